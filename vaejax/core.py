@@ -1,0 +1,165 @@
+"""The types of vaejax: every other file is a value of one of these, or a function.
+
+A *model* bundles pure, per-example functions with the distribution *families* that
+their outputs parameterise. A *bound* is a scalar function of K importance
+log-weights. An *estimator* turns (model, bound, K) into a surrogate whose value is
+the bound and whose gradient is the estimate. An *objective* is what the trainer sees.
+
+Records hold functions: static, hashable, never a pytree. Arrays live in NamedTuples.
+Nothing is both.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, TypeVar, dataclass_transform
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+Key = PRNGKeyArray
+PyTree = Any
+DistParams = PyTree  # the parameters of one distribution, as arrays
+Event = PyTree  # one outcome of a distribution
+Scalar = Float[Array, ""]
+EstState = PyTree  # what an estimator carries between steps (a moving average, say)
+Stats = dict[str, Scalar]  # what an estimator reports about one example
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def record(cls: type[T]) -> type[T]:
+    """Make `cls` a frozen, keyword-only dataclass: a static bundle of functions."""
+    return dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+
+
+class VaejaxError(Exception):
+    """A user's mistake: the message says what was wrong, what is allowed, what to do.
+
+    The command line prints it as one message and exits with code 2.
+    """
+
+
+class IncompatibleError(VaejaxError):
+    """A model, bound and estimator that cannot, or may not silently, be combined."""
+
+
+class UnknownNameError(VaejaxError):
+    """A name that a registry does not hold, or a setting that a factory lacks."""
+
+
+class Example(NamedTuple):
+    """One observation."""
+
+    x: Array  # [*event]
+    y: Array | None = None  # conditioning variable of a conditional model
+
+
+class Batch(NamedTuple):
+    """B observations and the numbers that their random keys are folded from."""
+
+    example: Example  # every leaf [B, ...]
+    index: Int[Array, " B"]  # position in the global batch, whatever the devices
+
+
+class Params(NamedTuple):
+    """Everything trainable; the fields are the parameter groups of every report."""
+
+    encoder: PyTree
+    decoder: PyTree
+    prior: PyTree
+    auxiliary: PyTree = ()  # learned baselines, control variates, discriminators
+
+
+@record
+class Family:
+    """A distribution over one event, pure in (key, dist_params, event).
+
+    A capability is a field that is not None; what needs it checks for it by name.
+    """
+
+    name: str
+    sample: Callable[[Key, DistParams], Event]
+    log_prob: Callable[[DistParams, Event], Scalar]  # summed over the event
+    mean: Callable[[DistParams], Event]
+    # How a network parameterises the family: it puts out `outputs_per_coordinate`
+    # real numbers for every coordinate of the event, [outputs_per_coordinate, *event],
+    # and `from_outputs` reads them.
+    outputs_per_coordinate: int
+    from_outputs: Callable[[Array], DistParams]
+    reparam: Literal["explicit", "implicit"] | None = None
+    kl: Callable[[DistParams, DistParams], Scalar] | None = None  # KL(first || second)
+    support: Callable[[DistParams], Event] | None = None  # every outcome, [S, *event]
+
+
+@record
+class Prior:
+    """p(z) or p(z | y): its family and how its parameters come about."""
+
+    name: str
+    family: Family
+    init: Callable[[Key], PyTree]  # becomes Params.prior
+    apply: Callable[[Params, Array | None], DistParams]
+
+
+@record
+class Model:
+    """A latent-variable model and its inference network, one example at a time."""
+
+    name: str
+    init: Callable[[Key], Params]
+    encode: Callable[[Params, Example], DistParams]  # q(z | x, y)
+    decode: Callable[[Params, Event, Array | None], DistParams]  # p(x | z, y)
+    prior: Callable[[Params, Array | None], DistParams]  # p(z | y)
+    posterior: Family
+    latent_prior: Family
+    likelihood: Family
+
+
+class LogTerms(NamedTuple):
+    """The three log-densities of an importance weight, for K samples."""
+
+    log_px_z: Float[Array, " K"]
+    log_pz: Float[Array, " K"]
+    log_qz: Float[Array, " K"]
+
+
+def plain(terms: LogTerms) -> Float[Array, " K"]:
+    """The importance log-weight: log p(x|z) + log p(z) - log q(z|x)."""
+    return terms.log_px_z + terms.log_pz - terms.log_qz
+
+
+@record
+class Bound:
+    """A scalar function F of the K log-weights, less a closed-form penalty if any.
+
+    `curvature` is the diagonal of the Hessian of F, by autodiff unless given.
+    `log_mean` says that F is the log of the mean weight, which opens an exact
+    expectation at any K (see `vaejax.exact`).
+    """
+
+    name: str
+    aggregate: Callable[[Float[Array, " K"]], Scalar]
+    log_weight: Callable[[LogTerms], Float[Array, " K"]] = plain
+    penalty: Callable[[Model, Params, DistParams, Example], Scalar] | None = None
+    separable: bool = False  # F = mean_k f(log_w_k)
+    curvature: Callable[[Float[Array, " K"]], Float[Array, " K"]] | None = None
+    log_mean: bool = False
+    needs: Callable[[Model], str | None] = lambda model: None  # reason for a refusal
+
+
+@record
+class Problem:
+    """What an estimator is asked for: the gradient of a model's K-sample bound."""
+
+    model: Model
+    bound: Bound
+    num_samples: int  # K
+
+
+class Verdict(NamedTuple):
+    """Whether an estimator is valid for a problem, and why."""
+
+    status: Literal["unbiased", "biased", "refused"]
+    reason: str
