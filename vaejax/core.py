@@ -10,11 +10,11 @@ Nothing is both.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar, dataclass_transform
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 Key = PRNGKeyArray
@@ -88,9 +88,14 @@ class Family:
     # and `from_outputs` reads them.
     outputs_per_coordinate: int
     from_outputs: Callable[[Array], DistParams]
+    to_outputs: Callable[[Array], Array]  # outputs at which the mean is the given one
     reparam: Literal["explicit", "implicit"] | None = None
     kl: Callable[[DistParams, DistParams], Scalar] | None = None  # KL(first || second)
+    binary: bool = False  # its outcomes are 0 and 1
     support: Callable[[DistParams], Event] | None = None  # every outcome, [S, *event]
+    # Events [S, *event] and weights [S] whose weighted sum of f tends to E f as the
+    # number of nodes per coordinate grows.
+    quadrature: Callable[[DistParams, int], tuple[Event, Array]] | None = None
 
 
 @record
@@ -163,3 +168,69 @@ class Verdict(NamedTuple):
 
     status: Literal["unbiased", "biased", "refused"]
     reason: str
+
+
+# Turns a function of K samples' log-densities into its exact expectation over q(z|x).
+Expectation = Callable[[Callable[[LogTerms], Scalar]], Scalar]
+
+
+@record
+class Estimator:
+    """A gradient estimator: how a scalar's gradient stands in for the bound's.
+
+    `surrogate` maps one example to a scalar whose value is the bound and whose gradient
+    is the estimate. `init` makes the estimator's own parameters (they become
+    `Params.auxiliary`) and state; `update` moves the state, after it was used, by the
+    batch mean of the stats. `target` is the scalar whose gradient the estimate has in
+    expectation, where that is not the expected bound.
+    """
+
+    name: str
+    surrogate: Callable[[Problem, Params, EstState, Key, Example], tuple[Scalar, Stats]]
+    check: Callable[[Problem], Verdict]  # static: reads the records, traces nothing
+    init: Callable[[Problem, Key], tuple[PyTree, EstState]] = lambda *_: ((), ())
+    update: Callable[[Problem, EstState, Stats], EstState] = lambda _, state, __: state
+    target: Callable[[Problem, Params, Example, Expectation], Scalar] | None = None
+
+
+@record
+class Regularizer:
+    """A term added to the loss that needs the whole batch, by nature batch-level."""
+
+    name: str
+    penalty: Callable[[Model, Params, Key, Batch], Scalar]
+
+
+@record
+class Objective:
+    """What the trainer and the variance benchmark see; everything trainable ends so."""
+
+    init: Callable[[Key], tuple[Params, EstState]]
+    # The mean over the batch, to minimise, with the next state and the metrics.
+    loss: Callable[
+        [Params, EstState, Key, Batch], tuple[Scalar, tuple[EstState, Stats]]
+    ]
+
+
+def build(registry: Mapping[str, Callable[..., T]], name: str, **settings: Any) -> T:
+    """Build `registry[name]` with these settings.
+
+    Raises:
+        UnknownNameError: listing the known names, or the settings the factory takes.
+    """
+    if name not in registry:
+        raise UnknownNameError(f"unknown name {name!r}: use one of {sorted(registry)}")
+    allowed = inspect.signature(registry[name]).parameters
+    if unknown := sorted(set(settings) - set(allowed)):
+        raise UnknownNameError(
+            f"{name!r} has no setting {unknown}: it takes {sorted(allowed) or 'none'}"
+        )
+    return registry[name](**settings)
+
+
+def fold_examples(key: Key, index: Int[Array, " B"]) -> Key:
+    """One key per example, [B], folded from its number: the same on any device count.
+
+    `key` is consumed.
+    """
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index)

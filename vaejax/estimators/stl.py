@@ -1,0 +1,67 @@
+"""Sticking the landing: leave out the score of q, whose expectation is zero."""
+
+import jax
+from jax.lax import stop_gradient
+
+from vaejax.core import (
+    Estimator,
+    EstState,
+    Example,
+    Key,
+    Params,
+    Problem,
+    Scalar,
+    Stats,
+    Verdict,
+)
+from vaejax.terms import (
+    bound_value,
+    log_terms,
+    make_stats,
+    require_reparam,
+    sample_posterior,
+)
+
+
+def stl() -> Estimator:
+    """The path derivative: q's parameters are stopped inside log q(z|x).
+
+        grad F(log_w(params; z(params, noise), stop_gradient(lam)))
+
+    At the exact posterior log_w is constant in z and the gradient is exactly 0.
+
+    Valid for: reparameterisable posteriors. Unbiased where F is linear in the
+    log-weights (the ELBO family, or K = 1); biased under IWAE with K > 1, where the
+    score's weight depends on the sample: use `dreg` there.
+
+    Returns:
+        An estimator whose surrogate is a scalar whose value is the bound and whose
+        gradient is the path derivative.
+
+    References:
+        Roeder, Wu and Duvenaud 2017, arXiv:1703.09194; the bias under IWAE: Tucker et
+        al. 2019, arXiv:1810.04152.
+    """
+    return Estimator(name="stl", surrogate=_surrogate, check=_check)
+
+
+def _check(problem: Problem) -> Verdict:
+    if refusal := require_reparam(problem, "stl"):
+        return refusal
+    if problem.bound.separable or problem.num_samples == 1:
+        return Verdict("unbiased", "the dropped score has expectation zero")
+    return Verdict(
+        "biased",
+        f"under {problem.bound.name} with K > 1 the dropped score has a weight that "
+        "depends on its sample: use dreg",
+    )
+
+
+def _surrogate(
+    problem: Problem, params: Params, state: EstState, key: Key, example: Example
+) -> tuple[Scalar, Stats]:
+    dist_params, z = sample_posterior(problem, params, key, example)
+    stopped = jax.tree.map(stop_gradient, dist_params)
+    terms = log_terms(problem.model, params, stopped, z, example)
+    value = bound_value(problem, params, dist_params, example, terms)
+    return value, make_stats(value, terms)

@@ -1,0 +1,24 @@
+"""Models: one file each; the exact oracles are models like any other."""
+
+from collections.abc import Callable
+
+from vaejax.core import Model
+from vaejax.models.gaussian_conv import gaussian_conv
+from vaejax.models.gaussian_mlp import gaussian_mlp
+from vaejax.models.linear_gaussian import linear_gaussian
+from vaejax.models.sigmoid_belief_network import sigmoid_belief_network
+
+MODELS: dict[str, Callable[..., Model]] = {
+    "gaussian_mlp": gaussian_mlp,
+    "gaussian_conv": gaussian_conv,
+    "linear_gaussian": linear_gaussian,
+    "sigmoid_belief_network": sigmoid_belief_network,
+}
+
+__all__ = [
+    "MODELS",
+    "gaussian_conv",
+    "gaussian_mlp",
+    "linear_gaussian",
+    "sigmoid_belief_network",
+]

@@ -1,0 +1,55 @@
+"""How two networks, a prior and two families become a `Model`."""
+
+import jax
+from jaxtyping import Array
+
+from vaejax.core import DistParams, Event, Example, Family, Key, Model, Params, Prior
+from vaejax.nets import Network
+
+
+def from_networks(
+    name: str,
+    *,
+    encoder: Network,
+    decoder: Network,
+    prior: Prior,
+    posterior: Family,
+    likelihood: Family,
+    data_shape: tuple[int, ...],
+    latent_dim: int,
+) -> Model:
+    """A model whose posterior and likelihood are read off two networks' outputs.
+
+    The encoder maps x, [*data_shape], to `posterior.outputs_per_coordinate` numbers for
+    each of the latents; the decoder maps z, [latent_dim], to
+    `likelihood.outputs_per_coordinate` numbers for each of the data's coordinates.
+    """
+
+    def init(key: Key) -> Params:
+        encoder_key, decoder_key, prior_key = jax.random.split(key, 3)
+        return Params(
+            encoder=encoder.init(encoder_key),
+            decoder=decoder.init(decoder_key),
+            prior=prior.init(prior_key),
+        )
+
+    def encode(params: Params, example: Example) -> DistParams:
+        outputs = encoder.apply(params.encoder, example.x)
+        shape = posterior.outputs_per_coordinate, latent_dim
+        return posterior.from_outputs(outputs.reshape(shape))
+
+    def decode(params: Params, z: Event, y: Array | None) -> DistParams:
+        outputs = decoder.apply(params.decoder, z)
+        shape = likelihood.outputs_per_coordinate, *data_shape
+        return likelihood.from_outputs(outputs.reshape(shape))
+
+    return Model(
+        name=name,
+        init=init,
+        encode=encode,
+        decode=decode,
+        prior=prior.apply,
+        posterior=posterior,
+        latent_prior=prior.family,
+        likelihood=likelihood,
+    )

@@ -1,0 +1,73 @@
+"""The Gaussian variational autoencoder with convolutional networks, any image size."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from vaejax.core import Model, VaejaxError, build
+from vaejax.families import FAMILIES, diagonal_normal
+from vaejax.models.from_networks import from_networks
+from vaejax.nets import Network, conv_decoder, conv_encoder
+from vaejax.priors import standard_normal
+
+
+def gaussian_conv(
+    data_shape: tuple[int, ...] = (28, 28, 1),
+    data_mean: np.ndarray | None = None,
+    latent_dim: int = 50,
+    channels: Sequence[int] = (32, 64),
+    activation: str = "relu",
+    likelihood: str = "bernoulli",
+) -> Model:
+    """Gaussian latents, strided convolutions and their transposes.
+
+    Args:
+        data_shape: [H, W, C] of one image; every layer halves H and W, rounding up.
+        data_mean: mean image in [0, 1]; each output channel's bias starts at its mean,
+            since a convolution has one bias per channel.
+        latent_dim: number of latents.
+        channels: depth of each convolution of the encoder; the decoder's are mirrored.
+        activation: a name in `vaejax.nets.ACTIVATIONS`.
+        likelihood: a name in `FAMILIES`.
+    """
+    if len(data_shape) != 3:
+        raise VaejaxError(
+            f"gaussian_conv convolves images [H, W, C], not data of shape {data_shape}:"
+            " use gaussian_mlp"
+        )
+    height, width, depth = data_shape
+    posterior = diagonal_normal()
+    pixels = build(FAMILIES, likelihood)
+    num_outputs = pixels.outputs_per_coordinate
+    start = None
+    if data_mean is not None:
+        start = pixels.to_outputs(jnp.mean(data_mean, (0, 1))).reshape(-1)
+    decoder = conv_decoder(
+        latent_dim,
+        channels[::-1],
+        (height, width, num_outputs * depth),
+        activation,
+        out_bias=start,
+    )
+
+    def outputs_first(params: dict, z: Array) -> Array:
+        image = decoder.apply(params, z).reshape(height, width, num_outputs, depth)
+        return jnp.moveaxis(image, 2, 0)
+
+    return from_networks(
+        "gaussian_conv",
+        encoder=conv_encoder(
+            (height, width, depth),
+            channels,
+            posterior.outputs_per_coordinate * latent_dim,
+            activation,
+        ),
+        decoder=Network(init=decoder.init, apply=outputs_first),
+        prior=standard_normal(latent_dim),
+        posterior=posterior,
+        likelihood=pixels,
+        data_shape=data_shape,
+        latent_dim=latent_dim,
+    )

@@ -1,0 +1,61 @@
+"""The variational autoencoder with Gaussian latents and multilayer perceptrons.
+
+    p(z) = N(0, I),   p(x|z) from decoder(z),   q(z|x) = N(loc(x), diag(scale(x)^2))
+
+By default the one-layer network of Burda, Grosse and Salakhutdinov 2016
+(arXiv:1509.00519): 784-200-200-z50, tanh, mirrored, Bernoulli pixels.
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from vaejax.core import Model, build
+from vaejax.families import FAMILIES, diagonal_normal
+from vaejax.models.from_networks import from_networks
+from vaejax.nets import mlp
+from vaejax.priors import standard_normal
+
+
+def gaussian_mlp(
+    data_shape: tuple[int, ...] = (28, 28, 1),
+    data_mean: np.ndarray | None = None,
+    latent_dim: int = 50,
+    hidden: Sequence[int] = (200, 200),
+    activation: str = "tanh",
+    likelihood: str = "bernoulli",
+) -> Model:
+    """Gaussian latents, MLP encoder and mirrored decoder.
+
+    Args:
+        data_shape: shape of one observation.
+        data_mean: mean observation in [0, 1], [*data_shape]; the decoder's output bias
+            starts there (for Bernoulli pixels at its logit), as in the paper.
+        latent_dim: number of latents.
+        hidden: widths of the encoder's hidden layers; the decoder's are mirrored.
+        activation: a name in `vaejax.nets.ACTIVATIONS`.
+        likelihood: a name in `FAMILIES`; `diagonal_normal` learns a variance per pixel.
+    """
+    size = math.prod(data_shape)
+    posterior = diagonal_normal()
+    pixels = build(FAMILIES, likelihood)
+    start = None if data_mean is None else pixels.to_outputs(data_mean).reshape(-1)
+    return from_networks(
+        "gaussian_mlp",
+        encoder=mlp(
+            size, hidden, posterior.outputs_per_coordinate * latent_dim, activation
+        ),
+        decoder=mlp(
+            latent_dim,
+            hidden[::-1],
+            pixels.outputs_per_coordinate * size,
+            activation,
+            out_bias=start,
+        ),
+        prior=standard_normal(latent_dim),
+        posterior=posterior,
+        likelihood=pixels,
+        data_shape=data_shape,
+        latent_dim=latent_dim,
+    )

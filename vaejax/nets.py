@@ -1,0 +1,163 @@
+"""Networks as pairs of pure functions over plain dicts: the only file with flax in it.
+
+A flax NNX module is built once, split into its static graph and its arrays, and never
+leaves `from_nnx`: what is trained is a dict, what is called is a function.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float
+
+from vaejax.core import Key, PyTree, UnknownNameError, record
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "tanh": jnp.tanh,
+    "relu": jax.nn.relu,
+    "gelu": jax.nn.gelu,
+    "silu": jax.nn.silu,
+}
+
+
+@record
+class Network:
+    """One example in, one array out: `apply(params, x)`, with `params = init(key)`."""
+
+    init: Callable[[Key], PyTree]
+    apply: Callable[[PyTree, Array], Array]
+
+
+def from_nnx(build: Callable[[nnx.Rngs], nnx.Module]) -> Network:
+    """Turn a flax NNX module into a `Network` over a plain dict of arrays."""
+    graph = nnx.graphdef(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
+
+    def init(key: Key) -> PyTree:
+        return nnx.to_pure_dict(nnx.state(build(nnx.Rngs(key)), nnx.Param))
+
+    def apply(params: PyTree, x: Array) -> Array:
+        module = nnx.merge(graph, nnx.State(jax.tree.map(nnx.Param, params)))
+        return module(x)
+
+    return Network(init=init, apply=apply)
+
+
+def activation_named(name: str) -> Callable[[Array], Array]:
+    """Look up an activation function, or say which there are."""
+    if name not in ACTIVATIONS:
+        raise UnknownNameError(
+            f"unknown activation {name!r}: use one of {sorted(ACTIVATIONS)}"
+        )
+    return ACTIVATIONS[name]
+
+
+def mlp(
+    in_size: int,
+    hidden: Sequence[int],
+    out_size: int,
+    activation: str = "tanh",
+    out_bias: Array | None = None,
+) -> Network:
+    """A multilayer perceptron on the flattened input, linear at its output.
+
+    Weights by Glorot and Bengio 2010; biases start at zero, the last one at `out_bias`.
+    """
+    act = activation_named(activation)
+    sizes = [in_size, *hidden, out_size]
+
+    class MLP(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs) -> None:
+            self.layers = nnx.List(
+                _linear(n_in, n_out, rngs)
+                for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True)
+            )
+            _start_at(self.layers[-1], out_bias)
+
+        def __call__(self, x: Float[Array, "*event"]) -> Float[Array, " out"]:
+            x = x.reshape(in_size)
+            for layer in self.layers[:-1]:
+                x = act(layer(x))
+            return self.layers[-1](x)
+
+    return from_nnx(MLP)
+
+
+def conv_encoder(
+    image_shape: tuple[int, int, int],
+    channels: Sequence[int],
+    out_size: int,
+    activation: str = "relu",
+) -> Network:
+    """Convolutions that halve the image, one per entry of `channels`, then linear."""
+    act = activation_named(activation)
+    height, width, depth = image_shape
+    small = (
+        math.ceil(height / 2 ** len(channels)),
+        math.ceil(width / 2 ** len(channels)),
+    )
+
+    class ConvEncoder(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs) -> None:
+            depths = [depth, *channels]
+            self.convs = nnx.List(
+                nnx.Conv(n_in, n_out, (4, 4), strides=(2, 2), rngs=rngs)
+                for n_in, n_out in zip(depths[:-1], depths[1:], strict=True)
+            )
+            self.head = _linear(math.prod(small) * depths[-1], out_size, rngs)
+
+        def __call__(self, x: Float[Array, "H W C"]) -> Float[Array, " out"]:
+            for conv in self.convs:
+                x = act(conv(x))
+            return self.head(x.reshape(-1))
+
+    return from_nnx(ConvEncoder)
+
+
+def conv_decoder(
+    in_size: int,
+    channels: Sequence[int],
+    image_shape: tuple[int, int, int],
+    activation: str = "relu",
+    out_bias: Array | None = None,
+) -> Network:
+    """Linear, then transposed convolutions that double the image, cropped to size.
+
+    `channels` are the depths from the smallest image on; `image_shape` [H, W, C] is
+    the output's.
+    """
+    act = activation_named(activation)
+    height, width, depth = image_shape
+    small = (
+        math.ceil(height / 2 ** len(channels)),
+        math.ceil(width / 2 ** len(channels)),
+    )
+
+    class ConvDecoder(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs) -> None:
+            depths = [*channels, depth]
+            self.stem = _linear(in_size, math.prod(small) * depths[0], rngs)
+            self.convs = nnx.List(
+                nnx.ConvTranspose(n_in, n_out, (4, 4), strides=(2, 2), rngs=rngs)
+                for n_in, n_out in zip(depths[:-1], depths[1:], strict=True)
+            )
+            _start_at(self.convs[-1], out_bias)
+
+        def __call__(self, z: Float[Array, " Z"]) -> Float[Array, "H W C"]:
+            x = self.stem(z).reshape(*small, channels[0])
+            for conv in self.convs:
+                x = conv(act(x))
+            return x[:height, :width]
+
+    return from_nnx(ConvDecoder)
+
+
+def _linear(n_in: int, n_out: int, rngs: nnx.Rngs) -> nnx.Linear:
+    glorot = nnx.initializers.glorot_uniform()
+    return nnx.Linear(n_in, n_out, kernel_init=glorot, rngs=rngs)
+
+
+def _start_at(layer: nnx.Linear | nnx.ConvTranspose, bias: Array | None) -> None:
+    if bias is not None:
+        layer.bias = nnx.Param(jnp.asarray(bias, jnp.float32))

@@ -1,0 +1,14 @@
+"""Priors over the latents: one file each."""
+
+from collections.abc import Callable
+
+from vaejax.core import Prior
+from vaejax.priors.learned_bernoulli import learned_bernoulli
+from vaejax.priors.standard_normal import standard_normal
+
+PRIORS: dict[str, Callable[..., Prior]] = {
+    "standard_normal": standard_normal,
+    "learned_bernoulli": learned_bernoulli,
+}
+
+__all__ = ["PRIORS", "learned_bernoulli", "standard_normal"]

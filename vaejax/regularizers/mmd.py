@@ -1,0 +1,65 @@
+"""Maximum mean discrepancy between the aggregated posterior and the prior (InfoVAE)."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vaejax.core import (
+    Batch,
+    Event,
+    Key,
+    Model,
+    Params,
+    Regularizer,
+    Scalar,
+    VaejaxError,
+    fold_examples,
+)
+
+
+def mmd(weight: float = 10.0) -> Regularizer:
+    """`weight` times the squared MMD between one z per example and as many from p(z).
+
+        MMD^2 = E k(z, z') + E k(u, u') - 2 E k(z, u),   z ~ q(z), u ~ p(z)
+
+    as a U-statistic (unbiased), with the kernel k(a, b) = C / (C + |a - b|^2), C = 2 dim.
+    Batch-level by nature: it compares the examples of a batch with each other.
+
+    Valid for: reparameterisable posteriors, batches of at least 2.
+
+    References:
+        Zhao, Song and Ermon 2019, arXiv:1706.02262; Tolstikhin et al. 2018,
+        arXiv:1711.01558, for the kernel.
+    """
+    if weight < 0:
+        raise VaejaxError(f"the weight of mmd is {weight}: use at least 0")
+
+    def penalty(model: Model, params: Params, key: Key, batch: Batch) -> Scalar:
+        posterior_key, prior_key = jax.random.split(key)
+
+        def pair(z_key: Key, u_key: Key, example) -> tuple[Event, Event]:
+            z = model.posterior.sample(z_key, model.encode(params, example))
+            u = model.latent_prior.sample(u_key, model.prior(params, example.y))
+            return z.reshape(-1), u.reshape(-1)
+
+        z, u = jax.vmap(pair)(
+            fold_examples(posterior_key, batch.index),
+            fold_examples(prior_key, batch.index),
+            batch.example,
+        )
+        return weight * squared_mmd(z, u)
+
+    return Regularizer(name="mmd", penalty=penalty)
+
+
+def squared_mmd(a: Float[Array, "N D"], b: Float[Array, "N D"]) -> Scalar:
+    """The U-statistic of the squared MMD of two samples of equal size N >= 2."""
+
+    def kernel(p: Float[Array, "N D"], q: Float[Array, "N D"]) -> Float[Array, "N N"]:
+        scale = 2.0 * p.shape[1]
+        distance = jnp.square(p[:, None] - q[None, :]).sum(-1)
+        return scale / (scale + distance)
+
+    pairs = kernel(a, a) + kernel(b, b) - kernel(a, b) - kernel(b, a)
+    n = a.shape[0]
+    return (pairs.sum() - jnp.trace(pairs)) / (n * (n - 1))

@@ -1,0 +1,136 @@
+"""The estimator author's kit: samples, log-weights, and ways to steer a gradient.
+
+Every estimator is made of these pieces. Draw K latents, weigh them, then decide what
+the gradient sees: `stop_gradient` on the posterior parameters closes the direct way
+through log q, `scale_gradient` weighs the way through each sample.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.lax import stop_gradient
+from jaxtyping import Array, Float
+
+from vaejax.core import (
+    DistParams,
+    Event,
+    Example,
+    Key,
+    LogTerms,
+    Model,
+    Params,
+    Problem,
+    Scalar,
+    Stats,
+    Verdict,
+)
+
+
+def sample_posterior(
+    problem: Problem, params: Params, key: Key, example: Example
+) -> tuple[DistParams, Event]:
+    """Encode the example and draw K latents: q's parameters and z, [K, *event]."""
+    model = problem.model
+    dist_params = model.encode(params, example)
+    keys = jax.random.split(key, problem.num_samples)
+    z = jax.vmap(model.posterior.sample, in_axes=(0, None))(keys, dist_params)
+    return dist_params, z
+
+
+def log_terms(
+    model: Model, params: Params, dist_params: DistParams, z: Event, example: Example
+) -> LogTerms:
+    """log p(x|z), log p(z) and log q(z|x) of every sample; `dist_params` are q's."""
+    prior_params = model.prior(params, example.y)
+
+    def one(z_k: Event) -> LogTerms:
+        likelihood_params = model.decode(params, z_k, example.y)
+        return LogTerms(
+            log_px_z=model.likelihood.log_prob(likelihood_params, example.x),
+            log_pz=model.latent_prior.log_prob(prior_params, z_k),
+            log_qz=model.posterior.log_prob(dist_params, z_k),
+        )
+
+    return jax.vmap(one)(z)
+
+
+def bound_value(
+    problem: Problem,
+    params: Params,
+    dist_params: DistParams,
+    example: Example,
+    terms: LogTerms,
+) -> Scalar:
+    """F(log_w), less the bound's closed-form penalty where it has one."""
+    bound = problem.bound
+    return bound.aggregate(bound.log_weight(terms)) - penalty(
+        problem, params, dist_params, example
+    )
+
+
+def penalty(
+    problem: Problem, params: Params, dist_params: DistParams, example: Example
+) -> Scalar:
+    """The bound's closed-form part, 0 where it has none."""
+    if problem.bound.penalty is None:
+        return jnp.zeros(())
+    return problem.bound.penalty(problem.model, params, dist_params, example)
+
+
+def with_value(surrogate: Scalar, value: Scalar) -> Scalar:
+    """A scalar whose value is exactly `value` and whose gradient is `surrogate`'s.
+
+    Written so that the surrogate's magnitude cannot round the value off.
+    """
+    return stop_gradient(value) + (surrogate - stop_gradient(surrogate))
+
+
+def make_stats(value: Scalar, terms: LogTerms) -> Stats:
+    """What every estimator reports of one example, in nats."""
+    stats = {
+        "bound": value,
+        "log_px_z": terms.log_px_z.mean(),
+        "kl": (terms.log_qz - terms.log_pz).mean(),
+    }
+    return jax.tree.map(stop_gradient, stats)
+
+
+@jax.custom_vjp
+def scale_gradient(z: Event, scale: Float[Array, " K"]) -> Event:
+    """Return `z`; on the way back, multiply the gradient of sample k by `scale[k]`.
+
+    The forward value is `z` itself, not an arithmetic copy, so that XLA merges a
+    forward pass from `scale_gradient(z, s)` with one from `z`.
+    """
+    return z
+
+
+def _scale_forward(
+    z: Event, scale: Float[Array, " K"]
+) -> tuple[Event, Float[Array, " K"]]:
+    return z, scale
+
+
+def _scale_backward(scale: Float[Array, " K"], cotangent: Event) -> tuple[Event, None]:
+    def weigh(leaf: Array) -> Array:
+        return leaf * scale.reshape(scale.shape + (1,) * (leaf.ndim - 1))
+
+    return jax.tree.map(weigh, cotangent), None
+
+
+scale_gradient.defvjp(_scale_forward, _scale_backward)
+
+
+def require(condition: bool, lacks: str, remedy: str) -> Verdict | None:
+    """A refusal that names what is missing and what to use instead, or None."""
+    return None if condition else Verdict("refused", f"{lacks}: {remedy}")
+
+
+def require_reparam(problem: Problem, name: str) -> Verdict | None:
+    """The refusal of estimators that differentiate through the samples."""
+    family = problem.model.posterior
+    return require(
+        family.reparam is not None,
+        f"{name} differentiates through z, but {family.name} latents have no "
+        "reparameterisation",
+        "use score_function or rloo",
+    )
