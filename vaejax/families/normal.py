@@ -78,13 +78,12 @@ def _kl(p: NormalParams, q: NormalParams) -> Scalar:
 def _quadrature(
     params: NormalParams, num_nodes: int
 ) -> tuple[Float[Array, "S *event"], Float[Array, " S"]]:
-    """Trapezoidal rule in every coordinate of the noise.
+    """Trapezoidal rule on noise of at most 9 standard deviations, in every coordinate.
 
-    Its error falls exponentially for analytic integrands (Trefethen and Weideman
-    2014). Step sqrt(2 pi / n) balances the error of the step with that of the cut.
+    Its error falls exponentially in the number of nodes for analytic integrands
+    (Trefethen and Weideman 2014); the mass that is cut off is 2e-19.
     """
-    step = np.sqrt(2 * np.pi / num_nodes)
-    nodes = step * (np.arange(num_nodes) - (num_nodes - 1) / 2)
+    nodes = np.linspace(-9, 9, num_nodes)
     log_weights = -0.5 * nodes**2 - np.log(np.exp(-0.5 * nodes**2).sum())
     dim = params.loc.size
     grid = np.stack(np.meshgrid(*[nodes] * dim, indexing="ij"), -1).reshape(-1, dim)

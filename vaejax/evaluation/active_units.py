@@ -1,0 +1,36 @@
+"""Active units: the latents whose posterior mean moves with x."""
+
+from functools import partial
+
+import jax
+import numpy as np
+from jaxtyping import Float
+
+from vaejax.core import Example, Model, Params
+
+THRESHOLD = 0.01
+
+
+def active_units(model: Model, params: Params, examples: Example) -> int:
+    """How many latents have Var_x(E_q(z|x)[z]) > 0.01.
+
+    References:
+        Burda, Grosse and Salakhutdinov 2016, arXiv:1509.00519, section 5.2.
+    """
+    variance = posterior_means(model, params, examples).var(axis=0)
+    return int((variance > THRESHOLD).sum())
+
+
+def posterior_means(
+    model: Model, params: Params, examples: Example
+) -> Float[np.ndarray, "N Z"]:
+    """E_q(z|x)[z] of every example, flattened."""
+    return np.asarray(_means(model, params, examples))
+
+
+@partial(jax.jit, static_argnums=0)
+def _means(model: Model, params: Params, examples: Example) -> jax.Array:
+    def one(example: Example) -> jax.Array:
+        return model.posterior.mean(model.encode(params, example)).reshape(-1)
+
+    return jax.vmap(one)(examples)

@@ -1,0 +1,147 @@
+"""The log-likelihood log p(x) by importance sampling, with what one can know of its error.
+
+    log p(x) ~ log 1/S sum_s w_s,   w_s = p(x, z_s) / q(z_s | x),   z_s ~ q(z | x)
+
+a lower bound in expectation that tightens with S (Burda et al. 2016, arXiv:1509.00519).
+The samples are drawn in chunks, each from a key folded from its own number: memory is
+O(chunk), and the result does not depend on the chunk.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import logsumexp
+from jaxtyping import Array, Float
+
+from vaejax.core import Example, Key, Model, Params, VaejaxError, fold_examples
+from vaejax.evaluation.psis import pareto_shape, tail_size
+from vaejax.terms import log_terms
+
+EXAMPLES_PER_CALL = 100
+
+
+class LogLikelihood(NamedTuple):
+    """Per example, in nats; `summary` gives the figures of the data set."""
+
+    log_px: Float[np.ndarray, " N"]
+    monte_carlo_error: Float[np.ndarray, " N"]  # delta method: sd(w) / (mean(w) sqrt S)
+    effective_sample_size: Float[np.ndarray, " N"]  # (sum w)^2 / sum w^2, 1 to S
+    pareto_k: Float[
+        np.ndarray, " N"
+    ]  # above 0.7 the error estimate is not to be trusted
+    num_samples: int
+
+    def summary(self) -> dict[str, float | int]:
+        """The mean log-likelihood, its Monte Carlo error and the weights' health."""
+        count = len(self.log_px)
+        squared_errors = np.sum(self.monte_carlo_error.astype(float) ** 2)
+        return {
+            "log_likelihood": float(np.mean(self.log_px, dtype=float)),
+            "monte_carlo_error": float(np.sqrt(squared_errors) / count),
+            "num_samples": self.num_samples,
+            "num_examples": count,
+            "effective_sample_size": float(np.mean(self.effective_sample_size)),
+            "pareto_k_above_0.7": float(np.mean(self.pareto_k > 0.7)),
+        }
+
+
+def log_likelihood(
+    model: Model,
+    params: Params,
+    examples: Example,
+    key: Key,
+    *,
+    num_samples: int = 5000,
+    chunk_size: int = 1000,
+    progress: Callable[[int], None] | None = None,
+) -> LogLikelihood:
+    """Estimate log p(x) of every example with exactly `num_samples` samples.
+
+    Args:
+        model: the model, its encoder the proposal.
+        params: its parameters.
+        examples: every leaf [N, ...], as the model sees it.
+        key: consumed; example n, sample s uses `fold_in(fold_in(key, n), s)`.
+        num_samples: S.
+        chunk_size: samples decoded at once, at most.
+        progress: called with the number of examples done so far.
+
+    Raises:
+        VaejaxError: `num_samples` or `chunk_size` below 1, or no examples.
+    """
+    count = len(jax.tree.leaves(examples)[0])
+    if min(num_samples, chunk_size, count) < 1:
+        raise VaejaxError(
+            f"cannot estimate log p(x) of {count} examples with {num_samples} samples "
+            f"in chunks of {chunk_size}: all three must be at least 1"
+        )
+    num_chunks = -(-num_samples // chunk_size)
+    chunk_size = -(-num_samples // num_chunks)  # equal chunks: the least left over
+    size = min(count, EXAMPLES_PER_CALL)
+    results = []
+    for start in range(0, count, size):
+        index = np.arange(start, start + size)
+        chosen = jax.tree.map(lambda leaf: leaf[np.minimum(index, count - 1)], examples)
+        keys = fold_examples(key, jnp.asarray(index))
+        results.append(
+            _estimate(model, num_samples, chunk_size, num_chunks, params, keys, chosen)
+        )
+        if progress is not None:
+            jax.block_until_ready(results[-1])
+            progress(min(start + size, count))
+    columns = [np.concatenate(column)[:count] for column in zip(*results, strict=True)]
+    return LogLikelihood(*columns, num_samples=num_samples)
+
+
+class _Running(NamedTuple):
+    log_sum: Array  # log sum w
+    log_square_sum: Array  # log sum w^2
+    tail: Array  # the largest log-weights so far
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _estimate(
+    model: Model,
+    num_samples: int,
+    chunk_size: int,
+    num_chunks: int,
+    params: Params,
+    keys: Key,
+    examples: Example,
+) -> tuple[Array, Array, Array, Array]:
+    """Of each example: log p(x), its error, effective sample size and Pareto k."""
+    size = tail_size(num_samples)
+
+    def one(key_and_example: tuple[Key, Example]) -> tuple[Array, Array, Array, Array]:
+        key, example = key_and_example
+        dist_params = model.encode(params, example)
+
+        def add_chunk(running: _Running, start: Array) -> tuple[_Running, None]:
+            index = start + jnp.arange(chunk_size)
+            z = jax.vmap(model.posterior.sample, (0, None))(
+                fold_examples(key, index), dist_params
+            )
+            terms = log_terms(model, params, dist_params, z, example)
+            log_w = terms.log_px_z + terms.log_pz - terms.log_qz
+            log_w = jnp.where(index < num_samples, log_w, -jnp.inf)
+            tail = jnp.concatenate([running.tail, log_w])
+            return _Running(
+                jnp.logaddexp(running.log_sum, logsumexp(log_w)),
+                jnp.logaddexp(running.log_square_sum, logsumexp(2 * log_w)),
+                jax.lax.top_k(tail, size + 1)[0],
+            ), None
+
+        empty = _Running(-jnp.inf, -jnp.inf, jnp.full(size + 1, -jnp.inf))
+        starts = jnp.arange(num_chunks) * chunk_size
+        running, _ = jax.lax.scan(add_chunk, empty, starts)
+        ess = jnp.exp(2 * running.log_sum - running.log_square_sum)
+        unbiased = num_samples / max(num_samples - 1, 1)
+        error = jnp.sqrt(jnp.maximum(1 / ess - 1 / num_samples, 0) * unbiased)
+        log_px = running.log_sum - jnp.log(num_samples)
+        return log_px, error, ess, pareto_shape(running.tail)
+
+    return jax.lax.map(one, (keys, examples))

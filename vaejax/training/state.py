@@ -1,0 +1,42 @@
+"""Everything that a training run carries from step to step."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Int
+
+import jax
+
+from vaejax.core import EstState, Key, Objective, Params, PyTree
+
+
+class TrainState(NamedTuple):
+    """A run is a function of this and the data; a checkpoint is this and nothing else.
+
+    Randomness comes from `key` folded with `step`, so the same state always goes on the
+    same way, however the steps are grouped into dispatches.
+    """
+
+    params: Params
+    opt_state: PyTree
+    est_state: EstState
+    key: Key  # of the whole run, never changed
+    step: Int[Array, ""]  # updates applied so far
+    failed_step: Int[Array, ""]  # the step that was not finite, or -1
+
+
+def init_state(
+    objective: Objective, optimizer: optax.GradientTransformation, key: Key
+) -> TrainState:
+    """The state before the first step."""
+    init_key, run_key = jax.random.split(key)
+    params, est_state = objective.init(init_key)
+    return TrainState(
+        params=params,
+        opt_state=optimizer.init(params),
+        est_state=est_state,
+        key=run_key,
+        step=jnp.zeros((), jnp.int32),
+        failed_step=jnp.full((), -1, jnp.int32),
+    )
