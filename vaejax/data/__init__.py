@@ -1,0 +1,19 @@
+"""Data sets as arrays, with their splits and binarization protocols.
+
+`load("mnist", "test")` is the one function. tensorflow_datasets is imported only here,
+when prepared data is read or written, and TensorFlow never.
+"""
+
+from vaejax.data.binarization import PROTOCOLS, Protocol
+from vaejax.data.datasets import DATASETS, load
+from vaejax.data.types import DataError, DatasetInfo, ImageData
+
+__all__ = [
+    "DATASETS",
+    "PROTOCOLS",
+    "DataError",
+    "DatasetInfo",
+    "ImageData",
+    "Protocol",
+    "load",
+]

@@ -1,0 +1,79 @@
+"""Prepare a data set for TFDS, all of it or none of it.
+
+The set is built in a hidden folder beside the final one and renamed at the end. The
+folder is locked by the process that builds in it, and the lock dies with the process:
+what a killed run leaves behind is found unlocked, and cleared, by the next one.
+"""
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from vaejax.data.raw import read_raw
+from vaejax.data.sources import Source
+from vaejax.data.types import DataError
+
+
+def prepare(
+    source: Source, raw_dir: Path | None, data_dir: Path, overwrite: bool = False
+) -> Path:
+    """Write `source` to data_dir/name/version and return that folder.
+
+    Args:
+        source: one of `SOURCES`.
+        raw_dir: the folder of the raw files; None downloads them.
+        data_dir: the root of prepared data.
+        overwrite: replace what is already there.
+
+    Raises:
+        DataError: raw files missing or damaged, already prepared, folder not writable.
+    """
+    final = data_dir / source.name / source.version
+    if final.exists() and not overwrite:
+        raise DataError(
+            f"{source.name} is already prepared at {final}; "
+            "pass --overwrite to prepare it again"
+        )
+    splits = read_raw(source, raw_dir)
+
+    from vaejax.data.builders import build  # imports tensorflow_datasets
+
+    try:
+        with _working_folder(data_dir, source.name) as folder:
+            build(source, splits, folder)
+            final.parent.mkdir(exist_ok=True)
+            if final.exists():
+                final.rename(folder / "replaced")
+            (folder / source.name / source.version).rename(final)
+    except OSError as error:
+        raise DataError(
+            f"cannot write {source.name} under {data_dir}: {error.strerror or error}. "
+            "Give a folder that you can write to, with --data-dir"
+        ) from error
+    return final
+
+
+@contextmanager
+def _working_folder(data_dir: Path, name: str) -> Iterator[Path]:
+    """Yield an empty folder of our own; it is gone afterwards, whatever happens."""
+    folder = data_dir / f".preparing_{name}"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DataError(
+                f"another process is preparing {name} in {data_dir}; wait for it"
+            ) from None
+        for left_behind in folder.iterdir():
+            shutil.rmtree(left_behind)
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(lock)

@@ -1,0 +1,118 @@
+"""Get the raw files of a data set, from the user's folder or the net, and check them.
+
+Every fault ends in a `DataError` that names the file, the reason and what to do.
+"""
+
+import gzip
+import hashlib
+import urllib.request
+import zlib
+from http.client import HTTPException
+from pathlib import Path
+
+import numpy as np
+
+from vaejax.data.sources import RawFile, Source
+from vaejax.data.types import DataError, ImageData
+
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+def read_raw(source: Source, raw_dir: Path | None) -> dict[str, ImageData]:
+    """Return the splits of `source` out of raw files that passed every check.
+
+    Args:
+        source: what the files must be.
+        raw_dir: where they are, compressed or not, or in its subfolder of the set's
+            name; None downloads them.
+
+    Raises:
+        DataError: a file is missing, damaged, not the published one, or out of reach.
+    """
+    if raw_dir is None:
+        paths = [source.base_url + file.name for file in source.files]
+        blobs = [_download(*item) for item in zip(source.files, paths, strict=True)]
+    else:
+        paths = [str(path) for path in _find_all(source, raw_dir)]
+        blobs = [_read_bytes(path) for path in paths]
+    return source.assemble(
+        *[_parse(*item) for item in zip(source.files, blobs, paths, strict=True)]
+    )
+
+
+def _parse(file: RawFile, blob: bytes, where: str) -> np.ndarray:
+    """Decompress, read and check one file."""
+    try:
+        content = gzip.decompress(blob) if blob.startswith(GZIP_MAGIC) else blob
+    except (OSError, EOFError, zlib.error) as error:
+        raise _damaged(where, f"its gzip stream is broken ({error})") from error
+    try:
+        array = file.parse(content, file.shape)
+    except ValueError as error:
+        raise _damaged(where, str(error)) from error
+    # After the format, whose messages say more.
+    if file.content_sha256 and _sha256(content) != file.content_sha256:
+        raise _damaged(
+            where,
+            f"the SHA-256 of its content is {_sha256(content)}, "
+            f"expected {file.content_sha256}",
+        )
+    return array
+
+
+def _find_all(source: Source, raw_dir: Path) -> list[Path]:
+    if not raw_dir.is_dir():
+        raise DataError(
+            f"the raw folder {raw_dir} does not exist or is not a folder; give the one "
+            f"that holds {', '.join(file.name for file in source.files)}"
+        )
+    found = {file.name: _find(file.name, source.name, raw_dir) for file in source.files}
+    missing = [name for name, path in found.items() if path is None]
+    if missing:
+        raise DataError(
+            f"missing in {raw_dir}: {', '.join(missing)}. Fetch them from "
+            f"{source.base_url} or leave out --raw-dir to download them"
+        )
+    return [path for path in found.values() if path is not None]
+
+
+def _find(name: str, folder: str, raw_dir: Path) -> Path | None:
+    stem = name.removesuffix(".gz")
+    for candidate in (name, stem, stem + ".gz"):
+        for path in (raw_dir / candidate, raw_dir / folder / candidate):
+            if path.is_file():
+                return path
+    return None
+
+
+def _read_bytes(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _download(file: RawFile, url: str) -> bytes:
+    try:
+        with urllib.request.urlopen(url, timeout=30) as response:
+            blob = response.read()
+    except (OSError, HTTPException) as error:
+        raise DataError(
+            f"could not download {url} ({error}). Check the network, or fetch the file "
+            "by other means and give its folder with --raw-dir"
+        ) from error
+    if file.download_sha256 and _sha256(blob) != file.download_sha256:
+        raise _damaged(
+            url, f"its SHA-256 is {_sha256(blob)}, expected {file.download_sha256}"
+        )
+    return blob
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _damaged(where: str, reason: str) -> DataError:
+    return DataError(
+        f"{where} is damaged or not the published file: {reason}. Fetch it again"
+    )

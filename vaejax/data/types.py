@@ -1,0 +1,38 @@
+"""What the data layer speaks in: arrays of one split, and how to get them."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from vaejax.core import VaejaxError, record
+
+
+class DataError(VaejaxError):
+    """Data that is missing, damaged, or asked for in a way that it does not allow."""
+
+
+class ImageData(NamedTuple):
+    """One split of a data set, in memory."""
+
+    images: np.ndarray  # [N, H, W, C] uint8
+    labels: np.ndarray | None  # [N] int32
+
+
+@record
+class DatasetInfo:
+    """A data set: its shape, its splits, and the protocols that make sense for it."""
+
+    name: str
+    shape: tuple[int, int, int]  # H, W, C
+    splits: tuple[str, ...]
+    protocols: tuple[str, ...]  # the first is the default
+    read: Callable[[str, Path], ImageData]  # (split, data_dir); raw pixels
+
+
+def default_data_dir() -> Path:
+    """Where prepared data is: $TFDS_DATA_DIR, else TFDS's own default."""
+    folder = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    return Path(folder).expanduser()
