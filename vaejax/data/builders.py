@@ -31,7 +31,7 @@ class ImageBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     splits: dict[str, ImageData]
 
     def _info(self) -> tfds.core.DatasetInfo:
-        images, labels = self.splits["train"]
+        images, labels = next(iter(self.splits.values()))
         features: dict[str, Any] = {
             "image": tfds.features.Image(shape=images.shape[1:])
         }
