@@ -21,7 +21,9 @@ from vaejax.data.sources import Source
 from vaejax.data.types import ImageData
 
 
-class ImageBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class ImageBuilder(  # type: ignore[call-arg]
+    tfds.core.GeneratorBasedBuilder, skip_registration=True
+):
     """Stores splits of images; `build` makes one for each data set.
 
     Not registered with TFDS: the names are those of its own builders.
