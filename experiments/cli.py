@@ -14,7 +14,7 @@ def run_main(config_class: type, run: Callable[[Any], Any]) -> NoReturn:
 
     The exit code is 0, or 2 after one message for a user's mistake.
     """
-    config = tyro.cli(config_class, config=(tyro.conf.FlagCreatePairsOff,))
+    config: Any = tyro.cli(config_class, config=(tyro.conf.FlagCreatePairsOff,))
     try:
         run(config)
     except VaejaxError as error:

@@ -21,7 +21,9 @@ from vaejax.data.sources import Source
 from vaejax.data.types import ImageData
 
 
-class ImageBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+class ImageBuilder(  # type: ignore[call-arg]
+    tfds.core.GeneratorBasedBuilder, skip_registration=True
+):
     """Stores splits of images; `build` makes one for each data set.
 
     Not registered with TFDS: the names are those of its own builders.
@@ -31,7 +33,7 @@ class ImageBuilder(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     splits: dict[str, ImageData]
 
     def _info(self) -> tfds.core.DatasetInfo:
-        images, labels = self.splits["train"]
+        images, labels = next(iter(self.splits.values()))
         features: dict[str, Any] = {
             "image": tfds.features.Image(shape=images.shape[1:])
         }

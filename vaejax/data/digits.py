@@ -14,7 +14,7 @@ from vaejax.data.types import ImageData
 
 
 def read_digits(split: str, data_dir: Path) -> ImageData:
-    """Return the "train" (1,437) or "test" (360) images; `data_dir` is not used."""
+    """Return the "train" (1,438) or "test" (359) images; `data_dir` is not used."""
     from sklearn.datasets import load_digits  # slow to import
 
     pixels, labels = load_digits(return_X_y=True)

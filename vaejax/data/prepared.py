@@ -91,7 +91,10 @@ def _decode(pngs: list[bytes], shape: tuple[int, int, int]) -> np.ndarray:
     def decode_from(start: int) -> None:
         for i in range(start, min(start + 4096, len(pngs))):
             png = np.frombuffer(pngs[i], np.uint8)
-            images[i] = cv2.imdecode(png, cv2.IMREAD_UNCHANGED).reshape(shape)
+            image = cv2.imdecode(png, cv2.IMREAD_UNCHANGED)
+            if image is None:
+                raise ValueError(f"example {i} is not an image")
+            images[i] = image.reshape(shape)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(decode_from, range(0, len(pngs), 4096)))  # list: raise errors

@@ -79,8 +79,8 @@ def frey_splits(faces: np.ndarray) -> dict[str, ImageData]:
 
 
 def idx_files(
-    content: tuple[str, ...] | None = None,
-    download: tuple[str, ...] | None = None,
+    content: tuple[str | None, ...] = (None,) * 4,
+    download: tuple[str | None, ...] = (None,) * 4,
     train: int = 60_000,
     test: int = 10_000,
 ) -> tuple[RawFile, ...]:
@@ -96,8 +96,8 @@ def idx_files(
             name=name,
             shape=shape,
             parse=read_digit_labels if len(shape) == 1 else read_idx,
-            content_sha256=content and content[i],
-            download_sha256=download and download[i],
+            content_sha256=content[i],
+            download_sha256=download[i],
         )
         for i, (name, shape) in enumerate(shapes.items())
     )

@@ -1,0 +1,373 @@
+"""Preparation: the published pixels, or one clear message; all of it, or nothing."""
+
+import dataclasses
+import fcntl
+import gzip
+import hashlib
+import io
+import os
+import shutil
+import struct
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+
+from experiments.prepare_data import Config, run
+from vaejax.core import UnknownNameError
+from vaejax.data import DATASETS, DataError, ImageData, load
+from vaejax.data.formats import read_amat, read_idx, read_mat
+from vaejax.data.prepare import prepare
+from vaejax.data.raw import OWNERS, read_raw
+from vaejax.data.sources import (
+    BINARIZED_MNIST,
+    FASHION_MNIST,
+    FREY_FACES,
+    KMNIST,
+    MNIST,
+    SOURCES,
+    Source,
+    amat_file,
+    idx_files,
+)
+
+TRAIN, TEST = 12, 5  # examples in the small sets
+RNG = np.random.default_rng(0)
+GREY = RNG.integers(0, 256, (TRAIN + TEST, 28, 28), dtype=np.uint8)
+BINARY = GREY // 128
+LABELS = RNG.integers(0, 10, TRAIN + TEST, dtype=np.uint8)
+
+
+def idx_bytes(array: np.ndarray) -> bytes:
+    header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    return header + array.tobytes()
+
+
+def amat_bytes(array: np.ndarray) -> bytes:
+    lines = (" ".join(map(str, row)) for row in array.reshape(len(array), -1))
+    return "".join(line + "\n" for line in lines).encode()
+
+
+def mat_bytes(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    scipy.io.savemat(buffer, {"ff": array.reshape(len(array), -1).T})
+    return buffer.getvalue()
+
+
+def small(source: Source) -> tuple[Source, dict[str, bytes]]:
+    """Return `source` with a few examples, and its raw files."""
+    if source is BINARIZED_MNIST:
+        counts = {"train": TRAIN, "valid": TEST, "test": TEST}
+        files = tuple(amat_file(part, count) for part, count in counts.items())
+        content = [amat_bytes(BINARY[: f.shape[0]]) for f in files]
+    elif source is FREY_FACES:
+        files = (dataclasses.replace(source.files[0], shape=(TRAIN, 28, 20)),)
+        content = [mat_bytes(GREY[:TRAIN, :, :20])]
+    else:
+        files = idx_files(train=TRAIN, test=TEST)
+        parts = (GREY[:TRAIN], LABELS[:TRAIN], GREY[TRAIN:], LABELS[TRAIN:])
+        content = [gzip.compress(idx_bytes(part)) for part in parts]
+    names = [file.name for file in files]
+    return dataclasses.replace(source, files=files), dict(
+        zip(names, content, strict=True)
+    )
+
+
+def write(folder: Path, content: dict[str, bytes]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in content.items():
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def bag(data: ImageData) -> Counter:
+    """Count the examples, whatever their order, images and labels together."""
+    labels = [None] * len(data.images) if data.labels is None else data.labels.tolist()
+    images = (hashlib.sha256(image.tobytes()).digest() for image in data.images)
+    return Counter(zip(images, labels, strict=True))
+
+
+def read_back(name: str, split: str, data_dir: Path) -> ImageData:
+    return DATASETS[name]().read(split, data_dir)
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Path:
+    """Return the root of a small prepared MNIST."""
+    source, content = small(MNIST)
+    prepare(source, write(tmp_path / "raw", content), tmp_path / "data")
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("source", SOURCES.values(), ids=SOURCES)
+def test_what_is_prepared_is_what_the_raw_files_hold(source, tmp_path):
+    source, content = small(source)
+    raw = write(tmp_path / "raw" / source.name, content).parent  # a folder a set
+    path = prepare(source, raw, tmp_path)
+    assert path == tmp_path / source.name / source.version
+    expected = read_raw(source, raw)
+    assert tuple(sorted(expected)) == tuple(sorted(DATASETS[source.name]().splits))
+    for split, data in expected.items():
+        assert bag(read_back(source.name, split, tmp_path)) == bag(data)
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(["raw", source.name])
+    assert "tensorflow" not in sys.modules
+
+
+def test_raw_files_are_read_compressed_or_not(tmp_path):
+    source, content = small(KMNIST)
+    plain = {k.removesuffix(".gz"): gzip.decompress(v) for k, v in content.items()}
+    first = read_raw(source, write(tmp_path / "gz", content))
+    second = read_raw(source, write(tmp_path / "plain", plain))
+    for split in first:
+        np.testing.assert_array_equal(first[split].images, second[split].images)
+    np.testing.assert_array_equal(first["train"].images[..., 0], GREY[:TRAIN])
+    np.testing.assert_array_equal(first["test"].labels, LABELS[TRAIN:])
+
+
+def test_plain_tfds_reads_what_we_prepared(prepared):
+    import tensorflow_datasets as tfds
+
+    rows = tfds.data_source("mnist", split="test", data_dir=prepared)
+    assert len(rows) == TEST
+    assert rows[0]["image"].shape == (28, 28, 1)
+
+
+def test_frey_faces_are_split_1565_200_200():
+    counts = np.arange(1965 * 560, dtype=np.uint32).reshape(1965, 28, 20)
+    splits = FREY_FACES.assemble(counts)
+    sizes = {name: len(data.images) for name, data in splits.items()}
+    assert sizes == {"train": 1565, "validation": 200, "test": 200}
+    everything = np.concatenate([data.images for data in splits.values()])
+    np.testing.assert_array_equal(np.sort(everything.ravel()), counts.ravel())
+
+
+IDX, AMAT, MAT = idx_bytes(GREY), amat_bytes(BINARY), mat_bytes(GREY)
+
+
+@pytest.mark.parametrize(
+    ("read", "data", "says"),
+    [
+        (read_idx, b"", "begins with nothing"),
+        (read_idx, IDX[:10], "truncated"),
+        (read_idx, IDX[:-1], "truncated"),
+        (read_idx, IDX + b"0", "too long"),
+        (read_idx, idx_bytes(LABELS), "3 dimension"),
+        (read_idx, idx_bytes(GREY[1:]), "header says shape"),
+        (read_amat, AMAT[:-1], "truncated"),
+        (read_amat, AMAT.replace(b"1", b"2", 1), "line 1 is not 784 digits"),
+        (read_amat, AMAT[:-1] + b" ", f"line {TRAIN + TEST} is not"),
+        (read_mat, b"", "no MATLAB 5 file"),
+        (read_mat, MAT[: len(MAT) // 2], "no MATLAB 5 file"),
+        (read_mat, mat_bytes(GREY[1:]), "expected uint8"),
+        (read_mat, mat_bytes(GREY / 255), "expected uint8"),
+    ],
+)
+def test_damaged_raw_data_is_refused_with_the_reason(read, data, says):
+    with pytest.raises(ValueError, match=says):
+        read(data, GREY.shape)
+
+
+def test_raw_data_reads_back():
+    np.testing.assert_array_equal(read_idx(IDX, GREY.shape), GREY)
+    np.testing.assert_array_equal(read_amat(AMAT, GREY.shape), BINARY)
+    np.testing.assert_array_equal(read_mat(MAT, GREY.shape), GREY)
+
+
+def cut(data: bytes) -> bytes:
+    return data[: len(data) // 2]
+
+
+def flip(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 255]) + data[middle + 1 :]
+
+
+def bad_label(data: bytes) -> bytes:
+    return gzip.decompress(data)[:-1] + b"\x0a"
+
+
+@pytest.mark.parametrize("position", [0, 3])
+@pytest.mark.parametrize("damage", [cut, flip, bad_label, lambda data: b"<html>"])
+def test_a_damaged_file_is_named_and_leaves_nothing(damage, position, tmp_path):
+    if damage is bad_label and position == 0:
+        position = 1
+    source, content = small(FASHION_MNIST)
+    name = source.files[position].name
+    content[name] = damage(content[name])
+    raw = write(tmp_path / "raw", content)
+    with pytest.raises(DataError, match=name):
+        prepare(source, raw, tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_file_that_is_not_the_published_one_is_refused(tmp_path):
+    source, content = small(MNIST)
+    raw = write(tmp_path, content)
+    first = dataclasses.replace(source.files[0], content_sha256="0" * 64)
+    other = dataclasses.replace(source, files=(first, *source.files[1:]))
+    with pytest.raises(DataError, match="SHA-256 is"):
+        read_raw(other, raw)
+
+
+def test_files_of_another_set_are_refused(tmp_path, monkeypatch):
+    source, content = small(KMNIST)
+    digest = hashlib.sha256(idx_bytes(LABELS[TRAIN:])).hexdigest()
+    monkeypatch.setitem(OWNERS, digest, "mnist")
+    with pytest.raises(DataError, match="is a file of mnist, not of kmnist"):
+        read_raw(source, write(tmp_path, content))
+
+
+def test_every_missing_file_is_named(tmp_path):
+    source, content = small(MNIST)
+    names = list(content)
+    with pytest.raises(DataError, match=f"{names[1]}, {names[3]}. Fetch"):
+        read_raw(source, write(tmp_path, {n: content[n] for n in names[::2]}))
+    with pytest.raises(DataError, match="does not exist"):
+        read_raw(source, tmp_path / "nowhere")
+
+
+def test_downloads_are_checked(tmp_path):
+    source, content = small(KMNIST)
+    url = write(tmp_path, content).as_uri() + "/"
+    read_raw(dataclasses.replace(source, base_url=url), None)
+    first = dataclasses.replace(source.files[0], download_sha256="0" * 64)
+    with pytest.raises(DataError, match="SHA-256 is"):
+        read_raw(dataclasses.replace(source, base_url=url, files=(first,)), None)
+    with pytest.raises(DataError, match=r"could not download .* --raw-dir"):
+        read_raw(dataclasses.replace(source, base_url=url + "no/"), None)
+
+
+def test_prepared_data_is_replaced_only_when_asked(prepared):
+    source, content = small(MNIST)
+    raw = write(prepared.parent / "raw", content)
+    with pytest.raises(DataError, match=r"already prepared .* --overwrite"):
+        prepare(source, raw, prepared)
+    damaged = prepared / "mnist/3.0.1/dataset_info.json"
+    damaged.write_text("{")
+    prepare(source, raw, prepared, overwrite=True)
+    assert len(read_back("mnist", "test", prepared).images) == TEST
+    assert [p.name for p in prepared.iterdir()] == ["mnist"]
+
+
+def test_a_failure_on_the_way_leaves_nothing(tmp_path, monkeypatch):
+    from vaejax.data import builders
+
+    def fail(image):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(builders, "_png", fail)
+    source, content = small(MNIST)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(source, write(tmp_path / "raw", content), tmp_path / "data")
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_what_a_killed_run_left_is_cleared_and_a_running_one_is_respected(tmp_path):
+    source, content = small(MNIST)
+    raw, data = write(tmp_path / "raw", content), tmp_path / "data"
+    stale = write(data / ".preparing_mnist/mnist/incomplete.A_3.0.1", {"x": b"half"})
+    lock = os.open(data / ".preparing_mnist", os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    with pytest.raises(DataError, match="another process"):
+        prepare(source, raw, data)
+    assert stale.exists()
+    os.close(lock)  # as the end of its process does
+    prepare(source, raw, data)
+    assert [p.name for p in data.iterdir()] == ["mnist"]
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    source, content = small(MNIST)
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match=r"cannot write mnist under .*file"):
+        prepare(source, write(tmp_path / "raw", content), tmp_path / "file" / "data")
+
+
+SHARD = "mnist-train.array_record-00000-of-00001"
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        (SHARD, lambda data: data[: len(data) - 65536]),
+        (SHARD, cut),
+        (SHARD, lambda data: data[:3000] + flip(data[3000:4000]) + data[4000:]),
+        (SHARD, None),
+        ("dataset_info.json", cut),
+        ("dataset_info.json", None),
+        ("features.json", cut),
+        ("features.json", None),
+    ],
+)
+def test_damaged_prepared_data_says_how_to_prepare_it_again(file, damage, prepared):
+    path = prepared / "mnist/3.0.1" / file
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(DataError, match=r"is damaged .* --overwrite") as caught:
+        load("mnist", data_dir=prepared)
+    assert str(path.parent) in str(caught.value)
+
+
+def test_the_newest_version_of_any_configuration_is_read(prepared):
+    shutil.copytree(prepared / "mnist/3.0.1", prepared / "mnist/own_config/10.0.0")
+    shutil.rmtree(prepared / "mnist/3.0.1")
+    (prepared / "mnist/2.0.0").mkdir()
+    (prepared / "mnist/incomplete.X_11.0.0").mkdir()
+    assert len(load("mnist", data_dir=prepared).images) == TRAIN
+
+
+def test_prepared_data_of_another_shape_is_refused(prepared):
+    (prepared / "mnist").rename(prepared / "frey_faces")
+    with pytest.raises(DataError, match=r"\(28, 28, 1\), not \(28, 20, 1\)"):
+        load("frey_faces", "test", data_dir=prepared)
+
+
+def test_run_refuses_unknown_names():
+    with pytest.raises(UnknownNameError, match="mnist, fashion_mnist, kmnist"):
+        run(Config(name="cifar"))
+    with pytest.raises(UnknownNameError, match="nothing to prepare"):
+        run(Config(name="digits"))
+
+
+def test_command_line_prints_one_message_and_exits_2(tmp_path):
+    command = [sys.executable, "-m", "experiments.prepare_data", "mnist"]
+    command += ["--raw-dir", str(tmp_path / "nowhere"), "--data-dir", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert str(tmp_path / "nowhere") in done.stderr
+
+
+@pytest.mark.parametrize("source", [MNIST, BINARIZED_MNIST], ids=lambda s: s.name)
+def test_our_preparation_and_that_of_tfds_give_the_same_examples(source, tmp_path):
+    from vaejax.data.builders import build
+
+    raw, theirs = os.environ.get("VAEJAX_RAW_DIR"), os.environ.get("TFDS_DATA_DIR")
+    if not raw or not theirs:
+        pytest.skip("$VAEJAX_RAW_DIR and $TFDS_DATA_DIR give no published data")
+    splits = read_raw(source, Path(raw))
+    bags = {s: bag(read_back(source.name, s, Path(theirs))) for s in splits}
+    for split, data in splits.items():
+        assert bag(data) == bags[split]
+    build(source, {"test": splits["test"]}, tmp_path)
+    assert bag(read_back(source.name, "test", tmp_path)) == bags["test"]
+    # Negative control: one pixel makes the difference.
+    images = splits["test"].images.copy()
+    images[0, 0, 0, 0] ^= 1
+    assert bag(splits["test"]._replace(images=images)) != bags["test"]
+
+
+def test_the_published_frey_faces_are_read(tmp_path):
+    raw = os.environ.get("VAEJAX_RAW_DIR")
+    if not raw:
+        pytest.skip("$VAEJAX_RAW_DIR gives no published data")
+    prepare(FREY_FACES, Path(raw), tmp_path)
+    data = load("frey_faces", "test", data_dir=tmp_path)
+    assert data.images.shape == (200, 28, 20, 1)
+    assert 50 < data.images.mean() < 200
