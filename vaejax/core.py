@@ -60,7 +60,7 @@ class Batch(NamedTuple):
     """B observations and the numbers that their random keys are folded from."""
 
     example: Example  # every leaf [B, ...]
-    index: Int[Array, " B"]  # position in the global batch, whatever the devices
+    global_index: Int[Array, " B"]  # position in the global batch, whatever the devices
 
 
 class Params(NamedTuple):

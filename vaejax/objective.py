@@ -73,7 +73,7 @@ def make_objective(
         params: Params, state: EstState, key: Key, batch: Batch
     ) -> tuple[Scalar, tuple[EstState, Stats]]:
         examples_key, batch_key = jax.random.split(key)
-        keys = fold_examples(examples_key, batch.index)
+        keys = fold_examples(examples_key, batch.global_index)
         surrogates, stats = jax.vmap(
             lambda k, example: estimator.surrogate(problem, params, state, k, example)
         )(keys, batch.example)

@@ -43,8 +43,8 @@ def mmd(weight: float = 10.0) -> Regularizer:
             return z.reshape(-1), u.reshape(-1)
 
         z, u = jax.vmap(pair)(
-            fold_examples(posterior_key, batch.index),
-            fold_examples(prior_key, batch.index),
+            fold_examples(posterior_key, batch.global_index),
+            fold_examples(prior_key, batch.global_index),
             batch.example,
         )
         return weight * squared_mmd(z, u)

@@ -58,7 +58,7 @@ def make_step(
         )
         if observe is not None:
             x = jax.vmap(observe)(
-                fold_examples(observe_key, batch.index), batch.example.x
+                fold_examples(observe_key, batch.global_index), batch.example.x
             )
             batch = batch._replace(example=batch.example._replace(x=x))
         gradients, loss, (est_state, metrics) = _mean_gradient(
@@ -105,7 +105,7 @@ def _mean_gradient(
         )
         return gradients, loss, aux
 
-    size = batch.index.shape[0]
+    size = batch.global_index.shape[0]
     if micro_batch_size is None or micro_batch_size == size:
         return part_gradient(batch)
     if size % micro_batch_size:
