@@ -1,0 +1,55 @@
+"""What holds for every test: the platform, strict arrays, checked shapes.
+
+Runs before any test module is imported, which is when the settings must be made.
+"""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")  # read when jax is first imported
+
+import hypothesis
+import jax
+import jaxtyping
+import pytest
+
+# [B] + [B, 1] broadcasts silently to [B, B]; here it raises.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# The shapes in the signatures of vaejax are checked at every call.
+jaxtyping.install_import_hook("vaejax", "beartype.beartype")
+
+# Compilation makes first calls slow, and a failure must be the same on every machine.
+hypothesis.settings.register_profile("vaejax", deadline=None, derandomize=True)
+hypothesis.settings.load_profile("vaejax")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Stop at once if distrax does not import: everything after would fail for it."""
+    try:
+        import distrax  # noqa: F401
+    except Exception as error:  # a broken dependency may raise anything
+        pytest.exit(
+            f"distrax does not import ({type(error).__name__}: {error}): this jax and "
+            "this tfp-nightly do not fit together; run 'make clean' and 'make test' "
+            "for the pinned versions, or 'pip install -U tfp-nightly distrax'.",
+            returncode=2,
+        )
+
+
+def _folder(variable: str, what: str) -> Path:
+    if variable not in os.environ:
+        pytest.skip(f"needs {what}: set {variable}")
+    return Path(os.environ[variable])
+
+
+@pytest.fixture(scope="session")
+def prepared_dir() -> Path:
+    """The folder of prepared data sets; a test without one is skipped."""
+    return _folder("TFDS_DATA_DIR", "prepared data sets")
+
+
+@pytest.fixture(scope="session")
+def raw_dir() -> Path:
+    """The folder of raw data files; a test without one is skipped."""
+    return _folder("VAEJAX_RAW_DIR", "raw data files")

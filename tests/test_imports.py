@@ -1,0 +1,160 @@
+"""Imports go one way, and each third-party layer has one home.
+
+core <- terms, families, bounds, nets <- estimators, priors, models, regularizers
+<- objective <- exact, diagnostics, evaluation, training <- experiments
+"""
+
+import ast
+import graphlib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+STAGES = [
+    {"vaejax.core"},
+    {"vaejax.terms", "vaejax.families", "vaejax.bounds", "vaejax.nets", "vaejax.data"},
+    {"vaejax.estimators", "vaejax.priors", "vaejax.models", "vaejax.regularizers"},
+    {"vaejax.objective"},
+    {"vaejax.exact", "vaejax.diagnostics", "vaejax.evaluation", "vaejax.training"},
+    {"vaejax"},  # __init__.py, which names what the others export
+    {"experiments", "vaejax.plotting"},
+    {"benchmarks"},
+]
+STAGE = {unit: number for number, units in enumerate(STAGES) for unit in units}
+
+# Units that import less than their stage allows.
+ONLY = {"vaejax.data": {"vaejax.core"}, "vaejax.plotting": set()}
+
+# Third-party packages that live in one unit and nowhere else (None: nowhere at all).
+HOMES = {
+    "flax": "vaejax.nets",
+    "distrax": "vaejax.families",
+    "tensorflow_datasets": "vaejax.data",
+    "tensorflow": None,
+}
+
+
+def modules(root: Path) -> dict[str, Path]:
+    """Every module of ours by its dotted name."""
+    found = {}
+    for package in ("vaejax", "experiments", "benchmarks"):
+        for path in (root / package).rglob("*.py"):
+            parts = path.relative_to(root).with_suffix("").parts
+            found[".".join(p for p in parts if p != "__init__")] = path
+    return found
+
+
+def imports(path: Path, ours: set[str]) -> set[str]:
+    """What a file imports, at any depth; `from package import module` is the module."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                submodule = f"{node.module}.{alias.name}"
+                names.add(submodule if submodule in ours else str(node.module))
+    return names
+
+
+def unit(module: str) -> str:
+    """The part of the architecture a module is in: vaejax.models of vaejax.models.x."""
+    first, *rest = module.split(".")
+    return ".".join([first, *rest[:1]]) if first == "vaejax" else first
+
+
+def violations(root: Path) -> list[str]:
+    paths = modules(root)
+    graph = {name: imports(path, set(paths)) for name, path in paths.items()}
+    problems = [
+        f"{name} has no place in STAGES" for name in paths if unit(name) not in STAGE
+    ]
+    for name, target in ((n, t) for n in graph for t in graph[n]):
+        a, b = unit(name), unit(target)
+        package = target.partition(".")[0]
+        if package in HOMES and a != HOMES[package]:
+            problems.append(f"{name} imports {target}")
+        if a == b or a not in STAGE or b not in STAGE:
+            continue
+        backwards = STAGE[b] > STAGE[a]
+        beyond = b not in ONLY.get(a, STAGE)
+        figures = b == "vaejax.plotting" and a != "experiments"
+        if backwards or beyond or figures:
+            problems.append(f"{name} imports {target}")
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        problems.append(f"cycle: {' <- '.join(error.args[1])}")
+    return problems
+
+
+def test_imports_go_one_way():
+    assert "vaejax.core" in modules(ROOT)
+    assert violations(ROOT) == []
+
+
+LEGAL = {
+    "vaejax/__init__.py": "from vaejax.bounds import BOUNDS",
+    "vaejax/bounds.py": "import vaejax.core",
+    "vaejax/diagnostics.py": "import vaejax.exact",
+    "vaejax/nets.py": "from flax import nnx",
+    "vaejax/objective.py": "import vaejax.core",
+    "vaejax/plotting/__init__.py": "import matplotlib",
+    "vaejax/terms.py": "import vaejax.core",
+    "experiments/demo.py": "import vaejax.plotting\nfrom vaejax import BOUNDS",
+}
+
+
+def violations_with(root: Path, file: str, text: str) -> list[str]:
+    """The violations of a small legal tree after one file is planted in it."""
+    for name, content in (LEGAL | {file: text}).items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(content)
+    return violations(root)
+
+
+def test_a_legal_tree_passes(tmp_path):
+    assert violations_with(tmp_path, "vaejax/core.py", "import jax") == []
+
+
+@pytest.mark.parametrize(
+    ("module", "target"),
+    [
+        ("vaejax.core", "vaejax.bounds"),
+        ("vaejax.bounds", "vaejax"),
+        ("vaejax.models.vae", "vaejax.objective"),
+        ("vaejax.exact", "experiments.demo"),
+        ("vaejax.data.mnist", "vaejax.terms"),
+        ("vaejax.plotting.curves", "vaejax.core"),
+        ("vaejax.training.epoch", "vaejax.plotting"),
+        ("benchmarks.speed", "vaejax.plotting"),
+        ("vaejax.models.vae", "flax"),
+        ("vaejax.terms", "distrax"),
+        ("vaejax.core", "tensorflow_datasets"),
+        ("vaejax.data.mnist", "tensorflow"),
+    ],
+)
+def test_a_planted_import_is_caught(tmp_path, module, target):
+    file = module.replace(".", "/") + ".py"
+    assert f"{module} imports {target}" in violations_with(
+        tmp_path, file, f"import {target}"
+    )
+
+
+def test_an_import_inside_a_function_is_caught(tmp_path):
+    text = "def f():\n    from vaejax import objective"
+    found = violations_with(tmp_path, "vaejax/models/vae.py", text)
+    assert found == ["vaejax.models.vae imports vaejax.objective"]
+
+
+def test_a_cycle_within_a_stage_is_caught(tmp_path):
+    text = "import vaejax.diagnostics"
+    (found,) = violations_with(tmp_path, "vaejax/exact.py", text)
+    assert found.startswith("cycle: ")
+
+
+def test_a_module_that_the_architecture_does_not_place_is_caught(tmp_path):
+    found = violations_with(tmp_path, "vaejax/misc.py", "")
+    assert found == ["vaejax.misc has no place in STAGES"]
