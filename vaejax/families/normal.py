@@ -30,7 +30,7 @@ def diagonal_normal() -> Family:
     return Family(
         name="diagonal_normal",
         sample=_sample,
-        log_prob=lambda params, z: _distribution(params).log_prob(z).sum(),
+        log_prob=_log_prob,
         mean=lambda params: params.loc,
         outputs_per_coordinate=2,
         from_outputs=lambda outputs: NormalParams(outputs[0], outputs[1]),
@@ -69,6 +69,12 @@ def _distribution(params: NormalParams) -> distrax.Distribution:
 def _sample(key: Key, params: NormalParams) -> Float[Array, "*event"]:
     noise = jax.random.normal(key, params.loc.shape, params.loc.dtype)
     return params.loc + jnp.exp(params.log_scale) * noise
+
+
+def _log_prob(params: NormalParams, z: Float[Array, "*event"]) -> Scalar:
+    # Flat: XLA's CPU reductions over a short last axis (C = 1) are 30 times slower.
+    flat = NormalParams(*(leaf.reshape(-1) for leaf in params))
+    return _distribution(flat).log_prob(z.reshape(-1)).sum()
 
 
 def _kl(p: NormalParams, q: NormalParams) -> Scalar:
