@@ -1,0 +1,154 @@
+"""Estimates with their uncertainty, a row each: biases of gradients, log-likelihoods.
+
+A dot with its interval says at a glance what a table of "estimate (error)" hides:
+which differences are larger than their noise.
+"""
+
+import textwrap
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import SymmetricalLogLocator
+
+from vaejax.plotting.gradients import distinct, estimator_name
+from vaejax.plotting.style import (
+    ALARM,
+    COLOURS,
+    QUIET,
+    WIDTH,
+    Picture,
+    Row,
+    number,
+    panels,
+    require_rows,
+    styled,
+)
+
+NORMAL_95 = 1.96  # half-width of a 95% interval in standard errors
+DECADES = 5  # of a symmetric log axis on each side, at most
+
+
+@styled
+def bias_forest(rows: Sequence[Row]) -> Picture:
+    """The bias of every cell with its 95% interval, a panel per parameter group.
+
+    `bias` estimates the squared norm ||E g - g*||^2 without bias of its own, so an
+    unbiased estimator scatters on both sides of zero. The axis is linear around zero
+    and logarithmic beyond. Cells whose interval excludes zero are filled; refused
+    cells are named below.
+
+    Args:
+        rows: cells of the benchmark, in the order in which they are drawn.
+    """
+    require_rows(rows, "bias_forest")
+    measured = [row for row in rows if row["status"] != "refused"]
+    refused = [row for row in rows if row["status"] == "refused"]
+    groups = distinct(row["group"] for row in measured)
+    names = distinct(_cell(row, rows) for row in measured)
+    note = _refusals(refused, rows)
+    high = 0.9 + 0.17 * len(names) + 0.13 * note.count("\n")
+    wide = WIDTH * (0.55 if len(groups) <= 1 else 0.45)
+    figure, axes = panels(
+        max(len(groups), 1), size=(wide, high), columns=2, sharey=True
+    )
+    excluded = 0
+    for panel, group in zip(axes, groups, strict=False):
+        members = [row for row in measured if row["group"] == group]
+        at = [names.index(_cell(row, rows)) for row in members]
+        excluded += _forest(panel, members, at)
+        panel.set(title=group, xlabel=r"bias, squared norm (nats$^2$)")
+        panel.set_yticks(range(len(names)), names)
+        panel.set_ylim(len(names) - 0.5, -0.5)
+    if not groups:
+        axes[0].axis("off")
+    if excluded:
+        look = {"marker": "s", "color": ALARM, "linestyle": "-"}
+        handle = Line2D([], [], label="interval excludes zero", **look)
+        figure.legend(handles=[handle], loc="outside upper right")
+    if note:
+        figure.supxlabel(note, x=0.01, ha="left", fontsize=7, color=QUIET)
+    figure.set_label(
+        f"Bias of the gradient with 95% intervals: {excluded} of {len(measured)} "
+        f"exclude zero; chance alone would give about {0.05 * len(measured):.1g}."
+    )
+    return figure
+
+
+def _forest(axes: Axes, rows: list[Row], at: list[int]) -> int:
+    """Draw the cells of one group; how many of their intervals exclude zero."""
+    bias = np.array([number(row["bias"]) for row in rows])
+    half = NORMAL_95 * np.array([number(row["bias_stderr"]) for row in rows])
+    excludes = np.abs(bias) > half
+    axes.axvline(0, color=QUIET, linewidth=0.8)
+    for chosen, look in (
+        (~excludes, {"fmt": "o", "color": COLOURS[0], "markerfacecolor": "white"}),
+        (excludes, {"fmt": "s", "color": ALARM}),
+    ):
+        axes.errorbar(
+            bias[chosen], np.array(at)[chosen], xerr=half[chosen], capsize=2, **look
+        )
+    reach = np.nan_to_num(np.abs(bias) + np.nan_to_num(half))
+    if reach.max(initial=0) > 0:
+        small = half[half > 0].min(initial=reach.max())
+        linear = max(small, reach.max() * 10.0**-DECADES)
+        axes.set_xscale("symlog", linthresh=linear)
+        locator = SymmetricalLogLocator(base=10, linthresh=linear)
+        locator.set_params(numticks=5)
+        axes.xaxis.set_major_locator(locator)
+    axes.grid(visible=False, axis="y")
+    return int(excludes.sum())
+
+
+def _cell(row: Row, rows: Sequence[Row]) -> str:
+    name = estimator_name(row, rows)
+    return f"{row['bound']}, {name}, $K$ = {int(row['num_samples'])}"
+
+
+def _refusals(refused: list[Row], rows: Sequence[Row]) -> str:
+    """The refused cells in words, one (bound, estimator) after the other."""
+    pairs: dict[str, set[int]] = {}
+    for row in refused:
+        name = f"{row['bound']}, {estimator_name(row, rows)}"
+        pairs.setdefault(name, set()).add(int(row["num_samples"]))
+    cells = [
+        f"{name} (K = {', '.join(map(str, sorted(counts)))})"
+        for name, counts in pairs.items()
+    ]
+    return textwrap.fill("Refused: " + "; ".join(cells), 100) if cells else ""
+
+
+@styled
+def log_likelihood_bars(rows: Sequence[Row]) -> Picture:
+    """The log-likelihood of every model with its Monte Carlo error.
+
+    Args:
+        rows: each with "name", "log_likelihood" and "monte_carlo_error" (may be
+            missing), drawn from the top in the order given.
+    """
+    require_rows(rows, "log_likelihood_bars")
+    value = np.array([number(row["log_likelihood"]) for row in rows])
+    error = np.array([number(row.get("monte_carlo_error")) for row in rows])
+    figure, (axes,) = panels(1, size=(WIDTH * 0.75, 0.7 + 0.24 * len(rows)))
+    at = np.arange(len(rows))
+    axes.errorbar(value, at, xerr=error, fmt="o", capsize=3, color=COLOURS[0])
+    for i in at[np.isfinite(value)]:
+        label = f"{value[i]:.2f}"
+        axes.annotate(
+            label,
+            (value[i], at[i]),
+            xytext=(0, 4),
+            textcoords="offset points",
+            ha="center",
+            fontsize=7,
+        )
+    axes.set_yticks(at, [row["name"] for row in rows])
+    axes.set_ylim(len(rows) - 0.4, -0.7)
+    axes.margins(x=0.1)
+    axes.grid(visible=False, axis="y")
+    axes.set_xlabel(
+        r"$\log p(x)$ (nats per example; higher is better; bars: $\pm$ Monte Carlo error)"
+    )
+    figure.set_label("Test log-likelihood with its Monte Carlo error.")
+    return figure
