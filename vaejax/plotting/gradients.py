@@ -30,7 +30,7 @@ STATISTICS = {  # with the label of the axis
     "variance": r"gradient variance (nats$^2$)",
     "snr": "signal-to-noise ratio",
     "work_normalized_variance": r"variance $\times$ seconds (nats$^2$ s)",
-    "cosine": "cosine to the reference gradient",
+    "cosine": "cosine to the reference",
 }
 
 
@@ -66,8 +66,8 @@ def gradient_statistic(
     estimators = distinct(estimator_name(row, rows) for row in cells)
     bounds = distinct(row["bound"] for row in cells)
     shown = [name for name in shown if any(row["group"] == name for row in cells)]
-    wide = WIDTH / min(len(shown), 3)
-    figure, axes = panels(len(shown), size=(min(wide, 3.6), 2.3))
+    wide = 4.2 if len(shown) == 1 else WIDTH / min(len(shown), 3)
+    figure, axes = panels(len(shown), size=(wide, 2.2))
     for panel, name in zip(axes, shown, strict=True):
         members = [row for row in cells if row["group"] == name]
         for i, estimator in enumerate(estimators):
@@ -80,11 +80,9 @@ def gradient_statistic(
                 _line(panel, line, statistic, i, j, f"{bound}, {estimator}")
         panel.set(title=name, xlabel="importance samples $K$")
         _scales(panel, members, statistic)
-    axes[0].set_ylabel(STATISTICS[statistic])
-    handles = _legend(estimators, bounds, any(r["status"] == "biased" for r in cells))
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=min(len(handles), 5)
-    )
+    for panel in axes[::3]:
+        panel.set_ylabel(STATISTICS[statistic])
+    _legend(figure, estimators, bounds, any(r["status"] == "biased" for r in cells))
     figure.set_label(
         f"The {statistic.replace('_', ' ')} of the gradient estimators against the "
         "number of importance samples, per parameter group."
@@ -130,27 +128,36 @@ def _scales(axes: Axes, rows: list[Row], statistic: str) -> None:
             axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _legend(estimators: list[str], bounds: list[str], biased: bool) -> list[Line2D]:
+def _legend(
+    figure: Picture, estimators: list[str], bounds: list[str], biased: bool
+) -> None:
     """One handle per estimator and one per bound: fewer than one per pair."""
+    several = len(bounds) > 1
+    grey = {"color": "#444444"}
     handles = [
         Line2D(
             *([], []),
             color=COLOURS[i % len(COLOURS)],
             marker=MARKERS[i % len(MARKERS)],
-            linestyle="none" if len(bounds) > 1 else LINES[0],
-            label=name if len(bounds) > 1 else f"{bounds[0]}, {name}",
+            linestyle="none" if several else LINES[0],
+            label=name,
         )
         for i, name in enumerate(estimators)
     ]
-    if len(bounds) > 1:
-        handles += [
-            Line2D([], [], color="#444444", linestyle=LINES[j % len(LINES)], label=name)
-            for j, name in enumerate(bounds)
-        ]
+    for j, name in enumerate(bounds if several else ()):
+        line = LINES[j % len(LINES)]
+        handles.append(Line2D([], [], linestyle=line, label=name, **grey))
     if biased:
-        look = {"marker": "o", "color": "#444444", "markerfacecolor": "white"}
-        handles.append(Line2D([], [], linestyle="none", label="biased", **look))
-    return handles
+        look = {"marker": "o", "linestyle": "none", "markerfacecolor": "white"}
+        handles.append(Line2D([], [], label="biased", **look, **grey))
+    inches = 0.6 + 0.06 * max(len(str(handle.get_label())) for handle in handles)
+    columns = min(len(handles), max(1, int(figure.get_figwidth() / inches)))
+    rows = -(-len(handles) // columns) + (not several)
+    figure.set_figheight(figure.get_figheight() + 0.17 * rows)
+    title = None if several else f"bound: {bounds[0]}"
+    figure.legend(
+        handles=handles, title=title, loc="outside lower center", ncols=columns
+    )
 
 
 def estimator_name(row: Row, rows: Sequence[Row]) -> str:

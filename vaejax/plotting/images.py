@@ -67,7 +67,7 @@ def reconstructions(x: ArrayLike, mean: ArrayLike) -> Picture:
         mean: the means of p(x | z), z from q(z | x), of the same shape.
 
     Raises:
-        PlottingError: the shapes differ or are of no image, or the arrays hold integers.
+        PlottingError: the shapes differ, another shape, or integers.
     """
     data, means = _floats(x, "x"), _floats(mean, "mean")
     if data.shape != means.shape:
@@ -105,6 +105,7 @@ def _bands(data: np.ndarray, means: np.ndarray) -> Picture:
     scale = TILE / max(height, width)
     wide, high = columns * (width + gap) * scale, 2 * (height + gap) * scale
     figure, axes = panels(-(-count // columns), size=(wide + 1, high + 0.1), columns=1)
+    figure.get_layout_engine().set(w_pad=0.12)  # the row names hang over by 5 pixels
     for i, panel in enumerate(axes):
         # A short last band is filled with white, so that all bands have one scale.
         pair = np.ones((2, columns, *data.shape[1:]))

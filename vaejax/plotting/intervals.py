@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import SymmetricalLogLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from vaejax.plotting.gradients import distinct, estimator_name
 from vaejax.plotting.style import (
@@ -24,6 +24,7 @@ from vaejax.plotting.style import (
     panels,
     require_rows,
     styled,
+    written,
 )
 
 NORMAL_95 = 1.96  # half-width of a 95% interval in standard errors
@@ -58,7 +59,7 @@ def bias_forest(rows: Sequence[Row]) -> Picture:
         members = [row for row in measured if row["group"] == group]
         at = [names.index(_cell(row, rows)) for row in members]
         excluded += _forest(panel, members, at)
-        panel.set(title=group, xlabel=r"bias, squared norm (nats$^2$)")
+        panel.set(title=group, xlabel=r"$\|\mathrm{E}\,g - g^*\|^2$ (nats$^2$)")
         panel.set_yticks(range(len(names)), names)
         panel.set_ylim(len(names) - 0.5, -0.5)
     if not groups:
@@ -89,16 +90,26 @@ def _forest(axes: Axes, rows: list[Row], at: list[int]) -> int:
         axes.errorbar(
             bias[chosen], np.array(at)[chosen], xerr=half[chosen], capsize=2, **look
         )
-    reach = np.nan_to_num(np.abs(bias) + np.nan_to_num(half))
-    if reach.max(initial=0) > 0:
-        small = half[half > 0].min(initial=reach.max())
-        linear = max(small, reach.max() * 10.0**-DECADES)
-        axes.set_xscale("symlog", linthresh=linear)
-        locator = SymmetricalLogLocator(base=10, linthresh=linear)
-        locator.set_params(numticks=5)
-        axes.xaxis.set_major_locator(locator)
+    _signed_log_axis(axes, half, np.abs(bias) + np.nan_to_num(half))
     axes.grid(visible=False, axis="y")
     return int(excludes.sum())
+
+
+def _signed_log_axis(axes: Axes, half: np.ndarray, ends: np.ndarray) -> None:
+    """Linear up to the smallest half-width, logarithmic beyond, on both sides of 0."""
+    reach = np.nan_to_num(ends).max(initial=0)
+    if reach == 0:
+        return
+    linear = max(half[half > 0].min(initial=reach), reach * 10.0**-DECADES)
+    low, top = np.ceil(np.log10(linear)), np.floor(np.log10(reach))
+    if low >= top:  # within one decade a linear axis shows it all
+        axes.xaxis.set_major_locator(MaxNLocator(4))
+        return
+    axes.set_xscale("symlog", linthresh=linear, linscale=0.6)
+    # Nearer to each other than three decades, the labels would overlap.
+    powers = 10.0 ** np.array([top - 3, top] if top - 3 > low else [top])
+    axes.set_xticks([*-powers[::-1], 0, *powers])
+    axes.xaxis.set_minor_locator(NullLocator())
 
 
 def _cell(row: Row, rows: Sequence[Row]) -> str:
@@ -134,9 +145,8 @@ def log_likelihood_bars(rows: Sequence[Row]) -> Picture:
     at = np.arange(len(rows))
     axes.errorbar(value, at, xerr=error, fmt="o", capsize=3, color=COLOURS[0])
     for i in at[np.isfinite(value)]:
-        label = f"{value[i]:.2f}"
         axes.annotate(
-            label,
+            written(value[i]),
             (value[i], at[i]),
             xytext=(0, 4),
             textcoords="offset points",
@@ -148,7 +158,9 @@ def log_likelihood_bars(rows: Sequence[Row]) -> Picture:
     axes.margins(x=0.1)
     axes.grid(visible=False, axis="y")
     axes.set_xlabel(
-        r"$\log p(x)$ (nats per example; higher is better; bars: $\pm$ Monte Carlo error)"
+        r"$\log p(x)$ (nats per example; higher is better)"
+        "\n"
+        r"bars: $\pm$ Monte Carlo error"
     )
-    figure.set_label("Test log-likelihood with its Monte Carlo error.")
+    figure.set_label("Log-likelihood with its Monte Carlo error.")
     return figure

@@ -129,8 +129,9 @@ def _scatter(
                 ha="center",
                 va="center",
                 weight="bold",
-                color=colour,
-                path_effects=[patheffects.withStroke(linewidth=2.5, foreground="w")],
+                size=9,
+                zorder=4,
+                path_effects=[patheffects.withStroke(linewidth=3, foreground="w")],
             )
     if labels is not None:
         axes.legend(

@@ -14,7 +14,8 @@ STYLE = """
 html { -webkit-text-size-adjust: 100%; }
 body { margin: 0 auto; padding: 2.2rem 1.1rem 4rem; max-width: 58rem;
   background: var(--page); color: var(--ink);
-  font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
+  font: 1rem/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans",
+  sans-serif; }
 h1 { font-size: 1.75rem; line-height: 1.2; margin: 0 0 1rem; letter-spacing: -0.01em; }
 h2 { font-size: 1.25rem; line-height: 1.3; margin: 2.6rem 0 0.6rem; }
 p { margin: 0 0 0.8rem; max-width: 44rem; overflow-wrap: anywhere; }
@@ -29,12 +30,11 @@ nav a:hover { text-decoration: underline; }
 code, pre { font: 0.86rem/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas,
   "DejaVu Sans Mono", monospace; background: var(--soft); border-radius: 4px; }
 code { padding: 0.1em 0.3em; }
-pre { padding: 0.7rem 0.9rem; overflow-x: auto; border: 1px solid var(--line);
-  margin: 0.4rem 0 1rem; }
-.wide { overflow-x: auto; margin: 0.9rem 0 1.3rem; }
+pre { padding: 0.7rem 0.9rem; border: 1px solid var(--line);
+  white-space: pre-wrap; overflow-wrap: anywhere; margin: 0.4rem 0 1rem; }
+.wide { overflow-x: auto; margin: 0.4rem 0; }
 table { border-collapse: collapse; font-size: 0.88rem; line-height: 1.4;
   font-variant-numeric: tabular-nums; min-width: 40%; }
-caption { text-align: left; padding: 0 0 0.45rem; color: var(--quiet); }
 th, td { padding: 0.3rem 0.7rem; text-align: left; white-space: nowrap; }
 th { padding: 0; border-bottom: 2px solid var(--ink); vertical-align: bottom; }
 td { border-bottom: 1px solid var(--line); }
@@ -49,11 +49,10 @@ th[aria-sort=descending] button::after { content: " \\2193"; }
 figure { margin: 1.1rem 0 1.6rem; }
 figure img { display: block; max-width: 100%; height: auto; background: #ffffff;
   padding: 0.5rem; border: 1px solid var(--line); border-radius: 6px; }
-figcaption { color: var(--quiet); font-size: 0.9rem; margin-top: 0.4rem;
-  max-width: 44rem; }
+figcaption { color: var(--quiet); font-size: 0.9rem; max-width: 44rem; }
 @media print { body { max-width: none; padding: 0; font-size: 10pt; }
-  nav { display: none; } .wide, pre { overflow: visible; } pre { white-space: pre-wrap; }
-  figure, tr, pre { break-inside: avoid; } h2, caption { break-after: avoid; }
+  nav { display: none; } .wide { overflow: visible; }
+  img, tr, pre { break-inside: avoid; } h2 { break-after: avoid; }
   th[aria-sort] button::after { content: ""; } }
 """
 

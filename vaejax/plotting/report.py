@@ -1,8 +1,9 @@
 """One self-contained HTML file that says what an experiment found.
 
 The answer stands first, in words; then sections with their tables, figures and the
-command that gave them. Pictures, style and script are inside the file: it opens offline,
-in light and dark, on paper and on a phone. The same input gives the same bytes.
+command that gave them. Pictures, style and script are inside the file: it opens
+offline, in light and dark, on paper and on a phone. The same input gives the same
+bytes.
 """
 
 import base64
@@ -91,6 +92,8 @@ def _figure(figure: Figure) -> str:
     data = base64.b64encode(png(figure)).decode()
     caption = html.escape(str(figure.get_label()))
     return (
-        f'<figure><img alt="{caption}" width="{width}" height="{height}" '
-        f'src="data:image/png;base64,{data}"><figcaption>{caption}</figcaption></figure>'
+        f'<figure><div class="wide"><img alt="{caption}" width="{width}" '
+        f'height="{height}" style="min-width: min({width}px, 26rem)" '
+        f'src="data:image/png;base64,{data}"></div>'
+        f"<figcaption>{caption}</figcaption></figure>"
     )

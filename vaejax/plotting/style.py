@@ -106,6 +106,11 @@ def number(value: Any) -> float:
     return value if np.isfinite(value) else float("nan")
 
 
+def written(value: float) -> str:
+    """A value in nats for a label: two decimals, a true minus sign."""
+    return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
+
+
 def require_rows(rows: Sequence[Row], what: str) -> None:
     """Refuse to draw a figure of nothing."""
     if not rows:

@@ -11,7 +11,7 @@ from vaejax.plotting.style import PlottingError
 
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
-DIGITS = 4  # significant ones of the smallest number of a column
+DIGITS = 3  # significant ones of the smallest number of a column, at the least
 LEADING_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?([eE][-+]?\d+)?(?![\w.])")
 
 
@@ -60,17 +60,16 @@ def render(table: Table) -> str:
     body = "\n".join(
         f"<tr>{''.join(cells)}</tr>" for cells in zip(*columns, strict=True)
     )
-    caption = (
-        f"<caption>{html.escape(table.caption)}</caption>" if table.caption else ""
-    )
+    caption = html.escape(table.caption)
     return (
-        f'<div class="wide"><table>{caption}\n<thead><tr>{"".join(head)}</tr></thead>\n'
-        f"<tbody>\n{body}\n</tbody></table></div>"
+        f'<figure><figcaption>{caption}</figcaption><div class="wide"><table>\n'
+        f"<thead><tr>{''.join(head)}</tr></thead>\n"
+        f"<tbody>\n{body}\n</tbody></table></div></figure>"
     )
 
 
 def _sort_key(cell: Any) -> str | None:
-    """The number that a cell sorts by; "" where it is missing, None where it is text."""
+    """The number that a cell sorts by: "" if it is missing, None if it is text."""
     if _missing(cell):
         return ""
     if _is_number(cell):
@@ -89,7 +88,8 @@ def _texts(cells: list[Any]) -> list[str]:
     decimals = 0
     if sizes and not spread:
         decimals = max(0, DIGITS - 1 - math.floor(math.log10(min(sizes))))
-    kind = f".{DIGITS - 2}e" if spread else f".{decimals}f"
+        decimals = max(decimals, 2 if max(sizes) < 1000 else 0)
+    kind = f".{DIGITS - 1}e" if spread else f".{decimals}f"
 
     def text(cell: Any) -> str:
         if _missing(cell):

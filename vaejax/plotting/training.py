@@ -19,6 +19,7 @@ from vaejax.plotting.style import (
     panels,
     require_rows,
     styled,
+    written,
 )
 
 PARTS = {
@@ -57,7 +58,7 @@ def training_curves(rows: Sequence[Row]) -> Picture:
     figure, axes = panels(len(parts), size=(WIDTH / 2.6, 2.1))
     for part, panel in zip(parts, axes, strict=True):
         panel.set(title=PARTS[part], xlabel="epoch")
-        panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+        panel.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
         for i, split in enumerate(("train", "test")):
             if curves[part, split]:
                 _curve(panel, curves[part, split], split, i)
@@ -81,7 +82,7 @@ def _curve(axes: Axes, points: list[tuple[int, float]], split: str, i: int) -> N
         marker=MARKERS[i],
         markevery=max(1, len(points) // 10),
         markerfacecolor="white" if i else None,
-        label=f"{split}: {value[finite][-1]:.2f}" if finite.any() else split,
+        label=f"{split}: {written(value[finite][-1])}" if finite.any() else split,
     )
     if not finite.all():
         axes.plot(
