@@ -4,10 +4,12 @@ Imported by experiments and notebooks, never by `vaejax` itself, so that
 `import vaejax` does without matplotlib.
 """
 
+from vaejax.plotting.bias import bias_forest
 from vaejax.plotting.gradients import gradient_statistic
-from vaejax.plotting.images import image_grid, reconstructions
-from vaejax.plotting.intervals import bias_forest, log_likelihood_bars
+from vaejax.plotting.images import image_grid
 from vaejax.plotting.latents import latent_space
+from vaejax.plotting.likelihoods import log_likelihood_bars
+from vaejax.plotting.pairs import reconstructions
 from vaejax.plotting.report import Section, write_report
 from vaejax.plotting.style import Picture, PlottingError, png, save
 from vaejax.plotting.tables import Table

@@ -6,6 +6,7 @@ The rows are those of `results.csv` of the estimator benchmark, one for every ce
 """
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,16 +14,17 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, NullLocator
 
 from vaejax.plotting.style import (
-    COLOURS,
     LINES,
-    MARKERS,
+    QUIET,
     WIDTH,
+    Look,
     Picture,
     PlottingError,
     Row,
     number,
     panels,
     require_rows,
+    series,
     styled,
 )
 
@@ -99,22 +101,23 @@ def _line(
     num_samples = np.array([int(row["num_samples"]) for row in rows])
     values = np.array([number(row[statistic]) for row in rows])
     biased = np.array([row["status"] == "biased" for row in rows])
-    look = {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
-    axes.plot(num_samples, values, linestyle=LINES[j % len(LINES)], label=label, **look)
+    line = LINES[j % len(LINES)]
+    axes.plot(num_samples, values, linestyle=line, label=label, **series(i))
     axes.plot(
-        *(num_samples[biased], values[biased]),
+        num_samples[biased],
+        values[biased],
         linestyle="none",
         markerfacecolor="white",
         label="_biased",
-        **look,
+        **series(i),
     )
 
 
 def _scales(axes: Axes, rows: list[Row], statistic: str) -> None:
     ticks = sorted({int(row["num_samples"]) for row in rows})
     axes.set_xscale("log", base=2)
-    axes.set_xticks(ticks[:: -(-len(ticks) // 8)])
-    axes.set_xticklabels([str(tick) for tick in ticks[:: -(-len(ticks) // 8)]])
+    ticks = ticks[:: -(-len(ticks) // 8)]
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     if statistic == "cosine":
         return
@@ -133,23 +136,18 @@ def _legend(
 ) -> None:
     """One handle per estimator and one per bound: fewer than one per pair."""
     several = len(bounds) > 1
-    grey = {"color": "#444444"}
+    # With several bounds, the line style is the bound's to show.
+    alone: Any = "none" if several else "-"
     handles = [
-        Line2D(
-            *([], []),
-            color=COLOURS[i % len(COLOURS)],
-            marker=MARKERS[i % len(MARKERS)],
-            linestyle="none" if several else LINES[0],
-            label=name,
-        )
+        Line2D([], [], linestyle=alone, label=name, **series(i))
         for i, name in enumerate(estimators)
     ]
     for j, name in enumerate(bounds if several else ()):
         line = LINES[j % len(LINES)]
-        handles.append(Line2D([], [], linestyle=line, label=name, **grey))
+        handles.append(Line2D([], [], linestyle=line, label=name, color=QUIET))
     if biased:
-        look = {"marker": "o", "linestyle": "none", "markerfacecolor": "white"}
-        handles.append(Line2D([], [], label="biased", **look, **grey))
+        look: Look = {"marker": "o", "linestyle": "none", "markerfacecolor": "white"}
+        handles.append(Line2D([], [], label="biased", color=QUIET, **look))
     inches = 0.6 + 0.06 * max(len(str(handle.get_label())) for handle in handles)
     columns = min(len(handles), max(1, int(figure.get_figwidth() / inches)))
     rows = -(-len(handles) // columns) + (not several)

@@ -8,10 +8,11 @@ from numpy.typing import ArrayLike
 from vaejax.plotting.style import (
     COLOURS,
     LINES,
-    MARKERS,
+    Look,
     Picture,
     PlottingError,
     panels,
+    series,
     styled,
 )
 
@@ -89,7 +90,7 @@ def _histogram(axes: Axes, values: np.ndarray, labels: np.ndarray | None) -> Non
     for i, (name, members) in enumerate(classes.items()):
         axes.hist(
             values[members],
-            bins=edges,
+            bins=list(edges),
             histtype="step",
             linewidth=1.3,
             color=COLOURS[i % len(COLOURS)],
@@ -105,22 +106,20 @@ def _scatter(
     figure: Picture, axes: Axes, points: np.ndarray, labels: np.ndarray | None
 ) -> None:
     size = float(np.clip(4000 / max(len(points), 1), 3, 22))
-    look = {"s": size, "linewidths": 0, "alpha": 0.75, "rasterized": True}
+    look: Look = {"s": size, "linewidths": 0, "alpha": 0.75, "rasterized": True}
     if labels is not None and len(np.unique(labels)) > MOST_CLASSES:
         if labels.dtype.kind not in "iuf":
             raise PlottingError(
                 f"{len(np.unique(labels))} distinct labels that are no numbers: "
                 f"give at most {MOST_CLASSES} classes, or a number per example"
             )
-        drawn = axes.scatter(*points.T, c=labels, cmap="viridis", **look)
+        first, second = points.T
+        drawn = axes.scatter(first, second, c=labels, cmap="viridis", **look)
         figure.colorbar(drawn, ax=axes, label="label")
         return
     for i, (name, members) in enumerate(_classes(labels, len(points)).items()):
-        colour = COLOURS[i % len(COLOURS)]
-        marker = MARKERS[i % len(MARKERS)]
-        axes.scatter(
-            *points[members].T, color=colour, marker=marker, label=name, **look
-        )
+        first, second = points[members].T
+        axes.scatter(first, second, label=name, **series(i), **look)
         if labels is not None:
             # The name at the centre of its class reads without colour.
             axes.annotate(

@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from vaejax.core import VaejaxError
 
 Row = Mapping[str, Any]  # one line of metrics.jsonl or of results.csv
+Look = dict[str, Any]  # keyword arguments of a matplotlib artist
 
 COLOURS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"),
@@ -31,12 +32,12 @@ COLOURS = (
 ALARM = "#D55E00"  # what a reader must not overlook
 QUIET = "#767676"  # zero lines, notes
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
-LINES = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
+LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 
 WIDTH = 6.5  # inches: the text width of a paper
 SUFFIXES = (".pdf", ".png", ".svg")
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
     "font.size": 8,
     "axes.titlesize": 8.5,
@@ -85,6 +86,11 @@ def styled(draw: Callable[..., Picture]) -> Callable[..., Picture]:
             return draw(*args, **kwargs)
 
     return drawn
+
+
+def series(i: int) -> Look:
+    """Colour and marker of the i-th series; they repeat after ten."""
+    return {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
 
 
 def panels(

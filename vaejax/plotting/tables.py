@@ -50,11 +50,10 @@ def render(table: Table) -> str:
             f'<button type="button">{html.escape(str(name))}</button></th>'
         )
         texts = _texts(cells)
-        keys = keys if numeric else texts
         columns.append(
             [
                 f'<td{kind} data-key="{html.escape(str(key))}">{html.escape(text)}</td>'
-                for key, text in zip(keys, texts, strict=True)
+                for key, text in zip(keys if numeric else texts, texts, strict=True)
             ]
         )
     body = "\n".join(

@@ -1,7 +1,7 @@
-"""Estimates with their uncertainty, a row each: biases of gradients, log-likelihoods.
+"""The bias of every gradient estimator with its interval, a row each.
 
 A dot with its interval says at a glance what a table of "estimate (error)" hides:
-which differences are larger than their noise.
+which biases are larger than their noise.
 """
 
 import textwrap
@@ -18,13 +18,13 @@ from vaejax.plotting.style import (
     COLOURS,
     QUIET,
     WIDTH,
+    Look,
     Picture,
     Row,
     number,
     panels,
     require_rows,
     styled,
-    written,
 )
 
 NORMAL_95 = 1.96  # half-width of a 95% interval in standard errors
@@ -65,14 +65,13 @@ def bias_forest(rows: Sequence[Row]) -> Picture:
     if not groups:
         axes[0].axis("off")
     if excluded:
-        look = {"marker": "s", "color": ALARM, "linestyle": "-"}
-        handle = Line2D([], [], label="interval excludes zero", **look)
+        handle = Line2D([], [], marker="s", color=ALARM, label="interval excludes zero")
         figure.legend(handles=[handle], loc="outside upper right")
     if note:
         figure.supxlabel(note, x=0.01, ha="left", fontsize=7, color=QUIET)
     figure.set_label(
         f"Bias of the gradient with 95% intervals: {excluded} of {len(measured)} "
-        f"exclude zero; chance alone would give about {0.05 * len(measured):.1g}."
+        f"exclude zero; chance alone would give about {0.05 * len(measured):.1f}."
     )
     return figure
 
@@ -83,10 +82,9 @@ def _forest(axes: Axes, rows: list[Row], at: list[int]) -> int:
     half = NORMAL_95 * np.array([number(row["bias_stderr"]) for row in rows])
     excludes = np.abs(bias) > half
     axes.axvline(0, color=QUIET, linewidth=0.8)
-    for chosen, look in (
-        (~excludes, {"fmt": "o", "color": COLOURS[0], "markerfacecolor": "white"}),
-        (excludes, {"fmt": "s", "color": ALARM}),
-    ):
+    spares: Look = {"fmt": "o", "color": COLOURS[0], "markerfacecolor": "white"}
+    alarms: Look = {"fmt": "s", "color": ALARM}
+    for chosen, look in ((~excludes, spares), (excludes, alarms)):
         axes.errorbar(
             bias[chosen], np.array(at)[chosen], xerr=half[chosen], capsize=2, **look
         )
@@ -128,39 +126,3 @@ def _refusals(refused: list[Row], rows: Sequence[Row]) -> str:
         for name, counts in pairs.items()
     ]
     return textwrap.fill("Refused: " + "; ".join(cells), 100) if cells else ""
-
-
-@styled
-def log_likelihood_bars(rows: Sequence[Row]) -> Picture:
-    """The log-likelihood of every model with its Monte Carlo error.
-
-    Args:
-        rows: each with "name", "log_likelihood" and "monte_carlo_error" (may be
-            missing), drawn from the top in the order given.
-    """
-    require_rows(rows, "log_likelihood_bars")
-    value = np.array([number(row["log_likelihood"]) for row in rows])
-    error = np.array([number(row.get("monte_carlo_error")) for row in rows])
-    figure, (axes,) = panels(1, size=(WIDTH * 0.75, 0.7 + 0.24 * len(rows)))
-    at = np.arange(len(rows))
-    axes.errorbar(value, at, xerr=error, fmt="o", capsize=3, color=COLOURS[0])
-    for i in at[np.isfinite(value)]:
-        axes.annotate(
-            written(value[i]),
-            (value[i], at[i]),
-            xytext=(0, 4),
-            textcoords="offset points",
-            ha="center",
-            fontsize=7,
-        )
-    axes.set_yticks(at, [row["name"] for row in rows])
-    axes.set_ylim(len(rows) - 0.4, -0.7)
-    axes.margins(x=0.1)
-    axes.grid(visible=False, axis="y")
-    axes.set_xlabel(
-        r"$\log p(x)$ (nats per example; higher is better)"
-        "\n"
-        r"bars: $\pm$ Monte Carlo error"
-    )
-    figure.set_label("Log-likelihood with its Monte Carlo error.")
-    return figure
