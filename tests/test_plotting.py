@@ -1,0 +1,480 @@
+"""What is drawn is what was given, and a report needs nothing but itself."""
+
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from vaejax import plotting
+from vaejax.core import VaejaxError
+from vaejax.plotting import Section, Table
+from vaejax.plotting.images import mosaic
+from vaejax.plotting.tables import MINUS, MISSING
+
+
+def epoch_row(epoch, test=True):
+    train = {"bound": -90.0 - 10 / epoch, "log_px_z": -65.0, "kl": 25.0 + 10 / epoch}
+    row = {"epoch": epoch, "step": 600 * epoch, "train": train}
+    return row | ({"test": {"bound": train["bound"] - 1}} if test else {})
+
+
+def cell(**changes):
+    """One row as `csv.DictReader` gives it: every value is text."""
+    row = {
+        "model": "linear_gaussian",
+        "bound": "iwae",
+        "estimator": "dreg",
+        "num_samples": "8",
+        "group": "encoder",
+        "status": "unbiased",
+        "bias": "0.001",
+        "bias_stderr": "0.01",
+        "variance": "0.5",
+        "snr": "3.0",
+        "cosine": "-0.2",
+        "work_normalized_variance": "0.01",
+    }
+    return row | {name: str(value) for name, value in changes.items()}
+
+
+def refused(**changes):
+    numbers = ("bias", "bias_stderr", "variance", "snr", "cosine")
+    return cell(status="refused", **changes) | dict.fromkeys(numbers, "")
+
+
+def lines(axes):
+    """The labelled lines of a panel as {label: [points, 2]}."""
+    named = (line for line in axes.lines if not line.get_label().startswith("_"))
+    return {line.get_label(): line.get_xydata() for line in named}
+
+
+def images(count=5, height=7, width=4, channels=1):
+    shape = (count, height, width, channels)
+    return np.random.default_rng(0).uniform(size=shape)
+
+
+# ---- training curves
+
+
+def test_training_curves_draw_the_rows():
+    rows = [epoch_row(epoch, test=epoch % 2 == 0) for epoch in range(1, 7)]
+    bound, reconstruction, kl = plotting.training_curves(rows).axes
+    train, test = lines(bound).values()
+    assert train.tolist() == [[r["epoch"], r["train"]["bound"]] for r in rows]
+    assert test.tolist() == [[r["epoch"], r["test"]["bound"]] for r in rows[1::2]]
+    assert next(iter(lines(reconstruction).values()))[:, 1].tolist() == [-65.0] * 6
+    assert "train: 26.67" in lines(kl)
+
+
+def test_training_curves_draw_what_there_is():
+    only_bound = [{"epoch": 1, "train": {"bound": -90.0}, "test": None}]
+    (axes,) = plotting.training_curves(only_bound).axes
+    assert lines(axes) == {
+        f"train: {MINUS}90.00": pytest.approx(np.array([[1.0, -90.0]]))
+    }
+    with pytest.raises(VaejaxError, match="no row holds any of"):
+        plotting.training_curves([{"epoch": 1, "train": {"loss": 1.0}}])
+    with pytest.raises(VaejaxError, match="no rows"):
+        plotting.training_curves([])
+
+
+def test_training_curves_mark_values_that_are_not_finite():
+    values = [-90.0, float("nan"), None, float("-inf")]
+    rows = [{"epoch": i, "train": {"bound": value}} for i, value in enumerate(values)]
+    (axes,) = plotting.training_curves(rows).axes
+    assert lines(axes)["train: not finite"][:, 0].tolist() == [1, 2, 3]
+    plotting.png(axes.figure)
+
+
+# ---- images
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("columns", [1, 3, 5])
+def test_every_pixel_of_the_grid_is_a_pixel_of_an_image(channels, columns):
+    data = images(channels=channels)
+    tiles = mosaic(data, columns)
+    for i, image in enumerate(data):
+        top, left = i // columns * (7 + 1), i % columns * (4 + 1)
+        drawn = tiles[top : top + 7, left : left + 4]
+        np.testing.assert_array_equal(drawn, np.broadcast_to(image, (7, 4, 3)))
+    assert (tiles[7::8] == 1).all(), "gutters are white"
+
+
+def test_image_grid_clips_and_marks_pixels_that_are_not_finite():
+    data = np.array([[[[-0.5], [1.5], [np.nan]]]])
+    (axes,) = plotting.image_grid(data, "three pixels").axes
+    drawn = axes.images[0].get_array()
+    assert drawn[0, 0].tolist() == [0, 0, 0]
+    assert drawn[0, 1].tolist() == [1, 1, 1]
+    assert len(set(drawn[0, 2].tolist())) == 3, "a colour, not a grey"
+    assert axes.get_title(loc="left") == "three pixels"
+
+
+def test_data_that_are_no_images_are_drawn_as_rows():
+    data = np.random.default_rng(0).normal(size=(3, 6))
+    axes = plotting.image_grid(data, "rows").axes[0]
+    np.testing.assert_array_equal(axes.images[0].get_array(), data)
+    for i, panel in enumerate(plotting.reconstructions(data, 2 * data).axes):
+        np.testing.assert_array_equal(lines(panel)["data"][:, 1], data[i])
+        np.testing.assert_array_equal(lines(panel)["reconstruction"][:, 1], 2 * data[i])
+
+
+def test_reconstructions_stand_under_their_originals():
+    data = images(count=13)
+    bands = plotting.reconstructions(data, data / 2).axes
+    assert len(bands) == 2
+    for first, band in zip((0, 10), bands, strict=True):
+        drawn = band.images[0].get_array()
+        np.testing.assert_array_equal(drawn[:7, :4], data[first].repeat(3, axis=-1))
+        np.testing.assert_array_equal(drawn[8:, :4], data[first].repeat(3, -1) / 2)
+    assert (bands[1].images[0].get_array()[:, 15:] == 1).all(), "nothing after the last"
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "message"),
+    [
+        ((2, 8, 8, 2), float, "C 1 or 3"),
+        ((8,), float, "shape"),
+        ((0, 8, 8, 1), float, "empty"),
+        ((2, 8, 8, 1), np.uint8, "images / 255"),
+    ],
+)
+def test_image_grid_refuses(shape, dtype, message):
+    with pytest.raises(VaejaxError, match=message):
+        plotting.image_grid(np.full(shape, 255, dtype), "title")
+
+
+def test_reconstructions_refuse_another_shape():
+    with pytest.raises(VaejaxError, match="same shape"):
+        plotting.reconstructions(images(), images(count=4))
+
+
+# ---- latent space
+
+
+def test_latent_space_of_two_dimensions_is_the_means():
+    means = np.random.default_rng(0).normal(size=(30, 2))
+    labels = np.arange(30) % 3
+    (axes,) = plotting.latent_space(means, labels).axes
+    for label, drawn in enumerate(axes.collections):
+        np.testing.assert_array_equal(drawn.get_offsets(), means[labels == label])
+        assert drawn.get_label() == str(label)
+
+
+def test_latent_space_names_the_variance_that_its_components_explain():
+    key = np.random.default_rng(0)
+    basis = np.linalg.qr(key.normal(size=(6, 6)))[0]
+    scores = key.normal(size=(50, 6))
+    scores -= scores.mean(axis=0)
+    scores = np.linalg.qr(scores)[0] * np.sqrt([70, 20, 10, 0, 0, 0])
+    (axes,) = plotting.latent_space(scores @ basis.T).axes
+    assert "(70% of variance)" in axes.get_xlabel()
+    assert "(20% of variance)" in axes.get_ylabel()
+    drawn = axes.collections[0].get_offsets()
+    np.testing.assert_allclose(np.abs(drawn), np.abs(scores[:, :2]), atol=1e-9)
+
+
+def test_latent_space_of_one_dimension_counts_every_example():
+    means = np.random.default_rng(0).normal(size=(40, 1))
+    (axes,) = plotting.latent_space(means, ["a"] * 10 + ["b"] * 30).axes
+    steps = {patch.get_label(): patch.get_xy() for patch in axes.patches}
+    counts = {name: corners[1:-1:2, 1].sum() for name, corners in steps.items()}
+    assert counts == {"a": 10, "b": 30}
+
+
+def test_latent_space_of_odd_data():
+    plotting.png(plotting.latent_space([[0.0, 1.0, 2.0]], ["only"]))
+    plotting.png(plotting.latent_space(np.ones((4, 5))))
+    scale = plotting.latent_space(np.eye(30)[:, :2], np.linspace(0, 1, 30))
+    assert len(scale.axes) == 2, "many labels are a scale with a colour bar"
+    means = np.ones((3, 2))
+    means[1] = np.nan
+    (axes,) = plotting.latent_space(means).axes
+    assert axes.get_title(loc="left") == "1 of 3 means are not finite"
+
+
+@pytest.mark.parametrize(
+    ("means", "labels", "message"),
+    [
+        (np.zeros(3), None, "must be"),
+        (np.zeros((3, 2)), [1, 2], "labels"),
+        (np.zeros((30, 2)), [f"name {i}" for i in range(30)], "at most 20"),
+    ],
+)
+def test_latent_space_refuses(means, labels, message):
+    with pytest.raises(VaejaxError, match=message):
+        plotting.latent_space(means, labels)
+
+
+# ---- gradients
+
+
+def test_gradient_statistic_draws_a_line_per_pair_in_order_of_k():
+    rows = [
+        cell(estimator=e, bound=b, num_samples=k, variance=v / k, group=g)
+        for v, (e, b) in enumerate([("dreg", "elbo"), ("stl", "iwae")], start=1)
+        for k in (64, 1, 8)
+        for g in ("encoder", "decoder")
+    ]
+    rows.append(refused(estimator="loo"))
+    figure = plotting.gradient_statistic(rows, "variance")
+    assert [axes.get_title(loc="left") for axes in figure.axes] == [
+        "encoder",
+        "decoder",
+    ]
+    for axes in figure.axes:
+        assert set(lines(axes)) == {"elbo, dreg", "iwae, stl"}
+        np.testing.assert_allclose(
+            lines(axes)["iwae, stl"], [[1, 2], [8, 2 / 8], [64, 2 / 64]]
+        )
+        assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    (axes,) = plotting.gradient_statistic(rows, "cosine", "decoder").axes
+    assert axes.get_yscale() == "linear"
+    assert axes.get_title(loc="left") == "decoder"
+
+
+def test_gradient_statistic_shows_a_variance_of_zero():
+    rows = [cell(num_samples=1, variance=0), cell(num_samples=8, variance=1e-3)]
+    (axes,) = plotting.gradient_statistic(rows, "variance").axes
+    assert axes.get_yscale() == "symlog"
+    low, _ = axes.get_ylim()
+    assert low <= 0
+
+
+def test_gradient_statistic_of_many_groups_and_missing_numbers():
+    rows = [cell(group=f"layer {i}", snr="" if i else "nan") for i in range(4)]
+    figure = plotting.gradient_statistic(rows, "snr")
+    assert len(figure.axes) == 4
+    plotting.png(figure, dots_per_inch=30)
+
+
+def test_gradient_statistic_keeps_models_apart():
+    rows = [cell(), cell(model="gaussian_mlp")]
+    (axes,) = plotting.gradient_statistic(rows, "snr").axes
+    assert set(lines(axes)) == {
+        "iwae, dreg (linear_gaussian)",
+        "iwae, dreg (gaussian_mlp)",
+    }
+
+
+@pytest.mark.parametrize(
+    ("rows", "settings", "message"),
+    [
+        ([cell()], ("entropy",), "use one of"),
+        ([cell()], ("variance", "prior"), "encoder"),
+        ([refused()], ("variance",), "every cell was refused"),
+        ([], ("variance",), "no rows"),
+    ],
+)
+def test_gradient_statistic_refuses(rows, settings, message):
+    with pytest.raises(VaejaxError, match=message):
+        plotting.gradient_statistic(rows, *settings)
+
+
+def test_bias_forest_fills_only_intervals_that_exclude_zero():
+    rows = [
+        cell(estimator="pathwise", bias=-0.01, bias_stderr=0.01),
+        cell(estimator="stl", bias=0.5, bias_stderr=0.01, status="biased"),
+        cell(estimator="just", bias=0.0195, bias_stderr=0.01),
+        refused(estimator="loo", num_samples=1),
+        refused(estimator="loo", num_samples=8),
+    ]
+    figure = plotting.bias_forest(rows)
+    (axes,) = figure.axes
+    spares, excludes = (drawn.lines[0].get_xydata() for drawn in axes.containers)
+    assert spares.tolist() == [[-0.01, 0], [0.0195, 2]]
+    assert excludes.tolist() == [[0.5, 1]]
+    bars = axes.containers[1].lines[2][0].get_segments()[0]
+    np.testing.assert_allclose(bars[:, 0], [0.5 - 0.0196, 0.5 + 0.0196])
+    names = [text.get_text() for text in axes.get_yticklabels()]
+    assert names == [f"iwae, {name}, $K$ = 8" for name in ("pathwise", "stl", "just")]
+    assert figure.get_supxlabel() == "Refused: iwae, loo (K = 1, 8)"
+    assert "1 of 3 exclude zero" in figure.get_label()
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [refused()],
+        [cell(bias="", bias_stderr="")],
+        [cell(bias=0, bias_stderr=0)],
+        [cell(bias=1e-9, bias_stderr=1e-12), cell(bias=1e6, bias_stderr=1, group="g")],
+        [cell(estimator=f"e{i}", group=f"g{i % 3}") for i in range(18)],
+    ],
+)
+def test_bias_forest_of_odd_rows(rows):
+    plotting.png(plotting.bias_forest(rows), dots_per_inch=30)
+
+
+def test_log_likelihoods_are_drawn_with_their_errors():
+    rows = [
+        {"name": "vae", "log_likelihood": -91.2, "monte_carlo_error": 0.1},
+        {"name": "no error", "log_likelihood": -89.0},
+        {"name": "diverged", "log_likelihood": float("nan"), "monte_carlo_error": 1.0},
+    ]
+    (axes,) = plotting.log_likelihood_bars(rows).axes
+    points, _, (bars,) = axes.containers[0].lines
+    np.testing.assert_array_equal(points.get_xdata(), [-91.2, -89.0, np.nan])
+    np.testing.assert_allclose(bars.get_segments()[0][:, 0], [-91.3, -91.1])
+    assert [text.get_text() for text in axes.texts] == [
+        f"{MINUS}91.20",
+        f"{MINUS}89.00",
+    ]
+
+
+# ---- files
+
+
+@pytest.mark.parametrize(
+    ("suffix", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")]
+)
+def test_the_same_data_give_the_same_bytes(tmp_path, suffix, start):
+    first, second = (
+        plotting.save(
+            plotting.latent_space(np.eye(6), list("aabbcc")), tmp_path / f"{i}.{suffix}"
+        ).read_bytes()
+        for i in range(2)
+    )
+    assert first == second
+    assert first.startswith(start)
+    assert len(list(tmp_path.iterdir())) == 2, "no temporary file stays behind"
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("full")))
+    with pytest.raises(OSError, match="full"):
+        plotting.write_report(path, title="new", lead=[], sections=[])
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_save_refuses_an_unknown_suffix(tmp_path):
+    with pytest.raises(VaejaxError, match=r"\.png"):
+        plotting.save(Figure(), tmp_path / "figure.gif")
+
+
+def test_a_notebook_shows_a_figure_without_pyplot():
+    script = (
+        "import sys; from vaejax import plotting;"
+        "figure = plotting.image_grid([[0.0, 1.0]], 'a row');"
+        "assert figure._repr_png_().startswith(b'\\x89PNG');"
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+# ---- report
+
+
+class Page(HTMLParser):
+    """Every tag, attribute and text of a page, and whether its tags are balanced."""
+
+    VOID = ("meta", "img")
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.open, self.cells, self.text = [], [], [], ""
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] not in ("style", "script"):
+            self.text += data
+        if self.open and self.open[-1] == "td":
+            self.cells.append(data)
+
+
+NASTY = "</script><script>alert(1)</script> & \"quoted\" 'it' <b>"
+
+
+def write(path, **changes):
+    figure = plotting.image_grid(images(), "five images")
+    figure.set_label(f"caption {NASTY}")
+    table = Table(["name", NASTY], [[NASTY, 1.0], ["b", float("nan")]], NASTY)
+    section = Section(f"title {NASTY}", f"one {NASTY}\n\ntwo", [table], [figure], NASTY)
+    given = {"title": NASTY, "lead": [f"The answer. {NASTY}"], "sections": [section]}
+    return plotting.write_report(path, **given | changes).read_text()
+
+
+def test_a_report_refers_to_nothing_outside_itself(tmp_path):
+    text = write(tmp_path / "new" / "report.html")
+    page = Page(text)
+    for tag, attrs in page.tags:
+        assert tag not in ("link", "iframe", "base", "object", "embed")
+        for name in ("src", "href", "srcset", "action"):
+            assert attrs.get(name, "#").startswith(("#", "data:image/png;base64,"))
+    assert "://" not in text
+    assert "@import" not in text
+    assert "url(" not in text
+    policy = [a for _, a in page.tags if a.get("http-equiv")]
+    assert policy[0]["content"].startswith("default-src 'none'")
+
+
+def test_a_report_escapes_everything_and_answers_first(tmp_path):
+    text = write(tmp_path / "report.html")
+    page = Page(text)
+    assert [tag for tag, _ in page.tags].count("script") == 1
+    assert not [tag for tag, _ in page.tags if tag == "b"]
+    # Title (twice), lead, section, text, column, cell, two captions, command.
+    assert page.text.count(NASTY) == 10
+    (image,) = (attrs for tag, attrs in page.tags if tag == "img")
+    assert image["alt"] == f"caption {NASTY}"
+    assert page.text.index("The answer.") < page.text.index("title ")
+    assert write(tmp_path / "again.html") == text
+
+
+def test_a_report_shows_commands_and_code(tmp_path):
+    section = Section("Train", "Use `dreg`.", command="python -m x \\\n  --y $HOME")
+    text = write(tmp_path / "report.html", sections=[section])
+    assert "<pre>python -m x \\\n  --y $HOME</pre>" in text
+    assert "<p>Use <code>dreg</code>.</p>" in text
+
+
+def test_table_numbers_are_aligned_rounded_alike_and_sortable(tmp_path):
+    rows = [
+        ["vae", -91.2, "-91.2 ± 0.1", 3e-7, 1000, True],
+        ["iwae", -108.345, f"{MINUS}88.6 ± 0.1", 2.0, 5, False],
+        ["none", None, "", np.float32("nan"), np.int64(7), True],
+    ]
+    table = Table(["name", "value", "text", "spread", "count", "flag"], rows)
+    text = write(tmp_path / "report.html", sections=[Section("s", tables=[table])])
+    page = Page(text)
+    assert page.cells == [
+        *("vae", f"{MINUS}91.20", "-91.2 ± 0.1", f"3.00e{MINUS}07", "1000", "True"),
+        *("iwae", f"{MINUS}108.34", f"{MINUS}88.6 ± 0.1", "2.00e+00", "5", "False"),
+        *("none", MISSING, MISSING, MISSING, "7", "True"),
+    ]
+    cells = [attrs for tag, attrs in page.tags if tag == "td"]
+    assert [cell.get("class") for cell in cells[:6]] == [None, *["number"] * 4, None]
+    assert [cell["data-key"] for cell in cells[6:12]] == [
+        *("iwae", "-108.345", "-88.6", "2.0", "5.0", "False")
+    ]
+    assert [cell["data-key"] for cell in cells[13:16]] == ["", "", ""]
+
+
+def test_a_table_row_of_another_length_is_refused(tmp_path):
+    broken = Section("s", tables=[Table(["a", "b"], [[1]])])
+    with pytest.raises(VaejaxError, match="one cell per column"):
+        write(tmp_path / "report.html", sections=[broken])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_empty_tables_and_reports_are_pages_too(tmp_path):
+    text = write(tmp_path / "a.html", sections=[Section("s", tables=[Table("ab", [])])])
+    Page(text)
+    Page(write(tmp_path / "b.html", lead=[], sections=[]))

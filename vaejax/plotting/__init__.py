@@ -1,0 +1,33 @@
+"""Figures and the HTML report: arrays and rows in, a figure or one file out.
+
+Imported by experiments and notebooks, never by `vaejax` itself, so that
+`import vaejax` does without matplotlib.
+"""
+
+from vaejax.plotting.bias import bias_forest
+from vaejax.plotting.gradients import gradient_statistic
+from vaejax.plotting.images import image_grid
+from vaejax.plotting.latents import latent_space
+from vaejax.plotting.likelihoods import log_likelihood_bars
+from vaejax.plotting.pairs import reconstructions
+from vaejax.plotting.report import Section, write_report
+from vaejax.plotting.style import Picture, PlottingError, png, save
+from vaejax.plotting.tables import Table
+from vaejax.plotting.training import training_curves
+
+__all__ = [
+    "Picture",
+    "PlottingError",
+    "Section",
+    "Table",
+    "bias_forest",
+    "gradient_statistic",
+    "image_grid",
+    "latent_space",
+    "log_likelihood_bars",
+    "png",
+    "reconstructions",
+    "save",
+    "training_curves",
+    "write_report",
+]

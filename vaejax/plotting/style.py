@@ -1,0 +1,163 @@
+"""The look that all figures share, and how a figure becomes a file.
+
+Figures are made with matplotlib's objects alone: no pyplot, so no global list of open
+figures, no display, and nothing to close. Every series differs in marker and line style
+as well as in colour, so that a figure still reads when printed in grey.
+
+The colours are those of Okabe & Ito (2008), "Color Universal Design", less the yellow
+that vanishes on white, then three of Paul Tol's muted scheme.
+"""
+
+import functools
+import io
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from vaejax.core import VaejaxError
+
+Row = Mapping[str, Any]  # one line of metrics.jsonl or of results.csv
+Look = dict[str, Any]  # keyword arguments of a matplotlib artist
+
+COLOURS = (
+    *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"),
+    *("#882255", "#999933", "#332288"),
+)
+ALARM = "#D55E00"  # what a reader must not overlook
+QUIET = "#767676"  # zero lines, notes
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
+LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
+
+WIDTH = 6.5  # inches: the text width of a paper
+SUFFIXES = (".pdf", ".png", ".svg")
+
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same on every machine
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": "#444444",
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.formatter.use_mathtext": True,
+    "grid.color": "#E4E4E4",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.3,
+    "lines.markersize": 4,
+    "legend.frameon": False,
+    "legend.fontsize": 7.5,
+    "legend.handlelength": 2.6,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "pdf.fonttype": 42,  # text stays text in a PDF
+    "svg.hashsalt": "vaejax",  # the same figure gives the same bytes
+}
+
+
+class PlottingError(VaejaxError):
+    """Data that a figure cannot be drawn from, or a file type that is not written."""
+
+
+class Picture(Figure):
+    """A figure that a notebook shows without pyplot; its label is its caption."""
+
+    def _repr_png_(self) -> bytes:
+        return png(self)
+
+
+def styled(draw: Callable[..., Picture]) -> Callable[..., Picture]:
+    """Let `draw` make its figure in the style of this file, whatever is set outside."""
+
+    @functools.wraps(draw)
+    def drawn(*args: Any, **kwargs: Any) -> Picture:
+        with matplotlib.rc_context(STYLE):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
+def series(i: int) -> Look:
+    """Colour and marker of the i-th series; they repeat after ten."""
+    return {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+
+
+def panels(
+    count: int, *, size: tuple[float, float], columns: int = 3, **subplots: Any
+) -> tuple[Picture, list[Axes]]:
+    """A figure of `count` panels of `size` inches, wrapped after `columns`."""
+    columns = min(count, columns)
+    rows = -(-count // columns)
+    figure = Picture(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, **subplots).ravel()
+    for unused in axes[count:]:
+        unused.remove()
+    return figure, list(axes[:count])
+
+
+def number(value: Any) -> float:
+    """A cell of a CSV or JSON row as a float; NaN where it is empty or infinite."""
+    value = float("nan") if value is None or value == "" else float(value)
+    return value if np.isfinite(value) else float("nan")
+
+
+def written(value: float) -> str:
+    """A value in nats for a label: two decimals, a true minus sign."""
+    return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def require_rows(rows: Sequence[Row], what: str) -> None:
+    """Refuse to draw a figure of nothing."""
+    if not rows:
+        raise PlottingError(f"no rows to draw: {what} needs at least one")
+
+
+def png(figure: Figure, dots_per_inch: int = 160) -> bytes:
+    """The figure as a PNG, the same bytes for the same figure."""
+    return _render(figure, "png", dots_per_inch)
+
+
+def save(figure: Figure, path: str | Path) -> Path:
+    """Write the figure to `path` as its suffix says, whole or not at all.
+
+    Raises:
+        PlottingError: the suffix is none of .pdf, .png, .svg.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in SUFFIXES:
+        raise PlottingError(
+            f"cannot write a figure to {path}: end the name in one of {SUFFIXES}"
+        )
+    return write_whole(path, _render(figure, path.suffix.lower()[1:], 300))
+
+
+def write_whole(path: Path, content: bytes) -> Path:
+    """Write through a temporary neighbour, so a reader never sees half a file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _render(figure: Figure, kind: str, dots_per_inch: int) -> bytes:
+    # Vector formats stamp the time unless told not to.
+    metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind)
+    buffer = io.BytesIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(buffer, format=kind, dpi=dots_per_inch, metadata=metadata)
+    return buffer.getvalue()
