@@ -1,10 +1,22 @@
-"""What every experiment's command line shares."""
+"""What every experiment's command line shares: parsing, exit codes, progress, settings."""
 
+import ast
+import contextlib
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
 from typing import Any, NoReturn
 
 import tyro
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from vaejax.core import VaejaxError
 
@@ -12,12 +24,66 @@ from vaejax.core import VaejaxError
 def run_main(config_class: type, run: Callable[[Any], Any]) -> NoReturn:
     """Parse the command line into `config_class`, run it, and exit.
 
-    The exit code is 0, or 2 after one message for a user's mistake.
+    The exit code is 0; 2 after one message for a user's mistake; 130 when interrupted,
+    by Ctrl-C or a scheduler's SIGTERM.
     """
+    signal.signal(signal.SIGTERM, _interrupt)
     config: Any = tyro.cli(config_class, config=(tyro.conf.FlagCreatePairsOff,))
     try:
         run(config)
-    except VaejaxError as error:
+    except (VaejaxError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt as interrupt:
+        print(
+            f"interrupted{f': {interrupt}' if interrupt.args else ''}", file=sys.stderr
+        )
+        sys.exit(130)
     sys.exit(0)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def progress_bar(
+    description: str, total: int, unit: str
+) -> Iterator[Callable[[int, str], None]]:
+    """Show a bar with throughput and time left; nothing unless on a terminal.
+
+    Yields `update(done, note)`: how many units are done so far, and what to say.
+    """
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} " + unit),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        disable=not sys.stderr.isatty(),
+    )
+    with bar:
+        task = bar.add_task(description, total=total, note="")
+        yield lambda done, note="": bar.update(task, completed=done, note=note)
+
+
+def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
+    """Read `name=value` words: `latent_dim=20 hidden=300,300 likelihood=fixed_normal`.
+
+    Raises:
+        VaejaxError: a word that has no `=`.
+    """
+    settings = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise VaejaxError(
+                f"{pair!r} is not a setting: write name=value, as in latent_dim=20"
+            )
+        try:
+            settings[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            settings[name] = text  # a word, such as the name of a likelihood
+    return settings

@@ -89,14 +89,14 @@ def gradient_moments(
     batch: Batch,
     *,
     draws: int,
+    folds: int | None = None,
 ) -> Moments:
-    """Draw the gradient `draws` times; its moments, in one streamed pass."""
-    folds = max((d for d in range(8, 41) if draws % d == 0), default=None)
-    if folds is None:
-        raise VaejaxError(
-            f"{draws} draws cannot be split into 8 to 40 equal folds: use a round "
-            "number such as 2000"
-        )
+    """Draw the gradient `draws` times; its moments, in one streamed pass.
+
+    `folds` divides `draws`; it is `fold_count(draws)` unless given, which the folds of a
+    reference are to match.
+    """
+    folds = folds or fold_count(draws)
     per_fold = draws // folds
     chunk = _chunk_size(per_fold, sum(leaf.size for leaf in jax.tree.leaves(params)))
     mean, square, fold_means = _stream(
@@ -104,6 +104,21 @@ def gradient_moments(
     )
     variance = jax.tree.map(lambda m2: m2 / (draws - 1), square)
     return Moments(mean, variance, fold_means, draws)
+
+
+def fold_count(draws: int) -> int:
+    """The number of equal folds, 8 to 40, that so many draws are split into.
+
+    Raises:
+        VaejaxError: there is none.
+    """
+    for folds in range(40, 7, -1):
+        if draws % folds == 0:
+            return folds
+    raise VaejaxError(
+        f"{draws} draws cannot be split into 8 to 40 equal folds: use a round number "
+        "such as 2000"
+    )
 
 
 def _chunk_size(per_fold: int, num_params: int, budget: int = 2**24) -> int:

@@ -132,7 +132,7 @@ def _target(
         per_node = jax.vmap(lambda one: bound.aggregate(one[None]))(log_w)
         value = jnp.dot(weights, per_node)
     elif bound.log_mean:
-        value = _expected_log_mean(log_w, weights, num_samples, 8 * num_nodes)
+        value = _expected_log_mean(log_w, weights, num_samples, 4 * num_nodes)
     else:
         expectation = _product_rule(terms, weights, num_samples)
         value = expectation(lambda chosen: bound.aggregate(bound.log_weight(chosen)))

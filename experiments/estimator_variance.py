@@ -1,0 +1,341 @@
+"""Compare gradient estimators: bias, variance, signal-to-noise and cost of each.
+
+    python -m experiments.estimator_variance --model linear_gaussian \
+        --bounds elbo iwae --estimators pathwise stl dreg --num-samples 1 8 64 \
+        --draws 2000 --out runs/variance
+
+All gradients are taken at the same parameters, on the same observations, with the same
+keys. The reference is the exact gradient where the model can be integrated, and else an
+unbiased estimator with draws of its own. A cell that cannot be is a row that says so.
+"""
+
+import csv
+import dataclasses
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from experiments import run_folder
+from experiments.cli import progress_bar, run_main
+from experiments.setup import build_named
+from experiments.train import load_trained
+from vaejax import exact
+from vaejax.bounds import BOUNDS
+from vaejax.core import (
+    Batch,
+    Bound,
+    Estimator,
+    Example,
+    Model,
+    Params,
+    Problem,
+    VaejaxError,
+)
+from vaejax.diagnostics import (
+    CostReport,
+    GroupReport,
+    Moments,
+    cost_report,
+    fold_count,
+    gradient_moments,
+    summarize,
+)
+from vaejax.estimators import ESTIMATORS
+from vaejax.models import MODELS
+from vaejax.objective import check, make_objective
+from vaejax.plotting import bias_forest, gradient_statistic, save
+
+COLUMNS = (
+    "model",
+    "bound",
+    "estimator",
+    "num_samples",
+    "group",
+    "status",
+    "bias",
+    "bias_stderr",
+    "variance",
+    "snr",
+    "cosine",
+    "seconds_per_gradient",
+    "flops",
+    "peak_bytes",
+    "work_normalized_variance",
+)
+# Reference estimators, the one of least variance first.
+REFERENCES = ("dreg", "pathwise", "rloo", "score_function")
+EXACT_TOLERANCE = 1e-5  # far below the Monte Carlo error of any affordable draws
+REFERENCE_DRAWS = 4  # times as many as each estimator gets
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Compare gradient estimators: bias, variance, signal-to-noise and cost."""
+
+    model: str = "linear_gaussian"
+    """A model at its initial parameters, on observations drawn from itself."""
+    model_settings: tuple[str, ...] = ()
+    """The model's own settings, as in latent_dim=1 data_shape=3."""
+    checkpoint: Path | None = None
+    """Instead: a run of experiments.train, on its test images."""
+    bounds: tuple[str, ...] = ("elbo", "iwae")
+    """elbo, elbo_analytic_kl, beta_elbo, iwae."""
+    estimators: tuple[str, ...] = ("pathwise", "stl", "dreg")
+    """pathwise, stl, dreg, score_function, rloo."""
+    num_samples: tuple[int, ...] = (1, 8, 64)
+    """K, importance samples per example."""
+    draws: int = 2000
+    """Gradients per cell."""
+    batch_size: int = 4
+    """Observations that a gradient is the mean over."""
+    seed: int = 0
+    """Of parameters, observations and draws."""
+    out: Path = Path("runs/variance")
+    """Folder of the results."""
+    overwrite: bool = False
+    """Replace the results in --out."""
+
+
+class Results(NamedTuple):
+    """A row per cell and parameter group, as in results.csv, and where the files are."""
+
+    rows: list[dict[str, Any]]
+    refusals: dict[str, str]  # cell: reason
+    out: Path
+
+
+class _Setting(NamedTuple):
+    """Where the gradients are taken."""
+
+    name: str
+    model: Model
+    params: Params
+    examples: Example
+    is_exact: bool
+
+
+def run(config: Config) -> Results:
+    """Measure every cell of bounds x estimators x K; write results.csv and figures.
+
+    Raises:
+        VaejaxError: a setting that cannot be, before anything is computed.
+    """
+    bounds = [build_named(BOUNDS, name) for name in config.bounds]
+    estimators = [build_named(ESTIMATORS, name) for name in config.estimators]
+    if not (bounds and estimators and config.num_samples):
+        raise VaejaxError("name at least one bound, one estimator and one K")
+    for name in ("draws", "batch_size", "num_samples"):
+        if np.min(getattr(config, name)) < 1:
+            raise VaejaxError(f"{name} is {getattr(config, name)}: use at least 1")
+    fold_count(config.draws)
+    setting = _setting(config)
+    run_folder.open_run(config.out, config, overwrite=config.overwrite)
+    source = "exact gradients" if setting.is_exact else "an unbiased reference"
+    print(
+        f"{len(bounds)} bounds x {len(estimators)} estimators x K in "
+        f"{list(config.num_samples)} on {setting.name}, {config.draws} draws each, "
+        f"against {source} -> {config.out}"
+    )
+    rows: list[dict[str, Any]] = []
+    refusals: dict[str, str] = {}
+    total = len(bounds) * len(estimators) * len(config.num_samples)
+    with progress_bar("gradients", total, "cells") as update:
+        cells = _cells(config, setting, bounds, estimators, refusals)
+        for done, cell_rows in enumerate(cells, start=1):
+            rows += cell_rows
+            _write_csv(config.out / "results.csv", rows)
+            update(done)
+    _draw(config.out, rows)
+    run_folder.write_json(
+        config.out / "results.json",
+        {
+            "cells": total,
+            "refusals": refusals,
+            "reference": source,
+            "seed": config.seed,
+            "versions": run_folder.versions(),
+        },
+    )
+    _print_rows(config.out, rows, refusals)
+    return Results(rows, refusals, config.out)
+
+
+def _setting(config: Config) -> _Setting:
+    key = jax.random.key(config.seed)
+    if config.checkpoint is not None:
+        trained, model, params, data = load_trained(config.checkpoint)
+        examples = jax.tree.map(lambda leaf: leaf[: config.batch_size], data.test)
+        name = f"{trained.model} of {config.checkpoint}"
+    else:
+        model = build_named(MODELS, config.model, config.model_settings)
+        params_key, examples_key = jax.random.split(key)
+        params = model.init(params_key)
+        examples = sample_examples(model, params, examples_key, config.batch_size)
+        name = config.model
+    is_exact = exact.unsupported(model, examples) is None
+    return _Setting(name, model, params, examples, is_exact)
+
+
+def sample_examples(
+    model: Model, params: Params, key: jax.Array, count: int
+) -> Example:
+    """Observations from the model itself: z ~ p(z), x ~ p(x|z)."""
+
+    def one(key: jax.Array) -> jax.Array:
+        z_key, x_key = jax.random.split(key)
+        z = model.latent_prior.sample(z_key, model.prior(params, None))
+        return model.likelihood.sample(x_key, model.decode(params, z, None))
+
+    return Example(jax.vmap(one)(jax.random.split(key, count)))
+
+
+def _cells(
+    config: Config,
+    setting: _Setting,
+    bounds: list[Bound],
+    estimators: list[Estimator],
+    refusals: dict[str, str],
+) -> Iterator[list[dict[str, Any]]]:
+    for bound in bounds:
+        for num_samples in config.num_samples:
+            problem = Problem(model=setting.model, bound=bound, num_samples=num_samples)
+            reference: Params | Moments | None = None
+            for estimator in estimators:
+                row = dict.fromkeys(COLUMNS) | {
+                    "model": setting.model.name,
+                    "bound": bound.name,
+                    "estimator": estimator.name,
+                    "num_samples": num_samples,
+                    "group": "all",
+                }
+                verdict = check(problem, estimator)
+                if verdict.status == "refused":
+                    cell = f"{estimator.name} x {bound.name}, K = {num_samples}"
+                    refusals[cell] = verdict.reason
+                    yield [row | {"status": "refused"}]
+                    continue
+                if reference is None:
+                    reference = _reference(config, setting, problem)
+                reports, cost = _measure(config, setting, problem, estimator, reference)
+                yield [
+                    row
+                    | report._asdict()
+                    | cost._asdict()
+                    | {
+                        "group": group,
+                        "status": verdict.status,
+                        "work_normalized_variance": report.variance
+                        * cost.seconds_per_gradient,
+                    }
+                    for group, report in reports.items()
+                ]
+
+
+def _measure(
+    config: Config,
+    setting: _Setting,
+    problem: Problem,
+    estimator: Estimator,
+    reference: Params | Moments,
+) -> tuple[dict[str, GroupReport], CostReport]:
+    objective = make_objective(
+        problem.model,
+        problem.bound,
+        estimator,
+        num_samples=problem.num_samples,
+        allow_bias=True,
+    )
+    _, state = objective.init(jax.random.key(config.seed))
+    batch = Batch(setting.examples, jnp.arange(config.batch_size))
+    key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    moments = gradient_moments(
+        objective, setting.params, state, key, batch, draws=config.draws
+    )
+    cost = cost_report(objective, setting.params, state, key, batch)
+    return summarize(moments, reference), cost
+
+
+def _reference(config: Config, setting: _Setting, problem: Problem) -> Params | Moments:
+    """The gradient of the loss: exact, or independent draws of an unbiased estimator."""
+    if setting.is_exact:
+        found = exact.value_and_gradient(
+            problem, setting.params, setting.examples, tolerance=EXACT_TOLERANCE
+        )
+        return jax.tree.map(np.negative, found.gradient)
+    for name in REFERENCES:
+        estimator = build_named(ESTIMATORS, name)
+        if check(problem, estimator).status == "unbiased":
+            break
+    objective = make_objective(
+        problem.model, problem.bound, estimator, num_samples=problem.num_samples
+    )
+    _, state = objective.init(jax.random.key(config.seed))
+    return gradient_moments(
+        objective,
+        setting.params,
+        state,
+        jax.random.fold_in(jax.random.key(config.seed), 2),
+        Batch(setting.examples, jnp.arange(config.batch_size)),
+        draws=REFERENCE_DRAWS * config.draws,
+        folds=fold_count(config.draws),
+    )
+
+
+def _write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    run_folder.write_text(path, text.getvalue())
+
+
+def _draw(out: Path, rows: list[dict[str, Any]]) -> None:
+    if all(row["status"] == "refused" for row in rows):
+        return
+    for statistic in ("variance", "snr", "work_normalized_variance"):
+        figure = gradient_statistic(rows, statistic)
+        save(figure, out / "figures" / f"{statistic}.png")
+    save(bias_forest(rows), out / "figures" / "bias.png")
+
+
+def _print_rows(
+    out: Path, rows: list[dict[str, Any]], refusals: dict[str, str]
+) -> None:
+    table = Table(title=f"gradients of the loss on {rows[0]['model']}", box=box.SIMPLE)
+    shown = ("bound", "estimator", "num_samples", "group", "status")
+    for name in ("bound", "estimator", "K", "group", "status"):
+        table.add_column(name)
+    for name in ("bias ± stderr", "variance", "snr", "cosine", "µs", "var x s"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        labels = [str(row[name]) for name in shown]
+        if row["status"] == "refused":
+            table.add_row(*labels)
+            continue
+        table.add_row(
+            *labels,
+            f"{row['bias']:.2g} ± {row['bias_stderr']:.1g}",
+            f"{row['variance']:.3g}",
+            f"{row['snr']:.3g}",
+            f"{row['cosine']:.4f}",
+            f"{1e6 * row['seconds_per_gradient']:.0f}",
+            f"{row['work_normalized_variance']:.2g}",
+        )
+    # A pipe has no width of its own, and a folded table cannot be read.
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    for cell, reason in refusals.items():
+        print(f"refused: {cell}: {reason}")
+    print(f"bias is the debiased ||E g - g*||^2; results and figures: {out}")
+
+
+if __name__ == "__main__":
+    run_main(Config, run)
