@@ -15,11 +15,12 @@ import numpy as np
 import numpyro
 import numpyro.distributions as dist
 from numpyro.infer import SVI, RenyiELBO, Trace_ELBO
+from numpyro.infer.svi import SVIState
 from protocol import (
     LEARNING_RATE,
     Weights,
     arguments,
-    binarized_once,
+    evaluation_images,
     initial_weights,
     load_images,
     serve,
@@ -39,7 +40,7 @@ def mlp(layers: Weights, x: jax.Array) -> jax.Array:
 
 
 def model(x: jax.Array) -> None:
-    """Standard normal latents, Bernoulli pixels, for binary x [B, 784]."""
+    """Declare standard normal latents, Bernoulli pixels, for binary x [B, 784]."""
     decoder = numpyro.param("decoder", DECODER)
     with numpyro.plate("batch", len(x)):
         latent_dim = DECODER[0][0].shape[0]
@@ -49,7 +50,7 @@ def model(x: jax.Array) -> None:
 
 
 def guide(x: jax.Array) -> None:
-    """q(z|x), a diagonal normal."""
+    """Declare q(z|x), a diagonal normal."""
     encoder = numpyro.param("encoder", ENCODER)
     with numpyro.plate("batch", len(x)):
         loc, log_scale = jnp.split(mlp(encoder, x), 2, axis=-1)
@@ -61,7 +62,7 @@ class NumPyroPeer:
 
     def __init__(self, images: np.ndarray) -> None:
         self.images = jnp.asarray(images)
-        self.test_images = jnp.asarray(binarized_once(images[:1000]))
+        self.test_images = jnp.asarray(evaluation_images(images))
         self.rng = np.random.default_rng(0)
         self.states: dict[int, tuple] = {}
         self.params = {"encoder": ENCODER, "decoder": DECODER}
@@ -82,7 +83,7 @@ class NumPyroPeer:
         return float(loss)
 
     def batches(self, batch_size: int, steps: int) -> np.ndarray:
-        """Indices [steps, B]; permuted by numpy, which is faster than JAX on a CPU."""
+        """Draw indices [steps, B], by numpy: it permutes faster than JAX on a CPU."""
         size = len(self.images) // batch_size * batch_size
         epochs = math.ceil(steps * batch_size / size)
         order = [self.rng.permutation(len(self.images))[:size] for _ in range(epochs)]
@@ -112,10 +113,12 @@ class NumPyroPeer:
         return min(seconds, key=seconds.get, default=num_samples)
 
 
-def run_steps(svi: SVI, state, images: jax.Array, index: jax.Array):
+def run_steps(
+    svi: SVI, state: SVIState, images: jax.Array, index: jax.Array
+) -> tuple[SVIState, jax.Array]:
     """All steps of `index` [steps, B] in one scan; the mean loss of an image."""
 
-    def step(carry, batch_index: jax.Array):
+    def step(carry: tuple, batch_index: jax.Array) -> tuple[tuple, jax.Array]:
         state, key = carry
         key, step_key = jax.random.split(key)
         intensity = images[batch_index].astype(jnp.float32) / 255
@@ -133,13 +136,13 @@ def run_steps(svi: SVI, state, images: jax.Array, index: jax.Array):
 
 @partial(jax.jit, static_argnames=("num_samples", "chunk"))
 def mean_log_likelihood(
-    params, key: jax.Array, images: jax.Array, num_samples: int, chunk: int
+    params: dict, key: jax.Array, images: jax.Array, num_samples: int, chunk: int
 ) -> jax.Array:
     """One image after the other, chunks of samples one after the other."""
     num_chunks = num_samples // chunk
     bound = RenyiELBO(0, chunk)
 
-    def of_image(inputs):
+    def of_image(inputs: tuple[jax.Array, jax.Array]) -> jax.Array:
         image_key, x = inputs
         keys = jax.random.split(image_key, num_chunks)
         log_means = jax.lax.map(
@@ -153,4 +156,4 @@ def mean_log_likelihood(
 
 if __name__ == "__main__":
     options = arguments("NumPyro contestant").parse_args()
-    serve(NumPyroPeer(load_images(options.data)))
+    serve(NumPyroPeer(load_images(options.data)), packages=("numpyro", "jax"))

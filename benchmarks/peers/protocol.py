@@ -4,6 +4,8 @@ A contestant is a script of its own, run by the interpreter of its own environme
 reads one JSON command a line from stdin and answers each with one JSON line, so that a
 driver measures several of them in turn while the others are blocked on stdin:
 
+    {"versions": {...}}                        once, when the contestant is ready
+
     {"work": "train", "num_samples": K, "batch_size": B, "steps": n}
     {"work": "evaluate", "num_samples": S, "num_images": n}
     {"work": "quit"}
@@ -24,6 +26,8 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -33,6 +37,7 @@ NUM_LATENTS = 50
 ENCODER_SIZES = (784, 200, 200, 2 * NUM_LATENTS)
 DECODER_SIZES = (NUM_LATENTS, 200, 200, 784)
 LEARNING_RATE = 1e-3
+MAX_TEST_IMAGES = 10_000
 
 Weights = list[tuple[np.ndarray, np.ndarray]]
 
@@ -48,7 +53,7 @@ class Contestant(Protocol):
 
 
 def initial_weights(seed: int = 0) -> tuple[Weights, Weights]:
-    """Encoder and decoder as (kernel [in, out], bias [out]) a layer; Glorot uniform."""
+    """Draw encoder and decoder, (kernel [in, out], bias [out]) a layer; Glorot."""
     rng = np.random.default_rng(seed)
 
     def layer(n_in: int, n_out: int) -> tuple[np.ndarray, np.ndarray]:
@@ -57,19 +62,20 @@ def initial_weights(seed: int = 0) -> tuple[Weights, Weights]:
         return kernel, np.zeros(n_out, np.float32)
 
     def network(sizes: tuple[int, ...]) -> Weights:
-        return [layer(*pair) for pair in zip(sizes[:-1], sizes[1:], strict=True)]
+        return [layer(*pair) for pair in pairwise(sizes)]
 
     return network(ENCODER_SIZES), network(DECODER_SIZES)
 
 
-def binarized_once(images: np.ndarray, seed: int = 0) -> np.ndarray:
-    """The evaluation images, [N, 784] float32 in {0, 1}: drawn once, the same for all."""
+def evaluation_images(images: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Binarize the evaluation images once, the same for all: [n, 784] float32."""
+    images = images[:MAX_TEST_IMAGES]
     uniform = np.random.default_rng(seed).random(images.shape, np.float32)
     return (uniform < images / np.float32(255)).astype(np.float32)
 
 
 def arguments(description: str) -> argparse.ArgumentParser:
-    """The command line that all contestants have."""
+    """Make the command line that all contestants have."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
         "--data", required=True, help="uint8 images [N, 28, 28, 1] .npy"
@@ -78,13 +84,13 @@ def arguments(description: str) -> argparse.ArgumentParser:
 
 
 def load_images(path: str) -> np.ndarray:
-    """The data set as uint8 [N, 784]."""
+    """Read the data set as uint8 [N, 784]."""
     images = np.load(path)
     return images.reshape(len(images), -1)
 
 
-def serve(contestant: Contestant) -> None:
-    """Answer commands until told to quit.
+def serve(contestant: Contestant, packages: tuple[str, ...]) -> None:
+    """Answer commands until told to quit; first, say the versions of `packages`.
 
     A command seen for the first time is carried out once before it is timed, so that no
     compilation is in `seconds`; what that first time took is `warmup_seconds`.
@@ -92,6 +98,8 @@ def serve(contestant: Contestant) -> None:
     # Only answers may reach the driver: whatever a library prints goes to stderr.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    versions = {package: version(package) for package in packages}
+    print(json.dumps({"versions": versions}), file=answers)
     warmup_seconds: dict[str, float] = {}
     for line in sys.stdin:
         command = json.loads(line)
