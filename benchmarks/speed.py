@@ -98,7 +98,7 @@ def run(config: Config, console: Console) -> dict[str, Any]:
         commands = parse_peers(config.peers, data)
         field = Field(commands, config.out, console)
         console.print("Warming up and finding the length of each piece of work")
-        # All first commands come first: later ones train for different numbers of steps.
+        # First commands come first: later ones train for different numbers of steps.
         first = {work.name: field.begin(work) for work in works}
         calls = {
             work.name: field.lengthen(work, first[work.name], config.seconds)

@@ -48,7 +48,7 @@ def _summary_of(work: Any, rounds: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def tables(results: dict[str, Any]) -> Iterator[Table]:
-    """Show the speeds and the ratios, then the values that show the work is the same."""
+    """Show speeds and ratios, and the first values: evidence that the work is one."""
     machine, rounds = results["machine"], results["rounds"]
     peak = median(r["sgemm"] for r in rounds) / 1e9
     speed = Table(
