@@ -91,9 +91,7 @@ class Contestant:
 
     def close(self) -> None:
         """End the process, in good order where it still listens."""
-        if self.process.poll() is None:
-            self.process.stdin.write('{"work": "quit"}\n')
-        self.process.communicate()
+        self.process.communicate('{"work": "quit"}\n')
 
     def _answer(self) -> dict[str, Any]:
         line = self.process.stdout.readline()
@@ -102,8 +100,9 @@ class Contestant:
         return json.loads(line)
 
     def _fail(self) -> None:
-        code = self.process.wait()
+        self.process.communicate()
         lines = self.log.read_text().strip().splitlines() or ["no message"]
         raise ContestantError(
-            f"{self.name} ended with code {code}: {lines[-1]} (all of it in {self.log})"
+            f"{self.name} ended with code {self.process.returncode}: {lines[-1]} "
+            f"(all of it in {self.log})"
         )

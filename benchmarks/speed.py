@@ -13,6 +13,7 @@ import json
 import os
 import sys
 import tempfile
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,23 +97,8 @@ def run(config: Config, console: Console) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         data = config.data or save_synthetic_images(Path(scratch) / "images.npy")
         commands = parse_peers(config.peers, data)
-        field = Field(commands, config.out, console)
-        console.print("Warming up and finding the length of each piece of work")
-        # First commands come first: later ones train for different numbers of steps.
-        first = {work.name: field.begin(work) for work in works}
-        calls = {
-            work.name: field.lengthen(work, first[work.name], config.seconds)
-            for work in works
-        }
-        rounds = []
-        for number in range(config.rounds):
-            console.print(f"Round {number + 1} of {config.rounds}")
-            measured = {work.name: field.ask_all(calls[work.name]) for work in works}
-            sgemm = sgemm_flops_per_second(config.seconds)
-            rounds.append(
-                {"works": measured, "sgemm": sgemm, "load": os.getloadavg()[0]}
-            )
-        field.close()
+        with closing(Field(commands, config.out, console)) as field:
+            rounds = measure(field, works, config, console)
     results = {
         "summary": summarize(works, rounds),
         "not_run": field.not_run,
@@ -123,6 +109,27 @@ def run(config: Config, console: Console) -> dict[str, Any]:
     }
     (config.out / "results.json").write_text(json.dumps(results, indent=2))
     return results
+
+
+def measure(
+    field: "Field", works: list[Work], config: Config, console: Console
+) -> list[dict[str, Any]]:
+    """Let the contestants take turns, round by round, each work after the other."""
+    console.print("Warming up and finding the length of each piece of work")
+    # First commands come first: later ones train for different numbers of steps.
+    first = {work.name: field.begin(work) for work in works}
+    calls = {
+        work.name: field.lengthen(work, first[work.name], config.seconds)
+        for work in works
+    }
+    rounds = []
+    for number in range(config.rounds):
+        console.print(f"Round {number + 1} of {config.rounds}")
+        answers = {work.name: field.ask_all(calls[work.name]) for work in works}
+        sgemm = sgemm_flops_per_second(config.seconds)
+        load = os.getloadavg()[0]
+        rounds.append({"works": answers, "sgemm": sgemm, "load": load})
+    return rounds
 
 
 class Field:
@@ -158,7 +165,8 @@ class Field:
     ) -> dict[str, dict[str, Any]]:
         """Find and warm up each contestant's command of about `seconds`."""
         calls = {}
-        for name, answer in first.items():
+        for name in self.running:
+            answer = first[name]
             length = round(work.first_length * seconds / answer["seconds"])
             calls[name] = work.of_length(max(1, min(length, work.max_length)))
         self.ask_all(calls)
