@@ -1,0 +1,52 @@
+"""The machine under the benchmark: what it is, and its own matrix-product speed."""
+
+import os
+import platform
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+SIZE = 2048
+
+
+def sgemm_flops_per_second(seconds: float) -> float:
+    """Speed of JAX's own float32 2048^3 matrix product: the peak that can be reached.
+
+    An upper mark that does not depend on published figures: it falls with the machine's
+    load as the contestants do, so a share of it can be compared between machines.
+    """
+    product, a = _product()
+    repeats, start = 0, time.perf_counter()
+    while time.perf_counter() - start < seconds:
+        product(a, a).block_until_ready()
+        repeats += 1
+    return repeats * 2 * SIZE**3 / (time.perf_counter() - start)
+
+
+@cache
+def _product() -> tuple[Any, jax.Array]:
+    product = jax.jit(jnp.matmul)
+    a = jax.random.normal(jax.random.key(0), (SIZE, SIZE))
+    product(a, a).block_until_ready()
+    return product, a
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, cores this process may use, memory, system and device of JAX."""
+    cpu_info = Path("/proc/cpuinfo")
+    lines = cpu_info.read_text().splitlines() if cpu_info.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "cpu": models[0] if models else platform.processor(),
+        "cores": os.cpu_count(),
+        "memory_gigabytes": round(memory / 2**30, 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "device": jax.devices()[0].device_kind,
+    }
