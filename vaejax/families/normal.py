@@ -6,7 +6,6 @@ variance; `fixed_normal` is the likelihood whose scale is a setting.
 
 from typing import NamedTuple
 
-import distrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -27,16 +26,31 @@ def diagonal_normal() -> Family:
 
     z = loc + exp(log_scale) * noise, with standard normal noise.
     """
+    # distrax takes as long to import as jax: who builds a family waits for it, not who
+    # imports vaejax. Not inside the functions below, which are traced.
+    import distrax
+
+    def distribution(params: NormalParams) -> distrax.Distribution:
+        return distrax.Normal(params.loc, jnp.exp(params.log_scale))
+
+    def log_prob(params: NormalParams, z: Float[Array, "*event"]) -> Scalar:
+        # Flat: XLA's CPU reductions over a short last axis (C = 1) are 30 times slower.
+        flat = NormalParams(*(leaf.reshape(-1) for leaf in params))
+        return distribution(flat).log_prob(z.reshape(-1)).sum()
+
+    def kl(p: NormalParams, q: NormalParams) -> Scalar:
+        return distribution(p).kl_divergence(distribution(q)).sum()
+
     return Family(
         name="diagonal_normal",
         sample=_sample,
-        log_prob=_log_prob,
+        log_prob=log_prob,
         mean=lambda params: params.loc,
         outputs_per_coordinate=2,
         from_outputs=lambda outputs: NormalParams(outputs[0], outputs[1]),
         to_outputs=lambda mean: jnp.stack([mean, jnp.zeros_like(mean)]),
         reparam="explicit",
-        kl=_kl,
+        kl=kl,
         quadrature=_quadrature,
     )
 
@@ -62,23 +76,9 @@ def fixed_normal(scale: float = 0.1) -> Family:
     )
 
 
-def _distribution(params: NormalParams) -> distrax.Distribution:
-    return distrax.Normal(params.loc, jnp.exp(params.log_scale))
-
-
 def _sample(key: Key, params: NormalParams) -> Float[Array, "*event"]:
     noise = jax.random.normal(key, params.loc.shape, params.loc.dtype)
     return params.loc + jnp.exp(params.log_scale) * noise
-
-
-def _log_prob(params: NormalParams, z: Float[Array, "*event"]) -> Scalar:
-    # Flat: XLA's CPU reductions over a short last axis (C = 1) are 30 times slower.
-    flat = NormalParams(*(leaf.reshape(-1) for leaf in params))
-    return _distribution(flat).log_prob(z.reshape(-1)).sum()
-
-
-def _kl(p: NormalParams, q: NormalParams) -> Scalar:
-    return _distribution(p).kl_divergence(_distribution(q)).sum()
 
 
 def _quadrature(
