@@ -42,12 +42,12 @@ from vaejax.training import (
     EpochReport,
     NonFiniteError,
     TrainState,
+    checkpoints,
     default_micro_batch_size,
     fit,
     init_state,
     steps_per_epoch,
 )
-from vaejax.training import checkpoints
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
