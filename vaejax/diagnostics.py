@@ -262,7 +262,8 @@ def cost_report(
         jax.block_until_ready(compiled(params, state, key, batch))
         seconds.append(time.perf_counter() - start)
     work, memory = compiled.cost_analysis(), compiled.memory_analysis()
-    assert work is not None and memory is not None  # None only on exotic backends
+    assert work is not None  # None only on exotic backends
+    assert memory is not None
     return CostReport(
         seconds_per_gradient=float(np.median(seconds[1:])),  # the first warms up
         flops=float(work.get("flops", np.nan)),
