@@ -220,7 +220,7 @@ def _model_section(name: str, result: train.Results) -> Section:
     def mean_image(z: jax.Array) -> jax.Array:
         return model.likelihood.mean(model.decode(params, z, None))
 
-    x = data.test.x[:12]
+    x = data.test.x[:10]
     means = posterior_means(model, params, data.test)
     z = jax.vmap(lambda x: model.posterior.mean(model.encode(params, Example(x))))(x)
     draws = jax.vmap(model.latent_prior.sample, (0, None))(
