@@ -26,7 +26,7 @@ from rich.table import Table
 
 from experiments import run_folder
 from experiments.cli import option, progress_bar, run_main
-from experiments.setup import build_named
+from experiments.setup import build_named, check_seed
 from experiments.train import load_trained
 from vaejax import exact
 from vaejax.bounds import BOUNDS
@@ -142,6 +142,7 @@ def run(config: Config) -> Results:
         if np.min(getattr(config, name)) < 1:
             raise VaejaxError(f"{name} is {getattr(config, name)}: use at least 1")
     fold_count(config.draws)
+    check_seed(config.seed)
     setting = _setting(config)
     run_folder.open_run(config.out, config, overwrite=config.overwrite)
     source = "exact gradients" if setting.is_exact else "an unbiased reference"

@@ -14,6 +14,12 @@ from vaejax.data import DATASETS, ImageData
 T = TypeVar("T")
 
 
+def check_seed(seed: int) -> None:
+    """Raise a `VaejaxError` for a seed of which random keys would drop a part."""
+    if not 0 <= seed < 2**32:
+        raise VaejaxError(f"seed is {seed}: use one from 0 to 2^32 - 1")
+
+
 def build_named(
     registry: Mapping[str, Callable[..., T]],
     name: str,

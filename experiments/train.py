@@ -24,7 +24,12 @@ from rich.table import Table
 
 from experiments import run_folder
 from experiments.cli import option, progress_bar, run_main
-from experiments.setup import build_named, choose_protocol, mean_observation
+from experiments.setup import (
+    build_named,
+    check_seed,
+    choose_protocol,
+    mean_observation,
+)
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Example, Model, Objective, Params, VaejaxError
 from vaejax.data import DATASETS, PROTOCOLS, load
@@ -219,6 +224,12 @@ def _check_numbers(config: Config) -> None:
     if not 0 < config.learning_rate < math.inf:
         raise VaejaxError(
             f"learning_rate is {config.learning_rate}: use a finite one above 0"
+        )
+    check_seed(config.seed)
+    if config.regularizers and (config.micro_batch_size or config.batch_size) < 2:
+        raise VaejaxError(
+            "a regularizer compares the examples of a batch, and there is only one: use "
+            "a batch size, or a micro-batch size, of at least 2"
         )
     if config.batch_size % (config.micro_batch_size or 1):
         raise VaejaxError(

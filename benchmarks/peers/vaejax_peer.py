@@ -21,7 +21,7 @@ from vaejax.training.fit import batch_indices
 
 
 class VaejaxPeer:
-    """The scan over steps and the chunked estimate, as `experiments.train` runs them."""
+    """The scanned steps and the chunked estimate, as `experiments.train` runs them."""
 
     def __init__(self, images: np.ndarray) -> None:
         self.model = vaejax.MODELS["gaussian_mlp"]()
