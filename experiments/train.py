@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import run_folder
-from experiments.cli import option, progress_bar, run_main
+from experiments.cli import deferred_interrupts, option, progress_bar, run_main
 from experiments.setup import (
     build_named,
     check_seed,
@@ -228,7 +228,7 @@ def _check_numbers(config: Config) -> None:
     check_seed(config.seed)
     if config.regularizers and (config.micro_batch_size or config.batch_size) < 2:
         raise VaejaxError(
-            "a regularizer compares the examples of a batch, and there is only one: use "
+            "a regularizer compares the examples of a batch, and there is one: use "
             "a batch size, or a micro-batch size, of at least 2"
         )
     if config.batch_size % (config.micro_batch_size or 1):
@@ -357,7 +357,8 @@ def _train(
 
 
 def _save(folder: Path, state: TrainState, rows: list[dict[str, Any]]) -> None:
-    checkpoints.save(folder, state, {"rows": rows})
+    with deferred_interrupts():
+        checkpoints.save(folder, state, {"rows": rows})
 
 
 def _micro_batch_size(config: Config) -> int | None:

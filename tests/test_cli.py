@@ -190,42 +190,44 @@ def test_the_process_is_quiet_and_exits_with_0_then_2(tmp_path):
     assert re.fullmatch(r"error: .*finished run.*--overwrite.*\n", again.stderr)
 
 
+def long_run(out: Path, **more: object) -> train.Config:
+    return train.Config(
+        dataset="digits",
+        model_settings=("hidden=8", "latent_dim=2"),
+        eval_num_samples=9,
+        epochs=12,
+        checkpoint_seconds=0.0,
+        out=out,
+        **more,
+    )
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory) -> Path:
-    out = tmp_path_factory.mktemp("whole") / "run"
-    subprocess.run(long_run(out), check=True, capture_output=True)
-    return out
-
-
-def long_run(out: Path) -> list[str]:
-    return [*PROCESS, *f"--epochs 400 --checkpoint-seconds 0.2 --out {out}".split()]
+    return train.run(long_run(tmp_path_factory.mktemp("whole") / "run")).out
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_interrupted_run_goes_on_to_the_same_result(number, uninterrupted, tmp_path):
     out = tmp_path / "run"
+    flags = f"--epochs 12 --checkpoint-seconds 0 --out {out}".split()
     process = subprocess.Popen(
-        long_run(out), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*PROCESS, *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    while process.poll() is None and not list(out.glob("checkpoints/[0-9]*")):
+    while process.poll() is None and not checkpoints.latest(out / "checkpoints"):
         time.sleep(0.02)
     process.send_signal(number)
     _, err = process.communicate()
     if number == signal.SIGKILL:
-        assert process.returncode == -9
+        assert process.returncode == -signal.SIGKILL
     else:
-        assert process.returncode == 130
+        assert process.returncode == 130, err
         assert re.fullmatch(r"interrupted: .*--resume goes on from there\n", err)
     assert not (out / "results.json").exists()
-    before = checkpoints.latest(out / "checkpoints")
-    assert before is not None
-    assert before < checkpoints.latest(uninterrupted / "checkpoints")
+    steps = [checkpoints.latest(run / "checkpoints") for run in (out, uninterrupted)]
+    assert 0 < steps[0] < steps[1]
 
-    again = subprocess.run(
-        [*long_run(out), "--resume"], capture_output=True, text=True, check=False
-    )
-    assert again.returncode == 0, again.stderr
-    assert again.stderr == ""
+    train.run(long_run(out, resume=True))
     assert_same_run(out, uninterrupted)
 
 
