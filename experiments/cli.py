@@ -1,10 +1,12 @@
-"""What every experiment's command line shares: parsing, exit codes, progress, settings."""
+"""What every experiment's command line shares: parsing, exit codes, progress."""
 
 import ast
 import contextlib
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -21,6 +23,15 @@ from rich.progress import (
 from vaejax.core import VaejaxError
 
 
+def option(metavar: str, help: str | None = None) -> Any:
+    """How an option is shown by --help, in one line: short, and no default of None."""
+
+    def hint(default: str) -> str:
+        return "" if default in ("None", "") else f"(default: {default})"
+
+    return tyro.conf.arg(metavar=metavar, help=help, help_behavior_hint=hint)
+
+
 def run_main(config_class: type, run: Callable[[Any], Any]) -> NoReturn:
     """Parse the command line into `config_class`, run it, and exit.
 
@@ -28,16 +39,19 @@ def run_main(config_class: type, run: Callable[[Any], Any]) -> NoReturn:
     by Ctrl-C or a scheduler's SIGTERM.
     """
     signal.signal(signal.SIGTERM, _interrupt)
-    config: Any = tyro.cli(config_class, config=(tyro.conf.FlagCreatePairsOff,))
+    config: Any = tyro.cli(
+        config_class,
+        prog=f"python -m experiments.{Path(sys.argv[0]).stem}",
+        config=(tyro.conf.FlagCreatePairsOff,),
+    )
     try:
         run(config)
     except (VaejaxError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt as interrupt:
-        print(
-            f"interrupted{f': {interrupt}' if interrupt.args else ''}", file=sys.stderr
-        )
+        how = str(interrupt) or "the same command with --overwrite starts anew"
+        print(f"interrupted: {how}", file=sys.stderr)
         sys.exit(130)
     sys.exit(0)
 
@@ -47,12 +61,36 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 
 @contextlib.contextmanager
+def deferred_interrupts() -> Iterator[None]:
+    """Hold Ctrl-C and SIGTERM back until the block, such as a save, is done.
+
+    Outside the main thread, where Python handles no signals, there is nothing to hold.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    held: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {
+        number: signal.signal(number, lambda number, _: held.append(number))
+        for number in numbers
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if held:
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
 def progress_bar(
     description: str, total: int, unit: str
-) -> Iterator[Callable[[int, str], None]]:
+) -> Iterator[Callable[..., None]]:
     """Show a bar with throughput and time left; nothing unless on a terminal.
 
-    Yields `update(done, note)`: how many units are done so far, and what to say.
+    Yields `update(done, note="")`: how many units are done so far, and what to say.
     """
     bar = Progress(
         TextColumn("{task.description}"),
@@ -73,17 +111,19 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
     """Read `name=value` words: `latent_dim=20 hidden=300,300 likelihood=fixed_normal`.
 
     Raises:
-        VaejaxError: a word that has no `=`.
+        VaejaxError: a word that has no `=`, or a name that comes twice.
     """
-    settings = {}
+    settings: dict[str, Any] = {}
     for pair in pairs:
         name, equals, text = pair.partition("=")
         if not equals or not name:
             raise VaejaxError(
                 f"{pair!r} is not a setting: write name=value, as in latent_dim=20"
             )
+        if name in settings:
+            raise VaejaxError(f"the setting {name} is given twice: leave one out")
         try:
             settings[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             settings[name] = text  # a word, such as the name of a likelihood
     return settings

@@ -10,15 +10,16 @@ oracle and on the trained IWAE; all of it in one self-contained report.html.
 import dataclasses
 import time
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 from rich.console import Console
 from rich.table import Table as TerminalTable
 
 from experiments import estimator_variance, run_folder, train
-from experiments.cli import run_main
+from experiments.cli import option, run_main
 from vaejax.core import Example
+from vaejax.diagnostics import fold_count
 from vaejax.evaluation import posterior_means
 from vaejax.plotting import (
     Section,
@@ -45,18 +46,18 @@ RUNS = {
 class Config:
     """The tour: train, evaluate and compare on real digits; one report at the end."""
 
-    epochs: int = 150
-    """Of each of the three models."""
-    eval_num_samples: int = 5000
-    """Importance samples of each test log-likelihood."""
-    draws: int = 1000
-    """Gradients per cell of the comparison."""
-    seed: int = 0
-    """Of everything."""
-    out: Path = Path("runs/demo")
-    """Folder of the report and the runs."""
+    epochs: Annotated[int, option("N")] = 150
+    """of each of the three models"""
+    eval_num_samples: Annotated[int, option("S")] = 5000
+    """importance samples of each test log-likelihood"""
+    draws: Annotated[int, option("N")] = 1000
+    """gradients per cell of the comparison"""
+    seed: Annotated[int, option("N")] = 0
+    """of everything"""
+    out: Annotated[Path, option("DIR")] = Path("runs/demo")
+    """folder of the report and the runs"""
     overwrite: bool = False
-    """Replace the tour in --out."""
+    """replace the tour in --out"""
 
 
 class Results(NamedTuple):
@@ -69,10 +70,20 @@ class Results(NamedTuple):
 
 
 def run(config: Config) -> Results:
-    """Train, evaluate, compare, and write `report.html`."""
+    """Train, evaluate, compare, and write `report.html`.
+
+    Raises:
+        VaejaxError: a setting that cannot be, before anything is computed.
+    """
     start = time.perf_counter()
+    for name in RUNS:
+        train.prepare(_train_config(config, name))
+    fold_count(config.draws)
     run_folder.open_run(config.out, config, overwrite=config.overwrite)
-    trained = {name: train.run(_train_config(config, name)) for name in RUNS}
+    try:
+        trained = {name: train.run(_train_config(config, name)) for name in RUNS}
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt from None  # a part is resumed by no flag of the tour's
     oracle_config = estimator_variance.Config(
         bounds=("elbo", "iwae"),
         estimators=("pathwise", "stl", "dreg", "score_function", "rloo"),
@@ -149,8 +160,8 @@ def _lead(
         f"{name} {found['log_likelihood']:.2f}" for name, found in test.items()
     )
     sentences = [
-        f"Test log-likelihood in nats (higher is better): {likelihoods}; {best} is best. "
-        "One seed each: the Monte Carlo errors below do not tell seeds apart."
+        f"Test log-likelihood in nats (higher is better): {likelihoods}; {best} is "
+        "best. One seed each: the Monte Carlo errors below do not tell seeds apart."
     ]
     for place, rows in (("oracle", oracle_rows), ("trained network", network_rows)):
         pathwise = _encoder_row(rows, "pathwise")
@@ -201,9 +212,9 @@ def _likelihood_section(
         "training images/s",
     )
     caption = (
-        f"{config.eval_num_samples} importance samples an image, {config.epochs} epochs, "
-        "dynamic binarization; ± is the Monte Carlo error of one trained model, not the "
-        "spread over seeds."
+        f"{config.eval_num_samples} importance samples an image, {config.epochs} "
+        "epochs, dynamic binarization; ± is the Monte Carlo error of one trained "
+        "model, not the spread over seeds."
     )
     bars = [{"name": name, **found} for name, found in test.items()]
     return Section(

@@ -15,7 +15,7 @@ import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,8 +25,8 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import run_folder
-from experiments.cli import progress_bar, run_main
-from experiments.setup import build_named
+from experiments.cli import option, progress_bar, run_main
+from experiments.setup import build_named, check_seed
 from experiments.train import load_trained
 from vaejax import exact
 from vaejax.bounds import BOUNDS
@@ -81,32 +81,37 @@ REFERENCE_DRAWS = 4  # times as many as each estimator gets
 class Config:
     """Compare gradient estimators: bias, variance, signal-to-noise and cost."""
 
-    model: str = "linear_gaussian"
-    """A model at its initial parameters, on observations drawn from itself."""
-    model_settings: tuple[str, ...] = ()
-    """The model's own settings, as in latent_dim=1 data_shape=3."""
-    checkpoint: Path | None = None
-    """Instead: a run of experiments.train, on its test images."""
-    bounds: tuple[str, ...] = ("elbo", "iwae")
-    """elbo, elbo_analytic_kl, beta_elbo, iwae."""
-    estimators: tuple[str, ...] = ("pathwise", "stl", "dreg")
-    """pathwise, stl, dreg, score_function, rloo."""
-    num_samples: tuple[int, ...] = (1, 8, 64)
-    """K, importance samples per example."""
-    draws: int = 2000
-    """Gradients per cell."""
-    batch_size: int = 4
-    """Observations that a gradient is the mean over."""
-    seed: int = 0
-    """Of parameters, observations and draws."""
-    out: Path = Path("runs/variance")
-    """Folder of the results."""
+    model: Annotated[str, option("NAME")] = "linear_gaussian"
+    """at its initial parameters, on its own samples"""
+    model_settings: Annotated[tuple[str, ...], option("S=V")] = ()
+    """of the model, as in latent_dim=1 data_shape=3"""
+    checkpoint: Annotated[Path | None, option("DIR")] = None
+    """instead: a run of experiments.train, on its test images"""
+    bounds: Annotated[tuple[str, ...], option("NAME..", ", ".join(BOUNDS))] = (
+        "elbo",
+        "iwae",
+    )
+    estimators: Annotated[tuple[str, ...], option("NAME..", ", ".join(ESTIMATORS))] = (
+        "pathwise",
+        "stl",
+        "dreg",
+    )
+    num_samples: Annotated[tuple[int, ...], option("K..")] = (1, 8, 64)
+    """importance samples per example"""
+    draws: Annotated[int, option("N")] = 2000
+    """gradients per cell"""
+    batch_size: Annotated[int, option("N")] = 4
+    """observations that a gradient is the mean over"""
+    seed: Annotated[int, option("N")] = 0
+    """of parameters, observations and draws"""
+    out: Annotated[Path, option("DIR")] = Path("runs/variance")
+    """folder of the results"""
     overwrite: bool = False
-    """Replace the results in --out."""
+    """replace the results in --out"""
 
 
 class Results(NamedTuple):
-    """A row per cell and parameter group, as in results.csv, and where the files are."""
+    """A row per cell and parameter group, as in results.csv, and the files' folder."""
 
     rows: list[dict[str, Any]]
     refusals: dict[str, str]  # cell: reason
@@ -137,6 +142,7 @@ def run(config: Config) -> Results:
         if np.min(getattr(config, name)) < 1:
             raise VaejaxError(f"{name} is {getattr(config, name)}: use at least 1")
     fold_count(config.draws)
+    check_seed(config.seed)
     setting = _setting(config)
     run_folder.open_run(config.out, config, overwrite=config.overwrite)
     source = "exact gradients" if setting.is_exact else "an unbiased reference"
@@ -172,7 +178,16 @@ def run(config: Config) -> Results:
 def _setting(config: Config) -> _Setting:
     key = jax.random.key(config.seed)
     if config.checkpoint is not None:
+        if config.model_settings:
+            raise VaejaxError(
+                "--model-settings follow from the run in --checkpoint: leave them out"
+            )
         trained, model, params, data = load_trained(config.checkpoint)
+        if config.batch_size > len(data.test.x):
+            raise VaejaxError(
+                f"batch_size is {config.batch_size}, but {config.checkpoint} has only "
+                f"{len(data.test.x)} test images: use a smaller one"
+            )
         examples = jax.tree.map(lambda leaf: leaf[: config.batch_size], data.test)
         name = f"{trained.model} of {config.checkpoint}"
     else:
@@ -265,7 +280,7 @@ def _measure(
 
 
 def _reference(config: Config, setting: _Setting, problem: Problem) -> Params | Moments:
-    """The gradient of the loss: exact, or independent draws of an unbiased estimator."""
+    """The gradient of the loss: exact, or draws of its own of an unbiased estimator."""
     if setting.is_exact:
         found = exact.value_and_gradient(
             problem, setting.params, setting.examples, tolerance=EXACT_TOLERANCE

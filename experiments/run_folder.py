@@ -29,27 +29,37 @@ def config_as_json(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config), default=str))
 
 
-def open_run(out: Path, config: Any, *, overwrite: bool, resume: bool = False) -> None:
+def open_run(
+    out: Path, config: Any, *, overwrite: bool, resume: bool | None = None
+) -> None:
     """Make `out` ready for the run of `config`, or say why it is not.
+
+    `resume` is None for an experiment that cannot be resumed.
 
     Raises:
         VaejaxError: it holds a finished run, or an unfinished one that is not to be
-            resumed, or one with other settings.
+            resumed, or one with other settings; or it cannot be written to.
     """
-    if overwrite:
+    if overwrite and resume:
+        raise VaejaxError(
+            "--overwrite starts anew and --resume goes on: leave one of them out"
+        )
+    if overwrite and out.is_dir():
         clear(out)
     settings = config_as_json(config)
     for name in ("out", "overwrite", "resume"):
         settings.pop(name, None)
     if (out / "results.json").exists():
         raise VaejaxError(
-            f"{out} holds a finished run: use another --out, or --overwrite to replace it"
+            f"{out} holds a finished run: use another --out, or --overwrite to replace "
+            "it"
         )
     if (out / "config.json").exists():
         if not resume:
+            go_on = "" if resume is None else "--resume to go on with it, "
             raise VaejaxError(
-                f"{out} holds an unfinished run: use --resume to go on with it, "
-                "--overwrite to start anew, or another --out"
+                f"{out} holds an unfinished run: use {go_on}--overwrite to start anew, "
+                "or another --out"
             )
         before = read_json(out / "config.json")
         differing = [
@@ -59,11 +69,17 @@ def open_run(out: Path, config: Any, *, overwrite: bool, resume: bool = False) -
         ]
         if differing:
             raise VaejaxError(
-                f"{out} holds a run with other settings: {'; '.join(differing)}. Resume "
-                "it with its own settings, or use another --out"
+                f"{out} holds a run with other settings: {'; '.join(differing)}. "
+                "Resume it with its own settings, or use another --out"
             )
-    out.mkdir(parents=True, exist_ok=True)
-    write_json(out / "config.json", settings)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "config.json", settings)
+    except OSError as error:
+        reason = "it is a file" if out.is_file() else error.strerror
+        raise VaejaxError(
+            f"cannot write to the folder {out} ({reason}): use another --out"
+        ) from error
 
 
 def clear(out: Path) -> None:

@@ -9,9 +9,15 @@ import numpy as np
 
 from experiments.cli import parse_settings
 from vaejax.core import VaejaxError, build
-from vaejax.data import DATASETS, PROTOCOLS, ImageData
+from vaejax.data import DATASETS, ImageData
 
 T = TypeVar("T")
+
+
+def check_seed(seed: int) -> None:
+    """Raise a `VaejaxError` for a seed of which random keys would drop a part."""
+    if not 0 <= seed < 2**32:
+        raise VaejaxError(f"seed is {seed}: use one from 0 to 2^32 - 1")
 
 
 def build_named(
@@ -20,7 +26,7 @@ def build_named(
     pairs: Sequence[str] = (),
     **given: Any,
 ) -> T:
-    """Build what a registry holds, with `name=value` settings and values that are given.
+    """Build what a registry holds, with `name=value` settings and given values.
 
     Raises:
         VaejaxError: an unknown name or setting, or a value of the wrong type.
@@ -38,42 +44,48 @@ def build_named(
 
 
 def _as_annotated(name: str, key: str, value: Any, annotation: Any) -> Any:
-    """The value, if it is of the setting's type; a lone number for a sequence is one."""
-    is_count = isinstance(value, int) and value >= 1
-    if annotation is int and is_count:
-        return value
-    if annotation is float and isinstance(value, int | float):
-        return float(value)
-    if typing.get_origin(annotation) is Sequence:
-        values = value if isinstance(value, tuple | list) else (value,)
-        if all(isinstance(size, int) and size >= 1 for size in values):
-            return tuple(values)
-    if annotation is str or typing.get_origin(annotation) is Literal:
+    """The value, if it is of the setting's type; a lone number is a sequence of one."""
+
+    def is_count(number: Any) -> bool:
+        return type(number) is int and number >= 1  # True is an int, and no count
+
+    origin = typing.get_origin(annotation)
+    if annotation is int:
+        allowed, valid = "an integer of at least 1", is_count(value)
+    elif annotation is float:
+        allowed, valid = "a number", type(value) in (int, float)
+        value = float(value) if valid else value
+    elif origin in (Sequence, tuple):
+        allowed = "integers of at least 1, as in 200,200"
+        value = tuple(value) if isinstance(value, tuple | list) else (value,)
+        valid = all(map(is_count, value))
+    elif annotation is str or origin is Literal:
         return str(value)
-    allowed = {int: "an integer of at least 1", float: "a number"}.get(
-        annotation, "integers of at least 1, as in 200,200"
-    )
-    raise VaejaxError(f"{name}'s setting {key}={value!r} must be {allowed}")
+    else:
+        allowed, valid = "left out: it is no word or number", False
+    if not valid:
+        raise VaejaxError(f"{name}'s setting {key}={value!r} must be {allowed}")
+    return value
 
 
 def choose_protocol(dataset: str, protocol: str | None, binary: bool) -> str:
     """The protocol asked for, or the data set's first that fits the likelihood.
 
     Raises:
-        VaejaxError: a likelihood of bits on grey values, whose "log-likelihood" would be
-            a cross-entropy, or a density of real numbers on bits, which is unbounded.
+        VaejaxError: a likelihood of bits on grey values, whose "log-likelihood" would
+            be a cross-entropy, or a density of real numbers on bits: unbounded.
     """
     allowed = build(DATASETS, dataset).protocols
     fitting = [name for name in allowed if (name != "none") == binary]
     kind = "bits" if binary else "real numbers"
     if protocol is None and fitting:
         return fitting[0]
-    if protocol is None or (protocol in PROTOCOLS and protocol not in fitting):
+    if protocol is None or (protocol in allowed and protocol not in fitting):
         raise VaejaxError(
             f"the model's likelihood is one of {kind}, which the protocol "
             f"{protocol or allowed[0]!r} of {dataset} does not give: use "
             + (f"--protocol {' or '.join(fitting)}, or " if fitting else "")
-            + "another --model-settings likelihood="
+            + "a model with another likelihood, as in --model-settings likelihood="
             + ("fixed_normal" if binary else "bernoulli")
         )
     return protocol

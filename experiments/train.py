@@ -9,9 +9,11 @@ the same result, bit for bit.
 
 import dataclasses
 import json
+import math
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -21,8 +23,13 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments import run_folder
-from experiments.cli import progress_bar, run_main
-from experiments.setup import build_named, choose_protocol, mean_observation
+from experiments.cli import deferred_interrupts, option, progress_bar, run_main
+from experiments.setup import (
+    build_named,
+    check_seed,
+    choose_protocol,
+    mean_observation,
+)
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Example, Model, Objective, Params, VaejaxError
 from vaejax.data import DATASETS, PROTOCOLS, load
@@ -49,59 +56,60 @@ from vaejax.training import (
     steps_per_epoch,
 )
 
+SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
+    "cosine": optax.cosine_decay_schedule,
+    "constant": lambda learning_rate, steps: optax.constant_schedule(learning_rate),
+}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """Train a variational autoencoder and estimate its test log-likelihood."""
 
-    dataset: str = "mnist"
-    """Data set: digits, mnist, fashion_mnist, kmnist, binarized_mnist, frey_faces."""
-    protocol: str | None = None
-    """Binarization: dynamic, static, threshold, none (default: what fits)."""
-    data_dir: Path | None = None
-    """Folder of prepared data (default: $TFDS_DATA_DIR)."""
-    model: str = "gaussian_mlp"
-    """gaussian_mlp, gaussian_conv, linear_gaussian, sigmoid_belief_network."""
-    model_settings: tuple[str, ...] = ()
-    """The model's own settings, as in latent_dim=20 hidden=300,300."""
-    bound: str = "elbo"
-    """elbo, elbo_analytic_kl, beta_elbo, iwae."""
-    bound_settings: tuple[str, ...] = ()
-    """The bound's own settings, as in beta=2."""
-    estimator: str = "pathwise"
-    """pathwise, stl, dreg, score_function, rloo."""
-    estimator_settings: tuple[str, ...] = ()
-    """The estimator's own settings."""
-    regularizers: tuple[str, ...] = ()
-    """Batch-level terms of the loss: mmd."""
-    num_samples: int = 1
-    """K, importance samples per example."""
+    dataset: Annotated[str, option("NAME", ", ".join(DATASETS))] = "mnist"
+    protocol: Annotated[str | None, option("NAME")] = None
+    """dynamic, static, threshold, none (default: what fits)"""
+    data_dir: Annotated[Path | None, option("DIR")] = None
+    """prepared data (default: $TFDS_DATA_DIR)"""
+    model: Annotated[str, option("NAME", ", ".join(MODELS))] = "gaussian_mlp"
+    model_settings: Annotated[tuple[str, ...], option("S=V")] = ()
+    """of the model, as in latent_dim=20 hidden=300,300"""
+    bound: Annotated[str, option("NAME", ", ".join(BOUNDS))] = "elbo"
+    bound_settings: Annotated[tuple[str, ...], option("S=V")] = ()
+    """of the bound, as in beta=2"""
+    estimator: Annotated[str, option("NAME", ", ".join(ESTIMATORS))] = "pathwise"
+    estimator_settings: Annotated[tuple[str, ...], option("S=V")] = ()
+    """of the estimator, as in baseline=leave_one_out"""
+    regularizers: Annotated[tuple[str, ...], option("NAME..")] = ()
+    """batch-level terms of the loss: mmd"""
+    num_samples: Annotated[int, option("K")] = 1
+    """importance samples per example"""
     allow_bias: bool = False
-    """Accept an estimator that is biased for the bound."""
-    epochs: int = 60
-    """Passes over the training split."""
-    batch_size: int = 100
-    """Examples per step."""
-    micro_batch_size: int | None = None
-    """Examples per gradient, averaged over the batch (default: fits the cache)."""
-    learning_rate: float = 1e-3
-    """Adam's, at its highest."""
-    schedule: str = "cosine"
-    """Of the learning rate: cosine (to zero) or constant."""
-    seed: int = 0
-    """Of parameters, shuffling, noise and evaluation."""
-    eval_num_samples: int = 5000
-    """S, importance samples of the test log-likelihood."""
-    eval_examples: int | None = None
-    """Evaluate only the first so many test examples (default: all)."""
-    checkpoint_seconds: float = 30.0
-    """Time between checkpoints."""
-    out: Path = Path("runs/train")
-    """Folder of the run."""
+    """accept an estimator that is biased for the bound"""
+    epochs: Annotated[int, option("N")] = 60
+    """passes over the training split"""
+    batch_size: Annotated[int, option("N")] = 100
+    """examples per step"""
+    micro_batch_size: Annotated[int | None, option("N")] = None
+    """examples per gradient, a divisor (default: fits the cache)"""
+    learning_rate: Annotated[float, option("X")] = 1e-3
+    """Adam's, at its highest"""
+    schedule: Annotated[str, option("NAME")] = "cosine"
+    """of the learning rate: cosine (to zero) or constant"""
+    seed: Annotated[int, option("N")] = 0
+    """of parameters, shuffling, noise and evaluation"""
+    eval_num_samples: Annotated[int, option("S")] = 5000
+    """importance samples of the test log-likelihood"""
+    eval_examples: Annotated[int | None, option("N")] = None
+    """evaluate only the first so many (default: all)"""
+    checkpoint_seconds: Annotated[float, option("T")] = 30.0
+    """time between checkpoints"""
+    out: Annotated[Path, option("DIR")] = Path("runs/train")
+    """folder of the run"""
     overwrite: bool = False
-    """Replace the run in --out."""
+    """replace the run in --out"""
     resume: bool = False
-    """Go on with the unfinished run in --out."""
+    """go on with the unfinished run in --out"""
 
 
 class Results(NamedTuple):
@@ -138,15 +146,21 @@ def run(config: Config) -> Results:
         f"{config.epochs} epochs of {len(data.train.x)} images in batches of "
         f"{config.batch_size} -> {config.out}"
     )
-    state, training = _train(config, objective, optimizer, data)
-    summary = _evaluate(config, model, state.params, data)
+    try:
+        state, training = _train(config, objective, optimizer, data)
+        summary = _evaluate(config, model, state.params, data)
+        _draw(config.out, model, state.params, data)
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt(
+            f"what is done is in {config.out}; the same command with --resume goes on "
+            "from there"
+        ) from interrupt
     summary |= {
         "train": training,
         "protocol": data.protocol,
         "seed": config.seed,
         "versions": run_folder.versions(),
     }
-    _draw(config.out, model, state.params, data)
     run_folder.write_json(config.out / "results.json", summary)
     _print_summary(config.out, summary)
     return Results(summary, state.params, model, config.out)
@@ -154,11 +168,7 @@ def run(config: Config) -> Results:
 
 def prepare(config: Config) -> tuple[Model, Objective, _Data]:
     """The model, its objective and the data of a configuration, all of them checked."""
-    for name in ("epochs", "batch_size", "eval_num_samples"):
-        if getattr(config, name) < 1:
-            raise VaejaxError(f"{name} is {getattr(config, name)}: use at least 1")
-    if not config.learning_rate > 0:
-        raise VaejaxError(f"learning_rate is {config.learning_rate}: use one above 0")
+    _check_numbers(config)
     info = build_named(DATASETS, config.dataset)
     bound = build_named(BOUNDS, config.bound, config.bound_settings)
     estimator = build_named(ESTIMATORS, config.estimator, config.estimator_settings)
@@ -188,11 +198,48 @@ def prepare(config: Config) -> tuple[Model, Objective, _Data]:
     train = load(config.dataset, protocol=protocol, data_dir=config.data_dir)
     test = load(config.dataset, "test", protocol=protocol, data_dir=config.data_dir)
     model = build_model(data_mean=mean_observation(train, protocol))
-    kept = slice(config.eval_examples)
-    observations = jax.vmap(PROTOCOLS[protocol].as_float)(test.images[kept])
+    count = len(test.images) if config.eval_examples is None else config.eval_examples
+    if count > len(test.images):
+        raise VaejaxError(
+            f"eval_examples is {count}, but the test split of {config.dataset} has "
+            f"only {len(test.images)}: use fewer, or leave it out for all"
+        )
+    kept = slice(count)
+    observations = jax.vmap(PROTOCOLS[protocol].as_float)(
+        jnp.asarray(test.images[kept])
+    )
     labels = None if test.labels is None else test.labels[kept]
-    data = _Data(Example(train.images), Example(observations), labels, protocol)
+    data = _Data(
+        Example(jnp.asarray(train.images)), Example(observations), labels, protocol
+    )
     return model, build_objective(model), data
+
+
+def _check_numbers(config: Config) -> None:
+    counts = ("epochs", "batch_size", "micro_batch_size")
+    for name in (*counts, "eval_num_samples", "eval_examples"):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise VaejaxError(f"{name} is {value}: use at least 1")
+    if not 0 < config.learning_rate < math.inf:
+        raise VaejaxError(
+            f"learning_rate is {config.learning_rate}: use a finite one above 0"
+        )
+    check_seed(config.seed)
+    if config.regularizers and (config.micro_batch_size or config.batch_size) < 2:
+        raise VaejaxError(
+            "a regularizer compares the examples of a batch, and there is one: use "
+            "a batch size, or a micro-batch size, of at least 2"
+        )
+    if config.batch_size % (config.micro_batch_size or 1):
+        raise VaejaxError(
+            f"micro_batch_size is {config.micro_batch_size}, which does not divide "
+            f"batch_size {config.batch_size}: use a divisor, or leave it out"
+        )
+    if config.schedule not in SCHEDULES:
+        raise VaejaxError(
+            f"unknown schedule {config.schedule!r}: use one of {sorted(SCHEDULES)}"
+        )
 
 
 def load_trained(folder: Path) -> tuple[Config, Model, Params, _Data]:
@@ -202,11 +249,15 @@ def load_trained(folder: Path) -> tuple[Config, Model, Params, _Data]:
         VaejaxError: the folder holds no run of this experiment.
     """
     settings = run_folder.read_json(folder / "config.json")
-    fields = {field.name: field for field in dataclasses.fields(Config)}
-    values = {
+    fields = {field.name for field in dataclasses.fields(Config)}
+    if not isinstance(settings, dict) or not settings.keys() <= fields:
+        raise VaejaxError(
+            f"{folder} holds another experiment's results: name the folder of a run "
+            "that experiments.train wrote"
+        )
+    values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in settings.items()
-        if name in fields
     }
     for name in ("data_dir", "out"):
         if values.get(name) is not None:
@@ -222,15 +273,7 @@ def load_trained(folder: Path) -> tuple[Config, Model, Params, _Data]:
 
 def _optimizer(config: Config, num_examples: int) -> optax.GradientTransformation:
     steps = config.epochs * steps_per_epoch(num_examples, config.batch_size)
-    schedules = {
-        "cosine": optax.cosine_decay_schedule(config.learning_rate, steps),
-        "constant": config.learning_rate,
-    }
-    if config.schedule not in schedules:
-        raise VaejaxError(
-            f"unknown schedule {config.schedule!r}: use one of {sorted(schedules)}"
-        )
-    return optax.adam(schedules[config.schedule])
+    return optax.adam(SCHEDULES[config.schedule](config.learning_rate, steps))
 
 
 def _train(
@@ -242,21 +285,21 @@ def _train(
     """Train from the start or the last checkpoint; the final state and its figures."""
     key = jax.random.key(config.seed)
     folder = config.out / "checkpoints"
-    state, rows = None, []
+    state, saved, rows = None, None, []
     if config.resume and checkpoints.latest(folder) is not None:
         like = init_state(objective, optimizer, key)
         state, extra = checkpoints.restore(folder, like)
         rows = extra["rows"]
+        saved = jax.device_get(state), rows
     _write_rows(config.out, rows)
     test_bound = _test_bound(objective, data)
     num_images = len(data.train.x)
-    last_good: TrainState | None = state and jax.device_get(state)
     saved_at = time.monotonic()
 
     with progress_bar("training", config.epochs, "epochs") as update:
 
         def on_epoch(report: EpochReport) -> None:
-            nonlocal last_good, saved_at
+            nonlocal saved, rows, saved_at
             row = {
                 "epoch": report.epoch,
                 "step": int(report.state.step),
@@ -265,13 +308,14 @@ def _train(
                 "images_per_second": num_images / report.seconds,
                 "compile_seconds": report.compile_seconds,
             }
-            rows.append(row)
+            rows = [*rows, row]
             with (config.out / "metrics.jsonl").open("a") as lines:
                 lines.write(json.dumps(row) + "\n")
-            # The next epoch is donated this state: keep a copy for an interruption.
-            last_good = jax.device_get(report.state)
+            # A copy for an interruption, as the next epoch is donated this state; one
+            # assignment, as a signal may come between any two.
+            saved = jax.device_get(report.state), rows
             if time.monotonic() - saved_at > config.checkpoint_seconds:
-                checkpoints.save(folder, last_good, {"rows": rows})
+                _save(folder, *saved)
                 saved_at = time.monotonic()
             update(
                 report.epoch,
@@ -293,17 +337,16 @@ def _train(
                 on_epoch=on_epoch,
             )
         except NonFiniteError as error:
-            checkpoints.save(folder, error.state, {"rows": rows})
-            raise VaejaxError(f"{error}. The last good state is in {folder}") from error
-        except KeyboardInterrupt as interrupt:
-            if last_good is None:
-                raise
-            checkpoints.save(folder, last_good, {"rows": rows})
-            raise KeyboardInterrupt(
-                f"after {len(rows)} of {config.epochs} epochs, which are saved; the "
-                f"same command with --resume goes on from there"
-            ) from interrupt
-    checkpoints.save(folder, state, {"rows": rows})
+            _save(folder, error.state, rows)
+            raise VaejaxError(
+                f"{error}. The last good state is in {folder}; start anew with "
+                "--overwrite"
+            ) from error
+        except KeyboardInterrupt:
+            if saved is not None:
+                _save(folder, *saved)
+            raise
+    _save(folder, state, rows)
     return state, {
         "images_per_second": float(np.median([r["images_per_second"] for r in rows])),
         "compile_seconds": rows[-1]["compile_seconds"],
@@ -311,6 +354,11 @@ def _train(
         "steps": rows[-1]["step"],
         "bound": rows[-1]["train"]["bound"],
     }
+
+
+def _save(folder: Path, state: TrainState, rows: list[dict[str, Any]]) -> None:
+    with deferred_interrupts():
+        checkpoints.save(folder, state, {"rows": rows})
 
 
 def _micro_batch_size(config: Config) -> int | None:

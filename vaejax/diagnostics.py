@@ -112,7 +112,7 @@ def fold_count(draws: int) -> int:
     Raises:
         VaejaxError: there is none.
     """
-    for folds in range(40, 7, -1):
+    for folds in range(min(40, draws), 7, -1):
         if draws % folds == 0:
             return folds
     raise VaejaxError(

@@ -37,6 +37,8 @@ def gaussian_conv(
             f"gaussian_conv convolves images [H, W, C], not data of shape {data_shape}:"
             " use gaussian_mlp"
         )
+    if not channels:
+        raise VaejaxError("gaussian_conv needs a convolution: use channels=32 or more")
     height, width, depth = data_shape
     posterior = diagonal_normal()
     pixels = build(FAMILIES, likelihood)

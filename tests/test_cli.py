@@ -1,0 +1,254 @@
+"""The command line: one message for every mistake, exit codes, help, interruptions."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments import demo, estimator_variance, train
+from experiments.cli import run_main
+from vaejax.training import checkpoints
+
+EXPERIMENTS = {"train": train, "estimator_variance": estimator_variance, "demo": demo}
+TINY = "--dataset digits --model-settings hidden=8 latent_dim=2 --eval-num-samples 9"
+PROCESS = [sys.executable, "-m", "experiments.train", *TINY.split()]
+
+
+@pytest.fixture(autouse=True)
+def _keep_signal_handler():
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def call(monkeypatch, capfd, name: str, *words: object) -> tuple[int, str]:
+    """The exit code and stderr of an experiment called in this process."""
+    module = EXPERIMENTS[name]
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, words)])
+    with pytest.raises(SystemExit) as exit_:
+        run_main(module.Config, module.run)
+    return exit_.value.code, " ".join(capfd.readouterr().err.split())
+
+
+# The experiment, what is typed, and what the message must say.
+MISTAKES = [
+    ("train", "--dataset nope", "unknown name 'nope'.*binarized_mnist.*digits"),
+    ("train", "--model nope", "unknown name 'nope'.*gaussian_mlp"),
+    ("train", "--bound nope", "unknown name 'nope'.*iwae"),
+    ("train", "--estimator nope", "unknown name 'nope'.*pathwise"),
+    ("train", "--regularizers nope", "unknown name 'nope'.*mmd"),
+    ("train", "--protocol nope", "unknown protocol 'nope'.*dynamic"),
+    ("train", "--schedule nope", "unknown schedule 'nope'.*constant.*cosine"),
+    ("train", "--model-settings nope=1", "no setting .*nope.*latent_dim"),
+    ("train", "--bound-settings beta=2", "'elbo' has no setting .*none"),
+    ("train", "--estimator-settings a=2", "'pathwise' has no setting .*none"),
+    ("train", "--nope 1", "Unrecognized.*--nope"),
+    (
+        "train",
+        "--model sigmoid_belief_network --estimator dreg",
+        "dreg refuses .*reparam.* use ",
+    ),
+    ("train", "--estimator rloo", "K = 1 .*num_samples >= 2, or score_function"),
+    ("train", "--estimator stl --bound iwae --num-samples 5", "use dreg.*allow_bias"),
+    (
+        "train",
+        "--model sigmoid_belief_network --regularizers mmd --estimator score_function",
+        "mmd refuses .*reparam.*leave",
+    ),
+    ("train", "--num-samples 0", "num_samples is 0.*at least 1"),
+    ("train", "--num-samples -3", "num_samples is -3.*at least 1"),
+    ("train", "--num-samples abc", "--num-samples.*'abc'"),
+    ("train", "--epochs 0", "epochs is 0: use at least 1"),
+    ("train", "--batch-size 0", "batch_size is 0: use at least 1"),
+    ("train", "--micro-batch-size 7", "does not divide batch_size 100.*divisor"),
+    ("train", "--micro-batch-size 0", "micro_batch_size is 0: use at least 1"),
+    ("train", "--learning-rate 0", "learning_rate is 0.0: use a finite one above 0"),
+    ("train", "--learning-rate -1", "learning_rate is -1.0: use"),
+    ("train", "--learning-rate nan", "learning_rate is nan: use"),
+    ("train", "--learning-rate inf", "learning_rate is inf: use"),
+    ("train", "--eval-examples 0", "eval_examples is 0: use at least 1"),
+    ("train", "--eval-examples -5", "eval_examples is -5: use at least 1"),
+    ("train", "--eval-examples 999999", "999999, but the test split .*fewer"),
+    ("train", "--eval-num-samples 0", "eval_num_samples is 0: use at least 1"),
+    ("train", "--model-settings latent_dim=0", "latent_dim=0 must be an integer"),
+    ("train", "--model-settings latent_dim=True", "latent_dim=True must be"),
+    ("train", "--model-settings latent_dim=abc", "latent_dim='abc' must be"),
+    ("train", "--model-settings latent_dim={[]}", "latent_dim='{.*}' must be"),
+    ("train", "--model-settings hidden=", "hidden=.* must be integers"),
+    ("train", "--model-settings hidden=8,0", "hidden=.* must be integers"),
+    ("train", "--model-settings activation=nope", "unknown activation.*tanh"),
+    ("train", "--model-settings likelihood=nope", "unknown name 'nope'.*bernoulli"),
+    ("train", "--model-settings latent_dim", "'latent_dim' is not a setting.*name="),
+    ("train", "--model-settings =3", "'=3' is not a setting.*name=value"),
+    ("train", "--model-settings hidden=8 hidden=9", "hidden is given twice"),
+    ("train", "--model-settings data_shape=3", "data_shape.* follow from the data"),
+    ("train", "--bound beta_elbo --bound-settings beta=x", "beta='x' must be a number"),
+    ("train", "--bound beta_elbo --bound-settings beta=-1", "beta is -1.0: use"),
+    ("train", "--model gaussian_conv --model-settings channels=()", "use channels=32"),
+    (
+        "train",
+        "--protocol dynamic --model-settings likelihood=fixed_normal",
+        "real numbers.*--protocol none, or .*likelihood=bernoulli",
+    ),
+    ("train", "--protocol none", "bits.*--protocol dynamic.*likelihood=fixed_normal"),
+    ("train", "--protocol static", "digits does not allow the protocol static"),
+    ("train", "--dataset mnist --data-dir EMPTY", "not prepared.*prepare_data mnist"),
+    ("train", "--seed 99999999999999999999", "seed is 9+: use"),
+    ("train", "--seed -1", "seed is -1: use one from 0"),
+    ("train", "--regularizers mmd --batch-size 1", "at least 2"),
+    ("estimator_variance", "--seed -1", "seed is -1: use one from 0"),
+    ("train", "--resume --overwrite", "leave one of them out"),
+    ("estimator_variance", "--model nope", "unknown name 'nope'.*linear_gaussian"),
+    ("estimator_variance", "--bounds nope", "unknown name 'nope'.*iwae"),
+    ("estimator_variance", "--estimators nope", "unknown name 'nope'.*dreg"),
+    ("estimator_variance", "--bounds", "at least one bound"),
+    ("estimator_variance", "--num-samples", "at least one"),
+    ("estimator_variance", "--num-samples 1 0", "num_samples is .*at least 1"),
+    ("estimator_variance", "--draws 0", "draws is 0: use at least 1"),
+    ("estimator_variance", "--draws 2003", "2003 draws cannot be split.*as 2000"),
+    ("estimator_variance", "--batch-size 0", "batch_size is 0: use at least 1"),
+    ("estimator_variance", "--model-settings data_mean=1", "data_mean=1 must be left"),
+    ("estimator_variance", "--checkpoint EMPTY", "cannot read .*experiments.train"),
+    ("estimator_variance", "--checkpoint x --model-settings a=1", "leave them out"),
+    ("demo", "--epochs 0", "epochs is 0: use at least 1"),
+    ("demo", "--eval-num-samples 0", "eval_num_samples is 0: use at least 1"),
+    ("demo", "--draws 0", "0 draws cannot be split.*as 2000"),
+]
+
+
+@pytest.mark.parametrize(("name", "words", "message"), MISTAKES)
+def test_a_mistake_is_one_message_before_anything_is_written(
+    name, words, message, tmp_path, monkeypatch, capfd
+):
+    words = words.replace("EMPTY", str(tmp_path / "empty")).split()
+    if name == "train" and "--dataset" not in words:
+        words += ["--dataset", "digits"]
+    code, err = call(monkeypatch, capfd, name, *words, "--out", tmp_path / "run")
+    assert code == 2
+    assert re.search(message, err), err
+    assert "Traceback" not in err
+    assert err.count("error:") == 1 or "Parsing error" in err or "╭" in err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_out_that_cannot_be_written_to_is_refused(
+    name, tmp_path, monkeypatch, capfd
+):
+    if name == "train":
+        words = ["--dataset", "digits", "--model-settings", "hidden=8"]
+    else:
+        words = []
+    (tmp_path / "file").write_text("mine")
+    for flags in ([], ["--overwrite"]):
+        for out in (tmp_path / "file", tmp_path / "file" / "run"):
+            code, err = call(monkeypatch, capfd, name, *words, *flags, "--out", out)
+            assert code == 2
+            assert re.fullmatch(r"error: cannot write to .* use another --out", err)
+    assert (tmp_path / "file").read_text() == "mine"
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    code, err = call(monkeypatch, capfd, name, *words, "--out", tmp_path / "locked")
+    assert code == 2
+    assert "(Permission denied): use another --out" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"), [("train", 42), ("estimator_variance", 24), ("demo", 24)]
+)
+def test_help_fits_a_screen(name, lines, monkeypatch, capfd):
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])
+    with pytest.raises(SystemExit) as exit_:
+        run_main(EXPERIMENTS[name].Config, EXPERIMENTS[name].run)
+    shown = capfd.readouterr().out
+    assert exit_.value.code == 0
+    assert len(shown.splitlines()) <= lines
+    assert "default: " in shown
+    assert f"python -m experiments.{name}" in shown
+
+
+def test_the_process_is_quiet_and_exits_with_0_then_2(tmp_path):
+    command = [*PROCESS, "--epochs", "1", "--out", str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""  # neither a progress bar nor warnings
+    assert "\x1b" not in done.stdout
+    assert str(tmp_path / "run") in done.stdout.replace("\n", "")
+    assert (tmp_path / "run" / "results.json").exists()
+    again = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert again.returncode == 2
+    assert again.stdout == ""
+    assert re.fullmatch(r"error: .*finished run.*--overwrite.*\n", again.stderr)
+
+
+def long_run(out: Path, **more: object) -> train.Config:
+    return train.Config(
+        dataset="digits",
+        model_settings=("hidden=8", "latent_dim=2"),
+        eval_num_samples=9,
+        epochs=12,
+        checkpoint_seconds=0.0,
+        out=out,
+        **more,
+    )
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> Path:
+    return train.run(long_run(tmp_path_factory.mktemp("whole") / "run")).out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_an_interrupted_run_goes_on_to_the_same_result(number, uninterrupted, tmp_path):
+    out = tmp_path / "run"
+    flags = f"--epochs 12 --checkpoint-seconds 0 --out {out}".split()
+    process = subprocess.Popen(
+        [*PROCESS, *flags], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while process.poll() is None and not checkpoints.latest(out / "checkpoints"):
+        time.sleep(0.02)
+    process.send_signal(number)
+    _, err = process.communicate()
+    if number == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 130, err
+        assert re.fullmatch(r"interrupted: .*--resume goes on from there\n", err)
+    assert not (out / "results.json").exists()
+    steps = [checkpoints.latest(run / "checkpoints") for run in (out, uninterrupted)]
+    assert 0 < steps[0] < steps[1]
+
+    train.run(long_run(out, resume=True))
+    assert_same_run(out, uninterrupted)
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """The same figures, parameters and epochs, to the last bit; but for the times."""
+    mine, theirs = (
+        json.loads((out / "results.json").read_text()) for out in (one, other)
+    )
+    for found in (mine, theirs):
+        del found["test"]["images_per_second"]
+        del found["train"]["images_per_second"], found["train"]["compile_seconds"]
+    assert mine == theirs
+    assert digest(one) == digest(other)
+    rows, expected = train.read_rows(one), train.read_rows(other)
+    assert [row["epoch"] for row in rows] == [row["epoch"] for row in expected]
+    for row, twin in zip(rows, expected, strict=True):
+        assert (row["train"], row["test"]) == (twin["train"], twin["test"])
+
+
+def digest(out: Path) -> str:
+    """The hash of the final training state, all of its arrays."""
+    folder = out / "checkpoints"
+    path = folder / str(checkpoints.latest(folder)) / "_CHECKPOINT_METADATA"
+    return re.search(r"sha256\W+([0-9a-f]{64})", path.read_text())[1]

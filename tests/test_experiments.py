@@ -1,0 +1,282 @@
+"""The experiments, in process: what they write, that they repeat, what they refuse."""
+
+import csv
+import dataclasses
+import json
+import math
+import signal
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+from experiments import estimator_variance, train
+from experiments.cli import deferred_interrupts
+from vaejax.bounds import BOUNDS
+from vaejax.core import Problem, VaejaxError
+from vaejax.estimators import ESTIMATORS
+from vaejax.models import MODELS
+from vaejax.objective import check
+from vaejax.training import checkpoints
+
+SETTINGS = {  # of the models that have sizes; the smallest that train
+    "gaussian_mlp": ("latent_dim=2", "hidden=8"),
+    "gaussian_conv": ("latent_dim=2", "channels=4"),
+    "sigmoid_belief_network": ("latent_dim=4",),
+}
+COLUMNS = (
+    "model,bound,estimator,num_samples,group,status,bias,bias_stderr,variance,snr,"
+    "cosine,seconds_per_gradient,flops,peak_bytes,work_normalized_variance"
+)
+
+
+def tiny(out: Path, **more: object) -> train.Config:
+    config = train.Config(
+        dataset="digits",
+        model_settings=SETTINGS["gaussian_mlp"],
+        epochs=1,
+        eval_num_samples=7,
+        eval_examples=20,
+        out=out,
+    )
+    return dataclasses.replace(config, **more)
+
+
+@pytest.fixture
+def no_figures(monkeypatch):
+    monkeypatch.setattr(train, "_draw", lambda *_: None)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> train.Results:
+    out = tmp_path_factory.mktemp("finished") / "run"
+    return train.run(tiny(out, epochs=2, bound="iwae", num_samples=3))
+
+
+def test_a_run_writes_its_settings_metrics_results_checkpoint_and_figures(finished):
+    out = finished.out
+    settings = json.loads((out / "config.json").read_text())
+    assert settings["bound"] == "iwae"
+    assert settings["num_samples"] == 3
+    rows = train.read_rows(out)
+    assert [row["epoch"] for row in rows] == [1, 2]
+    results = json.loads((out / "results.json").read_text())
+    assert results == finished.summary
+    assert results["test"]["num_samples"] == 7
+    assert results["test"]["num_examples"] == 20
+    assert 0 <= results["test"]["active_units"] <= 2
+    assert results["protocol"] == "dynamic"
+    assert results["seed"] == 0
+    assert {"vaejax", "jax", "python"} <= results["versions"].keys()
+    figures = [
+        results["test"]["log_likelihood"],
+        results["test"]["monte_carlo_error"],
+        results["train"]["images_per_second"],
+        results["train"]["compile_seconds"],
+        *[value for row in rows for value in row["train"].values()],
+        *[value for row in rows for value in row["test"].values()],
+    ]
+    assert all(map(math.isfinite, figures))
+    assert checkpoints.latest(out / "checkpoints") == results["train"]["steps"]
+    for name in ("curves", "reconstructions", "samples", "latent_space"):
+        assert (out / "figures" / f"{name}.png").stat().st_size > 1000
+
+
+def test_the_trained_model_is_read_back_as_it_was(finished):
+    config, model, params, data = train.load_trained(finished.out)
+    assert config.num_samples == 3
+    assert model.name == "gaussian_mlp"
+    jax.tree.map(np.testing.assert_array_equal, params, finished.params)
+    assert len(data.test.x) == 20
+
+
+def test_a_seed_gives_its_results_and_another_seed_others(
+    finished, tmp_path, no_figures
+):
+    def run_again(seed: int) -> float:
+        config = tiny(
+            tmp_path / str(seed), epochs=2, bound="iwae", num_samples=3, seed=seed
+        )
+        return train.run(config).summary["test"]["log_likelihood"]
+
+    assert run_again(0) == finished.summary["test"]["log_likelihood"]
+    assert run_again(1) != finished.summary["test"]["log_likelihood"]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_trains(name, tmp_path, no_figures):
+    reparameterised = MODELS[name]().posterior.reparam is not None
+    config = tiny(
+        tmp_path / "run",
+        model=name,
+        model_settings=SETTINGS.get(name, ()),
+        estimator="pathwise" if reparameterised else "score_function",
+    )
+    assert math.isfinite(train.run(config).summary["test"]["log_likelihood"])
+
+
+PAIRS = [
+    (bound, estimator)
+    for bound in BOUNDS
+    for estimator in ESTIMATORS
+    if check(
+        Problem(model=MODELS["gaussian_mlp"](), bound=BOUNDS[bound](), num_samples=2),
+        ESTIMATORS[estimator](),
+    ).status
+    != "refused"
+]
+
+
+@pytest.mark.parametrize(("bound", "estimator"), PAIRS)
+def test_every_pair_that_is_not_refused_trains(
+    bound, estimator, tmp_path, no_figures, monkeypatch
+):
+    monkeypatch.setattr(train, "_evaluate", lambda *_: {"test": {}})
+    monkeypatch.setattr(train, "_print_summary", lambda *_: None)
+    config = tiny(
+        tmp_path / "run",
+        bound=bound,
+        estimator=estimator,
+        num_samples=2,
+        allow_bias=True,
+        batch_size=2000,  # more than the data set holds: one step an epoch
+    )
+    assert math.isfinite(train.run(config).summary["train"]["bound"])
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_at_the_last_good_state(
+    tmp_path, no_figures
+):
+    config = tiny(
+        tmp_path / "run",
+        dataset="digits",
+        protocol="none",
+        model="linear_gaussian",
+        model_settings=(),
+        learning_rate=1e6,
+        epochs=3,
+    )
+    with pytest.raises(VaejaxError, match=r"not finite at step (\d+).*--overwrite"):
+        train.run(config)
+    *_, params, _ = train.load_trained(config.out)
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+    assert not (config.out / "results.json").exists()
+    with pytest.raises(VaejaxError, match="use --resume .* --overwrite to start anew"):
+        train.run(config)
+    with pytest.raises(VaejaxError, match=r"not finite at step (\d+).*--overwrite"):
+        train.run(dataclasses.replace(config, resume=True))
+
+
+def test_a_folder_is_only_resumed_with_its_own_settings(tmp_path, no_figures):
+    out = tmp_path / "run"
+    config = tiny(out, resume=True)  # of nothing: it starts
+    results = train.run(config)
+    with pytest.raises(VaejaxError, match=r"finished run.*--overwrite"):
+        train.run(config)
+    (out / "results.json").unlink()  # as if the evaluation had been interrupted
+    with pytest.raises(VaejaxError, match="epochs was 1 and is 2; seed was 0 and is 5"):
+        train.run(dataclasses.replace(config, epochs=2, seed=5))
+    again = train.run(config)
+    likelihoods = [r.summary["test"]["log_likelihood"] for r in (results, again)]
+    assert likelihoods[0] == likelihoods[1]
+    (out / "mine.txt").write_text("kept")
+    train.run(dataclasses.replace(config, resume=False, overwrite=True))
+    assert (out / "mine.txt").exists()
+
+
+def test_an_interrupt_waits_for_a_save():
+    saved = False
+    with pytest.raises(KeyboardInterrupt), deferred_interrupts():
+        signal.raise_signal(signal.SIGINT)
+        saved = True
+    assert saved
+
+
+@pytest.fixture(scope="module")
+def oracle(tmp_path_factory) -> estimator_variance.Results:
+    return estimator_variance.run(
+        estimator_variance.Config(
+            bounds=("iwae",),
+            estimators=("pathwise", "stl", "dreg", "rloo"),
+            num_samples=(8,),
+            draws=4000,
+            out=tmp_path_factory.mktemp("oracle") / "run",
+        )
+    )
+
+
+def test_results_csv_has_its_columns_and_a_row_for_every_refusal(oracle):
+    text = (oracle.out / "results.csv").read_text()
+    assert text.splitlines()[0] == COLUMNS
+    rows = list(csv.DictReader(text.splitlines()))
+    assert [row["estimator"] for row in rows if row["status"] == "refused"] == ["rloo"]
+    assert "score_function" in oracle.refusals["rloo x iwae, K = 8"]
+    for row in rows:
+        if row["status"] != "refused":
+            assert all(math.isfinite(float(row[name])) for name in list(row)[6:])
+    for name in ("variance", "snr", "work_normalized_variance", "bias"):
+        assert (oracle.out / "figures" / f"{name}.png").exists()
+
+
+def test_only_the_biased_estimator_shows_a_bias(oracle):
+    scores = {
+        (row["estimator"], row["group"]): row["bias"] / row["bias_stderr"]
+        for row in oracle.rows
+        if row["status"] != "refused"
+    }
+    assert scores.pop(("stl", "encoder")) > 10
+    assert {estimator for estimator, _ in scores} == {"pathwise", "stl", "dreg"}
+    for cell, score in scores.items():
+        assert abs(score) < 5, cell
+
+
+def test_a_checkpoint_is_compared_with_an_unbiased_reference(finished, tmp_path):
+    config = estimator_variance.Config(
+        checkpoint=finished.out,
+        bounds=("iwae",),
+        estimators=("pathwise",),
+        num_samples=(3,),
+        draws=80,
+        out=tmp_path / "run",
+    )
+    results = estimator_variance.run(config)
+    summary = json.loads((results.out / "results.json").read_text())
+    assert summary["reference"] == "an unbiased reference"
+    for row in results.rows:
+        assert row["model"] == "gaussian_mlp"
+        assert abs(row["bias"]) < 5 * row["bias_stderr"]
+
+    def refused(**changes: object) -> str:
+        with pytest.raises(VaejaxError) as error:
+            estimator_variance.run(
+                dataclasses.replace(config, out=tmp_path / "other", **changes)
+            )
+        return str(error.value)
+
+    assert "only 20 test images" in refused(batch_size=21)
+    assert "another experiment" in refused(checkpoint=results.out)
+    with pytest.raises(VaejaxError, match="--overwrite"):
+        estimator_variance.run(config)
+
+
+@pytest.mark.filterwarnings("ignore:checkpoint .* is damaged")
+def test_a_damaged_checkpoint_is_refused(tmp_path, no_figures):
+    out = train.run(tiny(tmp_path / "run")).out
+    for path in (out / "checkpoints").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"damaged")
+    with pytest.raises(VaejaxError, match="no checkpoint in .* is whole"):
+        estimator_variance.run(
+            estimator_variance.Config(checkpoint=out, out=tmp_path / "variance")
+        )
+    assert not (tmp_path / "variance").exists()
+
+
+def test_a_run_on_mnist(prepared_dir, tmp_path):
+    config = tiny(
+        tmp_path / "run", dataset="mnist", data_dir=prepared_dir, eval_num_samples=50
+    )
+    test = train.run(config).summary["test"]
+    assert (test["num_samples"], test["num_examples"]) == (50, 20)
+    assert -250 < test["log_likelihood"] < -80
