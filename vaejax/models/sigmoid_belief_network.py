@@ -13,6 +13,7 @@ arXiv:1402.0030.
 import math
 from collections.abc import Sequence
 
+import jax.numpy as jnp
 import numpy as np
 
 from vaejax.core import Model
@@ -41,7 +42,9 @@ def sigmoid_belief_network(
     """
     size = math.prod(data_shape)
     bits = bernoulli()
-    start = None if data_mean is None else bits.to_outputs(data_mean).reshape(-1)
+    start = None
+    if data_mean is not None:
+        start = bits.to_outputs(jnp.asarray(data_mean)).reshape(-1)
     return from_networks(
         "sigmoid_belief_network",
         encoder=mlp(size, hidden, latent_dim, activation),
