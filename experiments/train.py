@@ -42,12 +42,12 @@ from vaejax.training import (
     EpochReport,
     NonFiniteError,
     TrainState,
+    checkpoints,
     default_micro_batch_size,
     fit,
     init_state,
     steps_per_epoch,
 )
-from vaejax.training import checkpoints
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -321,6 +321,11 @@ def _micro_batch_size(config: Config) -> int | None:
     return default_micro_batch_size(config.batch_size, config.num_samples)
 
 
+def read_rows(out: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl, an epoch each."""
+    return [json.loads(line) for line in (out / "metrics.jsonl").open()]
+
+
 def _write_rows(out: Path, rows: list[dict[str, Any]]) -> None:
     """The epochs up to the checkpoint: later lines belong to work that is redone."""
     lines = "".join(json.dumps(row) + "\n" for row in rows)
@@ -374,8 +379,7 @@ def _draw(
 ) -> None:
     """Curves, reconstructions, samples and the latent space, under figures/."""
     folder = out / "figures"
-    rows = [json.loads(line) for line in (out / "metrics.jsonl").open()]
-    save(training_curves(rows), folder / "curves.png")
+    save(training_curves(read_rows(out)), folder / "curves.png")
 
     def mean_image(z: Any) -> jax.Array:
         return model.likelihood.mean(model.decode(params, z, None))

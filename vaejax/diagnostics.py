@@ -93,8 +93,8 @@ def gradient_moments(
 ) -> Moments:
     """Draw the gradient `draws` times; its moments, in one streamed pass.
 
-    `folds` divides `draws`; it is `fold_count(draws)` unless given, which the folds of a
-    reference are to match.
+    `folds` divides `draws`; `fold_count(draws)` unless given, so that the folds of a
+    reference match.
     """
     folds = folds or fold_count(draws)
     per_fold = draws // folds
@@ -130,20 +130,20 @@ def _chunk_size(per_fold: int, num_params: int, budget: int = 2**24) -> int:
 class _Running(NamedTuple):
     """Welford's moments: the count, the mean, the sum of squared deviations."""
 
-    count: jax.Array
+    num_draws: jax.Array
     mean: Params
     square: Params
 
 
 def _merge(a: _Running, b: _Running) -> _Running:
     """Chan, Golub and LeVeque 1979: the moments of two samples put together."""
-    count = a.count + b.count
+    count = a.num_draws + b.num_draws
     delta = jax.tree.map(jnp.subtract, b.mean, a.mean)
     return _Running(
         count,
-        jax.tree.map(lambda m, d: m + d * (b.count / count), a.mean, delta),
+        jax.tree.map(lambda m, d: m + d * (b.num_draws / count), a.mean, delta),
         jax.tree.map(
-            lambda p, q, d: p + q + d**2 * (a.count * b.count / count),
+            lambda p, q, d: p + q + d**2 * (a.num_draws * b.num_draws / count),
             a.square,
             b.square,
             delta,
@@ -261,10 +261,12 @@ def cost_report(
         start = time.perf_counter()
         jax.block_until_ready(compiled(params, state, key, batch))
         seconds.append(time.perf_counter() - start)
-    memory = compiled.memory_analysis()
+    work, memory = compiled.cost_analysis(), compiled.memory_analysis()
+    assert work is not None  # None only on exotic backends
+    assert memory is not None
     return CostReport(
         seconds_per_gradient=float(np.median(seconds[1:])),  # the first warms up
-        flops=float(compiled.cost_analysis().get("flops", np.nan)),
+        flops=float(work.get("flops", np.nan)),
         peak_bytes=memory.argument_size_in_bytes
         + memory.output_size_in_bytes
         + memory.temp_size_in_bytes,

@@ -1,8 +1,8 @@
 """Exact values and gradients of expected bounds, for models small enough to integrate.
 
-An expectation over q(z|x) becomes a weighted sum over nodes: every outcome of a discrete
-posterior, or a quadrature rule of a continuous one whose nodes are doubled until value
-and gradient stop moving. All K samples of a bound are then integrated by
+An expectation over q(z|x) becomes a weighted sum over nodes: every outcome of a
+discrete posterior, or a quadrature rule of a continuous one whose nodes are doubled
+until value and gradient stop moving. All K samples of a bound are then integrated by
 
     separable bounds   E F = E f(log_w)                         (one sample is enough)
     log-mean bounds    E log sum_k w_k = int exp(-e^u) - (E exp(-w e^u))^K du,   any K
@@ -146,15 +146,12 @@ def _nodes(
     family = model.posterior
     dist_params = model.encode(params, example)
     dim = sum(leaf.size for leaf in jax.tree.leaves(family.mean(dist_params)))
-    if family.support is not None:
-        size = 2**dim
-    elif family.quadrature is not None:
-        size = num_nodes**dim
-    else:
+    if family.support is None and family.quadrature is None:
         raise IncompatibleError(
             f"{family.name} latents can be neither enumerated nor integrated: compare "
             "with a reference estimator"
         )
+    size = (2 if family.support else num_nodes) ** dim
     if size > MAX_NODES:
         raise IncompatibleError(
             f"{model.name} has {dim} latents, {size:,} outcomes to sum over, and exact "
@@ -164,6 +161,7 @@ def _nodes(
     if family.support is not None:
         z = family.support(dist_params)
         return z, jnp.exp(jax.vmap(family.log_prob, (None, 0))(dist_params, z))
+    assert family.quadrature is not None
     return family.quadrature(dist_params, num_nodes)
 
 

@@ -6,6 +6,7 @@ leaves `from_nnx`: what is trained is a dict, what is called is a function.
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -70,8 +71,7 @@ def mlp(
     class MLP(nnx.Module):
         def __init__(self, rngs: nnx.Rngs) -> None:
             self.layers = nnx.List(
-                _linear(n_in, n_out, rngs)
-                for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True)
+                _linear(n_in, n_out, rngs) for n_in, n_out in pairwise(sizes)
             )
             _start_at(self.layers[-1], out_bias)
 
@@ -103,7 +103,7 @@ def conv_encoder(
             depths = [depth, *channels]
             self.convs = nnx.List(
                 nnx.Conv(n_in, n_out, (4, 4), strides=(2, 2), rngs=rngs)
-                for n_in, n_out in zip(depths[:-1], depths[1:], strict=True)
+                for n_in, n_out in pairwise(depths)
             )
             self.head = _linear(math.prod(small) * depths[-1], out_size, rngs)
 
@@ -140,7 +140,7 @@ def conv_decoder(
             self.stem = _linear(in_size, math.prod(small) * depths[0], rngs)
             self.convs = nnx.List(
                 nnx.ConvTranspose(n_in, n_out, (4, 4), strides=(2, 2), rngs=rngs)
-                for n_in, n_out in zip(depths[:-1], depths[1:], strict=True)
+                for n_in, n_out in pairwise(depths)
             )
             _start_at(self.convs[-1], out_bias)
 

@@ -39,7 +39,7 @@ def sample_posterior(
 def log_terms(
     model: Model, params: Params, dist_params: DistParams, z: Event, example: Example
 ) -> LogTerms:
-    """log p(x|z), log p(z) and log q(z|x) of every sample; `dist_params` are q's."""
+    """Log p(x|z), log p(z) and log q(z|x) of every sample; `dist_params` are q's."""
     prior_params = model.prior(params, example.y)
 
     def one(z_k: Event) -> LogTerms:

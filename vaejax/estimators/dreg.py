@@ -72,14 +72,15 @@ def _surrogate(
 ) -> tuple[Scalar, Stats]:
     bound = problem.bound
     dist_params, z = sample_posterior(problem, params, key, example)
-    stopped = jax.tree.map(stop_gradient, (params, dist_params, z))
-    closed_terms = log_terms(problem.model, *stopped, example)
+    stopped = jax.tree.map(stop_gradient, dist_params)
+    closed = jax.tree.map(stop_gradient, (params, z))
+    closed_terms = log_terms(problem.model, closed[0], stopped, closed[1], example)
     slope, path_scale = path_weights(bound, closed_terms)
 
     # The same forward pass, which XLA merges with the one above, now with the gradient
     # of log_w_k open to the model's parameters and, scaled, to the sample.
     terms = log_terms(
-        problem.model, params, stopped[1], scale_gradient(z, path_scale), example
+        problem.model, params, stopped, scale_gradient(z, path_scale), example
     )
     surrogate = jnp.dot(slope, bound.log_weight(terms)) - penalty(
         problem, params, dist_params, example

@@ -1,4 +1,4 @@
-"""The score-function gradient (REINFORCE): for latents one cannot differentiate through.
+"""The score-function gradient (REINFORCE), for latents that cannot be differentiated.
 
 The samples are stopped; their distribution's dependence on lam enters through
 `E[grad log q(z_k; lam) (F(log_w) - b_k)]`, with any `b_k` that does not see `z_k`.

@@ -1,4 +1,4 @@
-"""The log-likelihood log p(x) by importance sampling, with what one can know of its error.
+"""The log-likelihood log p(x) by importance sampling, and what is known of its error.
 
     log p(x) ~ log 1/S sum_s w_s,   w_s = p(x, z_s) / q(z_s | x),   z_s ~ q(z | x)
 
@@ -7,6 +7,7 @@ The samples are drawn in chunks, each from a key folded from its own number: mem
 O(chunk), and the result does not depend on the chunk.
 """
 
+import operator
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -84,17 +85,20 @@ def log_likelihood(
     size = min(count, EXAMPLES_PER_CALL)
     results = []
     for start in range(0, count, size):
-        index = np.arange(start, start + size)
-        chosen = jax.tree.map(lambda leaf: leaf[np.minimum(index, count - 1)], examples)
-        keys = fold_examples(key, jnp.asarray(index))
+        numbers = np.arange(start, start + size)
+        rows = np.minimum(numbers, count - 1)  # the last call is filled up, then cut
+        chosen = jax.tree.map(operator.itemgetter(rows), examples)
+        keys = fold_examples(key, jnp.asarray(numbers))
         results.append(
             _estimate(model, num_samples, chunk_size, num_chunks, params, keys, chosen)
         )
         if progress is not None:
             jax.block_until_ready(results[-1])
             progress(min(start + size, count))
-    columns = [np.concatenate(column)[:count] for column in zip(*results, strict=True)]
-    return LogLikelihood(*columns, num_samples=num_samples)
+    log_px, error, ess, pareto_k = (
+        np.concatenate(column)[:count] for column in zip(*results, strict=True)
+    )
+    return LogLikelihood(log_px, error, ess, pareto_k, num_samples)
 
 
 class _Running(NamedTuple):
@@ -135,7 +139,8 @@ def _estimate(
                 jax.lax.top_k(tail, size + 1)[0],
             ), None
 
-        empty = _Running(-jnp.inf, -jnp.inf, jnp.full(size + 1, -jnp.inf))
+        nothing = jnp.full((), -jnp.inf)
+        empty = _Running(nothing, nothing, jnp.full(size + 1, -jnp.inf))
         starts = jnp.arange(num_chunks) * chunk_size
         running, _ = jax.lax.scan(add_chunk, empty, starts)
         ess = jnp.exp(2 * running.log_sum - running.log_square_sum)

@@ -4,7 +4,7 @@ The tail of the weights is fitted by a generalised Pareto distribution of shape 
 has finite moments up to order 1/k: below 0.5 the variance of the weights is finite,
 above 0.7 the estimate is unreliable at any practical sample size.
 
-Source: Vehtari et al. 2024, arXiv:1507.02646; the fit is that of Zhang and Stephens 2009.
+Source: Vehtari et al. 2024, arXiv:1507.02646; the fit is Zhang and Stephens 2009.
 """
 
 import math
@@ -22,7 +22,7 @@ def tail_size(num_samples: int) -> int:
 
 
 def pareto_shape(log_tail: Float[Array, " M_plus_1"]) -> Scalar:
-    """k of the M largest log-weights over the next one, given in falling order.
+    """K of the M largest log-weights over the next one, given in falling order.
 
     NaN where the tail holds fewer than five weights; 0 where they agree to one part in
     a thousand, as with an exact posterior: what they differ by is rounding, no tail.

@@ -73,7 +73,7 @@ def _kl(p: Float[Array, "*event"], q: Float[Array, "*event"]) -> Scalar:
     ).sum()
 
 
-def _support(logits: Float[Array, "*event"]) -> Float[Array, "S *event"]:
+def _support(logits: Float[Array, "*event"]) -> Float[Array, "nodes ..."]:
     bits = np.array(list(itertools.product((0.0, 1.0), repeat=logits.size)))
     return jnp.asarray(bits.reshape(-1, *logits.shape), logits.dtype)
 

@@ -83,7 +83,7 @@ def _sample(key: Key, params: NormalParams) -> Float[Array, "*event"]:
 
 def _quadrature(
     params: NormalParams, num_nodes: int
-) -> tuple[Float[Array, "S *event"], Float[Array, " S"]]:
+) -> tuple[Float[Array, "nodes ..."], Float[Array, " nodes"]]:
     """Trapezoidal rule on noise of at most 9 standard deviations, in every coordinate.
 
     Its error falls exponentially in the number of nodes for analytic integrands

@@ -97,7 +97,7 @@ def exact_posterior(params: Params, x: Float[Array, "*event"]) -> Gaussian:
 
 
 def exact_log_px(params: Params, x: Float[Array, "*event"]) -> Scalar:
-    """log p(x), in nats."""
+    """Log p(x), in nats."""
     weight = params.decoder["weight"]
     covariance = weight @ weight.T + _variance(params) * jnp.eye(weight.shape[0])
     residual = x.reshape(-1) - params.decoder["bias"]
@@ -106,7 +106,7 @@ def exact_log_px(params: Params, x: Float[Array, "*event"]) -> Scalar:
 
 
 def exact_elbo(model: Model, params: Params, x: Float[Array, "*event"]) -> Scalar:
-    """log p(x) - KL(q(z|x) || p(z|x)), in nats."""
+    """Log p(x) - KL(q(z|x) || p(z|x)), in nats."""
     q = model.encode(params, Example(x))
     posterior = exact_posterior(params, x)
     precision = jnp.linalg.inv(posterior.covariance)

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 from vaejax.core import (
     Batch,
     Event,
+    Example,
     Key,
     Model,
     Params,
@@ -22,7 +23,7 @@ def mmd(weight: float = 10.0) -> Regularizer:
 
         MMD^2 = E k(z, z') + E k(u, u') - 2 E k(z, u),   z ~ q(z), u ~ p(z)
 
-    as a U-statistic (unbiased), with the kernel k(a, b) = C / (C + |a - b|^2), C = 2 dim.
+    as a U-statistic (unbiased), with the kernel k(a, b) = C / (C + |a - b|^2), C = 2D.
     Batch-level by nature: it compares the examples of a batch with each other.
 
     Valid for: reparameterisable posteriors, batches of at least 2.
@@ -37,7 +38,7 @@ def mmd(weight: float = 10.0) -> Regularizer:
     def penalty(model: Model, params: Params, key: Key, batch: Batch) -> Scalar:
         posterior_key, prior_key = jax.random.split(key)
 
-        def pair(z_key: Key, u_key: Key, example) -> tuple[Event, Event]:
+        def pair(z_key: Key, u_key: Key, example: Example) -> tuple[Event, Event]:
             z = model.posterior.sample(z_key, model.encode(params, example))
             u = model.latent_prior.sample(u_key, model.prior(params, example.y))
             return z.reshape(-1), u.reshape(-1)

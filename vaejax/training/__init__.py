@@ -1,4 +1,4 @@
-"""Training: state, step, epoch, loop. Checkpoints are in `vaejax.training.checkpoints`."""
+"""Training: state, step, epoch, loop (checkpoints: `vaejax.training.checkpoints`)."""
 
 from vaejax.training.fit import EpochReport, NonFiniteError, fit, steps_per_epoch
 from vaejax.training.state import TrainState, init_state

@@ -35,7 +35,7 @@ def save(folder: Path, state: TrainState, extra: dict[str, Any]) -> None:
     """Write `folder/<step>`, with `extra` (JSON), and delete all but the last two."""
     leaves = jax.tree.leaves(jax.device_get(_plain(state)))
     content = np.frombuffer(b"".join(leaf.tobytes() for leaf in leaves), np.uint8)
-    digest = hashlib.sha256(content).hexdigest()
+    digest = hashlib.sha256(content.tobytes()).hexdigest()
     with ocp.PyTreeCheckpointer() as checkpointer:
         checkpointer.save(
             folder.absolute() / str(int(state.step)),
@@ -97,7 +97,10 @@ def _read(path: Path) -> tuple[UInt8[np.ndarray, " bytes"], dict[str, Any]]:
     with ocp.PyTreeCheckpointer() as checkpointer:
         metadata = checkpointer.metadata(path).custom_metadata
         content = checkpointer.restore(path)["bytes"]
-    if not metadata or hashlib.sha256(content).hexdigest() != metadata["sha256"]:
+    if (
+        not metadata
+        or hashlib.sha256(content.tobytes()).hexdigest() != metadata["sha256"]
+    ):
         raise CheckpointError("its content is not what was saved")
     return content, metadata
 

@@ -22,8 +22,8 @@ class NonFiniteError(VaejaxError):
         self.state = state
         self.step = int(state.failed_step)
         super().__init__(
-            f"the loss or its gradient is not finite at step {self.step}, which was not "
-            "applied: lower the learning rate, or look at the data of that step"
+            f"the loss or its gradient is not finite at step {self.step}, which was "
+            "not applied: lower the learning rate, or look at the data of that step"
         )
 
 
@@ -79,7 +79,7 @@ def fit(
     Args:
         objective: what to minimise.
         optimizer: an optax chain.
-        data: the data set as it is stored, every leaf [N, ...]; it is put on the device.
+        data: the data set as it is stored, every leaf [N, ...]; put on the device.
         epochs: passes over the data, counted from the very first step.
         batch_size: examples per step.
         key: of the run; ignored where a `state` is given.
@@ -97,8 +97,8 @@ def fit(
     num_examples = len(jax.tree.leaves(data)[0])
     if min(batch_size, epochs, num_examples) < 1:
         raise VaejaxError(
-            f"cannot train for {epochs} epochs on {num_examples} examples in batches of "
-            f"{batch_size}: all three must be at least 1"
+            f"cannot train for {epochs} epochs on {num_examples} examples in batches "
+            f"of {batch_size}: all three must be at least 1"
         )
     if state is None:
         state = init_state(objective, optimizer, key)
@@ -115,7 +115,7 @@ def fit(
         left = (epoch + 1) * num_steps - first
         indices = batch_indices(num_examples, batch_size, first, left, shuffle_seed)
         start = time.perf_counter()
-        if indices.shape != compiled_shape:
+        if compiled is None or indices.shape != compiled_shape:
             compiled = run_epoch.lower(step, state, data, indices).compile()
             compiled_shape = indices.shape
             compile_seconds += time.perf_counter() - start

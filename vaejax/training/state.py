@@ -2,11 +2,10 @@
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
-
-import jax
 
 from vaejax.core import EstState, Key, Objective, Params, PyTree
 
