@@ -160,4 +160,5 @@ def _linear(n_in: int, n_out: int, rngs: nnx.Rngs) -> nnx.Linear:
 
 def _start_at(layer: nnx.Linear | nnx.ConvTranspose, bias: Array | None) -> None:
     if bias is not None:
-        layer.bias = nnx.Param(jnp.asarray(bias, jnp.float32))
+        # A copy: training donates its parameters, and the next run starts here too.
+        layer.bias = nnx.Param(jnp.array(bias, jnp.float32))

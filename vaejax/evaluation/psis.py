@@ -24,7 +24,8 @@ def tail_size(num_samples: int) -> int:
 def pareto_shape(log_tail: Float[Array, " M_plus_1"]) -> Scalar:
     """K of the M largest log-weights over the next one, given in falling order.
 
-    NaN where the tail holds fewer than five weights.
+    NaN where the tail holds fewer than five weights; 0 where they agree to one part in
+    a thousand, as with an exact posterior: what they differ by is rounding, no tail.
     """
     size = log_tail.shape[0] - 1
     if size < 5:
@@ -34,7 +35,6 @@ def pareto_shape(log_tail: Float[Array, " M_plus_1"]) -> Scalar:
     num_grid = 30 + math.isqrt(size)
     grid = 1 - jnp.sqrt(num_grid / (jnp.arange(1, num_grid + 1) - 0.5))
     quartile = exceedances[int(size / 4 + 0.5) - 1]
-    # A tail of equal weights has nothing to fit: any tiny scale gives the same k.
     tiny = jnp.finfo(exceedances.dtype).tiny
     theta = grid / (3 * jnp.maximum(quartile, tiny)) + 1 / jnp.maximum(
         exceedances[-1], tiny
@@ -48,4 +48,5 @@ def pareto_shape(log_tail: Float[Array, " M_plus_1"]) -> Scalar:
     theta_mean = jnp.dot(jax.nn.softmax(profile), theta)
     shape = shape_at(theta_mean)
     # The weakly informative prior of Vehtari et al. (appendix C): ten draws at 1/2.
-    return (size * shape + 10 * 0.5) / (size + 10)
+    shape = (size * shape + 10 * 0.5) / (size + 10)
+    return jnp.where(exceedances[-1] < 1e-3, 0.0, shape)

@@ -41,11 +41,9 @@ def gaussian_mlp(
     size = math.prod(data_shape)
     posterior = diagonal_normal()
     pixels = build(FAMILIES, likelihood)
-    start = (
-        None
-        if data_mean is None
-        else pixels.to_outputs(jnp.asarray(data_mean)).reshape(-1)
-    )
+    start = None
+    if data_mean is not None:
+        start = pixels.to_outputs(jnp.asarray(data_mean)).reshape(-1)
     return from_networks(
         "gaussian_mlp",
         encoder=mlp(

@@ -42,11 +42,9 @@ def sigmoid_belief_network(
     """
     size = math.prod(data_shape)
     bits = bernoulli()
-    start = (
-        None
-        if data_mean is None
-        else bits.to_outputs(jnp.asarray(data_mean)).reshape(-1)
-    )
+    start = None
+    if data_mean is not None:
+        start = bits.to_outputs(jnp.asarray(data_mean)).reshape(-1)
     return from_networks(
         "sigmoid_belief_network",
         encoder=mlp(size, hidden, latent_dim, activation),

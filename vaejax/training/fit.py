@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Int
@@ -101,6 +102,7 @@ def fit(
         )
     if state is None:
         state = init_state(objective, optimizer, key)
+    state = state._replace(failed_step=jnp.full((), -1, jnp.int32))  # a new attempt
     step = make_step(
         objective, optimizer, observe=observe, micro_batch_size=micro_batch_size
     )

@@ -1,0 +1,249 @@
+"""The importance-sampled log p(x): exact, with an error that can be trusted."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+
+from vaejax import Example, VaejaxError, log_likelihood
+from vaejax.core import fold_examples
+from vaejax.evaluation.log_likelihood import EXAMPLES_PER_CALL, _estimate
+from vaejax.evaluation.psis import pareto_shape, tail_size
+from vaejax.models import linear_gaussian
+from vaejax.models.linear_gaussian import exact_log_px, exact_posterior
+from vaejax.terms import log_terms
+
+KEY = jax.random.key(0)
+MODEL = linear_gaussian((4,), latent_dim=2)
+
+
+def near_posterior(widen: float):
+    """Parameters whose q has the exact mean and `widen` times the standard deviation.
+
+    The columns of W are orthogonal, so that the exact posterior is diagonal and q at
+    `widen = 1` is it.
+    """
+    params = MODEL.init(KEY)
+    weight = jnp.asarray([[1.0, 0.5], [1.0, -0.5], [0.5, 1.0], [0.5, -1.0]])
+    decoder = {**params.decoder, "weight": weight, "log_scale": jnp.log(0.8)}
+    params = params._replace(decoder=decoder)
+    columns = [exact_posterior(params, x).mean for x in jnp.eye(4)]
+    scale = jnp.sqrt(jnp.diagonal(exact_posterior(params, jnp.zeros(4)).covariance))
+    encoder = {
+        "weight": jnp.stack(columns, 1),
+        "bias": jnp.zeros(2),
+        "log_scale": jnp.log(widen * scale),
+    }
+    return params._replace(encoder=encoder)
+
+
+WIDE = near_posterior(1.5)
+
+
+def observations(count):
+    rng = np.random.default_rng(0)
+    return jnp.asarray(1.2 * rng.normal(size=(count, 4)), jnp.float32)
+
+
+def estimate(count, num_samples, chunk_size=1000, params=WIDE, key=KEY):
+    return log_likelihood(
+        MODEL,
+        params,
+        Example(observations(count)),
+        key,
+        num_samples=num_samples,
+        chunk_size=chunk_size,
+    )
+
+
+def log_weights(count, num_samples, params=WIDE):
+    """The log-weights of the same keys, all at once."""
+
+    def one(key, x):
+        q = MODEL.encode(params, Example(x))
+        keys = fold_examples(key, jnp.arange(num_samples))
+        z = jax.vmap(MODEL.posterior.sample, (0, None))(keys, q)
+        terms = log_terms(MODEL, params, q, z, Example(x))
+        return terms.log_px_z + terms.log_pz - terms.log_qz
+
+    keys = fold_examples(KEY, jnp.arange(count))
+    return np.asarray(jax.jit(jax.vmap(one))(keys, observations(count)), np.float64)
+
+
+def test_it_is_exact_within_its_own_error():
+    count = 400
+    result = estimate(count, 500)
+    exact = jax.vmap(lambda x: exact_log_px(WIDE, x))(observations(count))
+    z = (result.log_px - np.asarray(exact)) / result.monte_carlo_error
+    assert abs(z.mean()) < 5 / math.sqrt(count)
+    # A standard normal's standard deviation, to within 5 of its standard errors.
+    assert abs(z.std() - 1) < 5 / math.sqrt(2 * count)
+    assert scipy.stats.kstest(z, "norm").pvalue > 1e-4
+    summary = result.summary()
+    total = (summary["log_likelihood"] - exact.mean()) / summary["monte_carlo_error"]
+    assert abs(total) < 5
+    assert (summary["num_samples"], summary["num_examples"]) == (500, count)
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "chunk_size"), [(1, 1), (2, 1000), (130, 50), (130, 130), (130, 7)]
+)
+def test_it_is_the_plain_mean_of_exactly_the_samples_asked_for(num_samples, chunk_size):
+    log_w = log_weights(3, num_samples)
+    w = np.exp(log_w - log_w.max(1, keepdims=True))
+    result = estimate(3, num_samples, chunk_size)
+    expected = log_w.max(1) + np.log(w.mean(1))
+    np.testing.assert_allclose(result.log_px, expected, rtol=2e-6)
+    ess = w.sum(1) ** 2 / (w**2).sum(1)
+    np.testing.assert_allclose(result.effective_sample_size, ess, rtol=1e-4)
+    if num_samples > 1:
+        error = w.std(1, ddof=1) / w.mean(1) / math.sqrt(num_samples)
+        np.testing.assert_allclose(result.monte_carlo_error, error, rtol=2e-3)
+
+
+def test_every_example_counts_whatever_the_size_of_a_call():
+    count = EXAMPLES_PER_CALL + 7
+    done = []
+    whole = log_likelihood(
+        MODEL,
+        WIDE,
+        Example(observations(count)),
+        KEY,
+        num_samples=20,
+        progress=done.append,
+    )
+    assert done == [EXAMPLES_PER_CALL, count]
+    assert all(len(column) == count for column in whole[:4])
+    w = log_weights(count, 20)
+    expected = np.logaddexp.reduce(w, axis=1) - math.log(20)
+    np.testing.assert_allclose(whole.log_px, expected, rtol=2e-6)
+    assert whole.summary()["log_likelihood"] == pytest.approx(expected.mean(), rel=1e-6)
+
+
+def test_at_the_exact_posterior_every_weight_is_the_likelihood():
+    exact = near_posterior(1.0)
+    result = estimate(20, 1000, params=exact)
+    expected = jax.vmap(lambda x: exact_log_px(exact, x))(observations(20))
+    np.testing.assert_allclose(result.log_px, expected, rtol=1e-5)
+    np.testing.assert_allclose(result.effective_sample_size, 1000, rtol=1e-3)
+    assert result.monte_carlo_error.max() < 1e-3
+    assert result.pareto_k.max() < 0.7
+
+
+def test_more_samples_are_higher_on_average():
+    means = [
+        estimate(400, s, params=near_posterior(2.0)).log_px.mean() for s in (1, 4, 64)
+    ]
+    exact = jax.vmap(lambda x: exact_log_px(WIDE, x))(observations(400)).mean()
+    assert means[0] < means[1] < means[2] < exact + 0.01
+
+
+def test_a_proposal_that_misses_the_posterior_is_seen():
+    narrow = estimate(50, 1000, params=near_posterior(0.35)).summary()
+    wide = estimate(50, 1000).summary()
+    assert narrow["pareto_k_above_0.7"] > 0.5 > wide["pareto_k_above_0.7"] + 0.4
+    assert narrow["effective_sample_size"] < wide["effective_sample_size"]
+
+
+def test_memory_does_not_grow_with_the_number_of_samples():
+    def temporary_bytes(num_samples):
+        examples = Example(observations(2))
+        keys = fold_examples(KEY, jnp.arange(2))
+        chunks = num_samples // 1000
+        lowered = _estimate.lower(
+            MODEL, num_samples, 1000, chunks, WIDE, keys, examples
+        )
+        return lowered.compile().memory_analysis().temp_size_in_bytes
+
+    # What grows is the tail that the Pareto fit keeps: 3 sqrt(S) numbers.
+    tail = 3 * 4 * (tail_size(100_000) - tail_size(5000))
+    grown = temporary_bytes(100_000) - temporary_bytes(5000)
+    assert grown < 0.05 * temporary_bytes(5000) + 5 * tail
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "chunk_size", "count"), [(0, 10, 3), (10, 0, 3), (10, 10, 0)]
+)
+def test_impossible_requests_are_refused(num_samples, chunk_size, count):
+    with pytest.raises(VaejaxError, match="must be at least 1"):
+        estimate(count, num_samples, chunk_size)
+
+
+# The Pareto shape
+
+
+def plain_shape(exceedances):
+    """Zhang and Stephens 2009 with the prior of Vehtari et al. 2024, in plain NumPy."""
+    x = np.sort(exceedances)
+    n = len(x)
+    m = 30 + int(math.sqrt(n))
+    theta = np.array(
+        [
+            1 / x[-1] + (1 - math.sqrt(m / (j - 0.5))) / (3 * x[int(n / 4 + 0.5) - 1])
+            for j in range(1, m + 1)
+        ]
+    )
+    k = np.array([np.mean(np.log1p(-t * x)) for t in theta])
+    log_profile = n * (np.log(-theta / k) - k - 1)
+    weights = np.exp(log_profile - log_profile.max())
+    weights /= weights.sum()
+    k_hat = np.mean(np.log1p(-np.dot(weights, theta) * x))
+    return (n * k_hat + 5) / (n + 10)
+
+
+def replicate(k, size, replications, seed=0):
+    """Fits to samples of a generalised Pareto tail of shape k, and the plain ones."""
+    rng = np.random.default_rng(seed)
+    x = scipy.stats.genpareto.rvs(k, size=(replications, size), random_state=rng)
+    # In falling order, above a threshold of 1, as log-weights.
+    log_tail = np.log1p(np.sort(np.pad(x, [(0, 0), (1, 0)]), axis=1)[:, ::-1])
+    fits = jax.vmap(pareto_shape)(jnp.asarray(log_tail, jnp.float32))
+    return np.asarray(fits), x
+
+
+@pytest.mark.parametrize("k", [0.2, 0.5, 0.9])
+def test_the_pareto_shape_of_a_pareto_tail_is_found(k):
+    size, replications = 2000, 200
+    fits, x = replicate(k, size, replications)
+    # The prior pulls towards 1/2 by 10 draws in `size`; the fit's own bias is O(1/n).
+    expected = (size * k + 5) / (size + 10)
+    stderr = fits.std() / math.sqrt(replications)
+    assert abs(fits.mean() - expected) < 5 * stderr + 2 / size
+    # The asymptotic standard deviation of the maximum-likelihood estimate.
+    assert fits.std() == pytest.approx((1 + k) / math.sqrt(size), rel=0.3)
+    np.testing.assert_allclose(
+        fits[:20], [plain_shape(row) for row in x[:20]], atol=3e-4
+    )
+
+
+def test_the_scale_of_the_weights_is_of_no_account():
+    fits, x = replicate(0.7, 100, 1)
+    log_tail = jnp.log1p(jnp.asarray(np.sort(np.append(x, 0))[::-1], jnp.float32))
+    shifted = pareto_shape(log_tail - 500.0)
+    assert shifted == pytest.approx(float(fits[0]), abs=0.01)
+
+
+def test_a_tail_of_equal_weights_is_light_and_one_too_short_is_unknown():
+    assert pareto_shape(jnp.full(101, -90.0)) == 0
+    assert jnp.isnan(pareto_shape(jnp.zeros(5)))
+
+
+def test_the_tail_is_a_fifth_or_three_square_roots():
+    assert [tail_size(s) for s in (10, 100, 5000)] == [2, 20, 213]
+
+
+def test_conditions_reach_the_encoder():
+    """An example's y travels with its x through the calls."""
+
+    def encode(params, example):
+        q = MODEL.encode(params, example)
+        return q._replace(loc=q.loc + 0 * example.y)
+
+    conditional = dataclasses.replace(MODEL, encode=encode)
+    examples = Example(observations(3), jnp.zeros((3, 2)))
+    result = log_likelihood(conditional, WIDE, examples, KEY, num_samples=50)
+    np.testing.assert_allclose(result.log_px, estimate(3, 50).log_px, rtol=1e-5)

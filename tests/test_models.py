@@ -1,0 +1,229 @@
+"""Models and registries: everything builds, fits its data's shape, and can learn."""
+
+import inspect
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from vaejax import (
+    BOUNDS,
+    ESTIMATORS,
+    FAMILIES,
+    MODELS,
+    PRIORS,
+    REGULARIZERS,
+    Batch,
+    Example,
+    Model,
+    UnknownNameError,
+    VaejaxError,
+    build,
+    make_objective,
+)
+from vaejax.evaluation import active_units, posterior_means
+from vaejax.families import NormalParams
+from vaejax.models import gaussian_conv, gaussian_mlp, linear_gaussian
+from vaejax.models.from_networks import from_networks
+from vaejax.nets import Network
+from vaejax.priors import standard_normal
+
+KEY = jax.random.key(0)
+
+SMALL = {
+    "gaussian_mlp": {"hidden": (6,), "latent_dim": 3},
+    "gaussian_conv": {"channels": (2, 3), "latent_dim": 3},
+    "linear_gaussian": {"latent_dim": 3},
+    "sigmoid_belief_network": {"hidden": (6,), "latent_dim": 3},
+}
+CASES = [
+    (name, shape)
+    for name in SMALL
+    for shape in [(28, 20, 1), (13, 9, 3), (1, 1, 1), (5,)]
+    if len(shape) == 3 or name != "gaussian_conv"
+]
+
+
+def binary(shape, count=None):
+    size = shape if count is None else (count, *shape)
+    return jax.random.bernoulli(KEY, 0.3, size).astype(jnp.float32)
+
+
+@pytest.mark.parametrize(
+    "registry", [MODELS, PRIORS, FAMILIES, BOUNDS, ESTIMATORS, REGULARIZERS]
+)
+def test_every_factory_builds_without_arguments(registry):
+    for name in registry:
+        assert build(registry, name).name == name
+
+
+def test_every_model_has_its_small_settings_here():
+    assert set(SMALL) == set(MODELS)
+
+
+@pytest.mark.parametrize(("name", "shape"), CASES)
+def test_a_model_fits_the_shape_of_its_data(name, shape):
+    model = MODELS[name](shape, **SMALL[name])
+
+    def shapes(key):
+        params = model.init(key)
+        q = model.encode(params, Example(jnp.zeros(shape)))
+        z = model.posterior.sample(key, q)
+        p = model.decode(params, z, None)
+        x = model.likelihood.sample(key, p)
+        prior = model.prior(params, None)
+        densities = (
+            model.likelihood.log_prob(p, x),
+            model.latent_prior.log_prob(prior, z),
+            model.posterior.log_prob(q, z),
+        )
+        return z, x, model.likelihood.mean(p), densities
+
+    z, x, mean, densities = jax.eval_shape(shapes, KEY)
+    assert z.shape == (3,)
+    assert x.shape == mean.shape == shape
+    assert all(density.shape == () for density in densities)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_every_parameter_learns(name):
+    shape = (6, 5, 1)
+    model = MODELS[name](shape, **SMALL[name])
+    estimator = "pathwise" if model.posterior.reparam else "rloo"
+    objective = make_objective(
+        model, BOUNDS["elbo"](), ESTIMATORS[estimator](), num_samples=8
+    )
+    batch = Batch(Example(binary(shape, 16)), jnp.arange(16))
+    init = jax.jit(objective.init)
+    params, state = init(KEY)
+    other, _ = init(jax.random.key(1))
+
+    @jax.jit
+    def loss_and_gradient(params):
+        return jax.value_and_grad(objective.loss, has_aux=True)(
+            params, state, KEY, batch
+        )
+
+    (before, _), gradient = loss_and_gradient(params)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+        assert np.any(leaf != 0), f"no gradient reaches {jax.tree_util.keystr(path)}"
+    step = 1e-3 / optax.tree.norm(gradient)
+    after = jax.tree.map(lambda p, g: p - step * g, params, gradient)
+    assert loss_and_gradient(after)[0][0] < before
+    same = jax.tree.map(
+        lambda a, b: bool(jnp.all(a == b)), params.encoder, other.encoder
+    )
+    assert not all(jax.tree.leaves(same))
+
+
+def test_the_default_network_is_the_papers():
+    params = jax.eval_shape(gaussian_mlp().init, KEY)
+    sizes = {
+        group: [layers[i]["kernel"].shape for i in range(3)]
+        for group, layers in [
+            ("encoder", params.encoder["layers"]),
+            ("decoder", params.decoder["layers"]),
+        ]
+    }
+    assert sizes["encoder"] == [(784, 200), (200, 200), (200, 100)]
+    assert sizes["decoder"] == [(50, 200), (200, 200), (200, 784)]
+    counted = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(params))
+    assert counted == 425_284
+
+
+def test_the_output_bias_starts_at_the_logit_of_the_mean():
+    mean = np.random.default_rng(0).uniform(size=(4, 3, 1))
+    mean[0, 0], mean[1, 0] = 0.0, 1.0
+    clipped = np.clip(mean, 0.001, 0.999)
+    params = gaussian_mlp((4, 3, 1), data_mean=mean, hidden=(3,)).init(KEY)
+    bias = params.decoder["layers"][1]["bias"]
+    expected = np.log(clipped / (1 - clipped)).reshape(-1)
+    np.testing.assert_allclose(bias, expected, rtol=1e-4)
+
+    params = gaussian_conv((4, 3, 1), data_mean=mean, channels=(3,)).init(KEY)
+    logit = np.log(mean.mean() / (1 - mean.mean()))
+    np.testing.assert_allclose(params.decoder["convs"][0]["bias"], [logit], rtol=1e-4)
+
+    params = linear_gaussian((4, 3, 1), data_mean=mean).init(KEY)
+    np.testing.assert_allclose(params.decoder["bias"], mean.reshape(-1), rtol=1e-6)
+
+
+@pytest.mark.parametrize("likelihood", ["diagonal_normal", "fixed_normal"])
+def test_real_likelihoods_start_at_the_mean_itself(likelihood):
+    mean = np.random.default_rng(0).uniform(size=(4, 3, 2))
+    mlp = gaussian_mlp((4, 3, 2), mean, 2, hidden=(3,), likelihood=likelihood)
+    conv = gaussian_conv((4, 3, 2), mean, 2, channels=(3,), likelihood=likelihood)
+    channel_means = np.broadcast_to(mean.mean((0, 1)), mean.shape)
+    for model, last, expected in [
+        (mlp, lambda decoder: decoder["layers"][1], mean),
+        (conv, lambda decoder: decoder["convs"][0], channel_means),
+    ]:
+        params = model.init(KEY)
+        last(params.decoder)["kernel"] *= 0  # only the bias speaks
+        p = model.decode(params, jnp.ones(2), None)
+        np.testing.assert_allclose(model.likelihood.mean(p), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("settings", "known"),
+    [
+        ({"activation": "swiss"}, ["gelu", "relu", "silu", "tanh"]),
+        ({"likelihood": "cauchy"}, sorted(FAMILIES)),
+        ({"depth": 3}, sorted(inspect.signature(gaussian_mlp).parameters)),
+    ],
+)
+def test_an_unknown_setting_lists_the_known(settings, known):
+    (wrong,) = [str(v) if v != 3 else "depth" for v in settings.values()]
+    with pytest.raises(UnknownNameError, match=wrong) as caught:
+        build(MODELS, "gaussian_mlp", **settings)
+    assert all(name in str(caught.value) for name in known)
+
+
+def test_an_unknown_model_lists_the_known():
+    with pytest.raises(UnknownNameError, match="'gausian_mlp'") as caught:
+        build(MODELS, "gausian_mlp")
+    assert all(name in str(caught.value) for name in MODELS)
+
+
+def test_convolutions_refuse_what_is_no_image():
+    with pytest.raises(VaejaxError, match="use gaussian_mlp"):
+        gaussian_conv((784,))
+
+
+def hand_made(scale: np.ndarray) -> Model:
+    """A model of which latent i has the posterior mean `scale[i] * x[i]`."""
+    dim = len(scale)
+    normal = FAMILIES["diagonal_normal"]()
+    encoder = Network(
+        init=lambda key: (),
+        apply=lambda params, x: jnp.concatenate([scale * x, jnp.zeros(dim)]),
+    )
+    decoder = Network(
+        init=lambda key: (),
+        apply=lambda params, z: jnp.zeros((2, dim)),
+    )
+    return from_networks(
+        "hand_made",
+        encoder=encoder,
+        decoder=decoder,
+        prior=standard_normal(dim),
+        posterior=normal,
+        likelihood=normal,
+        data_shape=(dim,),
+        latent_dim=dim,
+    )
+
+
+def test_active_units_are_those_whose_posterior_mean_moves():
+    x = np.random.default_rng(0).normal(size=(500, 5))
+    x = jnp.asarray((x - x.mean(0)) / x.std(0), jnp.float32)
+    scale = np.array([0.0, 0.09, 0.11, 1.0, -3.0], np.float32)  # threshold: sd of 0.1
+    model = hand_made(scale)
+    params = model.init(KEY)
+    assert active_units(model, params, Example(x)) == 3
+    means = posterior_means(model, params, Example(x))
+    np.testing.assert_allclose(means, np.asarray(x) * scale, rtol=1e-6)
+    assert isinstance(model.encode(params, Example(x[0])), NormalParams)
