@@ -201,6 +201,7 @@ class Regularizer:
 
     name: str
     penalty: Callable[[Model, Params, Key, Batch], Scalar]
+    needs: Callable[[Model], str | None] = lambda model: None  # reason for a refusal
 
 
 @record

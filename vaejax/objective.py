@@ -64,6 +64,12 @@ def make_objective(
             f"{verdict.reason}, or accept the bias with allow_bias"
         )
 
+    for regularizer in regularizers:
+        if reason := regularizer.needs(model):
+            raise IncompatibleError(
+                f"{regularizer.name} refuses {model.name}: {reason}"
+            )
+
     def init(key: Key) -> tuple[Params, EstState]:
         model_key, estimator_key = jax.random.split(key)
         auxiliary, state = estimator.init(problem, estimator_key)

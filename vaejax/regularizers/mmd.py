@@ -50,7 +50,16 @@ def mmd(weight: float = 10.0) -> Regularizer:
         )
         return weight * squared_mmd(z, u)
 
-    return Regularizer(name="mmd", penalty=penalty)
+    return Regularizer(name="mmd", penalty=penalty, needs=_needs)
+
+
+def _needs(model: Model) -> str | None:
+    if model.posterior.reparam is not None:
+        return None
+    return (
+        "its gradient goes through samples of a reparameterisable posterior, and "
+        f"{model.posterior.name} is none: leave the regularizer out"
+    )
 
 
 def squared_mmd(a: Float[Array, "N D"], b: Float[Array, "N D"]) -> Scalar:
