@@ -95,8 +95,15 @@ def gradient_moments(
 
     `folds` divides `draws`; `fold_count(draws)` unless given, so that the folds of a
     reference match.
+
+    Raises:
+        VaejaxError: `draws` cannot be folded.
     """
-    folds = folds or fold_count(draws)
+    folds = fold_count(draws) if folds is None else folds
+    if folds < 1 or draws < 2 or draws % folds:
+        raise VaejaxError(
+            f"{draws} draws cannot be split into {folds} equal folds: use a divisor"
+        )
     per_fold = draws // folds
     chunk = _chunk_size(per_fold, sum(leaf.size for leaf in jax.tree.leaves(params)))
     mean, square, fold_means = _stream(
@@ -112,7 +119,7 @@ def fold_count(draws: int) -> int:
     Raises:
         VaejaxError: there is none.
     """
-    for folds in range(40, 7, -1):
+    for folds in range(min(40, draws), 7, -1):
         if draws % folds == 0:
             return folds
     raise VaejaxError(
@@ -169,7 +176,7 @@ def _stream(
     def add_chunk(running: _Running, indices: jax.Array) -> tuple[_Running, None]:
         gradients = jax.vmap(draw)(indices)
         mean = jax.tree.map(lambda g: g.mean(0), gradients)
-        square = jax.tree.map(lambda g, m: ((g - m) ** 2).sum(0), gradients, mean)
+        square = jax.tree.map(lambda g, m: ((g - m[None]) ** 2).sum(0), gradients, mean)
         count = jnp.asarray(chunk, jnp.float32)
         return _merge(running, _Running(count, mean, square)), None
 
