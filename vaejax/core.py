@@ -15,9 +15,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar, dataclass_transform
 
 import jax
+import jaxtyping
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 Key = PRNGKeyArray
+Keys = jaxtyping.Key[Array, " B"]
 PyTree = Any
 DistParams = PyTree  # the parameters of one distribution, as arrays
 Event = PyTree  # one outcome of a distribution
@@ -228,7 +230,7 @@ def build(registry: Mapping[str, Callable[..., T]], name: str, **settings: Any) 
     return registry[name](**settings)
 
 
-def fold_examples(key: Key, index: Int[Array, " B"]) -> Key:
+def fold_examples(key: Key, index: Int[Array, " B"]) -> Keys:
     """One key per example, [B], folded from its number: the same on any device count.
 
     `key` is consumed.

@@ -18,7 +18,7 @@ import numpy as np
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
-from vaejax.core import Example, Key, Model, Params, VaejaxError, fold_examples
+from vaejax.core import Example, Key, Keys, Model, Params, VaejaxError, fold_examples
 from vaejax.evaluation.psis import pareto_shape, tail_size
 from vaejax.terms import log_terms
 
@@ -114,7 +114,7 @@ def _estimate(
     chunk_size: int,
     num_chunks: int,
     params: Params,
-    keys: Key,
+    keys: Keys,
     examples: Example,
 ) -> tuple[Array, Array, Array, Array]:
     """Of each example: log p(x), its error, effective sample size and Pareto k."""
