@@ -169,7 +169,9 @@ def _stream(
     def add_chunk(running: _Running, indices: jax.Array) -> tuple[_Running, None]:
         gradients = jax.vmap(draw)(indices)
         mean = jax.tree.map(lambda g: g.mean(0), gradients)
-        square = jax.tree.map(lambda g, m: ((g - m) ** 2).sum(0), gradients, mean)
+        square = jax.tree.map(
+            lambda g, m: jnp.square(g - m[None]).sum(0), gradients, mean
+        )
         count = jnp.asarray(chunk, jnp.float32)
         return _merge(running, _Running(count, mean, square)), None
 
