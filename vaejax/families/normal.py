@@ -57,7 +57,7 @@ def diagonal_normal() -> Family:
 
 def fixed_normal(scale: float = 0.1) -> Family:
     """Independent normal variables of one fixed scale; the parameter is the mean."""
-    if scale <= 0:
+    if not scale > 0:  # so that NaN is refused too
         raise VaejaxError(f"the scale is {scale}: use a standard deviation above 0")
 
     def with_scale(loc: Float[Array, "*event"]) -> NormalParams:

@@ -1,0 +1,306 @@
+"""The instruments that judge estimators: unbiased, calibrated, and not fooled.
+
+Their objective is a toy whose gradient is known in law: its parameters plus noise of
+known covariance, and a bias on demand.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vaejax import diagnostics
+from vaejax.core import Batch, Example, Objective, Params, VaejaxError
+from vaejax.diagnostics import (
+    Moments,
+    cost_report,
+    fold_count,
+    grad_report,
+    gradient_moments,
+    squared_norm_of_mean,
+    summarize,
+)
+
+# ||E v||^2 from n vectors, in numpy alone.
+
+SEEDS = 400
+
+
+def samples(n: int, dim: int, norm: float, seed: int) -> np.ndarray:
+    """Vectors of mean norm `norm` and covariance diag(0.2 to 2)."""
+    scale = np.sqrt(np.linspace(0.2, 2.0, dim))
+    mean = np.full(dim, norm / np.sqrt(dim))
+    return mean + scale * np.random.default_rng(seed).normal(size=(n, dim))
+
+
+@functools.cache
+def estimates(n: int, dim: int, norm: float) -> np.ndarray:
+    """The estimate and its standard error, for every seed: [SEEDS, 2]."""
+    return np.array(
+        [squared_norm_of_mean(samples(n, dim, norm, seed)) for seed in range(SEEDS)]
+    )
+
+
+SIZES = [(8, 50), (40, 50), (40, 5)]  # vectors (the folds of a report), coordinates
+CASES = [(*size, norm) for size in SIZES for norm in (0.0, 0.3, 3.0)]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_squared_norm_is_unbiased(case):
+    n, dim, norm = case
+    values, _ = estimates(*case).T
+    stderr = values.std(ddof=1) / np.sqrt(SEEDS)
+    assert abs(values.mean() - norm**2) < 4 * stderr
+    # The plug-in is too large by tr(Sigma) / n, and that shows.
+    plug_in = np.array(
+        [np.square(samples(n, dim, norm, seed).mean(0)).sum() for seed in range(SEEDS)]
+    )
+    off = np.linspace(0.2, 2.0, dim).sum() / n
+    stderr = plug_in.std(ddof=1) / np.sqrt(SEEDS)
+    assert abs(plug_in.mean() - norm**2 - off) < 4 * stderr
+    assert off > 8 * stderr or norm == 3.0  # where the norm's own noise hides it
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_its_interval_covers_as_often_as_it_says(case):
+    _, dim, norm = case
+    values, stderrs = estimates(*case).T
+    covered = np.mean(np.abs(values - norm**2) <= 1.96 * stderrs)
+    # Few directions and no bias: the standard error is on the safe side.
+    assert 0.90 <= covered <= (0.985 if dim == 50 else 1.0)
+    spread = np.sqrt(np.mean(stderrs**2)) / values.std(ddof=1)
+    assert 0.95 < spread < 1.45
+    if norm == 3.0:
+        assert spread < 1.06
+
+
+def test_the_squared_norm_is_the_mean_over_pairs():
+    vectors = samples(9, 4, 1.0, seed=0)
+    pairs = [a @ b for i, a in enumerate(vectors) for b in np.delete(vectors, i, 0)]
+    value, _ = squared_norm_of_mean(vectors)
+    np.testing.assert_allclose(value, np.mean(pairs), rtol=1e-12)
+
+
+def test_without_noise_it_is_exact():
+    value, stderr = squared_norm_of_mean(np.ones((8, 3)))
+    assert value == pytest.approx(3.0)
+    assert stderr == pytest.approx(0.0, abs=1e-7)
+
+
+# An objective whose gradient is known.
+
+NOISE = np.random.default_rng(0).normal(size=(20, 20)) * 0.03  # Sigma = N N'
+COVARIANCE = NOISE @ NOISE.T
+THETA = np.random.default_rng(1).normal(size=20)
+THETA /= np.linalg.norm(THETA)
+BATCH = Batch(Example(jnp.zeros((1, 1))), jnp.arange(1))
+
+
+@functools.cache
+def toy(bias: float = 0.0) -> Objective:
+    """Gradient: theta + noise for the encoder, less a bias; its own for the decoder."""
+
+    def init(key):
+        encoder = {
+            "weight": jnp.asarray(THETA[:15], jnp.float32).reshape(3, 5),
+            "bias": jnp.asarray(THETA[15:], jnp.float32),
+        }
+        return Params(encoder, decoder={"shift": jnp.array([2.0, -1.0])}, prior=()), ()
+
+    def loss(params, state, key, batch):
+        theta = jnp.concatenate(
+            [params.encoder["weight"].reshape(-1), params.encoder["bias"]]
+        )
+        noise = jnp.asarray(NOISE, jnp.float32) @ jax.random.normal(key, (20,))
+        push = noise + bias * theta / jnp.linalg.norm(theta)
+        quadratic = 0.5 * (theta @ theta + jnp.sum(params.decoder["shift"] ** 2))
+        return quadratic + theta @ jax.lax.stop_gradient(push), (state, {})
+
+    return Objective(init=init, loss=loss)
+
+
+PARAMS, STATE = toy().init(jax.random.key(0))
+TRUTH = PARAMS  # the gradient of 1/2 ||theta||^2
+
+
+def flat(tree, lead: int = 0) -> np.ndarray:
+    """All leaves side by side, in float64; the first `lead` axes are kept."""
+    leaves = [np.asarray(leaf, float) for leaf in jax.tree.leaves(tree)]
+    return np.concatenate([x.reshape(*x.shape[:lead], -1) for x in leaves], lead)
+
+
+def moments_of(objective, draws: int, seed: int = 0, **settings) -> Moments:
+    key = jax.random.key(seed)
+    return gradient_moments(
+        objective, PARAMS, STATE, key, BATCH, draws=draws, **settings
+    )
+
+
+def stacked(objective, draws: int, seed: int = 0, params: Params = PARAMS):
+    """The same draws side by side: [draws, number of parameters]."""
+
+    def draw(i):
+        key = jax.random.fold_in(jax.random.key(seed), i)
+        return jax.grad(objective.loss, has_aux=True)(params, STATE, key, BATCH)[0]
+
+    return flat(jax.jit(jax.vmap(draw))(jnp.arange(draws)), lead=1)
+
+
+@pytest.mark.parametrize(("draws", "folds"), [(2000, None), (90, 9), (64, 1)])
+def test_streamed_moments_are_those_of_the_stacked_draws(draws, folds):
+    moments = moments_of(toy(), draws, folds=folds)
+    draws_side_by_side = stacked(toy(), draws)
+    folds = folds or fold_count(draws)
+    fold_means = draws_side_by_side.reshape(folds, draws // folds, -1).mean(1)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+    close(flat(moments.mean), draws_side_by_side.mean(0))
+    close(flat(moments.variance), draws_side_by_side.var(0, ddof=1))
+    close(flat(moments.fold_means, lead=1), fold_means)
+    assert moments.draws == draws
+
+
+def test_a_large_mean_does_not_drown_the_variance():
+    far = jax.tree.map(lambda leaf: leaf + 1e4, PARAMS)
+    key = jax.random.key(0)
+    moments = gradient_moments(toy(), far, STATE, key, BATCH, draws=2000)
+    draws = stacked(toy(), 2000, params=far)
+    np.testing.assert_allclose(
+        flat(moments.variance), draws.var(0, ddof=1), rtol=0.02, atol=1e-5
+    )
+    # The sum of squares less the square of the sum would lose all of it.
+    single = draws.astype(np.float32)
+    naive = np.mean(single**2, 0) - np.mean(single, 0) ** 2
+    assert np.abs(naive - draws.var(0)).max() > 1
+
+
+def test_the_chunk_changes_nothing(monkeypatch):
+    whole = moments_of(toy(), 1600)
+    size = diagnostics._chunk_size
+    chunks = set()
+    for budget in (1, 22 * 5, 22 * 8):  # 22 parameters
+        chunks.add(size(40, 22, budget))
+        monkeypatch.setattr(
+            diagnostics, "_chunk_size", functools.partial(size, budget=budget)
+        )
+        other = moments_of(toy(), 1600)
+        close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7)
+        close(flat(other.mean), flat(whole.mean))
+        close(flat(other.variance), flat(whole.variance))
+        close(flat(other.fold_means), flat(whole.fold_means))
+    assert chunks == {1, 5, 8}
+
+
+def test_the_variance_is_the_closed_form():
+    draws = 8000
+    report = summarize(moments_of(toy(), draws), TRUTH)
+    stderr = np.sqrt(2 * np.trace(COVARIANCE @ COVARIANCE) / (draws - 1))
+    assert abs(report["encoder"].variance - np.trace(COVARIANCE)) < 4 * stderr
+    assert report["encoder"].variance > 50 * stderr  # it is seen to 2%
+    assert report["decoder"].variance == 0
+
+
+# Bias: planted, and absent.
+
+
+def z_of_bias(report) -> float:
+    return report.bias / report.bias_stderr
+
+
+def test_a_planted_bias_of_two_percent_is_found():
+    key = jax.random.key(0)
+    report = grad_report(
+        toy(0.02), PARAMS, STATE, key, BATCH, draws=20_000, reference=TRUTH
+    )["encoder"]
+    assert z_of_bias(report) > 5
+    assert abs(report.bias - 0.02**2) < 4 * report.bias_stderr
+
+
+def test_an_unbiased_gradient_is_cleared():
+    z = [
+        z_of_bias(summarize(moments_of(toy(), 2000, seed), TRUTH)["encoder"])
+        for seed in range(20)
+    ]
+    assert np.abs(z).max() < 5
+    assert np.min(z) < 0  # around zero, where the plug-in is above it always
+
+
+@pytest.mark.parametrize(("bias", "found"), [(0.02, True), (0.0, False)])
+def test_moments_of_an_unbiased_objective_are_a_reference(bias, found):
+    reference = moments_of(toy(), 20_000, seed=1)
+    report = summarize(moments_of(toy(bias), 20_000), reference)["encoder"]
+    assert (z_of_bias(report) > 5) == found
+    assert abs(report.bias - bias**2) < 4 * report.bias_stderr
+    # Its noise counts: the interval is wider than against the truth itself.
+    certain = summarize(moments_of(toy(bias), 20_000), TRUTH)["encoder"]
+    assert report.bias_stderr > certain.bias_stderr
+
+
+# The other columns.
+
+
+def test_snr_and_cosine_are_their_definitions():
+    report = summarize(moments_of(toy(0.3), 400), TRUTH)["encoder"]
+    encoder = flat(TRUTH.encoder)
+    draws = stacked(toy(0.3), 400)[:, : encoder.size]
+    mean, deviation = draws.mean(0), draws.std(0, ddof=1)
+    np.testing.assert_allclose(report.snr, np.mean(np.abs(mean) / deviation), rtol=1e-4)
+    cosine = mean @ encoder / np.linalg.norm(mean) / np.linalg.norm(encoder)
+    np.testing.assert_allclose(report.cosine, cosine, rtol=1e-5)
+
+
+def test_an_exact_gradient_has_no_noise_and_the_right_direction():
+    report = summarize(moments_of(toy(), 80), TRUTH)["decoder"]
+    assert report == (0, 0, 0, np.inf, pytest.approx(1))
+
+
+def test_groups_without_parameters_are_left_out():
+    assert set(summarize(moments_of(toy(), 80), TRUTH)) == {"encoder", "decoder"}
+
+
+def test_a_cosine_to_nothing_is_not_a_number():
+    nothing = jax.tree.map(jnp.zeros_like, TRUTH)
+    assert np.isnan(summarize(moments_of(toy(), 80), nothing)["encoder"].cosine)
+
+
+# Folds.
+
+
+def test_draws_are_split_into_as_many_equal_folds_as_possible():
+    assert fold_count(8) == 8
+    assert fold_count(13) == 13
+    assert fold_count(2000) == 40
+    assert fold_count(2 * 39) == 39
+
+
+@pytest.mark.parametrize("draws", [0, -40, 1, 7, 82, 10_007])
+def test_draws_that_cannot_be_folded_are_refused(draws):
+    with pytest.raises(VaejaxError, match=f"^{draws} draws cannot be split.*use a rou"):
+        moments_of(toy(), draws)
+
+
+@pytest.mark.parametrize("folds", [7, 200, -4])
+def test_folds_that_do_not_divide_the_draws_are_refused(folds):
+    with pytest.raises(VaejaxError, match=f"100 draws .*{folds} equal folds"):
+        moments_of(toy(), 100, folds=folds)
+
+
+# Cost.
+
+
+def test_the_cost_is_that_of_the_work():
+    n = 96
+    data = jnp.ones((n, n))
+
+    def loss(params, state, key, batch):
+        return 0.5 * jnp.sum((data @ params.encoder) ** 2), (state, {})
+
+    objective = Objective(init=lambda key: (PARAMS, ()), loss=loss)
+    params = Params(encoder=jnp.ones((n, n)), decoder=(), prior=())
+    key = jax.random.key(0)
+    report = cost_report(objective, params, (), key, BATCH, calls=3)
+    products = 2 * 2 * n**3  # data @ w on the way there, data' @ (data @ w) back
+    assert products <= report.flops < 1.1 * products
+    assert report.peak_bytes >= 2 * 4 * n * n  # the parameters and their gradient
+    assert report.seconds_per_gradient > 0
