@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaejax.core import Batch, EstState, Key, Objective, Params, VaejaxError
+from vaejax.core import Batch, EstState, Key, Objective, Params, PyTree, VaejaxError
 
 
 class Moments(NamedTuple):
@@ -95,8 +95,15 @@ def gradient_moments(
 
     `folds` divides `draws`; `fold_count(draws)` unless given, so that the folds of a
     reference match.
+
+    Raises:
+        VaejaxError: `draws` cannot be folded.
     """
-    folds = folds or fold_count(draws)
+    folds = fold_count(draws) if folds is None else folds
+    if folds < 1 or draws < 2 or draws % folds:
+        raise VaejaxError(
+            f"{draws} draws cannot be split into {folds} equal folds: use a divisor"
+        )
     per_fold = draws // folds
     chunk = _chunk_size(per_fold, sum(leaf.size for leaf in jax.tree.leaves(params)))
     mean, square, fold_means = _stream(
@@ -169,7 +176,9 @@ def _stream(
     def add_chunk(running: _Running, indices: jax.Array) -> tuple[_Running, None]:
         gradients = jax.vmap(draw)(indices)
         mean = jax.tree.map(lambda g: g.mean(0), gradients)
-        square = jax.tree.map(lambda g, m: ((g - m) ** 2).sum(0), gradients, mean)
+        square = jax.tree.map(
+            lambda g, m: jnp.square(g - m[None]).sum(0), gradients, mean
+        )
         count = jnp.asarray(chunk, jnp.float32)
         return _merge(running, _Running(count, mean, square)), None
 
@@ -225,7 +234,9 @@ def squared_norm_of_mean(vectors: np.ndarray) -> tuple[float, float]:
         Var U = (4 (n - 2) zeta_1 + 2 zeta_2) / (n (n - 1)),
 
     with zeta_1 = Var(v_1 . E v) and zeta_2 = Var(v_1 . v_2), both by U-statistics of
-    the same products (Hoeffding 1948). n is at least 4.
+    the same products (Hoeffding 1948). n is at least 4. The error is on the safe side,
+    by up to 40%, where E v = 0 and few directions vary: zeta_1, 0 there, is estimated
+    at 0 or above.
     """
     n = len(vectors)
     products = vectors @ vectors.T
@@ -273,11 +284,11 @@ def cost_report(
     )
 
 
-def _flat(tree: Params) -> np.ndarray:
+def _flat(tree: PyTree) -> np.ndarray:
     leaves = [np.ravel(leaf) for leaf in jax.tree.leaves(tree)]
     return np.concatenate([np.zeros(0), *leaves])
 
 
-def _flat_folds(tree: Params) -> np.ndarray:
+def _flat_folds(tree: PyTree) -> np.ndarray:
     leaves = jax.tree.leaves(tree)
     return np.concatenate([np.reshape(f, (len(f), -1)) for f in leaves], 1, dtype=float)

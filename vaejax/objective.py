@@ -99,7 +99,8 @@ def make_objective(
 def check(problem: Problem, estimator: Estimator) -> Verdict:
     """The estimator's verdict on the problem, once the problem itself makes sense."""
     num_samples = problem.num_samples
-    if not isinstance(num_samples, int) or num_samples < 1:
+    # A bool is an int to Python, but counts nothing.
+    if type(num_samples) is not int or num_samples < 1:
         return Verdict(
             "refused",
             f"num_samples is {num_samples!r}, but it counts importance samples: use an "

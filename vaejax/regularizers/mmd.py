@@ -63,7 +63,17 @@ def _needs(model: Model) -> str | None:
 
 
 def squared_mmd(a: Float[Array, "N D"], b: Float[Array, "N D"]) -> Scalar:
-    """The U-statistic of the squared MMD of two samples of equal size N >= 2."""
+    """The U-statistic of the squared MMD of two samples of equal size N >= 2.
+
+    Raises:
+        VaejaxError: a single pair, which has no other to be compared with.
+    """
+    n = a.shape[0]
+    if n < 2:
+        raise VaejaxError(
+            f"mmd compares the examples of a batch with each other, and this one holds "
+            f"{n}: use batches (and micro-batches) of at least 2"
+        )
 
     def kernel(p: Float[Array, "N D"], q: Float[Array, "N D"]) -> Float[Array, "N N"]:
         scale = 2.0 * p.shape[1]
@@ -71,5 +81,4 @@ def squared_mmd(a: Float[Array, "N D"], b: Float[Array, "N D"]) -> Scalar:
         return scale / (scale + distance)
 
     pairs = kernel(a, a) + kernel(b, b) - kernel(a, b) - kernel(b, a)
-    n = a.shape[0]
     return (pairs.sum() - jnp.trace(pairs)) / (n * (n - 1))

@@ -66,7 +66,7 @@ def make_step(
         )
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         running = state.failed_step < 0
-        finite = jnp.isfinite(loss) & jnp.isfinite(optax.global_norm(gradients))
+        finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradients))
         proposed = TrainState(
             params=optax.apply_updates(state.params, updates),
             opt_state=opt_state,
