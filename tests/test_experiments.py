@@ -162,7 +162,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_the_last_good_state(
     *_, params, _ = train.load_trained(config.out)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
     assert not (config.out / "results.json").exists()
-    with pytest.raises(VaejaxError, match="use --resume .* --overwrite to start anew"):
+    with pytest.raises(VaejaxError, match=r"use --resume .* --overwrite to start anew"):
         train.run(config)
     with pytest.raises(VaejaxError, match=r"not finite at step (\d+).*--overwrite"):
         train.run(dataclasses.replace(config, resume=True))
@@ -186,10 +186,15 @@ def test_a_folder_is_only_resumed_with_its_own_settings(tmp_path, no_figures):
 
 
 def test_an_interrupt_waits_for_a_save():
-    saved = False
-    with pytest.raises(KeyboardInterrupt), deferred_interrupts():
-        signal.raise_signal(signal.SIGINT)
-        saved = True
+    saved = []
+
+    def save() -> None:
+        with deferred_interrupts():
+            signal.raise_signal(signal.SIGINT)
+            saved.append(True)
+
+    with pytest.raises(KeyboardInterrupt):
+        save()
     assert saved
 
 
@@ -266,7 +271,7 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, no_figures):
     for path in (out / "checkpoints").rglob("*"):
         if path.is_file():
             path.write_bytes(b"damaged")
-    with pytest.raises(VaejaxError, match="no checkpoint in .* is whole"):
+    with pytest.raises(VaejaxError, match=r"no checkpoint in .* is whole"):
         estimator_variance.run(
             estimator_variance.Config(checkpoint=out, out=tmp_path / "variance")
         )
