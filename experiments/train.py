@@ -77,7 +77,7 @@ class Config:
     bound: Annotated[str, option("NAME", ", ".join(BOUNDS))] = "elbo"
     bound_settings: Annotated[tuple[str, ...], option("S=V")] = ()
     """of the bound, as in beta=2"""
-    estimator: Annotated[str, option("NAME", ", ".join(ESTIMATORS))] = "pathwise"
+    estimator: Annotated[str, option("NAME", ", ".join(ESTIMATORS))] = "dreg"
     estimator_settings: Annotated[tuple[str, ...], option("S=V")] = ()
     """of the estimator, as in baseline=leave_one_out"""
     regularizers: Annotated[tuple[str, ...], option("NAME..")] = ()
