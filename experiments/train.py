@@ -371,7 +371,7 @@ def _micro_batch_size(config: Config) -> int | None:
 
 def read_rows(out: Path) -> list[dict[str, Any]]:
     """The lines of a run's metrics.jsonl, an epoch each."""
-    return [json.loads(line) for line in (out / "metrics.jsonl").open()]
+    return [json.loads(row) for row in (out / "metrics.jsonl").read_text().splitlines()]
 
 
 def _write_rows(out: Path, rows: list[dict[str, Any]]) -> None:

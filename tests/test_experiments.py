@@ -205,7 +205,7 @@ def oracle(tmp_path_factory) -> estimator_variance.Results:
             bounds=("iwae",),
             estimators=("pathwise", "stl", "dreg", "rloo"),
             num_samples=(8,),
-            draws=4000,
+            draws=1000,
             out=tmp_path_factory.mktemp("oracle") / "run",
         )
     )
