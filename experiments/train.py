@@ -292,7 +292,7 @@ def _train(
         rows = extra["rows"]
         saved = jax.device_get(state), rows
     _write_rows(config.out, rows)
-    test_bound = _test_bound(objective, data)
+    test_bound = _test_bound(objective, data, config.num_samples)
     num_images = len(data.train.x)
     saved_at = time.monotonic()
 
@@ -380,8 +380,12 @@ def _write_rows(out: Path, rows: list[dict[str, Any]]) -> None:
     run_folder.write_text(out / "metrics.jsonl", lines)
 
 
-def _test_bound(objective: Objective, data: _Data, limit: int = 1000) -> Any:
-    """The training objective on the first test examples, with keys of their own."""
+def _test_bound(objective: Objective, data: _Data, num_samples: int) -> Any:
+    """The training objective on the first test examples, with keys of their own.
+
+    About 5000 decodings, for the curve of an epoch; at least 100 images.
+    """
+    limit = max(100, 5000 // num_samples)
     examples = jax.tree.map(lambda leaf: leaf[:limit], data.test)
     batch = Batch(examples, jnp.arange(len(examples.x)))
 

@@ -219,5 +219,5 @@ def _distance(a: tuple[Scalar, Params], b: tuple[Scalar, Params]) -> float:
     return float(max(jax.tree.leaves(changes))) / scale
 
 
-def _as_float64(leaf: Array) -> np.ndarray:
+def _as_float64(leaf: Array | np.ndarray) -> np.ndarray:
     return np.asarray(leaf, np.float64)

@@ -1,0 +1,152 @@
+"""The models whose expected bounds are known exactly, and draws to hold against them.
+
+Every statistical test draws gradients of a small model at parameters off any symmetric
+point, where no term vanishes by accident, and reads them in standard errors.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from vaejax.core import (
+    Batch,
+    Bound,
+    Estimator,
+    Example,
+    Key,
+    Model,
+    Objective,
+    Params,
+    Problem,
+    PyTree,
+)
+from vaejax.diagnostics import gradient_moments
+from vaejax.exact import value_and_gradient
+from vaejax.models import linear_gaussian, sigmoid_belief_network
+
+MODELS: dict[str, Model] = {
+    "linear_gaussian": linear_gaussian(data_shape=(3,), latent_dim=1),
+    "sigmoid_belief_network": sigmoid_belief_network(data_shape=(3,), latent_dim=3),
+}
+
+# Rounding of one float32 gradient, in units of its largest part; 1% of a typical
+# standard error, it only matters where an estimate has no variance at all.
+ROUNDING = 4e-6
+
+
+@functools.cache
+def params_of(name: str) -> Params:
+    """Parameters of the model, moved off the zeros that its biases start at."""
+    params = MODELS[name].init(jax.random.key(1))
+    leaves, structure = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(6), len(leaves))
+    moved = [
+        leaf + 0.4 * jax.random.normal(key, leaf.shape)
+        for leaf, key in zip(leaves, keys, strict=True)
+    ]
+    return jax.tree.unflatten(structure, moved)
+
+
+def examples_of(name: str) -> Example:
+    """Two observations."""
+    if name == "linear_gaussian":
+        return Example(jnp.array([[0.9, -0.4, 1.3], [-0.7, 0.5, 0.2]]))
+    return Example(jnp.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]))
+
+
+def batch_of(name: str) -> Batch:
+    examples = examples_of(name)
+    return Batch(examples, jnp.arange(len(examples.x)))
+
+
+@functools.cache
+def exact(
+    name: str, bound: Bound, num_samples: int, estimator: Estimator | None = None
+) -> np.ndarray:
+    """The expected loss and its gradient, flat: [1 + number of parameters]."""
+    problem = Problem(model=MODELS[name], bound=bound, num_samples=num_samples)
+    params, examples = params_of(name), examples_of(name)
+    value, gradient = value_and_gradient(problem, params, examples)
+    if estimator is not None and estimator.target is not None:
+        _, gradient = value_and_gradient(problem, params, examples, estimator=estimator)
+    return -flat((value, gradient))
+
+
+def side_by_side(objectives: Sequence[Objective]) -> Objective:
+    """All the objectives on the same noise, each with its own copy of the parameters.
+
+    The gradient of a copy is that objective's own, and beside each copy there is a
+    number whose gradient is the loss's value: values and gradients of many estimators
+    are drawn in one compiled pass.
+    """
+
+    def init(key: Key) -> tuple[Params, tuple]:
+        params, states = zip(*(o.init(key) for o in objectives), strict=True)
+        return _copies(params), states
+
+    def loss(params, states, key, batch):
+        total, next_states = jnp.zeros(()), []
+        for objective, (probe, copy), state in zip(
+            objectives, params.auxiliary, states, strict=True
+        ):
+            value, (state, _) = objective.loss(copy, state, key, batch)
+            total += value + probe * jax.lax.stop_gradient(value)
+            next_states.append(state)
+        return total, (tuple(next_states), {})
+
+    return Objective(init=init, loss=loss)
+
+
+def _copies(params: Sequence[Params]) -> Params:
+    copies = tuple((jnp.zeros(()), copy) for copy in params)
+    return Params(encoder=(), decoder=(), prior=(), auxiliary=copies)
+
+
+def start_of(name: str, objectives: Sequence[Objective]) -> tuple[Params, tuple]:
+    """Parameters and states at which the objectives run side by side."""
+    params, states = side_by_side(objectives).init(jax.random.key(3))
+    moved = [
+        params_of(name)._replace(auxiliary=copy.auxiliary)
+        for _, copy in params.auxiliary
+    ]
+    return _copies(moved), states
+
+
+class Drawn(NamedTuple):
+    """Sample mean of a loss and its gradient, flat as `exact`, and standard errors."""
+
+    mean: np.ndarray
+    stderr: np.ndarray
+
+
+def draw(name: str, objectives: Sequence[Objective], draws: int) -> list[Drawn]:
+    """Loss and gradient of every objective, `draws` times on the two observations."""
+    params, states = start_of(name, objectives)
+    moments = gradient_moments(
+        side_by_side(objectives),
+        params,
+        states,
+        jax.random.key(0),
+        batch_of(name),
+        draws=draws,
+    )
+    return [
+        Drawn(flat(mean), np.sqrt(flat(variance) / draws))
+        for mean, variance in zip(
+            moments.mean.auxiliary, moments.variance.auxiliary, strict=True
+        )
+    ]
+
+
+def flat(tree: PyTree) -> np.ndarray:
+    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+
+
+def z_scores(drawn: Drawn, truth: np.ndarray) -> np.ndarray:
+    """|mean - truth| in standard errors, of every coordinate."""
+    rounding = ROUNDING * max(1.0, np.abs(truth).max())
+    return np.abs(drawn.mean - truth) / np.hypot(drawn.stderr, rounding)

@@ -1,0 +1,283 @@
+"""Every estimator keeps its word on every bound and every exact model, at several K.
+
+The walk is over the registries, so that a new method is under it by its registry line:
+
+    unbiased   every coordinate of the mean gradient, and the mean value, within 5
+               standard errors of the exact ones, corrected for the number of tests
+    biased     refused unless `allow_bias`, and the bias is there
+    refused    before tracing, with the requirement and the remedy
+
+Beside it stand wrong estimators, which the same comparison must reject.
+"""
+
+import dataclasses
+import functools
+import operator
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+from jax.lax import stop_gradient
+from jax.scipy.special import logsumexp
+from scipy.stats import norm
+
+from vaejax.bounds import BOUNDS, elbo, iwae
+from vaejax.core import (
+    Bound,
+    Estimator,
+    IncompatibleError,
+    LogTerms,
+    Objective,
+    Problem,
+    Verdict,
+)
+from vaejax.estimators import ESTIMATORS, dreg, pathwise, stl
+from vaejax.objective import check, make_objective
+from vaejax.terms import (
+    bound_value,
+    log_terms,
+    make_stats,
+    sample_posterior,
+    scale_gradient,
+    with_value,
+)
+
+NUM_SAMPLES = (1, 2, 5)
+DRAWS = 200_000
+BIAS_SEEN = 0.02  # a relative bias of a coordinate that every cell must be able to see
+
+bound_named = functools.cache(lambda name: BOUNDS[name]())
+ESTIMATOR = {name: factory() for name, factory in ESTIMATORS.items()}
+GROUPS = [(m, b, k) for m in oracles.MODELS for b in BOUNDS for k in NUM_SAMPLES]
+
+
+def verdict(model: str, bound: str, num_samples: int, estimator: str) -> Verdict:
+    problem = Problem(
+        model=oracles.MODELS[model], bound=bound_named(bound), num_samples=num_samples
+    )
+    return check(problem, ESTIMATOR[estimator])
+
+
+@functools.cache
+def threshold() -> float:
+    """|z| = 5 of one test, by Bonferroni over all coordinates of all cells."""
+    tests = sum(
+        1 + oracles.flat(oracles.params_of(model)).size
+        for model, bound, k in GROUPS
+        for name in ESTIMATOR
+        if verdict(model, bound, k, name).status == "unbiased"
+    )
+    return norm.isf(norm.sf(5) / tests)
+
+
+def build(model: str, bound: str, num_samples: int, estimator: str, **settings):
+    return make_objective(
+        oracles.MODELS[model],
+        bound_named(bound),
+        ESTIMATOR[estimator],
+        num_samples=num_samples,
+        **settings,
+    )
+
+
+def accepted(model: str, bound: str, num_samples: int) -> dict[str, Objective]:
+    """The objectives of the estimators that the problem does not refuse."""
+    return {
+        name: build(model, bound, num_samples, name, allow_bias=True)
+        for name in ESTIMATOR
+        if verdict(model, bound, num_samples, name).status != "refused"
+    }
+
+
+@pytest.mark.parametrize(("model", "bound", "num_samples"), GROUPS)
+def test_every_estimator_keeps_its_verdict(model, bound, num_samples):
+    for name in ESTIMATOR:
+        status, _ = verdict(model, bound, num_samples, name)
+        if status == "refused":
+            with pytest.raises(IncompatibleError, match=r"refuses .*: use "):
+                build(model, bound, num_samples, name, allow_bias=True)
+        elif status == "biased":
+            with pytest.raises(
+                IncompatibleError, match=rf"{name} is biased for {bound} .* use .*allow"
+            ):
+                build(model, bound, num_samples, name)
+        else:
+            assert status == "unbiased"
+            build(model, bound, num_samples, name)
+
+    objectives = accepted(model, bound, num_samples)
+    if not objectives:
+        return
+    drawn = oracles.draw(model, list(objectives.values()), DRAWS)
+    for name, estimate in zip(objectives, drawn, strict=True):
+        truth = oracles.exact(model, bound_named(bound), num_samples, ESTIMATOR[name])
+        z = oracles.z_scores(estimate, truth)
+        if verdict(model, bound, num_samples, name).status == "biased":
+            assert z[0] < threshold(), (name, "its value is the bound all the same")
+            assert z[1:].max() > 20, (name, "claims a bias it does not show")
+        else:
+            assert z.max() < threshold(), (name, z)
+            planted = oracles.z_scores(estimate, truth * (1 + BIAS_SEEN))
+            assert planted[1:].max() > threshold(), (name, "too few draws")
+
+
+@pytest.mark.parametrize(("model", "bound", "num_samples"), GROUPS)
+def test_transformations_change_nothing(model, bound, num_samples):
+    objectives = list(accepted(model, bound, num_samples).values())
+    if not objectives:
+        return
+    params, states = oracles.start_of(model, objectives)
+    batch, key = oracles.batch_of(model), jax.random.key(5)
+    gradient = jax.value_and_grad(oracles.side_by_side(objectives).loss, has_aux=True)
+
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def compiled(*arguments):
+        return gradient(*arguments)
+
+    (value, (next_states, _)), together = compiled(params, states, key, batch)
+    chex.assert_trees_all_equal_shapes_and_dtypes(next_states, states)
+    # Another key, parameters and the next state reuse the compiled program.
+    moved = jax.tree.map(lambda leaf: leaf + 0.1, params)
+    compiled(moved, next_states, jax.random.key(6), batch)
+
+    parts = [
+        jax.tree.map(operator.itemgetter(slice(i, i + 1)), batch)
+        for i in range(len(batch.global_index))
+    ]
+    singles = [gradient(params, states, key, part) for part in parts]  # not compiled
+    loop = jax.tree.map(lambda *leaves: sum(leaves) / len(leaves), *singles)
+    chex.assert_trees_all_close(
+        (value, together), (loop[0][0], loop[1]), rtol=2e-4, atol=2e-4
+    )
+
+
+# Bounds that a user defines, as strange as they come.
+
+
+def tempered_iwae(beta: float = 0.5) -> Bound:
+    def log_weight(terms: LogTerms) -> jax.Array:
+        return terms.log_px_z + beta * (terms.log_pz - terms.log_qz)
+
+    return dataclasses.replace(iwae(), name="tempered_iwae", log_weight=log_weight)
+
+
+def renyi(alpha: float = 0.5) -> Bound:
+    def aggregate(log_w: jax.Array) -> jax.Array:
+        scaled = (1 - alpha) * log_w
+        return (logsumexp(scaled) - jnp.log(log_w.shape[0])) / (1 - alpha)
+
+    return Bound(name="renyi", aggregate=aggregate)
+
+
+def ciwae(mix: float = 0.5) -> Bound:
+    def aggregate(log_w: jax.Array) -> jax.Array:
+        return mix * elbo().aggregate(log_w) + (1 - mix) * iwae().aggregate(log_w)
+
+    return Bound(name="ciwae", aggregate=aggregate)
+
+
+def z_alone(model: str, bound: Bound, estimator: Estimator, k: int) -> np.ndarray:
+    objective = make_objective(
+        oracles.MODELS[model], bound, estimator, num_samples=k, allow_bias=True
+    )
+    (estimate,) = oracles.draw(model, [objective], DRAWS)
+    return oracles.z_scores(estimate, oracles.exact(model, bound, k))
+
+
+@pytest.mark.parametrize(
+    "bound", [tempered_iwae(), renyi(), ciwae()], ids=lambda bound: bound.name
+)
+def test_a_users_bound_needs_no_registration(bound):
+    assert z_alone("linear_gaussian", bound, dreg(), 2).max() < threshold()
+
+
+# Estimators that are wrong.
+
+
+def _claims_unbiased(problem: Problem) -> Verdict:
+    return Verdict("unbiased", "so it says")
+
+
+def paper_dreg() -> Estimator:
+    """Squared normalised weights, which are right for plain weights only."""
+
+    def surrogate(problem, params, state, key, example):
+        dist_params, z = sample_posterior(problem, params, key, example)
+        stopped = stop_gradient((params, dist_params, z))
+        terms = log_terms(problem.model, *stopped, example)
+        normalized = jax.nn.softmax(problem.bound.log_weight(terms))
+        z = scale_gradient(z, normalized)
+        open_terms = log_terms(problem.model, params, stopped[1], z, example)
+        value = bound_value(problem, params, dist_params, example, terms)
+        loss = jnp.dot(normalized, problem.bound.log_weight(open_terms))
+        return with_value(loss, value), make_stats(value, terms)
+
+    return Estimator(name="paper_dreg", surrogate=surrogate, check=_claims_unbiased)
+
+
+def broken_score_function(weigh, direct: bool = True) -> Estimator:
+    """The score function with weights of one's own, with or without its direct part."""
+
+    def surrogate(problem, params, state, key, example):
+        dist_params, z = sample_posterior(problem, params, key, example)
+        z = stop_gradient(z)
+        terms = log_terms(problem.model, params, dist_params, z, example)
+        value = bound_value(problem, params, dist_params, example, terms)
+        score = jnp.dot(
+            stop_gradient(weigh(problem.bound.log_weight(terms))), terms.log_qz
+        )
+        if not direct:
+            seen = stop_gradient(dist_params)
+            terms = log_terms(problem.model, params, seen, z, example)
+        open_value = bound_value(problem, params, dist_params, example, terms)
+        return with_value(open_value + score, value), make_stats(value, terms)
+
+    return Estimator(name="broken", surrogate=surrogate, check=_claims_unbiased)
+
+
+WRONG = {
+    "stl under iwae": (
+        "linear_gaussian",
+        iwae(),
+        dataclasses.replace(stl(), check=_claims_unbiased),
+        5,
+    ),
+    "squared weights on a tempered bound": (
+        "linear_gaussian",
+        tempered_iwae(),
+        paper_dreg(),
+        2,
+    ),
+    "a baseline that includes its own sample": (
+        "sigmoid_belief_network",
+        elbo(),
+        broken_score_function(lambda f: (f - f.mean()) / f.size),
+        2,
+    ),
+    "no direct part under iwae": (
+        "sigmoid_belief_network",
+        iwae(),
+        broken_score_function(
+            lambda f: jnp.broadcast_to(iwae().aggregate(f), f.shape), direct=False
+        ),
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_estimators_are_rejected(case):
+    z = z_alone(*WRONG[case])
+    assert z[0] < threshold()  # the value is right: only the gradient gives it away
+    assert z[1:].max() > 20
+
+
+def test_right_ones_in_the_same_clothes_are_not():
+    assert z_alone("linear_gaussian", iwae(), paper_dreg(), 2).max() < threshold()
+    alone = broken_score_function(lambda f: jnp.broadcast_to(f.mean(), f.shape))
+    assert z_alone("sigmoid_belief_network", elbo(), alone, 2).max() < threshold()
+    assert z_alone("linear_gaussian", iwae(), pathwise(), 2).max() < threshold()

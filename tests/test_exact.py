@@ -1,0 +1,199 @@
+"""The oracle itself: closed form, quadrature, enumeration and brute force agree."""
+
+import dataclasses
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import oracles
+import pytest
+from jax.lax import stop_gradient
+
+from vaejax import exact
+from vaejax.bounds import elbo, elbo_analytic_kl, iwae
+from vaejax.core import (
+    Estimator,
+    Example,
+    IncompatibleError,
+    Problem,
+    VaejaxError,
+    Verdict,
+)
+from vaejax.estimators import dreg
+from vaejax.models import gaussian_mlp
+from vaejax.models.linear_gaussian import exact_elbo, exact_log_px, exact_posterior
+from vaejax.terms import log_terms
+
+# The product rule over K copies, in place of Frullani's integral.
+IWAE_BY_PRODUCT = dataclasses.replace(iwae(), log_mean=False)
+
+
+def solve(name: str, bound, num_samples: int, **settings) -> exact.Exact:
+    problem = Problem(model=oracles.MODELS[name], bound=bound, num_samples=num_samples)
+    return exact.value_and_gradient(
+        problem, oracles.params_of(name), oracles.examples_of(name), **settings
+    )
+
+
+def test_linear_gaussian_elbo_is_the_closed_form():
+    model, params = (
+        oracles.MODELS["linear_gaussian"],
+        oracles.params_of("linear_gaussian"),
+    )
+
+    def mean_elbo(params):
+        x = oracles.examples_of("linear_gaussian").x
+        return jax.vmap(lambda x: exact_elbo(model, params, x))(x).mean()
+
+    value, gradient = jax.value_and_grad(mean_elbo)(params)
+    for bound, num_samples in ((elbo(), 1), (elbo(), 7), (elbo_analytic_kl(), 2)):
+        found = solve("linear_gaussian", bound, num_samples)
+        np.testing.assert_allclose(found.value, value, rtol=1e-5)
+        np.testing.assert_allclose(
+            oracles.flat(found.gradient), oracles.flat(gradient), rtol=1e-4, atol=1e-4
+        )
+
+
+def test_linear_gaussian_log_px_and_posterior_are_bayes_rule():
+    """log p(x|z) + log p(z) - log p(z|x) is log p(x), whatever z."""
+    model, params = (
+        oracles.MODELS["linear_gaussian"],
+        oracles.params_of("linear_gaussian"),
+    )
+    x = oracles.examples_of("linear_gaussian").x[0]
+    posterior = exact_posterior(params, x)
+    z = jnp.linspace(-2, 2, 5)[:, None]
+    q = model.encode(params, Example(x))._replace(
+        loc=posterior.mean, log_scale=0.5 * jnp.log(jnp.diagonal(posterior.covariance))
+    )
+    log_w = sum(
+        sign * term
+        for sign, term in zip(
+            (1, 1, -1), log_terms(model, params, q, z, Example(x)), strict=True
+        )
+    )
+    np.testing.assert_allclose(log_w, exact_log_px(params, x), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", oracles.MODELS)
+def test_frullanis_integral_is_the_product_rule(name):
+    product, integral = (
+        solve(name, bound, 2, tolerance=1e-9) for bound in (IWAE_BY_PRODUCT, iwae())
+    )
+    np.testing.assert_allclose(integral.value, product.value, rtol=1e-8)
+    np.testing.assert_allclose(
+        oracles.flat(integral.gradient), oracles.flat(product.gradient), atol=1e-8
+    )
+
+
+def test_enumeration_is_brute_force():
+    """IWAE_2 of three binary latents: 64 pairs of outcomes, in plain NumPy loops."""
+    name = "sigmoid_belief_network"
+    model, params = oracles.MODELS[name], oracles.params_of(name)
+    total = 0.0
+    for x in oracles.examples_of(name).x:
+        example = Example(x)
+        logits = model.encode(params, example)
+        outcomes = jnp.array(list(itertools.product((0.0, 1.0), repeat=3)))
+        terms = log_terms(model, params, logits, outcomes, example)
+        log_q = np.asarray(terms.log_qz, np.float64)
+        log_w = np.asarray(terms.log_px_z + terms.log_pz, np.float64) - log_q
+        for i, j in itertools.product(range(8), repeat=2):
+            chance = np.exp(log_q[i] + log_q[j])
+            total += chance * np.log((np.exp(log_w[i]) + np.exp(log_w[j])) / 2)
+    count = len(oracles.examples_of(name).x)
+    found = solve(name, iwae(), 2)
+    np.testing.assert_allclose(found.value, total / count, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", oracles.MODELS)
+def test_the_gradient_is_that_of_the_value(name):
+    """Central differences in float64, along a random direction."""
+    params = oracles.params_of(name)
+    problem = Problem(model=oracles.MODELS[name], bound=iwae(), num_samples=3)
+    examples = oracles.examples_of(name)
+    rng = np.random.default_rng(0)
+    direction = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), params)
+
+    def value_at(step: float) -> float:
+        moved = jax.tree.map(
+            lambda leaf, d: np.asarray(leaf, np.float64) + step * d, params, direction
+        )
+        return exact.value_and_gradient(problem, moved, examples, tolerance=1e-9).value
+
+    found = exact.value_and_gradient(problem, params, examples, tolerance=1e-9)
+    slope = oracles.flat(found.gradient) @ oracles.flat(direction)
+    difference = (value_at(1e-4) - value_at(-1e-4)) / 2e-4
+    np.testing.assert_allclose(slope, difference, rtol=1e-5)
+
+
+def test_iwae_tends_to_log_px():
+    name = "linear_gaussian"
+    params, x = oracles.params_of(name), oracles.examples_of(name).x
+    log_px = float(jax.vmap(lambda x: exact_log_px(params, x))(x).mean())
+    gaps = [log_px - solve(name, iwae(), k).value for k in (1, 30, 1000, 30_000)]
+    assert all(a > b > -1e-5 for a, b in itertools.pairwise(gaps))
+    assert gaps[-1] < 1e-2 * gaps[0]
+
+
+def test_an_estimators_own_target_is_honoured():
+    """Wake-phi of reweighted wake-sleep: E sum_k w~_k log q(z_k; lam), at K = 2."""
+
+    def target(problem, params, example, expectation):
+        def inner(terms):
+            log_w = stop_gradient(problem.bound.log_weight(terms))
+            return jnp.dot(jax.nn.softmax(log_w), terms.log_qz)
+
+        return expectation(inner)
+
+    estimator = Estimator(
+        name="wake_phi",
+        surrogate=dreg().surrogate,
+        check=lambda problem: Verdict("unbiased", "for its own target"),
+        target=target,
+    )
+    name = "sigmoid_belief_network"
+    found = solve(name, iwae(), 2, estimator=estimator)
+    model, params = oracles.MODELS[name], oracles.params_of(name)
+    outcomes = jnp.array(list(itertools.product((0.0, 1.0), repeat=3)))
+    expected = []
+    for x in oracles.examples_of(name).x:
+        logits = model.encode(params, Example(x))
+        terms = log_terms(model, params, logits, outcomes, Example(x))
+        log_q = np.asarray(terms.log_qz, np.float64)
+        log_w = np.asarray(terms.log_px_z + terms.log_pz, np.float64) - log_q
+        pairs = itertools.product(range(8), repeat=2)
+        expected.append(
+            sum(
+                np.exp(log_q[i] + log_q[j])
+                * np.dot(
+                    np.exp(log_w[[i, j]] - np.logaddexp(log_w[i], log_w[j])),
+                    log_q[[i, j]],
+                )
+                for i, j in pairs
+            )
+        )
+    np.testing.assert_allclose(found.value, np.mean(expected), rtol=1e-5)
+
+
+def test_large_models_are_named_with_the_remedy():
+    model = gaussian_mlp(data_shape=(4,), latent_dim=10, hidden=(5,))
+    examples = Example(jnp.zeros((1, 4)))
+    reason = exact.unsupported(model, examples)
+    assert reason is not None
+    assert "use a smaller latent_dim" in reason
+    params = model.init(jax.random.key(0))
+    problem = Problem(model=model, bound=elbo(), num_samples=1)
+    with pytest.raises(IncompatibleError, match="reference estimator"):
+        exact.value_and_gradient(problem, params, examples)
+
+
+def test_a_product_that_is_too_large_is_refused():
+    with pytest.raises(IncompatibleError, match="use a smaller K"):
+        solve("linear_gaussian", IWAE_BY_PRODUCT, 6)
+
+
+def test_an_unreachable_tolerance_is_an_error():
+    with pytest.raises(VaejaxError, match="did not converge"):
+        solve("linear_gaussian", elbo(), 1, tolerance=0.0)
