@@ -1,4 +1,4 @@
-"""Bounds: their order, values by plain NumPy, symmetries and extremes."""
+"""Bounds: their order, their values by plain NumPy, symmetries and extremes."""
 
 import hypothesis.extra.numpy as arrays
 import jax
