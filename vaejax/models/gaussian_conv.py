@@ -72,4 +72,5 @@ def gaussian_conv(
         likelihood=pixels,
         data_shape=data_shape,
         latent_dim=latent_dim,
+        data_mean=data_mean,
     )

@@ -32,7 +32,8 @@ def gaussian_mlp(
     Args:
         data_shape: shape of one observation.
         data_mean: mean observation in [0, 1], [*data_shape]; the decoder's output bias
-            starts there (for Bernoulli pixels at its logit), as in the paper.
+            starts there (for Bernoulli pixels at its logit), as in the paper, and the
+            encoder sees x less it.
         latent_dim: number of latents.
         hidden: widths of the encoder's hidden layers; the decoder's are mirrored.
         activation: a name in `vaejax.nets.ACTIVATIONS`.
@@ -61,4 +62,5 @@ def gaussian_mlp(
         likelihood=pixels,
         data_shape=data_shape,
         latent_dim=latent_dim,
+        data_mean=data_mean,
     )

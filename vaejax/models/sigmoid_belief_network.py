@@ -54,4 +54,5 @@ def sigmoid_belief_network(
         likelihood=bits,
         data_shape=data_shape,
         latent_dim=latent_dim,
+        data_mean=data_mean,
     )
