@@ -25,7 +25,7 @@ STAGES = [
 STAGE = {unit: number for number, units in enumerate(STAGES) for unit in units}
 
 # Units that import less than their stage allows.
-ONLY = {"vaejax.data": {"vaejax.core"}, "vaejax.plotting": set()}
+ONLY = {"vaejax.data": {"vaejax.core"}, "vaejax.plotting": {"vaejax.core"}}
 
 # Third-party packages that live in one unit and nowhere else (None: nowhere at all).
 HOMES = {
