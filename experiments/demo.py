@@ -221,7 +221,14 @@ def _likelihood_section(
         title="Test log-likelihood",
         tables=[Table(columns, rows, caption)],
         figures=[log_likelihood_bars(bars)],
-        command="python -m experiments.demo --out runs/demo --overwrite",
+        command=_command(
+            "demo",
+            [
+                *["--epochs", str(config.epochs), "--draws", str(config.draws)],
+                *["--eval-num-samples", str(config.eval_num_samples)],
+                *["--seed", str(config.seed), "--out", str(config.out), "--overwrite"],
+            ],
+        ),
     )
 
 
@@ -286,7 +293,7 @@ def _gradient_section(
         *["--bounds", *config.bounds, "--estimators", *config.estimators],
         *["--num-samples", *map(str, config.num_samples)],
         *["--draws", str(config.draws), "--batch-size", str(config.batch_size)],
-        *["--out", str(config.out)],
+        *["--seed", str(config.seed), "--out", str(config.out), "--overwrite"],
     ]
     return Section(
         title=title,
@@ -303,8 +310,11 @@ def _gradient_section(
 
 def _train_flags(config: train.Config) -> list[str]:
     names = ("dataset", "bound", "estimator", "num_samples", "epochs", "batch_size")
-    flags = [f"--{name.replace('_', '-')} {getattr(config, name)}" for name in names]
-    return [*flags, "--model-settings", *config.model_settings]
+    flags = [
+        f"--{name.replace('_', '-')} {getattr(config, name)}"
+        for name in (*names, "seed", "eval_num_samples", "out")
+    ]
+    return [*flags, "--model-settings", *config.model_settings, "--overwrite"]
 
 
 def _command(experiment: str, flags: list[str]) -> str:

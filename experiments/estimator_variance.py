@@ -35,6 +35,7 @@ from vaejax.core import (
     Bound,
     Estimator,
     Example,
+    Key,
     Model,
     Params,
     Problem,
@@ -171,12 +172,24 @@ def run(config: Config) -> Results:
             "versions": run_folder.versions(),
         },
     )
-    _print_rows(config.out, rows, refusals)
+    _print_rows(config, rows, refusals)
     return Results(rows, refusals, config.out)
 
 
+class _Keys(NamedTuple):
+    params: Key
+    examples: Key
+    state: Key
+    draws: Key
+    reference: Key
+
+
+def _keys(config: Config) -> _Keys:
+    return _Keys(*jax.random.split(jax.random.key(config.seed), len(_Keys._fields)))
+
+
 def _setting(config: Config) -> _Setting:
-    key = jax.random.key(config.seed)
+    keys = _keys(config)
     if config.checkpoint is not None:
         if config.model_settings:
             raise VaejaxError(
@@ -192,9 +205,8 @@ def _setting(config: Config) -> _Setting:
         name = f"{trained.model} of {config.checkpoint}"
     else:
         model = build_named(MODELS, config.model, config.model_settings)
-        params_key, examples_key = jax.random.split(key)
-        params = model.init(params_key)
-        examples = sample_examples(model, params, examples_key, config.batch_size)
+        params = model.init(keys.params)
+        examples = sample_examples(model, params, keys.examples, config.batch_size)
         name = config.model
     is_exact = exact.unsupported(model, examples) is None
     return _Setting(name, model, params, examples, is_exact)
@@ -269,9 +281,9 @@ def _measure(
         num_samples=problem.num_samples,
         allow_bias=True,
     )
-    _, state = objective.init(jax.random.key(config.seed))
+    _, state = objective.init(_keys(config).state)
     batch = Batch(setting.examples, jnp.arange(config.batch_size))
-    key = jax.random.fold_in(jax.random.key(config.seed), 1)
+    key = _keys(config).draws
     moments = gradient_moments(
         objective, setting.params, state, key, batch, draws=config.draws
     )
@@ -293,12 +305,12 @@ def _reference(config: Config, setting: _Setting, problem: Problem) -> Params | 
     objective = make_objective(
         problem.model, problem.bound, estimator, num_samples=problem.num_samples
     )
-    _, state = objective.init(jax.random.key(config.seed))
+    _, state = objective.init(_keys(config).state)
     return gradient_moments(
         objective,
         setting.params,
         state,
-        jax.random.fold_in(jax.random.key(config.seed), 2),
+        _keys(config).reference,
         Batch(setting.examples, jnp.arange(config.batch_size)),
         draws=REFERENCE_DRAWS * config.draws,
         folds=fold_count(config.draws),
@@ -323,7 +335,7 @@ def _draw(out: Path, rows: list[dict[str, Any]]) -> None:
 
 
 def _print_rows(
-    out: Path, rows: list[dict[str, Any]], refusals: dict[str, str]
+    config: Config, rows: list[dict[str, Any]], refusals: dict[str, str]
 ) -> None:
     table = Table(title=f"gradients of the loss on {rows[0]['model']}", box=box.SIMPLE)
     shown = ("bound", "estimator", "num_samples", "group", "status")
@@ -349,7 +361,10 @@ def _print_rows(
     Console(width=None if sys.stdout.isatty() else 120).print(table)
     for cell, reason in refusals.items():
         print(f"refused: {cell}: {reason}")
-    print(f"bias is the debiased ||E g - g*||^2; results and figures: {out}")
+    print(
+        f"bias is the debiased ||E g - g*||^2; snr has a noise floor of "
+        f"{np.sqrt(2 / (np.pi * config.draws)):.2g}; results and figures: {out}"
+    )
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from experiments.setup import (
     mean_observation,
 )
 from vaejax.bounds import BOUNDS
-from vaejax.core import Batch, Example, Model, Objective, Params, VaejaxError
+from vaejax.core import Batch, Example, Key, Model, Objective, Params, VaejaxError
 from vaejax.data import DATASETS, PROTOCOLS, load
 from vaejax.estimators import ESTIMATORS
 from vaejax.evaluation import active_units, log_likelihood, posterior_means
@@ -215,6 +215,15 @@ def prepare(config: Config) -> tuple[Model, Objective, _Data]:
     return model, build_objective(model), data
 
 
+class _Keys(NamedTuple):
+    train: Key
+    evaluate: Key
+
+
+def _keys(config: Config) -> _Keys:
+    return _Keys(*jax.random.split(jax.random.key(config.seed)))
+
+
 def _check_numbers(config: Config) -> None:
     counts = ("epochs", "batch_size", "micro_batch_size")
     for name in (*counts, "eval_num_samples", "eval_examples"):
@@ -265,7 +274,7 @@ def load_trained(folder: Path) -> tuple[Config, Model, Params, _Data]:
     config = Config(**values)
     model, objective, data = prepare(config)
     like = init_state(
-        objective, _optimizer(config, len(data.train.x)), jax.random.key(config.seed)
+        objective, _optimizer(config, len(data.train.x)), _keys(config).train
     )
     state, _ = checkpoints.restore(folder / "checkpoints", like)
     return config, model, state.params, data
@@ -283,7 +292,7 @@ def _train(
     data: _Data,
 ) -> tuple[TrainState, dict[str, Any]]:
     """Train from the start or the last checkpoint; the final state and its figures."""
-    key = jax.random.key(config.seed)
+    key = _keys(config).train
     folder = config.out / "checkpoints"
     state, saved, rows = None, None, []
     if config.resume and checkpoints.latest(folder) is not None:
@@ -293,7 +302,6 @@ def _train(
         saved = jax.device_get(state), rows
     _write_rows(config.out, rows)
     test_bound = _test_bound(objective, data, config.num_samples)
-    num_images = len(data.train.x)
     saved_at = time.monotonic()
 
     with progress_bar("training", config.epochs, "epochs") as update:
@@ -305,7 +313,7 @@ def _train(
                 "step": int(report.state.step),
                 "train": report.metrics,
                 "test": test_bound(report.state),
-                "images_per_second": num_images / report.seconds,
+                "images_per_second": report.num_images / report.seconds,
                 "compile_seconds": report.compile_seconds,
             }
             rows = [*rows, row]
@@ -394,8 +402,9 @@ def _test_bound(objective: Objective, data: _Data, num_samples: int) -> Any:
         return objective.loss(params, est_state, key, batch)[1][1]
 
     def evaluate(state: TrainState) -> dict[str, float]:
-        key = jax.random.fold_in(state.key, state.step)
-        found = metrics(state.params, state.est_state, jax.random.fold_in(key, 1))
+        # Children 0 and 1 of a step's key are that step's own.
+        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 2)
+        found = metrics(state.params, state.est_state, key)
         return {name: float(value) for name, value in found.items()}
 
     return evaluate
@@ -412,7 +421,7 @@ def _evaluate(
             model,
             params,
             data.test,
-            jax.random.fold_in(jax.random.key(config.seed), 1),
+            _keys(config).evaluate,
             num_samples=config.eval_num_samples,
             progress=update,
         )

@@ -46,7 +46,7 @@ MISTAKES = [
     ("train", "--schedule nope", "unknown schedule 'nope'.*constant.*cosine"),
     ("train", "--model-settings nope=1", "no setting .*nope.*latent_dim"),
     ("train", "--bound-settings beta=2", "'elbo' has no setting .*none"),
-    ("train", "--estimator-settings a=2", "'pathwise' has no setting .*none"),
+    ("train", "--estimator-settings a=2", "'dreg' has no setting .*none"),
     ("train", "--nope 1", "Unrecognized.*--nope"),
     (
         "train",

@@ -48,7 +48,7 @@ from vaejax.terms import (
 
 NUM_SAMPLES = (1, 2, 5)
 DRAWS = 200_000
-BIAS_SEEN = 0.02  # a relative bias of a coordinate that every cell must be able to see
+BIAS_SEEN = 0.02  # a relative bias that some coordinate of every cell must show
 
 bound_named = functools.cache(lambda name: BOUNDS[name]())
 ESTIMATOR = {name: factory() for name, factory in ESTIMATORS.items()}

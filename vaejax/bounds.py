@@ -8,6 +8,7 @@ With `log_w_k = log p(x, z_k) - log q(z_k | x)` and `z_k ~ q(z | x)` independent
 both in expectation. All values are in nats.
 """
 
+import math
 from collections.abc import Callable
 
 import jax
@@ -36,7 +37,11 @@ def elbo() -> Bound:
         Kingma and Welling 2014, arXiv:1312.6114.
     """
     return Bound(
-        name="elbo", aggregate=jnp.mean, separable=True, curvature=jnp.zeros_like
+        name="elbo",
+        aggregate=jnp.mean,
+        separable=True,
+        linear=True,
+        curvature=jnp.zeros_like,
     )
 
 
@@ -70,6 +75,7 @@ def elbo_analytic_kl() -> Bound:
         log_weight=lambda terms: terms.log_px_z,
         penalty=closed_form_kl,
         separable=True,
+        linear=True,
         curvature=jnp.zeros_like,
         needs=needs,
     )
@@ -84,8 +90,8 @@ def beta_elbo(beta: float = 4.0) -> Bound:
     References:
         Higgins et al. 2017, "beta-VAE".
     """
-    if beta < 0:
-        raise VaejaxError(f"beta is {beta}: use a KL weight of at least 0")
+    if not 0 <= beta < math.inf:
+        raise VaejaxError(f"beta is {beta}: use a finite KL weight of at least 0")
 
     def tempered(terms: LogTerms) -> Float[Array, " K"]:
         return terms.log_px_z + beta * (terms.log_pz - terms.log_qz)
@@ -95,6 +101,7 @@ def beta_elbo(beta: float = 4.0) -> Bound:
         aggregate=jnp.mean,
         log_weight=tempered,
         separable=True,
+        linear=True,
         curvature=jnp.zeros_like,
     )
 

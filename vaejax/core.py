@@ -151,6 +151,7 @@ class Bound:
     log_weight: Callable[[LogTerms], Float[Array, " K"]] = plain
     penalty: Callable[[Model, Params, DistParams, Example], Scalar] | None = None
     separable: bool = False  # F = mean_k f(log_w_k)
+    linear: bool = False  # ... and f is the identity: F is linear in the log-weights
     curvature: Callable[[Float[Array, " K"]], Float[Array, " K"]] | None = None
     log_mean: bool = False
     needs: Callable[[Model], str | None] = lambda model: None  # reason for a refusal

@@ -8,7 +8,8 @@ objective drawn independently), per parameter group:
               ||mean g - g*||^2 would be too large by tr Cov(g) / n
     variance  tr Cov(g)
     snr       mean over coordinates of |E g_i| / sd(g_i)  (Rainforth et al. 2018,
-              arXiv:1802.04537)
+              arXiv:1802.04537); where E g_i = 0 it shows its noise floor,
+              sqrt(2 / (pi n))
     cosine    of the mean gradient to the reference
 
 The draws are streamed: memory is O(groups of draws x parameters), whatever n.

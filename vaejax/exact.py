@@ -90,7 +90,7 @@ def unsupported(model: Model, examples: Example) -> str | None:
     example = jax.tree.map(lambda leaf: leaf[0], examples)
     try:
         jax.eval_shape(
-            lambda key: _nodes(model, model.init(key), example, 16), jax.random.key(0)
+            lambda key: _nodes(model, model.init(key), example, 64), jax.random.key(0)
         )
     except IncompatibleError as error:
         return str(error)

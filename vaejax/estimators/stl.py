@@ -48,12 +48,14 @@ def stl() -> Estimator:
 def _check(problem: Problem) -> Verdict:
     if refusal := require_reparam(problem, "stl"):
         return refusal
-    if problem.bound.separable or problem.num_samples == 1:
+    bound = problem.bound
+    # The log of the mean of one weight is that log-weight.
+    if bound.linear or (bound.log_mean and problem.num_samples == 1):
         return Verdict("unbiased", "the dropped score has expectation zero")
     return Verdict(
         "biased",
-        f"under {problem.bound.name} with K > 1 the dropped score has a weight that "
-        "depends on its sample: use dreg",
+        f"{bound.name} is not linear in the log-weights, so that the dropped score has "
+        "a weight that depends on its sample: use dreg",
     )
 
 

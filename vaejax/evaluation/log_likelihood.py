@@ -36,17 +36,27 @@ class LogLikelihood(NamedTuple):
     ]  # above 0.7 the error estimate is not to be trusted
     num_samples: int
 
-    def summary(self) -> dict[str, float | int]:
-        """The mean log-likelihood, its Monte Carlo error and the weights' health."""
+    def summary(self) -> dict[str, float | int | None]:
+        """The mean log-likelihood, its errors and the weights' health.
+
+        `monte_carlo_error` is the standard error of the mean; `expected_shortfall` is
+        how far the estimate lies below log p(x) on average (delta method: half the
+        squared error of each example). Pareto k is None where S is too small for it.
+        """
         count = len(self.log_px)
         squared_errors = np.sum(self.monte_carlo_error.astype(float) ** 2)
         return {
             "log_likelihood": float(np.mean(self.log_px, dtype=float)),
             "monte_carlo_error": float(np.sqrt(squared_errors) / count),
+            "expected_shortfall": float(squared_errors / (2 * count)),
             "num_samples": self.num_samples,
             "num_examples": count,
             "effective_sample_size": float(np.mean(self.effective_sample_size)),
-            "pareto_k_above_0.7": float(np.mean(self.pareto_k > 0.7)),
+            "pareto_k_above_0.7": (
+                None
+                if np.isnan(self.pareto_k).any()
+                else float(np.mean(self.pareto_k > 0.7))
+            ),
         }
 
 

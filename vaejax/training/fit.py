@@ -14,6 +14,9 @@ from vaejax.core import Example, Key, Objective, VaejaxError
 from vaejax.training.state import TrainState, init_state
 from vaejax.training.step import make_step, run_epoch
 
+# Step s draws from fold_in(key, s); the order of the data, from a step never taken.
+NO_STEP = 2**31 - 1
+
 
 class NonFiniteError(VaejaxError):
     """The loss or its gradient was not finite; `state` is the last good state."""
@@ -33,6 +36,7 @@ class EpochReport(NamedTuple):
     epoch: int  # finished so far, from 1
     state: TrainState
     metrics: dict[str, float]  # means over the epoch's steps
+    num_images: int  # trained on in this epoch
     seconds: float  # of training, without compilation
     compile_seconds: float  # of the whole run so far
 
@@ -107,7 +111,7 @@ def fit(
         objective, optimizer, observe=observe, micro_batch_size=micro_batch_size
     )
     num_steps = steps_per_epoch(num_examples, batch_size)
-    shuffle_seed = int(jax.random.bits(jax.random.fold_in(state.key, 0)))
+    shuffle_seed = int(jax.random.bits(jax.random.fold_in(state.key, NO_STEP)))
     data = jax.device_put(data)
     compiled, compiled_shape, compile_seconds = None, None, 0.0
     for epoch in range(int(state.step) // num_steps, epochs):
@@ -126,5 +130,14 @@ def fit(
             raise NonFiniteError(state)
         if on_epoch is not None:
             means = {name: float(value) for name, value in metrics.items()}
-            on_epoch(EpochReport(epoch + 1, state, means, seconds, compile_seconds))
+            on_epoch(
+                EpochReport(
+                    epoch=epoch + 1,
+                    state=state,
+                    metrics=means,
+                    num_images=indices.size,
+                    seconds=seconds,
+                    compile_seconds=compile_seconds,
+                )
+            )
     return state
