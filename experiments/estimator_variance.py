@@ -362,8 +362,8 @@ def _print_rows(
     for cell, reason in refusals.items():
         print(f"refused: {cell}: {reason}")
     print(
-        f"bias is the debiased ||E g - g*||^2; snr has a noise floor of "
-        f"{np.sqrt(2 / (np.pi * config.draws)):.2g}; results and figures: {out}"
+        "bias is the debiased ||E g - g*||^2; snr has a noise floor of "
+        f"{np.sqrt(2 / (np.pi * config.draws)):.2g}; results and figures: {config.out}"
     )
 
 
