@@ -192,3 +192,17 @@ def test_more_samples_help_dreg_and_hurt_pathwise():
     """
     assert encoder_snr(dreg(), 128) > 2 * encoder_snr(dreg(), 8)
     assert encoder_snr(pathwise(), 128) < encoder_snr(pathwise(), 8) / 2
+
+
+def test_stl_knows_that_separable_is_not_linear():
+    """F = mean_k tanh(log_w_k) weighs the score by a function of its sample, at any K."""
+    bent = Bound(
+        name="bent", aggregate=lambda log_w: jnp.tanh(log_w).mean(), separable=True
+    )
+    model = oracles.MODELS["linear_gaussian"]
+    for num_samples in (1, 4):
+        problem = Problem(model=model, bound=bent, num_samples=num_samples)
+        assert check(problem, stl()).status == "biased"
+        assert check(problem, dreg()).status == "unbiased"
+    single = Problem(model=model, bound=iwae(), num_samples=1)
+    assert check(single, stl()).status == "unbiased"

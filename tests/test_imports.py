@@ -127,7 +127,7 @@ def test_a_legal_tree_passes(tmp_path):
         ("vaejax.models.vae", "vaejax.objective"),
         ("vaejax.exact", "experiments.demo"),
         ("vaejax.data.mnist", "vaejax.terms"),
-        ("vaejax.plotting.curves", "vaejax.core"),
+        ("vaejax.plotting.curves", "vaejax.bounds"),
         ("vaejax.training.epoch", "vaejax.plotting"),
         ("benchmarks.speed", "vaejax.plotting"),
         ("vaejax.models.vae", "flax"),
