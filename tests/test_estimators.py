@@ -195,7 +195,7 @@ def test_more_samples_help_dreg_and_hurt_pathwise():
 
 
 def test_stl_knows_that_separable_is_not_linear():
-    """F = mean_k tanh(log_w_k) weighs the score by a function of its sample, at any K."""
+    """F = mean_k tanh(log_w_k) weighs the score by a function of its own sample."""
     bent = Bound(
         name="bent", aggregate=lambda log_w: jnp.tanh(log_w).mean(), separable=True
     )

@@ -118,7 +118,7 @@ def test_the_gradient_is_that_of_the_value(name):
 
     def value_at(step: float) -> float:
         moved = jax.tree.map(
-            lambda leaf, d: np.asarray(leaf, np.float64) + step * d, params, direction
+            lambda leaf, d: np.asarray(np.float64(leaf) + step * d), params, direction
         )
         return exact.value_and_gradient(problem, moved, examples, tolerance=1e-9).value
 
