@@ -37,8 +37,8 @@ from vaejax.plotting import (
 MODEL_SETTINGS = ("latent_dim=16", "hidden=128,128")
 RUNS = {
     "vae": {"bound": "elbo", "estimator": "pathwise", "num_samples": 1},
-    "iwae": {"bound": "iwae", "estimator": "pathwise", "num_samples": 16},
-    "iwae_dreg": {"bound": "iwae", "estimator": "dreg", "num_samples": 16},
+    "iwae": {"bound": "iwae", "estimator": "pathwise", "num_samples": 8},
+    "iwae_dreg": {"bound": "iwae", "estimator": "dreg", "num_samples": 8},
 }
 
 
@@ -46,7 +46,7 @@ RUNS = {
 class Config:
     """The tour: train, evaluate and compare on real digits; one report at the end."""
 
-    epochs: Annotated[int, option("N")] = 150
+    epochs: Annotated[int, option("N")] = 100
     """of each of the three models"""
     eval_num_samples: Annotated[int, option("S")] = 5000
     """importance samples of each test log-likelihood"""
