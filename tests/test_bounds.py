@@ -152,7 +152,7 @@ def test_beta_tempers_the_log_weight():
 
 
 def test_a_negative_beta_is_refused():
-    with pytest.raises(VaejaxError, match="use a KL weight of at least 0"):
+    with pytest.raises(VaejaxError, match="use a finite KL weight of at least 0"):
         beta_elbo(beta=-1.0)
 
 
