@@ -1,7 +1,7 @@
 """Imports go one way, and each third-party layer has one home.
 
-core <- terms, families, bounds, nets <- estimators, priors, models, regularizers
-<- objective <- exact, diagnostics, evaluation, training <- experiments
+core, matmul <- terms, families, bounds, nets <- estimators, priors, models,
+regularizers <- objective <- exact, diagnostics, evaluation, training <- experiments
 """
 
 import ast
@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 STAGES = [
-    {"vaejax.core"},
+    {"vaejax.core", "vaejax.matmul"},
     {"vaejax.terms", "vaejax.families", "vaejax.bounds", "vaejax.nets", "vaejax.data"},
     {"vaejax.estimators", "vaejax.priors", "vaejax.models", "vaejax.regularizers"},
     {"vaejax.objective"},

@@ -14,6 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from vaejax.core import Key, PyTree, UnknownNameError, record
+from vaejax.matmul import vector_times_matrix
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,
@@ -154,8 +155,13 @@ def conv_decoder(
 
 
 def _linear(n_in: int, n_out: int, rngs: nnx.Rngs) -> nnx.Linear:
-    glorot = nnx.initializers.glorot_uniform()
-    return nnx.Linear(n_in, n_out, kernel_init=glorot, rngs=rngs)
+    return nnx.Linear(
+        n_in,
+        n_out,
+        kernel_init=nnx.initializers.glorot_uniform(),
+        dot_general=lambda x, kernel, *_, **__: vector_times_matrix(x, kernel),
+        rngs=rngs,
+    )
 
 
 def _start_at(layer: nnx.Linear | nnx.ConvTranspose, bias: Array | None) -> None:
