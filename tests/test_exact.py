@@ -26,7 +26,7 @@ from vaejax.models.linear_gaussian import exact_elbo, exact_log_px, exact_poster
 from vaejax.terms import log_terms
 
 # The product rule over K copies, in place of Frullani's integral.
-IWAE_BY_PRODUCT = dataclasses.replace(iwae(), log_mean=False)
+IWAE_BY_PRODUCT = dataclasses.replace(iwae(), expectation=None)
 
 
 def solve(name: str, bound, num_samples: int, **settings) -> exact.Exact:

@@ -1,18 +1,24 @@
-"""Lower bounds on log p(x): scalar functions F of K importance log-weights.
+"""Bounds on log p(x): scalar functions F of K importance log-weights.
 
-With `log_w_k = log p(x, z_k) - log q(z_k | x)` and `z_k ~ q(z | x)` independent,
+With `log_w_k = log p(x, z_k) - log q(z_k | x)` and `z_k ~ q(z | x)` independent, most
+are combinations of one statistic, the log of a power mean of n weights,
 
-    ELBO       mean_k log_w_k                    <= log p(x)
-    IWAE_K     log mean_k w_k                    ELBO <= IWAE_K <= IWAE_2K <= log p(x)
+    L(n, p) = 1/p log 1/n sum_{k <= n} w_k^p,
 
-both in expectation. All values are in nats.
+which rises with n for p > 0 and with p, in expectation: ELBO = E L(1, 1),
+IWAE_K = E L(K, 1) <= log p(x) <= L(inf, p) for p >= 1. A bound says in `expectation`
+of which L its own expectation is made; `vaejax.exact` integrates them at any K.
+
+All values are in nats.
 """
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
@@ -20,6 +26,7 @@ from vaejax.core import (
     Bound,
     DistParams,
     Example,
+    LogMean,
     LogTerms,
     Model,
     Params,
@@ -40,8 +47,8 @@ def elbo() -> Bound:
         name="elbo",
         aggregate=jnp.mean,
         separable=True,
-        linear=True,
         curvature=jnp.zeros_like,
+        expectation=_mean_of_singles,
     )
 
 
@@ -61,7 +68,7 @@ def elbo_analytic_kl() -> Bound:
         assert model.posterior.kl is not None  # `needs` refused the others
         return model.posterior.kl(dist_params, model.prior(params, example.y))
 
-    def needs(model: Model) -> str | None:
+    def needs(model: Model, num_samples: int) -> str | None:
         if model.posterior.kl and model.posterior.name == model.latent_prior.name:
             return None
         return (
@@ -75,9 +82,9 @@ def elbo_analytic_kl() -> Bound:
         log_weight=lambda terms: terms.log_px_z,
         penalty=closed_form_kl,
         separable=True,
-        linear=True,
         curvature=jnp.zeros_like,
         needs=needs,
+        expectation=_mean_of_singles,
     )
 
 
@@ -101,29 +108,288 @@ def beta_elbo(beta: float = 4.0) -> Bound:
         aggregate=jnp.mean,
         log_weight=tempered,
         separable=True,
-        linear=True,
         curvature=jnp.zeros_like,
+        expectation=_mean_of_singles,
     )
 
 
 def iwae() -> Bound:
     """The importance-weighted bound: `log mean_k w_k`.
 
-    Relation to log p(x): tighter with every K, and `-> log p(x)` as K grows.
+    Relation to log p(x): a lower bound, tighter with every K, `-> log p(x)` as K grows.
 
     References:
         Burda, Grosse and Salakhutdinov 2016, arXiv:1509.00519.
     """
+    return _power_mean("iwae", 1.0)
 
-    def log_mean_weight(log_w: Float[Array, " K"]) -> Scalar:
-        return logsumexp(log_w) - jnp.log(log_w.shape[0])
 
-    def curvature(log_w: Float[Array, " K"]) -> Float[Array, " K"]:
-        normalized = jax.nn.softmax(log_w)
-        return normalized * (1 - normalized)
+def renyi(alpha: float = 0.5) -> Bound:
+    """The variational Renyi bound: `1 / (1 - alpha) log mean_k w_k^(1 - alpha)`.
+
+    Relation to log p(x): falls with alpha; the ELBO at alpha = 1 (the limit), IWAE at
+    0. A lower bound for alpha >= 0. For alpha < 0 it is an upper bound as K -> inf
+    only: at finite K its expectation can lie on either side.
+
+    References:
+        Li and Turner 2016, arXiv:1602.02311.
+    """
+    if not math.isfinite(alpha):
+        raise VaejaxError(f"alpha is {alpha}: use a finite number")
+    return _power_mean("renyi", 1.0 - alpha)
+
+
+def miwae(num_groups: int = 2) -> Bound:
+    """M groups of K samples: `mean_m log mean_k w_mk`; num_samples is M K.
+
+    Relation to log p(x): the expectation of IWAE_K, K = num_samples / M, with M times
+    less variance.
+
+    References:
+        Rainforth et al. 2018, arXiv:1802.04537.
+    """
+    if num_groups < 1:
+        raise VaejaxError(f"num_groups is {num_groups}: use at least 1")
+    inner = iwae()
+
+    def mean_of_groups(log_w: Float[Array, " MK"]) -> Scalar:
+        return jax.vmap(inner.aggregate)(log_w.reshape(num_groups, -1)).mean()
+
+    def curvature(log_w: Float[Array, " MK"]) -> Float[Array, " MK"]:
+        assert inner.curvature is not None
+        groups = jax.vmap(inner.curvature)(log_w.reshape(num_groups, -1))
+        return groups.reshape(-1) / num_groups
+
+    def needs(model: Model, num_samples: int) -> str | None:
+        if num_samples % num_groups == 0:
+            return None
+        return (
+            f"{num_samples} samples do not make {num_groups} equal groups: use a "
+            "num_samples that num_groups divides"
+        )
 
     return Bound(
-        name="iwae", aggregate=log_mean_weight, curvature=curvature, log_mean=True
+        name="miwae",
+        aggregate=mean_of_groups,
+        curvature=curvature,
+        needs=needs,
+        expectation=lambda num_samples: [LogMean(1.0, num_samples // num_groups)],
+    )
+
+
+def ciwae(beta: float = 0.5) -> Bound:
+    """A convex combination: `beta ELBO + (1 - beta) IWAE_K`.
+
+    Relation to log p(x): a lower bound, between the ELBO and IWAE_K.
+
+    References:
+        Rainforth et al. 2018, arXiv:1802.04537.
+    """
+    if not 0 <= beta <= 1:
+        raise VaejaxError(f"beta is {beta}: use a weight from 0 to 1")
+    loose, tight = elbo(), iwae()
+
+    def curvature(log_w: Float[Array, " K"]) -> Float[Array, " K"]:
+        assert tight.curvature is not None
+        return (1 - beta) * tight.curvature(log_w)
+
+    return Bound(
+        name="ciwae",
+        aggregate=lambda log_w: (
+            beta * loose.aggregate(log_w) + (1 - beta) * tight.aggregate(log_w)
+        ),
+        curvature=curvature,
+        expectation=lambda num_samples: [
+            LogMean(beta, 1),
+            LogMean(1 - beta, num_samples),
+        ],
+    )
+
+
+def piwae(num_groups: int = 2) -> Bound:
+    """IWAE_{M K} for the model, MIWAE(M, K) for the inference network.
+
+    Its value is IWAE_{M K}; the encoder climbs the bound of smaller K, whose gradient
+    has the greater signal-to-noise ratio.
+
+    Relation to log p(x): that of IWAE with all of the num_samples.
+
+    References:
+        Rainforth et al. 2018, arXiv:1802.04537.
+    """
+    return train_apart("piwae", iwae(), miwae(num_groups))
+
+
+def cubo(order: float = 2.0) -> Bound:
+    """The chi upper bound, to be minimised: `1/n log mean_k w_k^n` with n >= 1.
+
+    Relation to log p(x): `1/n log E w^n >= log p(x)`, the limit in K. At finite K the
+    logarithm biases it downwards: it is at least IWAE_K, yet can lie below log p(x).
+    Minimising it fits q to a model; it would also lower log p(x), so train the model
+    by another bound: `train_apart("chi_vae", iwae(), cubo())`.
+
+    References:
+        Dieng et al. 2017, arXiv:1611.00328.
+    """
+    if not 1 <= order < math.inf:
+        raise VaejaxError(f"the order of cubo is {order}: use one of at least 1")
+    return _power_mean("cubo", order, upper=True)
+
+
+def jvi(order: Literal[1, 2] = 1) -> Bound:
+    """IWAE debiased by the jackknife, of first or second order.
+
+        JVI_1 = K L_K - (K - 1) mean L_{K-1}
+        JVI_2 = K^2/2 L_K - (K - 1)^2 mean L_{K-1} + (K - 2)^2/2 mean L_{K-2}
+
+    with the means over all subsets of that many of the K samples.
+
+    Relation to log p(x): its bias is O(K^-(1 + order)) instead of O(1/K); no bound, as
+    it can lie on either side. Second order takes O(K^3) operations and memory.
+
+    References:
+        Nowozin 2018, "Debiasing evidence approximations" (coefficients of Sharot 1976).
+    """
+    if order not in (1, 2):
+        raise VaejaxError(f"the order of jvi is {order!r}: use 1 or 2")
+
+    def coefficients(k: int) -> list[float]:
+        if order == 1:
+            return [k, -(k - 1)]
+        return [k**2 / 2, -((k - 1) ** 2), (k - 2) ** 2 / 2]
+
+    def debiased(log_w: Float[Array, " K"]) -> Scalar:
+        k = log_w.shape[0]
+        same = np.eye(k, dtype=bool)
+        left_out = [np.zeros((1, k), bool), same]
+        if order == 2:
+            first, second = np.triu_indices(k, 1)
+            left_out.append(same[first] | same[second])
+        total = jnp.zeros(())
+        for dropped, (coefficient, out) in enumerate(
+            zip(coefficients(k), left_out, strict=True)
+        ):
+            subsets = jnp.where(out, -jnp.inf, log_w[None])
+            values = logsumexp(subsets, axis=1) - np.log(k - dropped)
+            total += coefficient * values.mean()
+        return total
+
+    def needs(model: Model, num_samples: int) -> str | None:
+        if num_samples > order:
+            return None
+        return (
+            f"the jackknife of order {order} leaves {order} of the samples out, and "
+            f"there are {num_samples}: use num_samples of at least {order + 1}"
+        )
+
+    return Bound(
+        name=f"jvi{order}",
+        aggregate=debiased,
+        needs=needs,
+        expectation=lambda k: [
+            LogMean(coefficient, k - dropped)
+            for dropped, coefficient in enumerate(coefficients(k))
+        ],
+    )
+
+
+def tvo(
+    num_partitions: int = 5,
+    first_beta: float = 0.05,
+    side: Literal["left", "right"] = "left",
+) -> Bound:
+    """The thermodynamic variational objective: a Riemann sum along the geometric path.
+
+        sum_s (beta_s - beta_{s-1}) sum_k softmax(beta log_w)_k log_w_k
+
+    with beta = beta_{s-1} ("left") or beta_s ("right") between beta_0 = 0 and
+    beta_S = 1, in logarithmic steps from `first_beta`. Each term is the derivative of
+    the convex `log mean_k w_k^beta`, so that
+
+    Relation to log p(x): left <= IWAE_K <= right at any K, hence left is a lower bound;
+    one left partition is the ELBO. Right bounds log p(x) from above as K -> inf only.
+
+    References:
+        Masrani, Le and Wood 2019, arXiv:1907.00031.
+    """
+    if num_partitions < 1:
+        raise VaejaxError(f"num_partitions is {num_partitions}: use at least 1")
+    if not 0 < first_beta < 1:
+        raise VaejaxError(f"first_beta is {first_beta}: use one between 0 and 1")
+    if side not in ("left", "right"):
+        raise VaejaxError(f"unknown side {side!r}: use 'left' or 'right'")
+    inner = np.geomspace(first_beta, 1.0, num_partitions) if num_partitions > 1 else [1]
+    knots = np.concatenate([[0.0], inner])
+    steps = np.diff(knots)
+    betas = knots[:-1] if side == "left" else knots[1:]
+
+    def riemann_sum(log_w: Float[Array, " K"]) -> Scalar:
+        def expected(beta: Scalar) -> Scalar:
+            return jnp.dot(jax.nn.softmax(beta * log_w), log_w)
+
+        return jnp.dot(
+            jnp.asarray(steps, log_w.dtype),
+            jax.vmap(expected)(jnp.asarray(betas, log_w.dtype)),
+        )
+
+    return Bound(name=f"tvo_{side}", aggregate=riemann_sum, upper=side == "right")
+
+
+def train_apart(name: str, model_bound: Bound, inference_bound: Bound) -> Bound:
+    """The value of `model_bound`; the posterior is trained by `inference_bound`.
+
+    The model's parameters receive the gradient of the first as if the posterior were
+    fixed, the posterior's that of the second as if the model were.
+    """
+
+    def needs(model: Model, num_samples: int) -> str | None:
+        return model_bound.needs(model, num_samples) or inference_bound.needs(
+            model, num_samples
+        )
+
+    return Bound(
+        name=name,
+        aggregate=model_bound.aggregate,
+        log_weight=model_bound.log_weight,
+        penalty=model_bound.penalty,
+        separable=model_bound.separable,
+        curvature=model_bound.curvature,
+        upper=model_bound.upper,
+        expectation=model_bound.expectation,
+        needs=needs,
+        inference=inference_bound,
+    )
+
+
+def _mean_of_singles(num_samples: int) -> list[LogMean]:
+    return [LogMean(1.0, 1)]
+
+
+def _power_mean(name: str, power: float, upper: bool = False) -> Bound:
+    """`1/p log mean_k w_k^p`, and its limit at p = 0, the mean of the log-weights."""
+    if power == 0:
+        return Bound(
+            name=name,
+            aggregate=jnp.mean,
+            separable=True,
+            curvature=jnp.zeros_like,
+            expectation=_mean_of_singles,
+            upper=upper,
+        )
+
+    def aggregate(log_w: Float[Array, " K"]) -> Scalar:
+        return (logsumexp(power * log_w) - jnp.log(log_w.shape[0])) / power
+
+    def curvature(log_w: Float[Array, " K"]) -> Float[Array, " K"]:
+        normalized = jax.nn.softmax(power * log_w)
+        return power * normalized * (1 - normalized)
+
+    return Bound(
+        name=name,
+        aggregate=aggregate,
+        curvature=curvature,
+        expectation=lambda num_samples: [LogMean(1.0, num_samples, power)],
+        upper=upper,
     )
 
 
@@ -132,4 +398,11 @@ BOUNDS: dict[str, Callable[..., Bound]] = {
     "elbo_analytic_kl": elbo_analytic_kl,
     "beta_elbo": beta_elbo,
     "iwae": iwae,
+    "renyi": renyi,
+    "miwae": miwae,
+    "ciwae": ciwae,
+    "piwae": piwae,
+    "tvo": tvo,
+    "cubo": cubo,
+    "jvi": jvi,
 }

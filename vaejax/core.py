@@ -137,13 +137,23 @@ def plain(terms: LogTerms) -> Float[Array, " K"]:
     return terms.log_px_z + terms.log_pz - terms.log_qz
 
 
+class LogMean(NamedTuple):
+    """`coefficient / power * E log mean_n w^power`, over `size` = n weights."""
+
+    coefficient: float
+    size: int
+    power: float = 1.0
+
+
 @record
 class Bound:
     """A scalar function F of the K log-weights, less a closed-form penalty if any.
 
     `curvature` is the diagonal of the Hessian of F, by autodiff unless given.
-    `log_mean` says that F is the log of the mean weight, which opens an exact
-    expectation at any K (see `vaejax.exact`).
+    `expectation` says, for every K, of which log-means E F is the sum: it opens an
+    exact expectation at any K (see `vaejax.exact`), and F is linear in the log-weights
+    where each is of a single weight. An `upper` bound is minimised. With `inference`
+    the posterior is trained by that bound, the model by this one.
     """
 
     name: str
@@ -151,10 +161,18 @@ class Bound:
     log_weight: Callable[[LogTerms], Float[Array, " K"]] = plain
     penalty: Callable[[Model, Params, DistParams, Example], Scalar] | None = None
     separable: bool = False  # F = mean_k f(log_w_k)
-    linear: bool = False  # ... and f is the identity: F is linear in the log-weights
     curvature: Callable[[Float[Array, " K"]], Float[Array, " K"]] | None = None
-    log_mean: bool = False
-    needs: Callable[[Model], str | None] = lambda model: None  # reason for a refusal
+    expectation: Callable[[int], list[LogMean]] | None = None
+    upper: bool = False
+    inference: "Bound | None" = None
+    # The reason for refusing a model or a K, if there is one.
+    needs: Callable[[Model, int], str | None] = lambda model, num_samples: None
+
+    def is_linear(self, num_samples: int) -> bool:
+        """Whether F of so many log-weights is linear in them, as in the ELBO."""
+        return self.expectation is not None and all(
+            part.size == 1 for part in self.expectation(num_samples)
+        )
 
 
 @record
@@ -174,6 +192,8 @@ class Verdict(NamedTuple):
 
 
 # Turns a function of K samples' log-densities into its exact expectation over q(z|x).
+# Samples and their probabilities are stopped: a gradient sees only the log-densities'
+# own dependence on the parameters.
 Expectation = Callable[[Callable[[LogTerms], Scalar]], Scalar]
 
 
@@ -184,8 +204,8 @@ class Estimator:
     `surrogate` maps one example to a scalar whose value is the bound and whose gradient
     is the estimate. `init` makes the estimator's own parameters (they become
     `Params.auxiliary`) and state; `update` moves the state, after it was used, by the
-    batch mean of the stats. `target` is the scalar whose gradient the estimate has in
-    expectation, where that is not the expected bound.
+    batch mean of the stats. `target` is a scalar with the gradient that the estimate
+    has in expectation, where that is not the expected bound's.
     """
 
     name: str

@@ -4,17 +4,17 @@ An expectation over q(z|x) becomes a weighted sum over nodes: every outcome of a
 discrete posterior, or a quadrature rule of a continuous one whose nodes are doubled
 until value and gradient stop moving. All K samples of a bound are then integrated by
 
-    separable bounds   E F = E f(log_w)                         (one sample is enough)
     log-mean bounds    E log sum_k w_k = int exp(-e^u) - (E exp(-w e^u))^K du,   any K
+    separable bounds   E F = E f(log_w)                         (one sample is enough)
     any other bound    the product rule over K copies of the nodes
 
-The second line is Frullani's integral log s = int (e^-t - e^-ts) dt/t with t = e^u, in
+The first line is Frullani's integral log s = int (e^-t - e^-ts) dt/t with t = e^u, in
 which independent samples factorise: exact IWAE gradients at K = 1000 cost no more than
 at K = 2. Everything runs in float64.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,19 +23,21 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
 from vaejax.core import (
+    Bound,
     Estimator,
     Event,
     Example,
-    Expectation,
     IncompatibleError,
     LogTerms,
     Model,
     Params,
     Problem,
+    PyTree,
     Scalar,
     VaejaxError,
 )
-from vaejax.terms import log_terms, penalty
+from vaejax.objective import split
+from vaejax.terms import log_terms, penalty, with_value
 
 MAX_NODES = 2**16  # outcomes of one sample that are summed over
 MAX_PRODUCT = 2**22  # outcomes of K samples that are summed over
@@ -120,23 +122,53 @@ def _target(
     params: Params,
     example: Example,
 ) -> Scalar:
+    """A scalar whose value is the expected bound, with the gradient asked for."""
+    if problem.bound.inference is not None:
+        of_model, of_posterior = (
+            _target(part, estimator, num_nodes, params, example)
+            for part in split(problem)
+        )
+        sign = 1 if problem.bound.upper == problem.bound.inference.upper else -1
+        return with_value(of_model + sign * of_posterior, of_model)
     model, bound, num_samples = problem.model, problem.bound, problem.num_samples
     z, weights = _nodes(model, params, example, num_nodes)
     dist_params = model.encode(params, example)
     terms = log_terms(model, params, dist_params, z, example)
-    if estimator is not None and estimator.target is not None:
-        expectation = _product_rule(terms, weights, num_samples)
-        return estimator.target(problem, params, example, expectation)
-    log_w = bound.log_weight(terms)
+    value = _expected_bound(
+        bound, bound.log_weight(terms), weights, num_samples, num_steps=4 * num_nodes
+    )
+    value -= penalty(problem, params, dist_params, example)
+    if estimator is None or estimator.target is None:
+        return value
+    z, weights = jax.lax.stop_gradient((z, weights))
+    terms = log_terms(model, params, dist_params, z, example)
+
+    def expectation(f: Callable[[LogTerms], Scalar]) -> Scalar:
+        return _product_rule(f, terms, weights, num_samples)
+
+    return with_value(estimator.target(problem, params, example, expectation), value)
+
+
+def _expected_bound(
+    bound: Bound,
+    log_w: Float[Array, " S"],
+    weights: Float[Array, " S"],
+    num_samples: int,
+    num_steps: int,
+) -> Scalar:
+    if bound.expectation is not None:
+        total = jnp.zeros(())
+        for coefficient, size, power in bound.expectation(num_samples):
+            if size == 1:
+                mean = jnp.dot(weights, power * log_w)
+            else:
+                mean = _expected_log_mean(power * log_w, weights, size, num_steps)
+            total += coefficient / power * mean
+        return total
     if bound.separable:
         per_node = jax.vmap(lambda one: bound.aggregate(one[None]))(log_w)
-        value = jnp.dot(weights, per_node)
-    elif bound.log_mean:
-        value = _expected_log_mean(log_w, weights, num_samples, 4 * num_nodes)
-    else:
-        expectation = _product_rule(terms, weights, num_samples)
-        value = expectation(lambda chosen: bound.aggregate(bound.log_weight(chosen)))
-    return value - penalty(problem, params, dist_params, example)
+        return jnp.dot(weights, per_node)
+    return _product_rule(bound.aggregate, log_w, weights, num_samples)
 
 
 def _nodes(
@@ -166,9 +198,12 @@ def _nodes(
 
 
 def _product_rule(
-    terms: LogTerms, weights: Float[Array, " S"], num_samples: int
-) -> Expectation:
-    """Expectation over K independent samples, each one of the S nodes."""
+    f: Callable[[Any], Scalar],
+    leaves: PyTree,
+    weights: Float[Array, " S"],
+    num_samples: int,
+) -> Scalar:
+    """E f over K independent samples, each one of the S nodes of `leaves`."""
     size = weights.shape[0]
     if size**num_samples > MAX_PRODUCT:
         raise IncompatibleError(
@@ -177,16 +212,9 @@ def _product_rule(
         )
     grids = np.meshgrid(*[np.arange(size)] * num_samples, indexing="ij")
     chosen = np.stack(grids, -1).reshape(-1, num_samples)
-
     weights = jax.lax.optimization_barrier(weights)  # else XLA folds 4M constants
-
-    def expectation(f: Callable[[LogTerms], Scalar]) -> Scalar:
-        values = jax.vmap(lambda i: f(jax.tree.map(lambda leaf: leaf[i], terms)))(
-            chosen
-        )
-        return jnp.dot(weights[chosen].prod(-1), values)
-
-    return expectation
+    values = jax.vmap(lambda i: f(jax.tree.map(lambda leaf: leaf[i], leaves)))(chosen)
+    return jnp.dot(weights[chosen].prod(-1), values)
 
 
 def _expected_log_mean(

@@ -1,15 +1,18 @@
 """From (model, bound, estimator, K) to the two functions that a trainer needs."""
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.lax import stop_gradient
 
 from vaejax.core import (
     Batch,
     Bound,
     Estimator,
     EstState,
+    Example,
     IncompatibleError,
     Key,
     Model,
@@ -22,6 +25,7 @@ from vaejax.core import (
     Verdict,
     fold_examples,
 )
+from vaejax.terms import with_value
 
 
 def make_objective(
@@ -36,6 +40,8 @@ def make_objective(
     """The negative bound, mean over the batch, whose gradient is the estimator's.
 
     loss(params, state, key, batch) = mean_b -surrogate(example_b) + sum_r penalty_r
+
+    An upper bound keeps its sign, since it is minimised.
 
     Args:
         model: encoder, decoder and prior, per example.
@@ -81,10 +87,10 @@ def make_objective(
         examples_key, batch_key = jax.random.split(key)
         keys = fold_examples(examples_key, batch.global_index)
         surrogates, stats = jax.vmap(
-            lambda k, example: estimator.surrogate(problem, params, state, k, example)
+            lambda k, example: surrogate(problem, estimator, params, state, k, example)
         )(keys, batch.example)
         metrics = jax.tree.map(jnp.mean, stats)
-        total = -surrogates.mean()
+        total = surrogates.mean() if bound.upper else -surrogates.mean()
         for i, regularizer in enumerate(regularizers):
             term = regularizer.penalty(
                 model, params, jax.random.fold_in(batch_key, i), batch
@@ -106,9 +112,57 @@ def check(problem: Problem, estimator: Estimator) -> Verdict:
             f"num_samples is {num_samples!r}, but it counts importance samples: use an "
             "integer of at least 1",
         )
-    if reason := problem.bound.needs(problem.model):
+    if reason := problem.bound.needs(problem.model, num_samples):
         return Verdict("refused", reason)
-    return estimator.check(problem)
+    if problem.bound.inference is None:
+        return estimator.check(problem)
+    severity = ("unbiased", "biased", "refused")
+    parts = map(estimator.check, split(problem))
+    return max(parts, key=lambda verdict: severity.index(verdict.status))
+
+
+def split(problem: Problem) -> tuple[Problem, Problem]:
+    """The model's problem, with the posterior stopped, and the posterior's.
+
+    Stopped is the way through `encode`, or through `decode` and `prior`, whichever
+    parameters it takes: a prior may reach into the encoder's.
+    """
+    model, bound = problem.model, problem.bound
+    assert bound.inference is not None
+    given_posterior = dataclasses.replace(
+        model,
+        encode=lambda params, example: model.encode(stop_gradient(params), example),
+    )
+    given_model = dataclasses.replace(
+        model,
+        decode=lambda params, z, y: model.decode(stop_gradient(params), z, y),
+        prior=lambda params, y: model.prior(stop_gradient(params), y),
+    )
+    alone = dataclasses.replace(bound, inference=None)
+    return (
+        dataclasses.replace(problem, model=given_posterior, bound=alone),
+        dataclasses.replace(problem, model=given_model, bound=bound.inference),
+    )
+
+
+def surrogate(
+    problem: Problem,
+    estimator: Estimator,
+    params: Params,
+    state: EstState,
+    key: Key,
+    example: Example,
+) -> tuple[Scalar, Stats]:
+    """The estimator's surrogate, or the sum of two where the posterior has its own."""
+    if problem.bound.inference is None:
+        return estimator.surrogate(problem, params, state, key, example)
+    of_model, of_posterior = split(problem)
+    # The estimator's own parameters serve the posterior, and are trained with it.
+    frozen = params._replace(auxiliary=stop_gradient(params.auxiliary))
+    first, stats = estimator.surrogate(of_model, frozen, state, key, example)
+    second, _ = estimator.surrogate(of_posterior, params, state, key, example)
+    sign = 1 if of_model.bound.upper == of_posterior.bound.upper else -1
+    return with_value(first + sign * second, first), stats
 
 
 def compatibility_table(

@@ -84,6 +84,17 @@ def with_value(surrogate: Scalar, value: Scalar) -> Scalar:
     return stop_gradient(value) + (surrogate - stop_gradient(surrogate))
 
 
+def minimize_beside(problem: Problem, surrogate: Scalar, auxiliary: Scalar) -> Scalar:
+    """The surrogate's value and gradient, and beside it a loss of one's own descended.
+
+    For an estimator's own parameters (`Params.auxiliary`): they are trained by the same
+    optimizer, which descends `auxiliary` whether the bound is maximised or minimised.
+    `auxiliary` must depend on `Params.auxiliary` alone, or it disturbs the estimate.
+    """
+    sign = 1 if problem.bound.upper else -1
+    return surrogate + sign * (auxiliary - stop_gradient(auxiliary))
+
+
 def make_stats(value: Scalar, terms: LogTerms) -> Stats:
     """What every estimator reports of one example, in nats."""
     stats = {

@@ -49,8 +49,7 @@ def _check(problem: Problem) -> Verdict:
     if refusal := require_reparam(problem, "stl"):
         return refusal
     bound = problem.bound
-    # The log of the mean of one weight is that log-weight.
-    if bound.linear or (bound.log_mean and problem.num_samples == 1):
+    if bound.is_linear(problem.num_samples):
         return Verdict("unbiased", "the dropped score has expectation zero")
     return Verdict(
         "biased",
