@@ -255,8 +255,8 @@ def jvi(order: Literal[1, 2] = 1) -> Bound:
 
     def coefficients(k: int) -> list[float]:
         if order == 1:
-            return [k, -(k - 1)]
-        return [k**2 / 2, -((k - 1) ** 2), (k - 2) ** 2 / 2]
+            return [float(k), 1.0 - k]
+        return [k**2 / 2, -((k - 1.0) ** 2), (k - 2) ** 2 / 2]
 
     def debiased(log_w: Float[Array, " K"]) -> Scalar:
         k = log_w.shape[0]
