@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
+from jaxtyping import Array
 
 from vaejax.core import (
     DistParams,
@@ -47,7 +48,6 @@ from vaejax.terms import (
     make_stats,
     minimize_beside,
     require,
-    with_value,
 )
 
 
@@ -145,4 +145,8 @@ def nvil(
 
 
 def _divide_gradient(dist_params: DistParams, divisor: Scalar) -> DistParams:
-    return jax.tree.map(lambda leaf: with_value(leaf / divisor, leaf), dist_params)
+    def divide(leaf: Array) -> Array:
+        scaled = leaf / divisor
+        return stop_gradient(leaf) + (scaled - stop_gradient(scaled))
+
+    return jax.tree.map(divide, dist_params)
