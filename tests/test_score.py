@@ -12,10 +12,11 @@ import oracles
 import pytest
 from jax.lax import stop_gradient
 from scipy.stats import norm
-from test_estimators import encoder_snr
+from test_estimators import at_exact_posterior
 
-from vaejax.bounds import cubo, elbo, elbo_analytic_kl, iwae, miwae, renyi, tvo
+from vaejax.bounds import cubo, elbo, iwae, miwae, renyi, tvo
 from vaejax.core import (
+    Batch,
     Bound,
     Estimator,
     IncompatibleError,
@@ -26,6 +27,7 @@ from vaejax.core import (
     VaejaxError,
     Verdict,
 )
+from vaejax.diagnostics import gradient_moments
 from vaejax.estimators import (
     constant_baseline,
     moving_average,
@@ -46,6 +48,7 @@ from vaejax.estimators.score_function import (
     stopped_samples,
     with_score,
 )
+from vaejax.exact import value_and_gradient
 from vaejax.nets import mlp
 from vaejax.objective import check, make_objective
 from vaejax.terms import bound_value, log_terms, make_stats
@@ -59,22 +62,16 @@ FAMILY = {
     "nvil": nvil(hidden=(5,)),
     "vimco, geometric": vimco(),
     "vimco, arithmetic": vimco(mean="arithmetic"),
-    "ovis_mc": ovis_mc(),
-    "ovis_mc, 3 auxiliary": ovis_mc(auxiliary_samples=3),
+    "ovis_mc": ovis_mc(auxiliary_samples=2),
     "ovis_asymptotic": ovis_asymptotic(),
     "muprop": muprop(),
 }
 CASES = [
     ("linear_gaussian", elbo(), 1),
-    ("linear_gaussian", elbo_analytic_kl(), 4),
     ("linear_gaussian", iwae(), 2),
     ("linear_gaussian", renyi(1.5), 4),
-    ("linear_gaussian", cubo(), 4),
     ("sigmoid_belief_network", elbo(), 4),
-    ("sigmoid_belief_network", iwae(), 1),
     ("sigmoid_belief_network", iwae(), 4),
-    ("sigmoid_belief_network", miwae(), 4),
-    ("sigmoid_belief_network", tvo(), 2),
 ]
 # The |z| = 5 of one two-sided test, by Bonferroni over all coordinates of all cases.
 THRESHOLD = norm.isf(
@@ -112,14 +109,13 @@ def moved(objective: Objective) -> Objective:
 def z_of(name: str, bound: Bound, k: int, estimators: list[Estimator]):
     """For each estimator its estimates' |z|, and those against a planted bias."""
     truth = oracles.exact(name, bound, k)
-    sign = -1 if bound.upper else 1  # `exact` is of the loss of a lower bound
     objectives = [moved(objective_of(name, bound, e, k)) for e in estimators]
     for estimate in oracles.draw(name, objectives, DRAWS):
         # The gradient of an estimator's own parameters comes last, and is its own.
         estimate = oracles.Drawn(*(part[: truth.size] for part in estimate))
         yield (
-            oracles.z_scores(estimate, sign * truth),
-            oracles.z_scores(estimate, sign * truth * (1 + BIAS_SEEN)),
+            oracles.z_scores(estimate, truth),
+            oracles.z_scores(estimate, truth * (1 + BIAS_SEEN)),
         )
 
 
@@ -261,12 +257,18 @@ def step(name, objective, params, state, key) -> tuple[Params, tuple, dict]:
     return gradient, state, metrics
 
 
-def encoder_gradient(name: str, bound: Bound, estimator: Estimator, k: int, seed=0):
+def encoder_gradients(
+    name: str, bound: Bound, estimator: Estimator, k: int, num_keys: int = 1
+) -> np.ndarray:
+    """Under keys 0, 1, ... of the samples: [keys, encoder's parameters]."""
     objective = objective_of(name, bound, estimator, k)
     fresh, state = objective.init(jax.random.key(1))
     params = oracles.params_of(name)._replace(auxiliary=fresh.auxiliary)
-    gradient, _, _ = step(name, objective, params, state, jax.random.key(seed))
-    return oracles.flat(gradient.encoder)
+    drawn = [
+        step(name, objective, params, state, jax.random.key(seed))[0].encoder
+        for seed in range(num_keys)
+    ]
+    return np.stack([oracles.flat(gradient) for gradient in drawn])
 
 
 def test_the_average_of_a_constant_stream_is_used_one_step_late():
@@ -316,14 +318,14 @@ def test_an_average_forgets():
 def test_a_constant_of_zero_is_no_baseline():
     for bound in (elbo(), iwae()):
         at = "sigmoid_belief_network", bound
-        a = encoder_gradient(*at, constant_baseline(0.0), 3)
-        np.testing.assert_array_equal(a, encoder_gradient(*at, score_function(), 3))
+        a = encoder_gradients(*at, constant_baseline(0.0), 3)
+        np.testing.assert_array_equal(a, encoder_gradients(*at, score_function(), 3))
 
 
 @pytest.mark.parametrize("name", oracles.MODELS)
 @pytest.mark.parametrize("k", [2, 5])
 def test_vimco_is_leave_one_out_on_the_elbo(name, k):
-    a, b = (encoder_gradient(name, elbo(), e, k) for e in (vimco(), rloo()))
+    a, b = (encoder_gradients(name, elbo(), e, k) for e in (vimco(), rloo()))
     np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
 
@@ -340,9 +342,9 @@ def test_ovis_follows_its_papers_formula(gamma):
         return bound.aggregate(log_w) - c
 
     at = "sigmoid_belief_network", iwae()
-    paper = encoder_gradient(*at, _weighed(weigh), 5)
+    paper = encoder_gradients(*at, _weighed(weigh), 5)
     np.testing.assert_allclose(
-        encoder_gradient(*at, ovis_asymptotic(gamma), 5), paper, rtol=1e-4, atol=1e-5
+        encoder_gradients(*at, ovis_asymptotic(gamma), 5), paper, rtol=1e-4, atol=1e-5
     )
 
 
@@ -386,23 +388,46 @@ def test_what_the_baselines_buy_under_iwae():
     assert max(leave, auxiliary, asymptotic) < none / 3
 
 
+def encoder_snr(estimators: list[Estimator], num_samples: int) -> np.ndarray:
+    """Norm of the exact encoder gradient over the root of each estimate's variance."""
+    model, params, examples = at_exact_posterior()
+    params.encoder["log_scale"] += 0.3
+    params.encoder["bias"] += 0.3
+    problem = Problem(model=model, bound=iwae(), num_samples=num_samples)
+    exact = value_and_gradient(problem, params, examples, tolerance=1e-4)
+    batch, variances = Batch(examples, jnp.arange(len(examples.x))), []
+    for estimator in estimators:
+        objective = make_objective(model, iwae(), estimator, num_samples=num_samples)
+        moments = gradient_moments(
+            objective, params, (), jax.random.key(2), batch, draws=1000
+        )
+        variances.append(oracles.flat(moments.variance.encoder).sum())
+    return np.linalg.norm(oracles.flat(exact.gradient.encoder)) / np.sqrt(variances)
+
+
 def test_more_samples_help_ovis_and_hurt_the_plain_score():
-    """Lievin et al. 2020: slopes +1/2 and -1/2 in log K, as of dreg and pathwise."""
-    for estimator in (ovis_mc(8), ovis_asymptotic()):
-        assert encoder_snr(estimator, 64) > 1.7 * encoder_snr(estimator, 8)
-    plain = score_function()
-    assert encoder_snr(plain, 64, 20_000) < encoder_snr(plain, 8, 20_000) / 1.5
+    """Lievin et al. 2020: a slope of +1/2 in log K, where the plain score's is -3/2.
+
+    The plain weight is F itself, whose K scores add up while the gradient falls as 1/K.
+    From K = 4 to 32 that is a factor of 2.8 upwards, and of 23 downwards.
+    """
+    estimators = [ovis_mc(), ovis_asymptotic(), score_function()]
+    auxiliary, asymptotic, plain = encoder_snr(estimators, 32) / encoder_snr(
+        estimators, 4
+    )
+    assert min(auxiliary, asymptotic) > 2
+    assert plain < 1 / 8
 
 
 def test_muprop_knows_a_linear_signal_exactly():
     """Log p(z) of binary latents is linear in z: no noise reaches the encoder."""
     linear = dataclasses.replace(elbo(), log_weight=lambda terms: terms.log_pz)
     at = "sigmoid_belief_network", linear
-    a, b = (encoder_gradient(*at, muprop(), 3, seed) for seed in (0, 1))
-    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
-    assert np.abs(a).max() > 1e-2
-    noisy = [encoder_gradient(*at, rloo(), 3, seed) for seed in (0, 1)]
-    assert np.abs(noisy[0] - noisy[1]).max() > 1e-2
+    first, second = encoder_gradients(*at, muprop(), 3, num_keys=2)
+    np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-5)
+    assert np.abs(first).max() > 1e-2
+    first, second = encoder_gradients(*at, rloo(), 3, num_keys=2)
+    assert np.abs(first - second).max() > 1e-2
 
 
 @pytest.mark.parametrize("bound", [elbo(), cubo()], ids=lambda bound: bound.name)
@@ -499,12 +524,13 @@ def test_nvil_needs_the_shape_of_the_data():
 @pytest.mark.parametrize(
     "build",
     [
-        lambda: score_function(baseline="median"),
+        # Unwrapped: in the tests the annotation refuses these names first.
+        lambda: score_function.__wrapped__(baseline="median"),
         lambda: constant_baseline(value=math.inf),
         lambda: moving_average(decay=1.0),
         lambda: nvil(decay=-0.1),
         lambda: nvil(activation="step"),
-        lambda: vimco(mean="harmonic"),
+        lambda: vimco.__wrapped__(mean="harmonic"),
         lambda: ovis_mc(auxiliary_samples=0),
         lambda: ovis_mc(auxiliary_samples=True),
         lambda: ovis_asymptotic(gamma=2.0),
