@@ -76,7 +76,7 @@ def value_and_gradient(
     previous = None
     with jax.enable_x64(True):
         params, examples = jax.tree.map(_as_float64, (params, examples))
-        for num_nodes in (32, 64, 128, 256, 512, 1024, 2048):
+        for num_nodes in (64, 128, 256, 512, 1024, 2048):
             current = _integrate(problem, estimator, num_nodes, params, examples)
             if previous is not None and _distance(current, previous) < tolerance:
                 return Exact(float(current[0]), jax.device_get(current[1]))
