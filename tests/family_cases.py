@@ -171,7 +171,7 @@ CASES = {
     ),
     "categorical": Case(
         jnp.array([[-1.5, 0.2, 1.0], [0.5, 0.0, -0.4]]),
-        jnp.array([[0.5, 0.0, -1.0], [-0.8, 0.4, 1.2]]),
+        jnp.array([[0.5, 0.0, -2.0], [-0.8, 0.4, 1.2]]),
         OneHotTwin,
         discrete=True,
         joint=True,
