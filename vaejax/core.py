@@ -140,6 +140,9 @@ class Model:
     posterior: Family
     latent_prior: Family
     likelihood: Family
+    data_shape: tuple[int, ...] | None = (
+        None  # of x, for networks that others put on it
+    )
 
 
 class LogTerms(NamedTuple):

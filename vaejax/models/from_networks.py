@@ -59,4 +59,5 @@ def from_networks(
         posterior=posterior,
         latent_prior=prior.family,
         likelihood=likelihood,
+        data_shape=data_shape,
     )
