@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Key, Scalar
+from vaejax.core import Family, Key, Measure, Scalar
 
 
 def bernoulli() -> Family:
@@ -32,6 +32,8 @@ def bernoulli() -> Family:
         to_outputs=lambda mean: _logit(mean)[None],
         kl=_kl,
         support=_support,
+        measure=_measure,
+        antithetic=_antithetic,
         binary=True,
     )
 
@@ -39,6 +41,25 @@ def bernoulli() -> Family:
 def _sample(key: Key, logits: Float[Array, "*event"]) -> Float[Array, "*event"]:
     uniform = jax.random.uniform(key, logits.shape, logits.dtype)
     return (uniform < jax.nn.sigmoid(logits)).astype(logits.dtype)
+
+
+def _antithetic(
+    key: Key, logits: Float[Array, "*event"]
+) -> tuple[Float[Array, "*event"], Float[Array, "*event"]]:
+    """The outcome that `_sample` draws from u, and the one that 1 - u gives."""
+    uniform = jax.random.uniform(key, logits.shape, logits.dtype)
+    probability = jax.nn.sigmoid(logits)
+    return tuple((u < probability).astype(logits.dtype) for u in (uniform, 1 - uniform))
+
+
+def _measure(key: Key, logits: Float[Array, "*event"]) -> Measure:
+    """The two outcomes, without noise: d/dl E f = p (1 - p) (f(1) - f(0))."""
+    probability = jax.nn.sigmoid(logits)
+    return Measure(
+        constant=probability * (1 - probability),
+        positive=jnp.ones_like(logits),
+        negative=jnp.zeros_like(logits),
+    )
 
 
 def _log_prob(logits: Float[Array, "*event"], x: Float[Array, "*event"]) -> Scalar:
