@@ -91,6 +91,21 @@ class Measure(NamedTuple):
 
 
 @record
+class Relaxation:
+    """Continuous stand-ins for a discrete event, driven by uniform noise u in (0, 1).
+
+    `soft` tends to `hard` as the temperature falls to 0; all but the events themselves
+    are differentiable in the parameters.
+    """
+
+    noise: Callable[[Key, DistParams], Array]  # u, independent of the parameters
+    soft: Callable[[DistParams, Array, Scalar | float], Event]  # at a temperature > 0
+    hard: Callable[[DistParams, Array], Event]  # equal in law to the family's `sample`
+    # What `soft` would give, had `hard` given this event, from fresh noise v.
+    conditional: Callable[[DistParams, Array, Event, Scalar | float], Event]
+
+
+@record
 class Family:
     """A distribution over one event, pure in (key, dist_params, event).
 
@@ -111,13 +126,15 @@ class Family:
     kl: Callable[[DistParams, DistParams], Scalar] | None = None  # KL(first || second)
     binary: bool = False  # its outcomes are 0 and 1
     support: Callable[[DistParams], Event] | None = None  # every outcome, [S, *event]
-    # A draw of the signed measures that differentiate the distribution.
-    measure: Callable[[Key, DistParams], Measure] | None = None
-    # Of logits: two outcomes, each of this distribution, from u and from 1 - u.
-    antithetic: Callable[[Key, DistParams], tuple[Event, Event]] | None = None
+    num_outcomes: Callable[[DistParams], int] | None = None  # S, without listing them
     # Events [S, *event] and weights [S] whose weighted sum of f tends to E f as the
     # number of nodes per coordinate grows.
     quadrature: Callable[[DistParams, int], tuple[Event, Array]] | None = None
+    # A draw of the signed measures that differentiate the distribution.
+    measure: Callable[[Key, DistParams], Measure] | None = None
+    relax: Relaxation | None = None  # what continuous relaxations need
+    # Two events, each distributed as `sample`, that share their noise as u and 1 - u.
+    antithetic: Callable[[Key, DistParams], tuple[Event, Event]] | None = None
 
 
 @record

@@ -127,12 +127,12 @@ def outcomes(model: Model, dist_params: DistParams, max_outcomes: int) -> Event:
     """
     family = model.posterior
     assert family.support is not None  # the estimator's check refused the others
-    dim = sum(leaf.size for leaf in jax.tree.leaves(family.mean(dist_params)))
-    if 2**dim > max_outcomes:
+    assert family.num_outcomes is not None
+    if family.num_outcomes(dist_params) > max_outcomes:
         raise IncompatibleError(
-            f"{model.name} has {dim} latents with more than max_outcomes = "
-            f"{max_outcomes:,} joint outcomes to list: use a smaller latent_dim, a "
-            "larger max_outcomes, or score_function"
+            f"the latents of {model.name} have more joint outcomes to list than "
+            f"max_outcomes = {max_outcomes:,}: use a smaller latent_dim, a larger "
+            "max_outcomes, or score_function"
         )
     return family.support(dist_params)
 

@@ -88,7 +88,7 @@ def enumeration(max_outcomes: int = 1024) -> Estimator:
 def _check(problem: Problem) -> Verdict:
     family = problem.model.posterior
     return require(
-        family.support is not None,
+        family.support is not None and family.num_outcomes is not None,
         f"enumeration sums over the outcomes of z, and {family.name} latents cannot be "
         "listed",
         "use pathwise, or score_function",

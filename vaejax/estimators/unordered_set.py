@@ -109,7 +109,7 @@ def _check(problem: Problem) -> Verdict:
     )
     return (
         require(
-            family.support is not None,
+            family.support is not None and family.num_outcomes is not None,
             f"unordered_set draws from a list of all outcomes, and {family.name} "
             "latents cannot be listed",
             "use pathwise, or score_function",

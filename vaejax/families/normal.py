@@ -52,7 +52,7 @@ def diagonal_normal() -> Family:
         reparam="explicit",
         kl=kl,
         measure=_measure,
-        quadrature=_quadrature,
+        quadrature=trapezoidal_rule,
     )
 
 
@@ -110,7 +110,7 @@ def _measure(key: Key, params: NormalParams) -> Measure:
     )
 
 
-def _quadrature(
+def trapezoidal_rule(
     params: NormalParams, num_nodes: int
 ) -> tuple[Float[Array, "nodes ..."], Float[Array, " nodes"]]:
     """Trapezoidal rule on noise of at most 9 standard deviations, in every coordinate.
