@@ -74,6 +74,22 @@ class Params(NamedTuple):
     auxiliary: PyTree = ()  # learned baselines, control variates, discriminators
 
 
+class Measure(NamedTuple):
+    """The derivative of a distribution, as a scaled difference of two distributions.
+
+    For every parameter lam_i, which moves coordinate i alone,
+
+        d/d lam_i E f(z) = constant_i E[f(z; z_i = positive_i) - f(z; z_i = negative_i)]
+
+    Each field has the structure of the parameters; `positive_i` and `negative_i` are
+    one draw of the pair, coupled.
+    """
+
+    constant: DistParams
+    positive: DistParams
+    negative: DistParams
+
+
 @record
 class Relaxation:
     """Continuous stand-ins for a discrete event, driven by uniform noise u in (0, 1).
@@ -110,9 +126,12 @@ class Family:
     kl: Callable[[DistParams, DistParams], Scalar] | None = None  # KL(first || second)
     binary: bool = False  # its outcomes are 0 and 1
     support: Callable[[DistParams], Event] | None = None  # every outcome, [S, *event]
+    num_outcomes: Callable[[DistParams], int] | None = None  # S, without listing them
     # Events [S, *event] and weights [S] whose weighted sum of f tends to E f as the
     # number of nodes per coordinate grows.
     quadrature: Callable[[DistParams, int], tuple[Event, Array]] | None = None
+    # A draw of the signed measures that differentiate the distribution.
+    measure: Callable[[Key, DistParams], Measure] | None = None
     relax: Relaxation | None = None  # what continuous relaxations need
     # Two events, each distributed as `sample`, that share their noise as u and 1 - u.
     antithetic: Callable[[Key, DistParams], tuple[Event, Event]] | None = None

@@ -183,7 +183,9 @@ def _nodes(
             f"{family.name} latents can be neither enumerated nor integrated: compare "
             "with a reference estimator"
         )
-    size = (2 if family.support else num_nodes) ** dim
+    size = num_nodes**dim
+    if family.num_outcomes is not None:
+        size = family.num_outcomes(dist_params)
     if size > MAX_NODES:
         raise IncompatibleError(
             f"{model.name} has {dim} latents, {size:,} outcomes to sum over, and exact "

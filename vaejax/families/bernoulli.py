@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Key, Relaxation, Scalar
+from vaejax.core import Family, Key, Measure, Relaxation, Scalar
 from vaejax.families.uniform import logit, open_uniform
 
 
@@ -44,6 +44,8 @@ def bernoulli() -> Family:
         to_outputs=lambda mean: _clipped_logit(mean)[None],
         kl=_kl,
         support=_support,
+        num_outcomes=lambda logits: 2**logits.size,
+        measure=_measure,
         binary=True,
         relax=Relaxation(
             noise=lambda key, logits: open_uniform(key, logits.shape, logits.dtype),
@@ -125,9 +127,19 @@ def _conditional(
 def _antithetic(
     key: Key, logits: Float[Array, "*event"]
 ) -> tuple[Float[Array, "*event"], Float[Array, "*event"]]:
-    """1[l + logit(u) > 0] and 1[l + logit(1 - u) > 0] (Dong et al. 2020, DisARM)."""
+    """1[u < p], as `_sample` draws it, and 1[1 - u < p] (Dong et al. 2020, DisARM)."""
     u = open_uniform(key, logits.shape, logits.dtype)
-    return _hard(logits, u), _hard(logits, 1 - u)
+    return _hard(logits, 1 - u), _hard(logits, u)
+
+
+def _measure(key: Key, logits: Float[Array, "*event"]) -> Measure:
+    """The two outcomes, without noise: d/dl E f = p (1 - p) (f(1) - f(0))."""
+    probability = jax.nn.sigmoid(logits)
+    return Measure(
+        constant=probability * (1 - probability),
+        positive=jnp.ones_like(logits),
+        negative=jnp.zeros_like(logits),
+    )
 
 
 def _clipped_logit(mean: Float[Array, "*event"]) -> Float[Array, "*event"]:

@@ -48,6 +48,7 @@ def categorical(num_categories: int = 10) -> Family:
         to_outputs=lambda mean: jnp.moveaxis(jnp.log(jnp.maximum(mean, 1e-3)), -1, 0),
         kl=_kl,
         support=_support,
+        num_outcomes=lambda logits: num_categories ** (logits.size // num_categories),
         relax=Relaxation(
             noise=lambda key, logits: open_uniform(key, logits.shape, logits.dtype),
             soft=_soft,
