@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from vaejax.core import Family
 from vaejax.families.bernoulli import bernoulli
+from vaejax.families.hierarchical_normal import Layers, hierarchical_normal
 from vaejax.families.normal import NormalParams, diagonal_normal, fixed_normal
 
 FAMILIES: dict[str, Callable[..., Family]] = {
@@ -12,4 +13,12 @@ FAMILIES: dict[str, Callable[..., Family]] = {
     "fixed_normal": fixed_normal,
 }
 
-__all__ = ["FAMILIES", "NormalParams", "bernoulli", "diagonal_normal", "fixed_normal"]
+__all__ = [
+    "FAMILIES",
+    "Layers",
+    "NormalParams",
+    "bernoulli",
+    "diagonal_normal",
+    "fixed_normal",
+    "hierarchical_normal",
+]

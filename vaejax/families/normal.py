@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
 from vaejax.core import Family, Key, Scalar, VaejaxError
@@ -52,6 +53,7 @@ def diagonal_normal() -> Family:
         reparam="explicit",
         kl=kl,
         quadrature=_quadrature,
+        retrace=_retrace,
     )
 
 
@@ -78,6 +80,11 @@ def fixed_normal(scale: float = 0.1) -> Family:
 
 def _sample(key: Key, params: NormalParams) -> Float[Array, "*event"]:
     noise = jax.random.normal(key, params.loc.shape, params.loc.dtype)
+    return params.loc + jnp.exp(params.log_scale) * noise
+
+
+def _retrace(params: NormalParams, z: Float[Array, "*event"]) -> Float[Array, "*event"]:
+    noise = stop_gradient((z - params.loc) * jnp.exp(-params.log_scale))
     return params.loc + jnp.exp(params.log_scale) * noise
 
 
