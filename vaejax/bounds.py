@@ -334,7 +334,12 @@ def tvo(
             jax.vmap(expected)(jnp.asarray(betas, log_w.dtype)),
         )
 
-    return Bound(name=f"tvo_{side}", aggregate=riemann_sum, upper=side == "right")
+    return Bound(
+        name=f"tvo_{side}",
+        aggregate=riemann_sum,
+        upper=side == "right",
+        path=tuple(zip(steps.tolist(), betas.tolist(), strict=True)),
+    )
 
 
 def train_apart(name: str, model_bound: Bound, inference_bound: Bound) -> Bound:

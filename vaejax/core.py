@@ -135,6 +135,9 @@ class Family:
     relax: Relaxation | None = None  # what continuous relaxations need
     # Two events, each distributed as `sample`, that share their noise as u and 1 - u.
     antithetic: Callable[[Key, DistParams], tuple[Event, Event]] | None = None
+    # The event itself, as a function of the parameters at the noise that it came from:
+    # T(T^-1(z; stopped params); params) for a transport T of the noise.
+    retrace: Callable[[DistParams, Event], Event] | None = None
 
 
 @record
@@ -193,7 +196,8 @@ class Bound:
     `expectation` says, for every K, of which log-means E F is the sum: it opens an
     exact expectation at any K (see `vaejax.exact`), and F is linear in the log-weights
     where each is of a single weight. An `upper` bound is minimised. With `inference`
-    the posterior is trained by that bound, the model by this one.
+    the posterior is trained by that bound, the model by this one. A bound that sums
+    `width * E log_w` under the distributions `q w^beta` has them in its `path`.
     """
 
     name: str
@@ -205,6 +209,7 @@ class Bound:
     expectation: Callable[[int], list[LogMean]] | None = None
     upper: bool = False
     inference: "Bound | None" = None
+    path: tuple[tuple[float, float], ...] | None = None  # (width, beta), ...
     # The reason for refusing a model or a K, if there is one.
     needs: Callable[[Model, int], str | None] = lambda model, num_samples: None
 
@@ -233,8 +238,9 @@ class Verdict(NamedTuple):
 
 # Turns a function of K samples' log-densities into its exact expectation over q(z|x).
 # Samples and their probabilities are stopped: a gradient sees only the log-densities'
-# own dependence on the parameters.
-Expectation = Callable[[Callable[[LogTerms], Scalar]], Scalar]
+# own dependence on the parameters. A function that is a bound is integrated as one: at
+# any K, where the bound says of which log-means it is made.
+Expectation = Callable[[Callable[[LogTerms], Scalar] | Bound], Scalar]
 
 
 @record

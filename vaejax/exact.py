@@ -143,7 +143,10 @@ def _target(
     z, weights = jax.lax.stop_gradient((z, weights))
     terms = log_terms(model, params, dist_params, z, example)
 
-    def expectation(f: Callable[[LogTerms], Scalar]) -> Scalar:
+    def expectation(f: Callable[[LogTerms], Scalar] | Bound) -> Scalar:
+        if isinstance(f, Bound):
+            log_w = f.log_weight(terms)
+            return _expected_bound(f, log_w, weights, num_samples, 4 * num_nodes)
         return _product_rule(f, terms, weights, num_samples)
 
     return with_value(estimator.target(problem, params, example, expectation), value)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
 from vaejax.core import Family, Key, Measure, Scalar, VaejaxError
@@ -53,6 +54,7 @@ def diagonal_normal() -> Family:
         kl=kl,
         measure=_measure,
         quadrature=trapezoidal_rule,
+        retrace=_retrace,
     )
 
 
@@ -108,6 +110,11 @@ def _measure(key: Key, params: NormalParams) -> Measure:
             params.loc - scale * weibull, params.loc + scale * maxwell * uniform
         ),
     )
+
+
+def _retrace(params: NormalParams, z: Float[Array, "*event"]) -> Float[Array, "*event"]:
+    noise = stop_gradient((z - params.loc) * jnp.exp(-params.log_scale))
+    return params.loc + jnp.exp(params.log_scale) * noise
 
 
 def trapezoidal_rule(
