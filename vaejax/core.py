@@ -75,6 +75,21 @@ class Params(NamedTuple):
 
 
 @record
+class Relaxation:
+    """Continuous stand-ins for a discrete event, driven by uniform noise u in (0, 1).
+
+    `soft` tends to `hard` as the temperature falls to 0; all but the events themselves
+    are differentiable in the parameters.
+    """
+
+    noise: Callable[[Key, DistParams], Array]  # u, independent of the parameters
+    soft: Callable[[DistParams, Array, Scalar | float], Event]  # at a temperature > 0
+    hard: Callable[[DistParams, Array], Event]  # equal in law to the family's `sample`
+    # What `soft` would give, had `hard` given this event, from fresh noise v.
+    conditional: Callable[[DistParams, Array, Event, Scalar | float], Event]
+
+
+@record
 class Family:
     """A distribution over one event, pure in (key, dist_params, event).
 
@@ -98,6 +113,9 @@ class Family:
     # Events [S, *event] and weights [S] whose weighted sum of f tends to E f as the
     # number of nodes per coordinate grows.
     quadrature: Callable[[DistParams, int], tuple[Event, Array]] | None = None
+    relax: Relaxation | None = None  # what continuous relaxations need
+    # Two events, each distributed as `sample`, that share their noise as u and 1 - u.
+    antithetic: Callable[[Key, DistParams], tuple[Event, Event]] | None = None
 
 
 @record

@@ -51,7 +51,7 @@ def diagonal_normal() -> Family:
         to_outputs=lambda mean: jnp.stack([mean, jnp.zeros_like(mean)]),
         reparam="explicit",
         kl=kl,
-        quadrature=_quadrature,
+        quadrature=trapezoidal_rule,
     )
 
 
@@ -81,7 +81,7 @@ def _sample(key: Key, params: NormalParams) -> Float[Array, "*event"]:
     return params.loc + jnp.exp(params.log_scale) * noise
 
 
-def _quadrature(
+def trapezoidal_rule(
     params: NormalParams, num_nodes: int
 ) -> tuple[Float[Array, "nodes ..."], Float[Array, " nodes"]]:
     """Trapezoidal rule on noise of at most 9 standard deviations, in every coordinate.
