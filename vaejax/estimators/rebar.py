@@ -21,6 +21,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
@@ -150,17 +151,16 @@ def controlled(
             )
 
         # The estimate, as a function of the auxiliary parameters and of nothing else.
-        g = jax.grad(stand_in)(lam)
-        # The model's parameters see the discrete latents; lam, beside a closed-form
-        # penalty, only the estimate.
+        g, _ = ravel_pytree(jax.grad(stand_in)(lam))
+        # The model's parameters see the discrete latents; lam sees the estimate alone,
+        # beside a closed-form penalty.
         terms = log_terms(model, params, lam, z, example)
         value = bound_value(problem, params, dist_params, example, terms)
-        products = jax.tree.map(
-            lambda slope, leaf: jnp.vdot(stop_gradient(slope), leaf), g, dist_params
+        step = jnp.vdot(stop_gradient(g), ravel_pytree(dist_params)[0])
+        estimate = minimize_beside(
+            problem, with_value(value + step, value), jnp.vdot(g, g)
         )
-        estimate = with_value(value + sum(jax.tree.leaves(products)), value)
-        norm = sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(g))
-        return minimize_beside(problem, estimate, norm), make_stats(value, terms)
+        return estimate, make_stats(value, terms)
 
     return Estimator(name=name, surrogate=surrogate, check=check, init=init)
 

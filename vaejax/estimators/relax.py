@@ -17,8 +17,16 @@ import jax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
-from vaejax.core import Estimator, EstState, Event, Key, Model, Problem, PyTree
-from vaejax.core import VaejaxError
+from vaejax.core import (
+    Estimator,
+    EstState,
+    Event,
+    Key,
+    Model,
+    Problem,
+    PyTree,
+    VaejaxError,
+)
 from vaejax.estimators.rebar import controlled, start_of
 from vaejax.nets import activation_named, mlp
 
