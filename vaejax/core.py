@@ -103,6 +103,10 @@ class Relaxation:
     hard: Callable[[DistParams, Array], Event]  # equal in law to the family's `sample`
     # What `soft` would give, had `hard` given this event, from fresh noise v.
     conditional: Callable[[DistParams, Array, Event, Scalar | float], Event]
+    # The relaxed event given, with the derivative that the family's mean would have in
+    # its parameters where it equals this event. So `soft`, a mean at perturbed
+    # parameters, has the derivative of `as_mean(lam, soft) / temperature`.
+    as_mean: Callable[[DistParams, Event], Event]
 
 
 @record

@@ -22,6 +22,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
 from vaejax.core import Family, Key, Measure, Relaxation, Scalar
@@ -52,6 +53,7 @@ def bernoulli() -> Family:
             soft=_soft,
             hard=_hard,
             conditional=_conditional,
+            as_mean=_as_mean,
         ),
         antithetic=_antithetic,
     )
@@ -122,6 +124,13 @@ def _conditional(
     on = jax.nn.softplus(logit(v) + jax.nn.softplus(logits))
     off = -jax.nn.softplus(-logit(v) + jax.nn.softplus(-logits))
     return jax.nn.sigmoid(jnp.where(x > 0.5, on, off) / temperature)
+
+
+def _as_mean(
+    logits: Float[Array, "*event"], z: Float[Array, "*event"]
+) -> Float[Array, "*event"]:
+    z, moved = stop_gradient(z), logits - stop_gradient(logits)
+    return z + z * (1 - z) * moved
 
 
 def _antithetic(

@@ -21,6 +21,7 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
 from vaejax.core import Family, Key, Relaxation, Scalar, VaejaxError
@@ -54,6 +55,7 @@ def categorical(num_categories: int = 10) -> Family:
             soft=_soft,
             hard=_hard,
             conditional=_conditional,
+            as_mean=_as_mean,
         ),
     )
 
@@ -113,3 +115,10 @@ def _conditional(
     others = jnp.logaddexp(log_wait - jax.nn.log_softmax(logits), first)
     scores = -jnp.where(x > 0.5, log_wait, others)
     return jax.nn.softmax(scores / temperature)
+
+
+def _as_mean(
+    logits: Float[Array, "*event"], z: Float[Array, "*event"]
+) -> Float[Array, "*event"]:
+    z, moved = stop_gradient(z), logits - stop_gradient(logits)
+    return z + z * (moved - (z * moved).sum(-1, keepdims=True))
