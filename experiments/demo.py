@@ -18,6 +18,7 @@ from rich.table import Table as TerminalTable
 
 from experiments import estimator_variance, run_folder, train
 from experiments.cli import option, run_main
+from experiments.prepared_run import load_trained, prepare
 from vaejax.core import Example
 from vaejax.diagnostics import fold_count
 from vaejax.evaluation import posterior_means
@@ -77,7 +78,7 @@ def run(config: Config) -> Results:
     """
     start = time.perf_counter()
     for name in RUNS:
-        train.prepare(_train_config(config, name))
+        prepare(_train_config(config, name))
     fold_count(config.draws)
     run_folder.open_run(config.out, config, overwrite=config.overwrite)
     try:
@@ -233,7 +234,7 @@ def _likelihood_section(
 
 
 def _model_section(name: str, result: train.Results) -> Section:
-    config, model, params, data = train.load_trained(result.out)
+    config, model, params, data = load_trained(result.out)
 
     def mean_image(z: jax.Array) -> jax.Array:
         return model.likelihood.mean(model.decode(params, z, None))
@@ -247,7 +248,7 @@ def _model_section(name: str, result: train.Results) -> Section:
     return Section(
         title=f"{name}: {config.bound} by {config.estimator}, K = {config.num_samples}",
         figures=[
-            training_curves(train.read_rows(result.out)),
+            training_curves(run_folder.read_rows(result.out)),
             reconstructions(x, jax.vmap(mean_image)(z)),
             image_grid(jax.vmap(mean_image)(draws), "Samples from the prior", 12),
             latent_space(means, data.test_labels),

@@ -26,8 +26,8 @@ from rich.table import Table
 
 from experiments import run_folder
 from experiments.cli import option, progress_bar, run_main
+from experiments.prepared_run import load_trained
 from experiments.setup import build_named, check_seed
-from experiments.train import load_trained
 from vaejax import exact
 from vaejax.bounds import BOUNDS
 from vaejax.core import (
