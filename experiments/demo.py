@@ -67,7 +67,7 @@ def run(config: Config) -> Results:
     fold_count(config.draws)
     run_folder.open_run(config.out, config, overwrite=config.overwrite)
     try:
-        trained = {name: train.run(c) for name, c in configs.items()}
+        trained = {name: train.run(configs[name]) for name in RUNS}
     except KeyboardInterrupt:
         raise KeyboardInterrupt from None  # a part is resumed by no flag of the tour's
     oracle_config = estimator_variance.Config(
