@@ -49,8 +49,9 @@ from vaejax.terms import (
 # K is 2 but for the two bounds that all others are made of, and for bounds in groups:
 # two groups of three, as M and K must differ for their exchange to be seen.
 NUM_SAMPLES = {"elbo": (1, 2, 5), "iwae": (1, 2, 5), "miwae": (6,), "piwae": (6,)}
-DRAWS = 200_000
-BIAS_SEEN = 0.02  # a relative bias that some coordinate of every cell must show
+DRAWS = 50_000  # of every cell
+CONTROL_DRAWS = 200_000  # of a wrong estimator, and of a right one beside it
+BIAS_SEEN = 0.05  # a relative bias that some coordinate of every cell must show
 
 bound_named = functools.cache(lambda name: BOUNDS[name]())
 ESTIMATOR = {name: factory() for name, factory in ESTIMATORS.items()}
@@ -126,7 +127,7 @@ def test_every_estimator_keeps_its_verdict(model, bound, num_samples):
         biased = verdict(model, bound, num_samples, name).status == "biased"
         if biased:
             assert z[0] < threshold(), (name, "its value is the bound all the same")
-            assert z[1:].max() > 20, (name, "claims a bias it does not show")
+            assert z[1:].max() > threshold(), (name, "claims a bias it does not show")
         if ESTIMATOR[name].target is not None:
             truth = oracles.exact(
                 model, bound_named(bound), num_samples, ESTIMATOR[name]
@@ -191,7 +192,7 @@ def z_alone(model: str, bound: Bound, estimator: Estimator, k: int) -> np.ndarra
     objective = make_objective(
         oracles.MODELS[model], bound, estimator, num_samples=k, allow_bias=True
     )
-    (estimate,) = oracles.draw(model, [objective], DRAWS)
+    (estimate,) = oracles.draw(model, [objective], CONTROL_DRAWS)
     return oracles.z_scores(estimate, oracles.exact(model, bound, k))
 
 
