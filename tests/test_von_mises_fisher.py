@@ -41,31 +41,30 @@ def test_a_sphere_sample_has_the_derivative_of_its_quantile(dim, kappa):
     with jax.enable_x64(True):
         slope = sphere_slope(dim, jnp.asarray(kappa), jnp.asarray(gaps))
 
-    def below(gap, kappa):
-        """F(w) and p(w), by adaptive integration over the angle arccos w."""
+    def density(t, kappa):
+        """Of the angle t = arccos w."""
+        return np.exp(-2 * kappa * np.sin(t / 2) ** 2) * np.sin(t) ** (dim - 2)
 
-        def density(t):
-            return np.exp(-2 * kappa * np.sin(t / 2) ** 2) * np.sin(t) ** (dim - 2)
+    def integral(a, b, kappa):
+        cuts = sorted({a, b, *(c * spread for c in (0.5, 1, 2, 4, 8))} - {np.pi})
+        cuts = [cut for cut in cuts if a <= cut < b] + [b]
+        return sum(
+            scipy.integrate.quad(density, *ends, (kappa,), epsabs=0, epsrel=1e-12)[0]
+            for ends in itertools.pairwise(cuts)
+        )
 
-        angle = 2 * np.arcsin(np.sqrt(gap / 2))
-        peak = np.array([0.5, 1, 2, 4, 8]) * spread
-        points = [0, *peak[peak < np.pi], np.pi]
-
-        def integral(a, b):
-            cuts = sorted({a, b, *(p for p in points if a < p < b)})
-            return sum(
-                scipy.integrate.quad(density, c, d, epsabs=0, epsrel=1e-12)[0]
-                for c, d in itertools.pairwise(cuts)
-            )
-
-        return integral(angle, np.pi) / integral(0, np.pi), density(angle) / np.sin(
-            angle
-        ) / integral(0, np.pi)
-
-    step = 1e-4 * kappa
+    step = 1e-4 * (1 + kappa)
     for gap, ours in zip(gaps, np.asarray(slope), strict=True):
-        above, under = (below(gap, kappa + s)[0] for s in (step, -step))
-        truth = (above - under) / (2 * step) / below(gap, kappa)[1]  # d gap / d kappa
+        angle = 2 * np.arcsin(np.sqrt(gap / 2))
+        # The smaller tail, of which differences keep their digits.
+        near = gap < center
+        tail = (0, angle) if near else (angle, np.pi)
+        above, under = (
+            integral(*tail, k) / integral(0, np.pi, k)
+            for k in (kappa + step, kappa - step)
+        )
+        at_w = density(angle, kappa) / np.sin(angle) / integral(0, np.pi, kappa)
+        truth = (-1 if near else 1) * (above - under) / (2 * step) / at_w
         np.testing.assert_allclose(ours, truth, rtol=1e-4)
 
 

@@ -152,7 +152,8 @@ def _invert(view: _Window, u: Scalar) -> Scalar:
             jnp.where(excess < 0, upper, d),
         )
         newton = d - excess * total * jnp.exp(_energy(view, d))
-        inside = (lower < newton) & (newton < upper)
+        # Its ends included: a step of 0 has arrived, and must not bisect again.
+        inside = (lower <= newton) & (newton <= upper)
         return lower, upper, jnp.where(inside, newton, (lower + upper) / 2)
 
     start = view.lower, view.upper, (view.lower + view.upper) / 2
