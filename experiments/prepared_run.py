@@ -1,6 +1,7 @@
 """From a training's settings to what it computes with, new or as a run left it."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,15 @@ from experiments import run_folder
 from experiments.setup import build_named, choose_protocol, mean_observation
 from experiments.train_config import SCHEDULES, Config, check_numbers
 from vaejax.bounds import BOUNDS
-from vaejax.core import Example, Key, Model, Objective, Params, VaejaxError
+from vaejax.core import (
+    Example,
+    Key,
+    Model,
+    Objective,
+    Params,
+    Regularizer,
+    VaejaxError,
+)
 from vaejax.data import DATASETS, PROTOCOLS, load
 from vaejax.estimators import ESTIMATORS
 from vaejax.models import MODELS
@@ -37,7 +46,7 @@ def prepare(config: Config) -> tuple[Model, Objective, Data]:
     info = build_named(DATASETS, config.dataset)
     bound = build_named(BOUNDS, config.bound, config.bound_settings)
     estimator = build_named(ESTIMATORS, config.estimator, config.estimator_settings)
-    regularizers = [build_named(REGULARIZERS, name) for name in config.regularizers]
+    regularizers = _regularizers(config.regularizers)
 
     def build_model(**data: Any) -> Model:
         return build_named(
@@ -78,6 +87,22 @@ def prepare(config: Config) -> tuple[Model, Objective, Data]:
         Example(jnp.asarray(train.images)), Example(observations), labels, protocol
     )
     return model, build_objective(model), data
+
+
+def _regularizers(words: Sequence[str]) -> list[Regularizer]:
+    """Build the regularizers named, each with the settings that follow its name."""
+    named: list[tuple[str, list[str]]] = []
+    for word in words:
+        if "=" not in word:
+            named.append((word, []))
+        elif named:
+            named[-1][1].append(word)
+        else:
+            raise VaejaxError(
+                f"the setting {word!r} follows no regularizer: write its name first, "
+                "as in --regularizers mmd weight=5"
+            )
+    return [build_named(REGULARIZERS, name, pairs) for name, pairs in named]
 
 
 def make_optimizer(config: Config, num_examples: int) -> optax.GradientTransformation:

@@ -41,7 +41,7 @@ class Config:
     estimator_settings: Annotated[tuple[str, ...], option("S=V")] = ()
     """of the estimator, as in baseline=leave_one_out"""
     regularizers: Annotated[tuple[str, ...], option("NAME..")] = ()
-    """batch-level terms of the loss: mmd"""
+    """batch-level terms of the loss, as in mmd, or mmd weight=5"""
     num_samples: Annotated[int, option("K")] = 1
     """importance samples per example"""
     allow_bias: bool = False

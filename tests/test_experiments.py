@@ -8,14 +8,15 @@ import signal
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments import estimator_variance, run_folder, train, train_report
 from experiments.cli import deferred_interrupts
-from experiments.prepared_run import load_trained
+from experiments.prepared_run import load_trained, prepare
 from vaejax.bounds import BOUNDS
-from vaejax.core import Problem, VaejaxError
+from vaejax.core import Batch, Problem, VaejaxError
 from vaejax.estimators import ESTIMATORS
 from vaejax.models import MODELS
 from vaejax.objective import check
@@ -115,6 +116,33 @@ def test_every_model_trains(name, tmp_path, no_figures):
         estimator="pathwise" if reparameterised else "score_function",
     )
     assert math.isfinite(train.run(config).summary["test"]["log_likelihood"])
+
+
+def test_the_likelihoods_scale_and_a_regularizers_weight_are_settings(tmp_path):
+    def mmd_of(*words: str) -> tuple[float, float]:
+        """The metric, and the log-density of an image at its own mean."""
+        config = tiny(
+            tmp_path / "run",
+            protocol="none",
+            model_settings=(
+                *SETTINGS["gaussian_mlp"],
+                "likelihood=fixed_normal",
+                "likelihood_scale=0.05",
+            ),
+            regularizers=("mmd", *words),
+        )
+        model, objective, data = prepare(config)
+        key = jax.random.key(0)
+        params, state = objective.init(key)
+        batch = Batch(data.test, jnp.arange(len(data.test.x)))
+        _, (_, metrics) = objective.loss(params, state, key, batch)
+        x = data.test.x[0]
+        return float(metrics["mmd"]), float(model.likelihood.log_prob(x, x))
+
+    default, log_prob = mmd_of()
+    heavier, _ = mmd_of("weight=25")
+    assert heavier == pytest.approx(2.5 * default, rel=1e-5)
+    assert log_prob == pytest.approx(-64 * math.log(0.05 * math.sqrt(2 * math.pi)))
 
 
 PAIRS = [

@@ -4,6 +4,7 @@
 variance; `fixed_normal` is the likelihood whose scale is a setting.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -60,8 +61,10 @@ def diagonal_normal() -> Family:
 
 def fixed_normal(scale: float = 0.1) -> Family:
     """Independent normal variables of one fixed scale; the parameter is the mean."""
-    if not scale > 0:  # so that NaN is refused too
-        raise VaejaxError(f"the scale is {scale}: use a standard deviation above 0")
+    if not 0 < scale < math.inf:  # so that NaN is refused too
+        raise VaejaxError(
+            f"the scale is {scale}: use a standard deviation above 0, and finite"
+        )
 
     def with_scale(loc: Float[Array, "*event"]) -> NormalParams:
         return NormalParams(loc, jnp.full_like(loc, np.log(scale)))

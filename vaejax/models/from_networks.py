@@ -5,7 +5,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaejax.core import DistParams, Event, Example, Family, Key, Model, Params, Prior
+from vaejax.core import (
+    DistParams,
+    Event,
+    Example,
+    Family,
+    Key,
+    Model,
+    Params,
+    Prior,
+    build,
+)
+from vaejax.families import FAMILIES
 from vaejax.nets import Network
 
 
@@ -62,6 +73,15 @@ def from_networks(
         likelihood=likelihood,
         data_shape=data_shape,
     )
+
+
+def named_likelihood(name: str, scale: float | None) -> Family:
+    """The family of this name, at this scale if one is given.
+
+    Raises:
+        UnknownNameError: no such family, or one whose scale is no setting.
+    """
+    return build(FAMILIES, name, **({} if scale is None else {"scale": scale}))
 
 
 def output_start(

@@ -11,9 +11,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vaejax.core import Model, build
-from vaejax.families import FAMILIES, diagonal_normal
-from vaejax.models.from_networks import from_networks, output_start
+from vaejax.core import Model
+from vaejax.families import diagonal_normal
+from vaejax.models.from_networks import (
+    from_networks,
+    named_likelihood,
+    output_start,
+)
 from vaejax.nets import mlp
 from vaejax.priors import standard_normal
 
@@ -25,6 +29,7 @@ def gaussian_mlp(
     hidden: Sequence[int] = (200, 200),
     activation: str = "tanh",
     likelihood: str = "bernoulli",
+    likelihood_scale: float | None = None,
 ) -> Model:
     """Gaussian latents, MLP encoder and mirrored decoder.
 
@@ -37,10 +42,11 @@ def gaussian_mlp(
         hidden: widths of the encoder's hidden layers; the decoder's are mirrored.
         activation: a name in `vaejax.nets.ACTIVATIONS`.
         likelihood: a name in `FAMILIES`; `diagonal_normal` learns a variance per pixel.
+        likelihood_scale: standard deviation of `fixed_normal`, and of no other.
     """
     size = math.prod(data_shape)
     posterior = diagonal_normal()
-    pixels = build(FAMILIES, likelihood)
+    pixels = named_likelihood(likelihood, likelihood_scale)
     return from_networks(
         "gaussian_mlp",
         encoder=mlp(
