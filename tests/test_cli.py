@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import demo, estimator_variance, train
+from experiments import demo, estimator_variance, run_folder, train
 from experiments.cli import run_main
 from vaejax.training import checkpoints
 
@@ -241,7 +241,7 @@ def assert_same_run(one: Path, other: Path) -> None:
         del found["train"]["images_per_second"], found["train"]["compile_seconds"]
     assert mine == theirs
     assert digest(one) == digest(other)
-    rows, expected = train.read_rows(one), train.read_rows(other)
+    rows, expected = run_folder.read_rows(one), run_folder.read_rows(other)
     assert [row["epoch"] for row in rows] == [row["epoch"] for row in expected]
     for row, twin in zip(rows, expected, strict=True):
         assert (row["train"], row["test"]) == (twin["train"], twin["test"])

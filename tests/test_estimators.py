@@ -141,7 +141,9 @@ def test_the_value_is_the_bound_whatever_the_estimator(name):
             objective = make_objective(
                 model, bound, estimator, num_samples=6, allow_bias=True
             )
-            loss, (_, metrics) = objective.loss(params, (), jax.random.key(1), batch)
+            fresh, state = objective.init(jax.random.key(0))
+            params = params._replace(auxiliary=fresh.auxiliary)
+            loss, (_, metrics) = objective.loss(params, state, jax.random.key(1), batch)
             np.testing.assert_allclose(loss, -metrics["bound"], rtol=1e-6)
             values.append(loss)
         np.testing.assert_allclose(values, values[0], rtol=1e-5)

@@ -325,7 +325,9 @@ def tvo(
 
     def riemann_sum(log_w: Float[Array, " K"]) -> Scalar:
         def expected(beta: Scalar) -> Scalar:
-            return jnp.dot(jax.nn.softmax(beta * log_w), log_w)
+            normalized = jax.nn.softmax(beta * log_w)
+            # An impossible sample counts for nothing, unless beta is 0.
+            return jnp.dot(normalized, jnp.where(normalized > 0, log_w, 0.0))
 
         return jnp.dot(
             jnp.asarray(steps, log_w.dtype),

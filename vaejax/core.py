@@ -74,6 +74,41 @@ class Params(NamedTuple):
     auxiliary: PyTree = ()  # learned baselines, control variates, discriminators
 
 
+class Measure(NamedTuple):
+    """The derivative of a distribution, as a scaled difference of two distributions.
+
+    For every parameter lam_i, which moves coordinate i alone,
+
+        d/d lam_i E f(z) = constant_i E[f(z; z_i = positive_i) - f(z; z_i = negative_i)]
+
+    Each field has the structure of the parameters; `positive_i` and `negative_i` are
+    one draw of the pair, coupled.
+    """
+
+    constant: DistParams
+    positive: DistParams
+    negative: DistParams
+
+
+@record
+class Relaxation:
+    """Continuous stand-ins for a discrete event, driven by uniform noise u in (0, 1).
+
+    `soft` tends to `hard` as the temperature falls to 0; all but the events themselves
+    are differentiable in the parameters.
+    """
+
+    noise: Callable[[Key, DistParams], Array]  # u, independent of the parameters
+    soft: Callable[[DistParams, Array, Scalar | float], Event]  # at a temperature > 0
+    hard: Callable[[DistParams, Array], Event]  # equal in law to the family's `sample`
+    # What `soft` would give, had `hard` given this event, from fresh noise v.
+    conditional: Callable[[DistParams, Array, Event, Scalar | float], Event]
+    # The relaxed event given, with the derivative that the family's mean would have in
+    # its parameters where it equals this event. So `soft`, a mean at perturbed
+    # parameters, has the derivative of `as_mean(lam, soft) / temperature`.
+    as_mean: Callable[[DistParams, Event], Event]
+
+
 @record
 class Family:
     """A distribution over one event, pure in (key, dist_params, event).
@@ -95,9 +130,15 @@ class Family:
     kl: Callable[[DistParams, DistParams], Scalar] | None = None  # KL(first || second)
     binary: bool = False  # its outcomes are 0 and 1
     support: Callable[[DistParams], Event] | None = None  # every outcome, [S, *event]
+    num_outcomes: Callable[[DistParams], int] | None = None  # S, without listing them
     # Events [S, *event] and weights [S] whose weighted sum of f tends to E f as the
     # number of nodes per coordinate grows.
     quadrature: Callable[[DistParams, int], tuple[Event, Array]] | None = None
+    # A draw of the signed measures that differentiate the distribution.
+    measure: Callable[[Key, DistParams], Measure] | None = None
+    relax: Relaxation | None = None  # what continuous relaxations need
+    # Two events, each distributed as `sample`, that share their noise as u and 1 - u.
+    antithetic: Callable[[Key, DistParams], tuple[Event, Event]] | None = None
     # The event itself, as a function of the parameters at the noise that it came from:
     # T(T^-1(z; stopped params); params) for a transport T of the noise.
     retrace: Callable[[DistParams, Event], Event] | None = None
@@ -125,6 +166,9 @@ class Model:
     posterior: Family
     latent_prior: Family
     likelihood: Family
+    data_shape: tuple[int, ...] | None = (
+        None  # of x, for networks that others put on it
+    )
 
 
 class LogTerms(NamedTuple):

@@ -2,8 +2,10 @@
 
 The samples are stopped; their distribution's dependence on lam enters through
 `E[grad log q(z_k; lam) (F(log_w) - b_k)]`, with any `b_k` that does not see `z_k`.
+The functions below the factories are what every estimator of this family is made of.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import jax
@@ -13,10 +15,13 @@ from jaxtyping import Array, Float
 
 from vaejax.core import (
     Bound,
+    DistParams,
     Estimator,
     EstState,
+    Event,
     Example,
     Key,
+    LogTerms,
     Params,
     Problem,
     Scalar,
@@ -32,6 +37,8 @@ from vaejax.terms import (
     sample_posterior,
     with_value,
 )
+
+UNBIASED = Verdict("unbiased", "the score has expectation zero times its baseline")
 
 
 def score_function(baseline: Literal["none", "leave_one_out"] = "none") -> Estimator:
@@ -55,40 +62,41 @@ def score_function(baseline: Literal["none", "leave_one_out"] = "none") -> Estim
         Williams 1992, "REINFORCE"; Paisley, Blei and Jordan 2012, arXiv:1206.6430;
         leave-one-out: Kool, van Hoof and Welling 2019, "Buy 4 REINFORCE samples".
     """
-    if baseline not in _SIGNALS:
-        raise VaejaxError(f"unknown baseline {baseline!r}: use one of {list(_SIGNALS)}")
+    if baseline not in _BASELINES:
+        raise VaejaxError(
+            f"unknown baseline {baseline!r}: use one of {list(_BASELINES)}"
+        )
     leave_one_out = baseline == "leave_one_out"
-    name = "rloo" if leave_one_out else "score_function"
-    signal = _SIGNALS[baseline]
+    baseline_of = _BASELINES[baseline]
 
     def check(problem: Problem) -> Verdict:
-        if leave_one_out:
-            refusal = require(
+        refusal = leave_one_out and (
+            require(
                 problem.num_samples >= 2,
                 "the leave-one-out baseline is the mean of the other samples, and with "
                 "K = 1 there are none",
                 "use num_samples >= 2, or score_function",
-            ) or require(
-                problem.bound.separable,
-                f"the leave-one-out baseline needs a bound that is a mean over samples,"
-                f" and {problem.bound.name} is not",
-                "use score_function",
             )
-            if refusal:
-                return refusal
-        return Verdict("unbiased", "the score has expectation zero times its baseline")
+            or require(
+                problem.bound.separable,
+                "the leave-one-out baseline needs a bound that is a mean over samples, "
+                f"and {problem.bound.name} is not",
+                "use vimco, or score_function",
+            )
+        )
+        return refusal or UNBIASED
 
     def surrogate(
         problem: Problem, params: Params, state: EstState, key: Key, example: Example
     ) -> tuple[Scalar, Stats]:
-        dist_params, z = sample_posterior(problem, params, key, example)
-        z = jax.tree.map(stop_gradient, z)
-        terms = log_terms(problem.model, params, dist_params, z, example)
-        value = bound_value(problem, params, dist_params, example, terms)
-        weights = signal(problem.bound, problem.bound.log_weight(terms))
-        score = jnp.dot(stop_gradient(weights), terms.log_qz)
-        return with_value(value + score, value), make_stats(value, terms)
+        lam, z = stopped_samples(problem, params, key, example)
+        terms = log_terms(problem.model, params, lam, z, example)
+        value = bound_value(problem, params, lam, example, terms)
+        signal = learning_signal(problem.bound, problem.bound.log_weight(terms))
+        weights = score_weights(problem.bound, signal - baseline_of(signal))
+        return with_score(value, weights, terms), make_stats(value, terms)
 
+    name = "rloo" if leave_one_out else "score_function"
     return Estimator(name=name, surrogate=surrogate, check=check)
 
 
@@ -97,21 +105,37 @@ def rloo() -> Estimator:
     return score_function(baseline="leave_one_out")
 
 
-def _per_sample(bound: Bound, log_w: Float[Array, " K"]) -> Float[Array, " K"]:
-    """f(log_w_k) of a separable bound: its value at a single sample."""
-    return jax.vmap(lambda one: bound.aggregate(one[None]))(log_w)
+def stopped_samples(
+    problem: Problem, params: Params, key: Key, example: Example
+) -> tuple[DistParams, Event]:
+    """The posterior's parameters, open, and K samples that no gradient passes."""
+    lam, z = sample_posterior(problem, params, key, example)
+    return lam, jax.tree.map(stop_gradient, z)
 
 
-def _no_baseline(bound: Bound, log_w: Float[Array, " K"]) -> Float[Array, " K"]:
+def learning_signal(bound: Bound, log_w: Float[Array, " K"]) -> Float[Array, " K"]:
+    """What sample k is rewarded for: f(log_w_k) if the bound is separable, or F."""
     if bound.separable:
-        return _per_sample(bound, log_w) / log_w.shape[0]
+        return jax.vmap(lambda one: bound.aggregate(one[None]))(log_w)
     return jnp.broadcast_to(bound.aggregate(log_w), log_w.shape)
 
 
-def _leave_one_out(bound: Bound, log_w: Float[Array, " K"]) -> Float[Array, " K"]:
-    f = _per_sample(bound, log_w)
-    others = (f.sum() - f) / (f.size - 1)
-    return (f - others) / f.size
+def score_weights(bound: Bound, residual: Float[Array, " K"]) -> Float[Array, " K"]:
+    """The scores' weights, of learning signals less their baselines."""
+    return residual / residual.size if bound.separable else residual
 
 
-_SIGNALS = {"none": _no_baseline, "leave_one_out": _leave_one_out}
+def with_score(value: Scalar, weights: Float[Array, " K"], terms: LogTerms) -> Scalar:
+    """`value` and its gradient, and with it `sum_k weights_k grad log q(z_k; lam)`."""
+    score = jnp.dot(stop_gradient(weights), terms.log_qz)
+    return with_value(value + score, value)
+
+
+def _others(signal: Float[Array, " K"]) -> Float[Array, " K"]:
+    return (signal.sum() - signal) / (signal.size - 1)
+
+
+_BASELINES: dict[str, Callable[[Array], Array]] = {
+    "none": jnp.zeros_like,
+    "leave_one_out": _others,
+}

@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 from vaejax.core import Model, VaejaxError, build
 from vaejax.families import FAMILIES, diagonal_normal
-from vaejax.models.from_networks import from_networks
+from vaejax.models.from_networks import from_networks, output_start
 from vaejax.nets import Network, conv_decoder, conv_encoder
 from vaejax.priors import standard_normal
 
@@ -43,15 +43,13 @@ def gaussian_conv(
     posterior = diagonal_normal()
     pixels = build(FAMILIES, likelihood)
     num_outputs = pixels.outputs_per_coordinate
-    start = None
-    if data_mean is not None:
-        start = pixels.to_outputs(jnp.mean(data_mean, (0, 1))).reshape(-1)
+    channel_mean = None if data_mean is None else jnp.mean(data_mean, (0, 1))
     decoder = conv_decoder(
         latent_dim,
         channels[::-1],
         (height, width, num_outputs * depth),
         activation,
-        out_bias=start,
+        out_bias=output_start(pixels, channel_mean),
     )
 
     def outputs_first(params: dict, z: Array) -> Array:

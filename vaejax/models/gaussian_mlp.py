@@ -9,12 +9,11 @@ By default the one-layer network of Burda, Grosse and Salakhutdinov 2016
 import math
 from collections.abc import Sequence
 
-import jax.numpy as jnp
 import numpy as np
 
 from vaejax.core import Model, build
 from vaejax.families import FAMILIES, diagonal_normal
-from vaejax.models.from_networks import from_networks
+from vaejax.models.from_networks import from_networks, output_start
 from vaejax.nets import mlp
 from vaejax.priors import standard_normal
 
@@ -42,9 +41,6 @@ def gaussian_mlp(
     size = math.prod(data_shape)
     posterior = diagonal_normal()
     pixels = build(FAMILIES, likelihood)
-    start = None
-    if data_mean is not None:
-        start = pixels.to_outputs(jnp.asarray(data_mean)).reshape(-1)
     return from_networks(
         "gaussian_mlp",
         encoder=mlp(
@@ -55,7 +51,7 @@ def gaussian_mlp(
             hidden[::-1],
             pixels.outputs_per_coordinate * size,
             activation,
-            out_bias=start,
+            out_bias=output_start(pixels, data_mean),
         ),
         prior=standard_normal(latent_dim),
         posterior=posterior,

@@ -77,6 +77,7 @@ def linear_gaussian(
         posterior=diagonal_normal(),
         latent_prior=prior.family,
         likelihood=diagonal_normal(),
+        data_shape=data_shape,
     )
 
 

@@ -1,0 +1,516 @@
+"""The score-function family: every baseline that may not see its own sample."""
+
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import oracles
+import pytest
+from jax.lax import stop_gradient
+from scipy.stats import norm
+from test_estimators import encoder_snr
+
+from vaejax.bounds import cubo, elbo, elbo_analytic_kl, iwae, miwae, renyi, tvo
+from vaejax.core import (
+    Bound,
+    Estimator,
+    IncompatibleError,
+    LogTerms,
+    Objective,
+    Params,
+    Problem,
+    VaejaxError,
+    Verdict,
+)
+from vaejax.estimators import (
+    constant_baseline,
+    moving_average,
+    muprop,
+    nvil,
+    ovis_asymptotic,
+    ovis_mc,
+    rloo,
+    score_function,
+    vimco,
+)
+from vaejax.estimators.moving_average import RunningAverage, advance
+from vaejax.estimators.ovis_asymptotic import _log_without
+from vaejax.estimators.ovis_mc import direct_weights
+from vaejax.estimators.score_function import (
+    learning_signal,
+    score_weights,
+    stopped_samples,
+    with_score,
+)
+from vaejax.nets import mlp
+from vaejax.objective import check, make_objective
+from vaejax.terms import bound_value, log_terms, make_stats
+
+DRAWS = 100_000
+BIAS_SEEN = 0.05  # a relative bias that some coordinate of every estimate must show
+
+FAMILY = {
+    "constant": constant_baseline(value=-2.5),
+    "moving_average": moving_average(),
+    "nvil": nvil(hidden=(5,)),
+    "vimco, geometric": vimco(),
+    "vimco, arithmetic": vimco(mean="arithmetic"),
+    "ovis_mc": ovis_mc(),
+    "ovis_mc, 3 auxiliary": ovis_mc(auxiliary_samples=3),
+    "ovis_asymptotic": ovis_asymptotic(),
+    "muprop": muprop(),
+}
+CASES = [
+    ("linear_gaussian", elbo(), 1),
+    ("linear_gaussian", elbo_analytic_kl(), 4),
+    ("linear_gaussian", iwae(), 2),
+    ("linear_gaussian", renyi(1.5), 4),
+    ("linear_gaussian", cubo(), 4),
+    ("sigmoid_belief_network", elbo(), 4),
+    ("sigmoid_belief_network", iwae(), 1),
+    ("sigmoid_belief_network", iwae(), 4),
+    ("sigmoid_belief_network", miwae(), 4),
+    ("sigmoid_belief_network", tvo(), 2),
+]
+# The |z| = 5 of one two-sided test, by Bonferroni over all coordinates of all cases.
+THRESHOLD = norm.isf(
+    norm.sf(5)
+    / sum(
+        len(FAMILY) * (1 + oracles.flat(oracles.params_of(name)).size)
+        for name, _, _ in CASES
+    )
+)
+
+
+def problem_of(name: str, bound: Bound, num_samples: int) -> Problem:
+    return Problem(model=oracles.MODELS[name], bound=bound, num_samples=num_samples)
+
+
+def objective_of(name: str, bound: Bound, estimator: Estimator, k: int) -> Objective:
+    return make_objective(
+        oracles.MODELS[name], bound, estimator, num_samples=k, allow_bias=True
+    )
+
+
+def moved(objective: Objective) -> Objective:
+    """It starts with its own parameters and state away from where they start."""
+
+    def init(key: jax.Array) -> tuple:
+        params, state = objective.init(key)
+        auxiliary = jax.tree.map(lambda leaf: leaf + 0.5, params.auxiliary)
+        return params._replace(auxiliary=auxiliary), jax.tree.map(
+            lambda leaf: leaf - 1.5, state
+        )
+
+    return dataclasses.replace(objective, init=init)
+
+
+def z_of(name: str, bound: Bound, k: int, estimators: list[Estimator]):
+    """For each estimator its estimates' |z|, and those against a planted bias."""
+    truth = oracles.exact(name, bound, k)
+    sign = -1 if bound.upper else 1  # `exact` is of the loss of a lower bound
+    objectives = [moved(objective_of(name, bound, e, k)) for e in estimators]
+    for estimate in oracles.draw(name, objectives, DRAWS):
+        # The gradient of an estimator's own parameters comes last, and is its own.
+        estimate = oracles.Drawn(*(part[: truth.size] for part in estimate))
+        yield (
+            oracles.z_scores(estimate, sign * truth),
+            oracles.z_scores(estimate, sign * truth * (1 + BIAS_SEEN)),
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "bound", "k"), CASES, ids=lambda part: getattr(part, "name", str(part))
+)
+def test_no_baseline_disturbs_the_mean(name, bound, k):
+    """Whatever the auxiliary parameters and the state that a baseline is made of."""
+    problem = problem_of(name, bound, k)
+    accepted = {
+        label: estimator
+        for label, estimator in FAMILY.items()
+        if check(problem, estimator).status == "unbiased"
+    }
+    assert len(accepted) >= 5
+    scores = z_of(name, bound, k, list(accepted.values()))
+    for label, (z, planted) in zip(accepted, scores, strict=True):
+        assert z.max() < THRESHOLD, (label, z)
+        assert planted[1:].max() > THRESHOLD, (label, "too few draws")
+
+
+# Estimators that are wrong, each by the slip that its kind invites.
+
+
+def _weighed(weigh) -> Estimator:
+    """The score function with weights of one's own."""
+
+    def surrogate(problem, params, state, key, example):
+        lam, z = stopped_samples(problem, params, key, example)
+        terms = log_terms(problem.model, params, lam, z, example)
+        value = bound_value(problem, params, lam, example, terms)
+        weights = weigh(problem.bound, stop_gradient(terms))
+        return with_score(value, weights, terms), make_stats(value, terms)
+
+    return Estimator(
+        name="weighed", surrogate=surrogate, check=lambda _: Verdict("unbiased", "so")
+    )
+
+
+def average_with_its_own_signal(share: float = 0.1) -> Estimator:
+    """Storchastic's: the average is moved before it is used."""
+
+    def weigh(bound, terms):
+        signal = learning_signal(bound, bound.log_weight(terms))
+        average = (1 - share) * -2.5 + share * signal.mean()
+        return score_weights(bound, signal - average)
+
+    return _weighed(weigh)
+
+
+def vimco_with_itself() -> Estimator:
+    """The mean that replaces a weight includes it."""
+
+    def weigh(bound, terms):
+        log_w = bound.log_weight(terms)
+        replaced = jnp.where(np.eye(log_w.size, dtype=bool), log_w.mean(), log_w[None])
+        return bound.aggregate(log_w) - jax.vmap(bound.aggregate)(replaced)
+
+    return _weighed(weigh)
+
+
+def muprop_not_restored() -> Estimator:
+    """The linear baseline is taken away, and its expectation not put back."""
+    honest = muprop()
+
+    def surrogate(problem, params, state, key, example):
+        family = problem.model.posterior
+        family = dataclasses.replace(
+            family, mean=lambda lam, mean=family.mean: stop_gradient(mean(lam))
+        )
+        model = dataclasses.replace(problem.model, posterior=family)
+        cut = dataclasses.replace(problem, model=model)
+        return honest.surrogate(cut, params, state, key, example)
+
+    return dataclasses.replace(honest, surrogate=surrogate)
+
+
+WRONG = {
+    "an average that holds the current signal": (
+        "sigmoid_belief_network",
+        elbo(),
+        1,
+        average_with_its_own_signal(),
+    ),
+    "vimco with itself": ("sigmoid_belief_network", iwae(), 4, vimco_with_itself()),
+    "muprop not restored": (
+        "sigmoid_belief_network",
+        iwae(),
+        2,
+        muprop_not_restored(),
+    ),
+    "ovis with gamma = 1": ("linear_gaussian", iwae(), 4, ovis_asymptotic(gamma=1.0)),
+    "nvil, normalised": (
+        "sigmoid_belief_network",
+        elbo(),
+        1,
+        nvil(hidden=(5,), normalize=True),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_baselines_that_see_their_sample_are_rejected(case):
+    name, bound, k, estimator = WRONG[case]
+    if estimator.name == "nvil":
+        start = RunningAverage(
+            {"mean": jnp.float32(1.5), "variance": jnp.float32(5.5)}, jnp.float32(1.5)
+        )
+        init = estimator.init
+        estimator = dataclasses.replace(
+            estimator, init=lambda problem, key: (init(problem, key)[0], start)
+        )
+    ((z, _),) = z_of(name, bound, k, [estimator])
+    assert z[0] < THRESHOLD  # the value is right: only the gradient gives it away
+    assert z[1:].max() > 20
+
+
+def test_the_constant_beside_the_wrong_average_is_accepted():
+    def weigh(bound, terms):
+        signal = learning_signal(bound, bound.log_weight(terms))
+        return score_weights(bound, signal + 2.5)
+
+    ((z, _),) = z_of("sigmoid_belief_network", elbo(), 1, [_weighed(weigh)])
+    assert z.max() < THRESHOLD
+
+
+# What each promises beyond its mean.
+
+
+@functools.cache
+def gradient_of(objective: Objective):
+    return jax.jit(jax.value_and_grad(objective.loss, has_aux=True))
+
+
+def step(name, objective, params, state, key) -> tuple[Params, tuple, dict]:
+    (_, (state, metrics)), gradient = gradient_of(objective)(
+        params, state, key, oracles.batch_of(name)
+    )
+    return gradient, state, metrics
+
+
+def encoder_gradient(name: str, bound: Bound, estimator: Estimator, k: int, seed=0):
+    objective = objective_of(name, bound, estimator, k)
+    fresh, state = objective.init(jax.random.key(1))
+    params = oracles.params_of(name)._replace(auxiliary=fresh.auxiliary)
+    gradient, _, _ = step(name, objective, params, state, jax.random.key(seed))
+    return oracles.flat(gradient.encoder)
+
+
+def test_the_average_of_a_constant_stream_is_used_one_step_late():
+    """The first step knows nothing; from the second on nothing is left to weigh."""
+    name = "sigmoid_belief_network"
+    seven = Bound(name="seven", aggregate=lambda log_w: 0 * log_w.sum() + 7.0)
+    objective = objective_of(name, seven, moving_average(decay=0.9), 2)
+    _, state = objective.init(jax.random.key(0))
+    params = oracles.params_of(name)
+    assert state.mean == 0
+    for t in range(4):
+        key = jax.random.key(t)
+        gradient, state, _ = step(name, objective, params, state, key)
+        largest = np.abs(oracles.flat(gradient.encoder)).max()
+        assert largest > 1 if t == 0 else largest < 1e-5
+        np.testing.assert_allclose(state.mean, 7.0, rtol=1e-6)
+
+
+def test_the_average_in_use_is_that_of_the_steps_before():
+    name, decay = "sigmoid_belief_network", 0.7
+    objective = objective_of(name, iwae(), moving_average(decay), 3)
+    _, state = objective.init(jax.random.key(0))
+    params = oracles.params_of(name)
+    signals: list[float] = []
+    for t in range(3):
+        shares = decay ** np.arange(len(signals))[::-1]
+        past = float(shares @ signals / shares.sum()) if signals else 0.0
+        np.testing.assert_allclose(state.mean, past, rtol=1e-5)
+        key = jax.random.key(t)
+        gradient, state, metrics = step(name, objective, params, state, key)
+        constant = objective_of(name, iwae(), constant_baseline(past), 3)
+        expected, _, _ = step(name, constant, params, (), key)
+        np.testing.assert_allclose(
+            oracles.flat(gradient), oracles.flat(expected), rtol=1e-4, atol=1e-5
+        )
+        signals.append(float(metrics["signal"]))
+
+
+def test_an_average_forgets():
+    average = RunningAverage(jnp.zeros(()), jnp.zeros(()))
+    for signal in (1.0, 3.0):
+        average = advance(average, jnp.asarray(signal), 0.5)
+    np.testing.assert_allclose(average.mean, (0.5 * 1 + 3) / 1.5, rtol=1e-6)
+    assert advance(average, jnp.asarray(9.0), 0.0).mean == 9
+
+
+def test_a_constant_of_zero_is_no_baseline():
+    for bound in (elbo(), iwae()):
+        at = "sigmoid_belief_network", bound
+        a = encoder_gradient(*at, constant_baseline(0.0), 3)
+        np.testing.assert_array_equal(a, encoder_gradient(*at, score_function(), 3))
+
+
+@pytest.mark.parametrize("name", oracles.MODELS)
+@pytest.mark.parametrize("k", [2, 5])
+def test_vimco_is_leave_one_out_on_the_elbo(name, k):
+    a, b = (encoder_gradient(name, elbo(), e, k) for e in (vimco(), rloo()))
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.3, 1.0])
+def test_ovis_follows_its_papers_formula(gamma):
+    """Lievin et al. 2020, equation 17, with the weights as they stand there."""
+
+    def weigh(bound, terms):
+        log_w = bound.log_weight(terms)
+        v, k = jax.nn.softmax(log_w), log_w.size
+        others = (jnp.exp(log_w).sum() - jnp.exp(log_w)) / (k - 1)
+        c = jnp.log(others) - gamma * v + (1 - gamma) * jnp.log(1 - 1 / k)
+        # Its d_k = log Z - v_k holds the direct part, which is open beside the score.
+        return bound.aggregate(log_w) - c
+
+    at = "sigmoid_belief_network", iwae()
+    paper = encoder_gradient(*at, _weighed(weigh), 5)
+    np.testing.assert_allclose(
+        encoder_gradient(*at, ovis_asymptotic(gamma), 5), paper, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_direct_weights_are_the_normalised_ones():
+    log_w = jnp.array([0.3, -1.0, 2.0])
+    terms = LogTerms(log_w, jnp.zeros(3), jnp.zeros(3))
+    v = jax.nn.softmax(log_w)
+    np.testing.assert_allclose(direct_weights(iwae(), terms), -v, rtol=1e-6)
+
+
+def test_the_rest_of_a_weight_is_accurate_at_both_ends():
+    log_w = np.array([0.0, -60.0, -8.0], np.float32)
+    v = np.exp(log_w.astype(np.float64))
+    expected = [math.log((v[1] + v[2]) / v.sum()), -v[1] / v.sum(), None]
+    expected[2] = math.log1p(-v[2] / v.sum())
+    np.testing.assert_allclose(_log_without(jnp.asarray(log_w)), expected, rtol=1e-5)
+
+
+def encoder_variance(name: str, bound: Bound, estimators, k: int) -> list[float]:
+    objectives = [objective_of(name, bound, e, k) for e in estimators]
+    size = oracles.flat(oracles.params_of(name).encoder).size
+    drawn = oracles.draw(name, objectives, 20_000)
+    return [float((d.stderr[1 : 1 + size] ** 2).sum() * 20_000) for d in drawn]
+
+
+@pytest.mark.parametrize("name", oracles.MODELS)
+def test_the_other_samples_are_worth_more_than_a_constant(name):
+    leave_one_out, constant, none = encoder_variance(
+        name, elbo(), [rloo(), constant_baseline(-1.0), score_function()], 4
+    )
+    assert leave_one_out < constant < none
+
+
+def test_what_the_baselines_buy_under_iwae():
+    none, leave, auxiliary, asymptotic = encoder_variance(
+        "sigmoid_belief_network",
+        iwae(),
+        [score_function(), vimco(), ovis_mc(8), ovis_asymptotic()],
+        5,
+    )
+    assert max(leave, auxiliary, asymptotic) < none / 3
+
+
+def test_more_samples_help_ovis_and_hurt_the_plain_score():
+    """Lievin et al. 2020: slopes +1/2 and -1/2 in log K, as of dreg and pathwise."""
+    for estimator in (ovis_mc(8), ovis_asymptotic()):
+        assert encoder_snr(estimator, 64) > 1.7 * encoder_snr(estimator, 8)
+    plain = score_function()
+    assert encoder_snr(plain, 64, 20_000) < encoder_snr(plain, 8, 20_000) / 1.5
+
+
+def test_muprop_knows_a_linear_signal_exactly():
+    """Log p(z) of binary latents is linear in z: no noise reaches the encoder."""
+    linear = dataclasses.replace(elbo(), log_weight=lambda terms: terms.log_pz)
+    at = "sigmoid_belief_network", linear
+    a, b = (encoder_gradient(*at, muprop(), 3, seed) for seed in (0, 1))
+    np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    assert np.abs(a).max() > 1e-2
+    noisy = [encoder_gradient(*at, rloo(), 3, seed) for seed in (0, 1)]
+    assert np.abs(noisy[0] - noisy[1]).max() > 1e-2
+
+
+@pytest.mark.parametrize("bound", [elbo(), cubo()], ids=lambda bound: bound.name)
+def test_nvil_learns_what_to_expect(bound):
+    """Its network descends on its error, of a bound that is minimised too."""
+    name = "sigmoid_belief_network"
+    objective = objective_of(name, bound, nvil(hidden=(5,)), 2)
+    fresh, state = objective.init(jax.random.key(1))
+    params = oracles.params_of(name)._replace(auxiliary=fresh.auxiliary)
+    optimizer = optax.adam(0.05)
+    opt_state = optimizer.init(params.auxiliary)
+    squares = []
+    for t in range(200):
+        key = jax.random.key(t)
+        gradient, state, metrics = step(name, objective, params, state, key)
+        updates, opt_state = optimizer.update(gradient.auxiliary, opt_state)
+        auxiliary = optax.apply_updates(params.auxiliary, updates)
+        params = params._replace(auxiliary=auxiliary)
+        squares.append(float(metrics["signal_residual_square"]))
+    assert np.mean(squares[-50:]) < 0.5 * np.mean(squares[:2])
+    x = oracles.examples_of(name).x
+    outputs = jax.vmap(lambda one: mlp(3, (5,), 1).apply(params.auxiliary, one))(x)
+    predicted = np.mean(outputs) + state.mean["mean"]
+    np.testing.assert_allclose(predicted, -oracles.exact(name, bound, 2)[0], atol=0.5)
+
+
+def test_normalising_divides_the_encoders_gradient_alone():
+    name = "sigmoid_belief_network"
+    params, gradients = oracles.params_of(name), {}
+    for normalize in (False, True):
+        objective = objective_of(
+            name, iwae(), nvil(hidden=(5,), normalize=normalize), 3
+        )
+        fresh, state = objective.init(jax.random.key(1))
+        state.mean["variance"] += 16.0
+        start = params._replace(auxiliary=fresh.auxiliary)
+        gradients[normalize], _, _ = step(
+            name, objective, start, state, jax.random.key(2)
+        )
+    plain, divided = gradients[False], gradients[True]
+    np.testing.assert_allclose(
+        oracles.flat(divided.encoder), oracles.flat(plain.encoder) / 4, rtol=1e-5
+    )
+    rest = [oracles.flat((g.decoder, g.prior, g.auxiliary)) for g in (plain, divided)]
+    np.testing.assert_allclose(rest[0], rest[1], rtol=1e-5)
+    problem = problem_of(name, iwae(), 3)
+    assert check(problem, nvil(normalize=True)).status == "biased"
+    assert check(problem, nvil()).status == "unbiased"
+
+
+def test_the_running_deviation_is_the_batchs():
+    """Of a batch whose residuals are 1 and 5: mean 3, variance 4."""
+    estimator = nvil(hidden=(5,), decay=0.5)
+    problem = problem_of("sigmoid_belief_network", elbo(), 1)
+    _, state = estimator.init(problem, jax.random.key(0))
+    stats = {
+        "signal_residual": jnp.float32(3.0),
+        "signal_residual_square": jnp.float32(13.0),
+    }
+    state = estimator.update(problem, state, stats)
+    np.testing.assert_allclose(state.mean["mean"], 3.0)
+    np.testing.assert_allclose(state.mean["variance"], 4.0)
+
+
+# Refusals.
+
+
+@pytest.mark.parametrize(
+    ("estimator", "bound", "k", "message"),
+    [
+        (vimco(), iwae(), 1, r"K = 1 there are none: use num_samples >= 2"),
+        (rloo(), iwae(), 4, r"iwae is not: use vimco"),
+        (ovis_asymptotic(), elbo(), 4, r"elbo of 4 is none: use ovis_mc"),
+        (ovis_asymptotic(), miwae(), 4, r"miwae of 4 is none: use ovis_mc"),
+        (ovis_asymptotic(), tvo(), 4, r"tvo_left of 4 is none: use ovis_mc"),
+        (ovis_asymptotic(), iwae(), 1, r"iwae of 1 is none: use ovis_mc"),
+        (ovis_asymptotic(0.5), iwae(), 4, r"biased for iwae .*use gamma = 0, or ovis"),
+        (nvil(normalize=True), elbo(), 2, r"biased for elbo .*use normalize=False"),
+    ],
+)
+def test_refusals_name_the_remedy(estimator, bound, k, message):
+    with pytest.raises(IncompatibleError, match=message):
+        make_objective(
+            oracles.MODELS["linear_gaussian"], bound, estimator, num_samples=k
+        )
+
+
+def test_nvil_needs_the_shape_of_the_data():
+    model = dataclasses.replace(oracles.MODELS["linear_gaussian"], data_shape=None)
+    with pytest.raises(IncompatibleError, match="its shape: use a Model with data_sha"):
+        make_objective(model, elbo(), nvil(), num_samples=1)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: score_function(baseline="median"),
+        lambda: constant_baseline(value=math.inf),
+        lambda: moving_average(decay=1.0),
+        lambda: nvil(decay=-0.1),
+        lambda: nvil(activation="step"),
+        lambda: vimco(mean="harmonic"),
+        lambda: ovis_mc(auxiliary_samples=0),
+        lambda: ovis_mc(auxiliary_samples=True),
+        lambda: ovis_asymptotic(gamma=2.0),
+        lambda: ovis_asymptotic(gamma=math.nan),
+    ],
+)
+def test_settings_out_of_range_are_refused(build):
+    with pytest.raises(VaejaxError, match="use "):
+        build()
