@@ -83,14 +83,11 @@ def one_hot_network() -> Model:
     )
 
 
-TARGET = 0.499
-
-
-def toy() -> Model:
-    """One bit, whose "log-likelihood" is (b - 0.499)^2; the encoder is its logit."""
+def toy(target: float) -> Model:
+    """One bit, whose "log-likelihood" is (b - target)^2; the encoder is its logit."""
     bit = bernoulli()
     reward = dataclasses.replace(
-        bit, name="reward", log_prob=lambda z, x: jnp.square(z - TARGET).sum()
+        bit, name="reward", log_prob=lambda z, x: jnp.square(z - target).sum()
     )
     return Model(
         name="toy",
@@ -118,7 +115,8 @@ def reward(power: int = 1, **fields) -> Bound:
 MODELS = {
     "bernoulli": oracles.MODELS["sigmoid_belief_network"],
     "categorical": one_hot_network(),
-    "toy": toy(),
+    "toy 0.499": toy(0.499),
+    "toy 0.2": toy(0.2),
 }
 
 
@@ -263,7 +261,9 @@ WRONG = {
     "no gradient of c(zeta~)": lambda lam, v, b, t: stop_gradient(
         RELAX.conditional(lam, v, b, t)
     ),
-    "zeta~ that ignores b": lambda lam, v, b, t: RELAX.soft(lam, v, t),
+    "zeta~ given the other outcome": lambda lam, v, b, t: RELAX.conditional(
+        lam, v, 1 - b, t
+    ),
 }
 
 
@@ -276,22 +276,36 @@ def test_broken_control_variates_are_rejected(monkeypatch, wrong, estimator):
     exact.cache_clear()
 
 
-@functools.cache
-def toy_variance(estimator: Estimator) -> float:
+def toy_variance(name: str, estimator: Estimator) -> float:
     """Of the gradient of the toy's logit, once the control variate is trained."""
-    gradients = Gradients("toy", reward(), estimator, 1)
+    gradients = Gradients(name, reward(), estimator, 1)
     auxiliary = trained(
-        gradients.objective, gradients.params, examples_of("toy"), steps=3000
+        gradients.objective, gradients.params, examples_of(name), steps=3000
     )
     assert gradients.z(auxiliary).max() < THRESHOLD
     return gradients.draw(auxiliary).var(0)[0]
 
 
-def test_relax_is_quieter_than_rebar_and_rebar_than_the_score_function():
-    """Grathwohl et al. 2018, figure 1: E (b - 0.499)^2."""
-    none, relaxed, learned = map(toy_variance, (score_function(), rebar(), relax()))
-    assert relaxed < 0.9 * none
-    assert learned < 0.5 * relaxed
+def test_trained_control_variates_are_quieter_than_the_score_function():
+    """On E (b - 0.2)^2."""
+    none, relaxed, learned = (
+        toy_variance("toy 0.2", e) for e in (score_function(), rebar(), relax())
+    )
+    assert relaxed < 0.1 * none
+    assert learned < 0.1 * none
+
+
+def test_relax_helps_where_rebar_has_nothing_to_offer():
+    """Grathwohl et al. 2018: E (b - 0.499)^2.
+
+    The relaxed function is all but even about 1/2, and at no scale or temperature does
+    its control variate correlate with the score.
+    """
+    none, relaxed, learned = (
+        toy_variance("toy 0.499", e) for e in (score_function(), rebar(), relax())
+    )
+    assert relaxed == pytest.approx(none, rel=0.05)
+    assert learned < 0.1 * relaxed
 
 
 @pytest.mark.parametrize("upper", [False, True])
@@ -299,7 +313,7 @@ def test_relax_is_quieter_than_rebar_and_rebar_than_the_score_function():
 def test_own_parameters_descend_the_squared_estimate(estimator, upper):
     """The encoder of the toy is lam, so that g is its gradient; by differences."""
     objective = make_objective(
-        MODELS["toy"], reward(upper=upper), estimator, num_samples=3
+        MODELS["toy 0.2"], reward(upper=upper), estimator, num_samples=3
     )
     params, state = objective.init(jax.random.key(3))
     params = params._replace(encoder=jnp.array([0.3]))
@@ -333,7 +347,7 @@ def test_the_model_sees_discrete_latents_only(bound):
             MODELS[name], bound, estimator, num_samples=3, allow_bias=True
         )
         fresh, state = objective.init(jax.random.key(3))
-        slope = jax.grad(objective.loss, has_aux=True)(
+        slope = jax.jit(jax.grad(objective.loss, has_aux=True))(
             params._replace(auxiliary=fresh.auxiliary), state, jax.random.key(2), batch
         )[0]
         found.append(oracles.flat((slope.decoder, slope.prior)))
@@ -389,35 +403,33 @@ def test_colder_relaxations_have_less_bias_and_more_variance(name):
 
 
 def test_straight_through_takes_the_slope_for_the_difference():
-    """E g = p (1 - p) E f'(b), for f(b) = (b - t)^4; ReinMax is exact on squares."""
-    logit = params_of("toy").encoder[0]
-    p = jax.nn.sigmoid(logit)
-    mean_slope = 4 * (p * (1 - TARGET) ** 3 - (1 - p) * TARGET**3)
+    """E g = p (1 - p) E f'(b), for f(b) = (b - 0.2)^4."""
+    p = jax.nn.sigmoid(params_of("toy 0.2").encoder[0])
+    mean_slope = 4 * (p * 0.8**3 - (1 - p) * 0.2**3)
     expected = p * (1 - p) * mean_slope
-    found = Gradients("toy", reward(power=2), straight_through(), 1).draw()[:, 0]
+    found = Gradients("toy 0.2", reward(power=2), straight_through(), 1).draw()[:, 0]
     assert abs(found.mean() - expected) < 5 * found.std() / math.sqrt(DRAWS)
 
 
 @pytest.mark.parametrize("num_samples", [1, 3])
 def test_reinmax_is_exact_for_quadratics_where_straight_through_is_not(num_samples):
-    assert Gradients("toy", reward(), reinmax(), num_samples).z().max() < THRESHOLD
-    assert Gradients("toy", reward(), straight_through(), num_samples).z().max() > 20
+    at = "toy 0.2", reward()
+    assert Gradients(*at, reinmax(), num_samples).z().max() < THRESHOLD
+    assert Gradients(*at, straight_through(), num_samples).z().max() > 20
 
 
-@pytest.mark.parametrize("name", ["bernoulli", "categorical"])
-def test_every_relaxation_is_biased(name):
-    """Where latents are far from linear; ReinMax needs the steepest decoder."""
-    for estimator in BIASED:
-        gradients = Gradients(name, elbo(), estimator, 1, scale=3.0)
-        assert gradients.z().max() > 20, estimator.name
+@pytest.mark.parametrize("estimator", BIASED, ids=lambda estimator: estimator.name)
+def test_every_relaxation_is_biased(estimator):
+    """At f(b) = (b - 0.2)^8, far from any quadratic."""
+    assert Gradients("toy 0.2", reward(power=4), estimator, 1).z().max() > 20
 
 
 @pytest.mark.parametrize("name", ["bernoulli", "categorical"])
 def test_gumbel_rao_is_st_gumbel_softmax_with_less_variance(name):
     plain, one, many = (
-        Gradients(name, iwae(), estimator, 2).draw(draws=50_000, seed=seed)
+        Gradients(name, iwae(), estimator, 2).draw(draws=40_000, seed=seed)
         for seed, estimator in enumerate(
-            (st_gumbel_softmax(0.2), gumbel_rao(1, 0.2), gumbel_rao(20, 0.2))
+            (st_gumbel_softmax(0.2), gumbel_rao(1, 0.2), gumbel_rao(8, 0.2))
         )
     )
     for averaged in (one, many):
