@@ -12,27 +12,12 @@ import time
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import jax
-from rich.console import Console
-from rich.table import Table as TerminalTable
-
-from experiments import estimator_variance, run_folder, train
+from experiments import demo_report, estimator_variance, run_folder, train
 from experiments.cli import option, run_main
-from vaejax.core import Example
+from experiments.prepared_run import prepare
+from experiments.report_sections import command_line, gradient_section, model_section
 from vaejax.diagnostics import fold_count
-from vaejax.evaluation import posterior_means
-from vaejax.plotting import (
-    Section,
-    Table,
-    bias_forest,
-    gradient_statistic,
-    image_grid,
-    latent_space,
-    log_likelihood_bars,
-    reconstructions,
-    training_curves,
-    write_report,
-)
+from vaejax.plotting import write_report
 
 MODEL_SETTINGS = ("latent_dim=16", "hidden=128,128")
 RUNS = {
@@ -76,12 +61,13 @@ def run(config: Config) -> Results:
         VaejaxError: a setting that cannot be, before anything is computed.
     """
     start = time.perf_counter()
-    for name in RUNS:
-        train.prepare(_train_config(config, name))
+    configs = {name: _train_config(config, name) for name in RUNS}
+    for train_config in configs.values():
+        prepare(train_config)
     fold_count(config.draws)
     run_folder.open_run(config.out, config, overwrite=config.overwrite)
     try:
-        trained = {name: train.run(_train_config(config, name)) for name in RUNS}
+        trained = {name: train.run(configs[name]) for name in RUNS}
     except KeyboardInterrupt:
         raise KeyboardInterrupt from None  # a part is resumed by no flag of the tour's
     oracle_config = estimator_variance.Config(
@@ -103,34 +89,37 @@ def run(config: Config) -> Results:
         out=config.out / "trained",
     )
     network = estimator_variance.run(network_config)
-    test = {name: result.summary["test"] for name, result in trained.items()}
+    summaries = {name: result.summary for name, result in trained.items()}
+    test = {name: summary["test"] for name, summary in summaries.items()}
     report = write_report(
         config.out / "report.html",
         title="vaejax: three autoencoders and their gradients",
-        lead=_lead(test, oracle.rows, network.rows),
+        lead=demo_report.lead(test, oracle.rows, network.rows),
         sections=[
-            _likelihood_section(config, trained, test),
-            *[_model_section(name, result) for name, result in trained.items()],
-            _gradient_section(
+            demo_report.likelihood_section(
+                configs, summaries, command_line("demo", _flags(config))
+            ),
+            *[model_section(name, result.out) for name, result in trained.items()],
+            gradient_section(
                 "Gradients on an exact oracle",
                 "The linear-Gaussian model's expected bounds and their gradients are "
                 "known exactly, at every K; so is every estimator's bias.",
-                oracle,
                 oracle_config,
+                oracle,
             ),
-            _gradient_section(
+            gradient_section(
                 "Gradients on the trained network",
                 "The IWAE trained with DReG, on 20 test digits. Nothing is exact here: "
                 "the reference is DReG with four times as many draws of its own.",
-                network,
                 network_config,
+                network,
             ),
         ],
     )
     seconds = time.perf_counter() - start
     results = {"test": test, "seconds": seconds, "versions": run_folder.versions()}
     run_folder.write_json(config.out / "results.json", results)
-    _print_test(test)
+    demo_report.print_test(test)
     print(f"report: {report} ({seconds:.0f} s)")
     return Results(test, oracle.rows, network.rows, report)
 
@@ -149,191 +138,12 @@ def _train_config(config: Config, name: str) -> train.Config:
     )
 
 
-def _lead(
-    test: dict[str, dict[str, Any]],
-    oracle_rows: list[dict[str, Any]],
-    network_rows: list[dict[str, Any]],
-) -> list[str]:
-    """The report's answer in words, each figure from the runs."""
-    best = max(test, key=lambda name: test[name]["log_likelihood"])
-    likelihoods = ", ".join(
-        f"{name} {found['log_likelihood']:.2f}" for name, found in test.items()
-    )
-    sentences = [
-        f"Test log-likelihood in nats (higher is better): {likelihoods}; {best} is "
-        "best. One seed each: the Monte Carlo errors below do not tell seeds apart."
-    ]
-    for place, rows in (("oracle", oracle_rows), ("trained network", network_rows)):
-        pathwise = _encoder_row(rows, "pathwise")
-        dreg = _encoder_row(rows, "dreg")
-        ratio = pathwise["variance"] / dreg["variance"]
-        cost = dreg["seconds_per_gradient"] / pathwise["seconds_per_gradient"]
-        sentences.append(
-            f"On the {place}, at K = 64, DReG's encoder gradient has {ratio:.2g} times "
-            f"less variance than the pathwise one, at {cost:.2f} times the cost, and "
-            f"signal-to-noise {dreg['snr']:.2g} against {pathwise['snr']:.2g}."
-        )
-    stl = _encoder_row(oracle_rows, "stl")
-    sentences.append(
-        f"STL under the IWAE bound is biased, and the oracle sees it: squared bias "
-        f"{stl['bias']:.3g} ± {stl['bias_stderr']:.1g} at K = 64."
-    )
-    return sentences
-
-
-def _encoder_row(rows: list[dict[str, Any]], estimator: str) -> dict[str, Any]:
-    cell = ("iwae", estimator, 64, "encoder")
-    names = ("bound", "estimator", "num_samples", "group")
-    return next(row for row in rows if tuple(row[name] for name in names) == cell)
-
-
-def _likelihood_section(
-    config: Config, trained: dict[str, train.Results], test: dict[str, dict[str, Any]]
-) -> Section:
-    rows = [
-        (
-            name,
-            RUNS[name]["bound"],
-            RUNS[name]["estimator"],
-            RUNS[name]["num_samples"],
-            f"{found['log_likelihood']:.2f} ± {found['monte_carlo_error']:.3f}",
-            found["active_units"],
-            f"{trained[name].summary['train']['images_per_second']:,.0f}",
-        )
-        for name, found in test.items()
-    ]
-    columns = (
-        "model",
-        "bound",
-        "estimator",
-        "K",
-        "test log p(x), nats",
-        "active units",
-        "training images/s",
-    )
-    caption = (
-        f"{config.eval_num_samples} importance samples an image, {config.epochs} "
-        "epochs, dynamic binarization; ± is the Monte Carlo error of one trained "
-        "model, not the spread over seeds."
-    )
-    bars = [{"name": name, **found} for name, found in test.items()]
-    return Section(
-        title="Test log-likelihood",
-        tables=[Table(columns, rows, caption)],
-        figures=[log_likelihood_bars(bars)],
-        command=_command(
-            "demo",
-            [
-                *["--epochs", str(config.epochs), "--draws", str(config.draws)],
-                *["--eval-num-samples", str(config.eval_num_samples)],
-                *["--seed", str(config.seed), "--out", str(config.out), "--overwrite"],
-            ],
-        ),
-    )
-
-
-def _model_section(name: str, result: train.Results) -> Section:
-    config, model, params, data = train.load_trained(result.out)
-
-    def mean_image(z: jax.Array) -> jax.Array:
-        return model.likelihood.mean(model.decode(params, z, None))
-
-    x = data.test.x[:10]
-    means = posterior_means(model, params, data.test)
-    z = jax.vmap(lambda x: model.posterior.mean(model.encode(params, Example(x))))(x)
-    draws = jax.vmap(model.latent_prior.sample, (0, None))(
-        jax.random.split(jax.random.key(1), 24), model.prior(params, None)
-    )
-    return Section(
-        title=f"{name}: {config.bound} by {config.estimator}, K = {config.num_samples}",
-        figures=[
-            training_curves(train.read_rows(result.out)),
-            reconstructions(x, jax.vmap(mean_image)(z)),
-            image_grid(jax.vmap(mean_image)(draws), "Samples from the prior", 12),
-            latent_space(means, data.test_labels),
-        ],
-        command=_command("train", _train_flags(config)),
-    )
-
-
-def _gradient_section(
-    title: str,
-    text: str,
-    results: estimator_variance.Results,
-    config: estimator_variance.Config,
-) -> Section:
-    shown = [row for row in results.rows if row["status"] != "refused"]
-    columns = (
-        "bound",
-        "estimator",
-        "num_samples",
-        "group",
-        "status",
-        "bias",
-        "bias_stderr",
-        "variance",
-        "snr",
-        "cosine",
-        "seconds_per_gradient",
-        "work_normalized_variance",
-    )
-    refused = "".join(
-        f"\n\nRefused: {cell}, because {reason}."
-        for cell, reason in results.refusals.items()
-    )
-    caption = "bias is the debiased estimate of the squared norm of E g - g*."
-    values = [tuple(row[name] for name in columns) for row in shown]
-    source = (
-        ["--checkpoint", str(config.checkpoint)]
-        if config.checkpoint
-        else ["--model", config.model]
-    )
-    flags = [
-        *source,
-        *["--bounds", *config.bounds, "--estimators", *config.estimators],
-        *["--num-samples", *map(str, config.num_samples)],
-        *["--draws", str(config.draws), "--batch-size", str(config.batch_size)],
+def _flags(config: Config) -> list[str]:
+    return [
+        *["--epochs", str(config.epochs), "--draws", str(config.draws)],
+        *["--eval-num-samples", str(config.eval_num_samples)],
         *["--seed", str(config.seed), "--out", str(config.out), "--overwrite"],
     ]
-    return Section(
-        title=title,
-        text=text + refused,
-        figures=[
-            gradient_statistic(results.rows, "variance"),
-            gradient_statistic(results.rows, "snr"),
-            bias_forest(results.rows),
-        ],
-        tables=[Table(columns, values, caption)],
-        command=_command("estimator_variance", flags),
-    )
-
-
-def _train_flags(config: train.Config) -> list[str]:
-    names = ("dataset", "bound", "estimator", "num_samples", "epochs", "batch_size")
-    flags = [
-        f"--{name.replace('_', '-')} {getattr(config, name)}"
-        for name in (*names, "seed", "eval_num_samples", "out")
-    ]
-    return [*flags, "--model-settings", *config.model_settings, "--overwrite"]
-
-
-def _command(experiment: str, flags: list[str]) -> str:
-    return f"python -m experiments.{experiment} " + " ".join(flags)
-
-
-def _print_test(test: dict[str, dict[str, Any]]) -> None:
-    table = TerminalTable(title="digits, test split")
-    table.add_column("model")
-    for name in ("log p(x), nats", "Monte Carlo error", "active units"):
-        table.add_column(name, justify="right")
-    for name, found in test.items():
-        table.add_row(
-            name,
-            f"{found['log_likelihood']:.2f}",
-            f"{found['monte_carlo_error']:.3f}",
-            str(found["active_units"]),
-        )
-    Console().print(table)
 
 
 if __name__ == "__main__":

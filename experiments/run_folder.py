@@ -118,6 +118,23 @@ def read_json(path: Path) -> Any:
         ) from error
 
 
+def read_rows(out: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl, an epoch each."""
+    return [json.loads(row) for row in (out / "metrics.jsonl").read_text().splitlines()]
+
+
+def write_rows(out: Path, rows: list[dict[str, Any]]) -> None:
+    """Replace metrics.jsonl, as by the epochs up to a checkpoint."""
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    write_text(out / "metrics.jsonl", lines)
+
+
+def append_row(out: Path, row: dict[str, Any]) -> None:
+    """Add an epoch to metrics.jsonl."""
+    with (out / "metrics.jsonl").open("a") as lines:
+        lines.write(json.dumps(row) + "\n")
+
+
 def versions() -> dict[str, str]:
     """The versions that a result depends on, and the device it was computed on."""
     packages = ("vaejax", "jax", "jaxlib", "flax", "optax", "distrax", "numpy")

@@ -1,6 +1,7 @@
 """From the names on a command line to the library's values."""
 
 import inspect
+import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
@@ -49,6 +50,8 @@ def _as_annotated(name: str, key: str, value: Any, annotation: Any) -> Any:
     def is_count(number: Any) -> bool:
         return type(number) is int and number >= 1  # True is an int, and no count
 
+    if isinstance(annotation, types.UnionType):  # float | None: a float, once given
+        annotation = typing.get_args(annotation)[0]
     origin = typing.get_origin(annotation)
     if annotation is int:
         allowed, valid = "an integer of at least 1", is_count(value)

@@ -67,13 +67,13 @@ def batch_of(name: str) -> Batch:
 def exact(
     name: str, bound: Bound, num_samples: int, estimator: Estimator | None = None
 ) -> np.ndarray:
-    """The expected loss and its gradient, flat: [1 + number of parameters]."""
+    """The expected loss and its gradient, flat: [1 + number of model parameters]."""
     problem = Problem(model=MODELS[name], bound=bound, num_samples=num_samples)
     params, examples = params_of(name), examples_of(name)
     value, gradient = value_and_gradient(problem, params, examples)
     if estimator is not None and estimator.target is not None:
         _, gradient = value_and_gradient(problem, params, examples, estimator=estimator)
-    return -flat((value, gradient))
+    return flat((value, gradient)) * (1 if bound.upper else -1)
 
 
 def side_by_side(objectives: Sequence[Objective]) -> Objective:
@@ -135,9 +135,13 @@ def draw(name: str, objectives: Sequence[Objective], draws: int) -> list[Drawn]:
         draws=draws,
     )
     return [
-        Drawn(flat(mean), np.sqrt(flat(variance) / draws))
-        for mean, variance in zip(
-            moments.mean.auxiliary, moments.variance.auxiliary, strict=True
+        Drawn(*(flat((probe, copy._replace(auxiliary=()))) for probe, copy in found))
+        for found in zip(
+            moments.mean.auxiliary,
+            jax.tree.map(
+                lambda variance: np.sqrt(variance / draws), moments.variance.auxiliary
+            ),
+            strict=True,
         )
     ]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import demo, estimator_variance, train
+from experiments import demo, estimator_variance, run_folder, train
 from experiments.cli import run_main
 from vaejax.training import checkpoints
 
@@ -96,6 +96,49 @@ MISTAKES = [
         "real numbers.*--protocol none, or .*likelihood=bernoulli",
     ),
     ("train", "--protocol none", "bits.*--protocol dynamic.*likelihood=fixed_normal"),
+    (
+        "train",
+        "--model-settings likelihood_scale=0.1",
+        "'bernoulli' has no setting .*scale.*none",
+    ),
+    (
+        "train",
+        "--model-settings likelihood=fixed_normal likelihood_scale=0",
+        "scale is 0.0: use a standard deviation above 0",
+    ),
+    (
+        "train",
+        "--model-settings likelihood=fixed_normal likelihood_scale=1e999",
+        "scale is inf: use .*finite",
+    ),
+    (
+        "train",
+        "--model-settings likelihood_scale=x",
+        "scale='x' must be a number",
+    ),
+    ("train", "--model-settings likelihood_scale=None", "=None must be a number"),
+    (
+        "train",
+        "--regularizers mmd weight=-1",
+        "weight of mmd is -1.0: use at least 0",
+    ),
+    (
+        "train",
+        "--regularizers mmd weight=1e999",
+        "weight of mmd is inf: use .*finite",
+    ),
+    (
+        "train",
+        "--regularizers mmd weight=nan",
+        "weight='nan' must be a number",
+    ),
+    (
+        "train",
+        "--regularizers mmd nope=1",
+        "'mmd' has no setting .*nope.*weight",
+    ),
+    ("train", "--regularizers weight=5", "'weight=5' follows no regul.*mmd weight=5"),
+    ("train", "--regularizers mmd weight", "unknown name 'weight'.*mmd"),
     ("train", "--protocol static", "digits does not allow the protocol static"),
     ("train", "--dataset mnist --data-dir EMPTY", "not prepared.*prepare_data mnist"),
     ("train", "--seed 99999999999999999999", "seed is 9+: use"),
@@ -134,6 +177,34 @@ def test_a_mistake_is_one_message_before_anything_is_written(
     assert "Traceback" not in err
     assert err.count("error:") == 1 or "Parsing error" in err or "╭" in err
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "message"),
+    [
+        ("train", "--epochs 1.5", "--epochs.*'1.5'"),
+        ("train", "--learning-rate fast", "--learning-rate.*'fast'"),
+        ("train", "--eval-examples all", "--eval-examples.*'all'"),
+        ("train", "--epochs", "Missing value.*--epochs"),
+        ("train", "--resume=maybe", "Unrecognized.*maybe"),
+        ("train", "stray", "Unrecognized.*stray"),
+        ("estimator_variance", "--num-samples 1 x", "--num-samples.*'x'"),
+        ("demo", "--draws many", "--draws.*'many'"),
+    ],
+)
+def test_a_flag_that_cannot_be_read_is_one_message(
+    name, words, message, monkeypatch, capfd
+):
+    monkeypatch.setattr(sys, "argv", [f"{name}.py", *words.split()])
+    with pytest.raises(SystemExit) as exit_:
+        run_main(EXPERIMENTS[name].Config, EXPERIMENTS[name].run)
+    captured = capfd.readouterr()
+    assert exit_.value.code == 2
+    assert captured.out == ""
+    assert captured.err.count("╭") == 1  # one box: the message and where help is
+    assert len(captured.err.splitlines()) <= 14
+    assert re.search(message, captured.err, re.DOTALL), captured.err
+    assert f"python -m experiments.{name} --help" in captured.err
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -241,7 +312,7 @@ def assert_same_run(one: Path, other: Path) -> None:
         del found["train"]["images_per_second"], found["train"]["compile_seconds"]
     assert mine == theirs
     assert digest(one) == digest(other)
-    rows, expected = train.read_rows(one), train.read_rows(other)
+    rows, expected = run_folder.read_rows(one), run_folder.read_rows(other)
     assert [row["epoch"] for row in rows] == [row["epoch"] for row in expected]
     for row, twin in zip(rows, expected, strict=True):
         assert (row["train"], row["test"]) == (twin["train"], twin["test"])

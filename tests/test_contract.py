@@ -4,7 +4,8 @@ The walk is over the registries, so that a new method is under it by its registr
 
     unbiased   every coordinate of the mean gradient, and the mean value, within 5
                standard errors of the exact ones, corrected for the number of tests
-    biased     refused unless `allow_bias`, and the bias is there
+    biased     refused unless `allow_bias`, and the bias is there; where the estimator
+               has a target of its own, it meets that
     refused    before tracing, with the requirement and the remedy
 
 Beside it stand wrong estimators, which the same comparison must reject.
@@ -20,10 +21,9 @@ import numpy as np
 import oracles
 import pytest
 from jax.lax import stop_gradient
-from jax.scipy.special import logsumexp
 from scipy.stats import norm
 
-from vaejax.bounds import BOUNDS, elbo, iwae
+from vaejax.bounds import BOUNDS, elbo, iwae, miwae
 from vaejax.core import (
     Batch,
     Bound,
@@ -46,13 +46,21 @@ from vaejax.terms import (
     with_value,
 )
 
-NUM_SAMPLES = (1, 2, 5)
-DRAWS = 200_000
-BIAS_SEEN = 0.02  # a relative bias that some coordinate of every cell must show
+# K is 2 but for the two bounds that all others are made of, and for bounds in groups:
+# two groups of three, as M and K must differ for their exchange to be seen.
+NUM_SAMPLES = {"elbo": (1, 2, 5), "iwae": (1, 2, 5), "miwae": (6,), "piwae": (6,)}
+DRAWS = 50_000  # of every cell
+CONTROL_DRAWS = 200_000  # of a wrong estimator, and of a right one beside it
+BIAS_SEEN = 0.05  # a relative bias that some coordinate of every cell must show
 
 bound_named = functools.cache(lambda name: BOUNDS[name]())
 ESTIMATOR = {name: factory() for name, factory in ESTIMATORS.items()}
-GROUPS = [(m, b, k) for m in oracles.MODELS for b in BOUNDS for k in NUM_SAMPLES]
+GROUPS = [
+    (model, bound, k)
+    for model in oracles.MODELS
+    for bound in BOUNDS
+    for k in NUM_SAMPLES.get(bound, (2,))
+]
 
 
 def verdict(model: str, bound: str, num_samples: int, estimator: str) -> Verdict:
@@ -69,7 +77,7 @@ def threshold() -> float:
         1 + oracles.flat(oracles.params_of(model)).size
         for model, bound, k in GROUPS
         for name in ESTIMATOR
-        if verdict(model, bound, k, name).status == "unbiased"
+        if verdict(model, bound, k, name).status != "refused"
     )
     return norm.isf(norm.sf(5) / tests)
 
@@ -114,20 +122,27 @@ def test_every_estimator_keeps_its_verdict(model, bound, num_samples):
         return
     drawn = oracles.draw(model, list(objectives.values()), DRAWS)
     for name, estimate in zip(objectives, drawn, strict=True):
-        truth = oracles.exact(model, bound_named(bound), num_samples, ESTIMATOR[name])
+        truth = oracles.exact(model, bound_named(bound), num_samples)
         z = oracles.z_scores(estimate, truth)
-        if verdict(model, bound, num_samples, name).status == "biased":
+        biased = verdict(model, bound, num_samples, name).status == "biased"
+        if biased:
             assert z[0] < threshold(), (name, "its value is the bound all the same")
-            assert z[1:].max() > 20, (name, "claims a bias it does not show")
-        else:
+            assert z[1:].max() > threshold(), (name, "claims a bias it does not show")
+        if ESTIMATOR[name].target is not None:
+            truth = oracles.exact(
+                model, bound_named(bound), num_samples, ESTIMATOR[name]
+            )
+            z = oracles.z_scores(estimate, truth)
+        if ESTIMATOR[name].target is not None or not biased:
             assert z.max() < threshold(), (name, z)
             planted = oracles.z_scores(estimate, truth * (1 + BIAS_SEEN))
             assert planted[1:].max() > threshold(), (name, "too few draws")
 
 
-@pytest.mark.parametrize(("model", "bound", "num_samples"), GROUPS)
-def test_transformations_change_nothing(model, bound, num_samples):
-    objectives = list(accepted(model, bound, num_samples).values())
+@pytest.mark.parametrize("bound", ["elbo", "iwae"])
+@pytest.mark.parametrize("model", oracles.MODELS)
+def test_transformations_change_nothing(model, bound):
+    objectives = list(accepted(model, bound, 2).values())
     if not objectives:
         return
     params, states = oracles.start_of(model, objectives)
@@ -168,31 +183,21 @@ def tempered_iwae(beta: float = 0.5) -> Bound:
     return dataclasses.replace(iwae(), name="tempered_iwae", log_weight=log_weight)
 
 
-def renyi(alpha: float = 0.5) -> Bound:
-    def aggregate(log_w: jax.Array) -> jax.Array:
-        scaled = (1 - alpha) * log_w
-        return (logsumexp(scaled) - jnp.log(log_w.shape[0])) / (1 - alpha)
-
-    return Bound(name="renyi", aggregate=aggregate)
-
-
-def ciwae(mix: float = 0.5) -> Bound:
-    def aggregate(log_w: jax.Array) -> jax.Array:
-        return mix * elbo().aggregate(log_w) + (1 - mix) * iwae().aggregate(log_w)
-
-    return Bound(name="ciwae", aggregate=aggregate)
+def saturating() -> Bound:
+    """No combination of log-means: integrated by the product rule."""
+    return Bound(name="saturating", aggregate=lambda log_w: jnp.tanh(log_w / 9).sum())
 
 
 def z_alone(model: str, bound: Bound, estimator: Estimator, k: int) -> np.ndarray:
     objective = make_objective(
         oracles.MODELS[model], bound, estimator, num_samples=k, allow_bias=True
     )
-    (estimate,) = oracles.draw(model, [objective], DRAWS)
+    (estimate,) = oracles.draw(model, [objective], CONTROL_DRAWS)
     return oracles.z_scores(estimate, oracles.exact(model, bound, k))
 
 
 @pytest.mark.parametrize(
-    "bound", [tempered_iwae(), renyi(), ciwae()], ids=lambda bound: bound.name
+    "bound", [tempered_iwae(), saturating()], ids=lambda bound: bound.name
 )
 def test_a_users_bound_needs_no_registration(bound):
     assert z_alone("linear_gaussian", bound, dreg(), 2).max() < threshold()
@@ -261,6 +266,12 @@ WRONG = {
         broken_score_function(lambda f: (f - f.mean()) / f.size),
         2,
     ),
+    "miwae with M and K swapped": (
+        "linear_gaussian",
+        dataclasses.replace(miwae(3), expectation=miwae(2).expectation),
+        pathwise(),
+        6,
+    ),
     "no direct part under iwae": (
         "sigmoid_belief_network",
         iwae(),
@@ -275,7 +286,8 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_estimators_are_rejected(case):
     z = z_alone(*WRONG[case])
-    assert z[0] < threshold()  # the value is right: only the gradient gives it away
+    if "swapped" not in case:
+        assert z[0] < threshold()  # only the gradient gives it away
     assert z[1:].max() > 20
 
 

@@ -145,7 +145,9 @@ def test_the_value_is_the_bound_whatever_the_estimator(name):
             params = params._replace(auxiliary=fresh.auxiliary)
             loss, (_, metrics) = objective.loss(params, state, jax.random.key(1), batch)
             np.testing.assert_allclose(loss, -metrics["bound"], rtol=1e-6)
-            values.append(loss)
+            # The others draw the same K independent samples with the same key.
+            if estimator.name not in ("enumeration", "unordered_set"):
+                values.append(loss)
         np.testing.assert_allclose(values, values[0], rtol=1e-5)
 
 

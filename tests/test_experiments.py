@@ -8,13 +8,15 @@ import signal
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import estimator_variance, train
+from experiments import estimator_variance, run_folder, train, train_report
 from experiments.cli import deferred_interrupts
+from experiments.prepared_run import load_trained, prepare
 from vaejax.bounds import BOUNDS
-from vaejax.core import Problem, VaejaxError
+from vaejax.core import Batch, Problem, VaejaxError
 from vaejax.estimators import ESTIMATORS
 from vaejax.models import MODELS
 from vaejax.objective import check
@@ -45,7 +47,7 @@ def tiny(out: Path, **more: object) -> train.Config:
 
 @pytest.fixture
 def no_figures(monkeypatch):
-    monkeypatch.setattr(train, "_draw", lambda *_: None)
+    monkeypatch.setattr(train_report, "draw", lambda *_: None)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +61,7 @@ def test_a_run_writes_its_settings_metrics_results_checkpoint_and_figures(finish
     settings = json.loads((out / "config.json").read_text())
     assert settings["bound"] == "iwae"
     assert settings["num_samples"] == 3
-    rows = train.read_rows(out)
+    rows = run_folder.read_rows(out)
     assert [row["epoch"] for row in rows] == [1, 2]
     results = json.loads((out / "results.json").read_text())
     assert results == finished.summary
@@ -84,7 +86,7 @@ def test_a_run_writes_its_settings_metrics_results_checkpoint_and_figures(finish
 
 
 def test_the_trained_model_is_read_back_as_it_was(finished):
-    config, model, params, data = train.load_trained(finished.out)
+    config, model, params, data = load_trained(finished.out)
     assert config.num_samples == 3
     assert model.name == "gaussian_mlp"
     jax.tree.map(np.testing.assert_array_equal, params, finished.params)
@@ -116,6 +118,33 @@ def test_every_model_trains(name, tmp_path, no_figures):
     assert math.isfinite(train.run(config).summary["test"]["log_likelihood"])
 
 
+def test_the_likelihoods_scale_and_a_regularizers_weight_are_settings(tmp_path):
+    def mmd_of(*words: str) -> tuple[float, float]:
+        """The metric, and the log-density of an image at its own mean."""
+        config = tiny(
+            tmp_path / "run",
+            protocol="none",
+            model_settings=(
+                *SETTINGS["gaussian_mlp"],
+                "likelihood=fixed_normal",
+                "likelihood_scale=0.05",
+            ),
+            regularizers=("mmd", *words),
+        )
+        model, objective, data = prepare(config)
+        key = jax.random.key(0)
+        params, state = objective.init(key)
+        batch = Batch(data.test, jnp.arange(len(data.test.x)))
+        _, (_, metrics) = objective.loss(params, state, key, batch)
+        x = data.test.x[0]
+        return float(metrics["mmd"]), float(model.likelihood.log_prob(x, x))
+
+    default, log_prob = mmd_of()
+    heavier, _ = mmd_of("weight=25")
+    assert heavier == pytest.approx(2.5 * default, rel=1e-5)
+    assert log_prob == pytest.approx(-64 * math.log(0.05 * math.sqrt(2 * math.pi)))
+
+
 PAIRS = [
     (bound, estimator)
     for bound in BOUNDS
@@ -133,7 +162,7 @@ def test_every_pair_that_is_not_refused_trains(
     bound, estimator, tmp_path, no_figures, monkeypatch
 ):
     monkeypatch.setattr(train, "_evaluate", lambda *_: {"test": {}})
-    monkeypatch.setattr(train, "_print_summary", lambda *_: None)
+    monkeypatch.setattr(train_report, "print_summary", lambda *_: None)
     config = tiny(
         tmp_path / "run",
         bound=bound,
@@ -159,7 +188,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_the_last_good_state(
     )
     with pytest.raises(VaejaxError, match=r"not finite at step (\d+).*--overwrite"):
         train.run(config)
-    *_, params, _ = train.load_trained(config.out)
+    *_, params, _ = load_trained(config.out)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
     assert not (config.out / "results.json").exists()
     with pytest.raises(VaejaxError, match=r"use --resume .* --overwrite to start anew"):

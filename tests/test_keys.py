@@ -5,7 +5,8 @@ import itertools
 import jax
 import numpy as np
 
-from experiments import estimator_variance, train
+from experiments import gradient_cells, prepared_run
+from experiments.train_config import Config
 from vaejax.training.fit import NO_STEP
 
 
@@ -21,7 +22,7 @@ def test_split_and_fold_in_meet() -> None:
 
 def test_the_streams_of_a_run_are_distinct() -> None:
     """Initialization, order of the data, steps, the epochs' test bounds, evaluation."""
-    keys = train._keys(train.Config(seed=3))
+    keys = prepared_run.make_keys(Config(seed=3))
     init_key, run_key = jax.random.split(keys.train)  # as init_state does
     steps = [jax.random.fold_in(run_key, step) for step in range(50)]
     children = itertools.chain.from_iterable(jax.random.split(key, 3) for key in steps)
@@ -32,7 +33,7 @@ def test_the_streams_of_a_run_are_distinct() -> None:
 
 
 def test_the_streams_of_a_comparison_are_distinct() -> None:
-    keys = estimator_variance._keys(estimator_variance.Config(seed=3))
+    keys = gradient_cells.make_keys(3)
     draws = [
         jax.random.fold_in(key, i)
         for key in (keys.draws, keys.reference)

@@ -325,14 +325,21 @@ def tvo(
 
     def riemann_sum(log_w: Float[Array, " K"]) -> Scalar:
         def expected(beta: Scalar) -> Scalar:
-            return jnp.dot(jax.nn.softmax(beta * log_w), log_w)
+            normalized = jax.nn.softmax(beta * log_w)
+            # An impossible sample counts for nothing, unless beta is 0.
+            return jnp.dot(normalized, jnp.where(normalized > 0, log_w, 0.0))
 
         return jnp.dot(
             jnp.asarray(steps, log_w.dtype),
             jax.vmap(expected)(jnp.asarray(betas, log_w.dtype)),
         )
 
-    return Bound(name=f"tvo_{side}", aggregate=riemann_sum, upper=side == "right")
+    return Bound(
+        name=f"tvo_{side}",
+        aggregate=riemann_sum,
+        upper=side == "right",
+        path=tuple(zip(steps.tolist(), betas.tolist(), strict=True)),
+    )
 
 
 def train_apart(name: str, model_bound: Bound, inference_bound: Bound) -> Bound:

@@ -74,6 +74,41 @@ class Params(NamedTuple):
     auxiliary: PyTree = ()  # learned baselines, control variates, discriminators
 
 
+class Measure(NamedTuple):
+    """The derivative of a distribution, as a scaled difference of two distributions.
+
+    For every parameter lam_i, which moves coordinate i alone,
+
+        d/d lam_i E f(z) = constant_i E[f(z; z_i = positive_i) - f(z; z_i = negative_i)]
+
+    Each field has the structure of the parameters; `positive_i` and `negative_i` are
+    one draw of the pair, coupled.
+    """
+
+    constant: DistParams
+    positive: DistParams
+    negative: DistParams
+
+
+@record
+class Relaxation:
+    """Continuous stand-ins for a discrete event, driven by uniform noise u in (0, 1).
+
+    `soft` tends to `hard` as the temperature falls to 0; all but the events themselves
+    are differentiable in the parameters.
+    """
+
+    noise: Callable[[Key, DistParams], Array]  # u, independent of the parameters
+    soft: Callable[[DistParams, Array, Scalar | float], Event]  # at a temperature > 0
+    hard: Callable[[DistParams, Array], Event]  # equal in law to the family's `sample`
+    # What `soft` would give, had `hard` given this event, from fresh noise v.
+    conditional: Callable[[DistParams, Array, Event, Scalar | float], Event]
+    # The relaxed event given, with the derivative that the family's mean would have in
+    # its parameters where it equals this event. So `soft`, a mean at perturbed
+    # parameters, has the derivative of `as_mean(lam, soft) / temperature`.
+    as_mean: Callable[[DistParams, Event], Event]
+
+
 @record
 class Family:
     """A distribution over one event, pure in (key, dist_params, event).
@@ -95,9 +130,18 @@ class Family:
     kl: Callable[[DistParams, DistParams], Scalar] | None = None  # KL(first || second)
     binary: bool = False  # its outcomes are 0 and 1
     support: Callable[[DistParams], Event] | None = None  # every outcome, [S, *event]
+    num_outcomes: Callable[[DistParams], int] | None = None  # S, without listing them
     # Events [S, *event] and weights [S] whose weighted sum of f tends to E f as the
     # number of nodes per coordinate grows.
     quadrature: Callable[[DistParams, int], tuple[Event, Array]] | None = None
+    # A draw of the signed measures that differentiate the distribution.
+    measure: Callable[[Key, DistParams], Measure] | None = None
+    relax: Relaxation | None = None  # what continuous relaxations need
+    # Two events, each distributed as `sample`, that share their noise as u and 1 - u.
+    antithetic: Callable[[Key, DistParams], tuple[Event, Event]] | None = None
+    # The event itself, as a function of the parameters at the noise that it came from:
+    # T(T^-1(z; stopped params); params) for a transport T of the noise.
+    retrace: Callable[[DistParams, Event], Event] | None = None
 
 
 @record
@@ -156,7 +200,8 @@ class Bound:
     `expectation` says, for every K, of which log-means E F is the sum: it opens an
     exact expectation at any K (see `vaejax.exact`), and F is linear in the log-weights
     where each is of a single weight. An `upper` bound is minimised. With `inference`
-    the posterior is trained by that bound, the model by this one.
+    the posterior is trained by that bound, the model by this one. A bound that sums
+    `width * E log_w` under the distributions `q w^beta` has them in its `path`.
     """
 
     name: str
@@ -168,6 +213,7 @@ class Bound:
     expectation: Callable[[int], list[LogMean]] | None = None
     upper: bool = False
     inference: "Bound | None" = None
+    path: tuple[tuple[float, float], ...] | None = None  # (width, beta), ...
     # The reason for refusing a model or a K, if there is one.
     needs: Callable[[Model, int], str | None] = lambda model, num_samples: None
 
@@ -196,8 +242,9 @@ class Verdict(NamedTuple):
 
 # Turns a function of K samples' log-densities into its exact expectation over q(z|x).
 # Samples and their probabilities are stopped: a gradient sees only the log-densities'
-# own dependence on the parameters.
-Expectation = Callable[[Callable[[LogTerms], Scalar]], Scalar]
+# own dependence on the parameters. A function that is a bound is integrated as one: at
+# any K, where the bound says of which log-means it is made.
+Expectation = Callable[[Callable[[LogTerms], Scalar] | Bound], Scalar]
 
 
 @record

@@ -76,7 +76,7 @@ def value_and_gradient(
     previous = None
     with jax.enable_x64(True):
         params, examples = jax.tree.map(_as_float64, (params, examples))
-        for num_nodes in (32, 64, 128, 256, 512, 1024, 2048):
+        for num_nodes in (64, 128, 256, 512, 1024, 2048):
             current = _integrate(problem, estimator, num_nodes, params, examples)
             if previous is not None and _distance(current, previous) < tolerance:
                 return Exact(float(current[0]), jax.device_get(current[1]))
@@ -143,7 +143,10 @@ def _target(
     z, weights = jax.lax.stop_gradient((z, weights))
     terms = log_terms(model, params, dist_params, z, example)
 
-    def expectation(f: Callable[[LogTerms], Scalar]) -> Scalar:
+    def expectation(f: Callable[[LogTerms], Scalar] | Bound) -> Scalar:
+        if isinstance(f, Bound):
+            log_w = f.log_weight(terms)
+            return _expected_bound(f, log_w, weights, num_samples, 4 * num_nodes)
         return _product_rule(f, terms, weights, num_samples)
 
     return with_value(estimator.target(problem, params, example, expectation), value)
@@ -183,7 +186,9 @@ def _nodes(
             f"{family.name} latents can be neither enumerated nor integrated: compare "
             "with a reference estimator"
         )
-    size = (2 if family.support else num_nodes) ** dim
+    size = num_nodes**dim
+    if family.num_outcomes is not None:
+        size = family.num_outcomes(dist_params)
     if size > MAX_NODES:
         raise IncompatibleError(
             f"{model.name} has {dim} latents, {size:,} outcomes to sum over, and exact "

@@ -11,9 +11,11 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
 from vaejax.core import (
+    Bound,
     DistParams,
     Event,
     Example,
+    IncompatibleError,
     Key,
     LogTerms,
     Model,
@@ -84,6 +86,57 @@ def with_value(surrogate: Scalar, value: Scalar) -> Scalar:
     return stop_gradient(value) + (surrogate - stop_gradient(surrogate))
 
 
+def exchange(
+    bound: Bound,
+    log_w: Float[Array, " K"],
+    first: Float[Array, " K"],
+    second: Float[Array, " K"],
+) -> Float[Array, " K"]:
+    """For every k, F with log_w_k = first_k less F with log_w_k = second_k.
+
+    The other samples keep their weights. Where F is a mean over samples they cancel,
+    and (f(first_k) - f(second_k)) / K is left.
+    """
+    num_samples = log_w.shape[0]
+    if bound.separable:
+        f = jax.vmap(lambda one: bound.aggregate(one[None]))
+        return (f(first) - f(second)) / num_samples
+
+    def difference(k: Array, a: Scalar, b: Scalar) -> Scalar:
+        return bound.aggregate(log_w.at[k].set(a)) - bound.aggregate(log_w.at[k].set(b))
+
+    return jax.vmap(difference)(jnp.arange(num_samples), first, second)
+
+
+def enter(gradient: DistParams, dist_params: DistParams) -> Scalar:
+    """A scalar whose gradient in the posterior's parameters lam is `gradient`.
+
+    It is the sum of stop_gradient(gradient) * lam: what an estimator knows about lam
+    reaches the network's weights through lam, whatever the network is.
+    """
+    products = jax.tree.map(jnp.vdot, stop_gradient(gradient), dist_params)
+    return sum(jax.tree.leaves(products), start=jnp.zeros(()))
+
+
+def outcomes(model: Model, dist_params: DistParams, max_outcomes: int) -> Event:
+    """Every outcome of a discrete posterior, [S, *event].
+
+    Raises:
+        IncompatibleError: when traced, for there the number of latents is known; there
+            are more than `max_outcomes`.
+    """
+    family = model.posterior
+    assert family.support is not None  # the estimator's check refused the others
+    assert family.num_outcomes is not None
+    if family.num_outcomes(dist_params) > max_outcomes:
+        raise IncompatibleError(
+            f"the latents of {model.name} have more joint outcomes to list than "
+            f"max_outcomes = {max_outcomes:,}: use a smaller latent_dim, a larger "
+            "max_outcomes, or score_function"
+        )
+    return family.support(dist_params)
+
+
 def minimize_beside(problem: Problem, surrogate: Scalar, auxiliary: Scalar) -> Scalar:
     """The surrogate's value and gradient, and beside it a loss of one's own descended.
 
@@ -103,6 +156,11 @@ def make_stats(value: Scalar, terms: LogTerms) -> Stats:
         "kl": (terms.log_qz - terms.log_pz).mean(),
     }
     return jax.tree.map(stop_gradient, stats)
+
+
+def expected_terms(terms: LogTerms, weights: Float[Array, " K"]) -> LogTerms:
+    """The terms' weighted sums, as those of a single sample: for `make_stats`."""
+    return LogTerms(*(jnp.dot(weights, leaf)[None] for leaf in terms))
 
 
 @jax.custom_vjp

@@ -93,13 +93,19 @@ def path_weights(
     bound: Bound, terms: LogTerms
 ) -> tuple[Float[Array, " K"], Float[Array, " K"]]:
     """F'_k, and what the path through sample k is scaled by: `1 - s F''_kk / F'_k`."""
-    log_w = bound.log_weight(terms)
+    slope, ratio = slope_and_bend(bound, bound.log_weight(terms))
+    tempering = -jax.grad(lambda t: bound.log_weight(t).sum())(terms).log_qz
+    return slope, 1 - tempering * ratio
+
+
+def slope_and_bend(
+    bound: Bound, log_w: Float[Array, " K"]
+) -> tuple[Float[Array, " K"], Float[Array, " K"]]:
+    """F'_k and `F''_kk / F'_k`."""
     slope = jax.grad(bound.aggregate)(log_w)
     if bound.curvature is not None:
         curvature = bound.curvature(log_w)
     else:
         curvature = jnp.diagonal(jax.hessian(bound.aggregate)(log_w))
-    tempering = -jax.grad(lambda t: bound.log_weight(t).sum())(terms).log_qz
     is_zero = slope == 0  # a weight that underflowed: nothing arrives to be scaled
-    ratio = jnp.where(is_zero, 0.0, curvature / jnp.where(is_zero, 1.0, slope))
-    return slope, 1 - tempering * ratio
+    return slope, jnp.where(is_zero, 0.0, curvature / jnp.where(is_zero, 1.0, slope))

@@ -4,12 +4,57 @@ from collections.abc import Callable
 
 from vaejax.core import Family
 from vaejax.families.bernoulli import bernoulli
+from vaejax.families.beta import BetaParams, beta
+from vaejax.families.categorical import categorical
+from vaejax.families.dirichlet import dirichlet
+from vaejax.families.full_normal import FullNormalParams, full_normal
+from vaejax.families.gamma import GammaParams, gamma
+from vaejax.families.hierarchical_normal import Layers, hierarchical_normal
+from vaejax.families.logit_normal import logit_normal
 from vaejax.families.normal import NormalParams, diagonal_normal, fixed_normal
+from vaejax.families.poisson import poisson
+from vaejax.families.truncated_normal import truncated_normal
+from vaejax.families.von_mises_fisher import (
+    VonMisesFisherParams,
+    uniform_on_sphere,
+    von_mises_fisher,
+)
 
 FAMILIES: dict[str, Callable[..., Family]] = {
     "bernoulli": bernoulli,
+    "beta": beta,
+    "categorical": categorical,
     "diagonal_normal": diagonal_normal,
+    "dirichlet": dirichlet,
     "fixed_normal": fixed_normal,
+    "full_normal": full_normal,
+    "gamma": gamma,
+    "logit_normal": logit_normal,
+    "poisson": poisson,
+    "truncated_normal": truncated_normal,
+    "von_mises_fisher": von_mises_fisher,
 }
 
-__all__ = ["FAMILIES", "NormalParams", "bernoulli", "diagonal_normal", "fixed_normal"]
+__all__ = [
+    "FAMILIES",
+    "BetaParams",
+    "FullNormalParams",
+    "GammaParams",
+    "Layers",
+    "NormalParams",
+    "VonMisesFisherParams",
+    "bernoulli",
+    "beta",
+    "categorical",
+    "diagonal_normal",
+    "dirichlet",
+    "fixed_normal",
+    "full_normal",
+    "gamma",
+    "hierarchical_normal",
+    "logit_normal",
+    "poisson",
+    "truncated_normal",
+    "uniform_on_sphere",
+    "von_mises_fisher",
+]

@@ -4,6 +4,17 @@
 
 written so that it is exact and finite at every finite logit, and with its own
 derivative, which costs a quarter of `jax.nn.softplus` and its gradient.
+
+The relaxation (Maddison et al. 2017, arXiv:1611.00712) thresholds logistic noise:
+
+    score = l + logit(u),    hard = 1[score > 0],    soft = sigmoid(score / temperature)
+
+Given the event b, u is uniform above or below 1 - p, and the score that it makes is
+
+    b = 1:    softplus( logit(v) + softplus( l))
+    b = 0:   -softplus(-logit(v) + softplus(-l))
+
+with v uniform on (0, 1) (Tucker et al. 2017, arXiv:1703.07370, appendix C).
 """
 
 import itertools
@@ -11,9 +22,11 @@ import itertools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Key, Scalar
+from vaejax.core import Family, Key, Measure, Relaxation, Scalar
+from vaejax.families.uniform import logit, open_uniform
 
 
 def bernoulli() -> Family:
@@ -29,10 +42,20 @@ def bernoulli() -> Family:
         mean=jax.nn.sigmoid,
         outputs_per_coordinate=1,
         from_outputs=lambda outputs: outputs[0],
-        to_outputs=lambda mean: _logit(mean)[None],
+        to_outputs=lambda mean: _clipped_logit(mean)[None],
         kl=_kl,
         support=_support,
+        num_outcomes=lambda logits: 2**logits.size,
+        measure=_measure,
         binary=True,
+        relax=Relaxation(
+            noise=lambda key, logits: open_uniform(key, logits.shape, logits.dtype),
+            soft=_soft,
+            hard=_hard,
+            conditional=_conditional,
+            as_mean=_as_mean,
+        ),
+        antithetic=_antithetic,
     )
 
 
@@ -78,7 +101,56 @@ def _support(logits: Float[Array, "*event"]) -> Float[Array, "nodes ..."]:
     return jnp.asarray(bits.reshape(-1, *logits.shape), logits.dtype)
 
 
-def _logit(mean: Float[Array, "*event"]) -> Float[Array, "*event"]:
+def _soft(
+    logits: Float[Array, "*event"],
+    u: Float[Array, "*event"],
+    temperature: Scalar | float,
+) -> Float[Array, "*event"]:
+    return jax.nn.sigmoid((logits + logit(u)) / temperature)
+
+
+def _hard(
+    logits: Float[Array, "*event"], u: Float[Array, "*event"]
+) -> Float[Array, "*event"]:
+    return (logits + logit(u) > 0).astype(logits.dtype)
+
+
+def _conditional(
+    logits: Float[Array, "*event"],
+    v: Float[Array, "*event"],
+    x: Float[Array, "*event"],
+    temperature: Scalar | float,
+) -> Float[Array, "*event"]:
+    on = jax.nn.softplus(logit(v) + jax.nn.softplus(logits))
+    off = -jax.nn.softplus(-logit(v) + jax.nn.softplus(-logits))
+    return jax.nn.sigmoid(jnp.where(x > 0.5, on, off) / temperature)
+
+
+def _as_mean(
+    logits: Float[Array, "*event"], z: Float[Array, "*event"]
+) -> Float[Array, "*event"]:
+    z, moved = stop_gradient(z), logits - stop_gradient(logits)
+    return z + z * (1 - z) * moved
+
+
+def _antithetic(
+    key: Key, logits: Float[Array, "*event"]
+) -> tuple[Float[Array, "*event"], Float[Array, "*event"]]:
+    """1[u < p], as `_sample` draws it, and 1[1 - u < p] (Dong et al. 2020, DisARM)."""
+    u = open_uniform(key, logits.shape, logits.dtype)
+    return _hard(logits, 1 - u), _hard(logits, u)
+
+
+def _measure(key: Key, logits: Float[Array, "*event"]) -> Measure:
+    """The two outcomes, without noise: d/dl E f = p (1 - p) (f(1) - f(0))."""
+    probability = jax.nn.sigmoid(logits)
+    return Measure(
+        constant=probability * (1 - probability),
+        positive=jnp.ones_like(logits),
+        negative=jnp.zeros_like(logits),
+    )
+
+
+def _clipped_logit(mean: Float[Array, "*event"]) -> Float[Array, "*event"]:
     """The logit, of a mean kept off 0 and 1 (Burda et al. clip at 0.001 too)."""
-    mean = jnp.clip(mean, 0.001, 0.999)
-    return jnp.log(mean) - jnp.log1p(-mean)
+    return logit(jnp.clip(mean, 0.001, 0.999))

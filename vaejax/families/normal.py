@@ -4,14 +4,16 @@
 variance; `fixed_normal` is the likelihood whose scale is a setting.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Key, Scalar, VaejaxError
+from vaejax.core import Family, Key, Measure, Scalar, VaejaxError
 
 
 class NormalParams(NamedTuple):
@@ -51,14 +53,18 @@ def diagonal_normal() -> Family:
         to_outputs=lambda mean: jnp.stack([mean, jnp.zeros_like(mean)]),
         reparam="explicit",
         kl=kl,
-        quadrature=_quadrature,
+        measure=_measure,
+        quadrature=trapezoidal_rule,
+        retrace=_retrace,
     )
 
 
 def fixed_normal(scale: float = 0.1) -> Family:
     """Independent normal variables of one fixed scale; the parameter is the mean."""
-    if not scale > 0:  # so that NaN is refused too
-        raise VaejaxError(f"the scale is {scale}: use a standard deviation above 0")
+    if not 0 < scale < math.inf:  # so that NaN is refused too
+        raise VaejaxError(
+            f"the scale is {scale}: use a standard deviation above 0, and finite"
+        )
 
     def with_scale(loc: Float[Array, "*event"]) -> NormalParams:
         return NormalParams(loc, jnp.full_like(loc, np.log(scale)))
@@ -81,7 +87,40 @@ def _sample(key: Key, params: NormalParams) -> Float[Array, "*event"]:
     return params.loc + jnp.exp(params.log_scale) * noise
 
 
-def _quadrature(
+def _measure(key: Key, params: NormalParams) -> Measure:
+    """The pairs of Mohamed et al. 2020, arXiv:1906.10652, coupled.
+
+    Location: loc +- scale W with one Weibull W of density w exp(-w^2 / 2), constant
+    1 / (scale sqrt(2 pi)). Scale: loc + scale M with M of the double-sided Maxwell
+    density m^2 exp(-m^2 / 2) / sqrt(2 pi), against the normal itself as loc + scale M U
+    with U uniform; constant 1 / scale, which is 1 for the log-scale.
+    """
+    w_key, m_key, u_key, sign_key = jax.random.split(key, 4)
+    shape, dtype = params.loc.shape, params.loc.dtype
+    scale = jnp.exp(params.log_scale)
+    weibull = jnp.sqrt(2 * jax.random.exponential(w_key, shape, dtype))
+    # The length of a normal vector in three dimensions, of either sign; the cosine of
+    # such a vector with an axis is uniform, and its component there is normal.
+    length = jnp.sqrt((jax.random.normal(m_key, (3, *shape), dtype) ** 2).sum(0))
+    maxwell = length * jax.random.rademacher(sign_key, shape, dtype)
+    uniform = jax.random.uniform(u_key, shape, dtype)
+    return Measure(
+        constant=NormalParams(1 / (scale * np.sqrt(2 * np.pi)), jnp.ones_like(scale)),
+        positive=NormalParams(
+            params.loc + scale * weibull, params.loc + scale * maxwell
+        ),
+        negative=NormalParams(
+            params.loc - scale * weibull, params.loc + scale * maxwell * uniform
+        ),
+    )
+
+
+def _retrace(params: NormalParams, z: Float[Array, "*event"]) -> Float[Array, "*event"]:
+    noise = stop_gradient((z - params.loc) * jnp.exp(-params.log_scale))
+    return params.loc + jnp.exp(params.log_scale) * noise
+
+
+def trapezoidal_rule(
     params: NormalParams, num_nodes: int
 ) -> tuple[Float[Array, "nodes ..."], Float[Array, " nodes"]]:
     """Trapezoidal rule on noise of at most 9 standard deviations, in every coordinate.

@@ -7,6 +7,7 @@ from vaejax.models.gaussian_conv import gaussian_conv
 from vaejax.models.gaussian_mlp import gaussian_mlp
 from vaejax.models.linear_gaussian import linear_gaussian
 from vaejax.models.sigmoid_belief_network import sigmoid_belief_network
+from vaejax.models.two_layer_gaussian import two_layer_gaussian
 
 MODELS: dict[str, Callable[..., Model]] = {
     "gaussian_mlp": gaussian_mlp,
@@ -21,4 +22,5 @@ __all__ = [
     "gaussian_mlp",
     "linear_gaussian",
     "sigmoid_belief_network",
+    "two_layer_gaussian",
 ]

@@ -1,10 +1,22 @@
 """How two networks, a prior and two families become a `Model`."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
-from vaejax.core import DistParams, Event, Example, Family, Key, Model, Params, Prior
+from vaejax.core import (
+    DistParams,
+    Event,
+    Example,
+    Family,
+    Key,
+    Model,
+    Params,
+    Prior,
+    build,
+)
+from vaejax.families import FAMILIES
 from vaejax.nets import Network
 
 
@@ -61,3 +73,24 @@ def from_networks(
         likelihood=likelihood,
         data_shape=data_shape,
     )
+
+
+def named_likelihood(name: str, scale: float | None) -> Family:
+    """The family of this name, at this scale if one is given.
+
+    Raises:
+        UnknownNameError: no such family, or one whose scale is no setting.
+    """
+    return build(FAMILIES, name, **({} if scale is None else {"scale": scale}))
+
+
+def output_start(
+    likelihood: Family, data_mean: np.ndarray | Array | None
+) -> Float[Array, " outputs"] | None:
+    """The decoder's output bias at which the mean of x is the data's, if that is given.
+
+    For Bernoulli pixels it is the logit (Burda et al. 2016, arXiv:1509.00519).
+    """
+    if data_mean is None:
+        return None
+    return likelihood.to_outputs(jnp.asarray(data_mean)).reshape(-1)

@@ -6,9 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from vaejax.core import Model, VaejaxError, build
-from vaejax.families import FAMILIES, diagonal_normal
-from vaejax.models.from_networks import from_networks
+from vaejax.core import Model, VaejaxError
+from vaejax.families import diagonal_normal
+from vaejax.models.from_networks import (
+    from_networks,
+    named_likelihood,
+    output_start,
+)
 from vaejax.nets import Network, conv_decoder, conv_encoder
 from vaejax.priors import standard_normal
 
@@ -20,6 +24,7 @@ def gaussian_conv(
     channels: Sequence[int] = (32, 64),
     activation: str = "relu",
     likelihood: str = "bernoulli",
+    likelihood_scale: float | None = None,
 ) -> Model:
     """Gaussian latents, strided convolutions and their transposes.
 
@@ -31,6 +36,7 @@ def gaussian_conv(
         channels: depth of each convolution of the encoder; the decoder's are mirrored.
         activation: a name in `vaejax.nets.ACTIVATIONS`.
         likelihood: a name in `FAMILIES`.
+        likelihood_scale: standard deviation of `fixed_normal`, and of no other.
     """
     if len(data_shape) != 3:
         raise VaejaxError(
@@ -41,17 +47,15 @@ def gaussian_conv(
         raise VaejaxError("gaussian_conv needs a convolution: use channels=32 or more")
     height, width, depth = data_shape
     posterior = diagonal_normal()
-    pixels = build(FAMILIES, likelihood)
+    pixels = named_likelihood(likelihood, likelihood_scale)
     num_outputs = pixels.outputs_per_coordinate
-    start = None
-    if data_mean is not None:
-        start = pixels.to_outputs(jnp.mean(data_mean, (0, 1))).reshape(-1)
+    channel_mean = None if data_mean is None else jnp.mean(data_mean, (0, 1))
     decoder = conv_decoder(
         latent_dim,
         channels[::-1],
         (height, width, num_outputs * depth),
         activation,
-        out_bias=start,
+        out_bias=output_start(pixels, channel_mean),
     )
 
     def outputs_first(params: dict, z: Array) -> Array:

@@ -9,12 +9,15 @@ By default the one-layer network of Burda, Grosse and Salakhutdinov 2016
 import math
 from collections.abc import Sequence
 
-import jax.numpy as jnp
 import numpy as np
 
-from vaejax.core import Model, build
-from vaejax.families import FAMILIES, diagonal_normal
-from vaejax.models.from_networks import from_networks
+from vaejax.core import Model
+from vaejax.families import diagonal_normal
+from vaejax.models.from_networks import (
+    from_networks,
+    named_likelihood,
+    output_start,
+)
 from vaejax.nets import mlp
 from vaejax.priors import standard_normal
 
@@ -26,6 +29,7 @@ def gaussian_mlp(
     hidden: Sequence[int] = (200, 200),
     activation: str = "tanh",
     likelihood: str = "bernoulli",
+    likelihood_scale: float | None = None,
 ) -> Model:
     """Gaussian latents, MLP encoder and mirrored decoder.
 
@@ -38,13 +42,11 @@ def gaussian_mlp(
         hidden: widths of the encoder's hidden layers; the decoder's are mirrored.
         activation: a name in `vaejax.nets.ACTIVATIONS`.
         likelihood: a name in `FAMILIES`; `diagonal_normal` learns a variance per pixel.
+        likelihood_scale: standard deviation of `fixed_normal`, and of no other.
     """
     size = math.prod(data_shape)
     posterior = diagonal_normal()
-    pixels = build(FAMILIES, likelihood)
-    start = None
-    if data_mean is not None:
-        start = pixels.to_outputs(jnp.asarray(data_mean)).reshape(-1)
+    pixels = named_likelihood(likelihood, likelihood_scale)
     return from_networks(
         "gaussian_mlp",
         encoder=mlp(
@@ -55,7 +57,7 @@ def gaussian_mlp(
             hidden[::-1],
             pixels.outputs_per_coordinate * size,
             activation,
-            out_bias=start,
+            out_bias=output_start(pixels, data_mean),
         ),
         prior=standard_normal(latent_dim),
         posterior=posterior,

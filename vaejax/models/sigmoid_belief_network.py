@@ -13,12 +13,11 @@ arXiv:1402.0030.
 import math
 from collections.abc import Sequence
 
-import jax.numpy as jnp
 import numpy as np
 
 from vaejax.core import Model
 from vaejax.families import bernoulli
-from vaejax.models.from_networks import from_networks
+from vaejax.models.from_networks import from_networks, output_start
 from vaejax.nets import mlp
 from vaejax.priors import learned_bernoulli
 
@@ -42,13 +41,16 @@ def sigmoid_belief_network(
     """
     size = math.prod(data_shape)
     bits = bernoulli()
-    start = None
-    if data_mean is not None:
-        start = bits.to_outputs(jnp.asarray(data_mean)).reshape(-1)
     return from_networks(
         "sigmoid_belief_network",
         encoder=mlp(size, hidden, latent_dim, activation),
-        decoder=mlp(latent_dim, hidden[::-1], size, activation, out_bias=start),
+        decoder=mlp(
+            latent_dim,
+            hidden[::-1],
+            size,
+            activation,
+            out_bias=output_start(bits, data_mean),
+        ),
         prior=learned_bernoulli(latent_dim),
         posterior=bits,
         likelihood=bits,

@@ -1,5 +1,7 @@
 """Maximum mean discrepancy between the aggregated posterior and the prior (InfoVAE)."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -32,8 +34,8 @@ def mmd(weight: float = 10.0) -> Regularizer:
         Zhao, Song and Ermon 2019, arXiv:1706.02262; Tolstikhin et al. 2018,
         arXiv:1711.01558, for the kernel.
     """
-    if weight < 0:
-        raise VaejaxError(f"the weight of mmd is {weight}: use at least 0")
+    if not 0 <= weight < math.inf:  # so that NaN is refused too
+        raise VaejaxError(f"the weight of mmd is {weight}: use at least 0, and finite")
 
     def penalty(model: Model, params: Params, key: Key, batch: Batch) -> Scalar:
         posterior_key, prior_key = jax.random.split(key)

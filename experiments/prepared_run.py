@@ -1,0 +1,152 @@
+"""From a training's settings to what it computes with, new or as a run left it."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from experiments import run_folder
+from experiments.setup import build_named, choose_protocol, mean_observation
+from experiments.train_config import SCHEDULES, Config, check_numbers
+from vaejax.bounds import BOUNDS
+from vaejax.core import (
+    Example,
+    Key,
+    Model,
+    Objective,
+    Params,
+    Regularizer,
+    VaejaxError,
+)
+from vaejax.data import DATASETS, PROTOCOLS, load
+from vaejax.estimators import ESTIMATORS
+from vaejax.models import MODELS
+from vaejax.objective import make_objective
+from vaejax.regularizers import REGULARIZERS
+from vaejax.training import checkpoints, init_state, steps_per_epoch
+
+
+class Data(NamedTuple):
+    """Both splits of a data set under one protocol."""
+
+    train: Example  # as stored, uint8
+    test: Example  # as the model sees it
+    test_labels: np.ndarray | None
+    protocol: str
+
+
+def prepare(config: Config) -> tuple[Model, Objective, Data]:
+    """The model, its objective and the data of a configuration, all of them checked."""
+    check_numbers(config)
+    info = build_named(DATASETS, config.dataset)
+    bound = build_named(BOUNDS, config.bound, config.bound_settings)
+    estimator = build_named(ESTIMATORS, config.estimator, config.estimator_settings)
+    regularizers = _regularizers(config.regularizers)
+
+    def build_model(**data: Any) -> Model:
+        return build_named(
+            MODELS, config.model, config.model_settings, data_shape=info.shape, **data
+        )
+
+    def build_objective(model: Model) -> Objective:
+        return make_objective(
+            model,
+            bound,
+            estimator,
+            num_samples=config.num_samples,
+            allow_bias=config.allow_bias,
+            regularizers=regularizers,
+        )
+
+    # Refuse what cannot be before any data are read.
+    shape_only = build_model()
+    build_objective(shape_only)
+    protocol = choose_protocol(
+        config.dataset, config.protocol, shape_only.likelihood.binary
+    )
+    train = load(config.dataset, protocol=protocol, data_dir=config.data_dir)
+    test = load(config.dataset, "test", protocol=protocol, data_dir=config.data_dir)
+    model = build_model(data_mean=mean_observation(train, protocol))
+    count = len(test.images) if config.eval_examples is None else config.eval_examples
+    if count > len(test.images):
+        raise VaejaxError(
+            f"eval_examples is {count}, but the test split of {config.dataset} has "
+            f"only {len(test.images)}: use fewer, or leave it out for all"
+        )
+    kept = slice(count)
+    observations = jax.vmap(PROTOCOLS[protocol].as_float)(
+        jnp.asarray(test.images[kept])
+    )
+    labels = None if test.labels is None else test.labels[kept]
+    data = Data(
+        Example(jnp.asarray(train.images)), Example(observations), labels, protocol
+    )
+    return model, build_objective(model), data
+
+
+def _regularizers(words: Sequence[str]) -> list[Regularizer]:
+    """Build the regularizers named, each with the settings that follow its name."""
+    named: list[tuple[str, list[str]]] = []
+    for word in words:
+        if "=" not in word:
+            named.append((word, []))
+        elif named:
+            named[-1][1].append(word)
+        else:
+            raise VaejaxError(
+                f"the setting {word!r} follows no regularizer: write its name first, "
+                "as in --regularizers mmd weight=5"
+            )
+    return [build_named(REGULARIZERS, name, pairs) for name, pairs in named]
+
+
+def make_optimizer(config: Config, num_examples: int) -> optax.GradientTransformation:
+    """Adam, its learning rate scheduled over all steps of the run."""
+    steps = config.epochs * steps_per_epoch(num_examples, config.batch_size)
+    return optax.adam(SCHEDULES[config.schedule](config.learning_rate, steps))
+
+
+class Keys(NamedTuple):
+    """The random streams of a run."""
+
+    train: Key
+    evaluate: Key
+
+
+def make_keys(config: Config) -> Keys:
+    """Split the seed's key."""
+    return Keys(*jax.random.split(jax.random.key(config.seed)))
+
+
+def load_trained(folder: Path) -> tuple[Config, Model, Params, Data]:
+    """A run's settings, model, trained parameters and data.
+
+    Raises:
+        VaejaxError: the folder holds no run of this experiment.
+    """
+    settings = run_folder.read_json(folder / "config.json")
+    fields = {field.name for field in dataclasses.fields(Config)}
+    if not isinstance(settings, dict) or not settings.keys() <= fields:
+        raise VaejaxError(
+            f"{folder} holds another experiment's results: name the folder of a run "
+            "that experiments.train wrote"
+        )
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in settings.items()
+    }
+    for name in ("data_dir", "out"):
+        if values.get(name) is not None:
+            values[name] = Path(values[name])
+    config = Config(**values)
+    model, objective, data = prepare(config)
+    like = init_state(
+        objective, make_optimizer(config, len(data.train.x)), make_keys(config).train
+    )
+    state, _ = checkpoints.restore(folder / "checkpoints", like)
+    return config, model, state.params, data

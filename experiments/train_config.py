@@ -1,0 +1,100 @@
+"""What a training is asked for: its settings, their defaults and their limits."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import optax
+
+from experiments.cli import option
+from experiments.setup import check_seed
+from vaejax.bounds import BOUNDS
+from vaejax.core import VaejaxError
+from vaejax.data import DATASETS
+from vaejax.estimators import ESTIMATORS
+from vaejax.models import MODELS
+
+SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
+    "cosine": optax.cosine_decay_schedule,
+    "constant": lambda learning_rate, steps: optax.constant_schedule(learning_rate),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Train a variational autoencoder and estimate its test log-likelihood."""
+
+    dataset: Annotated[str, option("NAME", ", ".join(DATASETS))] = "mnist"
+    protocol: Annotated[str | None, option("NAME")] = None
+    """dynamic, static, threshold, none (default: what fits)"""
+    data_dir: Annotated[Path | None, option("DIR")] = None
+    """prepared data (default: $TFDS_DATA_DIR)"""
+    model: Annotated[str, option("NAME", ", ".join(MODELS))] = "gaussian_mlp"
+    model_settings: Annotated[tuple[str, ...], option("S=V")] = ()
+    """of the model, as in latent_dim=20 hidden=300,300"""
+    bound: Annotated[str, option("NAME", ", ".join(BOUNDS))] = "elbo"
+    bound_settings: Annotated[tuple[str, ...], option("S=V")] = ()
+    """of the bound, as in beta=2"""
+    estimator: Annotated[str, option("NAME", ", ".join(ESTIMATORS))] = "dreg"
+    estimator_settings: Annotated[tuple[str, ...], option("S=V")] = ()
+    """of the estimator, as in baseline=leave_one_out"""
+    regularizers: Annotated[tuple[str, ...], option("NAME..")] = ()
+    """batch-level terms of the loss, as in mmd, or mmd weight=5"""
+    num_samples: Annotated[int, option("K")] = 1
+    """importance samples per example"""
+    allow_bias: bool = False
+    """accept an estimator that is biased for the bound"""
+    epochs: Annotated[int, option("N")] = 60
+    """passes over the training split"""
+    batch_size: Annotated[int, option("N")] = 100
+    """examples per step"""
+    micro_batch_size: Annotated[int | None, option("N")] = None
+    """examples per gradient, a divisor (default: fits the cache)"""
+    learning_rate: Annotated[float, option("X")] = 1e-3
+    """Adam's, at its highest"""
+    schedule: Annotated[str, option("NAME")] = "cosine"
+    """of the learning rate: cosine (to zero) or constant"""
+    seed: Annotated[int, option("N")] = 0
+    """of parameters, shuffling, noise and evaluation"""
+    eval_num_samples: Annotated[int, option("S")] = 5000
+    """importance samples of the test log-likelihood"""
+    eval_examples: Annotated[int | None, option("N")] = None
+    """evaluate only the first so many (default: all)"""
+    checkpoint_seconds: Annotated[float, option("T")] = 30.0
+    """time between checkpoints"""
+    out: Annotated[Path, option("DIR")] = Path("runs/train")
+    """folder of the run"""
+    overwrite: bool = False
+    """replace the run in --out"""
+    resume: bool = False
+    """go on with the unfinished run in --out"""
+
+
+def check_numbers(config: Config) -> None:
+    """Raise a `VaejaxError` for a number, or a schedule, that cannot be."""
+    counts = ("epochs", "batch_size", "micro_batch_size")
+    for name in (*counts, "eval_num_samples", "eval_examples"):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise VaejaxError(f"{name} is {value}: use at least 1")
+    if not 0 < config.learning_rate < math.inf:
+        raise VaejaxError(
+            f"learning_rate is {config.learning_rate}: use a finite one above 0"
+        )
+    check_seed(config.seed)
+    if config.regularizers and (config.micro_batch_size or config.batch_size) < 2:
+        raise VaejaxError(
+            "a regularizer compares the examples of a batch, and there is one: use "
+            "a batch size, or a micro-batch size, of at least 2"
+        )
+    if config.batch_size % (config.micro_batch_size or 1):
+        raise VaejaxError(
+            f"micro_batch_size is {config.micro_batch_size}, which does not divide "
+            f"batch_size {config.batch_size}: use a divisor, or leave it out"
+        )
+    if config.schedule not in SCHEDULES:
+        raise VaejaxError(
+            f"unknown schedule {config.schedule!r}: use one of {sorted(SCHEDULES)}"
+        )

@@ -1,0 +1,62 @@
+"""What a finished training shows: figures and a table."""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+from rich.console import Console
+from rich.table import Table
+
+from experiments import run_folder
+from experiments.prepared_run import Data
+from vaejax.core import Example, Model, Params
+from vaejax.evaluation import posterior_means
+from vaejax.plotting import (
+    image_grid,
+    latent_space,
+    reconstructions,
+    save,
+    training_curves,
+)
+
+
+def draw(out: Path, model: Model, params: Params, data: Data, count: int = 16) -> None:
+    """Curves, reconstructions, samples and the latent space, under figures/."""
+    folder = out / "figures"
+    save(training_curves(run_folder.read_rows(out)), folder / "curves.png")
+
+    def mean_image(z: Any) -> jax.Array:
+        return model.likelihood.mean(model.decode(params, z, None))
+
+    def reconstruct(x: jax.Array) -> jax.Array:
+        return mean_image(model.posterior.mean(model.encode(params, Example(x))))
+
+    def sample(key: jax.Array) -> jax.Array:
+        return mean_image(model.latent_prior.sample(key, model.prior(params, None)))
+
+    x = data.test.x[:count]
+    save(reconstructions(x, jax.vmap(reconstruct)(x)), folder / "reconstructions.png")
+    keys = jax.random.split(jax.random.key(0), count * 4)
+    samples = jax.vmap(sample)(keys)
+    save(image_grid(samples, "Samples from the prior"), folder / "samples.png")
+    means = posterior_means(model, params, data.test)
+    save(latent_space(means, data.test_labels), folder / "latent_space.png")
+
+
+def print_summary(out: Path, summary: dict[str, Any]) -> None:
+    """Print results.json as a table, and where the files are."""
+    test, train = summary["test"], summary["train"]
+    table = Table(title=f"{out} ({summary['protocol']} binarization)")
+    table.add_column("result")
+    table.add_column("value", justify="right")
+    error = test["monte_carlo_error"]
+    table.add_row(
+        f"test log-likelihood, S = {test['num_samples']}",
+        f"{test['log_likelihood']:.2f} ± {error:.3f} nats (Monte Carlo)",
+    )
+    table.add_row("test examples", str(test["num_examples"]))
+    table.add_row("active units", str(test["active_units"]))
+    table.add_row("training", f"{train['images_per_second']:,.0f} images/s")
+    table.add_row("compilation", f"{train['compile_seconds']:.1f} s")
+    Console().print(table)
+    print(f"results, metrics, figures and checkpoint: {out}")

@@ -1,0 +1,171 @@
+"""The unordered set estimator: K different outcomes, none of them drawn twice.
+
+The K largest of `log q(s) + Gumbel noise` are a sample without replacement, whose order
+tells nothing. Weighing its elements by the probability that each was the first,
+given the set,
+
+    E f = E sum_{s in set} w_s f(s),   w_s = q(s) P(set without s | s drawn) / P(set),
+
+is the Rao-Blackwellised estimate of E f from the first draw alone.
+"""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.lax import stop_gradient
+from jax.scipy.special import logsumexp
+from jaxtyping import Array, Float
+
+from vaejax.core import (
+    Estimator,
+    EstState,
+    Example,
+    IncompatibleError,
+    Key,
+    Params,
+    Problem,
+    Scalar,
+    Stats,
+    Verdict,
+)
+from vaejax.terms import (
+    expected_terms,
+    log_terms,
+    make_stats,
+    outcomes,
+    penalty,
+    require,
+    with_value,
+)
+
+MAX_SAMPLES = 10  # the probabilities of all 2^K subsets are computed
+
+
+def unordered_set(max_outcomes: int = 4096) -> Estimator:
+    """The unordered set policy gradient, with its built-in baseline.
+
+        sum_s w_s grad f(log_w_s; lam) + w_s (f_s - b_s) grad log q(s; lam)
+
+    where f is the bound of one sample and `b_s` is an estimate of E f from the other
+    outcomes of the set, beside s with its own probability; it takes no further
+    evaluation. With all the outcomes in the set it is exact enumeration.
+
+    Valid for: separable bounds of posteriors that list their outcomes, K from 2 to
+    10 and at most their number; unbiased. It evaluates q at every outcome, and the
+    decoder at K.
+
+    Args:
+        max_outcomes: the most joint outcomes of the latents that are listed.
+
+    Returns:
+        An estimator whose surrogate is a scalar whose value is `sum_s w_s f_s`, less
+        the bound's penalty, which has the bound's expectation, and whose gradient is
+        the unordered set estimate.
+
+    References:
+        Kool, van Hoof and Welling 2020, arXiv:2002.06043.
+    """
+
+    def surrogate(
+        problem: Problem, params: Params, state: EstState, key: Key, example: Example
+    ) -> tuple[Scalar, Stats]:
+        model, bound, num_samples = problem.model, problem.bound, problem.num_samples
+        dist_params = model.encode(params, example)
+        z = outcomes(model, dist_params, max_outcomes)
+        log_q = jax.vmap(model.posterior.log_prob, (None, 0))(
+            stop_gradient(dist_params), z
+        )
+        if num_samples > log_q.size:
+            raise IncompatibleError(
+                f"unordered_set draws K = {num_samples} different outcomes, and there "
+                f"are {log_q.size}: use num_samples of at most that, or enumeration"
+            )
+        noise = jax.random.gumbel(key, log_q.shape, log_q.dtype)
+        _, chosen = jax.lax.top_k(log_q + noise, num_samples)
+        others = log_q.at[chosen].set(-jnp.inf)
+        first, both = ratios(log_q[chosen], logsumexp(others))
+
+        z = jax.tree.map(lambda leaf: leaf[chosen], z)
+        terms = log_terms(model, params, dist_params, z, example)
+        log_w = bound.log_weight(terms)
+        f = jax.vmap(lambda one: bound.aggregate(one[None]))(log_w)
+        less = penalty(problem, params, dist_params, example)
+        value = jnp.dot(first, f) - less
+        advantage = first * (f - both @ f)
+        score = jnp.dot(stop_gradient(advantage), terms.log_qz)
+        stats = make_stats(value, expected_terms(terms, first))
+        return with_value(value + score, value), stats
+
+    return Estimator(name="unordered_set", surrogate=surrogate, check=_check)
+
+
+def _check(problem: Problem) -> Verdict:
+    family, bound, num_samples = (
+        problem.model.posterior,
+        problem.bound,
+        problem.num_samples,
+    )
+    return (
+        require(
+            family.support is not None and family.num_outcomes is not None,
+            f"unordered_set draws from a list of all outcomes, and {family.name} "
+            "latents cannot be listed",
+            "use pathwise, or score_function",
+        )
+        or require(
+            bound.separable,
+            "unordered_set weighs the terms of single samples, and "
+            f"{bound.name} is no mean over samples",
+            "use enumeration, or score_function",
+        )
+        or require(
+            num_samples >= 2,
+            "the baseline of unordered_set is made of the other outcomes, and with "
+            "K = 1 there are none",
+            "use num_samples >= 2, or enumeration",
+        )
+        or require(
+            num_samples <= MAX_SAMPLES,
+            f"unordered_set needs the probabilities of all 2^{num_samples} subsets",
+            f"use num_samples of at most {MAX_SAMPLES}, or rloo",
+        )
+        or Verdict("unbiased", "the first draw's estimate, given the unordered set")
+    )
+
+
+def ratios(
+    log_q: Float[Array, " K"], log_rest: Scalar
+) -> tuple[Float[Array, " K"], Float[Array, "K K"]]:
+    """The weights w_s, and the weights by which the set makes up each baseline b_s.
+
+    With R(A), the probability of drawing the subset A next, after the others of the set
+    and before the rest of the outcomes,
+
+        R({}) = 1,   R(A) = sum_{s in A} q(s) / (rest + q(A)) R(A without s),
+
+    w_s = q(s) R(set - s) / R(set), and in the baseline of s stand q(s) itself and, for
+    every other t, q(t) R(set - s - t) / R(set - s). Each term is positive: nothing
+    cancels.
+
+    Args:
+        log_q: log-probabilities of the set's K outcomes.
+        log_rest: log-probability of all other outcomes, -inf where there are none.
+    """
+    size = log_q.shape[0]
+    bits = 1 << np.arange(size)
+    log_r = jnp.zeros(2**size)
+    for count in range(1, size + 1):
+        members = np.array(list(itertools.combinations(range(size), count)))
+        subsets = bits[members].sum(1)
+        remaining = jnp.logaddexp(logsumexp(log_q[members], axis=1), log_rest)
+        last = log_q[members] + log_r[subsets[:, None] ^ bits[members]]
+        log_r = log_r.at[subsets].set(logsumexp(last, axis=1) - remaining)
+    full = 2**size - 1
+    without = full ^ bits
+    first = jnp.exp(log_q + log_r[without] - log_r[full])
+    same = np.eye(size, dtype=bool)
+    without_both = np.where(same, 0, full ^ (bits[:, None] | bits))
+    both = jnp.exp(log_q[None] + log_r[without_both] - log_r[without][:, None])
+    return first, jnp.where(same, jnp.exp(log_q)[None], both)

@@ -1,0 +1,82 @@
+"""Dirichlet distributions on the simplex, by the logarithms of their concentrations.
+
+    log p(z) = sum_i (a_i - 1) log z_i - sum_i log Gamma(a_i) + log Gamma(sum_i a_i)
+
+The last axis of an event lies on the simplex; any axes before it are independent. A
+Dirichlet vector is a normalised vector of gamma variables, each reparameterised
+implicitly (Figurnov et al. 2018, arXiv:1805.08498).
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import digamma, gammaln
+from jaxtyping import Array, Float
+
+from vaejax.core import Family, Key, Scalar
+from vaejax.families.beta import BetaParams, unit_interval_rule
+from vaejax.families.gamma import log_gamma_sample
+from vaejax.families.integrals import tensor_rule
+
+
+def dirichlet() -> Family:
+    """Vectors that sum to one, implicitly reparameterised; parameters log a, [..., C].
+
+    The density is taken over the first C - 1 coordinates. Samples are normalised in
+    logarithms, so that concentrations of 0.01 are no 0 / 0; a coordinate that
+    underflows is returned as the smallest normal float.
+    """
+    return Family(
+        name="dirichlet",
+        sample=_sample,
+        log_prob=_log_prob,
+        mean=lambda log_concentration: jax.nn.softmax(log_concentration),
+        outputs_per_coordinate=1,
+        from_outputs=lambda outputs: outputs[0],
+        # Concentrations that sum to C, as those of the uniform distribution.
+        to_outputs=lambda mean: jnp.log(mean.shape[-1] * jnp.maximum(mean, 1e-3))[None],
+        reparam="implicit",
+        kl=_kl,
+        quadrature=_quadrature,
+    )
+
+
+def _sample(
+    key: Key, log_concentration: Float[Array, "*event"]
+) -> Float[Array, "*event"]:
+    z = jax.nn.softmax(log_gamma_sample(key, log_concentration))
+    return jnp.maximum(z, jnp.finfo(z.dtype).tiny)
+
+
+def _log_prob(
+    log_concentration: Float[Array, "*event"], z: Float[Array, "*event"]
+) -> Scalar:
+    a = jnp.exp(log_concentration)
+    return ((a - 1) * jnp.log(z)).sum() - _log_normaliser(a)
+
+
+def _log_normaliser(a: Float[Array, "*event"]) -> Scalar:
+    return gammaln(a).sum() - gammaln(a.sum(-1)).sum()
+
+
+def _kl(p: Float[Array, "*event"], q: Float[Array, "*event"]) -> Scalar:
+    """KL = log(B(b) / B(a)) + sum_i (a_i - b_i) (digamma(a_i) - digamma(sum a))."""
+    a, b = jnp.exp(p), jnp.exp(q)
+    log_z = digamma(a) - digamma(a.sum(-1, keepdims=True))
+    return _log_normaliser(b) - _log_normaliser(a) + ((a - b) * log_z).sum()
+
+
+def _quadrature(
+    log_concentration: Float[Array, " C"], num_nodes: int
+) -> tuple[Float[Array, "S C"], Float[Array, " S"]]:
+    """A product rule over the C - 1 beta variables that break the stick [0, 1].
+
+    z_i is a share beta(a_i, a_{i+1} + ... + a_C) of what z_1, ..., z_{i-1} have left.
+    Nodes are fixed, the weights carry the gradient.
+    """
+    a = jnp.exp(log_concentration)
+    rest = jnp.cumsum(a[::-1])[::-1][1:]
+    sticks = BetaParams(log_concentration[:-1], jnp.log(rest))
+    share, weights = tensor_rule(*unit_interval_rule(sticks, num_nodes))
+    ones = jnp.ones_like(share[:, :1])
+    left = jnp.concatenate([ones, jnp.cumprod(1 - share, -1)], -1)
+    return jnp.concatenate([share, ones], -1) * left, weights

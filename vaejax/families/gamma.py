@@ -1,0 +1,139 @@
+"""Gamma distributions, by the logarithms of their concentration a and rate r.
+
+    log p(z) = (a - 1) log z - r z + a log r - log Gamma(a)
+
+Samples are reparameterised implicitly (Figurnov et al. 2018, arXiv:1805.08498): with F
+the distribution function of a sample g of rate 1,
+
+    dg/da = -(dF/da) / p(g),    z = g / r
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.lax import random_gamma_grad, stop_gradient
+from jax.scipy.special import digamma, gammaln
+from jaxtyping import Array, Float
+
+from vaejax.core import Family, Key, Scalar
+from vaejax.families.integrals import tensor_rule, unimodal_rule
+
+
+class GammaParams(NamedTuple):
+    """Log concentration (shape) and log rate of every coordinate."""
+
+    log_concentration: Float[Array, "*event"]
+    log_rate: Float[Array, "*event"]
+
+
+def gamma() -> Family:
+    """Independent gamma variables, implicitly reparameterised.
+
+    Of concentrations below 0.1 a sample may be smaller than any float: it is returned
+    as the smallest normal one, without a gradient, which is exact for functions smooth
+    at 0 and not for log z (in float32 that is 2% of the samples at a concentration of
+    0.05, 42% at 0.01).
+    """
+    return Family(
+        name="gamma",
+        sample=_sample,
+        log_prob=_log_prob,
+        mean=lambda params: jnp.exp(params.log_concentration - params.log_rate),
+        outputs_per_coordinate=2,
+        from_outputs=lambda outputs: GammaParams(outputs[0], outputs[1]),
+        to_outputs=lambda mean: jnp.stack(
+            [jnp.zeros_like(mean), -jnp.log(jnp.maximum(mean, 1e-3))]
+        ),
+        reparam="implicit",
+        kl=_kl,
+        quadrature=_quadrature,
+    )
+
+
+def log_gamma_sample(
+    key: Key, log_concentration: Float[Array, "*event"]
+) -> Float[Array, "*event"]:
+    """The logarithm of a gamma variable of rate 1, implicitly reparameterised.
+
+    `jax.random.loggamma`, but with a derivative that holds where the variable itself
+    underflows.
+    """
+    # At concentration 0 its value would be -inf; e^-60 is no different for any float z.
+    log_concentration = jnp.maximum(log_concentration, -60.0)
+    value = jax.random.loggamma(key, jnp.exp(stop_gradient(log_concentration)))
+    return _with_implicit_gradient(log_concentration, value)
+
+
+@jax.custom_jvp
+def _with_implicit_gradient(
+    log_concentration: Float[Array, "*event"], log_z: Float[Array, "*event"]
+) -> Float[Array, "*event"]:
+    return log_z
+
+
+@_with_implicit_gradient.defjvp
+def _implicit_jvp(
+    primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    log_concentration, log_z = primals
+    concentration = jnp.exp(log_concentration)
+    # As z falls to 0, F tends to z^a / Gamma(a + 1), where the formula can be solved
+    # for d log z / d log a without dividing by z; e^-15 is the relative error.
+    small = log_z < -15.0
+    limit = digamma(concentration + 1) - log_z
+    z = jnp.exp(jnp.where(small, 0.0, log_z))
+    slope = concentration * random_gamma_grad(concentration, z) / z
+    return log_z, jnp.where(small, limit, slope) * tangents[0]
+
+
+def _sample(key: Key, params: GammaParams) -> Float[Array, "*event"]:
+    log_z = log_gamma_sample(key, params.log_concentration) - params.log_rate
+    return jnp.maximum(jnp.exp(log_z), jnp.finfo(log_z.dtype).tiny)
+
+
+def _log_prob(params: GammaParams, z: Float[Array, "*event"]) -> Scalar:
+    return (_log_density_of_log(params, jnp.log(z)) - jnp.log(z)).sum()
+
+
+def _log_density_of_log(
+    params: GammaParams, log_z: Float[Array, "*event"]
+) -> Float[Array, "*event"]:
+    """The log-density of log z: a (log z + log r) - r z - log Gamma(a)."""
+    concentration = jnp.exp(params.log_concentration)
+    scaled = log_z + params.log_rate
+    return concentration * scaled - jnp.exp(scaled) - gammaln(concentration)
+
+
+def _kl(p: GammaParams, q: GammaParams) -> Scalar:
+    """(a - b) digamma(a) - log G(a) + log G(b) + b (log r - log s) + a (s/r - 1).
+
+    With concentrations a of p and b of q, rates r of p and s of q.
+    """
+    a, b = jnp.exp(p.log_concentration), jnp.exp(q.log_concentration)
+    log_ratio = q.log_rate - p.log_rate
+    shapes = (a - b) * digamma(a) - gammaln(a) + gammaln(b)
+    return (shapes - b * log_ratio + a * jnp.expm1(log_ratio)).sum()
+
+
+def _quadrature(
+    params: GammaParams, num_nodes: int
+) -> tuple[Float[Array, "nodes ..."], Float[Array, " nodes"]]:
+    """The trapezoidal rule in log z; nodes are fixed, the weights carry the gradient.
+
+    In float64 for concentrations above 0.05, below which the nodes underflow.
+    """
+
+    def one(log_concentration: Scalar, log_rate: Scalar) -> tuple[Array, Array]:
+        coordinate = GammaParams(log_concentration, log_rate)
+        log_z, log_weights = unimodal_rule(
+            lambda t: _log_density_of_log(coordinate, t),
+            log_concentration - log_rate,
+            num_nodes,
+        )
+        z = jnp.maximum(jnp.exp(log_z), jnp.finfo(log_z.dtype).tiny)
+        return z, jnp.exp(log_weights)
+
+    flat = (leaf.reshape(-1) for leaf in params)
+    z, weights = tensor_rule(*jax.vmap(one)(*flat))
+    return z.reshape(-1, *params.log_rate.shape), weights

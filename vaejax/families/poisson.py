@@ -1,0 +1,54 @@
+"""Independent Poisson counts, parameterised by their log rates.
+
+log p(x) = sum_i x_i l_i - exp(l_i) - log x_i!
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.lax import stop_gradient
+from jax.scipy.special import gammaln
+from jaxtyping import Array, Float
+
+from vaejax.core import Family, Key, Measure, Scalar
+
+
+def poisson() -> Family:
+    """Independent Poisson variables; the distribution's parameters are the log rates.
+
+    No reparameterisation, and no support to sum over. Events are whole floats: exact up
+    to rates of 1e7 in float32, beyond which counts are rounded. `jax.random.poisson`
+    needs the default (threefry) generator.
+    """
+    return Family(
+        name="poisson",
+        sample=_sample,
+        log_prob=_log_prob,
+        mean=jnp.exp,
+        outputs_per_coordinate=1,
+        from_outputs=lambda outputs: outputs[0],
+        # A pixel that is always 0 starts at a finite log rate.
+        to_outputs=lambda mean: jnp.log(jnp.maximum(mean, 1e-3))[None],
+        kl=_kl,
+        measure=_measure,
+    )
+
+
+def _sample(key: Key, log_rate: Float[Array, "*event"]) -> Float[Array, "*event"]:
+    # The sampler loops until it accepts, which reverse mode cannot differentiate.
+    rate = jnp.exp(stop_gradient(log_rate))
+    return jax.random.poisson(key, rate).astype(log_rate.dtype)
+
+
+def _measure(key: Key, log_rate: Float[Array, "*event"]) -> Measure:
+    """One event more, from the same count: d/dl E f = r E[f(x + 1) - f(x)]."""
+    count = _sample(key, log_rate)
+    return Measure(constant=jnp.exp(log_rate), positive=count + 1, negative=count)
+
+
+def _log_prob(log_rate: Float[Array, "*event"], x: Float[Array, "*event"]) -> Scalar:
+    return (x * log_rate - jnp.exp(log_rate) - gammaln(x + 1)).sum()
+
+
+def _kl(p: Float[Array, "*event"], q: Float[Array, "*event"]) -> Scalar:
+    """sum_i r_i (log r_i - log s_i) - r_i + s_i, with rates r of p and s of q."""
+    return (jnp.exp(p) * (p - q) - jnp.exp(p) + jnp.exp(q)).sum()

@@ -1,0 +1,128 @@
+"""The von Mises-Fisher distribution on the sphere of unit vectors in D dimensions.
+
+    p(z) = exp(kappa mu'z) / C(kappa),
+    C(kappa) = |S^(D-2)| int exp(kappa w) (1 - w^2)^((D-3)/2) dw,   w in [-1, 1]
+
+Samples are z = w mu + sqrt(1 - w^2) v, with v uniform on the directions orthogonal to
+mu. `spherical_gap` knows the distribution of w, and its derivative by kappa. As latents
+of a variational autoencoder: Davidson et al. 2018, arXiv:1804.00891.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.lax import stop_gradient
+from jaxtyping import Array, Float
+
+from vaejax.core import Family, Key, Scalar
+from vaejax.families.spherical_gap import log_scaled_normaliser, mean_gap, sample_gap
+
+
+class VonMisesFisherParams(NamedTuple):
+    """Mean direction, of any length above 0, and log concentration."""
+
+    direction: Float[Array, "*event"]
+    log_concentration: Scalar
+
+
+def von_mises_fisher() -> Family:
+    """Unit vectors around a mean direction, implicitly reparameterised.
+
+    D is the size of the event, 2 or more. Densities are taken over the sphere's
+    surface. A network puts out two numbers per coordinate: the direction, and numbers
+    whose mean is the log concentration. In float32, concentrations up to 1e5.
+    """
+    return Family(
+        name="von_mises_fisher",
+        sample=_sample,
+        log_prob=_log_prob,
+        mean=_mean,
+        outputs_per_coordinate=2,
+        from_outputs=lambda outputs: VonMisesFisherParams(
+            outputs[0], outputs[1].mean()
+        ),
+        to_outputs=_to_outputs,
+        reparam="implicit",
+        kl=_kl,
+    )
+
+
+def uniform_on_sphere(dim: int) -> VonMisesFisherParams:
+    """Parameters of the uniform distribution: a concentration of 1e-9."""
+    direction = jnp.zeros(dim).at[0].set(1.0)
+    return VonMisesFisherParams(direction, jnp.log(jnp.float32(1e-9)))
+
+
+def _unit(direction: Float[Array, "*event"]) -> Float[Array, "*event"]:
+    # Scaled first: squares of 1e-30 underflow, those of 1e30 overflow.
+    largest = stop_gradient(jnp.abs(direction).max())
+    scaled = direction / jnp.maximum(largest, jnp.finfo(direction.dtype).tiny)
+    return scaled * jax.lax.rsqrt(jnp.maximum(jnp.square(scaled).sum(), 0.5))
+
+
+def _log_prob(params: VonMisesFisherParams, z: Float[Array, "*event"]) -> Scalar:
+    # kappa (mu'z - 1) = -kappa |z - mu|^2 / 2 does not cancel at z = mu.
+    kappa, mu = jnp.exp(params.log_concentration), _unit(params.direction)
+    squares = jnp.square(z - mu).sum()
+    return -kappa * squares / 2 - log_scaled_normaliser(kappa, z.size)
+
+
+def _mean(params: VonMisesFisherParams) -> Float[Array, "*event"]:
+    kappa = jnp.exp(params.log_concentration)
+    return (1 - mean_gap(kappa, params.direction.size)) * _unit(params.direction)
+
+
+def _kl(p: VonMisesFisherParams, q: VonMisesFisherParams) -> Scalar:
+    """E w (kappa_p - kappa_q mu_p'mu_q) - log C(kappa_p) + log C(kappa_q)."""
+    dim = p.direction.size
+    kappa, other = jnp.exp(p.log_concentration), jnp.exp(q.log_concentration)
+    mu, nu = _unit(p.direction), _unit(q.direction)
+    gap = mean_gap(kappa, dim)
+    # In gaps 1 - w throughout: the large kappas themselves drop out.
+    angle = jnp.square(mu - nu).sum() / 2  # 1 - mu'nu
+    expected = other * (gap + angle - gap * angle) - kappa * gap
+    return (
+        expected - log_scaled_normaliser(kappa, dim) + log_scaled_normaliser(other, dim)
+    )
+
+
+def _to_outputs(mean: Float[Array, "*event"]) -> Float[Array, "2 ..."]:
+    """The concentration at which E w is the length of the wanted mean, by bisection."""
+    length = jnp.clip(jnp.sqrt(jnp.square(mean).sum()), 0.001, 0.999)
+
+    def bisect(_: Array, bounds: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
+        below, above = bounds
+        middle = (below + above) / 2
+        short = 1 - mean_gap(jnp.exp(middle), mean.size) < length
+        return jnp.where(short, middle, below), jnp.where(short, above, middle)
+
+    ends = jnp.full_like(length, -8.0), jnp.full_like(length, np.log(1e3 * mean.size))
+    log_kappa, _ = jax.lax.fori_loop(0, 40, bisect, ends)
+    return jnp.stack([mean, jnp.broadcast_to(log_kappa, mean.shape)])
+
+
+def _sample(key: Key, params: VonMisesFisherParams) -> Float[Array, "*event"]:
+    gap_key, tangent_key = jax.random.split(key)
+    shape, dim = params.direction.shape, params.direction.size
+    kappa = jnp.exp(params.log_concentration)
+    gap = sample_gap(gap_key, kappa, dim)
+    noise = jax.random.normal(tangent_key, (dim - 1,), kappa.dtype)
+    tangent = noise * jax.lax.rsqrt(jnp.square(noise).sum())
+    around_first = jnp.concatenate(
+        [(1 - gap)[None], jnp.sqrt(gap * (2 - gap)) * tangent]
+    )
+    return _rotate(around_first, _unit(params.direction).reshape(-1)).reshape(shape)
+
+
+def _rotate(y: Float[Array, " D"], mu: Float[Array, " D"]) -> Float[Array, " D"]:
+    """Turn the first axis into mu, by a Householder reflection.
+
+    Reflecting it into mu or into -mu, whichever is farther, and then changing the sign,
+    keeps the reflection's vector away from 0 and its derivative bounded.
+    """
+    sign = jnp.where(mu[0] < 0, -1.0, 1.0).astype(mu.dtype)
+    normal = sign * mu + jnp.zeros_like(mu).at[0].set(1.0)
+    reflected = y - 2 * normal * (jnp.dot(normal, y) / jnp.dot(normal, normal))
+    return -sign * reflected
