@@ -49,6 +49,8 @@ from vaejax.estimators.score_function import (
     with_score,
 )
 from vaejax.exact import value_and_gradient
+from vaejax.families.hierarchical_normal import hierarchical_normal, linear
+from vaejax.models import two_layer_gaussian
 from vaejax.nets import mlp
 from vaejax.objective import check, make_objective
 from vaejax.terms import bound_value, log_terms, make_stats
@@ -135,6 +137,29 @@ def test_no_baseline_disturbs_the_mean(name, bound, k):
     for label, (z, planted) in zip(accepted, scores, strict=True):
         assert z.max() < THRESHOLD, (label, z)
         assert planted[1:].max() > THRESHOLD, (label, "too few draws")
+
+
+def test_a_hierarchy_is_no_different(monkeypatch):
+    """Events that are trees, and parameters that hold a network."""
+    name = "two_layer_gaussian"
+    monkeypatch.setitem(oracles.MODELS, name, two_layer_gaussian(data_shape=(3,)))
+    labels = ["nvil", "vimco, geometric", "ovis_mc", "muprop"]
+    scores = z_of(name, elbo(), 2, [FAMILY[label] for label in labels])
+    for label, (z, planted) in zip(labels, scores, strict=True):
+        assert z.max() < THRESHOLD, (label, z)
+        assert planted[1:].max() > THRESHOLD, (label, "too few draws")
+
+
+def test_muprop_refuses_a_mean_that_is_none():
+    """E m(z1) is not m(E z1) once the conditional's location is bent."""
+    linear_posterior = two_layer_gaussian().posterior
+    assert linear_posterior.exact_mean
+    bent = hierarchical_normal(lambda params, z: linear(params, jnp.tanh(z)))
+    model = dataclasses.replace(two_layer_gaussian(), posterior=bent)
+    with pytest.raises(
+        IncompatibleError, match="only stands for it: use vimco or ovis"
+    ):
+        make_objective(model, elbo(), muprop(), num_samples=2)
 
 
 # Estimators that are wrong, each by the slip that its kind invites.
@@ -421,8 +446,8 @@ def test_more_samples_help_ovis_and_hurt_the_plain_score():
 
 def test_muprop_knows_a_linear_signal_exactly():
     """Log p(z) of binary latents is linear in z: no noise reaches the encoder."""
-    linear = dataclasses.replace(elbo(), log_weight=lambda terms: terms.log_pz)
-    at = "sigmoid_belief_network", linear
+    bound = dataclasses.replace(elbo(), log_weight=lambda terms: terms.log_pz)
+    at = "sigmoid_belief_network", bound
     first, second = encoder_gradients(*at, muprop(), 3, num_keys=2)
     np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-5)
     assert np.abs(first).max() > 1e-2

@@ -129,6 +129,7 @@ class Family:
     reparam: Literal["explicit", "implicit"] | None = None
     kl: Callable[[DistParams, DistParams], Scalar] | None = None  # KL(first || second)
     binary: bool = False  # its outcomes are 0 and 1
+    exact_mean: bool = True  # `mean` is the expectation, not a point that stands for it
     support: Callable[[DistParams], Event] | None = None  # every outcome, [S, *event]
     num_outcomes: Callable[[DistParams], int] | None = None  # S, without listing them
     # Events [S, *event] and weights [S] whose weighted sum of f tends to E f as the

@@ -32,7 +32,7 @@ from vaejax.estimators.score_function import (
     stopped_samples,
     with_score,
 )
-from vaejax.terms import bound_value, log_terms, make_stats
+from vaejax.terms import bound_value, log_terms, make_stats, require
 
 
 def muprop() -> Estimator:
@@ -58,7 +58,16 @@ def muprop() -> Estimator:
 
 
 def _check(problem: Problem) -> Verdict:
-    return Verdict("unbiased", "the linear baseline's expectation is put back")
+    family = problem.model.posterior
+    refusal = require(
+        family.exact_mean,
+        "muprop differentiates the expectation of z, and the mean of these "
+        f"{family.name} latents only stands for it",
+        "use vimco or ovis_mc",
+    )
+    return refusal or Verdict(
+        "unbiased", "the linear baseline's expectation is put back"
+    )
 
 
 def _surrogate(

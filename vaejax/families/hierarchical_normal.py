@@ -113,6 +113,7 @@ def hierarchical_normal(
         from_outputs=unread,
         to_outputs=unread,
         reparam="explicit",
+        exact_mean=conditional is linear,
         quadrature=product_rule,
         retrace=retrace,
     )

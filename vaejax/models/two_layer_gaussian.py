@@ -80,6 +80,7 @@ def two_layer_gaussian(
         posterior=hierarchical_normal(first="z1"),
         latent_prior=hierarchical_normal(first="z2"),
         likelihood=diagonal_normal(),
+        data_shape=data_shape,
     )
 
 
