@@ -55,8 +55,8 @@ from vaejax.nets import mlp
 from vaejax.objective import check, make_objective
 from vaejax.terms import bound_value, log_terms, make_stats
 
-DRAWS = 100_000
-BIAS_SEEN = 0.05  # a relative bias that some coordinate of every estimate must show
+DRAWS = 40_000
+BIAS_SEEN = 0.1  # a relative bias that some coordinate of every estimate must show
 
 FAMILY = {
     "constant": constant_baseline(value=-2.5),
@@ -108,13 +108,13 @@ def moved(objective: Objective) -> Objective:
     return dataclasses.replace(objective, init=init)
 
 
-def z_of(name: str, bound: Bound, k: int, estimators: list[Estimator]):
+def z_of(
+    name: str, bound: Bound, k: int, estimators: list[Estimator], draws: int = DRAWS
+):
     """For each estimator its estimates' |z|, and those against a planted bias."""
     truth = oracles.exact(name, bound, k)
     objectives = [moved(objective_of(name, bound, e, k)) for e in estimators]
-    for estimate in oracles.draw(name, objectives, DRAWS):
-        # The gradient of an estimator's own parameters comes last, and is its own.
-        estimate = oracles.Drawn(*(part[: truth.size] for part in estimate))
+    for estimate in oracles.draw(name, objectives, draws):
         yield (
             oracles.z_scores(estimate, truth),
             oracles.z_scores(estimate, truth * (1 + BIAS_SEEN)),
@@ -253,7 +253,7 @@ def test_baselines_that_see_their_sample_are_rejected(case):
         estimator = dataclasses.replace(
             estimator, init=lambda problem, key: (init(problem, key)[0], start)
         )
-    ((z, _),) = z_of(name, bound, k, [estimator])
+    ((z, _),) = z_of(name, bound, k, [estimator], draws=100_000)
     assert z[0] < THRESHOLD  # the value is right: only the gradient gives it away
     assert z[1:].max() > 20
 
@@ -476,7 +476,9 @@ def test_nvil_learns_what_to_expect(bound):
     x = oracles.examples_of(name).x
     outputs = jax.vmap(lambda one: mlp(3, (5,), 1).apply(params.auxiliary, one))(x)
     predicted = np.mean(outputs) + state.mean["mean"]
-    np.testing.assert_allclose(predicted, -oracles.exact(name, bound, 2)[0], atol=0.5)
+    sign = 1 if bound.upper else -1  # `exact` is of the loss
+    expected = sign * oracles.exact(name, bound, 2)[0]
+    np.testing.assert_allclose(predicted, expected, atol=0.5)
 
 
 def test_normalising_divides_the_encoders_gradient_alone():
