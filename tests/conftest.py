@@ -4,6 +4,7 @@ Runs before any test module is imported, which is when the settings must be made
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # read when jax is first imported
@@ -37,6 +38,18 @@ def pytest_configure(config: pytest.Config) -> None:
             "for the pinned versions, or 'pip install -U tfp-nightly distrax'.",
             returncode=2,
         )
+
+
+MAPPINGS = Path("/proc/self/maps")  # a line each; Linux allows a process 65,530
+MOST_MAPPINGS = 20_000
+
+
+@pytest.fixture(autouse=True)
+def _forget_compiled_programs() -> Iterator[None]:
+    """Every program that XLA compiles stays mapped: forget them before none fits."""
+    yield
+    if MAPPINGS.exists() and MAPPINGS.read_bytes().count(b"\n") > MOST_MAPPINGS:
+        jax.clear_caches()
 
 
 def _folder(variable: str, what: str) -> Path:
