@@ -120,25 +120,23 @@ def test_a_truncated_normal_sample_has_the_derivative_of_its_quantile(loc, log_s
 # Extremes.
 
 
-@pytest.mark.parametrize("extreme", [-10.0, -4.6, 0.0, 6.9, 10.0])
-def test_gamma_beta_and_dirichlet_are_finite_at_any_concentration(extreme):
-    shape = jnp.full(3, extreme)
-    for family, params, others in (
-        (gamma(), GammaParams(shape, shape), GammaParams(-shape, 0.5 * shape)),
-        (beta(), BetaParams(shape, 0.5 * shape), BetaParams(-shape, shape)),
-        (dirichlet(), shape, jnp.array([0.0, -1.0, 1.0])),
-    ):
+@pytest.mark.parametrize("family", [gamma(), beta(), dirichlet()], ids=lambda f: f.name)
+def test_concentrations_may_be_of_any_size(family):
+    """From 5e-5 to 2e4: values and pathwise gradients stay finite."""
+    wrap = {"gamma": GammaParams, "beta": BetaParams}.get(family.name)
 
-        def pathwise(params, key, family=family, others=others):
-            z = family.sample(key, params)
-            terms = family.log_prob(params, z) + family.kl(params, others)
-            return z.sum() + terms
+    def pathwise(params, others, key):
+        z = family.sample(key, params)
+        return z.sum() + family.log_prob(params, z) + family.kl(params, others)
 
-        keys = jax.random.split(jax.random.key(0), 50)
-        gradient = jax.jit(jax.vmap(jax.value_and_grad(pathwise), in_axes=(None, 0)))
-        values = gradient(params, keys)
-        for leaf in jax.tree.leaves(values):
-            assert np.isfinite(leaf).all(), family.name
+    gradient = jax.jit(jax.vmap(jax.value_and_grad(pathwise), in_axes=(None, None, 0)))
+    keys = jax.random.split(KEY, 50)
+    for extreme in (-10.0, -4.6, 0.0, 6.9, 10.0):
+        shape, other = jnp.full(3, extreme), jnp.array([0.0, -extreme, 1.0])
+        params = wrap(shape, 0.5 * shape) if wrap else shape
+        others = wrap(other, shape) if wrap else other
+        for leaf in jax.tree.leaves(gradient(params, others, keys)):
+            assert np.isfinite(leaf).all(), extreme
 
 
 def test_gamma_samples_of_tiny_concentration_follow_the_distribution():
