@@ -147,7 +147,8 @@ def draw(name: str, objectives: Sequence[Objective], draws: int) -> list[Drawn]:
 
 
 def flat(tree: PyTree) -> np.ndarray:
-    return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(tree)])
+    leaves = [np.ravel(leaf) for leaf in jax.tree.leaves(tree)]
+    return np.concatenate([np.zeros(0), *leaves])
 
 
 def z_scores(drawn: Drawn, truth: np.ndarray) -> np.ndarray:

@@ -4,8 +4,9 @@ The walk is over the registries, so that a new method is under it by its registr
 
     unbiased   every coordinate of the mean gradient, and the mean value, within 5
                standard errors of the exact ones, corrected for the number of tests
-    biased     refused unless `allow_bias`, and the bias is there; where the estimator
-               has a target of its own, it meets that
+    biased     refused unless `allow_bias`, the value unbiased all the same; the bias is
+               there, on one bound for each estimator; where the estimator has a target
+               of its own, it meets that
     refused    before tracing, with the requirement and the remedy
 
 Beside it stand wrong estimators, which the same comparison must reject.
@@ -125,9 +126,7 @@ def test_every_estimator_keeps_its_verdict(model, bound, num_samples):
         truth = oracles.exact(model, bound_named(bound), num_samples)
         z = oracles.z_scores(estimate, truth)
         biased = verdict(model, bound, num_samples, name).status == "biased"
-        if biased:
-            assert z[0] < threshold(), (name, "its value is the bound all the same")
-            assert z[1:].max() > threshold(), (name, "claims a bias it does not show")
+        assert z[0] < threshold(), (name, "its value is the bound in any case")
         if ESTIMATOR[name].target is not None:
             truth = oracles.exact(
                 model, bound_named(bound), num_samples, ESTIMATOR[name]
@@ -137,6 +136,23 @@ def test_every_estimator_keeps_its_verdict(model, bound, num_samples):
             assert z.max() < threshold(), (name, z)
             planted = oracles.z_scores(estimate, truth * (1 + BIAS_SEEN))
             assert planted[1:].max() > threshold(), (name, "too few draws")
+
+
+def a_biased_cell(estimator: str) -> tuple[str, str, int] | None:
+    """Where the estimator is biased, under IWAE with many samples if it is there."""
+    biased = [cell for cell in GROUPS if verdict(*cell, estimator).status == "biased"]
+    return max(biased, key=lambda cell: (cell[1] == "iwae", cell[2]), default=None)
+
+
+CLAIMED = {name: cell for name in ESTIMATOR if (cell := a_biased_cell(name))}
+
+
+@pytest.mark.parametrize("estimator", CLAIMED)
+def test_a_claimed_bias_is_there(estimator):
+    model, bound, num_samples = CLAIMED[estimator]
+    z = z_alone(model, bound_named(bound), ESTIMATOR[estimator], num_samples)
+    assert z[0] < threshold()
+    assert z[1:].max() > 2 * threshold()
 
 
 @pytest.mark.parametrize("bound", ["elbo", "iwae"])

@@ -94,7 +94,7 @@ def test_allow_bias_allows_no_refused_pair():
 
 def test_a_bound_that_needs_what_the_model_lacks_is_refused_for_every_estimator():
     wants_more = BOUNDS["elbo_analytic_kl"]()
-    assert wants_more.needs(MODEL) is None
+    assert wants_more.needs(MODEL, 2) is None
     no_kl = dataclasses.replace(MODEL, posterior=BINARY.posterior)
     for factory in ESTIMATORS.values():
         with pytest.raises(IncompatibleError, match="use the bound 'elbo'"):

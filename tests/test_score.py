@@ -529,7 +529,7 @@ def test_the_running_deviation_is_the_batchs():
         (rloo(), iwae(), 4, r"iwae is not: use vimco"),
         (ovis_asymptotic(), elbo(), 4, r"elbo of 4 is none: use ovis_mc"),
         (ovis_asymptotic(), miwae(), 4, r"miwae of 4 is none: use ovis_mc"),
-        (ovis_asymptotic(), tvo(), 4, r"tvo_left of 4 is none: use ovis_mc"),
+        (ovis_asymptotic(), tvo(), 4, r"tvo of 4 is none: use ovis_mc"),
         (ovis_asymptotic(), iwae(), 1, r"iwae of 1 is none: use ovis_mc"),
         (ovis_asymptotic(0.5), iwae(), 4, r"biased for iwae .*use gamma = 0, or ovis"),
         (nvil(normalize=True), elbo(), 2, r"biased for elbo .*use normalize=False"),

@@ -19,6 +19,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.lax import stop_gradient
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
@@ -283,7 +284,7 @@ def jvi(order: Literal[1, 2] = 1) -> Bound:
         )
 
     return Bound(
-        name=f"jvi{order}",
+        name="jvi" if order == 1 else "jvi2",
         aggregate=debiased,
         needs=needs,
         expectation=lambda k: [
@@ -324,18 +325,22 @@ def tvo(
     betas = knots[:-1] if side == "left" else knots[1:]
 
     def riemann_sum(log_w: Float[Array, " K"]) -> Scalar:
-        def expected(beta: Scalar) -> Scalar:
-            normalized = jax.nn.softmax(beta * log_w)
-            # An impossible sample counts for nothing, unless beta is 0.
-            return jnp.dot(normalized, jnp.where(normalized > 0, log_w, 0.0))
+        # Only differences of log-weights matter to the gradient, which cancels less so.
+        largest = stop_gradient(log_w.max())
+        below = log_w - largest
 
-        return jnp.dot(
+        def expected(beta: Scalar) -> Scalar:
+            normalized = jax.nn.softmax(beta * below)
+            # An impossible sample counts for nothing, unless beta is 0.
+            return jnp.dot(normalized, jnp.where(normalized > 0, below, 0.0))
+
+        return largest + jnp.dot(
             jnp.asarray(steps, log_w.dtype),
             jax.vmap(expected)(jnp.asarray(betas, log_w.dtype)),
         )
 
     return Bound(
-        name=f"tvo_{side}",
+        name="tvo" if side == "left" else "tvo_right",
         aggregate=riemann_sum,
         upper=side == "right",
         path=tuple(zip(steps.tolist(), betas.tolist(), strict=True)),
