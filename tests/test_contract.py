@@ -152,7 +152,7 @@ def test_a_claimed_bias_is_there(estimator):
     model, bound, num_samples = CLAIMED[estimator]
     z = z_alone(model, bound_named(bound), ESTIMATOR[estimator], num_samples)
     assert z[0] < threshold()
-    assert z[1:].max() > 2 * threshold()
+    assert z[1:].max() > threshold()
 
 
 @pytest.mark.parametrize("bound", ["elbo", "iwae"])
