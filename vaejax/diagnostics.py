@@ -22,6 +22,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
 
 from vaejax.core import Batch, EstState, Key, Objective, Params, PyTree, VaejaxError
 
@@ -139,23 +141,18 @@ class _Running(NamedTuple):
     """Welford's moments: the count, the mean, the sum of squared deviations."""
 
     num_draws: jax.Array
-    mean: Params
-    square: Params
+    mean: Float[Array, " P"]
+    square: Float[Array, " P"]
 
 
 def _merge(a: _Running, b: _Running) -> _Running:
     """Chan, Golub and LeVeque 1979: the moments of two samples put together."""
     count = a.num_draws + b.num_draws
-    delta = jax.tree.map(jnp.subtract, b.mean, a.mean)
+    delta = b.mean - a.mean
     return _Running(
         count,
-        jax.tree.map(lambda m, d: m + d * (b.num_draws / count), a.mean, delta),
-        jax.tree.map(
-            lambda p, q, d: p + q + d**2 * (a.num_draws * b.num_draws / count),
-            a.square,
-            b.square,
-            delta,
-        ),
+        a.mean + delta * (b.num_draws / count),
+        a.square + b.square + delta**2 * (a.num_draws * b.num_draws / count),
     )
 
 
@@ -170,29 +167,34 @@ def _stream(
     key: Key,
     batch: Batch,
 ) -> tuple[Params, Params, Params]:
-    def draw(i: jax.Array) -> Params:
+    # One vector for all leaves: the moments compile once, not once a leaf.
+    flat, unravel = ravel_pytree(params)
+
+    def draw(i: jax.Array) -> Float[Array, " P"]:
         loss_key = jax.random.fold_in(key, i)
-        return jax.grad(objective.loss, has_aux=True)(params, state, loss_key, batch)[0]
+        gradient, _ = jax.grad(objective.loss, has_aux=True)(
+            params, state, loss_key, batch
+        )
+        return ravel_pytree(gradient)[0]
 
     def add_chunk(running: _Running, indices: jax.Array) -> tuple[_Running, None]:
         gradients = jax.vmap(draw)(indices)
-        mean = jax.tree.map(lambda g: g.mean(0), gradients)
-        square = jax.tree.map(
-            lambda g, m: jnp.square(g - m[None]).sum(0), gradients, mean
-        )
+        mean = gradients.mean(0)
+        square = jnp.square(gradients - mean[None]).sum(0)
         count = jnp.asarray(chunk, jnp.float32)
         return _merge(running, _Running(count, mean, square)), None
 
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    empty = _Running(jnp.zeros(()), zeros, zeros)
+    empty = _Running(jnp.zeros(()), jnp.zeros_like(flat), jnp.zeros_like(flat))
 
-    def add_fold(total: _Running, indices: jax.Array) -> tuple[_Running, Params]:
+    def add_fold(
+        total: _Running, indices: jax.Array
+    ) -> tuple[_Running, Float[Array, " P"]]:
         fold, _ = jax.lax.scan(add_chunk, empty, indices)
         return _merge(total, fold), fold.mean
 
     indices = jnp.arange(folds * per_fold).reshape(folds, -1, chunk)
     total, fold_means = jax.lax.scan(add_fold, empty, indices)
-    return total.mean, total.square, fold_means
+    return unravel(total.mean), unravel(total.square), jax.vmap(unravel)(fold_means)
 
 
 def summarize(moments: Moments, reference: Params | Moments) -> dict[str, GroupReport]:
