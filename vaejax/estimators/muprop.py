@@ -1,7 +1,7 @@
 """MuProp: a baseline linear in the sample, whose expectation is differentiated exactly.
 
 The signal is expanded around the posterior's mean m(lam), an event between events for
-discrete latents, to first order in all K samples at once:
+discrete latents, to first order in all K samples at once (the delta method):
 
     b(z) = F(m) + sum_k dF/dz_k(m) (z_k - m),    E b(z) = F(m) + F'(m) (E z - m).
 
@@ -10,6 +10,7 @@ What `(F(log_w) - b(z)) grad log q` takes away, `sum_k dF/dz_k(m) grad m(lam)` r
 
 import jax
 import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
 from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
@@ -22,6 +23,7 @@ from vaejax.core import (
     Key,
     Params,
     Problem,
+    PyTree,
     Scalar,
     Stats,
     Verdict,
@@ -32,29 +34,72 @@ from vaejax.estimators.score_function import (
     stopped_samples,
     with_score,
 )
-from vaejax.terms import bound_value, log_terms, make_stats, require
+from vaejax.terms import bound_value, log_terms, make_stats, minimize_beside, require
 
 
-def muprop() -> Estimator:
+def muprop(fitted: bool = False) -> Estimator:
     """The score function with the first-order Taylor expansion at the mean as baseline.
 
         grad F(log_w(params; stop_gradient(z), lam))
-            + sum_k (F(log_w) - b(z)) grad log q(z_k; lam) + F'(m) grad m(lam)
+            + sum_k (F(log_w) - eta b(z)) grad log q(z_k; lam) + eta F'(m) grad m(lam)
 
-    For a separable bound sample k is weighed by its own `(f_k - b(z_k)) / K`. Costs one
-    evaluation of the model more, at the mean, and a backward pass through it.
+    For a separable bound sample k is weighed by its own `(f_k - eta b(z_k)) / K`. Costs
+    one evaluation of the model more, at the mean, and a backward pass through it.
 
     Valid for: posteriors whose `mean` is the expectation of the event, differentiable
     in their parameters; every bound; unbiased.
+
+    Args:
+        fitted: learn eta, which is 1 otherwise, by descending the variance of the
+            estimate: the control variate by the delta method with its coefficient.
 
     Returns:
         An estimator whose surrogate is a scalar whose value is the bound and whose
         gradient is the MuProp estimate.
 
     References:
-        Gu, Levine, Sutskever and Mnih 2016, arXiv:1511.05176.
+        Gu, Levine, Sutskever and Mnih 2016, arXiv:1511.05176; with a coefficient,
+        Paisley, Blei and Jordan 2012, arXiv:1206.6430.
     """
-    return Estimator(name="muprop", surrogate=_surrogate, check=_check)
+
+    def init(problem: Problem, key: Key) -> tuple[PyTree, EstState]:
+        return ({"eta": jnp.ones(())} if fitted else ()), ()
+
+    def surrogate(
+        problem: Problem, params: Params, state: EstState, key: Key, example: Example
+    ) -> tuple[Scalar, Stats]:
+        bound = problem.bound
+        lam, z = stopped_samples(problem, params, key, example)
+        terms = log_terms(problem.model, params, lam, z, example)
+        value = bound_value(problem, params, lam, example, terms)
+        signal = score_weights(bound, learning_signal(bound, bound.log_weight(terms)))
+        baseline, slope = _expansion(problem, params, lam, z, example)
+
+        def restored(lam: DistParams) -> Scalar:
+            return _dot(slope, problem.model.posterior.mean(lam))
+
+        def parts(lam: DistParams) -> tuple[Scalar, Scalar]:
+            """Whose gradients are the score function's, and the control variate."""
+            log_qz = jax.vmap(problem.model.posterior.log_prob, (None, 0))(lam, z)
+            log_w = bound.log_weight(stop_gradient(terms)._replace(log_qz=log_qz))
+            score = bound.aggregate(log_w) + jnp.dot(stop_gradient(signal), log_qz)
+            return score, jnp.dot(baseline, log_qz) - restored(lam)
+
+        eta = params.auxiliary["eta"] if fitted else jnp.ones(())
+        closed_eta = stop_gradient(eta)
+        term = closed_eta * restored(lam)
+        estimate = with_score(value, signal - closed_eta * baseline, terms)
+        estimate += term - stop_gradient(term)
+        if fitted:
+            score, control = (
+                ravel_pytree(gradient)[0]
+                for gradient in jax.jacrev(parts)(stop_gradient(lam))
+            )
+            squared = jnp.square(score - eta * control).sum()
+            estimate = minimize_beside(problem, estimate, squared)
+        return estimate, make_stats(value, terms)
+
+    return Estimator(name="muprop", surrogate=surrogate, check=_check, init=init)
 
 
 def _check(problem: Problem) -> Verdict:
@@ -70,42 +115,30 @@ def _check(problem: Problem) -> Verdict:
     )
 
 
-def _surrogate(
-    problem: Problem, params: Params, state: EstState, key: Key, example: Example
-) -> tuple[Scalar, Stats]:
-    bound = problem.bound
-    lam, z = stopped_samples(problem, params, key, example)
-    terms = log_terms(problem.model, params, lam, z, example)
-    value = bound_value(problem, params, lam, example, terms)
-
-    mean = problem.model.posterior.mean(lam)
-    closed_params, closed_lam, closed_mean = stop_gradient((params, lam, mean))
+def _expansion(
+    problem: Problem, params: Params, lam: DistParams, z: Event, example: Example
+) -> tuple[Float[Array, " K"], Event]:
+    """The baselines b(z), as weights of the scores, and F'(m), summed over samples."""
+    model, bound = problem.model, problem.bound
+    params, lam = stop_gradient((params, lam))
+    mean = model.posterior.mean(lam)
 
     def log_weight(event: Event) -> Scalar:
         one = jax.tree.map(lambda leaf: leaf[None], event)
-        return bound.log_weight(
-            log_terms(problem.model, closed_params, closed_lam, one, example)
-        )[0]
+        return bound.log_weight(log_terms(model, params, lam, one, example))[0]
 
     # All K samples are at the same point: one evaluation serves them.
-    log_w, slope = jax.value_and_grad(log_weight)(closed_mean)
+    log_w, slope = jax.value_and_grad(log_weight)(mean)
     at_mean, bound_slope = jax.value_and_grad(bound.aggregate)(
         jnp.full(problem.num_samples, log_w)
     )
-    linear = bound_slope * _along(slope, z, closed_mean)
+    offsets = jax.tree.map(lambda z, m: z - m[None], z, mean)
+    linear = bound_slope * jax.vmap(lambda offset: _dot(slope, offset))(offsets)
     # Of a separable F each sample has its own part, F being their mean.
     linear = linear * linear.size if bound.separable else linear.sum()
-    signal = learning_signal(bound, bound.log_weight(terms))
-    weights = score_weights(bound, signal - at_mean - linear)
-
-    surrogate = with_score(value, weights, terms)
-    restored = bound_slope.sum() * _dot(slope, mean)
-    return surrogate + (restored - stop_gradient(restored)), make_stats(value, terms)
-
-
-def _along(slope: Event, z: Event, mean: DistParams) -> Float[Array, " K"]:
-    """`slope (z_k - mean)` of every sample."""
-    return jax.vmap(lambda z_k: _dot(slope, jax.tree.map(jnp.subtract, z_k, mean)))(z)
+    baseline = jnp.broadcast_to(at_mean + linear, bound_slope.shape)
+    total = jax.tree.map(lambda leaf: bound_slope.sum() * leaf, slope)
+    return score_weights(bound, baseline), total
 
 
 def _dot(slope: Event, event: Event) -> Scalar:
