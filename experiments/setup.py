@@ -44,8 +44,9 @@ def build_named(
     return build(registry, name, **settings, **given)
 
 
-def _as_annotated(name: str, key: str, value: Any, annotation: Any) -> Any:
+def _as_annotated(name: str, key: str, given: Any, annotation: Any) -> Any:
     """The value, if it is of the setting's type; a lone number is a sequence of one."""
+    value = given
 
     def is_count(number: Any) -> bool:
         return type(number) is int and number >= 1  # True is an int, and no count
@@ -62,12 +63,20 @@ def _as_annotated(name: str, key: str, value: Any, annotation: Any) -> Any:
         allowed = "integers of at least 1, as in 200,200"
         value = tuple(value) if isinstance(value, tuple | list) else (value,)
         valid = all(map(is_count, value))
+        sizes = typing.get_args(annotation)
+        if origin is tuple and sizes[-1] is not ...:
+            allowed = f"{len(sizes)} {allowed}"
+            valid = valid and len(value) == len(sizes)
+    elif annotation is bool:
+        words = {"true": True, "false": False}
+        allowed, valid = "true or false", str(value).lower() in words
+        value = words.get(str(value).lower())
     elif annotation is str or origin is Literal:
         return str(value)
     else:
         allowed, valid = "left out: it is no word or number", False
     if not valid:
-        raise VaejaxError(f"{name}'s setting {key}={value!r} must be {allowed}")
+        raise VaejaxError(f"{name}'s setting {key}={given!r} must be {allowed}")
     return value
 
 

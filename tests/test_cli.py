@@ -81,6 +81,16 @@ MISTAKES = [
     ("train", "--model-settings latent_dim={[]}", "latent_dim='{.*}' must be"),
     ("train", "--model-settings hidden=", "hidden=.* must be integers"),
     ("train", "--model-settings hidden=8,0", "hidden=.* must be integers"),
+    (
+        "train",
+        "--model two_layer_gaussian --model-settings latent_dims=50",
+        "latent_dims=50 must be 2 integers",
+    ),
+    (
+        "train",
+        "--estimator muprop --estimator-settings fitted=2",
+        "fitted=2 must be true or false",
+    ),
     ("train", "--model-settings activation=nope", "unknown activation.*tanh"),
     ("train", "--model-settings likelihood=nope", "unknown name 'nope'.*bernoulli"),
     ("train", "--model-settings latent_dim", "'latent_dim' is not a setting.*name="),
