@@ -4,6 +4,7 @@ from functools import partial
 
 import jax
 import numpy as np
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from vaejax.core import Example, Model, Params
@@ -31,6 +32,7 @@ def posterior_means(
 @partial(jax.jit, static_argnums=0)
 def _means(model: Model, params: Params, examples: Example) -> jax.Array:
     def one(example: Example) -> jax.Array:
-        return model.posterior.mean(model.encode(params, example)).reshape(-1)
+        mean = model.posterior.mean(model.encode(params, example))
+        return ravel_pytree(mean)[0]  # of all layers, where there are several
 
     return jax.vmap(one)(examples)

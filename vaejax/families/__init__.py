@@ -9,7 +9,7 @@ from vaejax.families.categorical import categorical
 from vaejax.families.dirichlet import dirichlet
 from vaejax.families.full_normal import FullNormalParams, full_normal
 from vaejax.families.gamma import GammaParams, gamma
-from vaejax.families.hierarchical_normal import Layers, hierarchical_normal
+from vaejax.families.hierarchical import Layers, LayersParams, hierarchical
 from vaejax.families.logit_normal import logit_normal
 from vaejax.families.normal import NormalParams, diagonal_normal, fixed_normal
 from vaejax.families.poisson import poisson
@@ -41,6 +41,7 @@ __all__ = [
     "FullNormalParams",
     "GammaParams",
     "Layers",
+    "LayersParams",
     "NormalParams",
     "VonMisesFisherParams",
     "bernoulli",
@@ -51,7 +52,7 @@ __all__ = [
     "fixed_normal",
     "full_normal",
     "gamma",
-    "hierarchical_normal",
+    "hierarchical",
     "logit_normal",
     "poisson",
     "truncated_normal",

@@ -3,7 +3,7 @@
 `unimodal_rule` integrates a smooth density over the whole line, by the trapezoidal rule
 after t = mode + sinh(tau): exponentially accurate in the number of nodes (Trefethen and
 Weideman 2014, "The exponentially convergent trapezoidal rule"), narrow or with long
-exponential tails alike. `gauss_legendre` integrates over an interval.
+exponential tails alike. `legendre_rule` integrates over an interval.
 """
 
 from collections.abc import Callable
@@ -66,9 +66,17 @@ def gauss_legendre(
     f: Callable[[Array], Array], lower: Scalar, upper: Scalar, num_nodes: int = 48
 ) -> Scalar:
     """The integral of f, which maps [nodes] to [nodes], over [lower, upper]."""
+    nodes, weights = legendre_rule(lower, upper, num_nodes)
+    return jnp.dot(weights, f(nodes))
+
+
+def legendre_rule(
+    lower: Scalar, upper: Scalar, num_nodes: int
+) -> tuple[Float[Array, " nodes"], Float[Array, " nodes"]]:
+    """Gauss and Legendre's nodes on [lower, upper], and their weights."""
     nodes, weights = (
         jnp.asarray(rule, lower.dtype)
         for rule in np.polynomial.legendre.leggauss(num_nodes)
     )
     half = (upper - lower) / 2
-    return half * jnp.dot(weights, f(lower + half * (1 + nodes)))
+    return lower + half * (1 + nodes), half * weights

@@ -10,14 +10,16 @@ from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
 
 from vaejax.core import Family, Key, Measure, Scalar
+from vaejax.families.integrals import tensor_rule
 
 
 def poisson() -> Family:
     """Independent Poisson variables; the distribution's parameters are the log rates.
 
-    No reparameterisation, and no support to sum over. Events are whole floats: exact up
-    to rates of 1e7 in float32, beyond which counts are rounded. `jax.random.poisson`
-    needs the default (threefry) generator.
+    No reparameterisation, and no finite support: `quadrature` sums over the counts
+    below its number of nodes. Events are whole floats: exact up to rates of 1e7 in
+    float32, beyond which counts are rounded. `jax.random.poisson` needs the default
+    (threefry) generator.
     """
     return Family(
         name="poisson",
@@ -29,6 +31,7 @@ def poisson() -> Family:
         # A pixel that is always 0 starts at a finite log rate.
         to_outputs=lambda mean: jnp.log(jnp.maximum(mean, 1e-3))[None],
         kl=_kl,
+        quadrature=_quadrature,
         measure=_measure,
     )
 
@@ -47,6 +50,19 @@ def _measure(key: Key, log_rate: Float[Array, "*event"]) -> Measure:
 
 def _log_prob(log_rate: Float[Array, "*event"], x: Float[Array, "*event"]) -> Scalar:
     return (x * log_rate - jnp.exp(log_rate) - gammaln(x + 1)).sum()
+
+
+def _quadrature(
+    log_rate: Float[Array, "*event"], num_nodes: int
+) -> tuple[Float[Array, "nodes ..."], Float[Array, " nodes"]]:
+    counts = jnp.arange(num_nodes, dtype=log_rate.dtype)
+    probabilities = jax.vmap(
+        lambda one: jnp.exp(jax.vmap(_log_prob, (None, 0))(one, counts))
+    )(log_rate.reshape(-1))
+    x, weights = tensor_rule(
+        jnp.broadcast_to(counts, probabilities.shape), probabilities
+    )
+    return x.reshape(-1, *log_rate.shape), weights
 
 
 def _kl(p: Float[Array, "*event"], q: Float[Array, "*event"]) -> Scalar:

@@ -17,10 +17,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
 from vaejax.core import Family, Key, Scalar, VaejaxError
-from vaejax.families.integrals import gauss_legendre
+from vaejax.families.integrals import gauss_legendre, legendre_rule, tensor_rule
 from vaejax.families.normal import NormalParams
 from vaejax.families.uniform import open_uniform
 
@@ -104,6 +105,22 @@ def truncated_normal(low: float = 0.0, high: float = 1.0) -> Family:
         loc, _ = jax.lax.fori_loop(0, 40, bisect, bounds)
         return jnp.stack([loc, log_scale])
 
+    def quadrature(
+        params: NormalParams, num_nodes: int
+    ) -> tuple[Float[Array, "nodes ..."], Float[Array, " nodes"]]:
+        """A rule on the window; its nodes carry no gradient, the weights carry all."""
+
+        def one(loc: Scalar, log_scale: Scalar) -> tuple[Array, Array]:
+            view = stop_gradient(window(loc, log_scale))
+            d, widths = legendre_rule(view.lower, view.upper, num_nodes)
+            z = jnp.clip(view.anchor + view.scale * d, low, high)
+            density = jnp.exp(jax.vmap(log_prob, (None, None, 0))(loc, log_scale, z))
+            return z, view.scale * widths * density
+
+        flat = (leaf.reshape(-1) for leaf in params)
+        z, weights = tensor_rule(*jax.vmap(one)(*flat))
+        return z.reshape(-1, *params.loc.shape), weights
+
     return Family(
         name="truncated_normal",
         sample=sample,
@@ -113,6 +130,7 @@ def truncated_normal(low: float = 0.0, high: float = 1.0) -> Family:
         from_outputs=lambda outputs: NormalParams(outputs[0], outputs[1]),
         to_outputs=to_outputs,
         reparam="explicit",
+        quadrature=quadrature,
     )
 
 

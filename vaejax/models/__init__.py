@@ -3,24 +3,36 @@
 from collections.abc import Callable
 
 from vaejax.core import Model
+from vaejax.models.categorical_mlp import categorical_mlp
+from vaejax.models.family_mlp import family_mlp
 from vaejax.models.gaussian_conv import gaussian_conv
 from vaejax.models.gaussian_mlp import gaussian_mlp
 from vaejax.models.linear_gaussian import linear_gaussian
 from vaejax.models.sigmoid_belief_network import sigmoid_belief_network
 from vaejax.models.two_layer_gaussian import two_layer_gaussian
+from vaejax.models.two_layer_sigmoid_belief_network import (
+    two_layer_sigmoid_belief_network,
+)
 
 MODELS: dict[str, Callable[..., Model]] = {
     "gaussian_mlp": gaussian_mlp,
     "gaussian_conv": gaussian_conv,
-    "linear_gaussian": linear_gaussian,
+    "family_mlp": family_mlp,
+    "categorical_mlp": categorical_mlp,
     "sigmoid_belief_network": sigmoid_belief_network,
+    "two_layer_sigmoid_belief_network": two_layer_sigmoid_belief_network,
+    "linear_gaussian": linear_gaussian,
+    "two_layer_gaussian": two_layer_gaussian,
 }
 
 __all__ = [
     "MODELS",
+    "categorical_mlp",
+    "family_mlp",
     "gaussian_conv",
     "gaussian_mlp",
     "linear_gaussian",
     "sigmoid_belief_network",
     "two_layer_gaussian",
+    "two_layer_sigmoid_belief_network",
 ]

@@ -1,5 +1,8 @@
 """How two networks, a prior and two families become a `Model`."""
 
+import math
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -17,7 +20,7 @@ from vaejax.core import (
     build,
 )
 from vaejax.families import FAMILIES
-from vaejax.nets import Network
+from vaejax.nets import Network, mlp
 
 
 def from_networks(
@@ -72,6 +75,47 @@ def from_networks(
         latent_prior=prior.family,
         likelihood=likelihood,
         data_shape=data_shape,
+    )
+
+
+def from_mlps(
+    name: str,
+    *,
+    posterior: Family,
+    prior: Prior,
+    likelihood: Family,
+    data_shape: tuple[int, ...],
+    data_mean: np.ndarray | None,
+    latent_dim: int,
+    hidden: Sequence[int],
+    activation: str,
+) -> Model:
+    """`from_networks` of an MLP encoder and a decoder with its widths mirrored.
+
+    A latent that is not a number (a one-hot vector, say) enters the decoder flattened.
+    With a `data_mean` the decoder's output bias starts at its parameters.
+    """
+    size = math.prod(data_shape)
+    outputs = posterior.outputs_per_coordinate, latent_dim
+    event = jax.eval_shape(
+        lambda: posterior.mean(posterior.from_outputs(jnp.zeros(outputs)))
+    )
+    return from_networks(
+        name,
+        encoder=mlp(size, hidden, math.prod(outputs), activation),
+        decoder=mlp(
+            event.size,
+            hidden[::-1],
+            likelihood.outputs_per_coordinate * size,
+            activation,
+            out_bias=output_start(likelihood, data_mean),
+        ),
+        prior=prior,
+        posterior=posterior,
+        likelihood=likelihood,
+        data_shape=data_shape,
+        latent_dim=latent_dim,
+        data_mean=data_mean,
     )
 
 

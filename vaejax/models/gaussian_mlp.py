@@ -6,19 +6,13 @@ By default the one-layer network of Burda, Grosse and Salakhutdinov 2016
 (arXiv:1509.00519): 784-200-200-z50, tanh, mirrored, Bernoulli pixels.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from vaejax.core import Model
 from vaejax.families import diagonal_normal
-from vaejax.models.from_networks import (
-    from_networks,
-    named_likelihood,
-    output_start,
-)
-from vaejax.nets import mlp
+from vaejax.models.from_networks import from_mlps, named_likelihood
 from vaejax.priors import standard_normal
 
 
@@ -44,25 +38,14 @@ def gaussian_mlp(
         likelihood: a name in `FAMILIES`; `diagonal_normal` learns a variance per pixel.
         likelihood_scale: standard deviation of `fixed_normal`, and of no other.
     """
-    size = math.prod(data_shape)
-    posterior = diagonal_normal()
-    pixels = named_likelihood(likelihood, likelihood_scale)
-    return from_networks(
+    return from_mlps(
         "gaussian_mlp",
-        encoder=mlp(
-            size, hidden, posterior.outputs_per_coordinate * latent_dim, activation
-        ),
-        decoder=mlp(
-            latent_dim,
-            hidden[::-1],
-            pixels.outputs_per_coordinate * size,
-            activation,
-            out_bias=output_start(pixels, data_mean),
-        ),
+        posterior=diagonal_normal(),
         prior=standard_normal(latent_dim),
-        posterior=posterior,
-        likelihood=pixels,
+        likelihood=named_likelihood(likelihood, likelihood_scale),
         data_shape=data_shape,
-        latent_dim=latent_dim,
         data_mean=data_mean,
+        latent_dim=latent_dim,
+        hidden=hidden,
+        activation=activation,
     )

@@ -10,15 +10,13 @@ Source: Neal 1992; trained by amortised inference in Mnih and Gregor 2014,
 arXiv:1402.0030.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from vaejax.core import Model
 from vaejax.families import bernoulli
-from vaejax.models.from_networks import from_networks, output_start
-from vaejax.nets import mlp
+from vaejax.models.from_networks import from_mlps
 from vaejax.priors import learned_bernoulli
 
 
@@ -39,22 +37,14 @@ def sigmoid_belief_network(
         hidden: widths of the encoder's hidden layers; the decoder's are mirrored.
         activation: a name in `vaejax.nets.ACTIVATIONS`.
     """
-    size = math.prod(data_shape)
-    bits = bernoulli()
-    return from_networks(
+    return from_mlps(
         "sigmoid_belief_network",
-        encoder=mlp(size, hidden, latent_dim, activation),
-        decoder=mlp(
-            latent_dim,
-            hidden[::-1],
-            size,
-            activation,
-            out_bias=output_start(bits, data_mean),
-        ),
+        posterior=bernoulli(),
         prior=learned_bernoulli(latent_dim),
-        posterior=bits,
-        likelihood=bits,
+        likelihood=bernoulli(),
         data_shape=data_shape,
-        latent_dim=latent_dim,
         data_mean=data_mean,
+        latent_dim=latent_dim,
+        hidden=hidden,
+        activation=activation,
     )

@@ -22,8 +22,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaejax.core import DistParams, Event, Example, Key, Model, Params, PyTree, Scalar
-from vaejax.families import NormalParams, diagonal_normal, hierarchical_normal
-from vaejax.families.hierarchical_normal import LayersParams, linear
+from vaejax.families import LayersParams, NormalParams, diagonal_normal, hierarchical
+from vaejax.families.hierarchical import linear
 
 
 def two_layer_gaussian(
@@ -77,8 +77,8 @@ def two_layer_gaussian(
         encode=encode,
         decode=decode,
         prior=prior,
-        posterior=hierarchical_normal(first="z1"),
-        latent_prior=hierarchical_normal(first="z2"),
+        posterior=hierarchical(diagonal_normal(), linear, "z1"),
+        latent_prior=hierarchical(diagonal_normal(), linear, "z2"),
         likelihood=diagonal_normal(),
         data_shape=data_shape,
     )

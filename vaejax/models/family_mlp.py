@@ -1,0 +1,63 @@
+"""Latents of any family: the posterior's, with a learned prior of the same.
+
+    p(z) = prod_i p(z_i; lam_i), learned,   p(x|z) from decoder(z),
+    q(z|x) of the same family, its parameters from encoder(x)
+
+What gamma, beta, Dirichlet, Poisson or truncated normal latents do with a bound and an
+estimator is seen on this model; with one or two latents its expectations are exact.
+"""
+
+import inspect
+from collections.abc import Sequence
+
+import numpy as np
+
+from vaejax.core import IncompatibleError, Model, build
+from vaejax.families import FAMILIES
+from vaejax.models.from_networks import from_mlps, named_likelihood
+from vaejax.priors import learned
+
+
+def family_mlp(
+    data_shape: tuple[int, ...] = (28, 28, 1),
+    data_mean: np.ndarray | None = None,
+    posterior: str = "gamma",
+    latent_dim: int = 10,
+    hidden: Sequence[int] = (200, 200),
+    activation: str = "tanh",
+    likelihood: str = "bernoulli",
+    likelihood_scale: float | None = None,
+) -> Model:
+    """An MLP encoder and mirrored decoder around latents of a family by name.
+
+    Args:
+        data_shape: shape of one observation.
+        data_mean: mean observation; the decoder's output bias starts there, and the
+            encoder sees x less it.
+        posterior: a name in `FAMILIES`, of the latents.
+        latent_dim: number of latents; of a Dirichlet vector, its length.
+        hidden: widths of the encoder's hidden layers; the decoder's are mirrored.
+        activation: a name in `vaejax.nets.ACTIVATIONS`.
+        likelihood: a name in `FAMILIES`.
+        likelihood_scale: standard deviation of `fixed_normal`, and of no other.
+    """
+    if posterior == "von_mises_fisher":
+        raise IncompatibleError(
+            "von_mises_fisher latents have no direction for a learned prior to start "
+            "at: use another posterior"
+        )
+    settings = {}
+    if "dim" in inspect.signature(FAMILIES.get(posterior, dict)).parameters:
+        settings["dim"] = latent_dim
+    latents = build(FAMILIES, posterior, **settings)
+    return from_mlps(
+        "family_mlp",
+        posterior=latents,
+        prior=learned(latents, latent_dim),
+        likelihood=named_likelihood(likelihood, likelihood_scale),
+        data_shape=data_shape,
+        data_mean=data_mean,
+        latent_dim=latent_dim,
+        hidden=hidden,
+        activation=activation,
+    )
