@@ -5,6 +5,7 @@ point, where no term vanishes by accident, and reads them in standard errors.
 """
 
 import functools
+import inspect
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -26,11 +27,56 @@ from vaejax.core import (
 )
 from vaejax.diagnostics import gradient_moments
 from vaejax.exact import value_and_gradient
-from vaejax.models import linear_gaussian, sigmoid_belief_network
+from vaejax.families import FAMILIES
+from vaejax.models import (
+    categorical_mlp,
+    family_mlp,
+    gaussian_mlp,
+    linear_gaussian,
+    sigmoid_belief_network,
+    two_layer_gaussian,
+    two_layer_sigmoid_belief_network,
+)
 
-MODELS: dict[str, Model] = {
+# A continuous and a discrete model, on which everything is held against everything.
+CORE: dict[str, Model] = {
     "linear_gaussian": linear_gaussian(data_shape=(3,), latent_dim=1),
     "sigmoid_belief_network": sigmoid_belief_network(data_shape=(3,), latent_dim=3),
+}
+
+
+def _of_family(posterior: str) -> Model:
+    vector = "dim" in inspect.signature(FAMILIES[posterior]).parameters
+    return family_mlp(
+        data_shape=(3,),
+        posterior=posterior,
+        latent_dim=2 if vector or posterior == "dirichlet" else 1,
+        hidden=(),
+    )
+
+
+# Families that `exact` integrates, by name: those that need no model of their own.
+INTEGRABLE = [
+    name for name, family in FAMILIES.items() if family().quadrature is not None
+]
+MODELS: dict[str, Model] = {
+    **CORE,
+    "two_normals": gaussian_mlp(data_shape=(3,), latent_dim=2, hidden=(2,)),
+    "mixture": categorical_mlp(
+        data_shape=(3,),
+        latent_dim=1,
+        num_categories=3,
+        likelihood="diagonal_normal",
+    ),
+    "categories": categorical_mlp(data_shape=(3,), latent_dim=2, num_categories=3),
+    "two_layer_gaussian": two_layer_gaussian(data_shape=(3,)),
+    "two_layers_of_bits": two_layer_sigmoid_belief_network(
+        data_shape=(3,), latent_dims=(2, 1)
+    ),
+    "two_layers_of_bits, factorised": two_layer_sigmoid_belief_network(
+        data_shape=(3,), latent_dims=(2, 1), factorised=True
+    ),
+    **{posterior: _of_family(posterior) for posterior in INTEGRABLE},
 }
 
 # Rounding of one float32 gradient, in units of its largest part; 1% of a typical
@@ -53,9 +99,9 @@ def params_of(name: str) -> Params:
 
 def examples_of(name: str) -> Example:
     """Two observations."""
-    if name == "linear_gaussian":
-        return Example(jnp.array([[0.9, -0.4, 1.3], [-0.7, 0.5, 0.2]]))
-    return Example(jnp.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]))
+    if MODELS[name].likelihood.binary:
+        return Example(jnp.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]))
+    return Example(jnp.array([[0.9, -0.4, 1.3], [-0.7, 0.5, 0.2]]))
 
 
 def batch_of(name: str) -> Batch:
@@ -70,10 +116,8 @@ def exact(
     """The expected loss and its gradient, flat: [1 + number of model parameters]."""
     problem = Problem(model=MODELS[name], bound=bound, num_samples=num_samples)
     params, examples = params_of(name), examples_of(name)
-    value, gradient = value_and_gradient(problem, params, examples)
-    if estimator is not None and estimator.target is not None:
-        _, gradient = value_and_gradient(problem, params, examples, estimator=estimator)
-    return flat((value, gradient)) * (1 if bound.upper else -1)
+    found = value_and_gradient(problem, params, examples, estimator=estimator)
+    return flat(found) * (1 if bound.upper else -1)
 
 
 def side_by_side(objectives: Sequence[Objective]) -> Objective:

@@ -50,18 +50,21 @@ from vaejax.terms import (
 # K is 2 but for the two bounds that all others are made of, and for bounds in groups:
 # two groups of three, as M and K must differ for their exchange to be seen.
 NUM_SAMPLES = {"elbo": (1, 2, 5), "iwae": (1, 2, 5), "miwae": (6,), "piwae": (6,)}
-DRAWS = 50_000  # of every cell
+DRAWS = 25_000  # of every cell; twice as many where a bias is claimed
 CONTROL_DRAWS = 200_000  # of a wrong estimator, and of a right one beside it
-BIAS_SEEN = 0.05  # a relative bias that some coordinate of every cell must show
+BIAS_SEEN = 0.07  # a relative bias that some coordinate of every cell must show
 
 bound_named = functools.cache(lambda name: BOUNDS[name]())
 ESTIMATOR = {name: factory() for name, factory in ESTIMATORS.items()}
 GROUPS = [
     (model, bound, k)
-    for model in oracles.MODELS
+    for model in oracles.CORE
     for bound in BOUNDS
     for k in NUM_SAMPLES.get(bound, (2,))
 ]
+# An estimator knows a bound by its derivatives and a family by its capabilities: every
+# bound is under test on the core, every family under a bound with all derivatives.
+GROUPS += [(name, "iwae", 2) for name in oracles.MODELS if name not in oracles.CORE]
 
 
 def verdict(model: str, bound: str, num_samples: int, estimator: str) -> Verdict:
@@ -102,6 +105,15 @@ def accepted(model: str, bound: str, num_samples: int) -> dict[str, Objective]:
     }
 
 
+def a_biased_cell(estimator: str) -> tuple[str, str, int] | None:
+    """Where the estimator is biased, under IWAE with many samples if it is there."""
+    biased = [cell for cell in GROUPS if verdict(*cell, estimator).status == "biased"]
+    return max(biased, key=lambda cell: (cell[1] == "iwae", cell[2]), default=None)
+
+
+CLAIMED = {name: cell for name in ESTIMATOR if (cell := a_biased_cell(name))}
+
+
 @pytest.mark.parametrize(("model", "bound", "num_samples"), GROUPS)
 def test_every_estimator_keeps_its_verdict(model, bound, num_samples):
     for name in ESTIMATOR:
@@ -121,42 +133,29 @@ def test_every_estimator_keeps_its_verdict(model, bound, num_samples):
     objectives = accepted(model, bound, num_samples)
     if not objectives:
         return
-    drawn = oracles.draw(model, list(objectives.values()), DRAWS)
+    draws = DRAWS * (2 if (model, bound, num_samples) in CLAIMED.values() else 1)
+    drawn = oracles.draw(model, list(objectives.values()), draws)
+    of_bound = oracles.exact(model, bound_named(bound), num_samples)
     for name, estimate in zip(objectives, drawn, strict=True):
-        truth = oracles.exact(model, bound_named(bound), num_samples)
-        z = oracles.z_scores(estimate, truth)
-        biased = verdict(model, bound, num_samples, name).status == "biased"
+        z = oracles.z_scores(estimate, of_bound)
         assert z[0] < threshold(), (name, "its value is the bound in any case")
+        if CLAIMED.get(name) == (model, bound, num_samples):
+            assert z[1:].max() > threshold(), (name, "claims a bias it has not")
+        truth = of_bound
         if ESTIMATOR[name].target is not None:
             truth = oracles.exact(
                 model, bound_named(bound), num_samples, ESTIMATOR[name]
             )
             z = oracles.z_scores(estimate, truth)
-        if ESTIMATOR[name].target is not None or not biased:
-            assert z.max() < threshold(), (name, z)
-            planted = oracles.z_scores(estimate, truth * (1 + BIAS_SEEN))
-            assert planted[1:].max() > threshold(), (name, "too few draws")
-
-
-def a_biased_cell(estimator: str) -> tuple[str, str, int] | None:
-    """Where the estimator is biased, under IWAE with many samples if it is there."""
-    biased = [cell for cell in GROUPS if verdict(*cell, estimator).status == "biased"]
-    return max(biased, key=lambda cell: (cell[1] == "iwae", cell[2]), default=None)
-
-
-CLAIMED = {name: cell for name in ESTIMATOR if (cell := a_biased_cell(name))}
-
-
-@pytest.mark.parametrize("estimator", CLAIMED)
-def test_a_claimed_bias_is_there(estimator):
-    model, bound, num_samples = CLAIMED[estimator]
-    z = z_alone(model, bound_named(bound), ESTIMATOR[estimator], num_samples)
-    assert z[0] < threshold()
-    assert z[1:].max() > threshold()
+        elif verdict(model, bound, num_samples, name).status == "biased":
+            continue
+        assert z.max() < threshold(), (name, z)
+        planted = oracles.z_scores(estimate, truth * (1 + BIAS_SEEN))
+        assert planted[1:].max() > threshold(), (name, "too few draws")
 
 
 @pytest.mark.parametrize("bound", ["elbo", "iwae"])
-@pytest.mark.parametrize("model", oracles.MODELS)
+@pytest.mark.parametrize("model", oracles.CORE)
 def test_transformations_change_nothing(model, bound):
     objectives = list(accepted(model, bound, 2).values())
     if not objectives:

@@ -76,7 +76,11 @@ def test_linear_gaussian_log_px_and_posterior_are_bayes_rule():
     np.testing.assert_allclose(log_w, exact_log_px(params, x), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", oracles.MODELS)
+# The product rule cannot: it would sum over pairs of the 4096 nodes of two dimensions.
+TOO_LARGE = {"two_normals", "two_layer_gaussian", "full_normal"}
+
+
+@pytest.mark.parametrize("name", sorted(set(oracles.MODELS) - TOO_LARGE))
 def test_frullanis_integral_is_the_product_rule(name):
     product, integral = (
         solve(name, bound, 2, tolerance=1e-9) for bound in (IWAE_BY_PRODUCT, iwae())
@@ -107,7 +111,7 @@ def test_enumeration_is_brute_force():
     np.testing.assert_allclose(found.value, total / count, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", oracles.MODELS)
+@pytest.mark.parametrize("name", [*oracles.CORE, "two_normals", "gamma", "dirichlet"])
 def test_the_gradient_is_that_of_the_value(name):
     """Central differences in float64, along a random direction."""
     params = oracles.params_of(name)

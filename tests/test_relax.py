@@ -221,20 +221,14 @@ def trained(
 # Control variates by relaxation.
 
 
-@pytest.mark.parametrize("num_samples", [1, 4])
-@pytest.mark.parametrize("bound", [elbo(), iwae()], ids=lambda bound: bound.name)
+@pytest.mark.parametrize(
+    ("bound", "num_samples"), [(elbo(), 1), (iwae(), 4)], ids=["elbo", "iwae"]
+)
 @pytest.mark.parametrize("estimator", UNBIASED, ids=["rebar", "relax", "alone"])
 def test_control_variates_are_unbiased(estimator, bound, num_samples):
-    """At the start, and wherever else their own parameters are."""
+    """Wherever their own parameters are."""
     gradients = Gradients("bernoulli", bound, estimator, num_samples)
-    assert gradients.z().max() < THRESHOLD
     assert gradients.z(perturbed(gradients.auxiliary)).max() < THRESHOLD
-
-
-@pytest.mark.parametrize("bound", [elbo(), iwae()], ids=lambda bound: bound.name)
-@pytest.mark.parametrize("estimator", UNBIASED[:2], ids=lambda e: e.name)
-def test_control_variates_are_unbiased_for_one_hot_latents(estimator, bound):
-    assert Gradients("categorical", bound, estimator, 2).z().max() < THRESHOLD
 
 
 def test_an_upper_bound_has_its_control_variate_too():

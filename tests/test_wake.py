@@ -41,19 +41,23 @@ from vaejax.estimators import (
     pathwise,
     rws,
     rws_dreg,
-    score_function,
     stl,
     tvo_covariance,
     wake_sleep,
 )
 from vaejax.exact import value_and_gradient
-from vaejax.families import NormalParams, hierarchical_normal
-from vaejax.families.hierarchical_normal import LayersParams, linear
-from vaejax.models import linear_gaussian, two_layer_gaussian
+from vaejax.families import (
+    LayersParams,
+    NormalParams,
+    diagonal_normal,
+    hierarchical,
+)
+from vaejax.families.hierarchical import linear
+from vaejax.models import linear_gaussian
 from vaejax.models.linear_gaussian import exact_log_px
 from vaejax.models.two_layer_gaussian import exact_log_px as two_layer_log_px
-from vaejax.objective import check, make_objective
-from vaejax.priors import learned_normal
+from vaejax.objective import make_objective
+from vaejax.priors import learned_diagonal_normal
 from vaejax.terms import bound_value, log_terms, make_stats, sample_posterior
 
 DRAWS = 50_000
@@ -62,7 +66,7 @@ THRESHOLD = norm.isf(norm.sf(5) / 1000)
 
 
 def with_learned_prior() -> Model:
-    prior = learned_normal(1)
+    prior = learned_diagonal_normal(1)
     model = linear_gaussian(data_shape=(3,), latent_dim=1)
 
     def init(key):
@@ -73,13 +77,10 @@ def with_learned_prior() -> Model:
 
 MODELS = {
     **oracles.MODELS,
-    "two_layer_gaussian": two_layer_gaussian(data_shape=(3,)),
     "learned_prior": with_learned_prior(),
 }
 EXAMPLES = {
-    name: oracles.examples_of(
-        name if name == "sigmoid_belief_network" else "linear_gaussian"
-    )
+    name: oracles.examples_of(name if name in oracles.MODELS else "linear_gaussian")
     for name in MODELS
 }
 
@@ -448,34 +449,10 @@ def test_the_two_layer_models_evidence_is_the_integral():
 
 @pytest.mark.parametrize(
     ("bound", "num_samples"),
-    [(elbo(), 1), (iwae(), 4)],
-    ids=lambda value: getattr(value, "name", value),
-)
-def test_every_path_is_unbiased_through_a_hierarchy(bound, num_samples):
-    name = "two_layer_gaussian"
-    estimators = [pathwise(), dreg(), gdreg(), score_function(), stl()]
-    truth = exact(name, bound, num_samples)
-    for estimator, estimate in zip(
-        estimators, draw(name, bound, num_samples, *estimators), strict=True
-    ):
-        problem = Problem(model=MODELS[name], bound=bound, num_samples=num_samples)
-        z = oracles.z_scores(estimate, truth)
-        if check(problem, estimator).status == "unbiased":
-            assert z.max() < THRESHOLD, (estimator.name, z)
-        else:
-            assert estimator.name == "stl"
-            assert encoder_part(name, z).max() > 20
-
-
-@pytest.mark.parametrize(
-    ("bound", "num_samples"),
     [
-        (elbo(), 1),
         (beta_elbo(), 2),
         (elbo_analytic_kl(), 2),
-        (iwae(), 2),
-        (iwae(), 4),
-        (renyi(2.5), 2),
+        (renyi(2.5), 4),
     ],
     ids=lambda value: getattr(value, "name", value),
 )
@@ -515,7 +492,7 @@ def test_a_closed_way_between_the_layers_is_rejected():
     right = MODELS[name]
     hears = right.posterior
     wrong = dataclasses.replace(
-        hears, log_prob=hierarchical_normal(conditional=deaf).log_prob
+        hears, log_prob=hierarchical(diagonal_normal(), deaf).log_prob
     )
     model = dataclasses.replace(right, posterior=wrong)
 
@@ -586,10 +563,7 @@ def test_gdreg_is_exact_where_the_posterior_is_the_prior(bound):
     model, params = MODELS["learned_prior"], params_of("learned_prior")
     encoder = dict(params.encoder)
     encoder["weight"] = jnp.zeros_like(encoder["weight"])
-    encoder["bias"], encoder["log_scale"] = (
-        params.prior["loc"],
-        params.prior["log_scale"],
-    )
+    encoder["bias"], encoder["log_scale"] = params.prior["outputs"]
     decoder = params.decoder | {"weight": jnp.zeros_like(params.decoder["weight"])}
     params = params._replace(encoder=encoder, decoder=decoder)
     at = model, params, EXAMPLES["learned_prior"], bound
@@ -627,7 +601,7 @@ def test_more_samples_help_dreg_through_a_hierarchy():
 
 
 def test_a_hierarchy_keeps_what_it_declares():
-    family = hierarchical_normal(first="z2")
+    family = hierarchical(diagonal_normal(), linear, "z2")
     params = LayersParams(
         NormalParams(jnp.array([0.3]), jnp.array([-0.2])),
         {
