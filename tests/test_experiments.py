@@ -15,6 +15,7 @@ import pytest
 from experiments import estimator_variance, run_folder, train, train_report
 from experiments.cli import deferred_interrupts
 from experiments.prepared_run import load_trained, prepare
+from experiments.setup import build_named
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Problem, VaejaxError
 from vaejax.estimators import ESTIMATORS
@@ -23,6 +24,8 @@ from vaejax.objective import check
 from vaejax.training import checkpoints
 
 SETTINGS = {  # of the models that have sizes; the smallest that train
+    "categorical_mlp": ("latent_dim=2", "num_categories=3"),
+    "two_layer_sigmoid_belief_network": ("latent_dims=3,2", "factorised=true"),
     "gaussian_mlp": ("latent_dim=2", "hidden=8"),
     "gaussian_conv": ("latent_dim=2", "channels=4"),
     "sigmoid_belief_network": ("latent_dim=4",),
@@ -145,22 +148,36 @@ def test_the_likelihoods_scale_and_a_regularizers_weight_are_settings(tmp_path):
     assert log_prob == pytest.approx(-64 * math.log(0.05 * math.sqrt(2 * math.pi)))
 
 
-def a_run_of(estimator: str) -> tuple[str, str] | None:
-    """A model and the last bound on which the estimator is not refused."""
-    for model in ("gaussian_mlp", "sigmoid_belief_network"):
-        for bound in reversed(BOUNDS):
-            problem = Problem(
-                model=MODELS[model](), bound=BOUNDS[bound](), num_samples=2
-            )
-            if check(problem, ESTIMATORS[estimator]()).status != "refused":
-                return model, bound
+def last_bound(model: str, estimator: str) -> str | None:
+    """The last bound on which the model's estimator is not refused."""
+    built = build_named(MODELS, model, SETTINGS[model])
+    for bound in reversed(BOUNDS):
+        problem = Problem(model=built, bound=BOUNDS[bound](), num_samples=2)
+        if check(problem, ESTIMATORS[estimator]()).status != "refused":
+            return bound
     return None
 
 
-RUNS = {
-    *((*a_run_of(estimator), estimator) for estimator in ESTIMATORS),
-    *(("gaussian_mlp", bound, "pathwise") for bound in BOUNDS),
+RUNS = {("gaussian_mlp", bound, "pathwise") for bound in BOUNDS} | {
+    (model, bound, estimator)
+    for model in (
+        "gaussian_mlp",
+        "categorical_mlp",
+        "sigmoid_belief_network",
+        "two_layer_sigmoid_belief_network",
+    )
+    for estimator in ESTIMATORS
+    if (bound := last_bound(model, estimator))
 }
+DISCRETE = {"arm", "disarm", "enumeration", "gumbel_softmax", "rebar", "relax", "rloo"}
+
+
+def test_binary_latents_of_two_layers_train_by_every_estimator_that_one_does():
+    one, two = (
+        {estimator for model, _, estimator in RUNS if model == name}
+        for name in ("sigmoid_belief_network", "two_layer_sigmoid_belief_network")
+    )
+    assert DISCRETE < one == two
 
 
 @pytest.mark.parametrize(("model", "bound", "estimator"), sorted(RUNS))
@@ -172,6 +189,7 @@ def test_every_bound_and_every_estimator_trains(
     config = tiny(
         tmp_path / "run",
         model=model,
+        model_settings=SETTINGS[model],
         bound=bound,
         estimator=estimator,
         num_samples=2,
