@@ -154,12 +154,11 @@ def test_every_estimator_keeps_its_verdict(model, bound, num_samples):
         assert planted[1:].max() > threshold(), (name, "too few draws")
 
 
-@pytest.mark.parametrize("bound", ["elbo", "iwae"])
 @pytest.mark.parametrize("model", oracles.CORE)
-def test_transformations_change_nothing(model, bound):
-    objectives = list(accepted(model, bound, 2).values())
-    if not objectives:
-        return
+def test_transformations_change_nothing(model):
+    # Each estimator under IWAE, or under the ELBO where it refuses that.
+    either = accepted(model, "elbo", 2) | accepted(model, "iwae", 2)
+    objectives = list(either.values())
     params, states = oracles.start_of(model, objectives)
     batch, key = oracles.batch_of(model), jax.random.key(5)
     gradient = jax.value_and_grad(oracles.side_by_side(objectives).loss, has_aux=True)

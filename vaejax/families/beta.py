@@ -54,11 +54,8 @@ def _to_outputs(mean: Float[Array, "*event"]) -> Float[Array, "2 ..."]:
 
 
 def _sample(key: Key, params: BetaParams) -> Float[Array, "*event"]:
-    one, two = jax.random.split(key)
-    log_odds = log_gamma_sample(one, params.log_alpha) - log_gamma_sample(
-        two, params.log_beta
-    )
-    return inside_unit_interval(jax.nn.sigmoid(log_odds))
+    log_g, log_h = log_gamma_sample(key, jnp.stack(params))
+    return inside_unit_interval(jax.nn.sigmoid(log_g - log_h))
 
 
 def _log_prob(params: BetaParams, z: Float[Array, "*event"]) -> Scalar:
