@@ -140,10 +140,9 @@ def load_trained(folder: Path) -> tuple[Config, Model, Params, Data]:
         name: tuple(value) if isinstance(value, list) else value
         for name, value in settings.items()
     }
-    for name in ("data_dir", "out"):
-        if values.get(name) is not None:
-            values[name] = Path(values[name])
-    config = Config(**values)
+    if values.get("data_dir") is not None:
+        values["data_dir"] = Path(values["data_dir"])
+    config = Config(**values | {"out": folder})
     model, objective, data = prepare(config)
     like = init_state(
         objective, make_optimizer(config, len(data.train.x)), make_keys(config).train

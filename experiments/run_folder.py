@@ -44,11 +44,17 @@ def open_run(
         raise VaejaxError(
             "--overwrite starts anew and --resume goes on: leave one of them out"
         )
-    if overwrite and out.is_dir():
-        clear(out)
     settings = config_as_json(config)
     for name in ("out", "overwrite", "resume"):
         settings.pop(name, None)
+    if overwrite and (out / "config.json").exists():
+        before = read_json(out / "config.json")
+        if not isinstance(before, dict) or before.keys() != settings.keys():
+            raise VaejaxError(
+                f"{out} holds another experiment's run, which --overwrite leaves "
+                "alone: use another --out, or remove it yourself"
+            )
+        clear(out)
     if (out / "results.json").exists():
         raise VaejaxError(
             f"{out} holds a finished run: use another --out, or --overwrite to replace "
@@ -92,7 +98,8 @@ def clear(out: Path) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write atomically: a reader sees the old file or the new one."""
-    write_text(path, json.dumps(value, indent=2, default=str) + "\n")
+    text = json.dumps(value, indent=2, default=str, allow_nan=False)
+    write_text(path, text + "\n")
 
 
 def write_text(path: Path, text: str) -> None:

@@ -11,12 +11,14 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from experiments import run_folder, train_report
 from experiments.cli import progress_bar, run_main
 from experiments.prepared_run import Data, make_keys, make_optimizer, prepare
 from experiments.train_config import Config
 from experiments.training_loop import train_to_end
-from vaejax.core import Model, Params
+from vaejax.core import Model, Params, VaejaxError
 from vaejax.evaluation import active_units, log_likelihood
 
 
@@ -83,6 +85,11 @@ def _evaluate(
             progress=update,
         )
     seconds = time.perf_counter() - start
+    if not np.isfinite(estimate.log_px).all():
+        raise VaejaxError(
+            "the log-likelihood of some test images is not finite: look at the metrics "
+            f"in {config.out}, and lower the learning rate"
+        )
     return {
         "test": {
             **estimate.summary(),

@@ -49,14 +49,33 @@ def print_summary(out: Path, summary: dict[str, Any]) -> None:
     table = Table(title=f"{out} ({summary['protocol']} binarization)")
     table.add_column("result")
     table.add_column("value", justify="right")
-    error = test["monte_carlo_error"]
     table.add_row(
-        f"test log-likelihood, S = {test['num_samples']}",
-        f"{test['log_likelihood']:.2f} ± {error:.3f} nats (Monte Carlo)",
+        f"test log-likelihood, S = {test['num_samples']}", with_error(test) + " nats"
     )
     table.add_row("test examples", str(test["num_examples"]))
+    table.add_row("effective sample size", f"{test['effective_sample_size']:,.1f}")
+    table.add_row("Pareto k above 0.7", unreliable(test))
     table.add_row("active units", str(test["active_units"]))
     table.add_row("training", f"{train['images_per_second']:,.0f} images/s")
     table.add_row("compilation", f"{train['compile_seconds']:.1f} s")
     Console().print(table)
+    if (test["pareto_k_above_0.7"] or 0) > 0.5:
+        print(
+            "for most examples a few importance samples outweigh the rest (Pareto k "
+            "above 0.7): log p(x) is above the estimate, and the error larger than "
+            "stated; use a larger --eval-num-samples"
+        )
     print(f"results, metrics, figures and checkpoint: {out}")
+
+
+def with_error(test: dict[str, Any]) -> str:
+    """The test log-likelihood and its Monte Carlo error, in nats."""
+    error = test["monte_carlo_error"]
+    stated = "unknown" if error is None else f"{error:.3f}"
+    return f"{test['log_likelihood']:.2f} ± {stated}"
+
+
+def unreliable(test: dict[str, Any]) -> str:
+    """The share of examples whose importance weights have no reliable mean."""
+    share = test["pareto_k_above_0.7"]
+    return "unknown" if share is None else f"{share:.0%} of examples"

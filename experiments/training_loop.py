@@ -4,6 +4,7 @@ Every epoch is a line of metrics.jsonl. The state is saved now and then, at the 
 when an interruption or a loss that is not finite cuts the training short.
 """
 
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,14 @@ def train_to_end(
                 "images_per_second": report.num_images / report.seconds,
                 "compile_seconds": report.compile_seconds,
             }
+            if not all(map(math.isfinite, row["test"].values())):
+                if saved is not None:
+                    _save(folder, *saved)
+                raise VaejaxError(
+                    f"the test bound is not finite after step {row['step']}: lower the "
+                    f"learning rate. The state of the epoch before, if there was one, "
+                    f"is in {folder}; start anew with --overwrite"
+                )
             rows = [*rows, row]
             run_folder.append_row(config.out, row)
             # A copy for an interruption, as the next epoch is donated this state; one

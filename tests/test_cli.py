@@ -246,7 +246,7 @@ def test_an_out_that_cannot_be_written_to_is_refused(
     ("name", "lines"), [("train", 42), ("estimator_variance", 24), ("demo", 24)]
 )
 def test_help_fits_a_screen(name, lines, monkeypatch, capfd):
-    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])
     with pytest.raises(SystemExit) as exit_:
         run_main(EXPERIMENTS[name].Config, EXPERIMENTS[name].run)

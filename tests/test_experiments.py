@@ -15,6 +15,7 @@ import pytest
 from experiments import estimator_variance, run_folder, train, train_report
 from experiments.cli import deferred_interrupts
 from experiments.prepared_run import load_trained, prepare
+from experiments.report_sections import model_section
 from experiments.setup import build_named
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Problem, VaejaxError
@@ -222,6 +223,35 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_the_last_good_state(
         train.run(dataclasses.replace(config, resume=True))
 
 
+def test_an_explosion_by_the_last_step_is_seen_too(tmp_path, no_figures):
+    """Its own loss was finite: only what is measured afterwards is not."""
+    config = tiny(tmp_path / "run", batch_size=1438, learning_rate=1e30)
+    with pytest.raises(VaejaxError, match=r"test bound is not finite after step 1"):
+        train.run(config)
+    assert not (config.out / "results.json").exists()
+    assert "NaN" not in (config.out / "metrics.jsonl").read_text()
+
+
+def test_overwriting_leaves_alone_what_is_no_such_run(finished, tmp_path, no_figures):
+    comparison = estimator_variance.Config(
+        checkpoint=finished.out, draws=40, out=finished.out, overwrite=True
+    )
+    with pytest.raises(VaejaxError, match="holds another experiment's run"):
+        estimator_variance.run(comparison)
+    assert (finished.out / "checkpoints").is_dir()
+    paper = tmp_path / "paper" / "figures"
+    paper.mkdir(parents=True)
+    (paper / "mine.png").write_text("kept")
+    train.run(tiny(paper.parent, overwrite=True))
+    assert (paper / "mine.png").exists()
+
+
+def test_the_command_in_a_report_repeats_the_run_where_it_is(finished):
+    command = model_section("vae", finished.out).command
+    assert f"--out {finished.out}" in command
+    assert "--bound iwae" in command
+
+
 def test_a_folder_is_only_resumed_with_its_own_settings(tmp_path, no_figures):
     out = tmp_path / "run"
     config = tiny(out, resume=True)  # of nothing: it starts
@@ -290,21 +320,33 @@ def test_only_the_biased_estimator_shows_a_bias(oracle):
         assert abs(score) < 5, cell
 
 
-def test_what_cannot_be_integrated_has_an_unbiased_reference(tmp_path, no_figures):
+@pytest.mark.parametrize(
+    ("bound", "settings", "source"),
+    [
+        ("cubo", ("latent_dim=1", "data_shape=3"), "the exact gradient"),  # minimised
+        ("elbo", ("latent_dim=3",), "the exact gradient"),  # in closed form
+        ("iwae", ("latent_dim=3",), "an unbiased estimator"),  # too many nodes
+        ("iwae", ("data_shape=100",), "an unbiased estimator"),  # not converged
+    ],
+)
+def test_every_reference_points_the_same_way(
+    bound, settings, source, tmp_path, no_figures
+):
     config = estimator_variance.Config(
-        model_settings=("latent_dim=3",),
-        bounds=("iwae",),
-        estimators=("dreg",),
+        model_settings=settings,
+        bounds=(bound,),
+        estimators=("pathwise",),
         num_samples=(2,),
         draws=400,
         batch_size=2,
         out=tmp_path / "run",
     )
     results = estimator_variance.run(config)
-    summary = json.loads((results.out / "results.json").read_text())
-    assert summary["reference"] == "an unbiased reference"
+    saved = json.loads((config.out / "results.json").read_text())
+    assert set(saved["references"].values()) == {source}
     for row in results.rows:
-        assert abs(row["bias"]) < 5 * row["bias_stderr"]
+        assert abs(row["bias"] / row["bias_stderr"]) < 5
+        assert row["cosine"] > 0.5
 
 
 def test_a_checkpoint_of_two_latents_is_compared_exactly(finished, tmp_path):
@@ -318,7 +360,7 @@ def test_a_checkpoint_of_two_latents_is_compared_exactly(finished, tmp_path):
     )
     results = estimator_variance.run(config)
     summary = json.loads((results.out / "results.json").read_text())
-    assert summary["reference"] == "exact gradients"
+    assert set(summary["references"].values()) == {"the exact gradient"}
     for row in results.rows:
         assert row["model"] == "gaussian_mlp"
         assert abs(row["bias"]) < 5 * row["bias_stderr"]

@@ -12,7 +12,7 @@ import scipy.stats
 from vaejax import Example, VaejaxError, log_likelihood
 from vaejax.core import fold_examples
 from vaejax.evaluation.log_likelihood import EXAMPLES_PER_CALL, _estimate
-from vaejax.evaluation.psis import pareto_shape, tail_size
+from vaejax.evaluation.psis import pareto_shapes, tail_size
 from vaejax.models import linear_gaussian
 from vaejax.models.linear_gaussian import exact_log_px, exact_posterior
 from vaejax.terms import log_terms
@@ -201,8 +201,7 @@ def replicate(k, size, replications, seed=0):
     x = scipy.stats.genpareto.rvs(k, size=(replications, size), random_state=rng)
     # In falling order, above a threshold of 1, as log-weights.
     log_tail = np.log1p(np.sort(np.pad(x, [(0, 0), (1, 0)]), axis=1)[:, ::-1])
-    fits = jax.vmap(pareto_shape)(jnp.asarray(log_tail, jnp.float32))
-    return np.asarray(fits), x
+    return pareto_shapes(log_tail.astype(np.float32)), x
 
 
 @pytest.mark.parametrize("k", [0.2, 0.5, 0.9])
@@ -222,14 +221,42 @@ def test_the_pareto_shape_of_a_pareto_tail_is_found(k):
 
 def test_the_scale_of_the_weights_is_of_no_account():
     fits, x = replicate(0.7, 100, 1)
-    log_tail = jnp.log1p(jnp.asarray(np.sort(np.append(x, 0))[::-1], jnp.float32))
-    shifted = pareto_shape(log_tail - 500.0)
+    log_tail = np.log1p(np.sort(np.append(x, 0))[::-1]).astype(np.float32)
+    (shifted,) = pareto_shapes(log_tail[None] - 500.0)
     assert shifted == pytest.approx(float(fits[0]), abs=0.01)
 
 
 def test_a_tail_of_equal_weights_is_light_and_one_too_short_is_unknown():
-    assert pareto_shape(jnp.full(101, -90.0)) == 0
-    assert jnp.isnan(pareto_shape(jnp.zeros(5)))
+    assert pareto_shapes(np.full((1, 101), -90.0)) == 0
+    assert np.isnan(pareto_shapes(np.zeros((1, 5))))
+
+
+@pytest.mark.parametrize("spread", [5.0, 40.0, 120.0])
+def test_tails_of_hundreds_of_nats_are_fitted(spread):
+    """Single-precision weights would be nothing but the largest."""
+    rng = np.random.default_rng(0)
+    log_w = np.sort(rng.normal(0, spread, 5000))[::-1][: tail_size(5000) + 1]
+    weights = np.exp(log_w - log_w[0])
+    (fit,) = pareto_shapes(log_w.astype(np.float32)[None])
+    assert fit == pytest.approx(plain_shape(weights[:-1] - weights[-1]), rel=1e-3)
+    assert fit > 0.7
+
+
+def test_a_weight_that_is_all_there_is_has_no_shape():
+    log_tail = np.concatenate([[0.0], np.full(100, -1e4)])
+    assert pareto_shapes(log_tail[None]) == np.inf
+
+
+def test_one_sample_tells_nothing_of_its_error():
+    summary = estimate(3, 1).summary()
+    assert summary["monte_carlo_error"] is None
+    assert summary["expected_shortfall"] is None
+    assert summary["pareto_k_above_0.7"] is None
+
+
+def test_a_shape_that_is_unknown_counts_as_unreliable():
+    found = estimate(3, 50)._replace(pareto_k=np.array([np.nan, 0.1, np.inf]))
+    assert found.summary()["pareto_k_above_0.7"] == pytest.approx(2 / 3)
 
 
 def test_the_tail_is_a_fifth_or_three_square_roots():

@@ -27,7 +27,7 @@ from vaejax import (
 from vaejax.evaluation import active_units, posterior_means
 from vaejax.families import NormalParams
 from vaejax.models import gaussian_conv, gaussian_mlp, linear_gaussian
-from vaejax.models.from_networks import from_networks
+from vaejax.models.from_networks import LIKELIHOODS, from_networks
 from vaejax.nets import Network
 from vaejax.priors import standard_normal
 
@@ -176,7 +176,7 @@ def test_real_likelihoods_start_at_the_mean_itself(likelihood):
     ("settings", "known"),
     [
         ({"activation": "swiss"}, ["gelu", "relu", "silu", "tanh"]),
-        ({"likelihood": "cauchy"}, sorted(FAMILIES)),
+        ({"likelihood": "cauchy"}, sorted(LIKELIHOODS)),
         ({"depth": 3}, sorted(inspect.signature(gaussian_mlp).parameters)),
     ],
 )

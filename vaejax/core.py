@@ -170,6 +170,7 @@ class Model:
     data_shape: tuple[int, ...] | None = (
         None  # of x, for networks that others put on it
     )
+    exact_elbo: Callable[[Params, Array], Scalar] | None = None  # of x, in closed form
 
 
 class LogTerms(NamedTuple):

@@ -8,6 +8,9 @@ until value and gradient stop moving. All K samples of a bound are then integrat
     separable bounds   E F = E f(log_w)                         (one sample is enough)
     any other bound    the product rule over K copies of the nodes
 
+The ELBO of a model that has it in closed form, `Model.exact_elbo`, is differentiated as
+it is.
+
 The first line is Frullani's integral log s = int (e^-t - e^-ts) dt/t with t = e^u, in
 which independent samples factorise: exact IWAE gradients at K = 1000 cost no more than
 at K = 2. Everything runs in float64.
@@ -36,6 +39,7 @@ from vaejax.core import (
     PyTree,
     Scalar,
     VaejaxError,
+    plain,
 )
 from vaejax.objective import split
 from vaejax.terms import log_terms, penalty, with_value
@@ -74,12 +78,23 @@ def value_and_gradient(
             too large.
         VaejaxError: the nodes ran out before the result stopped moving.
     """
+    own_target = estimator is not None and estimator.target is not None
     previous = None
     with jax.enable_x64(True):
         params, examples = jax.tree.map(_as_float64, (params, examples))
+        if _is_plain_elbo(problem) and problem.model.exact_elbo and not own_target:
+            value, gradient = jax.device_get(
+                _closed_form(problem.model.exact_elbo, params, examples)
+            )
+            return Exact(float(value), gradient)
         for num_nodes in (64, 128, 256, 512, 1024, 2048):
             integral = _integral(problem, estimator, num_nodes)
-            current = jax.device_get(integral(params, examples))
+            try:
+                current = jax.device_get(integral(params, examples))
+            except IncompatibleError:
+                if previous is None:
+                    raise
+                break  # it could be integrated, but not any finer
             if previous is not None and _distance(current, previous) < tolerance:
                 return Exact(float(current[0]), current[1])
             previous = current
@@ -99,6 +114,27 @@ def unsupported(model: Model, examples: Example) -> str | None:
     except IncompatibleError as error:
         return str(error)
     return None
+
+
+def _is_plain_elbo(problem: Problem) -> bool:
+    """Whether E F is the mean of E log w, whatever K is."""
+    bound = problem.bound
+    return (
+        bound.log_weight is plain
+        and bound.penalty is None
+        and bound.inference is None
+        and bound.is_linear(problem.num_samples)
+    )
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _closed_form(
+    exact_elbo: Callable[[Params, Array], Scalar], params: Params, examples: Example
+) -> tuple[Scalar, Params]:
+    def mean_elbo(params: Params) -> Scalar:
+        return jax.vmap(exact_elbo, (None, 0))(params, examples.x).mean()
+
+    return jax.value_and_grad(mean_elbo)(params)
 
 
 @functools.lru_cache(maxsize=16)  # other parameters reuse the compiled program

@@ -19,7 +19,7 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
 from vaejax.core import Example, Key, Keys, Model, Params, VaejaxError, fold_examples
-from vaejax.evaluation.psis import pareto_shape, tail_size
+from vaejax.evaluation.psis import pareto_shapes, tail_size
 from vaejax.terms import log_terms
 
 EXAMPLES_PER_CALL = 100
@@ -41,23 +41,31 @@ class LogLikelihood(NamedTuple):
 
         `monte_carlo_error` is the standard error of the mean; `expected_shortfall` is
         how far the estimate lies below log p(x) on average (delta method: half the
-        squared error of each example). Pareto k is None where S is too small for it.
+        squared error of each example). An error is None where a single sample tells
+        nothing of it, and so is Pareto k where S is too small.
+
+        The delta method knows of no error that no sample shows: where many k are above
+        0.7, the estimate lies lower, and is less certain, than it says.
         """
         count = len(self.log_px)
         squared_errors = np.sum(self.monte_carlo_error.astype(float) ** 2)
         return {
             "log_likelihood": float(np.mean(self.log_px, dtype=float)),
-            "monte_carlo_error": float(np.sqrt(squared_errors) / count),
-            "expected_shortfall": float(squared_errors / (2 * count)),
+            "monte_carlo_error": _known(np.sqrt(squared_errors) / count),
+            "expected_shortfall": _known(squared_errors / (2 * count)),
             "num_samples": self.num_samples,
             "num_examples": count,
             "effective_sample_size": float(np.mean(self.effective_sample_size)),
             "pareto_k_above_0.7": (
                 None
-                if np.isnan(self.pareto_k).any()
-                else float(np.mean(self.pareto_k > 0.7))
+                if tail_size(self.num_samples) < 5
+                else float(np.mean(~(self.pareto_k <= 0.7)))
             ),
         }
+
+
+def _known(figure: float) -> float | None:
+    return None if np.isnan(figure) else float(figure)
 
 
 def log_likelihood(
@@ -105,10 +113,11 @@ def log_likelihood(
         if progress is not None:
             jax.block_until_ready(results[-1])
             progress(min(start + size, count))
-    log_px, error, ess, pareto_k = (
-        np.concatenate(column)[:count] for column in zip(*results, strict=True)
-    )
-    return LogLikelihood(log_px, error, ess, pareto_k, num_samples)
+    *columns, tails = zip(*results, strict=True)
+    log_px, error, ess = (np.concatenate(column)[:count] for column in columns)
+    # By the call, as all examples' fits at once would be large.
+    pareto_k = np.concatenate([pareto_shapes(np.asarray(tail)) for tail in tails])
+    return LogLikelihood(log_px, error, ess, pareto_k[:count], num_samples)
 
 
 class _Running(NamedTuple):
@@ -127,7 +136,7 @@ def _estimate(
     keys: Keys,
     examples: Example,
 ) -> tuple[Array, Array, Array, Array]:
-    """Of each example: log p(x), its error, effective sample size and Pareto k."""
+    """Of each example: log p(x), its error, effective sample size, largest weights."""
     size = tail_size(num_samples)
 
     def one(key_and_example: tuple[Key, Example]) -> tuple[Array, Array, Array, Array]:
@@ -154,9 +163,9 @@ def _estimate(
         starts = jnp.arange(num_chunks) * chunk_size
         running, _ = jax.lax.scan(add_chunk, empty, starts)
         ess = jnp.exp(2 * running.log_sum - running.log_square_sum)
-        unbiased = num_samples / max(num_samples - 1, 1)
+        unbiased = num_samples / (num_samples - 1) if num_samples > 1 else jnp.nan
         error = jnp.sqrt(jnp.maximum(1 / ess - 1 / num_samples, 0) * unbiased)
         log_px = running.log_sum - jnp.log(num_samples)
-        return log_px, error, ess, pareto_shape(running.tail)
+        return log_px, error, ess, running.tail
 
     return jax.lax.map(one, (keys, examples))

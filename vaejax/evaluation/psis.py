@@ -9,11 +9,8 @@ Source: Vehtari et al. 2024, arXiv:1507.02646; the fit is Zhang and Stephens 200
 
 import math
 
-import jax
-import jax.numpy as jnp
-from jaxtyping import Array, Float
-
-from vaejax.core import Scalar
+import numpy as np
+from jaxtyping import Float
 
 
 def tail_size(num_samples: int) -> int:
@@ -21,32 +18,40 @@ def tail_size(num_samples: int) -> int:
     return math.ceil(min(0.2 * num_samples, 3 * math.sqrt(num_samples)))
 
 
-def pareto_shape(log_tail: Float[Array, " M_plus_1"]) -> Scalar:
+def pareto_shapes(
+    log_tails: Float[np.ndarray, "N M_plus_1"],
+) -> Float[np.ndarray, " N"]:
     """K of the M largest log-weights over the next one, given in falling order.
 
-    NaN where the tail holds fewer than five weights; 0 where they agree to one part in
-    a thousand, as with an exact posterior: what they differ by is rounding, no tail.
+    In float64, as tails may span hundreds of nats. NaN where the tail holds fewer than
+    five weights; infinity where three quarters of it are nothing beside the largest; 0
+    where they agree to one part in a thousand, as with an exact posterior: what they
+    differ by is rounding, no tail.
     """
-    size = log_tail.shape[0] - 1
+    size = log_tails.shape[1] - 1
     if size < 5:
-        return jnp.full((), jnp.nan)
-    weights = jnp.exp(log_tail - log_tail[0])
-    exceedances = (weights[:-1] - weights[-1])[::-1]  # rising
+        return np.full(len(log_tails), np.nan)
+    log_tails = np.asarray(log_tails, np.float64)
+    weights = np.exp(log_tails - log_tails[:, :1])
+    exceedances = (weights[:, :-1] - weights[:, -1:])[:, ::-1]  # rising
+    quartile = exceedances[:, int(size / 4 + 0.5) - 1]
+    largest = exceedances[:, -1]
+    flat, heavy = largest < 1e-3, quartile < np.finfo(np.float64).tiny
     num_grid = 30 + math.isqrt(size)
-    grid = 1 - jnp.sqrt(num_grid / (jnp.arange(1, num_grid + 1) - 0.5))
-    quartile = exceedances[int(size / 4 + 0.5) - 1]
-    tiny = jnp.finfo(exceedances.dtype).tiny
-    theta = grid / (3 * jnp.maximum(quartile, tiny)) + 1 / jnp.maximum(
-        exceedances[-1], tiny
-    )
-
-    def shape_at(theta: Scalar) -> Scalar:
-        return jnp.log1p(-theta * exceedances).mean()
-
-    shapes = jax.vmap(shape_at)(theta)
-    profile = size * (jnp.log(-theta / shapes) - shapes - 1)
-    theta_mean = jnp.dot(jax.nn.softmax(profile), theta)
-    shape = shape_at(theta_mean)
+    grid = 1 - np.sqrt(num_grid / (np.arange(1, num_grid + 1) - 0.5))
+    with np.errstate(all="ignore"):  # of the flat and the heavy, which are replaced
+        theta = grid / (3 * quartile[:, None]) + 1 / largest[:, None]
+        shapes = _shape_at(theta, exceedances)
+        profile = size * (np.log(-theta / shapes) - shapes - 1)
+        chances = np.exp(profile - profile.max(1, keepdims=True))
+        theta_mean = (chances * theta).sum(1) / chances.sum(1)
+        shape = _shape_at(theta_mean[:, None], exceedances)[:, 0]
     # The weakly informative prior of Vehtari et al. (appendix C): ten draws at 1/2.
     shape = (size * shape + 10 * 0.5) / (size + 10)
-    return jnp.where(exceedances[-1] < 1e-3, 0.0, shape)
+    return np.where(flat, 0.0, np.where(heavy, np.inf, shape))
+
+
+def _shape_at(
+    theta: Float[np.ndarray, "N G"], exceedances: Float[np.ndarray, "N M"]
+) -> Float[np.ndarray, "N G"]:
+    return np.log1p(-theta[:, :, None] * exceedances[:, None]).mean(-1)

@@ -37,7 +37,7 @@ def categorical_mlp(
         num_categories: of each.
         hidden: widths of the encoder's hidden layers; the decoder's are mirrored.
         activation: a name in `vaejax.nets.ACTIVATIONS`.
-        likelihood: a name in `FAMILIES`.
+        likelihood: a name in `LIKELIHOODS`.
         likelihood_scale: standard deviation of `fixed_normal`, and of no other.
     """
     return from_mlps(

@@ -38,7 +38,7 @@ def family_mlp(
         latent_dim: number of latents; of a Dirichlet vector, its length.
         hidden: widths of the encoder's hidden layers; the decoder's are mirrored.
         activation: a name in `vaejax.nets.ACTIVATIONS`.
-        likelihood: a name in `FAMILIES`.
+        likelihood: a name in `LIKELIHOODS`.
         likelihood_scale: standard deviation of `fixed_normal`, and of no other.
     """
     if posterior == "von_mises_fisher":

@@ -119,13 +119,20 @@ def from_mlps(
     )
 
 
+# Families of a number per coordinate whose densities are finite at all of the data.
+LIKELIHOODS = {
+    name: FAMILIES[name]
+    for name in ("bernoulli", "diagonal_normal", "fixed_normal", "truncated_normal")
+}
+
+
 def named_likelihood(name: str, scale: float | None) -> Family:
-    """The family of this name, at this scale if one is given.
+    """The likelihood of this name, at this scale if one is given.
 
     Raises:
-        UnknownNameError: no such family, or one whose scale is no setting.
+        UnknownNameError: no such likelihood, or one whose scale is no setting.
     """
-    return build(FAMILIES, name, **({} if scale is None else {"scale": scale}))
+    return build(LIKELIHOODS, name, **({} if scale is None else {"scale": scale}))
 
 
 def output_start(

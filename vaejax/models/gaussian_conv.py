@@ -35,7 +35,7 @@ def gaussian_conv(
         latent_dim: number of latents.
         channels: depth of each convolution of the encoder; the decoder's are mirrored.
         activation: a name in `vaejax.nets.ACTIVATIONS`.
-        likelihood: a name in `FAMILIES`.
+        likelihood: a name in `LIKELIHOODS`.
         likelihood_scale: standard deviation of `fixed_normal`, and of no other.
     """
     if len(data_shape) != 3:

@@ -35,7 +35,8 @@ def gaussian_mlp(
         latent_dim: number of latents.
         hidden: widths of the encoder's hidden layers; the decoder's are mirrored.
         activation: a name in `vaejax.nets.ACTIVATIONS`.
-        likelihood: a name in `FAMILIES`; `diagonal_normal` learns a variance per pixel.
+        likelihood: a name in `LIKELIHOODS`; `diagonal_normal` learns a variance per
+            pixel.
         likelihood_scale: standard deviation of `fixed_normal`, and of no other.
     """
     return from_mlps(

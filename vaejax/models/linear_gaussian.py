@@ -11,6 +11,8 @@ Everything is known in closed form: with `C = W W^T + sigma^2 I` and
 Source: Tipping and Bishop 1999, "Probabilistic principal component analysis".
 """
 
+import dataclasses
+import functools
 import math
 from typing import NamedTuple
 
@@ -68,7 +70,7 @@ def linear_gaussian(
         return NormalParams(loc.reshape(data_shape), log_scale)
 
     prior = standard_normal(latent_dim)
-    return Model(
+    model = Model(
         name="linear_gaussian",
         init=init,
         encode=encode,
@@ -79,6 +81,7 @@ def linear_gaussian(
         likelihood=diagonal_normal(),
         data_shape=data_shape,
     )
+    return dataclasses.replace(model, exact_elbo=functools.partial(exact_elbo, model))
 
 
 class Gaussian(NamedTuple):
