@@ -274,3 +274,10 @@ def test_conditions_reach_the_encoder():
     examples = Example(observations(3), jnp.zeros((3, 2)))
     result = log_likelihood(conditional, WIDE, examples, KEY, num_samples=50)
     np.testing.assert_allclose(result.log_px, estimate(3, 50).log_px, rtol=1e-5)
+
+
+def test_observations_and_conditions_of_different_lengths_are_refused():
+    """Gathered out of bounds, the last condition would serve silently."""
+    examples = Example(observations(3), jnp.zeros((2, 2)))
+    with pytest.raises(AssertionError, match=r"shape prefix|same shape"):
+        log_likelihood(MODEL, WIDE, examples, KEY, num_samples=5)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -91,7 +92,9 @@ def log_likelihood(
 
     Raises:
         VaejaxError: `num_samples` or `chunk_size` below 1, or no examples.
+        AssertionError: leaves of the examples of different lengths.
     """
+    chex.assert_equal_shape_prefix(jax.tree.leaves(examples), 1)  # else x, y mispair
     count = len(jax.tree.leaves(examples)[0])
     if min(num_samples, chunk_size, count) < 1:
         raise VaejaxError(

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,7 +88,8 @@ def fit(
         epochs: passes over the data, counted from the very first step.
         batch_size: examples per step.
         key: of the run; ignored where a `state` is given.
-        observe, micro_batch_size: as for `make_step`.
+        observe, micro_batch_size: as for `make_step`; `default_micro_batch_size` is a
+            good choice for the latter.
         state: where to go on from; it is donated.
         on_epoch: called after every epoch.
 
@@ -97,7 +99,9 @@ def fit(
     Raises:
         NonFiniteError: with the last good state.
         VaejaxError: a batch size or a number of epochs that is not positive.
+        AssertionError: leaves of the data of different lengths.
     """
+    chex.assert_equal_shape_prefix(jax.tree.leaves(data), 1)  # else x and y mispair
     num_examples = len(jax.tree.leaves(data)[0])
     if min(batch_size, epochs, num_examples) < 1:
         raise VaejaxError(
