@@ -21,7 +21,7 @@ from vaejax.core import (
     Verdict,
 )
 from vaejax.estimators import dreg
-from vaejax.models import gaussian_mlp, linear_gaussian
+from vaejax.models import family_mlp, gaussian_mlp, linear_gaussian
 from vaejax.models.linear_gaussian import exact_elbo, exact_log_px, exact_posterior
 from vaejax.terms import log_terms
 
@@ -189,6 +189,37 @@ def test_an_estimators_own_target_is_honoured():
     )
     # The value stays the bound's.
     assert found.value == pytest.approx(solve(name, iwae(), 2).value, abs=1e-9)
+
+
+@pytest.mark.parametrize("log_rate", [-2.0, 3.0, 5.6, 7.5])
+def test_nodes_find_the_mass_of_a_poisson_posterior(log_rate):
+    """E log p(x|z) - KL where the decoder ignores z and the prior's rate is 1."""
+    model = family_mlp((2,), posterior="poisson", latent_dim=1, hidden=())
+    params = jax.tree.map(jnp.zeros_like, model.init(jax.random.key(0)))
+    params.encoder["layers"][0]["bias"] += log_rate
+    problem = Problem(model=model, bound=elbo(), num_samples=1)
+    found = exact.value_and_gradient(problem, params, Example(jnp.zeros((1, 2))))
+    rate = np.exp(log_rate)
+    expected = -2 * np.log(2) - (rate * log_rate - rate + 1)
+    assert found.value == pytest.approx(expected, rel=1e-6)
+
+
+def test_nodes_that_miss_the_mass_are_no_answer(monkeypatch):
+    model = oracles.MODELS["diagonal_normal"]
+
+    def nowhere(params, num_nodes):
+        z, weights = model.posterior.quadrature(params, num_nodes)
+        return z, 0 * weights
+
+    posterior = dataclasses.replace(model.posterior, quadrature=nowhere)
+    problem = Problem(
+        model=dataclasses.replace(model, posterior=posterior),
+        bound=elbo(),
+        num_samples=1,
+    )
+    at = oracles.params_of("diagonal_normal"), oracles.examples_of("diagonal_normal")
+    with pytest.raises(VaejaxError, match="did not converge"):
+        exact.value_and_gradient(problem, *at)
 
 
 def test_the_closed_form_serves_where_no_quadrature_can():

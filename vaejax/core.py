@@ -222,7 +222,9 @@ class Bound:
     def is_linear(self, num_samples: int) -> bool:
         """Whether F of so many log-weights is linear in them, as in the ELBO."""
         return self.expectation is not None and all(
-            part.size == 1 for part in self.expectation(num_samples)
+            part.size == 1
+            for part in self.expectation(num_samples)
+            if part.coefficient != 0
         )
 
 

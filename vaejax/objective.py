@@ -25,7 +25,7 @@ from vaejax.core import (
     Verdict,
     fold_examples,
 )
-from vaejax.terms import with_value
+from vaejax.terms import COMMON_STATS, with_value
 
 
 def make_objective(
@@ -159,9 +159,12 @@ def surrogate(
     of_model, of_posterior = split(problem)
     # The estimator's own parameters serve the posterior, and are trained with it.
     frozen = params._replace(auxiliary=stop_gradient(params.auxiliary))
-    first, stats = estimator.surrogate(of_model, frozen, state, key, example)
-    second, _ = estimator.surrogate(of_posterior, params, state, key, example)
+    first, reported = estimator.surrogate(of_model, frozen, state, key, example)
+    second, own = estimator.surrogate(of_posterior, params, state, key, example)
     sign = 1 if of_model.bound.upper == of_posterior.bound.upper else -1
+    # So does its state, which follows the signal that its baseline is learned from.
+    stats = {name: own[name] for name in own.keys() - COMMON_STATS}
+    stats |= {name: reported[name] for name in COMMON_STATS}
     return with_value(first + sign * second, first), stats
 
 

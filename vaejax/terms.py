@@ -148,6 +148,9 @@ def minimize_beside(problem: Problem, surrogate: Scalar, auxiliary: Scalar) -> S
     return surrogate + sign * (auxiliary - stop_gradient(auxiliary))
 
 
+COMMON_STATS = ("bound", "log_px_z", "kl")
+
+
 def make_stats(value: Scalar, terms: LogTerms) -> Stats:
     """What every estimator reports of one example, in nats."""
     stats = {

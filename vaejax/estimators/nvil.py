@@ -62,8 +62,8 @@ def nvil(
         minimise mean_k (signal_k - c - b(x))^2 over the weights of b
 
     where the signal is F, or f_k if the bound is separable. With `normalize` all that
-    reaches the posterior's parameters is divided by `max(1, sd)`, sd the running
-    standard deviation of `signal - b(x)`: steps keep their size while the signal
+    reaches the posterior's parameters is divided by `max(1, sd)`, sd^2 the running mean
+    of `(signal - c - b(x))^2`: steps keep their size while the signal
     shrinks from hundreds of nats to a few. The encoder's gradient is then an unbiased
     estimate of the bound's in direction, but not in length.
 
@@ -134,9 +134,10 @@ def nvil(
         return minimize_beside(problem, estimate, (residual**2).mean()), stats
 
     def update(problem: Problem, state: RunningAverage, stats: Stats) -> RunningAverage:
-        residual = stats["signal_residual"]
-        variance = jnp.maximum(0.0, stats["signal_residual_square"] - residual**2)
-        new = {"mean": state.mean["mean"] + residual, "variance": variance}
+        new = {
+            "mean": state.mean["mean"] + stats["signal_residual"],
+            "variance": stats["signal_residual_square"],  # about c, not the batch's own
+        }
         return advance(state, new, decay)
 
     return Estimator(

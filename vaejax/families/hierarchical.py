@@ -47,7 +47,7 @@ def hierarchical(
     """Two layers of one family: reparameterised, summed and integrated as it is.
 
     Its `mean` puts the second layer at the conditional's mean given the first's mean:
-    the mean itself where the conditional is `linear`, a summary elsewhere.
+    the mean itself of normal layers whose conditional is `linear`, else a summary.
 
     Args:
         layer: the family of either layer, given what it depends on.
@@ -129,7 +129,8 @@ def hierarchical(
         from_outputs=unread,
         to_outputs=unread,
         reparam=layer.reparam,
-        exact_mean=conditional is linear,
+        # The mean of a linear function of the first layer, where a mean is a location.
+        exact_mean=conditional is linear and layer.name == "diagonal_normal",
         support=support if layer.support else None,
         num_outcomes=num_outcomes if layer.num_outcomes else None,
         quadrature=quadrature if layer.quadrature else None,

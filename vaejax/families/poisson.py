@@ -16,8 +16,8 @@ from vaejax.families.integrals import tensor_rule
 def poisson() -> Family:
     """Independent Poisson variables; the distribution's parameters are the log rates.
 
-    No reparameterisation, and no finite support: `quadrature` sums over the counts
-    below its number of nodes. Events are whole floats: exact up to rates of 1e7 in
+    No reparameterisation, and no finite support: `quadrature` sums over a window of
+    counts around the rate. Events are whole floats: exact up to rates of 1e7 in
     float32, beyond which counts are rounded. `jax.random.poisson` needs the default
     (threefry) generator.
     """
@@ -55,13 +55,11 @@ def _log_prob(log_rate: Float[Array, "*event"], x: Float[Array, "*event"]) -> Sc
 def _quadrature(
     log_rate: Float[Array, "*event"], num_nodes: int
 ) -> tuple[Float[Array, "nodes ..."], Float[Array, " nodes"]]:
-    counts = jnp.arange(num_nodes, dtype=log_rate.dtype)
-    probabilities = jax.vmap(
-        lambda one: jnp.exp(jax.vmap(_log_prob, (None, 0))(one, counts))
-    )(log_rate.reshape(-1))
-    x, weights = tensor_rule(
-        jnp.broadcast_to(counts, probabilities.shape), probabilities
-    )
+    rates = stop_gradient(jnp.exp(log_rate.reshape(-1, 1)))
+    first = jnp.maximum(jnp.floor(rates) - num_nodes // 2, 0)
+    counts = first + jnp.arange(num_nodes, dtype=log_rate.dtype)[None]
+    log_probs = jax.vmap(jax.vmap(_log_prob, (None, 0)))(log_rate.reshape(-1), counts)
+    x, weights = tensor_rule(counts, jnp.exp(log_probs))
     return x.reshape(-1, *log_rate.shape), weights
 
 
