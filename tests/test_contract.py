@@ -1,4 +1,4 @@
-"""Every estimator keeps its word on every bound and every exact model, at several K.
+"""Every estimator keeps its word on every bound, and on every exact model under IWAE.
 
 The walk is over the registries, so that a new method is under it by its registry line:
 
