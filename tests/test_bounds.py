@@ -24,6 +24,7 @@ from vaejax.bounds import (
     miwae,
     piwae,
     renyi,
+    train_apart,
     tvo,
 )
 from vaejax.core import Bound, LogTerms, Problem, VaejaxError
@@ -342,3 +343,18 @@ def test_the_closed_form_needs_a_closed_form():
     model = dataclasses.replace(model, posterior=family)
     problem = Problem(model=model, bound=elbo_analytic_kl(), num_samples=1)
     assert "use the bound 'elbo'" in problem.bound.needs(model, 1)
+
+
+def test_what_is_the_elbo_in_disguise_is_known_for_it():
+    for bound in (tvo(num_partitions=1), ciwae(1.0), miwae(3)):
+        assert bound.is_linear(3), bound.name
+    assert tvo(num_partitions=1).separable
+    for bound in (tvo(), tvo(num_partitions=1, side="right"), ciwae(0.9), miwae(2)):
+        assert not bound.is_linear(4), bound.name
+
+
+def test_bounds_trained_apart_keep_what_the_models_bound_is():
+    apart = train_apart("apart", tvo(), tvo(side="right"))
+    assert apart.path == tvo().path
+    assert apart.name == "apart"
+    assert apart.inference.upper

@@ -12,6 +12,7 @@ of which L its own expectation is made; `vaejax.exact` integrates them at any K.
 All values are in nats.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Literal
@@ -339,9 +340,12 @@ def tvo(
             jax.vmap(expected)(jnp.asarray(betas, log_w.dtype)),
         )
 
+    is_elbo = side == "left" and num_partitions == 1
     return Bound(
         name="tvo" if side == "left" else "tvo_right",
         aggregate=riemann_sum,
+        separable=is_elbo,
+        expectation=_mean_of_singles if is_elbo else None,
         upper=side == "right",
         path=tuple(zip(steps.tolist(), betas.tolist(), strict=True)),
     )
@@ -359,17 +363,8 @@ def train_apart(name: str, model_bound: Bound, inference_bound: Bound) -> Bound:
             model, num_samples
         )
 
-    return Bound(
-        name=name,
-        aggregate=model_bound.aggregate,
-        log_weight=model_bound.log_weight,
-        penalty=model_bound.penalty,
-        separable=model_bound.separable,
-        curvature=model_bound.curvature,
-        upper=model_bound.upper,
-        expectation=model_bound.expectation,
-        needs=needs,
-        inference=inference_bound,
+    return dataclasses.replace(
+        model_bound, name=name, needs=needs, inference=inference_bound
     )
 
 
