@@ -45,9 +45,9 @@ from vaejax.families import (
     bernoulli,
     categorical,
     diagonal_normal,
-    fixed_normal,
     poisson,
 )
+from vaejax.models import bernoulli_toy
 from vaejax.models.from_networks import from_networks
 from vaejax.nets import mlp
 from vaejax.objective import make_objective
@@ -167,34 +167,23 @@ def test_equal_weights_on_an_unordered_set_are_rejected(monkeypatch):
 # What is known of the toy.
 
 
-def toy(latent_dim: int = 1) -> Model:
-    """`beta_elbo(0)` of this model is -sum_i (b_i - x_i)^2, but for a constant."""
-    bits = bernoulli()
-    return Model(
-        name="toy",
-        init=lambda key: Params(encoder=jnp.zeros(latent_dim), decoder=(), prior=()),
-        encode=lambda params, example: params.encoder,
-        decode=lambda params, z, y: z,
-        prior=lambda params, y: jnp.zeros(latent_dim),
-        posterior=bits,
-        latent_prior=bits,
-        likelihood=fixed_normal(np.sqrt(0.5)),
-    )
-
-
 def toy_variance(
     estimator: Estimator, t: float, logits: list[float], num_samples: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
     """Mean and variance of the gradient of the loss in every logit."""
     objective = make_objective(
-        toy(len(logits)), beta_elbo(0.0), estimator, num_samples=num_samples
+        bernoulli_toy((len(logits),)),
+        beta_elbo(0.0),
+        estimator,
+        num_samples=num_samples,
     )
-    params = Params(encoder=jnp.array(logits), decoder=(), prior=())
+    params = Params(encoder={"logits": jnp.array(logits)}, decoder=(), prior=())
     batch = Batch(Example(jnp.full((1, len(logits)), t)), jnp.arange(1))
     moments = gradient_moments(
         objective, params, (), jax.random.key(0), batch, draws=DRAWS
     )
-    return moments.mean.encoder, moments.variance.encoder
+    mean, variance = moments.mean.encoder, moments.variance.encoder
+    return mean["logits"], variance["logits"]
 
 
 @pytest.mark.parametrize("t", [0.499, 0.45])
@@ -266,16 +255,16 @@ def test_nothing_is_left_to_chance_where_every_outcome_is_used(
 
 def test_disarm_is_zero_where_a_sample_is_its_own_mirror_image():
     logits = jnp.linspace(-3.0, 3.0, 12)
-    model = toy(12)
+    model = bernoulli_toy((12,))
     problem = Problem(model=model, bound=beta_elbo(0.0), num_samples=1)
-    params = Params(encoder=logits, decoder=(), prior=())
+    params = Params(encoder={"logits": logits}, decoder=(), prior=())
     example = Example(jnp.full(12, 0.45))
 
     def gradient(estimator, key):
         def scalar(params):
             return estimator.surrogate(problem, params, (), key, example)[0]
 
-        return jax.grad(scalar)(params).encoder
+        return jax.grad(scalar)(params).encoder["logits"]
 
     keys = jax.random.split(jax.random.key(0), 200)
     of_disarm, of_arm = (

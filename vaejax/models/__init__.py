@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from vaejax.core import Model
+from vaejax.models.bernoulli_toy import bernoulli_toy
 from vaejax.models.categorical_mlp import categorical_mlp
 from vaejax.models.family_mlp import family_mlp
 from vaejax.models.gaussian_conv import gaussian_conv
@@ -21,12 +22,14 @@ MODELS: dict[str, Callable[..., Model]] = {
     "categorical_mlp": categorical_mlp,
     "sigmoid_belief_network": sigmoid_belief_network,
     "two_layer_sigmoid_belief_network": two_layer_sigmoid_belief_network,
+    "bernoulli_toy": bernoulli_toy,
     "linear_gaussian": linear_gaussian,
     "two_layer_gaussian": two_layer_gaussian,
 }
 
 __all__ = [
     "MODELS",
+    "bernoulli_toy",
     "categorical_mlp",
     "family_mlp",
     "gaussian_conv",
