@@ -23,7 +23,6 @@ from vaejax.core import (
     Model,
     Objective,
     Params,
-    Prior,
     Problem,
     VaejaxError,
 )
@@ -40,8 +39,6 @@ from vaejax.estimators import (
 from vaejax.estimators.relaxed import draw
 from vaejax.exact import value_and_gradient
 from vaejax.families import bernoulli, categorical
-from vaejax.models.from_networks import from_networks
-from vaejax.nets import mlp
 from vaejax.objective import check, make_objective
 from vaejax.terms import bound_value, log_terms
 
@@ -60,27 +57,6 @@ UNBIASED = [rebar(), relax(), relax(network="alone")]
 
 
 # Models small enough to enumerate.
-
-
-def one_hot_network() -> Model:
-    """Two latents of three categories each, binary data."""
-    latents = categorical(3)
-    prior = Prior(
-        name="learned_categorical",
-        family=latents,
-        init=lambda key: jnp.zeros((2, 3)),
-        apply=lambda params, y: params.prior,
-    )
-    return from_networks(
-        "one_hot_network",
-        encoder=mlp(3, (), 6),
-        decoder=mlp(6, (), 3),
-        prior=prior,
-        posterior=latents,
-        likelihood=bernoulli(),
-        data_shape=(3,),
-        latent_dim=2,
-    )
 
 
 def toy(target: float) -> Model:
@@ -114,7 +90,7 @@ def reward(power: int = 1, **fields) -> Bound:
 
 MODELS = {
     "bernoulli": oracles.MODELS["sigmoid_belief_network"],
-    "categorical": one_hot_network(),
+    "categorical": oracles.MODELS["categories"],
     "toy 0.499": toy(0.499),
     "toy 0.2": toy(0.2),
 }

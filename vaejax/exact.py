@@ -112,18 +112,6 @@ def value_and_gradient(
     )
 
 
-def unsupported(model: Model, examples: Example) -> str | None:
-    """Why `value_and_gradient` cannot integrate this model, or None if it can."""
-    example = jax.tree.map(lambda leaf: leaf[0], examples)
-    try:
-        jax.eval_shape(
-            lambda key: _nodes(model, model.init(key), example, 64), jax.random.key(0)
-        )
-    except IncompatibleError as error:
-        return str(error)
-    return None
-
-
 def _is_plain_elbo(problem: Problem) -> bool:
     """Whether E F is the mean of E log w, whatever K is."""
     bound = problem.bound
