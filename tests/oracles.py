@@ -29,6 +29,7 @@ from vaejax.diagnostics import gradient_moments
 from vaejax.exact import value_and_gradient
 from vaejax.families import FAMILIES
 from vaejax.models import (
+    bernoulli_toy,
     categorical_mlp,
     family_mlp,
     gaussian_mlp,
@@ -46,11 +47,12 @@ CORE: dict[str, Model] = {
 
 
 def _of_family(posterior: str) -> Model:
+    of_vectors = ("dirichlet", "von_mises_fisher")
     vector = "dim" in inspect.signature(FAMILIES[posterior]).parameters
     return family_mlp(
         data_shape=(3,),
         posterior=posterior,
-        latent_dim=2 if vector or posterior == "dirichlet" else 1,
+        latent_dim=2 if vector or posterior in of_vectors else 1,
         hidden=(),
     )
 
@@ -62,6 +64,7 @@ INTEGRABLE = [
 MODELS: dict[str, Model] = {
     **CORE,
     "two_normals": gaussian_mlp(data_shape=(3,), latent_dim=2, hidden=(2,)),
+    "bernoulli_toy": bernoulli_toy(),
     "mixture": categorical_mlp(
         data_shape=(3,),
         latent_dim=1,
@@ -99,6 +102,8 @@ def params_of(name: str) -> Params:
 
 def examples_of(name: str) -> Example:
     """Two observations."""
+    if name == "bernoulli_toy":
+        return Example(jnp.array([[-0.2], [-0.4]]))
     if MODELS[name].likelihood.binary:
         return Example(jnp.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]))
     return Example(jnp.array([[0.9, -0.4, 1.3], [-0.7, 0.5, 0.2]]))

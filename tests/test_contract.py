@@ -49,10 +49,14 @@ from vaejax.terms import (
 
 # K is 2 but for the two bounds that all others are made of, and for bounds in groups:
 # two groups of three, as M and K must differ for their exchange to be seen.
-NUM_SAMPLES = {"elbo": (1, 2, 5), "iwae": (1, 2, 5), "miwae": (6,), "piwae": (6,)}
+NUM_SAMPLES = {"elbo": (1, 2), "iwae": (1, 2, 5), "miwae": (6,), "piwae": (6,)}
 DRAWS = 25_000  # of every cell; twice as many where a bias is claimed
+MORE_DRAWS = {"bernoulli_toy": 4}  # times, where the score's noise drowns the gradient
 CONTROL_DRAWS = 200_000  # of a wrong estimator, and of a right one beside it
 BIAS_SEEN = 0.07  # a relative bias that some coordinate of every cell must show
+# Biased estimators leave the model's own gradient unbiased, but where it sees relaxed
+# latents.
+BIASED_MODEL_TOO = {"gumbel_softmax"}
 
 bound_named = functools.cache(lambda name: BOUNDS[name]())
 ESTIMATOR = {name: factory() for name, factory in ESTIMATORS.items()}
@@ -133,9 +137,12 @@ def test_every_estimator_keeps_its_verdict(model, bound, num_samples):
     objectives = accepted(model, bound, num_samples)
     if not objectives:
         return
-    draws = DRAWS * (2 if (model, bound, num_samples) in CLAIMED.values() else 1)
+    draws = DRAWS * MORE_DRAWS.get(model, 1)
+    if (model, bound, num_samples) in CLAIMED.values():
+        draws *= 2
     drawn = oracles.draw(model, list(objectives.values()), draws)
     of_bound = oracles.exact(model, bound_named(bound), num_samples)
+    of_model = slice(1 + oracles.flat(oracles.params_of(model).encoder).size, None)
     for name, estimate in zip(objectives, drawn, strict=True):
         z = oracles.z_scores(estimate, of_bound)
         assert z[0] < threshold(), (name, "its value is the bound in any case")
@@ -148,13 +155,15 @@ def test_every_estimator_keeps_its_verdict(model, bound, num_samples):
             )
             z = oracles.z_scores(estimate, truth)
         elif verdict(model, bound, num_samples, name).status == "biased":
+            if name not in BIASED_MODEL_TOO:
+                assert z[of_model].max(initial=0) < threshold(), (name, z)
             continue
         assert z.max() < threshold(), (name, z)
         planted = oracles.z_scores(estimate, truth * (1 + BIAS_SEEN))
         assert planted[1:].max() > threshold(), (name, "too few draws")
 
 
-@pytest.mark.parametrize("model", oracles.CORE)
+@pytest.mark.parametrize("model", oracles.MODELS)
 def test_transformations_change_nothing(model):
     # Each estimator under IWAE, or under the ELBO where it refuses that.
     either = accepted(model, "elbo", 2) | accepted(model, "iwae", 2)

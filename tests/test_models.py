@@ -25,9 +25,10 @@ from vaejax import (
     make_objective,
 )
 from vaejax.evaluation import active_units, posterior_means
-from vaejax.families import NormalParams
+from vaejax.estimators import nvil
+from vaejax.families import NormalParams, categorical, diagonal_normal
 from vaejax.models import gaussian_conv, gaussian_mlp, linear_gaussian
-from vaejax.models.from_networks import LIKELIHOODS, from_networks
+from vaejax.models.from_networks import LIKELIHOODS, from_mlps, from_networks
 from vaejax.nets import Network
 from vaejax.priors import standard_normal
 
@@ -233,3 +234,25 @@ def test_active_units_are_those_whose_posterior_mean_moves():
     means = posterior_means(model, params, Example(x))
     np.testing.assert_allclose(means, np.asarray(x) * scale, rtol=1e-6)
     assert isinstance(model.encode(params, Example(x[0])), NormalParams)
+
+
+def test_the_shape_of_one_hot_data_counts_their_categories():
+    """So that the networks which others put on x, as NVIL's baseline, fit it."""
+    model = from_mlps(
+        "words",
+        posterior=diagonal_normal(),
+        prior=standard_normal(2),
+        likelihood=categorical(4),
+        data_shape=(3,),
+        data_mean=None,
+        latent_dim=2,
+        hidden=(5,),
+        activation="tanh",
+    )
+    assert model.data_shape == (3, 4)
+    assert model.latent_shape.shape == (2,)
+    objective = make_objective(model, BOUNDS["elbo"](), nvil(), num_samples=2)
+    params, state = objective.init(KEY)
+    words = jax.nn.one_hot(jnp.array([[0, 3, 1], [2, 2, 0]]), 4)
+    loss, _ = objective.loss(params, state, KEY, Batch(Example(words), jnp.arange(2)))
+    assert np.isfinite(loss)

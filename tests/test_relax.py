@@ -39,6 +39,7 @@ from vaejax.estimators import (
 from vaejax.estimators.relaxed import draw
 from vaejax.exact import value_and_gradient
 from vaejax.families import bernoulli, categorical
+from vaejax.models import bernoulli_toy
 from vaejax.objective import check, make_objective
 from vaejax.terms import bound_value, log_terms
 
@@ -59,30 +60,16 @@ UNBIASED = [rebar(), relax(), relax(network="alone")]
 # Models small enough to enumerate.
 
 
-def toy(target: float) -> Model:
-    """One bit, whose "log-likelihood" is (b - target)^2; the encoder is its logit."""
-    bit = bernoulli()
-    reward = dataclasses.replace(
-        bit, name="reward", log_prob=lambda z, x: jnp.square(z - target).sum()
-    )
-    return Model(
-        name="toy",
-        init=lambda key: Params(encoder=jnp.zeros(1), decoder=(), prior=jnp.zeros(1)),
-        encode=lambda params, example: params.encoder,
-        decode=lambda params, z, y: z,
-        prior=lambda params, y: params.prior,
-        posterior=bit,
-        latent_prior=bit,
-        likelihood=reward,
-    )
-
-
 def reward(power: int = 1, **fields) -> Bound:
-    """E f(b), f a power of the toy's reward: no KL, no other term."""
+    """E (b - t)^(2 power) on `bernoulli_toy`: no KL, no other term."""
+
+    def cost(terms):
+        return (-0.5 * math.log(math.pi) - terms.log_px_z) ** power
+
     return Bound(
         name="reward",
         aggregate=jnp.mean,
-        log_weight=lambda terms: terms.log_px_z**power,
+        log_weight=cost,
         separable=True,
         **fields,
     )
@@ -91,8 +78,8 @@ def reward(power: int = 1, **fields) -> Bound:
 MODELS = {
     "bernoulli": oracles.MODELS["sigmoid_belief_network"],
     "categorical": oracles.MODELS["categories"],
-    "toy 0.499": toy(0.499),
-    "toy 0.2": toy(0.2),
+    "toy 0.499": bernoulli_toy(),
+    "toy 0.2": bernoulli_toy(),
 }
 
 
@@ -107,6 +94,8 @@ def params_of(name: str, scale: float = 0.4) -> Params:
 
 
 def examples_of(name: str) -> Example:
+    if name.startswith("toy "):
+        return Example(jnp.full((2, 1), float(name.removeprefix("toy "))))
     return oracles.examples_of("sigmoid_belief_network")
 
 
@@ -291,8 +280,8 @@ def test_own_parameters_descend_the_squared_estimate(estimator, upper):
         MODELS["toy 0.2"], reward(upper=upper), estimator, num_samples=3
     )
     params, state = objective.init(jax.random.key(3))
-    params = params._replace(encoder=jnp.array([0.3]))
-    batch = Batch(Example(jnp.zeros((1, 3))), jnp.arange(1))
+    params = params._replace(encoder={"logits": jnp.array([0.3])})
+    batch = Batch(Example(jnp.array([[0.2]])), jnp.arange(1))
 
     @jax.jit
     def slopes(params):
@@ -305,7 +294,8 @@ def test_own_parameters_descend_the_squared_estimate(estimator, upper):
         sides = []
         for step in (0.01, -0.01):
             auxiliary = params.auxiliary | {name: params.auxiliary[name] + step}
-            sides.append(slopes(params._replace(auxiliary=auxiliary)).encoder ** 2)
+            slope = slopes(params._replace(auxiliary=auxiliary)).encoder["logits"]
+            sides.append(slope**2)
         difference = (sides[0] - sides[1]).sum() / 0.02
         np.testing.assert_allclose(found[name], difference, rtol=0.02)
 
@@ -379,7 +369,7 @@ def test_colder_relaxations_have_less_bias_and_more_variance(name):
 
 def test_straight_through_takes_the_slope_for_the_difference():
     """E g = p (1 - p) E f'(b), for f(b) = (b - 0.2)^4."""
-    p = jax.nn.sigmoid(params_of("toy 0.2").encoder[0])
+    p = jax.nn.sigmoid(params_of("toy 0.2").encoder["logits"][0])
     mean_slope = 4 * (p * 0.8**3 - (1 - p) * 0.2**3)
     expected = p * (1 - p) * mean_slope
     found = Gradients("toy 0.2", reward(power=2), straight_through(), 1).draw()[:, 0]
@@ -469,6 +459,21 @@ def test_latents_without_a_relaxation_are_refused(estimator):
     model = dataclasses.replace(MODELS["bernoulli"], posterior=bare)
     with pytest.raises(IncompatibleError, match="relaxation: use score_function or rl"):
         make_objective(model, elbo(), estimator, num_samples=2)
+
+
+def test_relax_reads_the_latents_shape_off_the_model():
+    """Not off p(z), which may depend on a y that is not there yet."""
+    model = oracles.MODELS["sigmoid_belief_network"]
+    conditional = dataclasses.replace(model, prior=lambda params, y: y)
+    objective = make_objective(conditional, elbo(), relax(), num_samples=2)
+    params, state = objective.init(jax.random.key(0))
+    examples = oracles.examples_of("sigmoid_belief_network")
+    batch = Batch(examples._replace(y=jnp.zeros((2, 3))), jnp.arange(2))
+    loss, _ = objective.loss(params, state, jax.random.key(1), batch)
+    assert np.isfinite(loss)
+    shapeless = dataclasses.replace(model, latent_shape=None)
+    with pytest.raises(IncompatibleError, match="use a Model with latent_shape, or re"):
+        make_objective(shapeless, elbo(), relax(), num_samples=2)
 
 
 @pytest.mark.parametrize("estimator", BIASED, ids=lambda estimator: estimator.name)

@@ -291,6 +291,17 @@ def test_baselines_that_see_their_sample_are_rejected(case):
     assert z[1:].max() > 20
 
 
+@pytest.mark.parametrize("gamma", [0.5, 1.0])
+def test_ovis_has_the_bias_that_its_target_says(gamma):
+    name, k, estimator = "linear_gaussian", 4, ovis_asymptotic(gamma)
+    objective = make_objective(
+        oracles.MODELS[name], iwae(), estimator, num_samples=k, allow_bias=True
+    )
+    (drawn,) = oracles.draw(name, [objective], 100_000)
+    target = oracles.exact(name, iwae(), k, estimator)
+    assert oracles.z_scores(drawn, target).max() < THRESHOLD
+
+
 def test_the_constant_beside_the_wrong_average_is_accepted():
     def weigh(bound, terms):
         signal = learning_signal(bound, bound.log_weight(terms))

@@ -309,7 +309,8 @@ def tvo(
     the convex `log mean_k w_k^beta`, so that
 
     Relation to log p(x): left <= IWAE_K <= right at any K, hence left is a lower bound;
-    one left partition is the ELBO. Right bounds log p(x) from above as K -> inf only.
+    one left partition is the ELBO, as is K = 1. Right bounds log p(x) from above as
+    K -> inf only.
 
     References:
         Masrani, Le and Wood 2019, arXiv:1907.00031.
@@ -341,11 +342,15 @@ def tvo(
         )
 
     is_elbo = side == "left" and num_partitions == 1
+
+    def expectation(num_samples: int) -> list[LogMean] | None:
+        return [LogMean(1.0, 1)] if is_elbo or num_samples == 1 else None
+
     return Bound(
         name="tvo" if side == "left" else "tvo_right",
         aggregate=riemann_sum,
         separable=is_elbo,
-        expectation=_mean_of_singles if is_elbo else None,
+        expectation=expectation,
         upper=side == "right",
         path=tuple(zip(steps.tolist(), betas.tolist(), strict=True)),
     )

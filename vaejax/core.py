@@ -12,7 +12,13 @@ Nothing is both.
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, TypeVar, dataclass_transform
+from typing import (
+    Any,
+    Literal,
+    NamedTuple,
+    TypeVar,
+    dataclass_transform,
+)
 
 import jax
 import jaxtyping
@@ -79,10 +85,10 @@ class Measure(NamedTuple):
 
     For every parameter lam_i, which moves coordinate i alone,
 
-        d/d lam_i E f(z) = constant_i E[f(z; z_i = positive_i) - f(z; z_i = negative_i)]
+        d/d lam_i E f(z) = E c_i (f(z; z_i = positive_i) - f(z; z_i = negative_i))
 
     Each field has the structure of the parameters; `positive_i` and `negative_i` are
-    one draw of the pair, coupled.
+    one draw of the pair, coupled, and the constant c_i may be drawn with them.
     """
 
     constant: DistParams
@@ -131,7 +137,7 @@ class Family:
     binary: bool = False  # its outcomes are 0 and 1
     exact_mean: bool = True  # `mean` is the expectation, not a point that stands for it
     support: Callable[[DistParams], Event] | None = None  # every outcome, [S, *event]
-    num_outcomes: Callable[[DistParams], int] | None = None  # S, without listing them
+    num_outcomes: Callable[[Event], int] | None = None  # S, from an event's shape
     # Events [S, *event] and weights [S] whose weighted sum of f tends to E f as the
     # number of nodes per coordinate grows.
     quadrature: Callable[[DistParams, int], tuple[Event, Array]] | None = None
@@ -167,9 +173,10 @@ class Model:
     posterior: Family
     latent_prior: Family
     likelihood: Family
-    data_shape: tuple[int, ...] | None = (
-        None  # of x, for networks that others put on it
-    )
+    # For networks that others put on x and z, and to count the outcomes of z before
+    # anything is traced.
+    data_shape: tuple[int, ...] | None = None
+    latent_shape: Event | None = None  # of `jax.ShapeDtypeStruct`
     exact_elbo: Callable[[Params, Array], Scalar] | None = None  # of x, in closed form
 
 
@@ -199,11 +206,12 @@ class Bound:
     """A scalar function F of the K log-weights, less a closed-form penalty if any.
 
     `curvature` is the diagonal of the Hessian of F, by autodiff unless given.
-    `expectation` says, for every K, of which log-means E F is the sum: it opens an
-    exact expectation at any K (see `vaejax.exact`), and F is linear in the log-weights
-    where each is of a single weight. An `upper` bound is minimised. With `inference`
-    the posterior is trained by that bound, the model by this one. A bound that sums
-    `width * E log_w` under the distributions `q w^beta` has them in its `path`.
+    `expectation` says of which log-means E F is the sum, for a K at which it is one: it
+    opens an exact expectation at any K (see `vaejax.exact`), and F is linear in the
+    log-weights where each is of a single weight. An `upper` bound is minimised. With
+    `inference` the posterior is trained by that bound, the model by this one. A bound
+    that sums `width * E log_w` under the distributions `q w^beta` has them in its
+    `path`.
     """
 
     name: str
@@ -212,7 +220,7 @@ class Bound:
     penalty: Callable[[Model, Params, DistParams, Example], Scalar] | None = None
     separable: bool = False  # F = mean_k f(log_w_k)
     curvature: Callable[[Float[Array, " K"]], Float[Array, " K"]] | None = None
-    expectation: Callable[[int], list[LogMean]] | None = None
+    expectation: Callable[[int], list[LogMean] | None] = lambda num_samples: None
     upper: bool = False
     inference: "Bound | None" = None
     path: tuple[tuple[float, float], ...] | None = None  # (width, beta), ...
@@ -221,10 +229,9 @@ class Bound:
 
     def is_linear(self, num_samples: int) -> bool:
         """Whether F of so many log-weights is linear in them, as in the ELBO."""
-        return self.expectation is not None and all(
-            part.size == 1
-            for part in self.expectation(num_samples)
-            if part.coefficient != 0
+        parts = self.expectation(num_samples)
+        return parts is not None and all(
+            part.size == 1 for part in parts if part.coefficient != 0
         )
 
 
@@ -244,11 +251,20 @@ class Verdict(NamedTuple):
     reason: str
 
 
-# Turns a function of K samples' log-densities into its exact expectation over q(z|x).
-# Samples and their probabilities are stopped: a gradient sees only the log-densities'
-# own dependence on the parameters. A function that is a bound is integrated as one: at
-# any K, where the bound says of which log-means it is made.
-Expectation = Callable[[Callable[[LogTerms], Scalar] | Bound], Scalar]
+# A function of the log-densities of K samples. One that is a bound is integrated as a
+# bound: at any K, where it says of which log-means it is made.
+Integrand = Callable[[LogTerms], Scalar] | Bound
+
+
+class Expectation(NamedTuple):
+    """The exact expectation E f over q(z|x), with either half of its gradient.
+
+    Through the densities it sees how these depend on the parameters at samples that are
+    stopped, through the samples how they do at densities that are stopped.
+    """
+
+    through_densities: Callable[[Integrand], Scalar]
+    through_samples: Callable[[Integrand], Scalar]
 
 
 @record

@@ -31,8 +31,9 @@ from vaejax.core import (
     Estimator,
     Event,
     Example,
+    Expectation,
     IncompatibleError,
-    LogTerms,
+    Integrand,
     Model,
     Params,
     Problem,
@@ -176,15 +177,22 @@ def _target(
     value -= penalty(problem, params, dist_params, example)
     if estimator is None or estimator.target is None:
         return value
-    z, weights = jax.lax.stop_gradient((z, weights))
-    terms = log_terms(model, params, dist_params, z, example)
 
-    def expectation(f: Callable[[LogTerms], Scalar] | Bound) -> Scalar:
+    densities, samples = (params, dist_params), (z, weights)
+    stopped = jax.lax.stop_gradient((densities, samples))
+
+    def expect(densities: PyTree, samples: PyTree, f: Integrand) -> Scalar:
+        (params, dist_params), (nodes, chances) = densities, samples
+        terms = log_terms(model, params, dist_params, nodes, example)
         if isinstance(f, Bound):
             log_w = f.log_weight(terms)
-            return _expected_bound(f, log_w, weights, num_samples, 4 * num_nodes)
-        return _product_rule(f, terms, weights, num_samples)
+            return _expected_bound(f, log_w, chances, num_samples, 4 * num_nodes)
+        return _product_rule(f, terms, chances, num_samples)
 
+    expectation = Expectation(
+        through_densities=functools.partial(expect, densities, stopped[1]),
+        through_samples=functools.partial(expect, stopped[0], samples),
+    )
     return with_value(estimator.target(problem, params, example, expectation), value)
 
 
@@ -195,9 +203,10 @@ def _expected_bound(
     num_samples: int,
     num_steps: int,
 ) -> Scalar:
-    if bound.expectation is not None:
+    parts = bound.expectation(num_samples)
+    if parts is not None:
         total = jnp.zeros(())
-        for coefficient, size, power in bound.expectation(num_samples):
+        for coefficient, size, power in parts:
             if size == 1:
                 mean = jnp.dot(weights, power * log_w)
             else:
@@ -224,7 +233,7 @@ def _nodes(
         )
     size = num_nodes**dim
     if family.num_outcomes is not None:
-        size = family.num_outcomes(dist_params)
+        size = family.num_outcomes(family.mean(dist_params))
     if size > MAX_NODES:
         raise IncompatibleError(
             f"{model.name} has {dim} latents, {size:,} outcomes to sum over, and exact "

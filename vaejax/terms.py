@@ -15,7 +15,6 @@ from vaejax.core import (
     DistParams,
     Event,
     Example,
-    IncompatibleError,
     Key,
     LogTerms,
     Model,
@@ -118,25 +117,6 @@ def enter(gradient: DistParams, dist_params: DistParams) -> Scalar:
     return sum(jax.tree.leaves(products), start=jnp.zeros(()))
 
 
-def outcomes(model: Model, dist_params: DistParams, max_outcomes: int) -> Event:
-    """Every outcome of a discrete posterior, [S, *event].
-
-    Raises:
-        IncompatibleError: when traced, for there the number of latents is known; there
-            are more than `max_outcomes`.
-    """
-    family = model.posterior
-    assert family.support is not None  # the estimator's check refused the others
-    assert family.num_outcomes is not None
-    if family.num_outcomes(dist_params) > max_outcomes:
-        raise IncompatibleError(
-            f"the latents of {model.name} have more joint outcomes to list than "
-            f"max_outcomes = {max_outcomes:,}: use a smaller latent_dim, a larger "
-            "max_outcomes, or score_function"
-        )
-    return family.support(dist_params)
-
-
 def minimize_beside(problem: Problem, surrogate: Scalar, auxiliary: Scalar) -> Scalar:
     """The surrogate's value and gradient, and beside it a loss of one's own descended.
 
@@ -195,6 +175,23 @@ scale_gradient.defvjp(_scale_forward, _scale_backward)
 def require(condition: bool, lacks: str, remedy: str) -> Verdict | None:
     """A refusal that names what is missing and what to use instead, or None."""
     return None if condition else Verdict("refused", f"{lacks}: {remedy}")
+
+
+def require_outcomes(problem: Problem, name: str, max_outcomes: int) -> Verdict | None:
+    """The refusal of estimators that list every outcome of the posterior."""
+    model, family = problem.model, problem.model.posterior
+    if family.support is None or family.num_outcomes is None:
+        lacks = f"{family.name} latents cannot be listed"
+        remedy = "use pathwise, or score_function"
+    elif model.latent_shape is None:
+        lacks = "the model does not tell their shape"
+        remedy = "use a Model with latent_shape, or score_function"
+    else:
+        lacks = f"{model.name} has more than max_outcomes = {max_outcomes:,}"
+        remedy = "use a smaller latent_dim, a larger max_outcomes, or score_function"
+        if family.num_outcomes(model.latent_shape) <= max_outcomes:
+            return None
+    return Verdict("refused", f"{name} lists all outcomes of z, and {lacks}: {remedy}")
 
 
 def require_reparam(problem: Problem, name: str) -> Verdict | None:

@@ -28,9 +28,8 @@ from vaejax.terms import (
     expected_terms,
     log_terms,
     make_stats,
-    outcomes,
     penalty,
-    require,
+    require_outcomes,
     with_value,
 )
 
@@ -66,7 +65,8 @@ def enumeration(max_outcomes: int = 1024) -> Estimator:
     ) -> tuple[Scalar, Stats]:
         model, bound = problem.model, problem.bound
         dist_params = model.encode(params, example)
-        z = outcomes(model, dist_params, max_outcomes)
+        assert model.posterior.support is not None  # `check` refused the others
+        z = model.posterior.support(dist_params)
         terms = log_terms(model, params, dist_params, z, example)
         # The mean over samples of a separable bound: the other samples do not matter.
         num_samples = 1 if bound.separable else problem.num_samples
@@ -82,19 +82,12 @@ def enumeration(max_outcomes: int = 1024) -> Estimator:
         stats = make_stats(value, expected_terms(terms, closed))
         return with_value(value + score, value), stats
 
-    return Estimator(name="enumeration", surrogate=surrogate, check=_check)
+    def check(problem: Problem) -> Verdict:
+        return require_outcomes(problem, "enumeration", max_outcomes) or Verdict(
+            "unbiased", "every sample's outcomes are summed over, given the others"
+        )
 
-
-def _check(problem: Problem) -> Verdict:
-    family = problem.model.posterior
-    return require(
-        family.support is not None and family.num_outcomes is not None,
-        f"enumeration sums over the outcomes of z, and {family.name} latents cannot be "
-        "listed",
-        "use pathwise, or score_function",
-    ) or Verdict(
-        "unbiased", "every sample's outcomes are summed over, given the others"
-    )
+    return Estimator(name="enumeration", surrogate=surrogate, check=check)
 
 
 def _exchanged(

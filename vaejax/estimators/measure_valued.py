@@ -45,7 +45,8 @@ def measure_valued() -> Estimator:
             + sum_k sum_i c_ki (F(z_ki = positive) - F(z_ki = negative)) grad lam_i
 
     The pairs come from the family (`Family.measure`): Weibull and double-sided Maxwell
-    for the normal's location and scale, the two outcomes for the Bernoulli.
+    for the normal's location and scale, the two outcomes for the Bernoulli, one event
+    more for the Poisson, a larger or smaller variable for the gamma.
 
     Valid for: families that name their measures, every bound; unbiased. Two evaluations
     of the decoder for every sample, coordinate and parameter of a coordinate, one

@@ -9,6 +9,8 @@ whose baseline c_k joins what is optimal at few effective samples (gamma = 0) to
 at many (gamma = 1). `vaejax.estimators.ovis_mc` says why this helps.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +22,9 @@ from vaejax.core import (
     Estimator,
     EstState,
     Example,
+    Expectation,
     Key,
+    LogTerms,
     Params,
     Problem,
     Scalar,
@@ -30,7 +34,14 @@ from vaejax.core import (
 )
 from vaejax.estimators.ovis_mc import direct_weights
 from vaejax.estimators.score_function import UNBIASED, stopped_samples, with_score
-from vaejax.terms import bound_value, log_terms, make_stats, require
+from vaejax.terms import (
+    bound_value,
+    log_terms,
+    make_stats,
+    penalty,
+    require,
+    with_value,
+)
 
 
 def ovis_asymptotic(gamma: float = 0.0) -> Estimator:
@@ -44,7 +55,7 @@ def ovis_asymptotic(gamma: float = 0.0) -> Estimator:
     Valid for: every posterior, bounds that are the log of a (power) mean of K >= 2
     weights. Unbiased for gamma = 0, where c_k does not see z_k. Biased otherwise: the
     encoder's expected gradient exceeds the bound's by gamma times the wake-phase
-    gradient `E sum_k v_k grad log q(z_k; lam)`.
+    gradient `E sum_k v_k grad log q(z_k; lam)`; the sum is its `target`.
 
     Returns:
         An estimator whose surrogate is a scalar whose value is the bound and whose
@@ -89,14 +100,36 @@ def ovis_asymptotic(gamma: float = 0.0) -> Estimator:
         weights = (gamma * log_share - log_rest) / power - gamma * direct
         return with_score(value, weights, terms), make_stats(value, terms)
 
-    return Estimator(name="ovis_asymptotic", surrogate=surrogate, check=check)
+    def target(
+        problem: Problem, params: Params, example: Example, expectation: Expectation
+    ) -> Scalar:
+        """The score meets -(1 - gamma) v_k in place of -v_k, its direct weight."""
+
+        def less_direct(terms: LogTerms) -> Float[Array, " K"]:
+            log_qz = with_value((1 - gamma) * terms.log_qz, terms.log_qz)
+            return problem.bound.log_weight(terms._replace(log_qz=log_qz))
+
+        open_bound = dataclasses.replace(problem.bound, log_weight=less_direct)
+        dist_params = problem.model.encode(params, example)
+        return (
+            expectation.through_samples(problem.bound)
+            + expectation.through_densities(open_bound)
+            - penalty(problem, params, dist_params, example)
+        )
+
+    return Estimator(
+        name="ovis_asymptotic",
+        surrogate=surrogate,
+        check=check,
+        target=target if gamma > 0 else None,
+    )
 
 
 def _power(problem: Problem) -> float | None:
     """The p of a bound `1/p log mean_k w_k^p` over all K samples, if it is one."""
-    num_samples, expectation = problem.num_samples, problem.bound.expectation
-    parts = [] if expectation is None else expectation(num_samples)
-    if num_samples < 2 or len(parts) != 1:
+    num_samples = problem.num_samples
+    parts = problem.bound.expectation(num_samples)
+    if num_samples < 2 or parts is None or len(parts) != 1:
         return None
     ((coefficient, size, power),) = parts
     return power if (coefficient, size) == (1, num_samples) else None

@@ -33,6 +33,7 @@ from vaejax.core import (
     Event,
     Example,
     Key,
+    Model,
     Params,
     Problem,
     PyTree,
@@ -106,12 +107,21 @@ def controlled(
     name: str,
     init: Callable[[Problem, Key], tuple[PyTree, EstState]],
     log_control: LogControl,
+    needs: Callable[[Model], Verdict | None] = lambda model: None,
 ) -> Estimator:
-    """The estimator with c(zeta) = F(log_control(auxiliary, log_w(zeta), zeta))."""
+    """The estimator with c(zeta) = F(log_control(auxiliary, log_w(zeta), zeta)).
+
+    It refuses what cannot be relaxed, and the models that `needs` refuses.
+    """
 
     def check(problem: Problem) -> Verdict:
-        return require_relaxation(problem, name) or Verdict(
-            "unbiased", "what the score loses to the control variate its paths return"
+        return (
+            require_relaxation(problem, name)
+            or needs(problem.model)
+            or Verdict(
+                "unbiased",
+                "what the score loses to the control variate its paths return",
+            )
         )
 
     def surrogate(

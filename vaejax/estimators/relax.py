@@ -9,7 +9,6 @@ way in which F is:
 For the ELBO family the first is REBAR's F(zeta) + mean_k r(zeta_k).
 """
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -26,9 +25,11 @@ from vaejax.core import (
     Problem,
     PyTree,
     VaejaxError,
+    Verdict,
 )
 from vaejax.estimators.rebar import controlled, start_of
 from vaejax.nets import activation_named, mlp
+from vaejax.terms import require
 
 
 def relax(
@@ -46,7 +47,8 @@ def relax(
     Of a separable bound sample k is weighed by its own terms of F and c. The network,
     `eta` and the temperature are learned.
 
-    Valid for: posteriors with a relaxation, every bound; unbiased. It costs three
+    Valid for: posteriors with a relaxation, every bound, models that tell their
+    `latent_shape`; unbiased. It costs three
     forward passes, or one and the network's where it stands alone.
 
     Args:
@@ -70,7 +72,8 @@ def relax(
     start = start_of(temperature, eta)
 
     def init(problem: Problem, key: Key) -> tuple[PyTree, EstState]:
-        size = _event_size(problem.model)
+        latents = jax.tree.leaves(problem.model.latent_shape)
+        size = sum(leaf.size for leaf in latents)
         weights = mlp(size, hidden, 1, activation).init(key)
         return start() | {"network": weights}, ()
 
@@ -85,13 +88,11 @@ def relax(
         learned = jax.vmap(one)(zeta)
         return log_w + learned if network == "added" else learned
 
-    return controlled("relax", init, log_control)
+    def needs(model: Model) -> Verdict | None:
+        return require(
+            model.latent_shape is not None,
+            "relax's network is one on z, and the model does not tell its shape",
+            "use a Model with latent_shape, or rebar",
+        )
 
-
-def _event_size(model: Model) -> int:
-    """The number of coordinates of one latent, read off the prior's mean."""
-    event = jax.eval_shape(
-        lambda key: model.latent_prior.mean(model.prior(model.init(key), None)),
-        jax.random.key(0),
-    )
-    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(event))
+    return controlled("relax", init, log_control, needs)

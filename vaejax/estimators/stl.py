@@ -1,13 +1,18 @@
 """Sticking the landing: leave out the score of q, whose expectation is zero."""
 
+import dataclasses
+
 import jax
 from jax.lax import stop_gradient
+from jaxtyping import Array, Float
 
 from vaejax.core import (
     Estimator,
     EstState,
     Example,
+    Expectation,
     Key,
+    LogTerms,
     Params,
     Problem,
     Scalar,
@@ -18,6 +23,7 @@ from vaejax.terms import (
     bound_value,
     log_terms,
     make_stats,
+    penalty,
     require_reparam,
     sample_posterior,
 )
@@ -32,7 +38,8 @@ def stl() -> Estimator:
 
     Valid for: reparameterisable posteriors. Unbiased where F is linear in the
     log-weights (the ELBO family, or K = 1); biased under IWAE with K > 1, where the
-    score's weight depends on the sample: use `dreg` there.
+    score's weight depends on the sample: use `dreg` there. What it estimates is known
+    in either case, and is its `target`.
 
     Returns:
         An estimator whose surrogate is a scalar whose value is the bound and whose
@@ -42,7 +49,7 @@ def stl() -> Estimator:
         Roeder, Wu and Duvenaud 2017, arXiv:1703.09194; the bias under IWAE: Tucker et
         al. 2019, arXiv:1810.04152.
     """
-    return Estimator(name="stl", surrogate=_surrogate, check=_check)
+    return Estimator(name="stl", surrogate=_surrogate, check=_check, target=_target)
 
 
 def _check(problem: Problem) -> Verdict:
@@ -66,3 +73,21 @@ def _surrogate(
     terms = log_terms(problem.model, params, stopped, z, example)
     value = bound_value(problem, params, dist_params, example, terms)
     return value, make_stats(value, terms)
+
+
+def _target(
+    problem: Problem, params: Params, example: Example, expectation: Expectation
+) -> Scalar:
+    """E F through the samples and through the model's densities, but not log q."""
+
+    def without_score(terms: LogTerms) -> Float[Array, " K"]:
+        stopped = terms._replace(log_qz=stop_gradient(terms.log_qz))
+        return problem.bound.log_weight(stopped)
+
+    open_bound = dataclasses.replace(problem.bound, log_weight=without_score)
+    dist_params = problem.model.encode(params, example)
+    return (
+        expectation.through_samples(problem.bound)
+        + expectation.through_densities(open_bound)
+        - penalty(problem, params, dist_params, example)
+    )

@@ -109,4 +109,4 @@ def _along_path(problem: Problem, terms: LogTerms) -> Scalar:
 def _target(
     problem: Problem, params: Params, example: Example, expectation: Expectation
 ) -> Scalar:
-    return expectation(lambda terms: _along_path(problem, terms))
+    return expectation.through_densities(lambda terms: _along_path(problem, terms))

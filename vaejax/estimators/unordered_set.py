@@ -22,7 +22,6 @@ from vaejax.core import (
     Estimator,
     EstState,
     Example,
-    IncompatibleError,
     Key,
     Params,
     Problem,
@@ -34,9 +33,9 @@ from vaejax.terms import (
     expected_terms,
     log_terms,
     make_stats,
-    outcomes,
     penalty,
     require,
+    require_outcomes,
     with_value,
 )
 
@@ -68,20 +67,49 @@ def unordered_set(max_outcomes: int = 4096) -> Estimator:
         Kool, van Hoof and Welling 2020, arXiv:2002.06043.
     """
 
+    def check(problem: Problem) -> Verdict:
+        model, bound, num_samples = problem.model, problem.bound, problem.num_samples
+        refusal = (
+            require_outcomes(problem, "unordered_set", max_outcomes)
+            or require(
+                bound.separable,
+                "unordered_set weighs the terms of single samples, and "
+                f"{bound.name} is no mean over samples",
+                "use enumeration, or score_function",
+            )
+            or require(
+                num_samples >= 2,
+                "the baseline of unordered_set is made of the other outcomes, and with "
+                "K = 1 there are none",
+                "use num_samples >= 2, or enumeration",
+            )
+            or require(
+                num_samples <= MAX_SAMPLES,
+                f"unordered_set needs the probabilities of all 2^{num_samples} subsets",
+                f"use num_samples of at most {MAX_SAMPLES}, or rloo",
+            )
+        )
+        if refusal:
+            return refusal
+        assert model.posterior.num_outcomes is not None  # `require_outcomes` saw it
+        count = model.posterior.num_outcomes(model.latent_shape)
+        return require(
+            num_samples <= count,
+            f"unordered_set draws K = {num_samples} different outcomes, and there are "
+            f"{count}",
+            "use num_samples of at most that, or enumeration",
+        ) or Verdict("unbiased", "the first draw's estimate, given the unordered set")
+
     def surrogate(
         problem: Problem, params: Params, state: EstState, key: Key, example: Example
     ) -> tuple[Scalar, Stats]:
         model, bound, num_samples = problem.model, problem.bound, problem.num_samples
         dist_params = model.encode(params, example)
-        z = outcomes(model, dist_params, max_outcomes)
+        assert model.posterior.support is not None  # `check` refused the others
+        z = model.posterior.support(dist_params)
         log_q = jax.vmap(model.posterior.log_prob, (None, 0))(
             stop_gradient(dist_params), z
         )
-        if num_samples > log_q.size:
-            raise IncompatibleError(
-                f"unordered_set draws K = {num_samples} different outcomes, and there "
-                f"are {log_q.size}: use num_samples of at most that, or enumeration"
-            )
         noise = jax.random.gumbel(key, log_q.shape, log_q.dtype)
         _, chosen = jax.lax.top_k(log_q + noise, num_samples)
         others = log_q.at[chosen].set(-jnp.inf)
@@ -98,41 +126,7 @@ def unordered_set(max_outcomes: int = 4096) -> Estimator:
         stats = make_stats(value, expected_terms(terms, first))
         return with_value(value + score, value), stats
 
-    return Estimator(name="unordered_set", surrogate=surrogate, check=_check)
-
-
-def _check(problem: Problem) -> Verdict:
-    family, bound, num_samples = (
-        problem.model.posterior,
-        problem.bound,
-        problem.num_samples,
-    )
-    return (
-        require(
-            family.support is not None and family.num_outcomes is not None,
-            f"unordered_set draws from a list of all outcomes, and {family.name} "
-            "latents cannot be listed",
-            "use pathwise, or score_function",
-        )
-        or require(
-            bound.separable,
-            "unordered_set weighs the terms of single samples, and "
-            f"{bound.name} is no mean over samples",
-            "use enumeration, or score_function",
-        )
-        or require(
-            num_samples >= 2,
-            "the baseline of unordered_set is made of the other outcomes, and with "
-            "K = 1 there are none",
-            "use num_samples >= 2, or enumeration",
-        )
-        or require(
-            num_samples <= MAX_SAMPLES,
-            f"unordered_set needs the probabilities of all 2^{num_samples} subsets",
-            f"use num_samples of at most {MAX_SAMPLES}, or rloo",
-        )
-        or Verdict("unbiased", "the first draw's estimate, given the unordered set")
-    )
+    return Estimator(name="unordered_set", surrogate=surrogate, check=check)
 
 
 def ratios(

@@ -196,7 +196,9 @@ def _wake_target(
         moves = terms.log_px_z + terms.log_pz + terms.log_qz
         return stop_gradient(plain(terms) - moves) + moves
 
-    return expectation(dataclasses.replace(problem.bound, log_weight=followed))
+    return expectation.through_densities(
+        dataclasses.replace(problem.bound, log_weight=followed)
+    )
 
 
 def _refuse_penalty(problem: Problem, name: str) -> Verdict | None:
@@ -210,8 +212,8 @@ def _refuse_penalty(problem: Problem, name: str) -> Verdict | None:
 
 def _refuse_wake(problem: Problem, name: str) -> Verdict | None:
     bound = problem.bound
-    parts = bound.expectation(problem.num_samples) if bound.expectation else []
-    normalizes = bool(parts) and all(
+    parts = bound.expectation(problem.num_samples)
+    normalizes = parts is not None and all(
         part.size >= 2 and part.power == 1 for part in parts
     )
     return require(

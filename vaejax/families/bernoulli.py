@@ -45,7 +45,7 @@ def bernoulli() -> Family:
         to_outputs=lambda mean: _clipped_logit(mean)[None],
         kl=_kl,
         support=_support,
-        num_outcomes=lambda logits: 2**logits.size,
+        num_outcomes=lambda x: 2**x.size,
         measure=_measure,
         binary=True,
         relax=Relaxation(

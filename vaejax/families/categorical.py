@@ -34,7 +34,7 @@ def categorical(num_categories: int = 10) -> Family:
     No reparameterisation. For networks a coordinate is one variable, described by
     `num_categories` outputs: outputs [num_categories, *variables] parameterise an event
     [*variables, num_categories]. So the data of a categorical likelihood are one-hot
-    in a last axis that the model's `data_shape` does not count.
+    in a last axis that a decoder's `data_shape` does not count.
     """
     if num_categories < 2:
         raise VaejaxError(f"{num_categories} categories: use 2 or more")
@@ -49,7 +49,7 @@ def categorical(num_categories: int = 10) -> Family:
         to_outputs=lambda mean: jnp.moveaxis(jnp.log(jnp.maximum(mean, 1e-3)), -1, 0),
         kl=_kl,
         support=_support,
-        num_outcomes=lambda logits: num_categories ** (logits.size // num_categories),
+        num_outcomes=lambda x: num_categories ** (x.size // num_categories),
         relax=Relaxation(
             noise=lambda key, logits: open_uniform(key, logits.shape, logits.dtype),
             soft=_soft,

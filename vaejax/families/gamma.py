@@ -16,7 +16,7 @@ from jax.lax import random_gamma_grad, stop_gradient
 from jax.scipy.special import digamma, gammaln
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Key, Scalar
+from vaejax.core import Family, Key, Measure, Scalar
 from vaejax.families.integrals import tensor_rule, unimodal_rule
 
 
@@ -48,6 +48,7 @@ def gamma() -> Family:
         reparam="implicit",
         kl=_kl,
         quadrature=_quadrature,
+        measure=_measure,
     )
 
 
@@ -114,6 +115,39 @@ def _kl(p: GammaParams, q: GammaParams) -> Scalar:
     log_ratio = q.log_rate - p.log_rate
     shapes = (a - b) * digamma(a) - gammaln(a) + gammaln(b)
     return (shapes - b * log_ratio + a * jnp.expm1(log_ratio)).sum()
+
+
+def _measure(key: Key, params: GammaParams) -> Measure:
+    """Pairs for both parameters, coupled, with g of rate 1 and E exponential.
+
+    Rate: g / r against (g + E) / r, which has a concentration of a + 1; constant a, for
+    log r. Concentration: log g has the characteristic function Gamma(a + it) / Gamma(a)
+    with, in a, the logarithmic derivative (Gauss' integral of the digamma function)
+
+        digamma(a + it) - digamma(a) = int_0^inf (1 - e^-its) e^-as / (1 - e^-s) ds,
+
+    so that log g is set against log g - s: with s = E / a, the constant is
+    1 / (1 - e^-s) for log a.
+    """
+    sample_key, rate_key, shift_key = jax.random.split(key, 3)
+    log_concentration, log_rate = stop_gradient(params)
+    log_g = log_gamma_sample(sample_key, log_concentration)
+    shape, dtype = log_g.shape, log_g.dtype
+
+    def event(log_g: Float[Array, "*event"]) -> Float[Array, "*event"]:
+        return jnp.maximum(jnp.exp(log_g - log_rate), jnp.finfo(dtype).tiny)
+
+    log_more = jnp.log(jax.random.exponential(rate_key, shape, dtype))
+    concentration = jnp.exp(log_concentration)
+    shift = jax.random.exponential(shift_key, shape, dtype) / concentration
+    shift = jnp.maximum(shift, jnp.finfo(dtype).tiny)
+    return Measure(
+        constant=GammaParams(-1 / jnp.expm1(-shift), concentration),
+        positive=GammaParams(event(log_g), event(log_g)),
+        negative=GammaParams(
+            event(log_g - shift), event(jnp.logaddexp(log_g, log_more))
+        ),
+    )
 
 
 def _quadrature(

@@ -98,10 +98,9 @@ def hierarchical(
         given = jax.vmap(lambda one: conditional(params.conditional, one))(a)
         return pairs(a, jax.vmap(layer.support)(given))
 
-    def num_outcomes(params: LayersParams) -> int:
+    def num_outcomes(z: Layers) -> int:
         assert layer.num_outcomes is not None
-        second = conditional(params.conditional, layer.mean(params.first))
-        return layer.num_outcomes(params.first) * layer.num_outcomes(second)
+        return layer.num_outcomes(z.z1) * layer.num_outcomes(z.z2)
 
     def quadrature(
         params: LayersParams, num_nodes: int

@@ -16,7 +16,7 @@ import numpy as np
 from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Key, Scalar
+from vaejax.core import Family, IncompatibleError, Key, Scalar
 from vaejax.families.spherical_gap import log_scaled_normaliser, mean_gap, sample_gap
 
 
@@ -46,6 +46,7 @@ def von_mises_fisher() -> Family:
         to_outputs=_to_outputs,
         reparam="implicit",
         kl=_kl,
+        quadrature=_quadrature,
     )
 
 
@@ -86,6 +87,22 @@ def _kl(p: VonMisesFisherParams, q: VonMisesFisherParams) -> Scalar:
     return (
         expected - log_scaled_normaliser(kappa, dim) + log_scaled_normaliser(other, dim)
     )
+
+
+def _quadrature(
+    params: VonMisesFisherParams, num_nodes: int
+) -> tuple[Float[Array, "nodes 2"], Float[Array, " nodes"]]:
+    """Equal steps around the circle, of which the weights carry the gradient."""
+    if params.direction.size != 2:
+        raise IncompatibleError(
+            f"von_mises_fisher latents in {params.direction.size} dimensions are not "
+            "integrated: use 2 dimensions, or compare with a reference estimator"
+        )
+    angle = 2 * np.pi / num_nodes * jnp.arange(num_nodes)
+    z = jnp.stack([jnp.cos(angle), jnp.sin(angle)], axis=1)
+    z = z.astype(params.direction.dtype).reshape(-1, *params.direction.shape)
+    density = jnp.exp(jax.vmap(_log_prob, (None, 0))(params, z))
+    return z, 2 * np.pi / num_nodes * density
 
 
 def _to_outputs(mean: Float[Array, "*event"]) -> Float[Array, "2 ..."]:

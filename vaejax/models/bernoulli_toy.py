@@ -20,6 +20,7 @@ from jaxtyping import Array
 
 from vaejax.core import DistParams, Event, Example, Key, Model, Params
 from vaejax.families import bernoulli, fixed_normal
+from vaejax.models.from_networks import event_of
 
 
 def bernoulli_toy(
@@ -53,4 +54,5 @@ def bernoulli_toy(
         latent_prior=bits,
         likelihood=fixed_normal(math.sqrt(0.5)),
         data_shape=data_shape,
+        latent_shape=event_of(bits, (size,)),
     )

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vaejax.core import IncompatibleError, Model, build
+from vaejax.core import Model, build
 from vaejax.families import FAMILIES
 from vaejax.models.from_networks import from_mlps, named_likelihood
-from vaejax.priors import learned
+from vaejax.priors import learned, uniform_sphere
 
 
 def family_mlp(
@@ -30,6 +30,9 @@ def family_mlp(
 ) -> Model:
     """An MLP encoder and mirrored decoder around latents of a family by name.
 
+    Von Mises-Fisher latents have the uniform prior of Davidson et al. 2018,
+    arXiv:1804.00891: no direction is one for a learned prior to start at.
+
     Args:
         data_shape: shape of one observation.
         data_mean: mean observation; the decoder's output bias starts there, and the
@@ -41,11 +44,6 @@ def family_mlp(
         likelihood: a name in `LIKELIHOODS`.
         likelihood_scale: standard deviation of `fixed_normal`, and of no other.
     """
-    if posterior == "von_mises_fisher":
-        raise IncompatibleError(
-            "von_mises_fisher latents have no direction for a learned prior to start "
-            "at: use another posterior"
-        )
     settings = {}
     if "dim" in inspect.signature(FAMILIES.get(posterior, dict)).parameters:
         settings["dim"] = latent_dim
@@ -53,7 +51,11 @@ def family_mlp(
     return from_mlps(
         "family_mlp",
         posterior=latents,
-        prior=learned(latents, latent_dim),
+        prior=(
+            uniform_sphere(latent_dim)
+            if posterior == "von_mises_fisher"
+            else learned(latents, latent_dim)
+        ),
         likelihood=named_likelihood(likelihood, likelihood_scale),
         data_shape=data_shape,
         data_mean=data_mean,

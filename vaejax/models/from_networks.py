@@ -47,6 +47,11 @@ def from_networks(
     """
     center = 0.0 if data_mean is None else np.asarray(data_mean, np.float32)
 
+    latent, observation = (
+        event_of(family, shape)
+        for family, shape in ((posterior, (latent_dim,)), (likelihood, data_shape))
+    )
+
     def init(key: Key) -> Params:
         encoder_key, decoder_key, prior_key = jax.random.split(key, 3)
         return Params(
@@ -74,8 +79,15 @@ def from_networks(
         posterior=posterior,
         latent_prior=prior.family,
         likelihood=likelihood,
-        data_shape=data_shape,
+        data_shape=observation.shape,
+        latent_shape=latent,
     )
+
+
+def event_of(family: Family, coordinates: tuple[int, ...]) -> jax.ShapeDtypeStruct:
+    """What a network's outputs for so many coordinates describe: an event's shape."""
+    outputs = jnp.zeros((family.outputs_per_coordinate, *coordinates))
+    return jax.eval_shape(lambda: family.mean(family.from_outputs(outputs)))
 
 
 def from_mlps(
@@ -92,21 +104,21 @@ def from_mlps(
 ) -> Model:
     """`from_networks` of an MLP encoder and a decoder with its widths mirrored.
 
-    A latent that is not a number (a one-hot vector, say) enters the decoder flattened.
+    Coordinates that are not numbers (one-hot vectors, say) enter networks flattened.
     With a `data_mean` the decoder's output bias starts at its parameters.
     """
-    size = math.prod(data_shape)
-    outputs = posterior.outputs_per_coordinate, latent_dim
-    event = jax.eval_shape(
-        lambda: posterior.mean(posterior.from_outputs(jnp.zeros(outputs)))
-    )
     return from_networks(
         name,
-        encoder=mlp(size, hidden, math.prod(outputs), activation),
+        encoder=mlp(
+            event_of(likelihood, data_shape).size,
+            hidden,
+            posterior.outputs_per_coordinate * latent_dim,
+            activation,
+        ),
         decoder=mlp(
-            event.size,
+            event_of(posterior, (latent_dim,)).size,
             hidden[::-1],
-            likelihood.outputs_per_coordinate * size,
+            likelihood.outputs_per_coordinate * math.prod(data_shape),
             activation,
             out_bias=output_start(likelihood, data_mean),
         ),

@@ -23,6 +23,7 @@ from jaxtyping import Array, Float
 
 from vaejax.core import DistParams, Event, Example, Key, Model, Params, Scalar
 from vaejax.families import NormalParams, diagonal_normal
+from vaejax.models.from_networks import event_of
 from vaejax.priors import standard_normal
 
 
@@ -80,6 +81,7 @@ def linear_gaussian(
         latent_prior=prior.family,
         likelihood=diagonal_normal(),
         data_shape=data_shape,
+        latent_shape=event_of(prior.family, (latent_dim,)),
     )
     return dataclasses.replace(model, exact_elbo=functools.partial(exact_elbo, model))
 

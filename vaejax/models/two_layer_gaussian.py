@@ -22,7 +22,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaejax.core import DistParams, Event, Example, Key, Model, Params, PyTree, Scalar
-from vaejax.families import LayersParams, NormalParams, diagonal_normal, hierarchical
+from vaejax.families import (
+    Layers,
+    LayersParams,
+    NormalParams,
+    diagonal_normal,
+    hierarchical,
+)
 from vaejax.families.hierarchical import linear
 
 
@@ -71,16 +77,18 @@ def two_layer_gaussian(
         first = NormalParams(**params.prior["first"])
         return LayersParams(first, params.prior["conditional"])
 
+    normal = diagonal_normal()
     return Model(
         name="two_layer_gaussian",
         init=init,
         encode=encode,
         decode=decode,
         prior=prior,
-        posterior=hierarchical(diagonal_normal(), linear, "z1"),
-        latent_prior=hierarchical(diagonal_normal(), linear, "z2"),
-        likelihood=diagonal_normal(),
+        posterior=hierarchical(normal, linear, "z1"),
+        latent_prior=hierarchical(normal, linear, "z2"),
+        likelihood=normal,
         data_shape=data_shape,
+        latent_shape=jax.eval_shape(lambda: Layers(jnp.zeros(below), jnp.zeros(above))),
     )
 
 

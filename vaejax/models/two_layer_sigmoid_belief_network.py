@@ -24,7 +24,7 @@ from jaxtyping import Array, Float
 
 from vaejax.core import DistParams, Event, Example, Family, Key, Model, Params
 from vaejax.families import Layers, LayersParams, bernoulli, hierarchical
-from vaejax.models.from_networks import output_start
+from vaejax.models.from_networks import event_of, output_start
 from vaejax.nets import mlp
 
 
@@ -91,6 +91,11 @@ def two_layer_sigmoid_belief_network(
         latent_prior=_joined(latent_prior, below) if factorised else latent_prior,
         likelihood=bits,
         data_shape=data_shape,
+        latent_shape=(
+            event_of(bits, (below + above,))
+            if factorised
+            else jax.eval_shape(lambda: Layers(jnp.zeros(below), jnp.zeros(above)))
+        ),
     )
 
 

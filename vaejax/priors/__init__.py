@@ -10,12 +10,14 @@ from vaejax.priors.learned import (
     learned_diagonal_normal,
 )
 from vaejax.priors.standard_normal import standard_normal
+from vaejax.priors.uniform_sphere import uniform_sphere
 
 PRIORS: dict[str, Callable[..., Prior]] = {
     "standard_normal": standard_normal,
     "learned_bernoulli": learned_bernoulli,
     "learned_categorical": learned_categorical,
     "learned_diagonal_normal": learned_diagonal_normal,
+    "uniform_sphere": uniform_sphere,
 }
 
 __all__ = [
@@ -25,4 +27,5 @@ __all__ = [
     "learned_categorical",
     "learned_diagonal_normal",
     "standard_normal",
+    "uniform_sphere",
 ]
