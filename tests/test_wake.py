@@ -213,7 +213,7 @@ def test_the_wake_target_is_a_product_rule_too():
             moves = terms.log_px_z + terms.log_pz + terms.log_qz
             return jnp.dot(jax.nn.softmax(log_w), moves)
 
-        return expectation(pairs)
+        return expectation.through_densities(pairs)
 
     name, written_out = (
         "sigmoid_belief_network",
