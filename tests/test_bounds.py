@@ -193,6 +193,18 @@ def test_bounds_are_ordered(model):
     assert_rising([value(model, elbo(), 1), *tighter, log_px(model)])
 
 
+@pytest.mark.parametrize("power", [1e-2, 1e-3, 9e-4, 1e-5, 1e-7, -1e-7, 1e-8])
+def test_renyi_tends_to_the_mean_without_rounding_off(power):
+    """1/p log mean w^p = mean log w + p/2 var log w + O(p^2), in float32."""
+    log_w = jnp.array([-100.3, -97.1, -105.2])
+    bound = renyi(1 - power)
+    expected = np.mean(log_w) + power / 2 * np.var(log_w)
+    assert float(bound.aggregate(log_w)) == pytest.approx(float(expected), abs=2e-3)
+    slope = jax.grad(bound.aggregate)(log_w)
+    softmax = np.exp(power * (log_w - log_w.max()))
+    np.testing.assert_allclose(slope, softmax / softmax.sum(), rtol=1e-4)
+
+
 @each_model
 def test_renyi_falls_with_alpha_between_its_limits(model):
     values = [value(model, renyi(alpha), 4) for alpha in (3.0, 1.0, 0.5, 0.0)]

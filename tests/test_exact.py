@@ -254,3 +254,29 @@ def test_a_product_that_is_too_large_is_refused():
 def test_an_unreachable_tolerance_is_an_error():
     with pytest.raises(VaejaxError, match="did not converge"):
         solve("linear_gaussian", iwae(), 2, tolerance=0.0)
+
+
+def test_nodes_are_counted_by_free_coordinates():
+    """Three on the simplex are two; the circle is one, at any concentration."""
+    simplex = family_mlp((2,), posterior="dirichlet", latent_dim=3, hidden=())
+    circle = family_mlp((2,), posterior="von_mises_fisher", latent_dim=2, hidden=())
+    example = Example(jnp.array([[1.0, 0.0]]))
+    for model in (simplex, circle):
+        params = model.init(jax.random.key(0))
+        if model is circle:
+            bias = jnp.array([1.0, 0.0, 7.0, 7.0])  # log concentration 7
+            params.encoder["layers"][0]["bias"] = bias
+        problem = Problem(model=model, bound=elbo(), num_samples=1)
+        found = exact.value_and_gradient(problem, params, example)
+        by_kl = dataclasses.replace(problem, bound=elbo_analytic_kl())
+        if model is circle:  # its prior is of the same family, and its KL is known
+            assert found.value == pytest.approx(
+                exact.value_and_gradient(by_kl, params, example).value, abs=1e-5
+            )
+    ball = family_mlp((2,), posterior="von_mises_fisher", latent_dim=3, hidden=())
+    with pytest.raises(IncompatibleError, match=r"in 3 dimensions .* use 2 dimensions"):
+        exact.value_and_gradient(
+            Problem(model=ball, bound=elbo(), num_samples=1),
+            ball.init(jax.random.key(0)),
+            example,
+        )

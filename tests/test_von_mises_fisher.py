@@ -11,12 +11,14 @@ import scipy.integrate
 import scipy.special
 from family_cases import CASES, DRAWS, draw
 
+from vaejax.core import VaejaxError
 from vaejax.families import (
     VonMisesFisherParams,
     spherical_gap,
     uniform_on_sphere,
     von_mises_fisher,
 )
+from vaejax.models import family_mlp
 
 sphere_slope = jax.jit(
     jax.vmap(spherical_gap.implicit_slope, in_axes=(None, None, 0)), static_argnums=0
@@ -151,3 +153,16 @@ def test_the_sphere_is_finite_at_any_length_and_concentration(log_kappa, length)
     value, slopes = sphere_pathwise(uniform_on_sphere(3), params)
     assert np.isfinite(value)
     assert all(np.isfinite(slope).all() for slope in slopes)
+
+
+@pytest.mark.parametrize("log_kappa", [np.nan, np.inf, 90.0, 45.0])
+def test_a_concentration_that_is_no_number_ends_the_rejection(log_kappa):
+    """A training that diverges must reach the guard of its step."""
+    params = VonMisesFisherParams(jnp.ones(3), jnp.float32(log_kappa))
+    z = jax.jit(von_mises_fisher().sample)(KEY, params)
+    assert np.isnan(z).any() or abs(np.linalg.norm(z) - 1) < 1e-5
+
+
+def test_a_line_has_no_sphere():
+    with pytest.raises(VaejaxError, match=r"latent_dim is 1: use .* 2 dimensions"):
+        family_mlp(posterior="von_mises_fisher", latent_dim=1)

@@ -390,7 +390,12 @@ def _power_mean(name: str, power: float, upper: bool = False) -> Bound:
         )
 
     def aggregate(log_w: Float[Array, " K"]) -> Scalar:
-        return (logsumexp(power * log_w) - jnp.log(log_w.shape[0])) / power
+        if abs(power) >= 1e-3:
+            return (logsumexp(power * log_w) - jnp.log(log_w.shape[0])) / power
+        # The difference would round off, and be divided by the power.
+        largest = stop_gradient(log_w.max())
+        below = jnp.expm1(power * (log_w - largest)).mean()
+        return largest + jnp.log1p(below) / power
 
     def curvature(log_w: Float[Array, " K"]) -> Float[Array, " K"]:
         normalized = jax.nn.softmax(power * log_w)

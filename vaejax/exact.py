@@ -17,6 +17,7 @@ at K = 2. Everything runs in float64.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -46,7 +47,7 @@ from vaejax.objective import split
 from vaejax.terms import log_terms, penalty, with_value
 
 MAX_NODES = 2**16  # outcomes of one sample that are summed over
-MAX_PRODUCT = 2**22  # outcomes of K samples that are summed over
+MAX_PRODUCT = 2**24  # outcomes of K samples that are summed over
 MASS_TOLERANCE = 1e-5  # of the nodes' probabilities, which sum to 1
 
 
@@ -225,26 +226,33 @@ def _nodes(
     """Outcomes of one sample and their probabilities under q(z|x)."""
     family = model.posterior
     dist_params = model.encode(params, example)
-    dim = sum(leaf.size for leaf in jax.tree.leaves(family.mean(dist_params)))
-    if family.support is None and family.quadrature is None:
+    if family.support is not None:
+        assert family.num_outcomes is not None
+        size = family.num_outcomes(family.mean(dist_params))
+        _refuse_too_many(size, f"{model.name} has {size:,} outcomes")
+        z = family.support(dist_params)
+        return z, jnp.exp(jax.vmap(family.log_prob, (None, 0))(dist_params, z))
+    integrate = family.quadrature
+    if integrate is None:
         raise IncompatibleError(
             f"{family.name} latents can be neither enumerated nor integrated: compare "
             "with a reference estimator"
         )
-    size = num_nodes**dim
-    if family.num_outcomes is not None:
-        size = family.num_outcomes(family.mean(dist_params))
+    # Two nodes a coordinate tell how many coordinates are free.
+    _, pair = jax.eval_shape(lambda: integrate(dist_params, 2))
+    dim = round(math.log2(pair.size))
+    _refuse_too_many(
+        num_nodes**dim, f"{model.name} takes {num_nodes} nodes in {dim} coordinates"
+    )
+    return integrate(dist_params, num_nodes)
+
+
+def _refuse_too_many(size: int, what: str) -> None:
     if size > MAX_NODES:
         raise IncompatibleError(
-            f"{model.name} has {dim} latents, {size:,} outcomes to sum over, and exact "
-            f"expectations sum at most {MAX_NODES:,}: use a smaller latent_dim, or "
-            "compare with a reference estimator"
+            f"{what} to sum over, and exact expectations sum at most {MAX_NODES:,}: "
+            "use a smaller latent_dim, or compare with a reference estimator"
         )
-    if family.support is not None:
-        z = family.support(dist_params)
-        return z, jnp.exp(jax.vmap(family.log_prob, (None, 0))(dist_params, z))
-    assert family.quadrature is not None
-    return family.quadrature(dist_params, num_nodes)
 
 
 def _product_rule(
@@ -260,11 +268,14 @@ def _product_rule(
             f"the product rule over K = {num_samples} samples of {size} outcomes each "
             f"sums more than {MAX_PRODUCT:,} terms: use a smaller K"
         )
-    grids = np.meshgrid(*[np.arange(size)] * num_samples, indexing="ij")
-    chosen = np.stack(grids, -1).reshape(-1, num_samples)
-    weights = jax.lax.optimization_barrier(weights)  # else XLA folds 4M constants
-    values = jax.vmap(lambda i: f(jax.tree.map(lambda leaf: leaf[i], leaves)))(chosen)
-    return jnp.dot(weights[chosen].prod(-1), values)
+
+    @jax.checkpoint  # the way back would store every value on the way
+    def term(number: Array) -> Scalar:
+        chosen = jnp.stack(jnp.unravel_index(number, (size,) * num_samples))
+        value = f(jax.tree.map(lambda leaf: leaf[chosen], leaves))
+        return weights[chosen].prod() * value
+
+    return jax.lax.map(term, jnp.arange(size**num_samples), batch_size=2**14).sum()
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))

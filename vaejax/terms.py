@@ -182,7 +182,7 @@ def require_outcomes(problem: Problem, name: str, max_outcomes: int) -> Verdict 
     model, family = problem.model, problem.model.posterior
     if family.support is None or family.num_outcomes is None:
         lacks = f"{family.name} latents cannot be listed"
-        remedy = "use pathwise, or score_function"
+        remedy = "use pathwise" if family.reparam else "use score_function or rloo"
     elif model.latent_shape is None:
         lacks = "the model does not tell their shape"
         remedy = "use a Model with latent_shape, or score_function"

@@ -31,7 +31,10 @@ def beta() -> Family:
 
     The derivative is that of the ratio of two gamma variables: unbiased, though not for
     each sample the -(dF/da) / p(z) of the beta distribution itself. Samples that round
-    to 0 or 1 are moved to the next float inside, and carry no gradient there.
+    to 0 or 1 are moved to the next float inside, and carry no gradient there. Next to 1
+    floats are 6e-8 apart in float32: with a = b that moves 0.8% of the samples at 0.25
+    and 10% at 0.1, and whatever sees log(1 - z), log q first, is biased. Use float64
+    for concentrations b below 0.3.
     """
     return Family(
         name="beta",

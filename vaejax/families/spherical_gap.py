@@ -98,7 +98,8 @@ def _sample(key: Key, kappa: Scalar, dim: int) -> Scalar:
             (touch + gap - touch * gap) / (touch * (2 - touch))
         )
         u = jax.random.uniform(uniform_key, dtype=kappa.dtype)
-        return key, gap, jnp.log1p(-u) <= log_ratio
+        # What is not finite is no proposal, and would be drawn for ever.
+        return key, gap, (jnp.log1p(-u) <= log_ratio) | ~jnp.isfinite(log_ratio)
 
     start = key, jnp.zeros_like(kappa), jnp.zeros((), bool)
     _, gap, _ = jax.lax.while_loop(lambda state: ~state[2], propose, start)

@@ -2,7 +2,7 @@
 
 from jaxtyping import Array
 
-from vaejax.core import Params, Prior
+from vaejax.core import Params, Prior, VaejaxError
 from vaejax.families import VonMisesFisherParams, uniform_on_sphere, von_mises_fisher
 
 
@@ -10,8 +10,13 @@ def uniform_sphere(latent_dim: int = 10) -> Prior:
     """Unit vectors in every direction alike; Davidson et al. 2018, arXiv:1804.00891.
 
     Args:
-        latent_dim: D, the length of the vectors.
+        latent_dim: D, the length of the vectors, 2 or more.
     """
+    if latent_dim < 2:
+        raise VaejaxError(
+            f"latent_dim is {latent_dim}: use vectors of 2 dimensions or more, as in "
+            "1 there is no sphere"
+        )
 
     def apply(params: Params, y: Array | None) -> VonMisesFisherParams:
         return uniform_on_sphere(latent_dim)
