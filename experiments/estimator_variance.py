@@ -23,7 +23,15 @@ from experiments.gradient_cells import Setting, make_keys, measure_cells
 from experiments.prepared_run import load_trained
 from experiments.setup import build_named, check_seed
 from vaejax.bounds import BOUNDS
-from vaejax.core import Batch, Example, Model, Params, VaejaxError
+from vaejax.core import (
+    Batch,
+    Bound,
+    Estimator,
+    Example,
+    Model,
+    Params,
+    VaejaxError,
+)
 from vaejax.diagnostics import fold_count
 from vaejax.estimators import ESTIMATORS
 from vaejax.models import MODELS
@@ -69,11 +77,11 @@ class Results(NamedTuple):
     out: Path
 
 
-def run(config: Config) -> Results:
-    """Measure every cell of bounds x estimators x K; write results.csv and figures.
+def check(config: Config) -> tuple[list[Bound], list[Estimator]]:
+    """The bounds and estimators asked for, before anything is computed.
 
     Raises:
-        VaejaxError: a setting that cannot be, before anything is computed.
+        VaejaxError: an unknown name, or a number that cannot be.
     """
     bounds = [build_named(BOUNDS, name) for name in config.bounds]
     estimators = [build_named(ESTIMATORS, name) for name in config.estimators]
@@ -84,6 +92,16 @@ def run(config: Config) -> Results:
             raise VaejaxError(f"{field} is {getattr(config, field)}: use at least 1")
     fold_count(config.draws)
     check_seed(config.seed)
+    return bounds, estimators
+
+
+def run(config: Config) -> Results:
+    """Measure every cell of bounds x estimators x K; write results.csv and figures.
+
+    Raises:
+        VaejaxError: a setting that cannot be, before anything is computed.
+    """
+    bounds, estimators = check(config)
     name, setting = _setting(config)
     run_folder.open_run(config.out, config, overwrite=config.overwrite)
     print(

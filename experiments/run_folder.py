@@ -4,9 +4,11 @@ config.json      the settings
 metrics.jsonl    a line an epoch
 checkpoints/     the state, from which a run goes on
 results.json     written last: a folder that has it is finished
+failure.txt      what went wrong, in a run that failed
 figures/         pictures
 """
 
+import contextlib
 import dataclasses
 import importlib.metadata
 import json
@@ -20,8 +22,12 @@ import jax
 
 from vaejax.core import VaejaxError
 
-FILES = ("config.json", "metrics.jsonl", "results.json", "results.csv", "report.html")
+FILES = (
+    *("config.json", "metrics.jsonl", "results.json", "results.csv", "report.html"),
+    "failure.txt",
+)
 FOLDERS = ("checkpoints", "figures")
+NO_SETTINGS = {"out", "overwrite", "resume"}  # change where a run is, not what it is
 
 
 def config_as_json(config: Any) -> dict[str, Any]:
@@ -44,9 +50,7 @@ def open_run(
         raise VaejaxError(
             "--overwrite starts anew and --resume goes on: leave one of them out"
         )
-    settings = config_as_json(config)
-    for name in ("out", "overwrite", "resume"):
-        settings.pop(name, None)
+    settings = settings_of(config)
     if overwrite and (out / "config.json").exists():
         before = read_json(out / "config.json")
         if not isinstance(before, dict) or before.keys() != settings.keys():
@@ -67,25 +71,43 @@ def open_run(
                 f"{out} holds an unfinished run: use {go_on}--overwrite to start anew, "
                 "or another --out"
             )
-        before = read_json(out / "config.json")
-        differing = [
-            f"{name} was {before.get(name)!r} and is {settings.get(name)!r}"
-            for name in sorted(before.keys() | settings.keys())
-            if before.get(name) != settings.get(name)
-        ]
-        if differing:
-            raise VaejaxError(
-                f"{out} holds a run with other settings: {'; '.join(differing)}. "
-                "Resume it with its own settings, or use another --out"
-            )
+        check_same_settings(out, config)
     try:
         out.mkdir(parents=True, exist_ok=True)
+        (out / "failure.txt").unlink(missing_ok=True)
         write_json(out / "config.json", settings)
     except OSError as error:
         reason = "it is a file" if out.is_file() else error.strerror
         raise VaejaxError(
             f"cannot write to the folder {out} ({reason}): use another --out"
         ) from error
+
+
+def settings_of(config: Any) -> dict[str, Any]:
+    """The settings that a run's results depend on."""
+    settings = config_as_json(config)
+    return {name: value for name, value in settings.items() if name not in NO_SETTINGS}
+
+
+def check_same_settings(out: Path, config: Any) -> None:
+    """Raise a `VaejaxError` if the run in `out` has other settings than `config`."""
+    before, settings = read_json(out / "config.json"), settings_of(config)
+    differing = [
+        f"{name} was {before.get(name)!r} and is {settings.get(name)!r}"
+        for name in sorted(before.keys() | settings.keys())
+        if before.get(name) != settings.get(name)
+    ]
+    if differing:
+        raise VaejaxError(
+            f"{out} holds a run with other settings: {'; '.join(differing)}. "
+            "Resume it with its own settings, or use another --out"
+        )
+
+
+def record_failure(out: Path, error: Exception) -> None:
+    """Keep what went wrong beside the run."""
+    with contextlib.suppress(OSError):  # a full disk must not hide the error itself
+        write_text(out / "failure.txt", f"{str(error) or type(error).__name__}\n")
 
 
 def clear(out: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments import run_folder, train_report
+from experiments import prepared_run, run_folder, train_report
 from experiments.cli import progress_bar, run_main
 from experiments.prepared_run import Data, make_keys, make_optimizer, prepare
 from experiments.train_config import Config
@@ -29,6 +29,11 @@ class Results(NamedTuple):
     params: Params
     model: Model
     out: Path
+
+
+def check(config: Config) -> None:
+    """Raise a `VaejaxError` for what cannot be, as far as it shows without the data."""
+    prepared_run.check(config)
 
 
 def run(config: Config) -> Results:
@@ -58,6 +63,9 @@ def run(config: Config) -> Results:
             f"what is done is in {config.out}; the same command with --resume goes on "
             "from there"
         ) from interrupt
+    except Exception as error:
+        run_folder.record_failure(config.out, error)
+        raise
     summary |= {
         "train": training,
         "protocol": data.protocol,
