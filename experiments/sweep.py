@@ -9,9 +9,12 @@ trial has a folder of its own; the same command goes on with what is not yet fin
 """
 
 import dataclasses
+import math
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
+
+import jax
 
 from experiments import run_folder
 from experiments.cli import option, run_main
@@ -67,6 +70,8 @@ def run(config: Config) -> Results:
     _check_numbers(config)
     if config.ray is not None:
         import_extra("ray", "cluster")
+        # The trials need the GPU's memory, of which JAX would claim most for itself.
+        jax.config.update("jax_platforms", "cpu")
     trials = make_trials(config.experiment, config.grid, config.settings, config.out)
     refused = _check_trials(config.experiment, trials)
     messages: dict[str, str | None] = dict(refused)
@@ -107,12 +112,9 @@ def run(config: Config) -> Results:
 
 
 def _check_numbers(config: Config) -> None:
-    if config.max_retries < 0 or config.cpus_per_trial < 0 or config.gpus_per_trial < 0:
-        raise VaejaxError(
-            f"max_retries is {config.max_retries}, cpus_per_trial "
-            f"{config.cpus_per_trial} and gpus_per_trial {config.gpus_per_trial}: use "
-            "at least 0"
-        )
+    for name in ("max_retries", "cpus_per_trial", "gpus_per_trial"):
+        if not 0 <= getattr(config, name) < math.inf:
+            raise VaejaxError(f"{name} is {getattr(config, name)}: use at least 0")
 
 
 def _check_trials(experiment: str, trials: list[Trial]) -> dict[str, str]:
@@ -158,9 +160,7 @@ def _write_tables(
             row |= numbers_of(found) | row
         rows.append(row)
     write_csv(out / "results.csv", rows)
-    run_folder.write_json(
-        out / "results.json", {"trials": rows, "versions": run_folder.versions()}
-    )
+    run_folder.write_json(out / "results.json", {"trials": rows})
     return rows
 
 

@@ -69,8 +69,12 @@ def run_on_ray(
         os.chdir(folder)
         return run_trial(experiment, trial)
 
+    claims = {"CPU": cpus_per_trial, "GPU": gpus_per_trial}
     remote = ray.remote(
-        num_cpus=cpus_per_trial, num_gpus=gpus_per_trial, max_retries=max_retries
+        num_cpus=cpus_per_trial,
+        num_gpus=gpus_per_trial,
+        max_retries=max_retries,
+        runtime_env=_share_of_memory(gpus_per_trial),
     )(task)
     try:
         session = ray.init(address=where)
@@ -80,6 +84,13 @@ def run_on_ray(
             "cluster runs, or the address of one"
         ) from error
     with session:
+        for what, claim in claims.items():
+            there = ray.cluster_resources().get(what, 0)
+            if where == "local" and claim > there:  # a cluster may grow
+                raise VaejaxError(
+                    f"a trial claims {claim:g} {what}s, and there are {there:g}: claim "
+                    "fewer, or use a cluster"
+                )
         pending: dict[Any, Trial] = {remote.remote(trial): trial for trial in trials}
         while pending:
             (done, *_), _ = ray.wait(list(pending))
@@ -89,3 +100,10 @@ def run_on_ray(
             except ray.exceptions.RayError as error:  # the worker died once too often
                 run_folder.record_failure(trial.config.out, error)
                 yield trial, str(error)
+
+
+def _share_of_memory(gpus: float) -> dict[str, dict[str, str]]:
+    """Where trials share a GPU, JAX must not claim three quarters of it for each."""
+    if not 0 < gpus < 1:
+        return {}
+    return {"env_vars": {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 * gpus:.3f}"}}
