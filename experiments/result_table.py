@@ -14,6 +14,7 @@ from experiments import run_folder
 
 Row = Mapping[str, Any]
 BETWEEN = 3  # characters that a column needs besides its text
+WIDEST = 30  # text that is longer is folded where there is no room
 
 
 def numbers_of(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
@@ -73,7 +74,8 @@ def print_rows(
 
 
 def _width(rows: Sequence[Row], name: str) -> int:
-    return BETWEEN + max(map(len, [name, *(_text(row.get(name)) for row in rows)]))
+    longest = max(map(len, [name, *(_text(row.get(name)) for row in rows)]))
+    return BETWEEN + min(longest, WIDEST)
 
 
 def _text(value: Any) -> str:

@@ -10,6 +10,7 @@ figures/         pictures
 
 import contextlib
 import dataclasses
+import fcntl
 import importlib.metadata
 import json
 import os
@@ -102,6 +103,18 @@ def check_same_settings(out: Path, config: Any) -> None:
             f"{out} holds a run with other settings: {'; '.join(differing)}. "
             "Resume it with its own settings, or use another --out"
         )
+
+
+def is_running(out: Path) -> bool:
+    """Whether a process holds the run's lock."""
+    try:
+        with (out / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
 
 
 def record_failure(out: Path, error: Exception) -> None:
