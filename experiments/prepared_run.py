@@ -134,11 +134,12 @@ class Keys(NamedTuple):
 
     train: Key
     evaluate: Key
+    watch: Key
 
 
 def make_keys(config: Config) -> Keys:
     """Split the seed's key."""
-    return Keys(*jax.random.split(jax.random.key(config.seed)))
+    return Keys(*jax.random.split(jax.random.key(config.seed), 3))
 
 
 def load_trained(folder: Path) -> tuple[Config, Model, Params, Data]:

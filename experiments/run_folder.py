@@ -25,10 +25,19 @@ from vaejax.core import VaejaxError
 
 FILES = (
     *("config.json", "metrics.jsonl", "results.json", "results.csv", "report.html"),
-    "failure.txt",
+    *("failure.txt", "tracking.json"),
 )
-FOLDERS = ("checkpoints", "figures")
-NO_SETTINGS = {"out", "overwrite", "resume"}  # change where a run is, not what it is
+FOLDERS = ("checkpoints", "figures", "tensorboard", "wandb", "profile")
+# Where a run is and how it is watched, not what it is.
+NO_SETTINGS = {
+    "out",
+    "overwrite",
+    "resume",
+    "tensorboard",
+    "wandb",
+    "mlflow",
+    "profile",
+}
 
 
 def config_as_json(config: Any) -> dict[str, Any]:

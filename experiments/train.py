@@ -15,6 +15,7 @@ import numpy as np
 
 from experiments import prepared_run, run_folder, train_report
 from experiments.cli import progress_bar, run_main
+from experiments.metric_sinks import check_installed, watching
 from experiments.prepared_run import Data, make_keys, make_optimizer, prepare
 from experiments.train_config import Config
 from experiments.training_loop import train_to_end
@@ -33,6 +34,7 @@ class Results(NamedTuple):
 
 def check(config: Config) -> None:
     """Raise a `VaejaxError` for what cannot be, as far as it shows without the data."""
+    check_installed(config)
     prepared_run.check(config)
 
 
@@ -43,6 +45,7 @@ def run(config: Config) -> Results:
         VaejaxError: a setting that cannot be, before anything is computed; a loss that
             is not finite, with the last good state saved.
     """
+    check_installed(config)
     model, objective, data = prepare(config)
     optimizer = make_optimizer(config, len(data.train.x))
     run_folder.open_run(
@@ -55,7 +58,8 @@ def run(config: Config) -> Results:
         f"{config.batch_size} -> {config.out}"
     )
     try:
-        state, training = train_to_end(config, objective, optimizer, data)
+        with watching(config, model, data) as watchers:
+            state, training = train_to_end(config, objective, optimizer, data, watchers)
         summary = _evaluate(config, model, state.params, data)
         train_report.draw(config.out, model, state.params, data)
     except KeyboardInterrupt as interrupt:

@@ -64,6 +64,14 @@ class Config:
     """evaluate only the first so many (default: all)"""
     checkpoint_seconds: Annotated[float, option("T")] = 30.0
     """time between checkpoints"""
+    tensorboard: bool = False
+    """write metrics, images and histograms for TensorBoard"""
+    wandb: Annotated[str | None, option("PROJECT")] = None
+    """the same for Weights & Biases, online or offline"""
+    mlflow: Annotated[str | None, option("NAME")] = None
+    """metrics for this experiment of MLflow"""
+    profile: bool = False
+    """trace a few epochs, and sum up their time by operation"""
     out: Annotated[Path, option("DIR")] = Path("runs/train")
     """folder of the run"""
     overwrite: bool = False

@@ -6,6 +6,7 @@ when an interruption or a loss that is not finite cuts the training short.
 
 import math
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,20 @@ from vaejax.training import (
     init_state,
 )
 
+Watcher = Callable[[dict[str, Any], TrainState], None]
+
 
 def train_to_end(
     config: Config,
     objective: Objective,
     optimizer: optax.GradientTransformation,
     data: Data,
+    watchers: Sequence[Watcher] = (),
 ) -> tuple[TrainState, dict[str, Any]]:
-    """Train from the start or the last checkpoint; the final state and its figures."""
+    """Train from the start or the last checkpoint; the final state and its figures.
+
+    The watchers are handed every epoch's row, as in metrics.jsonl, and state.
+    """
     key = make_keys(config).train
     folder = config.out / "checkpoints"
     state, saved, rows = None, None, []
@@ -73,6 +80,8 @@ def train_to_end(
                 )
             rows = [*rows, row]
             run_folder.append_row(config.out, row)
+            for watch in watchers:
+                watch(row, report.state)
             # A copy for an interruption, as the next epoch is donated this state; one
             # assignment, as a signal may come between any two.
             saved = jax.device_get(report.state), rows
