@@ -42,7 +42,7 @@ class Observed(NamedTuple):
 
     scalars: dict[str, float]
     histograms: dict[str, np.ndarray]
-    images: dict[str, np.ndarray]  # [H, W, 3] in [0, 1]
+    images: dict[str, np.ndarray]  # [H, W, 3], uint8
 
 
 @record
@@ -71,7 +71,7 @@ def watching(config: Config, model: Model, data: Data) -> Iterator[list[Watcher]
     """
     with contextlib.ExitStack() as stack:
         sinks = []
-        for sink in _open_sinks(config):
+        for sink in _open_trackers(config):
             stack.callback(sink.close)
             sinks.append(sink)
         observe = _observer(config, model, data)
@@ -110,16 +110,17 @@ def _observer(
         }
         histograms = weights | {"test/log_weights": log_weights(state.params)}
         pairs = np.concatenate([shown, reconstruct(model, state.params, shown)])
+        tiles = mosaic(pairs, len(shown))  # originals above reconstructions
         return Observed(
             {name.replace(".", "/"): value for name, value in numbers_of(row).items()},
             {name: np.ravel(values) for name, values in histograms.items()},
-            {"test/reconstructions": mosaic(pairs, len(shown))},
+            {"test/reconstructions": np.rint(255 * tiles).astype(np.uint8)},
         )
 
     return observe
 
 
-def _tensorboard(config: Config, known: str | None) -> tuple[Sink, None]:
+def _tensorboard(config: Config) -> Sink:
     """Event files in tensorboard/, for `tensorboard --logdir`."""
     tensorboard = import_extra("tensorboardX", "tensorboard")
     writer: Any = None
@@ -137,7 +138,7 @@ def _tensorboard(config: Config, known: str | None) -> tuple[Sink, None]:
             writer.add_image(name, image, step, dataformats="HWC")
         writer.flush()
 
-    return Sink(write=write, close=lambda: writer and writer.close()), None
+    return Sink(write=write, close=lambda: writer and writer.close())
 
 
 def _wandb(config: Config, known: str | None) -> tuple[Sink, str]:
@@ -174,22 +175,26 @@ def _mlflow(config: Config, known: str | None) -> tuple[Sink, str]:
     return Sink(write=write, close=mlflow.end_run), run.info.run_id
 
 
-OPEN = {"tensorboard": _tensorboard, "wandb": _wandb, "mlflow": _mlflow}
+TRACKERS = {  # with what to do where they do not start
+    "wandb": (_wandb, "'wandb login', or set WANDB_MODE=offline"),
+    "mlflow": (_mlflow, "set MLFLOW_TRACKING_URI to a server or a database"),
+}
 
 
-def _open_sinks(config: Config) -> Iterator[Sink]:
+def _open_trackers(config: Config) -> Iterator[Sink]:
     """Open what is asked for; a run that goes on is known to its trackers already."""
+    if config.tensorboard:
+        yield _tensorboard(config)
     path = config.out / TRACKED
     known = run_folder.read_json(path) if path.exists() else {}
-    for name, open_sink in OPEN.items():
+    for name, (open_tracker, remedy) in TRACKERS.items():
         if not getattr(config, name):
             continue
         try:
-            sink, known[name] = open_sink(config, known.get(name))
+            sink, known[name] = open_tracker(config, known.get(name))
         except Exception as error:  # each has errors of its own
             raise VaejaxError(
-                f"--{name} does not start ({error}): log in to it, have it write to a "
-                "folder (WANDB_MODE=offline, MLFLOW_TRACKING_URI), or leave it out"
+                f"{name} does not start ({error}): {remedy}, or leave --{name} out"
             ) from error
         run_folder.write_json(path, known)
         yield sink

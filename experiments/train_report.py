@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import jax
-from jaxtyping import Array, Float
 from rich.console import Console
 from rich.table import Table
 
@@ -31,8 +30,8 @@ def draw(out: Path, model: Model, params: Params, data: Data, count: int = 16) -
         return model.likelihood.mean(model.decode(params, z, None))
 
     x = data.test.x[:count]
-    means = reconstruct(model, params, x)
-    save(reconstructions(x, means), folder / "reconstructions.png")
+    seen = reconstruct(model, params, x)
+    save(reconstructions(x, seen), folder / "reconstructions.png")
     keys = jax.random.split(jax.random.key(0), count * 4)
     samples = jax.vmap(sample)(keys)
     save(image_grid(samples, "Samples from the prior"), folder / "samples.png")
@@ -40,9 +39,7 @@ def draw(out: Path, model: Model, params: Params, data: Data, count: int = 16) -
     save(latent_space(means, data.test_labels), folder / "latent_space.png")
 
 
-def reconstruct(
-    model: Model, params: Params, x: Float[Array, "N *data"]
-) -> Float[Array, "N *data"]:
+def reconstruct(model: Model, params: Params, x: jax.Array) -> jax.Array:
     """The mean of p(x | z) at the mean of q(z | x), for every image."""
 
     def one(x: jax.Array) -> jax.Array:
