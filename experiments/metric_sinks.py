@@ -31,7 +31,11 @@ from vaejax.plotting.images import mosaic
 from vaejax.terms import log_terms
 from vaejax.training import TrainState
 
-PACKAGES = {"tensorboard": "tensorboardX", "wandb": "wandb", "mlflow": "mlflow"}
+NEEDS = {  # option: package, and the extra that installs it
+    "tensorboard": ("tensorboardX", "watch"),
+    "wandb": ("wandb", "wandb"),
+    "mlflow": ("mlflow", "mlflow"),
+}
 TRACKED = "tracking.json"  # by which names the trackers know the run
 OBSERVED_IMAGES = 100  # whose log-weights are shown
 SHOWN_IMAGES = 10
@@ -55,9 +59,9 @@ class Sink:
 
 def check_installed(config: Config) -> None:
     """Raise a `VaejaxError` if a sink that is asked for is not installed."""
-    for option, package in PACKAGES.items():
+    for option, needed in NEEDS.items():
         if getattr(config, option):
-            import_extra(package, option)
+            import_extra(*needed)
 
 
 @contextlib.contextmanager
@@ -122,14 +126,17 @@ def _observer(
 
 def _tensorboard(config: Config) -> Sink:
     """Event files in tensorboard/, for `tensorboard --logdir`."""
-    tensorboard = import_extra("tensorboardX", "tensorboard")
+    tensorboard = import_extra(*NEEDS["tensorboard"])
     writer: Any = None
 
     def write(step: int, observed: Observed) -> None:
         nonlocal writer
         if writer is None:  # what an interrupted run wrote from this step on is redone
-            folder = str(config.out / "tensorboard")
-            writer = tensorboard.SummaryWriter(folder, purge_step=step)
+            writer = tensorboard.SummaryWriter(
+                str(config.out / "tensorboard"),
+                purge_step=step,
+                filename_suffix=f".{step}",  # two in a second would have one name
+            )
         for name, value in observed.scalars.items():
             writer.add_scalar(name, value, step)
         for name, values in observed.histograms.items():
@@ -142,7 +149,7 @@ def _tensorboard(config: Config) -> Sink:
 
 
 def _wandb(config: Config, known: str | None) -> tuple[Sink, str]:
-    wandb = import_extra("wandb", "wandb")
+    wandb = import_extra(*NEEDS["wandb"])
     run = wandb.init(
         project=config.wandb,
         name=config.out.name,
@@ -164,7 +171,7 @@ def _wandb(config: Config, known: str | None) -> tuple[Sink, str]:
 
 
 def _mlflow(config: Config, known: str | None) -> tuple[Sink, str]:
-    mlflow = import_extra("mlflow", "mlflow")
+    mlflow = import_extra(*NEEDS["mlflow"])
     mlflow.set_experiment(config.mlflow)
     run = mlflow.start_run(run_id=known, run_name=config.out.name)
     mlflow.log_params(run_folder.settings_of(config))
