@@ -16,6 +16,7 @@ import numpy as np
 from experiments import prepared_run, run_folder, train_report
 from experiments.cli import progress_bar, run_main
 from experiments.metric_sinks import check_installed, watching
+from experiments.op_profile import profiling
 from experiments.prepared_run import Data, make_keys, make_optimizer, prepare
 from experiments.train_config import Config
 from experiments.training_loop import train_to_end
@@ -58,8 +59,10 @@ def run(config: Config) -> Results:
         f"{config.batch_size} -> {config.out}"
     )
     try:
-        with watching(config, model, data) as watchers:
-            state, training = train_to_end(config, objective, optimizer, data, watchers)
+        with watching(config, model, data) as sinks, profiling(config) as profilers:
+            state, training = train_to_end(
+                config, objective, optimizer, data, [*sinks, *profilers]
+            )
         summary = _evaluate(config, model, state.params, data)
         train_report.draw(config.out, model, state.params, data)
     except KeyboardInterrupt as interrupt:

@@ -71,7 +71,7 @@ class Config:
     mlflow: Annotated[str | None, option("NAME")] = None
     """metrics for this experiment of MLflow"""
     profile: bool = False
-    """trace a few epochs, and sum up their time by operation"""
+    """trace the second epoch, and sum up its time by operation"""
     out: Annotated[Path, option("DIR")] = Path("runs/train")
     """folder of the run"""
     overwrite: bool = False
@@ -101,6 +101,10 @@ def check_numbers(config: Config) -> None:
         raise VaejaxError(
             f"micro_batch_size is {config.micro_batch_size}, which does not divide "
             f"batch_size {config.batch_size}: use a divisor, or leave it out"
+        )
+    if config.profile and config.epochs < 2:
+        raise VaejaxError(
+            "the profile is of the second epoch: use at least 2, or leave it out"
         )
     if config.schedule not in SCHEDULES:
         raise VaejaxError(
