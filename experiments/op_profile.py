@@ -53,7 +53,7 @@ def profiling(config: Config) -> Iterator[list[Watcher]]:
         print("nothing to profile: only one epoch was left to train")
         return
     rows = summarise(folder)
-    write_csv(folder / "summary.csv", rows)
+    write_csv(folder / "summary.csv", rows, list(rows[0]))
     print_rows("time by operation", rows[:SHOWN], list(rows[0]))
     print(f"profile, for ui.perfetto.dev, and summary.csv: {folder}")
 

@@ -42,10 +42,10 @@ def differing(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def write_csv(path: Path, rows: Sequence[Row]) -> None:
+def write_csv(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
     """Write the rows, a line each; what is unknown is empty."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, columns_of(rows), lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     run_folder.write_text(path, text.getvalue())

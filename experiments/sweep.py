@@ -19,7 +19,13 @@ import jax
 from experiments import run_folder
 from experiments.cli import option, run_main
 from experiments.extras import import_extra
-from experiments.result_table import differing, numbers_of, print_rows, write_csv
+from experiments.result_table import (
+    columns_of,
+    differing,
+    numbers_of,
+    print_rows,
+    write_csv,
+)
 from experiments.sweep_grid import Trial, load_experiment, make_trials
 from experiments.sweep_trials import run_in_place, run_on_ray
 from vaejax.core import IncompatibleError, VaejaxError
@@ -159,7 +165,7 @@ def _write_tables(
             found = run_folder.read_json(trial.config.out / "results.json")
             row |= numbers_of(found) | row
         rows.append(row)
-    write_csv(out / "results.csv", rows)
+    write_csv(out / "results.csv", rows, columns_of(rows))
     run_folder.write_json(out / "results.json", {"trials": rows})
     return rows
 

@@ -65,13 +65,13 @@ class Config:
     checkpoint_seconds: Annotated[float, option("T")] = 30.0
     """time between checkpoints"""
     tensorboard: bool = False
-    """write metrics, images and histograms for TensorBoard"""
+    """scalars, images, histograms"""
     wandb: Annotated[str | None, option("PROJECT")] = None
     """the same for Weights & Biases, online or offline"""
     mlflow: Annotated[str | None, option("NAME")] = None
     """metrics for this experiment of MLflow"""
     profile: bool = False
-    """trace the second epoch, and sum up its time by operation"""
+    """time an epoch by operation"""
     out: Annotated[Path, option("DIR")] = Path("runs/train")
     """folder of the run"""
     overwrite: bool = False
