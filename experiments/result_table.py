@@ -42,12 +42,17 @@ def differing(rows: Sequence[Row]) -> list[str]:
     ]
 
 
+def plain(value: Any) -> Any:
+    """The value, or a setting of several words as one text."""
+    return " ".join(map(str, value)) if isinstance(value, tuple | list) else value
+
+
 def write_csv(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
     """Write the rows, a line each; what is unknown is empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({name: plain(row.get(name)) for name in columns} for row in rows)
     run_folder.write_text(path, text.getvalue())
 
 
@@ -81,6 +86,5 @@ def _width(rows: Sequence[Row], name: str) -> int:
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    if isinstance(value, tuple | list):
-        return " ".join(map(str, value))
+    value = plain(value)
     return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -22,6 +22,7 @@ from experiments.result_table import (
     columns_of,
     differing,
     numbers_of,
+    plain,
     print_rows,
     write_csv,
 )
@@ -178,7 +179,7 @@ def _list(runs: Sequence[Run]) -> None:
                 "status": found.status,
                 "epoch": found.epoch(),
                 "settings": [
-                    f"{name}={_plain(value)}"
+                    f"{name}={plain(value)}"
                     for name, value in found.settings.items()
                     if name not in usual or value != usual[name]
                 ],
@@ -212,7 +213,7 @@ def _compare(runs: Sequence[Run], out: Path) -> None:
         raise VaejaxError("a run is named twice in --compare: name different ones")
     facts = [
         {"status": found.status, "epoch": found.epoch()}
-        | {name: _plain(value) for name, value in found.settings.items()}
+        | {name: plain(value) for name, value in found.settings.items()}
         | found.numbers()
         for found in runs
     ]
@@ -226,11 +227,6 @@ def _compare(runs: Sequence[Run], out: Path) -> None:
         curves = {name: found.metrics for name, found in zip(names, runs, strict=True)}
         save(bound_curves(curves), out / "curves.png")
     print(f"table and curves: {out}")
-
-
-def _plain(value: Any) -> Any:
-    """A setting of several words as one text."""
-    return " ".join(map(str, value)) if isinstance(value, list) else value
 
 
 if __name__ == "__main__":

@@ -154,6 +154,12 @@ def test_the_table_holds_the_settings_and_every_number_that_a_trial_found(tmp_pa
     assert json.loads((tmp_path / "results.json").read_text())["trials"] == rows
 
 
+def test_a_setting_of_several_words_is_one_cell(tmp_path):
+    sweep.run(toy_sweep(tmp_path, "sizes=1 8|64"))
+    with (tmp_path / "results.csv").open() as file:
+        assert [row["sizes"] for row in csv.DictReader(file)] == ["1 8", "64"]
+
+
 def test_the_same_command_keeps_what_is_finished_and_goes_on_with_the_rest(tmp_path):
     def attempts(name: str) -> int:
         return len((tmp_path / name / "attempts").read_text())
