@@ -22,7 +22,6 @@ from vaejax import (
     fit,
     make_objective,
     make_step,
-    run_epoch,
 )
 from vaejax.models import gaussian_mlp, linear_gaussian
 from vaejax.models.linear_gaussian import exact_log_px, maximum_likelihood
@@ -30,7 +29,9 @@ from vaejax.training import (
     NonFiniteError,
     default_micro_batch_size,
     init_state,
+    run_steps,
     steps_per_epoch,
+    zero_totals,
 )
 from vaejax.training.checkpoints import CheckpointError, latest, restore, save
 from vaejax.training.fit import batch_indices
@@ -81,6 +82,14 @@ def assert_same_bits(a, b):
     chex.assert_trees_all_equal(plain(a), plain(b))
     chex.assert_trees_all_equal_dtypes(plain(a), plain(b))
     assert jax.random.key_impl(a.key) == jax.random.key_impl(b.key)
+
+
+def take(step, state, data, indices):
+    """The state after a step per row of indices, and the metrics' means."""
+    indices = jnp.asarray(indices)
+    totals = zero_totals(step, state, data, indices)
+    state, totals = run_steps(step, state, totals, data, indices, 0, len(indices))
+    return state, totals.means()
 
 
 def train_small(epochs, batch_size=5, data=None, **settings):
@@ -201,7 +210,7 @@ def test_noise_is_fresh_at_every_step_and_a_function_of_the_seed(observed):
         seen = [np.zeros((2, 3))]
         for _ in range(3):
             data = Example(jnp.zeros((4, 3)))
-            state, _ = run_epoch(step, state, data, jnp.asarray([[1, 1]]))
+            state, _ = take(step, state, data, [[1, 1]])
             seen.append(np.array(state.params.decoder))
         return np.diff(seen, axis=0).reshape(-1, 3)
 
@@ -224,7 +233,7 @@ def small_step():
         step = make_step(objective, optimizer, micro_batch_size=micro_batch_size)
         state = init_state(objective, optimizer, KEY)
         for indices in dispatches:
-            state, metrics = run_epoch(step, state, data, indices)
+            state, metrics = take(step, state, data, indices)
         return state, metrics
 
     return run
@@ -289,7 +298,7 @@ def test_the_state_is_donated():
     objective, optimizer = small_vae(), optax.adam(1e-2)
     state = init_state(objective, optimizer, KEY)
     step = make_step(objective, optimizer, observe=dim)
-    run_epoch(step, state, Example(jnp.asarray(grey_images())), jnp.arange(6)[None])
+    take(step, state, Example(jnp.asarray(grey_images())), jnp.arange(6)[None])
     leaves = jax.tree.leaves((state.params, state.opt_state))
     assert all(leaf.is_deleted() for leaf in leaves)
 
@@ -337,7 +346,7 @@ def test_a_step_that_is_not_finite_is_not_applied_nor_are_later_ones():
 
     def run(indices):
         state = init_state(objective, optimizer, KEY)
-        return run_epoch(step, state, data, jnp.asarray(indices))[0]
+        return take(step, state, data, indices)[0]
 
     failed = run([[0, 1], [2, 3], [7, 4], [5, 6], [0, 1]])
     assert (failed.failed_step, failed.step, failed.est_state) == (2, 2, 2)
