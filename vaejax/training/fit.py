@@ -1,7 +1,7 @@
 """The training loop: an endless stream of shuffled passes, cut into epochs.
 
 An epoch is cut into dispatches of about a second, after each of which the caller may
-look, save and stop. Where the cuts fall depends on the clock; what is computed does not.
+look, save and stop. Where the cuts fall depends on the clock, what is computed not.
 """
 
 import time

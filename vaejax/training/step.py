@@ -224,9 +224,7 @@ def run_steps(
         state, totals = carry
         after, metrics = step(state, gather(data, indices[i]))
         applied = (after.step > state.step) & (after.skipped == state.skipped)
-        added = Totals(
-            totals.steps + 1, jax.tree.map(jnp.add, totals.metrics, metrics)
-        )
+        added = Totals(totals.steps + 1, jax.tree.map(jnp.add, totals.metrics, metrics))
         return after, jax.tree.map(partial(jnp.where, applied), added, totals)
 
     return jax.lax.fori_loop(start, stop, body, (state, totals))
