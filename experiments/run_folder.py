@@ -18,7 +18,7 @@ import platform
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import jax
 
@@ -87,28 +87,33 @@ def _locked(out: Path) -> Iterator[None]:
     """Hold the folder's lock file; the system lets go of it however a process ends."""
     path = out / LOCK
     while True:
-        file = path.open("a+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise VaejaxError(
-                f"another run is writing to {out} ({file.read() or 'just started'}): "
-                "wait for it, or use another --out"
-            ) from None
-        # Its holder may have removed it between the two lines above.
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                break
-        file.close()
-    with file:
-        file.truncate(0)
-        print(f"process {os.getpid()} on {platform.node()}", end="", file=file)
-        file.flush()
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+        with path.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise VaejaxError(
+                    f"another run is writing to {out} ({file.read() or 'just begun'}): "
+                    "wait for it, or use another --out"
+                ) from None
+            if not _is_at(file, path):
+                continue  # its holder removed it between those two lines
+            file.truncate(0)
+            print(f"process {os.getpid()} on {platform.node()}", end="", file=file)
+            file.flush()
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):  # the folder is gone, or read-only
+                    path.unlink()
+            return
+
+
+def _is_at(file: TextIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _check_is_replaceable(out: Path, before: Any, settings: dict[str, Any]) -> None:
@@ -165,8 +170,10 @@ def write_text(path: Path, text: str) -> None:
         try:
             temporary.write_text(text)
             os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
 
 
 @contextlib.contextmanager
