@@ -1,4 +1,4 @@
-"""A run survives kills, full and vanishing disks, damage, and other runs, to the bit."""
+"""A run survives kills, disks that fill or vanish, signals and other runs."""
 
 import json
 import os
