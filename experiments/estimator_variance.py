@@ -104,7 +104,17 @@ def run(config: Config) -> Results:
     """
     bounds, estimators = check(config)
     name, setting = _setting(config)
-    run_folder.open_run(config.out, config, overwrite=config.overwrite)
+    with run_folder.open_run(config.out, config, overwrite=config.overwrite):
+        return _measure(config, bounds, estimators, name, setting)
+
+
+def _measure(
+    config: Config,
+    bounds: list[Bound],
+    estimators: list[Estimator],
+    name: str,
+    setting: Setting,
+) -> Results:
     print(
         f"{len(bounds)} bounds x {len(estimators)} estimators x K in "
         f"{list(config.num_samples)} on {name}, {config.draws} draws each "

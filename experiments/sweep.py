@@ -176,7 +176,7 @@ def main(config: Config) -> None:
     if failed := results.failed():
         raise VaejaxError(
             f"{len(failed)} of {len(results.rows)} trials failed: {', '.join(failed)}. "
-            f"Each one's failure.txt and log.txt in {results.out} say why; the same "
+            f"Each one's log.txt in {results.out} says why; the same "
             "command tries them again"
         )
 

@@ -32,7 +32,6 @@ def run_trial(experiment: str, trial: Trial) -> str | None:
             load_experiment(experiment).run(trial.config)
         except Exception as error:
             traceback.print_exc(file=log)
-            run_folder.record_failure(out, error)
             return str(error) or type(error).__name__
     return None
 

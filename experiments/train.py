@@ -49,37 +49,34 @@ def run(config: Config) -> Results:
     check_installed(config)
     model, objective, data = prepare(config)
     optimizer = make_optimizer(config, len(data.train.x))
-    run_folder.open_run(
+    with run_folder.open_run(
         config.out, config, overwrite=config.overwrite, resume=config.resume
-    )
-    print(
-        f"training {config.model} on {config.dataset} ({data.protocol}): "
-        f"{config.bound} by {config.estimator}, K = {config.num_samples}, "
-        f"{config.epochs} epochs of {len(data.train.x)} images in batches of "
-        f"{config.batch_size} -> {config.out}"
-    )
-    try:
-        with watching(config, model, data) as sinks, profiling(config) as profilers:
-            state, training = train_to_end(
-                config, objective, optimizer, data, [*sinks, *profilers]
-            )
-        summary = _evaluate(config, model, state.params, data)
-        train_report.draw(config.out, model, state.params, data)
-    except KeyboardInterrupt as interrupt:
-        raise KeyboardInterrupt(
-            f"what is done is in {config.out}; the same command with --resume goes on "
-            "from there"
-        ) from interrupt
-    except Exception as error:
-        run_folder.record_failure(config.out, error)
-        raise
-    summary |= {
-        "train": training,
-        "protocol": data.protocol,
-        "seed": config.seed,
-        "versions": run_folder.versions(),
-    }
-    run_folder.write_json(config.out / "results.json", summary)
+    ):
+        print(
+            f"training {config.model} on {config.dataset} ({data.protocol}): "
+            f"{config.bound} by {config.estimator}, K = {config.num_samples}, "
+            f"{config.epochs} epochs of {len(data.train.x)} images in batches of "
+            f"{config.batch_size} -> {config.out}"
+        )
+        try:
+            with watching(config, model, data) as sinks, profiling(config) as profilers:
+                state, training = train_to_end(
+                    config, objective, optimizer, data, [*sinks, *profilers]
+                )
+            summary = _evaluate(config, model, state.params, data)
+            train_report.draw(config.out, model, state.params, data)
+        except KeyboardInterrupt as interrupt:
+            raise KeyboardInterrupt(
+                f"what is done is in {config.out}; the same command with --resume goes "
+                "on from there"
+            ) from interrupt
+        summary |= {
+            "train": training,
+            "protocol": data.protocol,
+            "seed": config.seed,
+            "versions": run_folder.versions(),
+        }
+        run_folder.write_json(config.out / "results.json", summary)
     train_report.print_summary(config.out, summary)
     return Results(summary, state.params, model, config.out)
 

@@ -247,7 +247,7 @@ def test_an_out_that_cannot_be_written_to_is_refused(
 @pytest.mark.parametrize(
     ("name", "lines"),
     [
-        ("train", 46),
+        ("train", 49),
         ("estimator_variance", 24),
         ("demo", 24),
         ("sweep", 24),

@@ -2,7 +2,6 @@
 
 import csv
 import dataclasses
-import fcntl
 import json
 import re
 import sys
@@ -29,10 +28,10 @@ def make_run(
     **settings: Any,
 ) -> Path:
     """A folder as experiments.train writes it; finished if it has test figures."""
-    run_folder.open_run(path, train.Config(**settings), overwrite=False)
-    run_folder.write_rows(path, metrics)
-    if test is not None:
-        run_folder.write_json(path / "results.json", {"test": test, "seed": 3})
+    with run_folder.open_run(path, train.Config(**settings), overwrite=False):
+        run_folder.write_rows(path, metrics)
+        if test is not None:
+            run_folder.write_json(path / "results.json", {"test": test, "seed": 3})
     return path
 
 
@@ -51,12 +50,16 @@ def test_every_run_below_a_folder_is_listed_with_what_became_of_it(
 ):
     make_run(tmp_path / "a" / "done", test={"log_likelihood": -29.5}, seed=4)
     make_run(tmp_path / "a" / "cut", metrics=METRICS[:1], seed=5)
-    failed = make_run(tmp_path / "a" / "gone", metrics=[], estimator="vimco")
-    run_folder.record_failure(failed, VaejaxError("not finite at step 3: lower it"))
+    gone = tmp_path / "a" / "gone"
+    config = train.Config(estimator="vimco")
+    with (
+        pytest.raises(VaejaxError),
+        run_folder.open_run(gone, config, overwrite=False),
+    ):
+        raise VaejaxError("not finite at step 3: lower it")
     held = make_run(tmp_path / "b" / "going")
     (tmp_path / "c").mkdir()
-    with (held / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with run_folder.open_run(held, train.Config(), overwrite=False, resume=True):
         code, shown = call(monkeypatch, capsys, tmp_path)
         found = runs.run(runs.Config(folders=(tmp_path / "a", tmp_path / "b")))
     assert code == 0
@@ -78,10 +81,14 @@ def test_every_run_below_a_folder_is_listed_with_what_became_of_it(
 
 def test_a_failed_run_that_goes_on_has_failed_no_longer(tmp_path):
     config = toy_experiment.Config(what="fails", out=tmp_path, resume=True)
-    run_folder.open_run(tmp_path, config, overwrite=False, resume=True)
-    run_folder.record_failure(tmp_path, ValueError())
-    assert runs.read_run(tmp_path).problems == [f"{tmp_path} failed: ValueError"]
-    run_folder.open_run(tmp_path, config, overwrite=False, resume=True)
+    with (
+        pytest.raises(ZeroDivisionError),
+        run_folder.open_run(tmp_path, config, overwrite=False, resume=True),
+    ):
+        raise ZeroDivisionError
+    assert runs.read_run(tmp_path).problems == [f"{tmp_path} failed: ZeroDivisionError"]
+    with run_folder.open_run(tmp_path, config, overwrite=False, resume=True):
+        pass
     assert runs.read_run(tmp_path).status == "unfinished"
 
 

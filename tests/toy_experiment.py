@@ -30,9 +30,13 @@ def check(config: Config) -> None:
 
 
 def run(config: Config) -> None:
-    run_folder.open_run(
+    with run_folder.open_run(
         config.out, config, overwrite=config.overwrite, resume=config.resume
-    )
+    ):
+        _run(config)
+
+
+def _run(config: Config) -> None:
     attempts = config.out / "attempts"
     with attempts.open("a") as file:
         file.write("x")
