@@ -221,6 +221,7 @@ def _compare(runs: Sequence[Run], out: Path) -> None:
         {"": fact, **{n: of.get(fact) for n, of in zip(names, facts, strict=True)}}
         for fact in differing(facts)
     ]
+    out.mkdir(parents=True, exist_ok=True)
     write_csv(out / "comparison.csv", rows, ["", *names])
     print_rows("what differs", rows, ["", *names])
     if any("bound" in row.get("train", {}) for found in runs for row in found.metrics):

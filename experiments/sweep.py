@@ -89,6 +89,7 @@ def run(config: Config) -> Results:
     )
     for reason, count in Counter(refused.values()).items():
         print(f"{count} refused: {reason}")
+    config.out.mkdir(parents=True, exist_ok=True)
     rows = _write_tables(config.out, trials, refused, messages)
     if config.ray is None:
         outcomes = run_in_place(config.experiment, waiting)
