@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import signal
+import threading
 import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -75,6 +77,7 @@ def run_on_ray(
         max_retries=max_retries,
         runtime_env=_share_of_memory(gpus_per_trial),
     )(task)
+    terminated = signal.getsignal(signal.SIGTERM)
     try:
         session = ray.init(address=where)
     except (OSError, RuntimeError, ValueError) as error:
@@ -82,6 +85,8 @@ def run_on_ray(
             f"Ray does not start at {where!r} ({error}): use local, auto where a "
             "cluster runs, or the address of one"
         ) from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, terminated)  # Ray's own handler aborts
     with session:
         for what, claim in claims.items():
             there = ray.cluster_resources().get(what, 0)

@@ -6,8 +6,10 @@ import importlib.util
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -221,25 +223,30 @@ def test_a_trial_finds_what_the_experiment_alone_finds(tmp_path, monkeypatch):
     assert rows[0]["train.bound"] == alone["train"]["bound"]
 
 
-def ray_sweep(out: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def ray_command(out: Path, *words: str) -> dict[str, Any]:
+    """What a process is made of that sweeps the toy on a local Ray."""
     command = [sys.executable, "-m", "experiments.sweep", "--experiment", TOY]
-    return subprocess.run(
-        [*command, "--ray", "local", "--out", str(out), *words],
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
-    )
+    return {
+        "args": [*command, "--ray", "local", "--out", str(out), *words],
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+        "text": True,
+        "cwd": ROOT,
+        "env": os.environ | {"JAX_PLATFORMS": "cpu"},
+    }
 
 
-@pytest.mark.skipif(
+needs_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None,
     reason="needs Ray: pip install -e '.[cluster]'",
 )
+
+
+@needs_ray
 def test_a_local_ray_tries_again_what_died_and_reports_what_fails(tmp_path):
     what = "what=works,fails,crashes,dies once,always dies"
-    done = ray_sweep(tmp_path, "--grid", what, "--max-retries", "1")
+    command = ray_command(tmp_path, "--grid", what, "--max-retries", "1")
+    done = subprocess.run(**command, check=False)
     assert done.returncode == 2
     assert "3 of 5 trials failed: what=fails, what=crashes, " in done.stderr
     rows = {row["what"]: row for row in read_rows(tmp_path)}
@@ -248,11 +255,29 @@ def test_a_local_ray_tries_again_what_died_and_reports_what_fails(tmp_path):
     ]
     assert rows["fails"]["message"] == "the toy fails: use another"
     assert "died" in rows["always dies"]["message"]
-    attempts = {
-        what: len(next(tmp_path.glob(f"what={name}*/attempts")).read_text())
-        for what, name in [("fails", "fails"), ("always dies", "always_dies")]
-    }
-    assert attempts == {"fails": 1, "always dies": 2}
-    refused = ray_sweep(tmp_path, "--grid", what, "--gpus-per-trial", "99")
+    attempts = [
+        len(next(tmp_path.glob(f"what={what}*/attempts")).read_text())
+        for what in ("fails", "dies_once", "always_dies")
+    ]
+    assert attempts == [1, 2, 2]
+
+
+@needs_ray
+def test_a_claim_that_a_local_ray_cannot_meet_is_refused(tmp_path):
+    command = ray_command(tmp_path, "--grid", "size=1", "--gpus-per-trial", "99")
+    refused = subprocess.run(**command, check=False)
     assert refused.returncode == 2
     assert "a trial claims 99 GPUs, and there are 0" in refused.stderr
+
+
+@needs_ray
+def test_a_sweep_on_ray_that_is_terminated_says_how_to_go_on(tmp_path):
+    process = subprocess.Popen(**ray_command(tmp_path, "--grid", "what=works,waits"))
+    waiting = tmp_path / "what=waits" / "attempts"
+    while process.poll() is None and not waiting.exists():
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate()
+    assert process.returncode == 130, err
+    assert "interrupted: what is done is in " in err
+    assert read_rows(tmp_path)[1]["status"] == "unfinished"

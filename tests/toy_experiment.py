@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import time
 from pathlib import Path
 
 from experiments import run_folder
@@ -45,6 +46,8 @@ def _run(config: Config) -> None:
         raise VaejaxError("the toy fails: use another")
     if config.what == "crashes":
         raise ZeroDivisionError
+    if config.what == "waits":
+        time.sleep(600)
     if config.what == "interrupted":
         raise KeyboardInterrupt
     if config.what == "always dies" or (
