@@ -61,26 +61,33 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 
 @contextlib.contextmanager
-def deferred_interrupts() -> Iterator[None]:
-    """Hold Ctrl-C and SIGTERM back until the block, such as a save, is done.
+def noted_interrupts() -> Iterator[Callable[[], bool]]:
+    """Note the first Ctrl-C or SIGTERM, for the block to end where it is whole.
 
-    Outside the main thread, where Python handles no signals, there is nothing to hold.
+    Yields whether one came. The block ends with it at the latest; a second interrupts
+    at once. Outside the main thread, where Python handles no signals, none is noted.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield lambda: False
         return
-    held: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {
-        number: signal.signal(number, lambda number, _: held.append(number))
-        for number in numbers
-    }
-    try:
-        yield
-    finally:
+    noted: list[int] = []
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if held:
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        restore()
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield lambda: bool(noted)
+    finally:
+        restore()
+    if noted:
         raise KeyboardInterrupt
 
 

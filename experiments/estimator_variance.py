@@ -19,11 +19,20 @@ import numpy as np
 
 from experiments import run_folder, variance_report
 from experiments.cli import option, progress_bar, run_main
-from experiments.gradient_cells import Setting, make_keys, measure_cells
+from experiments.gradient_cells import COLUMNS, Setting, make_keys, measure_cells
 from experiments.prepared_run import load_trained
+from experiments.result_table import write_csv
 from experiments.setup import build_named, check_seed
 from vaejax.bounds import BOUNDS
-from vaejax.core import Batch, Example, Model, Params, VaejaxError
+from vaejax.core import (
+    Batch,
+    Bound,
+    Estimator,
+    Example,
+    Model,
+    Params,
+    VaejaxError,
+)
 from vaejax.diagnostics import fold_count
 from vaejax.estimators import ESTIMATORS
 from vaejax.models import MODELS
@@ -69,11 +78,11 @@ class Results(NamedTuple):
     out: Path
 
 
-def run(config: Config) -> Results:
-    """Measure every cell of bounds x estimators x K; write results.csv and figures.
+def check(config: Config) -> tuple[list[Bound], list[Estimator]]:
+    """The bounds and estimators asked for, before anything is computed.
 
     Raises:
-        VaejaxError: a setting that cannot be, before anything is computed.
+        VaejaxError: an unknown name, or a number that cannot be.
     """
     bounds = [build_named(BOUNDS, name) for name in config.bounds]
     estimators = [build_named(ESTIMATORS, name) for name in config.estimators]
@@ -84,8 +93,28 @@ def run(config: Config) -> Results:
             raise VaejaxError(f"{field} is {getattr(config, field)}: use at least 1")
     fold_count(config.draws)
     check_seed(config.seed)
+    return bounds, estimators
+
+
+def run(config: Config) -> Results:
+    """Measure every cell of bounds x estimators x K; write results.csv and figures.
+
+    Raises:
+        VaejaxError: a setting that cannot be, before anything is computed.
+    """
+    bounds, estimators = check(config)
     name, setting = _setting(config)
-    run_folder.open_run(config.out, config, overwrite=config.overwrite)
+    with run_folder.open_run(config.out, config, overwrite=config.overwrite):
+        return _measure(config, bounds, estimators, name, setting)
+
+
+def _measure(
+    config: Config,
+    bounds: list[Bound],
+    estimators: list[Estimator],
+    name: str,
+    setting: Setting,
+) -> Results:
     print(
         f"{len(bounds)} bounds x {len(estimators)} estimators x K in "
         f"{list(config.num_samples)} on {name}, {config.draws} draws each "
@@ -103,7 +132,7 @@ def run(config: Config) -> Results:
                 refusals[cell.name] = cell.refusal
             if cell.reference is not None:
                 references[cell.name] = cell.reference
-            variance_report.write_csv(config.out / "results.csv", rows)
+            write_csv(config.out / "results.csv", rows, COLUMNS)
             update(done)
     variance_report.draw(config.out, rows)
     run_folder.write_json(

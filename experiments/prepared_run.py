@@ -1,7 +1,7 @@
 """From a training's settings to what it computes with, new or as a run left it."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -40,8 +40,21 @@ class Data(NamedTuple):
     protocol: str
 
 
-def prepare(config: Config) -> tuple[Model, Objective, Data]:
-    """The model, its objective and the data of a configuration, all of them checked."""
+class Checked(NamedTuple):
+    """What a configuration asks for, before any data are read."""
+
+    build_model: Callable[..., Model]  # of what the data tell, as in data_mean
+    build_objective: Callable[[Model], Objective]
+    protocol: str
+
+
+def check(config: Config) -> Checked:
+    """Refuse what cannot be before any data are read.
+
+    Raises:
+        VaejaxError: an unknown name, a number that cannot be, or a combination of
+            model, bound and estimator that cannot.
+    """
     check_numbers(config)
     info = build_named(DATASETS, config.dataset)
     bound = build_named(BOUNDS, config.bound, config.bound_settings)
@@ -63,12 +76,17 @@ def prepare(config: Config) -> tuple[Model, Objective, Data]:
             regularizers=regularizers,
         )
 
-    # Refuse what cannot be before any data are read.
     shape_only = build_model()
     build_objective(shape_only)
     protocol = choose_protocol(
         config.dataset, config.protocol, shape_only.likelihood.binary
     )
+    return Checked(build_model, build_objective, protocol)
+
+
+def prepare(config: Config) -> tuple[Model, Objective, Data]:
+    """The model, its objective and the data of a configuration, all of them checked."""
+    build_model, build_objective, protocol = check(config)
     train = load(config.dataset, protocol=protocol, data_dir=config.data_dir)
     test = load(config.dataset, "test", protocol=protocol, data_dir=config.data_dir)
     model = build_model(data_mean=mean_observation(train, protocol))
@@ -116,11 +134,12 @@ class Keys(NamedTuple):
 
     train: Key
     evaluate: Key
+    watch: Key
 
 
 def make_keys(config: Config) -> Keys:
     """Split the seed's key."""
-    return Keys(*jax.random.split(jax.random.key(config.seed)))
+    return Keys(*jax.random.split(jax.random.key(config.seed), 3))
 
 
 def load_trained(folder: Path) -> tuple[Config, Model, Params, Data]:

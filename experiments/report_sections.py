@@ -7,7 +7,7 @@ import jax
 from experiments import estimator_variance, run_folder
 from experiments.prepared_run import load_trained
 from experiments.train_config import Config as TrainConfig
-from vaejax.core import Example
+from experiments.train_report import reconstruct
 from vaejax.evaluation import posterior_means
 from vaejax.plotting import (
     Section,
@@ -30,7 +30,6 @@ def model_section(name: str, out: Path) -> Section:
 
     x = data.test.x[:10]
     means = posterior_means(model, params, data.test)
-    z = jax.vmap(lambda x: model.posterior.mean(model.encode(params, Example(x))))(x)
     draws = jax.vmap(model.latent_prior.sample, (0, None))(
         jax.random.split(jax.random.key(1), 24), model.prior(params, None)
     )
@@ -38,7 +37,7 @@ def model_section(name: str, out: Path) -> Section:
         title=f"{name}: {config.bound} by {config.estimator}, K = {config.num_samples}",
         figures=[
             training_curves(run_folder.read_rows(out)),
-            reconstructions(x, jax.vmap(mean_image)(z)),
+            reconstructions(x, reconstruct(model, params, x)),
             image_grid(jax.vmap(mean_image)(draws), "Samples from the prior", 12),
             latent_space(means, data.test_labels),
         ],

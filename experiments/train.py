@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from experiments import run_folder, train_report
+from experiments import prepared_run, run_folder, train_report
 from experiments.cli import progress_bar, run_main
+from experiments.metric_sinks import check_installed, watching
+from experiments.op_profile import profiling
 from experiments.prepared_run import Data, make_keys, make_optimizer, prepare
 from experiments.train_config import Config
 from experiments.training_loop import train_to_end
@@ -31,6 +33,12 @@ class Results(NamedTuple):
     out: Path
 
 
+def check(config: Config) -> None:
+    """Raise a `VaejaxError` for what cannot be, as far as it shows without the data."""
+    check_installed(config)
+    prepared_run.check(config)
+
+
 def run(config: Config) -> Results:
     """Train, evaluate, draw; write everything under `config.out`.
 
@@ -38,33 +46,37 @@ def run(config: Config) -> Results:
         VaejaxError: a setting that cannot be, before anything is computed; a loss that
             is not finite, with the last good state saved.
     """
+    check_installed(config)
     model, objective, data = prepare(config)
     optimizer = make_optimizer(config, len(data.train.x))
-    run_folder.open_run(
+    with run_folder.open_run(
         config.out, config, overwrite=config.overwrite, resume=config.resume
-    )
-    print(
-        f"training {config.model} on {config.dataset} ({data.protocol}): "
-        f"{config.bound} by {config.estimator}, K = {config.num_samples}, "
-        f"{config.epochs} epochs of {len(data.train.x)} images in batches of "
-        f"{config.batch_size} -> {config.out}"
-    )
-    try:
-        state, training = train_to_end(config, objective, optimizer, data)
-        summary = _evaluate(config, model, state.params, data)
-        train_report.draw(config.out, model, state.params, data)
-    except KeyboardInterrupt as interrupt:
-        raise KeyboardInterrupt(
-            f"what is done is in {config.out}; the same command with --resume goes on "
-            "from there"
-        ) from interrupt
-    summary |= {
-        "train": training,
-        "protocol": data.protocol,
-        "seed": config.seed,
-        "versions": run_folder.versions(),
-    }
-    run_folder.write_json(config.out / "results.json", summary)
+    ):
+        print(
+            f"training {config.model} on {config.dataset} ({data.protocol}): "
+            f"{config.bound} by {config.estimator}, K = {config.num_samples}, "
+            f"{config.epochs} epochs of {len(data.train.x)} images in batches of "
+            f"{config.batch_size} -> {config.out}"
+        )
+        try:
+            with watching(config, model, data) as sinks, profiling(config) as profilers:
+                state, training = train_to_end(
+                    config, objective, optimizer, data, [*sinks, *profilers]
+                )
+            summary = _evaluate(config, model, state.params, data)
+            train_report.draw(config.out, model, state.params, data)
+        except KeyboardInterrupt as interrupt:
+            raise KeyboardInterrupt(
+                f"what is done is in {config.out}; the same command with --resume goes "
+                "on from there"
+            ) from interrupt
+        summary |= {
+            "train": training,
+            "protocol": data.protocol,
+            "seed": config.seed,
+            "versions": run_folder.versions(),
+        }
+        run_folder.write_json(config.out / "results.json", summary)
     train_report.print_summary(config.out, summary)
     return Results(summary, state.params, model, config.out)
 

@@ -64,6 +64,20 @@ class Config:
     """evaluate only the first so many (default: all)"""
     checkpoint_seconds: Annotated[float, option("T")] = 30.0
     """time between checkpoints"""
+    checkpoint_steps: Annotated[int | None, option("N")] = None
+    """steps between checkpoints, besides"""
+    on_nonfinite: Annotated[str, option("NAME")] = "stop"
+    """at NaN or infinity: stop, or skip"""
+    max_skipped: Annotated[int, option("N")] = 100
+    """steps that may be skipped, in all"""
+    tensorboard: bool = False
+    """scalars, images, histograms"""
+    wandb: Annotated[str | None, option("PROJECT")] = None
+    """the same for Weights & Biases, online or offline"""
+    mlflow: Annotated[str | None, option("NAME")] = None
+    """metrics for this experiment of MLflow"""
+    profile: bool = False
+    """time an epoch by operation"""
     out: Annotated[Path, option("DIR")] = Path("runs/train")
     """folder of the run"""
     overwrite: bool = False
@@ -74,14 +88,22 @@ class Config:
 
 def check_numbers(config: Config) -> None:
     """Raise a `VaejaxError` for a number, or a schedule, that cannot be."""
-    counts = ("epochs", "batch_size", "micro_batch_size")
-    for name in (*counts, "eval_num_samples", "eval_examples"):
+    counts = ("epochs", "batch_size", "micro_batch_size", "checkpoint_steps")
+    for name in (*counts, "max_skipped", "eval_num_samples", "eval_examples"):
         value = getattr(config, name)
         if value is not None and value < 1:
             raise VaejaxError(f"{name} is {value}: use at least 1")
     if not 0 < config.learning_rate < math.inf:
         raise VaejaxError(
             f"learning_rate is {config.learning_rate}: use a finite one above 0"
+        )
+    if not config.checkpoint_seconds >= 0:  # NaN is not either
+        raise VaejaxError(
+            f"checkpoint_seconds is {config.checkpoint_seconds}: use at least 0"
+        )
+    if config.on_nonfinite not in ("stop", "skip"):
+        raise VaejaxError(
+            f"on_nonfinite is {config.on_nonfinite!r}: use one of ['skip', 'stop']"
         )
     check_seed(config.seed)
     if config.regularizers and (config.micro_batch_size or config.batch_size) < 2:
@@ -93,6 +115,10 @@ def check_numbers(config: Config) -> None:
         raise VaejaxError(
             f"micro_batch_size is {config.micro_batch_size}, which does not divide "
             f"batch_size {config.batch_size}: use a divisor, or leave it out"
+        )
+    if config.profile and config.epochs < 2:
+        raise VaejaxError(
+            "the profile is of the second epoch: use at least 2, or leave it out"
         )
     if config.schedule not in SCHEDULES:
         raise VaejaxError(

@@ -25,22 +25,28 @@ def draw(out: Path, model: Model, params: Params, data: Data, count: int = 16) -
     folder = out / "figures"
     save(training_curves(run_folder.read_rows(out)), folder / "curves.png")
 
-    def mean_image(z: Any) -> jax.Array:
+    def sample(key: jax.Array) -> jax.Array:
+        z = model.latent_prior.sample(key, model.prior(params, None))
         return model.likelihood.mean(model.decode(params, z, None))
 
-    def reconstruct(x: jax.Array) -> jax.Array:
-        return mean_image(model.posterior.mean(model.encode(params, Example(x))))
-
-    def sample(key: jax.Array) -> jax.Array:
-        return mean_image(model.latent_prior.sample(key, model.prior(params, None)))
-
     x = data.test.x[:count]
-    save(reconstructions(x, jax.vmap(reconstruct)(x)), folder / "reconstructions.png")
+    seen = reconstruct(model, params, x)
+    save(reconstructions(x, seen), folder / "reconstructions.png")
     keys = jax.random.split(jax.random.key(0), count * 4)
     samples = jax.vmap(sample)(keys)
     save(image_grid(samples, "Samples from the prior"), folder / "samples.png")
     means = posterior_means(model, params, data.test)
     save(latent_space(means, data.test_labels), folder / "latent_space.png")
+
+
+def reconstruct(model: Model, params: Params, x: jax.Array) -> jax.Array:
+    """The mean of p(x | z) at the mean of q(z | x), for every image."""
+
+    def one(x: jax.Array) -> jax.Array:
+        z = model.posterior.mean(model.encode(params, Example(x)))
+        return model.likelihood.mean(model.decode(params, z, None))
+
+    return jax.vmap(one)(x)
 
 
 def print_summary(out: Path, summary: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """The command line: one message for every mistake, exit codes, help, interruptions."""
 
+import importlib
 import json
 import re
 import signal
@@ -71,6 +72,11 @@ MISTAKES = [
     ("train", "--learning-rate -1", "learning_rate is -1.0: use"),
     ("train", "--learning-rate nan", "learning_rate is nan: use"),
     ("train", "--learning-rate inf", "learning_rate is inf: use"),
+    ("train", "--checkpoint-steps 0", "checkpoint_steps is 0: use at least 1"),
+    ("train", "--checkpoint-seconds -1", "checkpoint_seconds is -1.0: use at least 0"),
+    ("train", "--checkpoint-seconds nan", "checkpoint_seconds is nan: use at least 0"),
+    ("train", "--on-nonfinite nope", "on_nonfinite is 'nope': .*'skip', 'stop'"),
+    ("train", "--max-skipped 0", "max_skipped is 0: use at least 1"),
     ("train", "--eval-examples 0", "eval_examples is 0: use at least 1"),
     ("train", "--eval-examples -5", "eval_examples is -5: use at least 1"),
     ("train", "--eval-examples 999999", "999999, but the test split .*fewer"),
@@ -155,6 +161,7 @@ MISTAKES = [
     ("train", "--seed -1", "seed is -1: use one from 0"),
     ("train", "--regularizers mmd --batch-size 1", "at least 2"),
     ("estimator_variance", "--seed -1", "seed is -1: use one from 0"),
+    ("train", "--profile --epochs 1", "second epoch: use at least 2"),
     ("train", "--resume --overwrite", "leave one of them out"),
     ("estimator_variance", "--model nope", "unknown name 'nope'.*linear_gaussian"),
     ("estimator_variance", "--bounds nope", "unknown name 'nope'.*iwae"),
@@ -243,13 +250,21 @@ def test_an_out_that_cannot_be_written_to_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("name", "lines"), [("train", 42), ("estimator_variance", 24), ("demo", 24)]
+    ("name", "lines"),
+    [
+        ("train", 49),
+        ("estimator_variance", 24),
+        ("demo", 24),
+        ("sweep", 24),
+        ("runs", 24),
+    ],
 )
 def test_help_fits_a_screen(name, lines, monkeypatch, capfd):
+    module = importlib.import_module(f"experiments.{name}")
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])
     with pytest.raises(SystemExit) as exit_:
-        run_main(EXPERIMENTS[name].Config, EXPERIMENTS[name].run)
+        run_main(module.Config, module.run)
     shown = capfd.readouterr().out
     assert exit_.value.code == 0
     assert len(shown.splitlines()) <= lines

@@ -28,7 +28,8 @@ def test_the_streams_of_a_run_are_distinct() -> None:
     children = itertools.chain.from_iterable(jax.random.split(key, 3) for key in steps)
     shuffle = jax.random.fold_in(run_key, NO_STEP)
     examples = [jax.random.fold_in(keys.evaluate, n) for n in range(50)]
-    consumed = [init_key, shuffle, *children, *examples]
+    watched = jax.random.split(keys.watch, 50)
+    consumed = [init_key, shuffle, *children, *examples, *watched]
     assert len({identity(key) for key in consumed}) == len(consumed)
 
 

@@ -14,6 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import vaejax
+from experiments.metric_sinks import NEEDS
 
 ROOT = Path(__file__).parent.parent
 SETUP = configparser.ConfigParser()
@@ -41,8 +42,12 @@ def test_every_pin_is_exact_but_that_of_the_nightly_build():
         assert specifier.operator == (">=" if name == "tfp-nightly" else "=="), name
 
 
+DECLARED = [*NEEDED, *itertools.chain(*EXTRAS.values())]
+UNPINNED = {"ray", "wandb", "mlflow"}  # large, and stood in for in the tests
+
+
 @pytest.mark.parametrize(
-    "requirement", [*NEEDED, *itertools.chain(*EXTRAS.values())], ids=lambda r: r.name
+    "requirement", [r for r in DECLARED if r.name not in UNPINNED], ids=lambda r: r.name
 )
 def test_the_supported_range_contains_the_pin(requirement):
     (pin,) = PINS[canonicalize_name(requirement.name)].specifier
@@ -75,6 +80,13 @@ def test_the_pins_are_what_the_ranges_pull_in_and_nothing_else():
 def test_the_gpu_extra_supports_the_range_of_jax_itself():
     (gpu,) = EXTRAS["gpu"]
     assert [gpu.specifier] == [r.specifier for r in NEEDED if r.name == "jax"]
+
+
+@pytest.mark.parametrize(
+    ("package", "extra"), [("ray", "cluster"), *NEEDS.values()], ids=lambda name: name
+)
+def test_the_extra_that_a_message_names_installs_the_package(package, extra):
+    assert package in {requirement.name for requirement in EXTRAS[extra]}
 
 
 def third_party_imports(root: Path) -> set[str]:

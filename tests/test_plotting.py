@@ -81,6 +81,25 @@ def test_training_curves_draw_what_there_is():
         plotting.training_curves([])
 
 
+def test_bound_curves_draw_every_run_in_both_splits():
+    rows = [
+        {"epoch": e, "train": {"bound": -90.0 / e}, "test": {"bound": -95.0 / e}}
+        for e in (1, 2)
+    ]
+    figure = plotting.bound_curves({"a": rows, "b": rows[:1], "none": [{"epoch": 1}]})
+    for axes, first in zip(figure.axes, (-90, -95), strict=True):
+        assert [list(line.get_ydata()) for line in axes.lines] == [
+            [first, first / 2],
+            [first],
+        ]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
+    many = plotting.bound_curves({str(i): rows for i in range(15)})
+    assert len(many.axes[0].lines) == 15
+    with pytest.raises(plotting.PlottingError, match="none of the runs"):
+        plotting.bound_curves({"a": [{"epoch": 1}]})
+
+
 def test_training_curves_mark_values_that_are_not_finite():
     values = [-90.0, float("nan"), None, float("-inf")]
     rows = [{"epoch": i, "train": {"bound": value}} for i, value in enumerate(values)]

@@ -13,7 +13,7 @@ from vaejax.plotting.pairs import reconstructions
 from vaejax.plotting.report import Section, write_report
 from vaejax.plotting.style import Picture, PlottingError, png, save
 from vaejax.plotting.tables import Table
-from vaejax.plotting.training import training_curves
+from vaejax.plotting.training import bound_curves, training_curves
 
 __all__ = [
     "Picture",
@@ -21,6 +21,7 @@ __all__ = [
     "Section",
     "Table",
     "bias_forest",
+    "bound_curves",
     "gradient_statistic",
     "image_grid",
     "latent_space",

@@ -1,6 +1,6 @@
-"""How a model trained: the bound and its two parts against the epoch."""
+"""How models trained: the bound and its two parts against the epoch."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -8,9 +8,7 @@ from matplotlib.ticker import MaxNLocator
 
 from vaejax.plotting.style import (
     ALARM,
-    COLOURS,
     LINES,
-    MARKERS,
     WIDTH,
     Picture,
     PlottingError,
@@ -18,6 +16,7 @@ from vaejax.plotting.style import (
     number,
     panels,
     require_rows,
+    series,
     styled,
     written,
 )
@@ -42,11 +41,7 @@ def training_curves(rows: Sequence[Row]) -> Picture:
     """
     require_rows(rows, "training_curves")
     curves = {
-        (part, split): [
-            (row["epoch"], number(row[split][part]))
-            for row in rows
-            if part in (row.get(split) or {})
-        ]
+        (part, split): _points(rows, part, split)
         for part in PARTS
         for split in ("train", "test")
     }
@@ -61,7 +56,9 @@ def training_curves(rows: Sequence[Row]) -> Picture:
         panel.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
         for i, split in enumerate(("train", "test")):
             if curves[part, split]:
-                _curve(panel, curves[part, split], split, i)
+                _curve(
+                    panel, curves[part, split], i, _labelled(split, curves[part, split])
+                )
         panel.legend()
     axes[0].set_ylabel("nats per example")
     figure.set_label(
@@ -71,18 +68,64 @@ def training_curves(rows: Sequence[Row]) -> Picture:
     return figure
 
 
-def _curve(axes: Axes, points: list[tuple[int, float]], split: str, i: int) -> None:
+@styled
+def bound_curves(runs: Mapping[str, Sequence[Row]]) -> Picture:
+    """The bounds of several runs against the epoch, for training and test set.
+
+    Args:
+        runs: the lines of `metrics.jsonl` of every run, by the name in the legend. A
+            run whose lines hold no bound is left out.
+
+    Raises:
+        PlottingError: none of the runs holds a bound.
+    """
+    figure, axes = panels(2, size=(WIDTH / 2, 2.4))
+    drawn = 0
+    for split, panel in zip(("train", "test"), axes, strict=True):
+        panel.set(title=f"bound, {split}", xlabel="epoch")
+        panel.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
+        for i, (name, rows) in enumerate(runs.items()):
+            if points := _points(rows, "bound", split):
+                _curve(panel, points, i, name)
+                drawn += 1
+    if not drawn:
+        raise PlottingError(f"none of the runs {list(runs)} holds a bound to draw")
+    axes[0].set_ylabel("nats per example")
+    by_name = {
+        label: handle
+        for panel in axes
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(by_name.values(), by_name, loc="outside lower center")
+    figure.set_label("The bounds of the runs, mean per example, after each epoch.")
+    return figure
+
+
+def _points(rows: Sequence[Row], part: str, split: str) -> list[tuple[int, float]]:
+    """A part of the bound against the epoch, where the rows hold it."""
+    return [
+        (row["epoch"], number(row[split][part]))
+        for row in rows
+        if part in (row.get(split) or {})
+    ]
+
+
+def _labelled(split: str, points: list[tuple[int, float]]) -> str:
+    finite = [value for _, value in points if np.isfinite(value)]
+    return f"{split}: {written(finite[-1])}" if finite else split
+
+
+def _curve(axes: Axes, points: list[tuple[int, float]], i: int, label: str) -> None:
     epoch, value = np.array(points, dtype=float).T
     finite = np.isfinite(value)
     axes.plot(
         epoch,
         value,
-        color=COLOURS[i],
-        linestyle=LINES[i],
-        marker=MARKERS[i],
+        **series(i),
+        linestyle=LINES[i % len(LINES)],
         markevery=max(1, len(points) // 10),
-        markerfacecolor="white" if i else None,
-        label=f"{split}: {written(value[finite][-1])}" if finite.any() else split,
+        markerfacecolor="white" if i % 2 else None,
+        label=label,
     )
     if not finite.all():
         axes.plot(
@@ -92,5 +135,5 @@ def _curve(axes: Axes, points: list[tuple[int, float]], split: str, i: int) -> N
             marker="x",
             color=ALARM,
             transform=axes.get_xaxis_transform(),
-            label=f"{split}: not finite",
+            label=f"{label.partition(':')[0]}: not finite",
         )

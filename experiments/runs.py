@@ -1,0 +1,234 @@
+"""List the runs under a folder, and compare some of them.
+
+    python -m experiments.runs runs
+    python -m experiments.runs --compare runs/vae runs/iwae5 --out runs/comparison
+
+A run is a folder that an experiment wrote (see `run_folder`). A damaged file is named,
+and the rest is shown.
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import tyro
+
+from experiments import run_folder
+from experiments.cli import option, run_main
+from experiments.result_table import (
+    columns_of,
+    differing,
+    numbers_of,
+    plain,
+    print_rows,
+    write_csv,
+)
+from vaejax.core import VaejaxError
+from vaejax.plotting import bound_curves, save
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """List the runs under some folders, or compare some of them."""
+
+    folders: Annotated[
+        tyro.conf.Positional[tuple[Path, ...]],
+        tyro.conf.arg(metavar="DIR..", help="(default: runs)", help_behavior_hint=""),
+    ] = ()
+    compare: Annotated[tuple[Path, ...], option("RUN..")] = ()
+    """instead: a table of these runs, and their curves"""
+    out: Annotated[Path, option("DIR")] = Path("runs/comparison")
+    """folder of the comparison"""
+
+
+class Run(NamedTuple):
+    """What a folder tells about its run."""
+
+    path: Path
+    status: str  # finished, running, failed, unfinished; damaged
+    settings: dict[str, Any]
+    metrics: list[dict[str, Any]]  # of metrics.jsonl
+    results: dict[str, Any]
+    problems: list[str]  # what could not be read, and why the run failed
+
+    def numbers(self) -> dict[str, float]:
+        """What it found, and how far it came."""
+        last = numbers_of(self.metrics[-1]) if self.metrics else {}
+        bounds = {k: v for k, v in last.items() if k in ("test.bound", "train.bound")}
+        found = {k: v for k, v in numbers_of(self.results).items() if "." in k}
+        return found | bounds
+
+    def epoch(self) -> int | None:
+        """The epochs done, of an experiment that has them."""
+        return self.metrics[-1].get("epoch") if self.metrics else None
+
+
+def run(config: Config) -> list[Run]:
+    """Print the runs; write curves.png and comparison.csv of those to compare.
+
+    Raises:
+        VaejaxError: there is no run.
+    """
+    if config.compare:
+        if config.folders:
+            raise VaejaxError("--compare names the runs: leave the other folders out")
+        runs = [read_run(path) for path in config.compare]
+        _compare(runs, config.out)
+    else:
+        folders = config.folders or (Path("runs"),)
+        runs = [read_run(path) for folder in folders for path in find_runs(folder)]
+        if not runs:
+            raise VaejaxError(
+                f"no run under {', '.join(map(str, folders))}: name the folder of a "
+                "run, or one that holds some"
+            )
+        _list(runs)
+    for found in runs:
+        for problem in found.problems:
+            print(problem)
+    return runs
+
+
+def find_runs(folder: Path) -> Iterator[Path]:
+    """The folder itself and those below it that hold a run, in order.
+
+    Raises:
+        VaejaxError: there is no such folder.
+    """
+    if not folder.is_dir():
+        raise VaejaxError(f"{folder} is no folder: name one that holds runs")
+    for path, below, files in os.walk(folder):
+        below[:] = sorted(set(below) - set(run_folder.FOLDERS))
+        if "config.json" in files:
+            yield Path(path)
+
+
+def read_run(path: Path) -> Run:
+    """Read what there is of a run; what is damaged is a problem, and no error.
+
+    Raises:
+        VaejaxError: the folder holds no run.
+    """
+    if not (path / "config.json").exists():
+        raise VaejaxError(f"{path} holds no run: name a folder with a config.json")
+    problems: list[str] = []
+    settings = _read_object(path / "config.json", problems)
+    results = _read_object(path / "results.json", problems)
+    metrics = _read_metrics(path / "metrics.jsonl", problems)
+    failure = path / "failure.txt"
+    if problems:
+        status = "damaged"
+    elif results:
+        status = "finished"
+    elif run_folder.is_running(path):
+        status = "running"
+    elif failure.exists():
+        status = "failed"
+        problems.append(f"{path} failed: {failure.read_text(errors='replace').strip()}")
+    else:
+        status = "unfinished"
+    return Run(path, status, settings, metrics, results, problems)
+
+
+def _read_object(path: Path, problems: list[str]) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        found = json.loads(path.read_text())
+        if isinstance(found, dict):
+            return found
+        reason = "it is no JSON object"
+    except (OSError, ValueError) as error:
+        reason = str(error)
+    problems.append(f"{path} is damaged: {reason}")
+    return {}
+
+
+def _read_metrics(path: Path, problems: list[str]) -> list[dict[str, Any]]:
+    """The lines that can be read; the last may be in the middle of being written."""
+    if not path.exists():
+        return []
+    try:
+        lines = path.read_text().splitlines()
+    except (OSError, ValueError) as error:
+        problems.append(f"{path} is damaged: {error}")
+        return []
+    rows = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            rows.append(dict(json.loads(line)))
+        except (ValueError, TypeError):
+            if number < len(lines):
+                problems.append(f"{path} is damaged: line {number} is no JSON object")
+    return rows
+
+
+def _list(runs: Sequence[Run]) -> None:
+    """A table of every folder's runs of one kind: with the same names of settings."""
+    kinds: dict[Any, list[Run]] = {}
+    for found in runs:
+        kinds.setdefault((found.path.parent, *found.settings), []).append(found)
+    for (parent, *_), alike in kinds.items():
+        usual = _usual([found.settings for found in alike])
+        rows = [
+            {
+                "run": found.path.name,
+                "status": found.status,
+                "epoch": found.epoch(),
+                "settings": [
+                    f"{name}={plain(value)}"
+                    for name, value in found.settings.items()
+                    if name not in usual or value != usual[name]
+                ],
+                **found.numbers(),
+            }
+            for found in alike
+        ]
+        finished_first = sorted(alike, key=lambda found: not found.results)
+        columns = columns_of([found.numbers() for found in finished_first])
+        first, *more = columns or ["epoch"]
+        always = dict.fromkeys(["run", "status", "epoch", first, "settings"])
+        print_rows(f"{parent} ({len(rows)})", rows, list(always), more)
+
+
+def _usual(settings: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The values that more than half of the runs have: not worth repeating."""
+    return {
+        name: value
+        for one in settings
+        for name, value in one.items()
+        if 2 * sum(other[name] == value for other in settings) > len(settings)
+    }
+
+
+def _compare(runs: Sequence[Run], out: Path) -> None:
+    """A line for every setting and result that differs, and a column for every run."""
+    paths = [found.path.resolve() for found in runs]
+    above = os.path.commonpath([path.parent for path in paths])
+    names = [str(path.relative_to(above)) for path in paths]
+    if len(set(names)) < len(names):
+        raise VaejaxError("a run is named twice in --compare: name different ones")
+    facts = [
+        {"status": found.status, "epoch": found.epoch()}
+        | {name: plain(value) for name, value in found.settings.items()}
+        | found.numbers()
+        for found in runs
+    ]
+    rows = [
+        {"": fact, **{n: of.get(fact) for n, of in zip(names, facts, strict=True)}}
+        for fact in differing(facts)
+    ]
+    out.mkdir(parents=True, exist_ok=True)
+    write_csv(out / "comparison.csv", rows, ["", *names])
+    print_rows("what differs", rows, ["", *names])
+    if any("bound" in row.get("train", {}) for found in runs for row in found.metrics):
+        curves = {name: found.metrics for name, found in zip(names, runs, strict=True)}
+        save(bound_curves(curves), out / "curves.png")
+    print(f"table and curves: {out}")
+
+
+if __name__ == "__main__":
+    run_main(Config, run)

@@ -1,0 +1,186 @@
+"""Run an experiment for every combination of some settings; one table of the results.
+
+    python -m experiments.sweep --experiment train \
+        --grid num_samples=1,5,50 estimator=dreg,vimco seed=0:3 \
+        --settings dataset=digits bound=iwae epochs=20 --out runs/sweep
+
+In place, one trial after the other, or on Ray with `--ray local` or `--ray auto`. Every
+trial has a folder of its own; the same command goes on with what is not yet finished.
+"""
+
+import dataclasses
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import jax
+
+from experiments import run_folder
+from experiments.cli import option, run_main
+from experiments.extras import import_extra
+from experiments.result_table import (
+    columns_of,
+    differing,
+    numbers_of,
+    print_rows,
+    write_csv,
+)
+from experiments.sweep_grid import Trial, load_experiment, make_trials
+from experiments.sweep_trials import run_in_place, run_on_ray
+from vaejax.core import IncompatibleError, VaejaxError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Run an experiment for every combination of settings; tabulate the results."""
+
+    experiment: Annotated[str, option("NAME")] = "train"
+    """of this package, or the dotted name of a module of yours"""
+    grid: Annotated[tuple[str, ...], option("S=V,V..")] = ()
+    """what varies, as in num_samples=1,5,50 seed=0:3"""
+    settings: Annotated[tuple[str, ...], option("S=V")] = ()
+    """what does not, as in epochs=2 model_settings="hidden=8" """
+    ray: Annotated[str | None, option("WHERE")] = None
+    """on Ray: local, auto (a running cluster) or an address"""
+    max_retries: Annotated[int, option("N")] = 3
+    """of a trial whose Ray worker died"""
+    cpus_per_trial: Annotated[float, option("N")] = 1.0
+    """cores that a trial claims from Ray"""
+    gpus_per_trial: Annotated[float, option("N")] = 0.0
+    """GPUs that a trial claims from Ray; trials share by fractions"""
+    out: Annotated[Path, option("DIR")] = Path("runs/sweep")
+    """folder of the trials and the table"""
+
+
+class Results(NamedTuple):
+    """A row per trial, as in results.csv, and the files' folder."""
+
+    rows: list[dict[str, Any]]
+    out: Path
+
+    def failed(self) -> list[str]:
+        """The trials that failed."""
+        return [row["trial"] for row in self.rows if row["status"] == "failed"]
+
+
+def run(config: Config) -> Results:
+    """Run what is not finished; write results.csv and results.json after every trial.
+
+    A trial that fails is a row that says why, and so is a combination of model, bound
+    and estimator that cannot be, which is known before the first trial starts.
+
+    Raises:
+        VaejaxError: a setting that cannot be, before anything is computed.
+    """
+    _check_numbers(config)
+    if config.ray is not None:
+        import_extra("ray", "cluster")
+        # The trials need the GPU's memory, of which JAX would claim most for itself.
+        jax.config.update("jax_platforms", "cpu")
+    trials = make_trials(config.experiment, config.grid, config.settings, config.out)
+    refused = _check_trials(config.experiment, trials)
+    messages: dict[str, str | None] = dict(refused)
+    waiting = [t for t in trials if t.name not in refused and not _is_finished(t)]
+    print(
+        f"{len(trials)} trials of {config.experiment}: {len(refused)} refused, "
+        f"{len(trials) - len(refused) - len(waiting)} finished before, "
+        f"{len(waiting)} to run -> {config.out}"
+    )
+    for reason, count in Counter(refused.values()).items():
+        print(f"{count} refused: {reason}")
+    config.out.mkdir(parents=True, exist_ok=True)
+    rows = _write_tables(config.out, trials, refused, messages)
+    if config.ray is None:
+        outcomes = run_in_place(config.experiment, waiting)
+    else:
+        outcomes = run_on_ray(
+            config.experiment,
+            waiting,
+            where=config.ray,
+            max_retries=config.max_retries,
+            cpus_per_trial=config.cpus_per_trial,
+            gpus_per_trial=config.gpus_per_trial,
+        )
+    try:
+        for done, (trial, message) in enumerate(outcomes, start=1):
+            messages[trial.name] = message
+            rows = _write_tables(config.out, trials, refused, messages)
+            ended = "finished" if message is None else f"failed: {message}"
+            print(f"[{done}/{len(waiting)}] {trial.name} {ended}")
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"what is done is in {config.out}; the same command goes on from there"
+        ) from None
+    figures = [name for name in differing(rows) if "." in name]
+    print_rows(f"{config.out}", rows, [*trials[0].varied, "status"], figures)
+    print(f"table: {config.out / 'results.csv'}")
+    return Results(rows, config.out)
+
+
+def _check_numbers(config: Config) -> None:
+    for name in ("max_retries", "cpus_per_trial", "gpus_per_trial"):
+        if not 0 <= getattr(config, name) < math.inf:
+            raise VaejaxError(f"{name} is {getattr(config, name)}: use at least 0")
+
+
+def _check_trials(experiment: str, trials: list[Trial]) -> dict[str, str]:
+    """The combinations that cannot be, by their trial's name, each with the reason."""
+    check = getattr(load_experiment(experiment), "check", None)
+    refused = {}
+    for trial in trials:
+        try:
+            if check is not None:
+                check(trial.config)
+        except IncompatibleError as error:
+            refused[trial.name] = str(error)
+        except VaejaxError as error:
+            raise VaejaxError(f"{trial.name}: {error}") from error
+        if (trial.config.out / "config.json").exists():
+            run_folder.check_same_settings(trial.config.out, trial.config)
+    return refused
+
+
+def _is_finished(trial: Trial) -> bool:
+    return (trial.config.out / "results.json").exists()
+
+
+def _write_tables(
+    out: Path,
+    trials: list[Trial],
+    refused: dict[str, str],
+    messages: dict[str, str | None],
+) -> list[dict[str, Any]]:
+    """A row per trial: settings, status, what went wrong, and the numbers it found."""
+    rows = []
+    for trial in trials:
+        row = {"trial": trial.name, **trial.varied}
+        if trial.name in refused:
+            row["status"] = "refused"
+        elif messages.get(trial.name) is not None:
+            row["status"] = "failed"
+        else:
+            row["status"] = "finished" if _is_finished(trial) else "unfinished"
+        row["message"] = messages.get(trial.name)
+        if row["status"] == "finished":
+            found = run_folder.read_json(trial.config.out / "results.json")
+            row |= numbers_of(found) | row
+        rows.append(row)
+    write_csv(out / "results.csv", rows, columns_of(rows))
+    run_folder.write_json(out / "results.json", {"trials": rows})
+    return rows
+
+
+def main(config: Config) -> None:
+    """Run, and fail if a trial did."""
+    results = run(config)
+    if failed := results.failed():
+        raise VaejaxError(
+            f"{len(failed)} of {len(results.rows)} trials failed: {', '.join(failed)}. "
+            f"Each one's log.txt in {results.out} says why; the same "
+            "command tries them again"
+        )
+
+
+if __name__ == "__main__":
+    run_main(Config, main)
