@@ -33,6 +33,8 @@ Scalar = Float[Array, ""]
 EstState = PyTree  # what an estimator carries between steps (a moving average, say)
 Stats = dict[str, Scalar]  # what an estimator reports about one example
 
+SAMPLES = "samples"  # the axis of a mesh of devices that importance samples lie along
+
 T = TypeVar("T")
 
 

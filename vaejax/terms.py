@@ -8,9 +8,11 @@ through log q, `scale_gradient` weighs the way through each sample.
 import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
+from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
 from vaejax.core import (
+    SAMPLES,
     Bound,
     DistParams,
     Event,
@@ -40,7 +42,12 @@ def sample_posterior(
 def log_terms(
     model: Model, params: Params, dist_params: DistParams, z: Event, example: Example
 ) -> LogTerms:
-    """Log p(x|z), log p(z) and log q(z|x) of every sample; `dist_params` are q's."""
+    """Log p(x|z), log p(z) and log q(z|x) of every sample; `dist_params` are q's.
+
+    Where the mesh in force has an axis for samples that divides their number, each of
+    its devices computes its share of them (see `vaejax.training.sharding`).
+    """
+    z = _divide(z)
     prior_params = model.prior(params, example.y)
 
     def one(z_k: Event) -> LogTerms:
@@ -52,6 +59,14 @@ def log_terms(
         )
 
     return jax.vmap(one)(z)
+
+
+def _divide(z: Event) -> Event:
+    mesh = jax.sharding.get_abstract_mesh()
+    num_samples = len(jax.tree.leaves(z)[0])
+    if SAMPLES not in mesh.auto_axes or num_samples % mesh.shape[SAMPLES]:
+        return z
+    return jax.lax.with_sharding_constraint(z, PartitionSpec(SAMPLES))
 
 
 def bound_value(

@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
 from vaejax.core import Example, Key, Objective, VaejaxError
+from vaejax.training.sharding import device_mesh, local, replicate, shard_rows
 from vaejax.training.state import TrainState, init_state
 from vaejax.training.step import make_step, run_epoch
 
@@ -77,6 +79,7 @@ def fit(
     observe: Callable[[Key, Array], Array] | None = None,
     micro_batch_size: int | None = None,
     state: TrainState | None = None,
+    mesh: Mesh | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> TrainState:
     """Train until `epochs` epochs are done; compile once.
@@ -116,32 +119,36 @@ def fit(
     )
     num_steps = steps_per_epoch(num_examples, batch_size)
     shuffle_seed = int(jax.random.bits(jax.random.fold_in(state.key, NO_STEP)))
-    data = jax.device_put(data)
+    mesh = mesh or device_mesh(micro_batch_size or batch_size)
+    state, data = replicate(mesh, (state, data))
     compiled, compiled_shape, compile_seconds = None, None, 0.0
     for epoch in range(int(state.step) // num_steps, epochs):
         first = int(state.step)  # inside an epoch where a run goes on after a failure
         left = (epoch + 1) * num_steps - first
-        indices = batch_indices(num_examples, batch_size, first, left, shuffle_seed)
+        indices = shard_rows(
+            mesh, batch_indices(num_examples, batch_size, first, left, shuffle_seed)
+        )
         start = time.perf_counter()
         if compiled is None or indices.shape != compiled_shape:
-            compiled = run_epoch.lower(step, state, data, indices).compile()
+            with jax.set_mesh(mesh):
+                compiled = run_epoch.lower(step, state, data, indices).compile()
             compiled_shape = indices.shape
             compile_seconds += time.perf_counter() - start
             start = time.perf_counter()
         state, metrics = jax.block_until_ready(compiled(state, data, indices))
         seconds = time.perf_counter() - start
         if state.failed_step >= 0:
-            raise NonFiniteError(state)
+            raise NonFiniteError(local(state))
         if on_epoch is not None:
             means = {name: float(value) for name, value in metrics.items()}
             on_epoch(
                 EpochReport(
                     epoch=epoch + 1,
-                    state=state,
+                    state=local(state),
                     metrics=means,
                     num_images=indices.size,
                     seconds=seconds,
                     compile_seconds=compile_seconds,
                 )
             )
-    return state
+    return local(state)
