@@ -330,3 +330,9 @@ def fold_examples(key: Key, index: Int[Array, " B"]) -> Keys:
     `key` is consumed.
     """
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index)
+
+
+def sample_devices() -> int:
+    """Over how many devices the mesh in force divides importance samples; mostly 1."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return mesh.shape[SAMPLES] if SAMPLES in mesh.auto_axes else 1

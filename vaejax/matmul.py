@@ -15,7 +15,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
-from vaejax.core import SAMPLES
+from vaejax.core import sample_devices
 
 
 def vector_times_matrix(
@@ -26,7 +26,7 @@ def vector_times_matrix(
 
 
 def _multiply(x: Array, weight: Array) -> Array:
-    if _divided():
+    if sample_devices() > 1:  # joined, rows [B * K] would keep a division of B alone
         return x @ weight
     rows = x.reshape(-1, weight.shape[0])
     return (rows @ weight).reshape(*x.shape[:-1], weight.shape[1])
@@ -42,17 +42,9 @@ def _batch(
     return jax.vmap(_multiply, axes)(x, weight), 0  # a matrix for each: no rows to join
 
 
-def _divided() -> bool:
-    """Whether samples lie on several devices, so that joining rows would gather them.
-
-    Of examples [B] and samples [K], rows [B * K] keep a division of B alone.
-    """
-    return jax.sharding.get_abstract_mesh().shape.get(SAMPLES, 1) > 1
-
-
 def _transpose_weight(cotangent: Array, x: Array, weight: Any) -> Array:
     n_in, n_out = weight.aval.shape  # what is transposed has no value
-    if _divided():
+    if sample_devices() > 1:
         rows = list(range(x.ndim - 1))
         return jnp.tensordot(x, cotangent, axes=(rows, rows))
     return x.reshape(-1, n_in).T @ cotangent.reshape(-1, n_out)

@@ -25,6 +25,7 @@ from vaejax.core import (
     Scalar,
     Stats,
     Verdict,
+    sample_devices,
 )
 
 
@@ -62,9 +63,8 @@ def log_terms(
 
 
 def _divide(z: Event) -> Event:
-    mesh = jax.sharding.get_abstract_mesh()
-    num_samples = len(jax.tree.leaves(z)[0])
-    if SAMPLES not in mesh.auto_axes or num_samples % mesh.shape[SAMPLES]:
+    devices, num_samples = sample_devices(), len(jax.tree.leaves(z)[0])
+    if devices == 1 or num_samples % devices:
         return z
     return jax.lax.with_sharding_constraint(z, PartitionSpec(SAMPLES))
 

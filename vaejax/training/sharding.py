@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import TypeVar
 
 import jax
+import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Int
 
@@ -75,7 +76,9 @@ def replicate(mesh: Mesh, tree: T) -> T:
     return jax.device_put(tree, NamedSharding(mesh, PartitionSpec()))
 
 
-def shard_rows(mesh: Mesh, indices: Int[Array, "steps B"]) -> Int[Array, "steps B"]:
+def shard_rows(
+    mesh: Mesh, indices: Int[np.ndarray | Array, "steps B"]
+) -> Int[Array, "steps B"]:
     """Divide every step's examples over the devices."""
     return jax.device_put(indices, NamedSharding(mesh, PartitionSpec(None, DATA)))
 
