@@ -206,9 +206,7 @@ def _estimate(
         starts = first + jnp.arange(num_chunks) * chunk_size
         return jax.lax.scan(add_chunk, empty, starts)[0]
 
-    def shares(
-        params: Params, key: Key, numbers: Array, examples: Example
-    ) -> _Running:
+    def shares(params: Params, key: Key, numbers: Array, examples: Example) -> _Running:
         """This device's examples and samples, with an axis for the latter's devices."""
         keys = fold_examples(key, numbers)
         running = jax.lax.map(lambda pair: one(params, *pair), (keys, examples))

@@ -84,5 +84,5 @@ def shard_rows(
 
 
 def local(tree: T) -> T:
-    """This process's copy, on one device, of what is on every device; without a copy."""
+    """What is on every device, on one of this process's: nothing is copied."""
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
