@@ -22,6 +22,8 @@ from vaejax.core import VaejaxError
 
 FILES = ("config.json", "metrics.jsonl", "results.json", "results.csv", "report.html")
 FOLDERS = ("checkpoints", "figures")
+# Settings of where a run is carried out, which its results do not depend on.
+PLACES = ("sample_devices", "distributed", "coordinator", "num_processes", "process_id")
 
 
 def config_as_json(config: Any) -> dict[str, Any]:
@@ -45,7 +47,7 @@ def open_run(
             "--overwrite starts anew and --resume goes on: leave one of them out"
         )
     settings = config_as_json(config)
-    for name in ("out", "overwrite", "resume"):
+    for name in ("out", "overwrite", "resume", *PLACES):
         settings.pop(name, None)
     if overwrite and (out / "config.json").exists():
         before = read_json(out / "config.json")

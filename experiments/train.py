@@ -11,15 +11,18 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
+from jax.sharding import Mesh
 
-from experiments import run_folder, train_report
+from experiments import distributed, run_folder, train_report
 from experiments.cli import progress_bar, run_main
 from experiments.prepared_run import Data, make_keys, make_optimizer, prepare
 from experiments.train_config import Config
 from experiments.training_loop import train_to_end
 from vaejax.core import Model, Params, VaejaxError
 from vaejax.evaluation import active_units, log_likelihood
+from vaejax.sharding import training_mesh
 
 
 class Results(NamedTuple):
@@ -34,25 +37,40 @@ class Results(NamedTuple):
 def run(config: Config) -> Results:
     """Train, evaluate, draw; write everything under `config.out`.
 
+    All devices share the work, those of other processes too; process 0 alone writes.
+
     Raises:
         VaejaxError: a setting that cannot be, before anything is computed; a loss that
             is not finite, with the last good state saved.
     """
-    model, objective, data = prepare(config)
+    distributed.start(config)
+    first = distributed.is_first()
+    model, objective, data = distributed.together(lambda: prepare(config))
     optimizer = make_optimizer(config, len(data.train.x))
-    run_folder.open_run(
-        config.out, config, overwrite=config.overwrite, resume=config.resume
+    mesh = training_mesh(
+        config.micro_batch_size or config.batch_size,
+        sample_devices=config.sample_devices,
     )
-    print(
-        f"training {config.model} on {config.dataset} ({data.protocol}): "
-        f"{config.bound} by {config.estimator}, K = {config.num_samples}, "
-        f"{config.epochs} epochs of {len(data.train.x)} images in batches of "
-        f"{config.batch_size} -> {config.out}"
-    )
+
+    def open_run() -> None:
+        if first:
+            run_folder.open_run(
+                config.out, config, overwrite=config.overwrite, resume=config.resume
+            )
+
+    distributed.together(open_run)
+    if first:
+        print(
+            f"training {config.model} on {config.dataset} ({data.protocol}): "
+            f"{config.bound} by {config.estimator}, K = {config.num_samples}, "
+            f"{config.epochs} epochs of {len(data.train.x)} images in batches of "
+            f"{config.batch_size}{_on_devices(mesh)} -> {config.out}"
+        )
     try:
-        state, training = train_to_end(config, objective, optimizer, data)
+        state, training = train_to_end(config, objective, optimizer, data, mesh)
         summary = _evaluate(config, model, state.params, data)
-        train_report.draw(config.out, model, state.params, data)
+        if first:
+            train_report.draw(config.out, model, state.params, data)
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(
             f"what is done is in {config.out}; the same command with --resume goes on "
@@ -64,9 +82,19 @@ def run(config: Config) -> Results:
         "seed": config.seed,
         "versions": run_folder.versions(),
     }
-    run_folder.write_json(config.out / "results.json", summary)
-    train_report.print_summary(config.out, summary)
+    if first:
+        run_folder.write_json(config.out / "results.json", summary)
+        train_report.print_summary(config.out, summary)
     return Results(summary, state.params, model, config.out)
+
+
+def _on_devices(mesh: Mesh) -> str:
+    """Which devices are used, where there is a choice."""
+    total = jax.device_count()
+    if total == 1:
+        return ""
+    reason = "" if mesh.size == total else ", as many as divide them evenly"
+    return f" on {mesh.size} of {total} devices{reason}"
 
 
 def _evaluate(

@@ -52,6 +52,8 @@ class Config:
     """examples per step"""
     micro_batch_size: Annotated[int | None, option("N")] = None
     """examples per gradient, a divisor (default: fits the cache)"""
+    sample_devices: Annotated[int, option("N")] = 1
+    """devices that share an example's samples, a divisor of K"""
     learning_rate: Annotated[float, option("X")] = 1e-3
     """Adam's, at its highest"""
     schedule: Annotated[str, option("NAME")] = "cosine"
@@ -64,6 +66,14 @@ class Config:
     """evaluate only the first so many (default: all)"""
     checkpoint_seconds: Annotated[float, option("T")] = 30.0
     """time between checkpoints"""
+    distributed: bool = False
+    """one of several processes, found by Slurm, Kubernetes or"""
+    coordinator: Annotated[str | None, option("HOST:PORT")] = None
+    """where process 0 runs, and a free port of it"""
+    num_processes: Annotated[int | None, option("N")] = None
+    """of the run"""
+    process_id: Annotated[int | None, option("N")] = None
+    """of this process, from 0"""
     out: Annotated[Path, option("DIR")] = Path("runs/train")
     """folder of the run"""
     overwrite: bool = False
@@ -74,7 +84,7 @@ class Config:
 
 def check_numbers(config: Config) -> None:
     """Raise a `VaejaxError` for a number, or a schedule, that cannot be."""
-    counts = ("epochs", "batch_size", "micro_batch_size")
+    counts = ("epochs", "batch_size", "micro_batch_size", "sample_devices")
     for name in (*counts, "eval_num_samples", "eval_examples"):
         value = getattr(config, name)
         if value is not None and value < 1:
@@ -93,6 +103,11 @@ def check_numbers(config: Config) -> None:
         raise VaejaxError(
             f"micro_batch_size is {config.micro_batch_size}, which does not divide "
             f"batch_size {config.batch_size}: use a divisor, or leave it out"
+        )
+    if config.num_samples % config.sample_devices:
+        raise VaejaxError(
+            f"sample_devices is {config.sample_devices}, which does not divide "
+            f"num_samples {config.num_samples}: use a divisor, or leave it out"
         )
     if config.schedule not in SCHEDULES:
         raise VaejaxError(

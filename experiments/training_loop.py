@@ -13,13 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
-from experiments import run_folder
+from experiments import distributed, run_folder
 from experiments.cli import deferred_interrupts, progress_bar
 from experiments.prepared_run import Data, make_keys
 from experiments.train_config import Config
 from vaejax.core import Batch, Objective, Params, VaejaxError
 from vaejax.data import PROTOCOLS
+from vaejax.sharding import DATA, SAMPLES
 from vaejax.training import (
     EpochReport,
     NonFiniteError,
@@ -36,18 +38,22 @@ def train_to_end(
     objective: Objective,
     optimizer: optax.GradientTransformation,
     data: Data,
+    mesh: Mesh,
 ) -> tuple[TrainState, dict[str, Any]]:
     """Train from the start or the last checkpoint; the final state and its figures."""
     key = make_keys(config).train
     folder = config.out / "checkpoints"
     state, saved, rows = None, None, []
-    if config.resume and checkpoints.latest(folder) is not None:
+    newest = checkpoints.latest(folder) if config.resume else None
+    distributed.check_shared(f"the newest checkpoint in {folder}", newest)
+    if newest is not None:
         like = init_state(objective, optimizer, key)
         state, extra = checkpoints.restore(folder, like)
         rows = extra["rows"]
         saved = jax.device_get(state), rows
     # Later lines belong to epochs that are redone.
-    run_folder.write_rows(config.out, rows)
+    if distributed.is_first():
+        run_folder.write_rows(config.out, rows)
     test_bound = _test_bound(objective, data, config.num_samples)
     saved_at = time.monotonic()
 
@@ -72,7 +78,8 @@ def train_to_end(
                     f"is in {folder}; start anew with --overwrite"
                 )
             rows = [*rows, row]
-            run_folder.append_row(config.out, row)
+            if distributed.is_first():
+                run_folder.append_row(config.out, row)
             # A copy for an interruption, as the next epoch is donated this state; one
             # assignment, as a signal may come between any two.
             saved = jax.device_get(report.state), rows
@@ -94,8 +101,9 @@ def train_to_end(
                 batch_size=config.batch_size,
                 key=key,
                 observe=PROTOCOLS[data.protocol].sample,
-                micro_batch_size=_micro_batch_size(config),
+                micro_batch_size=_micro_batch_size(config, mesh),
                 state=state,
+                mesh=mesh,
                 on_epoch=on_epoch,
             )
         except NonFiniteError as error:
@@ -119,16 +127,20 @@ def train_to_end(
 
 
 def _save(folder: Path, state: TrainState, rows: list[dict[str, Any]]) -> None:
-    with deferred_interrupts():
-        checkpoints.save(folder, state, {"rows": rows})
+    if distributed.is_first():
+        with deferred_interrupts():
+            checkpoints.save(folder, state, {"rows": rows})
 
 
-def _micro_batch_size(config: Config) -> int | None:
+def _micro_batch_size(config: Config, mesh: Mesh) -> int | None:
     if config.micro_batch_size is not None:
         return config.micro_batch_size
     if config.regularizers:
         return None  # batch-level terms compare the examples of a whole batch
-    return default_micro_batch_size(config.batch_size, config.num_samples)
+    shares = mesh.shape[DATA]  # every device has its own cache
+    return shares * default_micro_batch_size(
+        config.batch_size // shares, config.num_samples // mesh.shape[SAMPLES]
+    )
 
 
 def _test_bound(objective: Objective, data: Data, num_samples: int) -> Any:

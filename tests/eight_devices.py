@@ -30,8 +30,8 @@ from vaejax import (
     make_step,
     run_epoch,
 )
+from vaejax.sharding import DATA, put, training_mesh
 from vaejax.training import init_state
-from vaejax.training.sharding import device_mesh, replicate, shard_rows
 
 K = 8
 BATCH = 16
@@ -66,13 +66,13 @@ SETTINGS = {
     "gaussian_mlp": {"latent_dim": 4, "hidden": (96,)},
     "sigmoid_belief_network": {"latent_dim": 24},
 }
-DATA = np.random.default_rng(0).integers(0, 256, (40, 5, 5, 1), dtype=np.uint8)
+IMAGES = np.random.default_rng(0).integers(0, 256, (40, 5, 5, 1), dtype=np.uint8)
 
 
 def mesh_named(name):
     data, samples = MESHES[name]
     devices = jax.devices()[: data * samples]
-    return device_mesh(BATCH, sample_devices=samples, devices=devices)
+    return training_mesh(BATCH, sample_devices=samples, devices=devices)
 
 
 def observe(key, image):
@@ -82,7 +82,7 @@ def observe(key, image):
 def objective_of(estimator, traced=None):
     model, bound, regularizers = ESTIMATES[estimator]
     objective = make_objective(
-        MODELS[model](DATA.shape[1:], **SETTINGS[model]),
+        MODELS[model](IMAGES.shape[1:], **SETTINGS[model]),
         BOUNDS[bound](),
         ESTIMATORS[estimator](),
         num_samples=K,
@@ -108,7 +108,7 @@ def train(estimator, mesh, micro_batch_size):
     state = fit(
         objective_of(estimator, traced),
         optax.sgd(1e-2),  # Adam would make much of the rounding of tiny gradients
-        Example(DATA),
+        Example(IMAGES),
         epochs=2,
         batch_size=BATCH,
         micro_batch_size=micro_batch_size,
@@ -130,8 +130,8 @@ def share_of_work(estimator, mesh):
     objective, optimizer = objective_of(estimator), optax.sgd(1e-2)
     step = make_step(objective, optimizer, observe=observe)
     state = init_state(objective, optimizer, jax.random.key(0))
-    indices = shard_rows(mesh, np.zeros((1, BATCH), np.int32))
-    inputs = *replicate(mesh, (state, Example(DATA))), indices
+    indices = put(np.zeros((1, BATCH), np.int32), mesh, None, DATA)
+    inputs = *put((state, Example(IMAGES)), mesh), indices
     with jax.set_mesh(mesh):
         compiled = run_epoch.lower(step, *inputs).compile()
     whole = all(
@@ -142,12 +142,12 @@ def share_of_work(estimator, mesh):
 
 
 def evaluate(count, num_samples, num_devices):
-    model = MODELS["gaussian_mlp"](DATA.shape[1:], **SETTINGS["gaussian_mlp"])
+    model = MODELS["gaussian_mlp"](IMAGES.shape[1:], **SETTINGS["gaussian_mlp"])
     done = []
     found = log_likelihood(
         model,
         model.init(jax.random.key(0)),
-        Example(jnp.asarray(DATA[:count] > 127, jnp.float32)),
+        Example(jnp.asarray(IMAGES[:count] > 127, jnp.float32)),
         jax.random.key(1),
         num_samples=num_samples,
         chunk_size=50,

@@ -11,10 +11,11 @@ import scipy.stats
 
 from vaejax import Example, VaejaxError, log_likelihood
 from vaejax.core import fold_examples
-from vaejax.evaluation.log_likelihood import EXAMPLES_PER_CALL, _estimate, _mesh
+from vaejax.evaluation.log_likelihood import EXAMPLES_PER_CALL, _estimate
 from vaejax.evaluation.psis import pareto_shapes, tail_size
 from vaejax.models import linear_gaussian
 from vaejax.models.linear_gaussian import exact_log_px, exact_posterior
+from vaejax.sharding import evaluation_mesh
 from vaejax.terms import log_terms
 
 KEY = jax.random.key(0)
@@ -152,7 +153,7 @@ def test_a_proposal_that_misses_the_posterior_is_seen():
 def test_memory_does_not_grow_with_the_number_of_samples():
     def temporary_bytes(num_samples):
         examples = Example(observations(2))
-        mesh = _mesh(2, jax.devices()[:1])
+        mesh = evaluation_mesh(2, jax.devices()[:1])
         lowered = _estimate.lower(
             MODEL, num_samples, 1000, mesh, WIDE, KEY, jnp.arange(2), examples
         )

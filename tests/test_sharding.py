@@ -13,8 +13,7 @@ from eight_devices import EVALUATIONS, MEASURED, TRAININGS
 from jax.sharding import Mesh
 
 from vaejax import VaejaxError
-from vaejax.evaluation.log_likelihood import _mesh
-from vaejax.training.sharding import device_mesh
+from vaejax.sharding import evaluation_mesh, training_mesh
 
 TESTS = Path(__file__).parent
 
@@ -109,7 +108,7 @@ def devices_of(processes):
 def test_a_mesh_holds_the_most_devices_that_divide_the_batch(
     batch, samples, processes, shape, used, no_devices
 ):
-    mesh = device_mesh(batch, sample_devices=samples, devices=devices_of(processes))
+    mesh = training_mesh(batch, sample_devices=samples, devices=devices_of(processes))
     assert tuple(mesh.shape.values()) == shape
     assert [device.process_index for device in mesh.used] == used
 
@@ -126,7 +125,7 @@ def test_a_mesh_that_cannot_be_is_refused(
     batch, samples, processes, message, no_devices
 ):
     with pytest.raises(VaejaxError, match=message):
-        device_mesh(batch, sample_devices=samples, devices=devices_of(processes))
+        training_mesh(batch, sample_devices=samples, devices=devices_of(processes))
 
 
 @pytest.mark.parametrize(
@@ -135,4 +134,6 @@ def test_a_mesh_that_cannot_be_is_refused(
 def test_devices_without_an_example_of_their_own_share_samples(
     count, total, shape, no_devices
 ):
-    assert tuple(_mesh(count, devices_of([0] * total)).shape.values()) == shape
+    assert (
+        tuple(evaluation_mesh(count, devices_of([0] * total)).shape.values()) == shape
+    )

@@ -33,8 +33,6 @@ Scalar = Float[Array, ""]
 EstState = PyTree  # what an estimator carries between steps (a moving average, say)
 Stats = dict[str, Scalar]  # what an estimator reports about one example
 
-SAMPLES = "samples"  # the axis of a mesh of devices that importance samples lie along
-
 T = TypeVar("T")
 
 
@@ -330,9 +328,3 @@ def fold_examples(key: Key, index: Int[Array, " B"]) -> Keys:
     `key` is consumed.
     """
     return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index)
-
-
-def sample_devices() -> int:
-    """Over how many devices the mesh in force divides importance samples; mostly 1."""
-    mesh = jax.sharding.get_abstract_mesh()
-    return mesh.shape[SAMPLES] if SAMPLES in mesh.auto_axes else 1

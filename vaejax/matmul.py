@@ -15,7 +15,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
-from vaejax.core import sample_devices
+from vaejax.sharding import sample_devices
 
 
 def vector_times_matrix(

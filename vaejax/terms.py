@@ -8,11 +8,9 @@ through log q, `scale_gradient` weighs the way through each sample.
 import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
-from jax.sharding import PartitionSpec
 from jaxtyping import Array, Float
 
 from vaejax.core import (
-    SAMPLES,
     Bound,
     DistParams,
     Event,
@@ -25,8 +23,8 @@ from vaejax.core import (
     Scalar,
     Stats,
     Verdict,
-    sample_devices,
 )
+from vaejax.sharding import divide_samples
 
 
 def sample_posterior(
@@ -46,9 +44,9 @@ def log_terms(
     """Log p(x|z), log p(z) and log q(z|x) of every sample; `dist_params` are q's.
 
     Where the mesh in force has an axis for samples that divides their number, each of
-    its devices computes its share of them (see `vaejax.training.sharding`).
+    its devices computes its share of them (see `vaejax.sharding`).
     """
-    z = _divide(z)
+    z = divide_samples(z)
     prior_params = model.prior(params, example.y)
 
     def one(z_k: Event) -> LogTerms:
@@ -60,13 +58,6 @@ def log_terms(
         )
 
     return jax.vmap(one)(z)
-
-
-def _divide(z: Event) -> Event:
-    devices, num_samples = sample_devices(), len(jax.tree.leaves(z)[0])
-    if devices == 1 or num_samples % devices:
-        return z
-    return jax.lax.with_sharding_constraint(z, PartitionSpec(SAMPLES))
 
 
 def bound_value(

@@ -20,11 +20,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Float, Int
 
 from vaejax.core import (
-    SAMPLES,
     Example,
     Key,
     Model,
@@ -33,10 +32,10 @@ from vaejax.core import (
     fold_examples,
 )
 from vaejax.evaluation.psis import pareto_shapes, tail_size
+from vaejax.sharding import DATA, SAMPLES, evaluation_mesh, put
 from vaejax.terms import log_terms
 
 EXAMPLES_PER_CALL = 100  # on every device
-EXAMPLES = "examples"
 
 
 class LogLikelihood(NamedTuple):
@@ -118,21 +117,17 @@ def log_likelihood(
             f"cannot estimate log p(x) of {count} examples with {num_samples} samples "
             f"in chunks of {chunk_size}: all three must be at least 1"
         )
-    mesh = _mesh(count, jax.devices() if devices is None else devices)
-    size = mesh.shape[EXAMPLES] * min(
-        -(-count // mesh.shape[EXAMPLES]), EXAMPLES_PER_CALL
-    )
-    everywhere = NamedSharding(mesh, PartitionSpec())
-    params, key = jax.device_put((params, key), everywhere)
+    mesh = evaluation_mesh(count, devices)
+    shares = mesh.shape[DATA]
+    size = shares * min(-(-count // shares), EXAMPLES_PER_CALL)
+    params, key = put((params, key), mesh)
     results = []
     for start in range(0, count, size):
         numbers = np.arange(start, start + size)
         rows = np.minimum(numbers, count - 1)  # the last call is filled up, then cut
         chosen = jax.tree.map(operator.itemgetter(rows), examples)
-        shares = jax.device_put(
-            (numbers, chosen), NamedSharding(mesh, PartitionSpec(EXAMPLES))
-        )
-        found = _estimate(model, num_samples, chunk_size, mesh, params, key, *shares)
+        rows = put((numbers, chosen), mesh, DATA)
+        found = _estimate(model, num_samples, chunk_size, mesh, params, key, *rows)
         results.append(found)
         if progress is not None:
             jax.block_until_ready(found)
@@ -144,18 +139,6 @@ def log_likelihood(
     parts = np.split(tails, range(EXAMPLES_PER_CALL, count, EXAMPLES_PER_CALL))
     pareto_k = np.concatenate(list(map(pareto_shapes, parts)))
     return LogLikelihood(*columns, pareto_k, num_samples)
-
-
-def _mesh(count: int, devices: Sequence[jax.Device]) -> Mesh:
-    """Devices for as many examples as there are, the rest for their samples."""
-    total = len(devices)
-    shares = max(n for n in range(1, min(count, total) + 1) if total % n == 0)
-    return jax.make_mesh(
-        (shares, total // shares),
-        (EXAMPLES, SAMPLES),
-        axis_types=(AxisType.Auto, AxisType.Auto),
-        devices=devices,
-    )
 
 
 class _Running(NamedTuple):
@@ -212,12 +195,12 @@ def _estimate(
         running = jax.lax.map(lambda pair: one(params, *pair), (keys, examples))
         return jax.tree.map(lambda leaf: leaf[:, None], running)
 
-    everywhere, rows = PartitionSpec(), PartitionSpec(EXAMPLES)
+    everywhere, rows = PartitionSpec(), PartitionSpec(DATA)
     running = jax.shard_map(
         shares,
         mesh=mesh,
         in_specs=(everywhere, everywhere, rows, rows),
-        out_specs=PartitionSpec(EXAMPLES, SAMPLES),
+        out_specs=PartitionSpec(DATA, SAMPLES),
         check_vma=False,  # it would ask every model's loops to vary over devices
     )(params, key, numbers, examples)
     # Small: to every device, and so to every process.

@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
 from vaejax.core import Example, Key, Objective, VaejaxError
-from vaejax.training.sharding import device_mesh, local, replicate, shard_rows
+from vaejax.sharding import DATA, local, put, training_mesh
 from vaejax.training.state import TrainState, init_state
 from vaejax.training.step import make_step, run_epoch
 
@@ -87,17 +87,19 @@ def fit(
     Args:
         objective: what to minimise.
         optimizer: an optax chain.
-        data: the data set as it is stored, every leaf [N, ...]; put on the device.
+        data: the data set as it is stored, every leaf [N, ...]; put on every device.
         epochs: passes over the data, counted from the very first step.
         batch_size: examples per step.
         key: of the run; ignored where a `state` is given.
         observe, micro_batch_size: as for `make_step`; `default_micro_batch_size` is a
             good choice for the latter.
         state: where to go on from; it is donated.
+        mesh: the devices that share the batches, from `training_mesh`; by default as
+            many as divide them evenly.
         on_epoch: called after every epoch.
 
     Returns:
-        The final state.
+        The final state, on the first device.
 
     Raises:
         NonFiniteError: with the last good state.
@@ -119,15 +121,14 @@ def fit(
     )
     num_steps = steps_per_epoch(num_examples, batch_size)
     shuffle_seed = int(jax.random.bits(jax.random.fold_in(state.key, NO_STEP)))
-    mesh = mesh or device_mesh(micro_batch_size or batch_size)
-    state, data = replicate(mesh, (state, data))
+    mesh = mesh or training_mesh(micro_batch_size or batch_size)
+    state, data = put((state, data), mesh)
     compiled, compiled_shape, compile_seconds = None, None, 0.0
     for epoch in range(int(state.step) // num_steps, epochs):
         first = int(state.step)  # inside an epoch where a run goes on after a failure
         left = (epoch + 1) * num_steps - first
-        indices = shard_rows(
-            mesh, batch_indices(num_examples, batch_size, first, left, shuffle_seed)
-        )
+        indices = batch_indices(num_examples, batch_size, first, left, shuffle_seed)
+        indices = put(indices, mesh, None, DATA)
         start = time.perf_counter()
         if compiled is None or indices.shape != compiled_shape:
             with jax.set_mesh(mesh):
