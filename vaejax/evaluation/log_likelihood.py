@@ -126,19 +126,19 @@ def log_likelihood(
         numbers = np.arange(start, start + size)
         rows = np.minimum(numbers, count - 1)  # the last call is filled up, then cut
         chosen = jax.tree.map(operator.itemgetter(rows), examples)
-        rows = put((numbers, chosen), mesh, DATA)
-        found = _estimate(model, num_samples, chunk_size, mesh, params, key, *rows)
+        shared = put((numbers, chosen), mesh, DATA)
+        found = _estimate(model, num_samples, chunk_size, mesh, params, key, *shared)
         results.append(found)
         if progress is not None:
             jax.block_until_ready(found)
             progress(min(start + size, count))
-    *columns, tails = (
+    log_px, error, ess, tails = (
         np.concatenate(column)[:count] for column in zip(*results, strict=True)
     )
     # Some at a time, as all examples' fits at once would be large.
     parts = np.split(tails, range(EXAMPLES_PER_CALL, count, EXAMPLES_PER_CALL))
     pareto_k = np.concatenate(list(map(pareto_shapes, parts)))
-    return LogLikelihood(*columns, pareto_k, num_samples)
+    return LogLikelihood(log_px, error, ess, pareto_k, num_samples)
 
 
 class _Running(NamedTuple):
