@@ -2,14 +2,17 @@
 
 import ast
 import contextlib
+import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+import jax
 import tyro
 from rich.console import Console
 from rich.progress import (
@@ -48,12 +51,25 @@ def run_main(config_class: type, run: Callable[[Any], Any]) -> NoReturn:
         run(config)
     except (VaejaxError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _leave(2)
     except KeyboardInterrupt as interrupt:
         how = str(interrupt) or "the same command with --overwrite starts anew"
         print(f"interrupted: {how}", file=sys.stderr)
-        sys.exit(130)
+        _leave(130)
     sys.exit(0)
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit; as one of several processes without waiting for those that wait for it.
+
+    Process 0 goes last: without the service that it holds, JAX aborts the others.
+    """
+    if jax.distributed.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        time.sleep(2 if jax.process_index() == 0 else 0)
+        os._exit(code)
+    sys.exit(code)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
@@ -61,26 +77,33 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 
 @contextlib.contextmanager
-def deferred_interrupts() -> Iterator[None]:
-    """Hold Ctrl-C and SIGTERM back until the block, such as a save, is done.
+def noted_interrupts() -> Iterator[Callable[[], bool]]:
+    """Note the first Ctrl-C or SIGTERM, for the block to end where it is whole.
 
-    Outside the main thread, where Python handles no signals, there is nothing to hold.
+    Yields whether one came. The block ends with it at the latest; a second interrupts
+    at once. Outside the main thread, where Python handles no signals, none is noted.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield lambda: False
         return
-    held: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {
-        number: signal.signal(number, lambda number, _: held.append(number))
-        for number in numbers
-    }
-    try:
-        yield
-    finally:
+    noted: list[int] = []
+    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if held:
+
+    def note(number: int, frame: FrameType | None) -> None:
+        noted.append(number)
+        restore()
+
+    for number in before:
+        signal.signal(number, note)
+    try:
+        yield lambda: bool(noted)
+    finally:
+        restore()
+    if noted:
         raise KeyboardInterrupt
 
 

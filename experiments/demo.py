@@ -65,7 +65,11 @@ def run(config: Config) -> Results:
     for train_config in configs.values():
         prepare(train_config)
     fold_count(config.draws)
-    run_folder.open_run(config.out, config, overwrite=config.overwrite)
+    with run_folder.open_run(config.out, config, overwrite=config.overwrite):
+        return _run_all(config, configs, start)
+
+
+def _run_all(config: Config, configs: dict[str, train.Config], start: float) -> Results:
     try:
         trained = {name: train.run(configs[name]) for name in RUNS}
     except KeyboardInterrupt:

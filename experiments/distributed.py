@@ -36,6 +36,8 @@ def start(config: Config) -> None:
     if not config.distributed or jax.distributed.is_initialized():
         return
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    # It would take SIGTERM for itself.
+    jax.config.update("jax_enable_preemption_service", False)
     if config.coordinator is not None:
         _meet(config.coordinator, config.num_processes or 0, config.process_id or 0)
     try:
@@ -87,6 +89,11 @@ def check_shared(what: str, found: object) -> None:
                 f"{what} is {others[0]} in process 0 and {other} in process {process}: "
                 "name a folder that all processes share"
             )
+
+
+def any_process(flag: bool) -> bool:
+    """Whether it is so in any of the processes."""
+    return "True" in _gather(str(flag)) if jax.process_count() > 1 else flag
 
 
 def _check(config: Config) -> None:

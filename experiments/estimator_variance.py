@@ -23,7 +23,15 @@ from experiments.gradient_cells import Setting, make_keys, measure_cells
 from experiments.prepared_run import load_trained
 from experiments.setup import build_named, check_seed
 from vaejax.bounds import BOUNDS
-from vaejax.core import Batch, Example, Model, Params, VaejaxError
+from vaejax.core import (
+    Batch,
+    Bound,
+    Estimator,
+    Example,
+    Model,
+    Params,
+    VaejaxError,
+)
 from vaejax.diagnostics import fold_count
 from vaejax.estimators import ESTIMATORS
 from vaejax.models import MODELS
@@ -85,7 +93,17 @@ def run(config: Config) -> Results:
     fold_count(config.draws)
     check_seed(config.seed)
     name, setting = _setting(config)
-    run_folder.open_run(config.out, config, overwrite=config.overwrite)
+    with run_folder.open_run(config.out, config, overwrite=config.overwrite):
+        return _measure(config, bounds, estimators, name, setting)
+
+
+def _measure(
+    config: Config,
+    bounds: list[Bound],
+    estimators: list[Estimator],
+    name: str,
+    setting: Setting,
+) -> Results:
     print(
         f"{len(bounds)} bounds x {len(estimators)} estimators x K in "
         f"{list(config.num_samples)} on {name}, {config.draws} draws each "

@@ -5,16 +5,20 @@ metrics.jsonl    a line an epoch
 checkpoints/     the state, from which a run goes on
 results.json     written last: a folder that has it is finished
 figures/         pictures
+lock             while a process runs in it, and locked by it until it ends, however
 """
 
+import contextlib
 import dataclasses
+import fcntl
 import importlib.metadata
 import json
 import os
 import platform
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import jax
 
@@ -22,7 +26,11 @@ from vaejax.core import VaejaxError
 
 FILES = ("config.json", "metrics.jsonl", "results.json", "results.csv", "report.html")
 FOLDERS = ("checkpoints", "figures")
-# Settings of where a run is carried out, which its results do not depend on.
+LOCK = "lock"
+# Settings that a run may go on with others of: how it is carried out, and what is done
+# about a step that fails, which is only known once it does.
+FREE = ("checkpoint_seconds", "checkpoint_steps", "on_nonfinite", "max_skipped")
+# Where it is carried out, which its results do not depend on: not even kept.
 PLACES = ("sample_devices", "distributed", "coordinator", "num_processes", "process_id")
 
 
@@ -31,63 +39,112 @@ def config_as_json(config: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(config), default=str))
 
 
+@contextlib.contextmanager
 def open_run(
     out: Path, config: Any, *, overwrite: bool, resume: bool | None = None
-) -> None:
-    """Make `out` ready for the run of `config`, or say why it is not.
+) -> Iterator[None]:
+    """Have `out` for the run of `config` alone while the block runs, or say why not.
 
     `resume` is None for an experiment that cannot be resumed.
 
     Raises:
         VaejaxError: it holds a finished run, or an unfinished one that is not to be
-            resumed, or one with other settings; or it cannot be written to.
+            resumed, or one with other settings, or one that is running; or it cannot
+            be written to.
     """
     if overwrite and resume:
         raise VaejaxError(
             "--overwrite starts anew and --resume goes on: leave one of them out"
         )
-    settings = config_as_json(config)
-    for name in ("out", "overwrite", "resume", *PLACES):
-        settings.pop(name, None)
-    if overwrite and (out / "config.json").exists():
-        before = read_json(out / "config.json")
-        if not isinstance(before, dict) or before.keys() != settings.keys():
+    with contextlib.ExitStack() as stack:
+        try:
+            out.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(_locked(out))
+        except OSError as error:
+            reason = "it is a file" if out.is_file() else error.strerror
             raise VaejaxError(
-                f"{out} holds another experiment's run, which --overwrite leaves "
-                "alone: use another --out, or remove it yourself"
-            )
-        clear(out)
-    if (out / "results.json").exists():
-        raise VaejaxError(
-            f"{out} holds a finished run: use another --out, or --overwrite to replace "
-            "it"
-        )
-    if (out / "config.json").exists():
-        if not resume:
-            go_on = "" if resume is None else "--resume to go on with it, "
+                f"cannot write to the folder {out} ({reason}): use another --out"
+            ) from error
+        settings = config_as_json(config)
+        for name in ("out", "overwrite", "resume", *PLACES):
+            settings.pop(name, None)
+        if (out / "config.json").exists():
+            before = read_json(out / "config.json")
+            if overwrite:
+                _check_is_replaceable(out, before, settings)
+                clear(out)
+            elif not (out / "results.json").exists():
+                _check_goes_on(out, before, settings, resume)
+        if (out / "results.json").exists():
             raise VaejaxError(
-                f"{out} holds an unfinished run: use {go_on}--overwrite to start anew, "
-                "or another --out"
+                f"{out} holds a finished run: use another --out, or --overwrite to "
+                "replace it"
             )
-        before = read_json(out / "config.json")
-        differing = [
-            f"{name} was {before.get(name)!r} and is {settings.get(name)!r}"
-            for name in sorted(before.keys() | settings.keys())
-            if before.get(name) != settings.get(name)
-        ]
-        if differing:
-            raise VaejaxError(
-                f"{out} holds a run with other settings: {'; '.join(differing)}. "
-                "Resume it with its own settings, or use another --out"
-            )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
         write_json(out / "config.json", settings)
-    except OSError as error:
-        reason = "it is a file" if out.is_file() else error.strerror
+        yield
+
+
+@contextlib.contextmanager
+def _locked(out: Path) -> Iterator[None]:
+    """Hold the folder's lock file; the system lets go of it however a process ends."""
+    path = out / LOCK
+    while True:
+        with path.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise VaejaxError(
+                    f"another run is writing to {out} ({file.read() or 'just begun'}): "
+                    "wait for it, or use another --out"
+                ) from None
+            if not _is_at(file, path):
+                continue  # its holder removed it between those two lines
+            file.truncate(0)
+            print(f"process {os.getpid()} on {platform.node()}", end="", file=file)
+            file.flush()
+            try:
+                yield
+            finally:
+                with contextlib.suppress(OSError):  # the folder is gone, or read-only
+                    path.unlink()
+            return
+
+
+def _is_at(file: TextIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _check_is_replaceable(out: Path, before: Any, settings: dict[str, Any]) -> None:
+    if not isinstance(before, dict) or before.keys() != settings.keys():
         raise VaejaxError(
-            f"cannot write to the folder {out} ({reason}): use another --out"
-        ) from error
+            f"{out} holds another experiment's run, which --overwrite leaves alone: "
+            "use another --out, or remove it yourself"
+        )
+
+
+def _check_goes_on(
+    out: Path, before: Any, settings: dict[str, Any], resume: bool | None
+) -> None:
+    if not resume:
+        go_on = "" if resume is None else "--resume to go on with it, "
+        raise VaejaxError(
+            f"{out} holds an unfinished run: use {go_on}--overwrite to start anew, or "
+            "another --out"
+        )
+    differing = [
+        f"{name} was {before.get(name)!r} and is {settings.get(name)!r}"
+        for name in sorted(before.keys() | settings.keys())
+        if before.get(name) != settings.get(name) and name not in FREE
+    ]
+    if differing:
+        raise VaejaxError(
+            f"{out} holds a run with other settings: {'; '.join(differing)}. Resume it "
+            "with its own settings, or use another --out"
+        )
 
 
 def clear(out: Path) -> None:
@@ -105,11 +162,31 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write atomically: a reader sees the old file or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write atomically: a reader sees the old file or the new one.
+
+    Raises:
+        VaejaxError: it cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.writing")
-    temporary.write_text(text)
-    os.replace(temporary, path)
+    with _explained(path):
+        try:
+            temporary.write_text(text)
+            os.replace(temporary, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise VaejaxError(
+            f"cannot write {path} ({error.strerror}): what was saved before is whole; "
+            "make its folder writable, or room on its disk"
+        ) from error
 
 
 def read_json(path: Path) -> Any:
@@ -128,8 +205,9 @@ def read_json(path: Path) -> Any:
 
 
 def read_rows(out: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl, an epoch each."""
-    return [json.loads(row) for row in (out / "metrics.jsonl").read_text().splitlines()]
+    """The lines of a run's metrics.jsonl, an epoch each, but for one cut short."""
+    lines = (out / "metrics.jsonl").read_text().split("\n")
+    return [json.loads(line) for line in lines[:-1]]
 
 
 def write_rows(out: Path, rows: list[dict[str, Any]]) -> None:
@@ -140,7 +218,9 @@ def write_rows(out: Path, rows: list[dict[str, Any]]) -> None:
 
 def append_row(out: Path, row: dict[str, Any]) -> None:
     """Add an epoch to metrics.jsonl."""
-    with (out / "metrics.jsonl").open("a") as lines:
+    path = out / "metrics.jsonl"
+    with _explained(path), path.open("r+") as lines:  # not anew where it is gone
+        lines.seek(0, os.SEEK_END)
         lines.write(json.dumps(row) + "\n")
 
 

@@ -7,6 +7,7 @@ Ctrl-C, a scheduler's SIGTERM or a crash leaves a run that `--resume` goes on wi
 the same result, bit for bit.
 """
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -44,46 +45,55 @@ def run(config: Config) -> Results:
             is not finite, with the last good state saved.
     """
     distributed.start(config)
-    first = distributed.is_first()
     model, objective, data = distributed.together(lambda: prepare(config))
     optimizer = make_optimizer(config, len(data.train.x))
     mesh = training_mesh(
         config.micro_batch_size or config.batch_size,
         sample_devices=config.sample_devices,
     )
+    first = distributed.is_first()
+    with contextlib.ExitStack() as stack:
 
-    def open_run() -> None:
-        if first:
-            run_folder.open_run(
+        def open_run() -> None:
+            opened = run_folder.open_run(
                 config.out, config, overwrite=config.overwrite, resume=config.resume
             )
+            stack.enter_context(opened if first else contextlib.nullcontext())
 
-    distributed.together(open_run)
-    if first:
-        print(
-            f"training {config.model} on {config.dataset} ({data.protocol}): "
-            f"{config.bound} by {config.estimator}, K = {config.num_samples}, "
-            f"{config.epochs} epochs of {len(data.train.x)} images in batches of "
-            f"{config.batch_size}{_on_devices(mesh)} -> {config.out}"
-        )
-    try:
-        state, training = train_to_end(config, objective, optimizer, data, mesh)
-        summary = _evaluate(config, model, state.params, data)
+        distributed.together(open_run)
         if first:
-            train_report.draw(config.out, model, state.params, data)
-    except KeyboardInterrupt as interrupt:
-        raise KeyboardInterrupt(
-            f"what is done is in {config.out}; the same command with --resume goes on "
-            "from there"
-        ) from interrupt
-    summary |= {
-        "train": training,
-        "protocol": data.protocol,
-        "seed": config.seed,
-        "versions": run_folder.versions(),
-    }
+            print(
+                f"training {config.model} on {config.dataset} ({data.protocol}): "
+                f"{config.bound} by {config.estimator}, K = {config.num_samples}, "
+                f"{config.epochs} epochs of {len(data.train.x)} images in batches of "
+                f"{config.batch_size}{_on_devices(mesh)} -> {config.out}"
+            )
+        try:
+            state, training = train_to_end(config, objective, optimizer, data, mesh)
+            summary = _evaluate(config, model, state.params, data)
+            if first:
+                train_report.draw(config.out, model, state.params, data)
+        except KeyboardInterrupt as interrupt:
+            raise KeyboardInterrupt(
+                f"what is done is in {config.out}; the same command with --resume goes "
+                "on from there"
+            ) from interrupt
+        except jax.errors.JaxRuntimeError as error:
+            if jax.process_count() == 1:
+                raise
+            raise VaejaxError(
+                "another process of the run was lost: start all of them again with "
+                f"--resume, which goes on from the last checkpoint in {config.out}"
+            ) from error
+        summary |= {
+            "train": training,
+            "protocol": data.protocol,
+            "seed": config.seed,
+            "versions": run_folder.versions(),
+        }
+        if first:
+            run_folder.write_json(config.out / "results.json", summary)
     if first:
-        run_folder.write_json(config.out / "results.json", summary)
         train_report.print_summary(config.out, summary)
     return Results(summary, state.params, model, config.out)
 

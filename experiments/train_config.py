@@ -66,8 +66,14 @@ class Config:
     """evaluate only the first so many (default: all)"""
     checkpoint_seconds: Annotated[float, option("T")] = 30.0
     """time between checkpoints"""
+    checkpoint_steps: Annotated[int | None, option("N")] = None
+    """steps between checkpoints, besides"""
+    on_nonfinite: Annotated[str, option("NAME")] = "stop"
+    """at NaN or infinity: stop, or skip"""
+    max_skipped: Annotated[int, option("N")] = 100
+    """steps that may be skipped, in all"""
     distributed: bool = False
-    """one of several processes, found by Slurm, Kubernetes or"""
+    """as one of many processes, by Slurm, Kubernetes or these:"""
     coordinator: Annotated[str | None, option("HOST:PORT")] = None
     """where process 0 runs, and a free port of it"""
     num_processes: Annotated[int | None, option("N")] = None
@@ -85,13 +91,27 @@ class Config:
 def check_numbers(config: Config) -> None:
     """Raise a `VaejaxError` for a number, or a schedule, that cannot be."""
     counts = ("epochs", "batch_size", "micro_batch_size", "sample_devices")
-    for name in (*counts, "eval_num_samples", "eval_examples"):
+    counts_too = (
+        "checkpoint_steps",
+        "max_skipped",
+        "eval_num_samples",
+        "eval_examples",
+    )
+    for name in (*counts, *counts_too):
         value = getattr(config, name)
         if value is not None and value < 1:
             raise VaejaxError(f"{name} is {value}: use at least 1")
     if not 0 < config.learning_rate < math.inf:
         raise VaejaxError(
             f"learning_rate is {config.learning_rate}: use a finite one above 0"
+        )
+    if not config.checkpoint_seconds >= 0:  # NaN is not either
+        raise VaejaxError(
+            f"checkpoint_seconds is {config.checkpoint_seconds}: use at least 0"
+        )
+    if config.on_nonfinite not in ("stop", "skip"):
+        raise VaejaxError(
+            f"on_nonfinite is {config.on_nonfinite!r}: use one of ['skip', 'stop']"
         )
     check_seed(config.seed)
     if config.regularizers and (config.micro_batch_size or config.batch_size) < 2:

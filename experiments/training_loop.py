@@ -1,12 +1,12 @@
 """The training of a run: from the start or the last checkpoint to the last epoch.
 
 Every epoch is a line of metrics.jsonl. The state is saved now and then, at the end, and
-when an interruption or a loss that is not finite cuts the training short.
+when an interruption or a loss that is not finite cuts the training short. A run that
+goes on from a checkpoint computes what it would have computed, bit for bit.
 """
 
 import math
 import time
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,7 +16,7 @@ import optax
 from jax.sharding import Mesh
 
 from experiments import distributed, run_folder
-from experiments.cli import deferred_interrupts, progress_bar
+from experiments.cli import noted_interrupts, progress_bar
 from experiments.prepared_run import Data, make_keys
 from experiments.train_config import Config
 from vaejax.core import Batch, Objective, Params, VaejaxError
@@ -25,6 +25,7 @@ from vaejax.sharding import DATA, SAMPLES
 from vaejax.training import (
     EpochReport,
     NonFiniteError,
+    Totals,
     TrainState,
     checkpoints,
     default_micro_batch_size,
@@ -43,55 +44,74 @@ def train_to_end(
     """Train from the start or the last checkpoint; the final state and its figures."""
     key = make_keys(config).train
     folder = config.out / "checkpoints"
-    state, saved, rows = None, None, []
+    state, totals, rows = None, None, []
+    saved_step, saved_at = 0, time.monotonic()
     newest = checkpoints.latest(folder) if config.resume else None
     distributed.check_shared(f"the newest checkpoint in {folder}", newest)
     if newest is not None:
         like = init_state(objective, optimizer, key)
         state, extra = checkpoints.restore(folder, like)
-        rows = extra["rows"]
-        saved = jax.device_get(state), rows
+        totals, rows = _read_totals(extra["totals"]), extra["rows"]
+        saved_step = int(state.step)
     # Later lines belong to epochs that are redone.
-    if distributed.is_first():
+    first = distributed.is_first()
+    if first:
         run_folder.write_rows(config.out, rows)
     test_bound = _test_bound(objective, data, config.num_samples)
-    saved_at = time.monotonic()
+    epoch_before: tuple[TrainState, list] | None = None
 
-    with progress_bar("training", config.epochs, "epochs") as update:
+    def save(state: TrainState, totals: Totals | None, rows: list) -> None:
+        nonlocal saved_step, saved_at
+        if first and int(state.step) != saved_step:
+            extra = {"totals": _write_totals(totals), "rows": rows}
+            checkpoints.save(folder, state, extra)
+        saved_step, saved_at = int(state.step), time.monotonic()
 
-        def on_epoch(report: EpochReport) -> None:
-            nonlocal saved, rows, saved_at
-            row = {
-                "epoch": report.epoch,
-                "step": int(report.state.step),
-                "train": report.metrics,
-                "test": test_bound(report.state),
-                "images_per_second": report.num_images / report.seconds,
-                "compile_seconds": report.compile_seconds,
-            }
-            if not all(map(math.isfinite, row["test"].values())):
-                if saved is not None:
-                    _save(folder, *saved)
-                raise VaejaxError(
-                    f"the test bound is not finite after step {row['step']}: lower the "
-                    f"learning rate. The state of the epoch before, if there was one, "
-                    f"is in {folder}; start anew with --overwrite"
-                )
-            rows = [*rows, row]
-            if distributed.is_first():
-                run_folder.append_row(config.out, row)
-            # A copy for an interruption, as the next epoch is donated this state; one
-            # assignment, as a signal may come between any two.
-            saved = jax.device_get(report.state), rows
-            if time.monotonic() - saved_at > config.checkpoint_seconds:
-                _save(folder, *saved)
-                saved_at = time.monotonic()
-            update(
-                report.epoch,
-                f"{row['images_per_second']:,.0f} images/s, "
-                f"bound {report.metrics['bound']:.2f}",
+    def on_epoch(report: EpochReport) -> None:
+        nonlocal rows, epoch_before
+        row = {
+            "epoch": report.epoch,
+            "step": int(report.state.step),
+            "skipped": int(report.state.skipped),
+            "train": _finite_or_none(report.metrics),
+            "test": test_bound(report.state),
+            "images_per_second": report.num_images / report.seconds,
+            "compile_seconds": report.compile_seconds,
+        }
+        if not all(map(math.isfinite, row["test"].values())):
+            if epoch_before is not None and epoch_before[0].step > saved_step:
+                save(epoch_before[0], None, epoch_before[1])
+            raise VaejaxError(
+                f"the test bound is not finite after step {row['step']}: lower the "
+                f"learning rate. The last good state, if there was one, is in {folder}"
+                "; start anew with --overwrite"
             )
+        rows = [*rows, row]
+        if first:
+            run_folder.append_row(config.out, row)
+        epoch_before = jax.device_get(report.state), rows
+        update(
+            report.epoch,
+            f"{row['images_per_second']:,.0f} images/s, "
+            f"bound {report.metrics['bound']:.2f}",
+        )
 
+    def on_dispatch(state: TrainState, totals: Totals) -> None:
+        stop = distributed.any_process(interrupted())
+        if (
+            stop
+            or len(rows) == config.epochs
+            or time.monotonic() - saved_at > config.checkpoint_seconds
+            or (config.checkpoint_steps and state.step % config.checkpoint_steps == 0)
+        ):
+            save(state, totals, rows)
+        if stop:
+            raise KeyboardInterrupt
+
+    with (
+        noted_interrupts() as interrupted,
+        progress_bar("training", config.epochs, "epochs") as update,
+    ):
         try:
             state = fit(
                 objective,
@@ -102,34 +122,53 @@ def train_to_end(
                 key=key,
                 observe=PROTOCOLS[data.protocol].sample,
                 micro_batch_size=_micro_batch_size(config, mesh),
+                max_skipped=config.max_skipped if config.on_nonfinite == "skip" else 0,
+                steps_per_dispatch=config.checkpoint_steps,
                 state=state,
+                totals=totals,
                 mesh=mesh,
+                on_dispatch=on_dispatch,
                 on_epoch=on_epoch,
             )
         except NonFiniteError as error:
-            _save(folder, error.state, rows)
+            save(error.state, error.totals, rows)
             raise VaejaxError(
-                f"{error}. The last good state is in {folder}; start anew with "
-                "--overwrite"
+                f"{error}. The last good state is in {folder}: go on from there with "
+                "--resume --on-nonfinite skip, or start anew with --overwrite"
             ) from error
-        except KeyboardInterrupt:
-            if saved is not None:
-                _save(folder, *saved)
-            raise
-    _save(folder, state, rows)
+    best = min(rows, key=lambda row: row["test"]["loss"])
     return state, {
         "images_per_second": float(np.median([r["images_per_second"] for r in rows])),
         "compile_seconds": rows[-1]["compile_seconds"],
         "epochs": len(rows),
         "steps": rows[-1]["step"],
+        "skipped": rows[-1]["skipped"],
         "bound": rows[-1]["train"]["bound"],
+        "best": {
+            "epoch": best["epoch"],
+            "step": best["step"],
+            "test_bound": best["test"]["bound"],
+        },
     }
 
 
-def _save(folder: Path, state: TrainState, rows: list[dict[str, Any]]) -> None:
-    if distributed.is_first():
-        with deferred_interrupts():
-            checkpoints.save(folder, state, {"rows": rows})
+def _write_totals(totals: Totals | None) -> dict[str, Any] | None:
+    """As JSON, which holds a float32 exactly."""
+    if totals is None:
+        return None
+    return jax.tree.map(lambda leaf: np.asarray(leaf).tolist(), totals._asdict())
+
+
+def _read_totals(saved: dict[str, Any] | None) -> Totals | None:
+    if saved is None:
+        return None
+    metrics = {name: jnp.float32(total) for name, total in saved["metrics"].items()}
+    return Totals(steps=jnp.int32(saved["steps"]), metrics=metrics)
+
+
+def _finite_or_none(metrics: dict[str, float]) -> dict[str, float | None]:
+    """The metrics with null, as JSON knows no NaN, where no step was applied."""
+    return {k: value if math.isfinite(value) else None for k, value in metrics.items()}
 
 
 def _micro_batch_size(config: Config, mesh: Mesh) -> int | None:
@@ -154,7 +193,8 @@ def _test_bound(objective: Objective, data: Data, num_samples: int) -> Any:
 
     @jax.jit
     def metrics(params: Params, est_state: Any, key: jax.Array) -> dict:
-        return objective.loss(params, est_state, key, batch)[1][1]
+        loss, (_, stats) = objective.loss(params, est_state, key, batch)
+        return {"loss": loss, **stats}
 
     def evaluate(state: TrainState) -> dict[str, float]:
         # Children 0 and 1 of a step's key are that step's own.

@@ -28,10 +28,9 @@ from vaejax import (
     log_likelihood,
     make_objective,
     make_step,
-    run_epoch,
 )
 from vaejax.sharding import DATA, put, training_mesh
-from vaejax.training import init_state
+from vaejax.training import init_state, run_steps, zero_totals
 
 K = 8
 BATCH = 16
@@ -131,9 +130,11 @@ def share_of_work(estimator, mesh):
     step = make_step(objective, optimizer, observe=observe)
     state = init_state(objective, optimizer, jax.random.key(0))
     indices = put(np.zeros((1, BATCH), np.int32), mesh, None, DATA)
-    inputs = *put((state, Example(IMAGES)), mesh), indices
+    state, data = put((state, Example(IMAGES)), mesh)
+    totals = put(zero_totals(step, state, data, indices), mesh)
     with jax.set_mesh(mesh):
-        compiled = run_epoch.lower(step, *inputs).compile()
+        lowered = run_steps.lower(step, state, totals, data, indices, 0, 1)
+    compiled = lowered.compile()
     whole = all(
         sharding.is_fully_replicated
         for sharding in jax.tree.leaves(compiled.output_shardings)

@@ -243,7 +243,7 @@ def test_an_out_that_cannot_be_written_to_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("name", "lines"), [("train", 42), ("estimator_variance", 24), ("demo", 24)]
+    ("name", "lines"), [("train", 45), ("estimator_variance", 24), ("demo", 24)]
 )
 def test_help_fits_a_screen(name, lines, monkeypatch, capfd):
     monkeypatch.setenv("COLUMNS", "80")

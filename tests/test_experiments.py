@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from experiments import estimator_variance, run_folder, train, train_report
-from experiments.cli import deferred_interrupts
+from experiments.cli import noted_interrupts
 from experiments.prepared_run import load_trained, prepare
 from experiments.report_sections import model_section
 from experiments.setup import build_named
@@ -269,17 +269,22 @@ def test_a_folder_is_only_resumed_with_its_own_settings(tmp_path, no_figures):
     assert (out / "mine.txt").exists()
 
 
-def test_an_interrupt_waits_for_a_save():
-    saved = []
+def test_the_first_interrupt_is_noted_and_the_second_comes_at_once():
+    reached = []
 
-    def save() -> None:
-        with deferred_interrupts():
-            signal.raise_signal(signal.SIGINT)
-            saved.append(True)
+    def run(count: int) -> None:
+        with noted_interrupts() as interrupted:
+            assert not interrupted()
+            for number in (signal.SIGTERM, signal.SIGINT)[:count]:
+                signal.raise_signal(number)
+                reached.append(interrupted())
 
-    with pytest.raises(KeyboardInterrupt):
-        save()
-    assert saved
+    before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    for count in (1, 2):
+        with pytest.raises(KeyboardInterrupt):
+            run(count)
+    assert reached == [True, True]  # nothing after the second interrupt
+    assert before == [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
 
 
 @pytest.fixture(scope="module")

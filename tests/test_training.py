@@ -1,6 +1,7 @@
 """Training: it reaches known optima, and how steps are dispatched changes nothing."""
 
 import math
+import warnings
 
 import chex
 import jax
@@ -22,7 +23,6 @@ from vaejax import (
     fit,
     make_objective,
     make_step,
-    run_epoch,
 )
 from vaejax.models import gaussian_mlp, linear_gaussian
 from vaejax.models.linear_gaussian import exact_log_px, maximum_likelihood
@@ -30,7 +30,9 @@ from vaejax.training import (
     NonFiniteError,
     default_micro_batch_size,
     init_state,
+    run_steps,
     steps_per_epoch,
+    zero_totals,
 )
 from vaejax.training.checkpoints import CheckpointError, latest, restore, save
 from vaejax.training.fit import batch_indices
@@ -81,6 +83,15 @@ def assert_same_bits(a, b):
     chex.assert_trees_all_equal(plain(a), plain(b))
     chex.assert_trees_all_equal_dtypes(plain(a), plain(b))
     assert jax.random.key_impl(a.key) == jax.random.key_impl(b.key)
+
+
+def take(step, state, data, indices, dispatches=None):
+    """The state after a step per row of indices, and the metrics' means."""
+    indices = jnp.asarray(indices)
+    totals = zero_totals(step, state, data, indices)
+    for start, stop in dispatches or [(0, len(indices))]:
+        state, totals = run_steps(step, state, totals, data, indices, start, stop)
+    return state, {name: float(mean) for name, mean in totals.means().items()}
 
 
 def train_small(epochs, batch_size=5, data=None, **settings):
@@ -201,7 +212,7 @@ def test_noise_is_fresh_at_every_step_and_a_function_of_the_seed(observed):
         seen = [np.zeros((2, 3))]
         for _ in range(3):
             data = Example(jnp.zeros((4, 3)))
-            state, _ = run_epoch(step, state, data, jnp.asarray([[1, 1]]))
+            state, _ = take(step, state, data, [[1, 1]])
             seen.append(np.array(state.params.decoder))
         return np.diff(seen, axis=0).reshape(-1, 3)
 
@@ -216,27 +227,30 @@ def test_noise_is_fresh_at_every_step_and_a_function_of_the_seed(observed):
 
 @pytest.fixture(scope="module")
 def small_step():
-    """A model, its optimizer, and updates from one start by rows of indices."""
+    """A model, its optimizer, and updates from one start by some rows of indices."""
     objective, optimizer = objective_of(linear_gaussian((4, 3, 1))), optax.adam(1e-2)
     data = Example(jnp.asarray(grey_images() / 255.0, jnp.float32))
 
-    def run(dispatches, micro_batch_size=None):
+    def run(dispatches, indices, micro_batch_size=None):
         step = make_step(objective, optimizer, micro_batch_size=micro_batch_size)
         state = init_state(objective, optimizer, KEY)
-        for indices in dispatches:
-            state, metrics = run_epoch(step, state, data, indices)
-        return state, metrics
+        return take(step, state, data, indices, dispatches)
 
     return run
 
 
 def test_results_do_not_depend_on_the_steps_a_dispatch_holds(small_step):
     indices = batch_indices(23, 5, 0, 12, seed=0)
-    whole, _ = small_step([indices])
+    whole, metrics = small_step([(0, 12)], indices)
     assert whole.step == 12
-    for cuts in ([6], list(range(1, 12))):
-        parts, _ = small_step(np.split(indices, cuts))
-        chex.assert_trees_all_close(parts.params, whole.params, rtol=1e-5, atol=1e-6)
+    for cuts in (
+        [(0, 6), (6, 12)],
+        [(i, i + 1) for i in range(12)],
+        [(0, 11), (11, 12)],
+    ):
+        parts, same_metrics = small_step(cuts, indices)
+        assert_same_bits(parts, whole)
+        assert metrics == same_metrics
 
 
 @pytest.mark.parametrize("micro_batch_size", [1, 3])
@@ -244,12 +258,28 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(
     small_step, micro_batch_size
 ):
     indices = np.arange(6)[None]
-    expected, expected_metrics = small_step([indices])
-    state, metrics = small_step([indices], micro_batch_size)
+    expected, expected_metrics = small_step([(0, 1)], indices)
+    state, metrics = small_step([(0, 1)], indices, micro_batch_size)
     gradient = state.opt_state[0].mu  # after one step of Adam, a tenth of it
     expected_gradient = expected.opt_state[0].mu
     chex.assert_trees_all_close(gradient, expected_gradient, rtol=1e-4, atol=1e-6)
     chex.assert_trees_all_close(metrics, expected_metrics, rtol=1e-5)
+
+
+def test_a_micro_batch_takes_its_share_of_every_part_of_the_batch():
+    """So that of a batch that lies on several devices, each has work all the time."""
+    seen = []
+
+    def loss(params, state, key, batch):
+        jax.debug.callback(seen.append, batch.global_index)
+        return params.decoder.sum(), (state, {})
+
+    objective = Objective(init=recorder(None, 1).init, loss=loss)
+    step = make_step(objective, optax.sgd(1.0), micro_batch_size=3)
+    state = init_state(objective, optax.sgd(1.0), KEY)
+    take(step, state, Example(jnp.zeros((6, 1))), np.arange(6)[None])
+    jax.effects_barrier()
+    assert sorted(map(list, seen)) == [[0, 2, 4], [1, 3, 5]]
 
 
 def test_a_micro_batch_that_does_not_divide_the_batch_is_refused():
@@ -266,30 +296,49 @@ def test_default_micro_batches_divide_and_are_bounded(batch_size, num_samples, r
     assert all(s * num_samples > rows for s in larger)
 
 
-def test_a_run_is_traced_once():
+def test_a_run_is_traced_once_however_it_is_cut_and_wherever_it_goes_on():
     objective = small_vae()
-    traced = chex.assert_max_traces(objective.loss, n=1)
-    reports = []
-    fit(
-        Objective(init=objective.init, loss=traced),
-        optax.adam(1e-2),
-        Example(grey_images()),
-        epochs=4,
-        batch_size=5,
-        key=KEY,
-        observe=dim,
+    saved, reports = [], []
+
+    def fit_traced_once(**settings):
+        chex.clear_trace_counter()
+        traced = chex.assert_max_traces(objective.loss, n=1)
+        return fit(
+            Objective(init=objective.init, loss=traced),
+            optax.adam(1e-2),
+            Example(grey_images()),
+            epochs=4,
+            batch_size=5,
+            key=KEY,
+            observe=dim,
+            **settings,
+        )
+
+    whole = fit_traced_once(
         on_epoch=reports.append,
+        steps_per_dispatch=3,
+        on_dispatch=lambda *carry: saved.append(jax.tree.map(jnp.copy, carry)),
     )
     assert [report.epoch for report in reports] == [1, 2, 3, 4]
     assert len({report.compile_seconds for report in reports}) == 1
     assert all(np.isfinite(list(report.metrics.values())).all() for report in reports)
+    assert [state.step for state, _ in saved if state.step % 3 == 0] == list(
+        range(3, 21, 3)
+    )
+    state, totals = next(carry for carry in saved if carry[0].step == 12)
+    assert totals.steps == 2  # of the third epoch
+    again = []
+    assert_same_bits(
+        fit_traced_once(state=state, totals=totals, on_epoch=again.append), whole
+    )
+    assert [report.metrics for report in again] == [r.metrics for r in reports[2:]]
 
 
 def test_the_state_is_donated():
     objective, optimizer = small_vae(), optax.adam(1e-2)
     state = init_state(objective, optimizer, KEY)
     step = make_step(objective, optimizer, observe=dim)
-    run_epoch(step, state, Example(jnp.asarray(grey_images())), jnp.arange(6)[None])
+    take(step, state, Example(jnp.asarray(grey_images())), jnp.arange(6)[None])
     leaves = jax.tree.leaves((state.params, state.opt_state))
     assert all(leaf.is_deleted() for leaf in leaves)
 
@@ -337,7 +386,7 @@ def test_a_step_that_is_not_finite_is_not_applied_nor_are_later_ones():
 
     def run(indices):
         state = init_state(objective, optimizer, KEY)
-        return run_epoch(step, state, data, jnp.asarray(indices))[0]
+        return take(step, state, data, indices)[0]
 
     failed = run([[0, 1], [2, 3], [7, 4], [5, 6], [0, 1]])
     assert (failed.failed_step, failed.step, failed.est_state) == (2, 2, 2)
@@ -444,34 +493,48 @@ def test_the_last_two_are_kept_and_nothing_unfinished(tmp_path, small_state):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["10", "9"]
 
 
-def damage(path, how):
-    files = [f for f in path.rglob("*") if f.is_file()]
-    for file in files if how == "removed" else []:
+def damage(file, how):
+    content = bytearray(file.read_bytes())
+    if how == "removed":
         file.unlink()
-    for file in files if how == "truncated" else []:
-        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
-    if how == "one bit flipped":
-        arrays = max(path.glob("ocdbt.process_0/d/*"), key=lambda f: f.stat().st_size)
-        content = bytearray(arrays.read_bytes())
+        return
+    if how == "truncated":
+        content = content[: len(content) // 2]
+    else:
         content[len(content) // 2] ^= 1
-        arrays.write_bytes(content)
+    file.write_bytes(content)
 
 
 @pytest.mark.parametrize("how", ["truncated", "removed", "one bit flipped"])
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, small_state, how):
+    """Whichever of its files is: it is as it was, or found to be damaged and named."""
     for step in (8, 9):
-        save(tmp_path, at_step(small_state, step), {"step": step})
-    damage(tmp_path / "9", how)
-    with pytest.warns(UserWarning, match=r"9 is damaged"):
-        restored, extra = restore(tmp_path, small_state)
-    assert extra == {"step": 8}
-    assert_same_bits(restored, at_step(small_state, 8))
+        save(tmp_path, at_step(small_state, step), {"step": step, "sum": 0.1})
+    files = [f for f in (tmp_path / "9").rglob("*") if f.is_file()]
+    whole = {file: file.read_bytes() for file in files}
+    noticed = []
+    for file in files:
+        damage(file, how)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            restored, extra = restore(tmp_path, small_state)
+        assert_same_bits(restored, at_step(small_state, extra["step"]))
+        assert extra["sum"] == 0.1
+        if extra["step"] == 8:
+            noticed.append(file)
+            assert f"{tmp_path / '9'} is damaged: " in str(caught[0].message)
+        file.write_bytes(whole[file])
+    arrays = max(files, key=lambda file: len(whole[file]))
+    assert {arrays, tmp_path / "9" / "_CHECKPOINT_METADATA"} <= set(noticed)
 
-    damage(tmp_path / "8", how)
-    with pytest.warns(match="is damaged"), pytest.raises(CheckpointError) as caught:
+    for file in files:
+        for path in (file, tmp_path / "8" / file.relative_to(tmp_path / "9")):
+            if path.exists():
+                damage(path, how)
+    with pytest.warns(match="is damaged"), pytest.raises(CheckpointError) as error:
         restore(tmp_path, small_state)
-    assert str(tmp_path) in str(caught.value)
-    assert "delete it and start" in str(caught.value)
+    assert str(tmp_path) in str(error.value)
+    assert "delete it and start" in str(error.value)
 
 
 @pytest.mark.parametrize("folder", ["", "absent"])

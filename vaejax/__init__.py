@@ -36,7 +36,7 @@ from vaejax.models import MODELS
 from vaejax.objective import compatibility_table, make_objective
 from vaejax.priors import PRIORS
 from vaejax.regularizers import REGULARIZERS
-from vaejax.training import TrainState, fit, make_step, run_epoch
+from vaejax.training import TrainState, fit, make_step, run_steps
 
 __version__ = "0.1.0"
 
@@ -74,5 +74,5 @@ __all__ = [
     "make_objective",
     "make_step",
     "record",
-    "run_epoch",
+    "run_steps",
 ]

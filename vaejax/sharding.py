@@ -17,7 +17,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from vaejax.core import Event, VaejaxError
+from vaejax.core import Event, PyTree, VaejaxError
 
 DATA = "data"
 SAMPLES = "samples"
@@ -85,7 +85,7 @@ def _make_mesh(data: int, samples: int, devices: Sequence[jax.Device]) -> Mesh:
     )
 
 
-def put(tree: T, mesh: Mesh, *axes: str | None) -> T:
+def put(tree: PyTree, mesh: Mesh, *axes: str | None) -> Any:
     """Lay every leaf out over the mesh: its first axis over the first of `axes`, ...
 
     What no axis divides is on every device. All processes must give the same values.

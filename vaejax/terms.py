@@ -134,7 +134,7 @@ def minimize_beside(problem: Problem, surrogate: Scalar, auxiliary: Scalar) -> S
     return surrogate + sign * (auxiliary - stop_gradient(auxiliary))
 
 
-COMMON_STATS = ("bound", "log_px_z", "kl")
+COMMON_STATS = ("bound", "log_px_z", "log_pz", "log_qz", "kl")
 
 
 def make_stats(value: Scalar, terms: LogTerms) -> Stats:
@@ -142,6 +142,8 @@ def make_stats(value: Scalar, terms: LogTerms) -> Stats:
     stats = {
         "bound": value,
         "log_px_z": terms.log_px_z.mean(),
+        "log_pz": terms.log_pz.mean(),
+        "log_qz": terms.log_qz.mean(),
         "kl": (terms.log_qz - terms.log_pz).mean(),
     }
     return jax.tree.map(stop_gradient, stats)

@@ -16,12 +16,12 @@ from benchmarks.peers.protocol import (
     serve,
 )
 from vaejax.data import PROTOCOLS
-from vaejax.training import default_micro_batch_size, init_state
+from vaejax.training import default_micro_batch_size, init_state, zero_totals
 from vaejax.training.fit import batch_indices
 
 
 class VaejaxPeer:
-    """The scanned steps and the chunked estimate, as `experiments.train` runs them."""
+    """The looped steps and the chunked estimate, as `experiments.train` runs them."""
 
     def __init__(self, images: np.ndarray) -> None:
         self.model = vaejax.MODELS["gaussian_mlp"]()
@@ -41,8 +41,11 @@ class VaejaxPeer:
         indices = batch_indices(
             len(self.data.x), batch_size, int(state.step), steps, seed=0
         )
-        state, metrics = vaejax.run_epoch(step, state, self.data, indices)
-        loss = float(metrics["loss"])
+        totals = zero_totals(step, state, self.data, indices)
+        state, totals = vaejax.run_steps(
+            step, state, totals, self.data, indices, 0, steps
+        )
+        loss = float(totals.means()["loss"])
         self.runs[key] = step, state
         # A copy: the next call is donated the state.
         self.params = jax.tree.map(jnp.copy, state.params)

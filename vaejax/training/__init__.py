@@ -1,17 +1,25 @@
-"""Training: state, step, epoch, loop (checkpoints: `vaejax.training.checkpoints`)."""
+"""Training: state, step, loop (checkpoints: `vaejax.training.checkpoints`)."""
 
 from vaejax.training.fit import EpochReport, NonFiniteError, fit, steps_per_epoch
 from vaejax.training.state import TrainState, init_state
-from vaejax.training.step import default_micro_batch_size, make_step, run_epoch
+from vaejax.training.step import (
+    Totals,
+    default_micro_batch_size,
+    make_step,
+    run_steps,
+    zero_totals,
+)
 
 __all__ = [
     "EpochReport",
     "NonFiniteError",
+    "Totals",
     "TrainState",
     "default_micro_batch_size",
     "fit",
     "init_state",
     "make_step",
-    "run_epoch",
+    "run_steps",
     "steps_per_epoch",
+    "zero_totals",
 ]

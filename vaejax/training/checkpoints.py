@@ -3,15 +3,19 @@
 A checkpoint is the folder `folder/<step>`, written by orbax under another name and
 renamed when complete, so that an interrupted run leaves a whole one behind. All arrays
 of the `TrainState` go into a single one of bytes, since orbax takes milliseconds for
-each; what they are, their digest and the caller's own JSON go into its metadata. The
-last two are kept.
+each; what they are, the caller's own JSON and the digest of it all go into its
+metadata. The last two are kept. Nothing in one is code, and none is run on reading.
 
 Not imported with `vaejax.training`: orbax takes a second to import.
 """
 
+import contextlib
 import hashlib
+import json
+import logging
 import shutil
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,21 +36,37 @@ class CheckpointError(VaejaxError):
 
 
 def save(folder: Path, state: TrainState, extra: dict[str, Any]) -> None:
-    """Write `folder/<step>`, with `extra` (JSON), and delete all but the last two."""
+    """Write `folder/<step>`, with `extra` (JSON); leave no other but the one before it.
+
+    Raises:
+        CheckpointError: it cannot be written; those before it are as they were.
+    """
+    step = int(state.step)
     leaves = jax.tree.leaves(jax.device_get(_plain(state)))
     content = np.frombuffer(b"".join(leaf.tobytes() for leaf in leaves), np.uint8)
-    digest = hashlib.sha256(content.tobytes()).hexdigest()
-    with _checkpointer() as checkpointer:
-        checkpointer.save(
-            folder.absolute() / str(int(state.step)),
-            {"bytes": content},
-            force=True,  # replaces a damaged one of the same step
-            custom_metadata={"arrays": _index(state), "sha256": digest, "extra": extra},
-        )
-    for step in _steps(folder)[:-KEEP]:
-        shutil.rmtree(folder / str(step))
-    for unfinished in folder.glob("*.orbax-checkpoint-tmp*"):
-        shutil.rmtree(unfinished)
+    described = {"arrays": _index(state), "extra": extra}
+    digests = _digests(content, described)
+    try:
+        folder.mkdir(exist_ok=True)  # but not its parents, should the run have vanished
+        with _quiet(), _checkpointer() as checkpointer:
+            checkpointer.save(
+                folder.absolute() / str(step),
+                {"bytes": content},
+                force=True,  # replaces a damaged one of the same step
+                custom_metadata={**described, "sha256": digests},
+            )
+    except Exception as error:  # orbax raises anything where it cannot write
+        raise CheckpointError(
+            f"cannot write a checkpoint to {folder} ({_reason(error)}): those before "
+            "it are whole; make the folder writable, or room on its disk"
+        ) from error
+    finally:
+        for unfinished in folder.glob("*.orbax-checkpoint-tmp*"):
+            shutil.rmtree(unfinished, ignore_errors=True)
+    # Later ones are damaged, or the run would have gone on from them.
+    kept = [other for other in _steps(folder) if other <= step][-KEEP:]
+    for other in set(_steps(folder)) - set(kept):
+        shutil.rmtree(folder / str(other), ignore_errors=True)
 
 
 def latest(folder: Path) -> int | None:
@@ -78,8 +98,9 @@ def restore(folder: Path, like: TrainState) -> tuple[TrainState, dict[str, Any]]
         try:
             content, metadata = _read(path)
         except Exception as error:  # orbax raises anything on a damaged file
-            reason = str(error).partition("\n")[0][:200]
-            warnings.warn(f"checkpoint {path} is damaged: {reason}", stacklevel=2)
+            warnings.warn(
+                f"checkpoint {path} is damaged: {_reason(error)}", stacklevel=2
+            )
             continue
         _check_same_run(metadata["arrays"], like, path)
         return _fill(like, content), metadata["extra"]
@@ -108,15 +129,42 @@ def _steps(folder: Path) -> list[int]:
 
 
 def _read(path: Path) -> tuple[UInt8[np.ndarray, " bytes"], dict[str, Any]]:
-    with _checkpointer() as checkpointer:
+    with _quiet(), _checkpointer() as checkpointer:
         metadata = checkpointer.metadata(path).custom_metadata
         content = checkpointer.restore(path)["bytes"]
-    if (
-        not metadata
-        or hashlib.sha256(content.tobytes()).hexdigest() != metadata["sha256"]
-    ):
+    if not metadata:
+        raise CheckpointError("its metadata are gone")
+    described = {name: metadata[name] for name in ("arrays", "extra")}
+    if _digests(content, described) != metadata["sha256"]:
         raise CheckpointError("its content is not what was saved")
-    return content, metadata
+    return content, described
+
+
+def _digests(
+    content: UInt8[np.ndarray, " bytes"], described: dict[str, Any]
+) -> list[str]:
+    """Of the arrays, which the same run always has the same, and of what goes along."""
+    text = json.dumps(described, sort_keys=True).encode()
+    return [hashlib.sha256(data).hexdigest() for data in (content.tobytes(), text)]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep orbax from logging the traceback of an error that it raises, too."""
+    logger = logging.getLogger("absl")
+    before, logger.disabled = logger.disabled, True
+    try:
+        yield
+    finally:
+        logger.disabled = before
+
+
+def _reason(error: Exception) -> str:
+    """The system's reason, or what the error says, in one line."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = str(error).partition("\n")[0].partition(" [os_error_code")
+    return text[0].rpartition(": ")[2] if text[1] else text[0][:200]
 
 
 def _check_same_run(found: dict[str, str], state: TrainState, path: Path) -> None:

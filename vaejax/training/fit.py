@@ -1,4 +1,8 @@
-"""The training loop: an endless stream of shuffled passes, cut into epochs."""
+"""The training loop: an endless stream of shuffled passes, cut into epochs.
+
+An epoch is cut into dispatches of about a second, after each of which the caller may
+look, save and stop. Where the cuts fall depends on the clock, what is computed not.
+"""
 
 import time
 from collections.abc import Callable
@@ -9,27 +13,34 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
 from vaejax.core import Example, Key, Objective, VaejaxError
 from vaejax.sharding import DATA, local, put, training_mesh
+from vaejax.training.diagnose import diagnose
 from vaejax.training.state import TrainState, init_state
-from vaejax.training.step import make_step, run_epoch
+from vaejax.training.step import Totals, make_step, run_steps, zero_totals
 
 # Step s draws from fold_in(key, s); the order of the data, from a step never taken.
 NO_STEP = 2**31 - 1
+
+DISPATCH_SECONDS = 1.0
 
 
 class NonFiniteError(VaejaxError):
     """The loss or its gradient was not finite; `state` is the last good state."""
 
-    def __init__(self, state: TrainState) -> None:
+    def __init__(self, state: TrainState, totals: Totals, cause: str) -> None:
         self.state = state
+        self.totals = totals
         self.step = int(state.failed_step)
+        skipped = f", after {state.skipped} skipped" if state.skipped else ""
         super().__init__(
             f"the loss or its gradient is not finite at step {self.step}, which was "
-            "not applied: lower the learning rate, or look at the data of that step"
+            f"not applied{skipped}: {cause}. Lower the learning rate, look at these "
+            "data, or let such steps be skipped"
         )
 
 
@@ -38,9 +49,9 @@ class EpochReport(NamedTuple):
 
     epoch: int  # finished so far, from 1
     state: TrainState
-    metrics: dict[str, float]  # means over the epoch's steps
-    num_images: int  # trained on in this epoch
-    seconds: float  # of training, without compilation
+    metrics: dict[str, float]  # means over the epoch's steps that were applied
+    num_images: int  # trained on in this epoch, by this call of `fit`
+    seconds: float  # that took, without compilation and callbacks
     compile_seconds: float  # of the whole run so far
 
 
@@ -78,8 +89,12 @@ def fit(
     key: Key,
     observe: Callable[[Key, Array], Array] | None = None,
     micro_batch_size: int | None = None,
+    max_skipped: int = 0,
+    steps_per_dispatch: int | None = None,
     state: TrainState | None = None,
+    totals: Totals | None = None,
     mesh: Mesh | None = None,
+    on_dispatch: Callable[[TrainState, Totals], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> TrainState:
     """Train until `epochs` epochs are done; compile once.
@@ -91,18 +106,24 @@ def fit(
         epochs: passes over the data, counted from the very first step.
         batch_size: examples per step.
         key: of the run; ignored where a `state` is given.
-        observe, micro_batch_size: as for `make_step`; `default_micro_batch_size` is a
-            good choice for the latter.
+        observe, micro_batch_size, max_skipped: as for `make_step`;
+            `default_micro_batch_size` is a good choice for the second.
+        steps_per_dispatch: `on_dispatch` is called at every multiple of it; without
+            one, when an epoch ends and about every second.
         state: where to go on from; it is donated.
+        totals: that belong to a `state` amid an epoch, as `on_dispatch` got them;
+            donated. None leaves the steps before it out of that epoch's means.
         mesh: the devices that share the batches, from `training_mesh`; by default as
             many as divide them evenly.
-        on_epoch: called after every epoch.
+        on_dispatch: called with what a run goes on from, bit for bit. Both arguments
+            are donated to the next dispatch: copy what is to outlive the call.
+        on_epoch: called after every epoch, before `on_dispatch`.
 
     Returns:
-        The final state, on the first device.
+        The final state, on the first device, as all that the callbacks get.
 
     Raises:
-        NonFiniteError: with the last good state.
+        NonFiniteError: with the last good state, and what was not finite.
         VaejaxError: a batch size or a number of epochs that is not positive.
         AssertionError: leaves of the data of different lengths.
     """
@@ -117,39 +138,70 @@ def fit(
         state = init_state(objective, optimizer, key)
     state = state._replace(failed_step=jnp.full((), -1, jnp.int32))  # a new attempt
     step = make_step(
-        objective, optimizer, observe=observe, micro_batch_size=micro_batch_size
+        objective,
+        optimizer,
+        observe=observe,
+        micro_batch_size=micro_batch_size,
+        max_skipped=max_skipped,
     )
     num_steps = steps_per_epoch(num_examples, batch_size)
     shuffle_seed = int(jax.random.bits(jax.random.fold_in(state.key, NO_STEP)))
     mesh = mesh or training_mesh(micro_batch_size or batch_size)
-    state, data = put((state, data), mesh)
-    compiled, compiled_shape, compile_seconds = None, None, 0.0
-    for epoch in range(int(state.step) // num_steps, epochs):
-        first = int(state.step)  # inside an epoch where a run goes on after a failure
-        left = (epoch + 1) * num_steps - first
-        indices = batch_indices(num_examples, batch_size, first, left, shuffle_seed)
-        indices = put(indices, mesh, None, DATA)
-        start = time.perf_counter()
-        if compiled is None or indices.shape != compiled_shape:
-            with jax.set_mesh(mesh):
-                compiled = run_epoch.lower(step, state, data, indices).compile()
-            compiled_shape = indices.shape
-            compile_seconds += time.perf_counter() - start
+    state, data, totals = put((state, data, totals), mesh)
+    compiled, compile_seconds = None, 0.0
+    done = int(state.step)
+    fast = 1  # steps that take about a second
+    for epoch in range(done // num_steps, epochs):
+        first = epoch * num_steps
+        chosen = batch_indices(num_examples, batch_size, first, num_steps, shuffle_seed)
+        indices = put(chosen, mesh, None, DATA)
+        if totals is None:
+            totals = put(zero_totals(step, state, data, indices), mesh)
+        if compiled is None:
             start = time.perf_counter()
-        state, metrics = jax.block_until_ready(compiled(state, data, indices))
-        seconds = time.perf_counter() - start
-        if state.failed_step >= 0:
-            raise NonFiniteError(local(state))
-        if on_epoch is not None:
-            means = {name: float(value) for name, value in metrics.items()}
-            on_epoch(
-                EpochReport(
-                    epoch=epoch + 1,
-                    state=local(state),
-                    metrics=means,
-                    num_images=indices.size,
-                    seconds=seconds,
-                    compile_seconds=compile_seconds,
-                )
+            with jax.set_mesh(mesh):
+                compiled = run_steps.lower(
+                    step, state, totals, data, indices, np.int32(0), np.int32(0)
+                ).compile()
+            compile_seconds = time.perf_counter() - start
+        num_images, seconds = 0, 0.0
+        while done < first + num_steps:
+            count = min(fast, first + num_steps - done)
+            if steps_per_dispatch is not None:
+                count = min(count, steps_per_dispatch - done % steps_per_dispatch)
+            rows = np.int32(done - first), np.int32(done - first + count)
+            start = time.perf_counter()
+            state, totals = jax.block_until_ready(
+                compiled(state, totals, data, indices, *rows)
             )
+            # By the clock of one process, so that all take as many steps.
+            elapsed = float(
+                multihost_utils.broadcast_one_to_all(time.perf_counter() - start)
+            )
+            here, totals_here = local((state, totals))
+            if here.failed_step >= 0:
+                failed = jnp.asarray(chosen[int(here.failed_step) - first])
+                cause = diagnose(objective, here, local(data), failed, observe)
+                raise NonFiniteError(here, totals_here, cause)
+            fast = max(1, int(DISPATCH_SECONDS * count / elapsed))
+            num_images += count * batch_size
+            seconds += elapsed
+            done += count
+            if done == first + num_steps:
+                if on_epoch is not None:
+                    means = jax.tree.map(float, totals_here.means())
+                    on_epoch(
+                        EpochReport(
+                            epoch=epoch + 1,
+                            state=here,
+                            metrics=means,
+                            num_images=num_images,
+                            seconds=seconds,
+                            compile_seconds=compile_seconds,
+                        )
+                    )
+                totals_here = jax.tree.map(jnp.zeros_like, totals_here)
+                totals = put(totals_here, mesh)
+            if on_dispatch is not None:
+                on_dispatch(here, totals_here)
     return local(state)

@@ -21,8 +21,9 @@ class TrainState(NamedTuple):
     opt_state: PyTree
     est_state: EstState
     key: Key  # of the whole run, never changed
-    step: Int[Array, ""]  # updates applied so far
-    failed_step: Int[Array, ""]  # the step that was not finite, or -1
+    step: Int[Array, ""]  # taken so far
+    skipped: Int[Array, ""]  # of these, not finite and so not applied
+    failed_step: Int[Array, ""]  # the step that was not finite and ended it, or -1
 
 
 def init_state(
@@ -37,5 +38,6 @@ def init_state(
         est_state=est_state,
         key=run_key,
         step=jnp.zeros((), jnp.int32),
+        skipped=jnp.zeros((), jnp.int32),
         failed_step=jnp.full((), -1, jnp.int32),
     )

@@ -1,12 +1,15 @@
 """One update, and many updates in one dispatch.
 
 The data stay on the device as they are stored (uint8); a step gathers its examples,
-turns them into observations (drawing a binarization, say), and updates. An epoch is one
-`lax.scan` over steps, jitted and donated: no Python between steps.
+turns them into observations (drawing a binarization, say), and updates. A dispatch is
+one loop over steps, jitted and donated: no Python between steps. How many it takes is
+an argument, so that every cut of a run into dispatches is the same compiled program,
+and the metrics are summed step by step, so that every cut gives the same bits.
 """
 
 from collections.abc import Callable
 from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,18 +33,31 @@ from vaejax.training.state import TrainState
 Step = Callable[[TrainState, Batch], tuple[TrainState, Stats]]
 
 
+class Totals(NamedTuple):
+    """The metrics' sums over the steps of an epoch that were applied."""
+
+    steps: Int[Array, ""]
+    metrics: Stats
+
+    def means(self) -> Stats:
+        """Means over the steps; NaN where none was applied."""
+        return {name: total / self.steps for name, total in self.metrics.items()}
+
+
 def make_step(
     objective: Objective,
     optimizer: optax.GradientTransformation,
     *,
     observe: Callable[[Key, Array], Array] | None = None,
     micro_batch_size: int | None = None,
+    max_skipped: int = 0,
 ) -> Step:
     """Build `step(state, batch) -> (state, metrics)`.
 
     A step whose loss or gradient is not finite is not applied: parameters, optimizer
-    and counters stay, `failed_step` names it, and every later step leaves the state
-    alone too, so that the last good state survives until the host looks.
+    and estimator stay as they are. The first `max_skipped` of these are skipped. The
+    next one stops the run: `failed_step` names it, and every later step leaves the
+    state alone too, so that the last good state survives until the host looks.
 
     Args:
         objective: what to minimise.
@@ -50,37 +66,57 @@ def make_step(
         micro_batch_size: examples per gradient; the gradients of a batch's equal parts
             are averaged, which is exact for objectives that are means over examples. A
             divisor of the batch size. None takes the batch whole.
+        max_skipped: how many steps of the whole run may be skipped.
     """
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Stats]:
-        observe_key, loss_key = jax.random.split(
-            jax.random.fold_in(state.key, state.step)
-        )
-        if observe is not None:
-            x = jax.vmap(observe)(
-                fold_examples(observe_key, batch.global_index), batch.example.x
-            )
-            batch = batch._replace(example=batch.example._replace(x=x))
+        observe_key, loss_key = step_keys(state)
+        batch = observe_batch(observe, observe_key, batch)
         gradients, loss, (est_state, metrics) = _mean_gradient(
             objective, state, loss_key, batch, micro_batch_size
         )
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         running = state.failed_step < 0
         finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradients))
-        proposed = TrainState(
+        proposed = state._replace(
             params=optax.apply_updates(state.params, updates),
             opt_state=opt_state,
             est_state=est_state,
-            key=state.key,
             step=state.step + 1,
-            failed_step=state.failed_step,
         )
-        failed = jnp.where(running & ~finite, state.step, state.failed_step)
-        kept = state._replace(failed_step=failed)
-        good = running & finite
-        return _select(good, proposed, kept), {"loss": loss, **metrics}
+        may_skip = state.skipped < max_skipped
+        kept = state._replace(
+            step=jnp.where(running & may_skip, state.step + 1, state.step),
+            skipped=jnp.where(running & may_skip, state.skipped + 1, state.skipped),
+            failed_step=jnp.where(running & ~may_skip, state.step, state.failed_step),
+        )
+        return _select(running & finite, proposed, kept), {"loss": loss, **metrics}
 
-    return step
+    # Jitted for its cache: it is traced once, though its metrics are asked for first.
+    return jax.jit(step, inline=True)
+
+
+def step_keys(state: TrainState) -> tuple[Key, Key]:
+    """The keys of the next step: of its observations, and of its loss."""
+    observe_key, loss_key = jax.random.split(jax.random.fold_in(state.key, state.step))
+    return observe_key, loss_key
+
+
+def gather(data: Example, chosen: Int[Array, " B"]) -> Batch:
+    """The rows of the data set that a step takes."""
+    example = jax.tree.map(lambda leaf: leaf[chosen], data)
+    return Batch(example, jnp.arange(chosen.shape[0]))
+
+
+def observe_batch(
+    observe: Callable[[Key, Array], Array] | None, key: Key, batch: Batch
+) -> Batch:
+    """Turn stored examples into observations; `observe` is as for `make_step`."""
+    if observe is None:
+        return batch
+    keys = fold_examples(key, batch.global_index)
+    x = jax.vmap(observe)(keys, batch.example.x)
+    return batch._replace(example=batch.example._replace(x=x))
 
 
 def _select(condition: Array, a: TrainState, b: TrainState) -> TrainState:
@@ -114,9 +150,14 @@ def _mean_gradient(
             "a micro-batch size that divides the batch size"
         )
     num_parts = size // micro_batch_size
-    parts = jax.tree.map(
-        lambda leaf: leaf.reshape(num_parts, micro_batch_size, *leaf.shape[1:]), batch
-    )
+
+    def split(leaf: Array) -> Array:
+        # Part j takes every num_parts-th example, so that of a batch over devices each
+        # device has its share of every part.
+        parts = leaf.reshape(micro_batch_size, num_parts, *leaf.shape[1:])
+        return parts.swapaxes(0, 1)
+
+    parts = jax.tree.map(split, batch)
 
     def add(total: tuple, part: Batch) -> tuple[tuple, None]:
         return jax.tree.map(jnp.add, total, part_gradient(part)), None
@@ -139,25 +180,51 @@ def default_micro_batch_size(
     return max(size for size in range(1, limit + 1) if batch_size % size == 0)
 
 
-@partial(jax.jit, static_argnums=0, donate_argnums=1)
-def run_epoch(
+def zero_totals(
     step: Step, state: TrainState, data: Example, indices: Int[Array, "steps B"]
-) -> tuple[TrainState, Stats]:
-    """Take one step per row of `indices`, all in one dispatch.
+) -> Totals:
+    """The totals before the first of these steps."""
+
+    def first_metrics(state: TrainState, data: Example, indices: Array) -> Stats:
+        return step(state, gather(data, indices[0]))[1]
+
+    metrics = jax.eval_shape(first_metrics, state, data, indices)
+    return Totals(
+        steps=jnp.zeros((), jnp.int32),
+        metrics=jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), metrics),
+    )
+
+
+@partial(jax.jit, static_argnums=0, donate_argnums=(1, 2))
+def run_steps(
+    step: Step,
+    state: TrainState,
+    totals: Totals,
+    data: Example,
+    indices: Int[Array, "steps B"],
+    start: Int[Array, ""] | int,
+    stop: Int[Array, ""] | int,
+) -> tuple[TrainState, Totals]:
+    """Take a step for each of the rows `start` to `stop` of `indices`, in one dispatch.
 
     Args:
         step: from `make_step`.
         state: donated.
+        totals: of the epoch's steps before these, or `zero_totals`; donated.
         data: the resident data set, every leaf [N, ...].
         indices: the examples of each step.
+        start: the first row to take; no reason to compile anew.
+        stop: the row after the last; likewise.
 
     Returns:
-        The state after the steps, and the metrics' means over them.
+        The state after the steps, and the totals with theirs.
     """
 
-    def body(state: TrainState, chosen: Int[Array, " B"]) -> tuple[TrainState, Stats]:
-        example = jax.tree.map(lambda leaf: leaf[chosen], data)
-        return step(state, Batch(example, jnp.arange(chosen.shape[0])))
+    def body(i: Array, carry: tuple[TrainState, Totals]) -> tuple[TrainState, Totals]:
+        state, totals = carry
+        after, metrics = step(state, gather(data, indices[i]))
+        applied = (after.step > state.step) & (after.skipped == state.skipped)
+        added = Totals(totals.steps + 1, jax.tree.map(jnp.add, totals.metrics, metrics))
+        return after, jax.tree.map(partial(jnp.where, applied), added, totals)
 
-    state, metrics = jax.lax.scan(body, state, indices)
-    return state, jax.tree.map(jnp.mean, metrics)
+    return jax.lax.fori_loop(start, stop, body, (state, totals))
