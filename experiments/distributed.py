@@ -140,14 +140,15 @@ def _meet(coordinator: str, num_processes: int, process_id: int) -> None:
 
 def _receive_all(port: int, num_processes: int, deadline: float) -> str:
     """Wait for all the others, tell them what is wrong, if anything, and return it."""
-    waiting: dict[int, socket.socket] = {}
+    numbers: set[int] = set()
+    waiting: list[socket.socket] = []
     with contextlib.ExitStack() as stack:
         try:
             server = stack.enter_context(socket.create_server(("", port)))
         except OSError as error:
             return f"cannot listen on port {port} ({error.strerror}): use a free one"
         problem = ""
-        while len(waiting) < num_processes - 1 and not problem:
+        while len(numbers) < num_processes - 1 and not problem:
             server.settimeout(max(0.01, deadline - time.monotonic()))
             try:
                 connection, _ = server.accept()
@@ -158,7 +159,7 @@ def _receive_all(port: int, num_processes: int, deadline: float) -> str:
             except TimeoutError:
                 if time.monotonic() < deadline:
                     continue
-                missing = sorted(set(range(1, num_processes)) - waiting.keys())
+                missing = sorted(set(range(1, num_processes)) - numbers)
                 problem = (
                     f"processes {missing} of {num_processes} did not come within "
                     f"{CONNECT_SECONDS:.0f} s: start all of them, where they can reach "
@@ -172,13 +173,14 @@ def _receive_all(port: int, num_processes: int, deadline: float) -> str:
                         f"num_processes is {num_processes} in process 0 and {total} in "
                         f"process {number}: give all of them the same"
                     )
-                elif number in waiting:
+                elif number in numbers:
                     problem = (
                         f"two processes have process_id {number}: number them from 0 "
                         f"to {num_processes - 1}"
                     )
-                waiting[number] = connection
-        for connection in waiting.values():
+                numbers.add(number)
+                waiting.append(connection)
+        for connection in waiting:
             with contextlib.suppress(OSError):
                 connection.sendall(json.dumps({"problem": problem}).encode())
     return problem

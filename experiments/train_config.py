@@ -90,14 +90,9 @@ class Config:
 
 def check_numbers(config: Config) -> None:
     """Raise a `VaejaxError` for a number, or a schedule, that cannot be."""
-    counts = ("epochs", "batch_size", "micro_batch_size", "sample_devices")
-    counts_too = (
-        "checkpoint_steps",
-        "max_skipped",
-        "eval_num_samples",
-        "eval_examples",
-    )
-    for name in (*counts, *counts_too):
+    counts = ("epochs", "batch_size", "micro_batch_size", "checkpoint_steps")
+    more = ("sample_devices", "max_skipped", "eval_num_samples", "eval_examples")
+    for name in (*counts, *more):
         value = getattr(config, name)
         if value is not None and value < 1:
             raise VaejaxError(f"{name} is {value}: use at least 1")

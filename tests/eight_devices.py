@@ -1,15 +1,10 @@
-"""What eight virtual devices compute, for test_sharding.py: run as a program.
+"""What eight virtual devices compute: run as a program by test_sharding.py.
 
-The number of devices is settled before JAX starts, hence a process of its own. Training
-and evaluation run on meshes of several sizes; what they found goes into a .npz file.
+Training and evaluation run on meshes of several sizes; what they found goes into a .npz
+file.
 """
 
-import os
 import sys
-
-os.environ["XLA_FLAGS"] = " ".join(
-    [os.environ.get("XLA_FLAGS", ""), "--xla_force_host_platform_device_count=8"]
-)
 
 import jax
 import jax.flatten_util

@@ -21,10 +21,12 @@ TESTS = Path(__file__).parent
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     """What eight devices and fewer of them computed, by case and name."""
+    # How many there are is settled before JAX starts: hence a process of its own.
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
     out = tmp_path_factory.mktemp("devices") / "found.npz"
     subprocess.run(
         [sys.executable, str(TESTS / "eight_devices.py"), str(out)],
-        env=os.environ | {"PYTHONPATH": str(TESTS.parent)},
+        env=os.environ | {"PYTHONPATH": str(TESTS.parent), "XLA_FLAGS": flags},
         check=True,
         timeout=300,
     )
