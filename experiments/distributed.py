@@ -155,7 +155,7 @@ def _receive_all(port: int, num_processes: int, deadline: float) -> str:
                 stack.enter_context(connection)
                 connection.settimeout(5)  # a stranger may say nothing
                 hello = json.loads(connection.recv(1000))
-                number, total = hello["process_id"], hello["num_processes"]
+                number, total = int(hello["process_id"]), int(hello["num_processes"])
             except TimeoutError:
                 if time.monotonic() < deadline:
                     continue
@@ -193,6 +193,7 @@ def _report_to(host: str, port: int, hello: dict[str, int], deadline: float) -> 
         left = max(0.01, deadline - time.monotonic())
         try:
             with socket.create_connection((host, port), timeout=left) as connection:
+                connection.settimeout(left + 10)  # process 0 tells who is missing
                 connection.sendall(json.dumps(hello).encode())
                 return json.loads(connection.recv(10_000))["problem"]
         except (OSError, ValueError) as error:  # process 0 may start later
