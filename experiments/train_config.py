@@ -53,7 +53,7 @@ class Config:
     micro_batch_size: Annotated[int | None, option("N")] = None
     """examples per gradient, a divisor (default: fits the cache)"""
     sample_devices: Annotated[int, option("N")] = 1
-    """devices that share an example's samples, a divisor of K"""
+    """devices that share the K samples"""
     learning_rate: Annotated[float, option("X")] = 1e-3
     """Adam's, at its highest"""
     schedule: Annotated[str, option("NAME")] = "cosine"
@@ -73,7 +73,7 @@ class Config:
     max_skipped: Annotated[int, option("N")] = 100
     """steps that may be skipped, in all"""
     distributed: bool = False
-    """as one of many processes, by Slurm, Kubernetes or these:"""
+    """one of many processes, by Slurm or as below"""
     coordinator: Annotated[str | None, option("HOST:PORT")] = None
     """where process 0 runs, and a free port of it"""
     num_processes: Annotated[int | None, option("N")] = None

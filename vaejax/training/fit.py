@@ -155,15 +155,15 @@ def fit(
         first = epoch * num_steps
         chosen = batch_indices(num_examples, batch_size, first, num_steps, shuffle_seed)
         indices = put(chosen, mesh, None, DATA)
-        if totals is None:
-            totals = put(zero_totals(step, state, data, indices), mesh)
-        if compiled is None:
-            start = time.perf_counter()
-            with jax.set_mesh(mesh):
+        with jax.set_mesh(mesh):
+            if totals is None:
+                totals = put(zero_totals(step, state, data, indices), mesh)
+            if compiled is None:
+                start = time.perf_counter()
                 compiled = run_steps.lower(
                     step, state, totals, data, indices, np.int32(0), np.int32(0)
                 ).compile()
-            compile_seconds = time.perf_counter() - start
+                compile_seconds = time.perf_counter() - start
         num_images, seconds = 0, 0.0
         while done < first + num_steps:
             count = min(fast, first + num_steps - done)
