@@ -74,6 +74,10 @@ def test_a_run_writes_its_settings_metrics_results_checkpoint_and_figures(finish
     assert 0 <= results["test"]["active_units"] <= 2
     assert results["protocol"] == "dynamic"
     assert results["seed"] == 0
+    assert results["train"]["skipped"] == 0
+    best = results["train"]["best"]
+    bounds = {row["step"]: row["test"]["bound"] for row in rows}
+    assert bounds[best["step"]] == best["test_bound"] == max(bounds.values())
     assert {"vaejax", "jax", "python"} <= results["versions"].keys()
     figures = [
         results["test"]["log_likelihood"],

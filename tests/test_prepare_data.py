@@ -5,6 +5,7 @@ import fcntl
 import gzip
 import hashlib
 import io
+import json
 import os
 import shutil
 import struct
@@ -312,6 +313,18 @@ def test_damaged_prepared_data_says_how_to_prepare_it_again(file, damage, prepar
     with pytest.raises(DataError, match=r"is damaged .* --overwrite") as caught:
         load("mnist", data_dir=prepared)
     assert str(path.parent) in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["pythonClassName", "python_class_name", "type"])
+def test_prepared_data_that_names_foreign_code_is_refused(
+    key, prepared, tmp_path, monkeypatch
+):
+    (tmp_path / "planted.py").write_text("raise SystemExit('it ran')")
+    monkeypatch.syspath_prepend(tmp_path)
+    features = prepared / "mnist/3.0.1/features.json"
+    features.write_text(json.dumps({key: "planted.Feature"}))
+    with pytest.raises(DataError, match=r"names 'planted.Feature'.*--data-dir"):
+        load("mnist", data_dir=prepared)
 
 
 def test_the_newest_version_of_any_configuration_is_read(prepared):

@@ -27,7 +27,6 @@ from vaejax import (
 from vaejax.models import gaussian_mlp, linear_gaussian
 from vaejax.models.linear_gaussian import exact_log_px, maximum_likelihood
 from vaejax.training import (
-    NonFiniteError,
     default_micro_batch_size,
     init_state,
     run_steps,
@@ -352,84 +351,6 @@ def test_a_model_outlives_the_state_it_is_trained_in(factory):
     )
     consume(model.init(KEY))
     chex.assert_trees_all_equal(model.init(KEY), before)
-
-
-# What is not finite
-
-
-class _Counted:
-    """The linear model's ELBO, with the number of losses as the estimator's state."""
-
-    def __init__(self):
-        base = objective_of(linear_gaussian((4,)))
-
-        def loss(params, count, key, batch):
-            value, (_, stats) = base.loss(params, (), key, batch)
-            return value, (count + 1, stats)
-
-        def init(key):
-            return base.init(key)[0], jnp.zeros((), jnp.int32)
-
-        self.objective = Objective(init=init, loss=loss)
-
-
-def poisoned(row, count=8):
-    x = np.random.default_rng(0).normal(size=(count, 4)).astype(np.float32)
-    x[row] = np.nan
-    return x
-
-
-def test_a_step_that_is_not_finite_is_not_applied_nor_are_later_ones():
-    objective, optimizer = _Counted().objective, optax.adam(1e-2)
-    step = make_step(objective, optimizer)
-    data = Example(jnp.asarray(poisoned(7)))
-
-    def run(indices):
-        state = init_state(objective, optimizer, KEY)
-        return take(step, state, data, indices)[0]
-
-    failed = run([[0, 1], [2, 3], [7, 4], [5, 6], [0, 1]])
-    assert (failed.failed_step, failed.step, failed.est_state) == (2, 2, 2)
-    good = run([[0, 1], [2, 3]])
-    chex.assert_trees_all_close(failed.params, good.params, rtol=1e-6)
-    chex.assert_trees_all_close(failed.opt_state, good.opt_state, rtol=1e-6)
-
-
-def test_a_gradient_that_is_not_finite_counts_though_the_loss_is():
-    def loss(params, state, key, batch):
-        return jnp.sqrt(params.decoder).sum(), (state, {})
-
-    def init(key):
-        return Params(encoder=(), decoder=jnp.zeros(3), prior=()), ()
-
-    with pytest.raises(NonFiniteError, match="step 0") as caught:
-        fit(
-            Objective(init=init, loss=loss),
-            optax.sgd(0.1),
-            Example(jnp.zeros((4, 1))),
-            epochs=1,
-            batch_size=2,
-            key=KEY,
-        )
-    assert np.array_equal(caught.value.state.params.decoder, np.zeros(3))
-
-
-def test_fit_names_the_step_and_its_state_goes_on_once_the_cause_is_gone():
-    objective, optimizer = _Counted().objective, optax.adam(1e-2)
-
-    def train(x, **settings):
-        return fit(objective, optimizer, Example(x), batch_size=2, key=KEY, **settings)
-
-    with pytest.raises(NonFiniteError) as caught:
-        train(poisoned(5), epochs=3)
-    error = caught.value
-    assert f"step {error.step}," in str(error)
-    assert error.step == error.state.step < 4
-    chex.assert_tree_all_finite(error.state.params)
-
-    mended = np.nan_to_num(poisoned(5))
-    resumed = train(mended, epochs=3, state=error.state)
-    assert (resumed.step, resumed.failed_step) == (12, -1)
 
 
 @pytest.mark.parametrize(

@@ -67,20 +67,21 @@ def read_mat(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
     Raises:
         ValueError: with the reason, if `data` is anything else.
     """
-    from scipy.io import loadmat
+    from scipy.io import loadmat, whosmat
 
+    expected = (int(np.prod(shape[1:])), shape[0]), "uint8"
     try:
-        columns = loadmat(io.BytesIO(data), variable_names=["ff"])["ff"]
+        found = {name: kind for name, *kind in whosmat(io.BytesIO(data))}["ff"]
+        # What its header promises is only made room for once it is what it must be.
+        if tuple(found) == expected:
+            columns = loadmat(io.BytesIO(data), variable_names=["ff"])["ff"]
+            return np.ascontiguousarray(columns.T).reshape(shape)
     except Exception as error:  # scipy raises a dozen types on damaged files
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise ValueError(f"no MATLAB 5 file with a variable ff ({reason})") from error
-    expected = (int(np.prod(shape[1:])), shape[0])
-    if columns.shape != expected or columns.dtype != np.uint8:
-        raise ValueError(
-            f"its variable ff is {columns.dtype} {columns.shape}, "
-            f"expected uint8 {expected}"
-        )
-    return np.ascontiguousarray(columns.T).reshape(shape)
+    raise ValueError(
+        f"its variable ff is {found[1]} {found[0]}, expected uint8 {expected[0]}"
+    )
 
 
 def _check_length(data: bytes, expected: int) -> None:

@@ -4,15 +4,18 @@ Records are parsed by TFDS and their PNGs decoded by OpenCV in bulk: MNIST's 60,
 training images take about 3.5 s on two cores, against 5.6 s through TFDS's decoder.
 """
 
+import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from vaejax.data.types import DataError, ImageData
 
 VERSION = re.compile(r"\d+\.\d+\.\d+")
+CLASS_NAMES = ("pythonClassName", "python_class_name", "type")
 
 
 def read_prepared(
@@ -65,6 +68,9 @@ def find_prepared(name: str, data_dir: Path) -> Path:
 def _read(folder: Path, split: str, shape: tuple[int, int, int]) -> ImageData:
     import tensorflow_datasets as tfds
 
+    json.loads(
+        (folder / "features.json").read_text(), object_pairs_hook=_refuse_foreign_code
+    )
     builder = tfds.builder_from_directory(folder)
     file_format = builder.info.file_format.value
     if file_format != "array_record":
@@ -81,6 +87,13 @@ def _read(folder: Path, split: str, shape: tuple[int, int, int]) -> ImageData:
     if "label" not in examples[0]:
         return ImageData(images, None)
     return ImageData(images, np.array([e["label"] for e in examples], np.int32))
+
+
+def _refuse_foreign_code(pairs: list[tuple[str, Any]]) -> None:
+    """Let features.json name no class but TFDS's, which imports whatever it names."""
+    for name, value in pairs:
+        if name in CLASS_NAMES and not str(value).startswith("tensorflow_datasets."):
+            raise DataError(f"its features.json names {value!r}, which is not TFDS's")
 
 
 def _decode(pngs: list[bytes], shape: tuple[int, int, int]) -> np.ndarray:

@@ -5,8 +5,10 @@ Every fault ends in a `DataError` that names the file, the reason and what to do
 
 import gzip
 import hashlib
+import io
 import urllib.request
 import zlib
+from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from vaejax.data.sources import SOURCES, RawFile, Source
 from vaejax.data.types import DataError, ImageData
 
 GZIP_MAGIC = b"\x1f\x8b"
+# No format takes more than two bytes a number; its headers, and gzip's, fit the rest.
+BYTES_PER_NUMBER, HEADERS = 2, 2**20
 OWNERS = {
     digest: source.name
     for source in SOURCES.values()
@@ -41,7 +45,7 @@ def read_raw(source: Source, raw_dir: Path | None) -> dict[str, ImageData]:
         blobs = [_download(*item) for item in zip(source.files, paths, strict=True)]
     else:
         paths = [str(path) for path in _find_all(source, raw_dir)]
-        blobs = [_read_bytes(path) for path in paths]
+        blobs = [_read_bytes(*item) for item in zip(source.files, paths, strict=True)]
     return source.assemble(
         *[
             _parse(source.name, *item)
@@ -52,8 +56,11 @@ def read_raw(source: Source, raw_dir: Path | None) -> dict[str, ImageData]:
 
 def _parse(name: str, file: RawFile, blob: bytes, where: str) -> np.ndarray:
     """Decompress, read and check one file."""
+    content = blob
     try:
-        content = gzip.decompress(blob) if blob.startswith(GZIP_MAGIC) else blob
+        if blob.startswith(GZIP_MAGIC):
+            with gzip.GzipFile(fileobj=io.BytesIO(blob)) as stream:
+                content = _read_limited(file, stream.read, where)
     except (OSError, EOFError, zlib.error) as error:
         raise _damaged(where, f"its gzip stream is broken ({error})") from error
     try:
@@ -96,9 +103,22 @@ def _find(name: str, folder: str, raw_dir: Path) -> Path | None:
     return None
 
 
-def _read_bytes(path: str) -> bytes:
+def _read_limited(file: RawFile, read: Callable[[int], bytes], where: str) -> bytes:
+    """All that is in a stream, which may hold no more than the published file can.
+
+    Else a few bytes of gzip, or a server, could fill the memory.
+    """
+    limit = BYTES_PER_NUMBER * int(np.prod(file.shape)) + HEADERS
+    content = read(limit + 1)
+    if len(content) > limit:
+        raise _damaged(where, f"it holds more than {limit:,} bytes")
+    return content
+
+
+def _read_bytes(file: RawFile, path: str) -> bytes:
     try:
-        return Path(path).read_bytes()
+        with open(path, "rb") as stream:
+            return _read_limited(file, stream.read, path)
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror}") from error
 
@@ -106,7 +126,7 @@ def _read_bytes(path: str) -> bytes:
 def _download(file: RawFile, url: str) -> bytes:
     try:
         with urllib.request.urlopen(url, timeout=30) as response:
-            blob = response.read()
+            blob = _read_limited(file, response.read, url)
     except (OSError, HTTPException) as error:
         raise DataError(
             f"could not download {url} ({error}). Check the network, or fetch the file "

@@ -108,15 +108,15 @@ def fit(
         key: of the run; ignored where a `state` is given.
         observe, micro_batch_size, max_skipped: as for `make_step`;
             `default_micro_batch_size` is a good choice for the second.
-        steps_per_dispatch: `on_dispatch` is called at every multiple of it; without
-            one, when an epoch ends and about every second.
+        steps_per_dispatch: a dispatch ends at every multiple of it, besides the ends of
+            epochs and after about a second.
         state: where to go on from; it is donated.
         totals: that belong to a `state` amid an epoch, as `on_dispatch` got them;
             donated. None leaves the steps before it out of that epoch's means.
         mesh: the devices that share the batches, from `training_mesh`; by default as
             many as divide them evenly.
-        on_dispatch: called with what a run goes on from, bit for bit. Both arguments
-            are donated to the next dispatch: copy what is to outlive the call.
+        on_dispatch: called after every dispatch with what the run goes on from, bit for
+            bit. Both arguments are donated to the next one: copy what is to outlive it.
         on_epoch: called after every epoch, before `on_dispatch`.
 
     Returns:
@@ -155,15 +155,15 @@ def fit(
         first = epoch * num_steps
         chosen = batch_indices(num_examples, batch_size, first, num_steps, shuffle_seed)
         indices = put(chosen, mesh, None, DATA)
-        with jax.set_mesh(mesh):
-            if totals is None:
-                totals = put(zero_totals(step, state, data, indices), mesh)
-            if compiled is None:
-                start = time.perf_counter()
+        if compiled is None:
+            start = time.perf_counter()
+            with jax.set_mesh(mesh):
+                if totals is None:
+                    totals = put(zero_totals(step, state, data, indices), mesh)
                 compiled = run_steps.lower(
                     step, state, totals, data, indices, np.int32(0), np.int32(0)
                 ).compile()
-                compile_seconds = time.perf_counter() - start
+            compile_seconds = time.perf_counter() - start
         num_images, seconds = 0, 0.0
         while done < first + num_steps:
             count = min(fast, first + num_steps - done)
