@@ -12,6 +12,7 @@ import pytest
 from eight_devices import EVALUATIONS, MEASURED, TRAININGS
 from jax.sharding import Mesh
 
+from experiments import train
 from vaejax import VaejaxError
 from vaejax.sharding import evaluation_mesh, training_mesh
 
@@ -139,3 +140,16 @@ def test_devices_without_an_example_of_their_own_share_samples(
     assert (
         tuple(evaluation_mesh(count, devices_of([0] * total)).shape.values()) == shape
     )
+
+
+@pytest.mark.parametrize(
+    ("used", "total", "said"),
+    [
+        (1, 1, ""),
+        (8, 8, " on 8 of 8 devices"),
+        (5, 8, " on 5 of 8 devices, as many as divide them evenly"),
+    ],
+)
+def test_a_run_says_which_devices_it_uses(used, total, said, monkeypatch):
+    monkeypatch.setattr(jax, "device_count", lambda: total)
+    assert train._on_devices(Mock(spec=Mesh, size=used)) == said
