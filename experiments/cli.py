@@ -2,14 +2,17 @@
 
 import ast
 import contextlib
+import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
+import jax
 import tyro
 from rich.console import Console
 from rich.progress import (
@@ -48,12 +51,25 @@ def run_main(config_class: type, run: Callable[[Any], Any]) -> NoReturn:
         run(config)
     except (VaejaxError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        _leave(2)
     except KeyboardInterrupt as interrupt:
         how = str(interrupt) or "the same command with --overwrite starts anew"
         print(f"interrupted: {how}", file=sys.stderr)
-        sys.exit(130)
+        _leave(130)
     sys.exit(0)
+
+
+def _leave(code: int) -> NoReturn:
+    """Exit; as one of several processes without waiting for those that wait for it.
+
+    Process 0 goes last: without the service that it holds, JAX aborts the others.
+    """
+    if jax.distributed.is_initialized():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        time.sleep(2 if jax.process_index() == 0 else 0)
+        os._exit(code)
+    sys.exit(code)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

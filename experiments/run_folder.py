@@ -30,15 +30,13 @@ FILES = (
     *("failure.txt", "tracking.json"),
 )
 FOLDERS = ("checkpoints", "figures", "tensorboard", "wandb", "profile")
-# Where a run is and how it is watched, not what it is.
+# Where a run is carried out, which its results do not depend on.
+PLACES = ("sample_devices", "distributed", "coordinator", "num_processes", "process_id")
+# That, where its files are and how it is watched: not what it is, and not kept.
 NO_SETTINGS = {
-    "out",
-    "overwrite",
-    "resume",
-    "tensorboard",
-    "wandb",
-    "mlflow",
-    "profile",
+    *("out", "overwrite", "resume"),
+    *("tensorboard", "wandb", "mlflow", "profile"),
+    *PLACES,
 }
 LOCK = "lock"
 # Settings that a run may go on with others of: how it is carried out, and what is done

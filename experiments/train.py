@@ -7,13 +7,16 @@ Ctrl-C, a scheduler's SIGTERM or a crash leaves a run that `--resume` goes on wi
 the same result, bit for bit.
 """
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
+from jax.sharding import Mesh
 
-from experiments import prepared_run, run_folder, train_report
+from experiments import distributed, prepared_run, run_folder, train_report
 from experiments.cli import progress_bar, run_main
 from experiments.metric_sinks import check_installed, watching
 from experiments.op_profile import profiling
@@ -22,6 +25,7 @@ from experiments.train_config import Config
 from experiments.training_loop import train_to_end
 from vaejax.core import Model, Params, VaejaxError
 from vaejax.evaluation import active_units, log_likelihood
+from vaejax.sharding import training_mesh
 
 
 class Results(NamedTuple):
@@ -42,43 +46,81 @@ def check(config: Config) -> None:
 def run(config: Config) -> Results:
     """Train, evaluate, draw; write everything under `config.out`.
 
+    All devices share the work, those of other processes too; process 0 alone writes.
+
     Raises:
         VaejaxError: a setting that cannot be, before anything is computed; a loss that
             is not finite, with the last good state saved.
     """
     check_installed(config)
-    model, objective, data = prepare(config)
+    distributed.start(config)
+    model, objective, data = distributed.together(lambda: prepare(config))
     optimizer = make_optimizer(config, len(data.train.x))
-    with run_folder.open_run(
-        config.out, config, overwrite=config.overwrite, resume=config.resume
-    ):
-        print(
-            f"training {config.model} on {config.dataset} ({data.protocol}): "
-            f"{config.bound} by {config.estimator}, K = {config.num_samples}, "
-            f"{config.epochs} epochs of {len(data.train.x)} images in batches of "
-            f"{config.batch_size} -> {config.out}"
-        )
+    mesh = training_mesh(
+        config.micro_batch_size or config.batch_size,
+        sample_devices=config.sample_devices,
+    )
+    first = distributed.is_first()
+    with contextlib.ExitStack() as stack:
+
+        def open_run() -> None:
+            opened = run_folder.open_run(
+                config.out, config, overwrite=config.overwrite, resume=config.resume
+            )
+            stack.enter_context(opened if first else contextlib.nullcontext())
+
+        distributed.together(open_run)
+        if first:
+            print(
+                f"training {config.model} on {config.dataset} ({data.protocol}): "
+                f"{config.bound} by {config.estimator}, K = {config.num_samples}, "
+                f"{config.epochs} epochs of {len(data.train.x)} images in batches of "
+                f"{config.batch_size}{_on_devices(mesh)} -> {config.out}"
+            )
         try:
-            with watching(config, model, data) as sinks, profiling(config) as profilers:
+            with contextlib.ExitStack() as watched:
+                watchers = []
+                if first:
+                    sinks = watched.enter_context(watching(config, model, data))
+                    watchers = [*sinks, *watched.enter_context(profiling(config))]
                 state, training = train_to_end(
-                    config, objective, optimizer, data, [*sinks, *profilers]
+                    config, objective, optimizer, data, mesh, watchers
                 )
             summary = _evaluate(config, model, state.params, data)
-            train_report.draw(config.out, model, state.params, data)
+            if first:
+                train_report.draw(config.out, model, state.params, data)
         except KeyboardInterrupt as interrupt:
             raise KeyboardInterrupt(
                 f"what is done is in {config.out}; the same command with --resume goes "
                 "on from there"
             ) from interrupt
+        except jax.errors.JaxRuntimeError as error:
+            if jax.process_count() == 1:
+                raise
+            raise VaejaxError(
+                "another process of the run was lost: start all of them again with "
+                f"--resume, which goes on from the last checkpoint in {config.out}"
+            ) from error
         summary |= {
             "train": training,
             "protocol": data.protocol,
             "seed": config.seed,
             "versions": run_folder.versions(),
         }
-        run_folder.write_json(config.out / "results.json", summary)
-    train_report.print_summary(config.out, summary)
+        if first:
+            run_folder.write_json(config.out / "results.json", summary)
+    if first:
+        train_report.print_summary(config.out, summary)
     return Results(summary, state.params, model, config.out)
+
+
+def _on_devices(mesh: Mesh) -> str:
+    """Which devices are used, where there is a choice."""
+    total = jax.device_count()
+    if total == 1:
+        return ""
+    reason = "" if mesh.size == total else ", as many as divide them evenly"
+    return f" on {mesh.size} of {total} devices{reason}"
 
 
 def _evaluate(

@@ -52,6 +52,8 @@ class Config:
     """examples per step"""
     micro_batch_size: Annotated[int | None, option("N")] = None
     """examples per gradient, a divisor (default: fits the cache)"""
+    sample_devices: Annotated[int, option("N")] = 1
+    """devices that share the K samples"""
     learning_rate: Annotated[float, option("X")] = 1e-3
     """Adam's, at its highest"""
     schedule: Annotated[str, option("NAME")] = "cosine"
@@ -78,6 +80,14 @@ class Config:
     """metrics for this experiment of MLflow"""
     profile: bool = False
     """time an epoch by operation"""
+    distributed: bool = False
+    """one of many processes, by Slurm or as below"""
+    coordinator: Annotated[str | None, option("HOST:PORT")] = None
+    """where process 0 runs, and a free port of it"""
+    num_processes: Annotated[int | None, option("N")] = None
+    """of the run"""
+    process_id: Annotated[int | None, option("N")] = None
+    """of this process, from 0"""
     out: Annotated[Path, option("DIR")] = Path("runs/train")
     """folder of the run"""
     overwrite: bool = False
@@ -89,7 +99,8 @@ class Config:
 def check_numbers(config: Config) -> None:
     """Raise a `VaejaxError` for a number, or a schedule, that cannot be."""
     counts = ("epochs", "batch_size", "micro_batch_size", "checkpoint_steps")
-    for name in (*counts, "max_skipped", "eval_num_samples", "eval_examples"):
+    more = ("sample_devices", "max_skipped", "eval_num_samples", "eval_examples")
+    for name in (*counts, *more):
         value = getattr(config, name)
         if value is not None and value < 1:
             raise VaejaxError(f"{name} is {value}: use at least 1")
@@ -115,6 +126,11 @@ def check_numbers(config: Config) -> None:
         raise VaejaxError(
             f"micro_batch_size is {config.micro_batch_size}, which does not divide "
             f"batch_size {config.batch_size}: use a divisor, or leave it out"
+        )
+    if config.num_samples % config.sample_devices:
+        raise VaejaxError(
+            f"sample_devices is {config.sample_devices}, which does not divide "
+            f"num_samples {config.num_samples}: use a divisor, or leave it out"
         )
     if config.profile and config.epochs < 2:
         raise VaejaxError(

@@ -14,13 +14,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
-from experiments import run_folder
+from experiments import distributed, run_folder
 from experiments.cli import noted_interrupts, progress_bar
 from experiments.prepared_run import Data, make_keys
 from experiments.train_config import Config
 from vaejax.core import Batch, Objective, Params, VaejaxError
 from vaejax.data import PROTOCOLS
+from vaejax.sharding import DATA, SAMPLES
 from vaejax.training import (
     EpochReport,
     NonFiniteError,
@@ -40,6 +42,7 @@ def train_to_end(
     objective: Objective,
     optimizer: optax.GradientTransformation,
     data: Data,
+    mesh: Mesh,
     watchers: Sequence[Watcher] = (),
 ) -> tuple[TrainState, dict[str, Any]]:
     """Train from the start or the last checkpoint; the final state and its figures.
@@ -50,19 +53,23 @@ def train_to_end(
     folder = config.out / "checkpoints"
     state, totals, rows = None, None, []
     saved_step, saved_at = 0, time.monotonic()
-    if config.resume and checkpoints.latest(folder) is not None:
+    newest = checkpoints.latest(folder) if config.resume else None
+    distributed.check_shared(f"the newest checkpoint in {folder}", newest)
+    if newest is not None:
         like = init_state(objective, optimizer, key)
         state, extra = checkpoints.restore(folder, like)
         totals, rows = _read_totals(extra["totals"]), extra["rows"]
         saved_step = int(state.step)
     # Later lines belong to epochs that are redone.
-    run_folder.write_rows(config.out, rows)
+    first = distributed.is_first()
+    if first:
+        run_folder.write_rows(config.out, rows)
     test_bound = _test_bound(objective, data, config.num_samples)
     epoch_before: tuple[TrainState, list] | None = None
 
     def save(state: TrainState, totals: Totals | None, rows: list) -> None:
         nonlocal saved_step, saved_at
-        if int(state.step) != saved_step:
+        if first and int(state.step) != saved_step:
             extra = {"totals": _write_totals(totals), "rows": rows}
             checkpoints.save(folder, state, extra)
         saved_step, saved_at = int(state.step), time.monotonic()
@@ -87,9 +94,10 @@ def train_to_end(
                 "; start anew with --overwrite"
             )
         rows = [*rows, row]
-        run_folder.append_row(config.out, row)
-        for watch in watchers:
-            watch(row, report.state)
+        if first:
+            run_folder.append_row(config.out, row)
+            for watch in watchers:
+                watch(row, report.state)
         epoch_before = jax.device_get(report.state), rows
         update(
             report.epoch,
@@ -98,14 +106,15 @@ def train_to_end(
         )
 
     def on_dispatch(state: TrainState, totals: Totals) -> None:
+        stop = distributed.any_process(interrupted())
         if (
-            interrupted()
+            stop
             or len(rows) == config.epochs
             or time.monotonic() - saved_at > config.checkpoint_seconds
             or (config.checkpoint_steps and state.step % config.checkpoint_steps == 0)
         ):
             save(state, totals, rows)
-        if interrupted():
+        if stop:
             raise KeyboardInterrupt
 
     with (
@@ -121,11 +130,12 @@ def train_to_end(
                 batch_size=config.batch_size,
                 key=key,
                 observe=PROTOCOLS[data.protocol].sample,
-                micro_batch_size=_micro_batch_size(config),
+                micro_batch_size=_micro_batch_size(config, mesh),
                 max_skipped=config.max_skipped if config.on_nonfinite == "skip" else 0,
                 steps_per_dispatch=config.checkpoint_steps,
                 state=state,
                 totals=totals,
+                mesh=mesh,
                 on_dispatch=on_dispatch,
                 on_epoch=on_epoch,
             )
@@ -170,12 +180,15 @@ def _finite_or_none(metrics: dict[str, float]) -> dict[str, float | None]:
     return {k: value if math.isfinite(value) else None for k, value in metrics.items()}
 
 
-def _micro_batch_size(config: Config) -> int | None:
+def _micro_batch_size(config: Config, mesh: Mesh) -> int | None:
     if config.micro_batch_size is not None:
         return config.micro_batch_size
     if config.regularizers:
         return None  # batch-level terms compare the examples of a whole batch
-    return default_micro_batch_size(config.batch_size, config.num_samples)
+    shares = mesh.shape[DATA]  # every device has its own cache
+    return shares * default_micro_batch_size(
+        config.batch_size // shares, config.num_samples // mesh.shape[SAMPLES]
+    )
 
 
 def _test_bound(objective: Objective, data: Data, num_samples: int) -> Any:

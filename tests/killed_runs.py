@@ -105,7 +105,7 @@ def main(out: Path, kills: int, seed: int) -> None:
     run = 0
     while kills > 0:
         if rng.random() < 0.3:
-            finished = live(out / str(run), seconds=rng.uniform(0, span))
+            finished = live(out / str(run), seconds=rng.uniform(0, span / 3))
         else:
             finished = live(out / str(run), event=rng.randint(1, 250))
         kills -= not finished

@@ -68,6 +68,9 @@ MISTAKES = [
     ("train", "--batch-size 0", "batch_size is 0: use at least 1"),
     ("train", "--micro-batch-size 7", "does not divide batch_size 100.*divisor"),
     ("train", "--micro-batch-size 0", "micro_batch_size is 0: use at least 1"),
+    ("train", "--sample-devices 2", "does not divide num_samples 1: use a divisor"),
+    ("train", "--sample-devices 2 --num-samples 4", "over 2 of 1 devices: use a div"),
+    ("train", "--process-id 1", "belong together, and to --distributed: give all"),
     ("train", "--learning-rate 0", "learning_rate is 0.0: use a finite one above 0"),
     ("train", "--learning-rate -1", "learning_rate is -1.0: use"),
     ("train", "--learning-rate nan", "learning_rate is nan: use"),
@@ -252,7 +255,7 @@ def test_an_out_that_cannot_be_written_to_is_refused(
 @pytest.mark.parametrize(
     ("name", "lines"),
     [
-        ("train", 49),
+        ("train", 55),
         ("estimator_variance", 24),
         ("demo", 24),
         ("sweep", 24),

@@ -1,6 +1,6 @@
 """Imports go one way, and each third-party layer has one home.
 
-core, matmul <- terms, families, bounds, nets <- estimators, priors, models,
+core, matmul, sharding <- terms, families, bounds, nets <- estimators, priors, models,
 regularizers <- objective <- exact, diagnostics, evaluation, training <- experiments
 """
 
@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 STAGES = [
-    {"vaejax.core", "vaejax.matmul"},
+    {"vaejax.core", "vaejax.matmul", "vaejax.sharding"},
     {"vaejax.terms", "vaejax.families", "vaejax.bounds", "vaejax.nets", "vaejax.data"},
     {"vaejax.estimators", "vaejax.priors", "vaejax.models", "vaejax.regularizers"},
     {"vaejax.objective"},

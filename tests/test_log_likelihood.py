@@ -15,6 +15,7 @@ from vaejax.evaluation.log_likelihood import EXAMPLES_PER_CALL, _estimate
 from vaejax.evaluation.psis import pareto_shapes, tail_size
 from vaejax.models import linear_gaussian
 from vaejax.models.linear_gaussian import exact_log_px, exact_posterior
+from vaejax.sharding import evaluation_mesh
 from vaejax.terms import log_terms
 
 KEY = jax.random.key(0)
@@ -152,10 +153,9 @@ def test_a_proposal_that_misses_the_posterior_is_seen():
 def test_memory_does_not_grow_with_the_number_of_samples():
     def temporary_bytes(num_samples):
         examples = Example(observations(2))
-        keys = fold_examples(KEY, jnp.arange(2))
-        chunks = num_samples // 1000
+        mesh = evaluation_mesh(2, jax.devices()[:1])
         lowered = _estimate.lower(
-            MODEL, num_samples, 1000, chunks, WIDE, keys, examples
+            MODEL, num_samples, 1000, mesh, WIDE, KEY, jnp.arange(2), examples
         )
         return lowered.compile().memory_analysis().temp_size_in_bytes
 

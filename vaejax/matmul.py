@@ -15,6 +15,8 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
+from vaejax.sharding import sample_devices
+
 
 def vector_times_matrix(
     x: Float[Array, " in"], weight: Float[Array, "in out"]
@@ -24,6 +26,8 @@ def vector_times_matrix(
 
 
 def _multiply(x: Array, weight: Array) -> Array:
+    if sample_devices() > 1:  # joined, rows [B * K] would keep a division of B alone
+        return x @ weight
     rows = x.reshape(-1, weight.shape[0])
     return (rows @ weight).reshape(*x.shape[:-1], weight.shape[1])
 
@@ -40,6 +44,9 @@ def _batch(
 
 def _transpose_weight(cotangent: Array, x: Array, weight: Any) -> Array:
     n_in, n_out = weight.aval.shape  # what is transposed has no value
+    if sample_devices() > 1:
+        rows = list(range(x.ndim - 1))
+        return jnp.tensordot(x, cotangent, axes=(rows, rows))
     return x.reshape(-1, n_in).T @ cotangent.reshape(-1, n_out)
 
 

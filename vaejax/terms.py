@@ -24,6 +24,7 @@ from vaejax.core import (
     Stats,
     Verdict,
 )
+from vaejax.sharding import divide_samples
 
 
 def sample_posterior(
@@ -40,7 +41,12 @@ def sample_posterior(
 def log_terms(
     model: Model, params: Params, dist_params: DistParams, z: Event, example: Example
 ) -> LogTerms:
-    """Log p(x|z), log p(z) and log q(z|x) of every sample; `dist_params` are q's."""
+    """Log p(x|z), log p(z) and log q(z|x) of every sample; `dist_params` are q's.
+
+    Where the mesh in force has an axis for samples that divides their number, each of
+    its devices computes its share of them (see `vaejax.sharding`).
+    """
+    z = divide_samples(z)
     prior_params = model.prior(params, example.y)
 
     def one(z_k: Event) -> LogTerms:

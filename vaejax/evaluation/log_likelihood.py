@@ -5,10 +5,13 @@
 a lower bound in expectation that tightens with S (Burda et al. 2016, arXiv:1509.00519).
 The samples are drawn in chunks, each from a key folded from its own number: memory is
 O(chunk), and the result does not depend on the chunk.
+
+Every device takes its share of the examples; where they are fewer than the devices, of
+the samples too, whose sums are added over devices at the end.
 """
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -17,13 +20,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
-from jaxtyping import Array, Float
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Array, Float, Int
 
-from vaejax.core import Example, Key, Keys, Model, Params, VaejaxError, fold_examples
+from vaejax.core import (
+    Example,
+    Key,
+    Model,
+    Params,
+    VaejaxError,
+    fold_examples,
+)
 from vaejax.evaluation.psis import pareto_shapes, tail_size
+from vaejax.sharding import DATA, SAMPLES, evaluation_mesh, put
 from vaejax.terms import log_terms
 
-EXAMPLES_PER_CALL = 100
+EXAMPLES_PER_CALL = 100  # on every device
 
 
 class LogLikelihood(NamedTuple):
@@ -77,9 +89,12 @@ def log_likelihood(
     *,
     num_samples: int = 5000,
     chunk_size: int = 1000,
+    devices: Sequence[jax.Device] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> LogLikelihood:
     """Estimate log p(x) of every example with exactly `num_samples` samples.
+
+    Across processes every one calls it, with the same values, and has the result.
 
     Args:
         model: the model, its encoder the proposal.
@@ -87,7 +102,8 @@ def log_likelihood(
         examples: every leaf [N, ...], as the model sees it.
         key: consumed; example n, sample s uses `fold_in(fold_in(key, n), s)`.
         num_samples: S.
-        chunk_size: samples decoded at once, at most.
+        chunk_size: samples that a device decodes at once, at most.
+        devices: that divide the examples (default: all, of every process).
         progress: called with the number of examples done so far.
 
     Raises:
@@ -101,26 +117,28 @@ def log_likelihood(
             f"cannot estimate log p(x) of {count} examples with {num_samples} samples "
             f"in chunks of {chunk_size}: all three must be at least 1"
         )
-    num_chunks = -(-num_samples // chunk_size)
-    chunk_size = -(-num_samples // num_chunks)  # equal chunks: the least left over
-    size = min(count, EXAMPLES_PER_CALL)
+    mesh = evaluation_mesh(count, devices)
+    shares = mesh.shape[DATA]
+    size = shares * min(-(-count // shares), EXAMPLES_PER_CALL)
+    params, key = put((params, key), mesh)
     results = []
     for start in range(0, count, size):
         numbers = np.arange(start, start + size)
         rows = np.minimum(numbers, count - 1)  # the last call is filled up, then cut
         chosen = jax.tree.map(operator.itemgetter(rows), examples)
-        keys = fold_examples(key, jnp.asarray(numbers))
-        results.append(
-            _estimate(model, num_samples, chunk_size, num_chunks, params, keys, chosen)
-        )
+        shared = put((numbers, chosen), mesh, DATA)
+        found = _estimate(model, num_samples, chunk_size, mesh, params, key, *shared)
+        results.append(found)
         if progress is not None:
-            jax.block_until_ready(results[-1])
+            jax.block_until_ready(found)
             progress(min(start + size, count))
-    *columns, tails = zip(*results, strict=True)
-    log_px, error, ess = (np.concatenate(column)[:count] for column in columns)
-    # By the call, as all examples' fits at once would be large.
-    pareto_k = np.concatenate([pareto_shapes(np.asarray(tail)) for tail in tails])
-    return LogLikelihood(log_px, error, ess, pareto_k[:count], num_samples)
+    log_px, error, ess, tails = (
+        np.concatenate(column)[:count] for column in zip(*results, strict=True)
+    )
+    # Some at a time, as all examples' fits at once would be large.
+    parts = np.split(tails, range(EXAMPLES_PER_CALL, count, EXAMPLES_PER_CALL))
+    pareto_k = np.concatenate(list(map(pareto_shapes, parts)))
+    return LogLikelihood(log_px, error, ess, pareto_k, num_samples)
 
 
 class _Running(NamedTuple):
@@ -134,17 +152,22 @@ def _estimate(
     model: Model,
     num_samples: int,
     chunk_size: int,
-    num_chunks: int,
+    mesh: Mesh,
     params: Params,
-    keys: Keys,
+    key: Key,
+    numbers: Int[Array, " B"],
     examples: Example,
 ) -> tuple[Array, Array, Array, Array]:
     """Of each example: log p(x), its error, effective sample size, largest weights."""
     size = tail_size(num_samples)
+    share = -(-num_samples // mesh.shape[SAMPLES])  # of a device
+    num_chunks = -(-share // chunk_size)
+    chunk_size = -(-share // num_chunks)  # equal chunks: the least left over
 
-    def one(key_and_example: tuple[Key, Example]) -> tuple[Array, Array, Array, Array]:
-        key, example = key_and_example
+    def one(params: Params, key: Key, example: Example) -> _Running:
+        """What this device's samples sum up to."""
         dist_params = model.encode(params, example)
+        first = jax.lax.axis_index(SAMPLES) * num_chunks * chunk_size
 
         def add_chunk(running: _Running, start: Array) -> tuple[_Running, None]:
             index = start + jnp.arange(chunk_size)
@@ -163,12 +186,29 @@ def _estimate(
 
         nothing = jnp.full((), -jnp.inf)
         empty = _Running(nothing, nothing, jnp.full(size + 1, -jnp.inf))
-        starts = jnp.arange(num_chunks) * chunk_size
-        running, _ = jax.lax.scan(add_chunk, empty, starts)
-        ess = jnp.exp(2 * running.log_sum - running.log_square_sum)
-        unbiased = num_samples / (num_samples - 1) if num_samples > 1 else jnp.nan
-        error = jnp.sqrt(jnp.maximum(1 / ess - 1 / num_samples, 0) * unbiased)
-        log_px = running.log_sum - jnp.log(num_samples)
-        return log_px, error, ess, running.tail
+        starts = first + jnp.arange(num_chunks) * chunk_size
+        return jax.lax.scan(add_chunk, empty, starts)[0]
 
-    return jax.lax.map(one, (keys, examples))
+    def shares(params: Params, key: Key, numbers: Array, examples: Example) -> _Running:
+        """This device's examples and samples, with an axis for the latter's devices."""
+        keys = fold_examples(key, numbers)
+        running = jax.lax.map(lambda pair: one(params, *pair), (keys, examples))
+        return jax.tree.map(lambda leaf: leaf[:, None], running)
+
+    everywhere, rows = PartitionSpec(), PartitionSpec(DATA)
+    running = jax.shard_map(
+        shares,
+        mesh=mesh,
+        in_specs=(everywhere, everywhere, rows, rows),
+        out_specs=PartitionSpec(DATA, SAMPLES),
+        check_vma=False,  # it would ask every model's loops to vary over devices
+    )(params, key, numbers, examples)
+    # Small: to every device, and so to every process.
+    running = jax.lax.with_sharding_constraint(running, NamedSharding(mesh, everywhere))
+    log_sum = logsumexp(running.log_sum, axis=1)
+    log_square_sum = logsumexp(running.log_square_sum, axis=1)
+    tail = jax.lax.top_k(running.tail.reshape(len(numbers), -1), size + 1)[0]
+    ess = jnp.exp(2 * log_sum - log_square_sum)
+    unbiased = num_samples / (num_samples - 1) if num_samples > 1 else jnp.nan
+    error = jnp.sqrt(jnp.maximum(1 / ess - 1 / num_samples, 0) * unbiased)
+    return log_sum - jnp.log(num_samples), error, ess, tail

@@ -48,7 +48,7 @@ def save(folder: Path, state: TrainState, extra: dict[str, Any]) -> None:
     digests = _digests(content, described)
     try:
         folder.mkdir(exist_ok=True)  # but not its parents, should the run have vanished
-        with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
+        with _quiet(), _checkpointer() as checkpointer:
             checkpointer.save(
                 folder.absolute() / str(step),
                 {"bytes": content},
@@ -110,12 +110,26 @@ def restore(folder: Path, like: TrainState) -> tuple[TrainState, dict[str, Any]]
     )
 
 
+def _checkpointer() -> ocp.Checkpointer:
+    """This process's own: of several, none waits for another."""
+    own = jax.process_index()
+    options = ocp.options.MultiprocessingOptions(
+        primary_host=own,
+        active_processes={own},
+        barrier_sync_key_prefix=f"process_{own}",
+    )
+    return ocp.Checkpointer(
+        ocp.PyTreeCheckpointHandler(multiprocessing_options=options),
+        multiprocessing_options=options,
+    )
+
+
 def _steps(folder: Path) -> list[int]:
     return sorted(int(p.name) for p in folder.glob("*") if p.name.isdigit())
 
 
 def _read(path: Path) -> tuple[UInt8[np.ndarray, " bytes"], dict[str, Any]]:
-    with _quiet(), ocp.PyTreeCheckpointer() as checkpointer:
+    with _quiet(), _checkpointer() as checkpointer:
         metadata = checkpointer.metadata(path).custom_metadata
         content = checkpointer.restore(path)["bytes"]
     if not metadata:

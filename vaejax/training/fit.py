@@ -13,9 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
 from vaejax.core import Example, Key, Objective, VaejaxError
+from vaejax.sharding import DATA, local, put, training_mesh
 from vaejax.training.diagnose import diagnose
 from vaejax.training.state import TrainState, init_state
 from vaejax.training.step import Totals, make_step, run_steps, zero_totals
@@ -90,6 +93,7 @@ def fit(
     steps_per_dispatch: int | None = None,
     state: TrainState | None = None,
     totals: Totals | None = None,
+    mesh: Mesh | None = None,
     on_dispatch: Callable[[TrainState, Totals], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> TrainState:
@@ -98,7 +102,7 @@ def fit(
     Args:
         objective: what to minimise.
         optimizer: an optax chain.
-        data: the data set as it is stored, every leaf [N, ...]; put on the device.
+        data: the data set as it is stored, every leaf [N, ...]; put on every device.
         epochs: passes over the data, counted from the very first step.
         batch_size: examples per step.
         key: of the run; ignored where a `state` is given.
@@ -109,12 +113,14 @@ def fit(
         state: where to go on from; it is donated.
         totals: that belong to a `state` amid an epoch, as `on_dispatch` got them;
             donated. None leaves the steps before it out of that epoch's means.
+        mesh: the devices that share the batches, from `training_mesh`; by default as
+            many as divide them evenly.
         on_dispatch: called after every dispatch with what the run goes on from, bit for
             bit. Both arguments are donated to the next one: copy what is to outlive it.
         on_epoch: called after every epoch, before `on_dispatch`.
 
     Returns:
-        The final state.
+        The final state, on the first device, as all that the callbacks get.
 
     Raises:
         NonFiniteError: with the last good state, and what was not finite.
@@ -140,22 +146,23 @@ def fit(
     )
     num_steps = steps_per_epoch(num_examples, batch_size)
     shuffle_seed = int(jax.random.bits(jax.random.fold_in(state.key, NO_STEP)))
-    data = jax.device_put(data)
+    mesh = mesh or training_mesh(micro_batch_size or batch_size)
+    state, data, totals = put((state, data, totals), mesh)
     compiled, compile_seconds = None, 0.0
     done = int(state.step)
     fast = 1  # steps that take about a second
     for epoch in range(done // num_steps, epochs):
         first = epoch * num_steps
-        indices = jnp.asarray(
-            batch_indices(num_examples, batch_size, first, num_steps, shuffle_seed)
-        )
+        chosen = batch_indices(num_examples, batch_size, first, num_steps, shuffle_seed)
+        indices = put(chosen, mesh, None, DATA)
         if compiled is None:
             start = time.perf_counter()
-            if totals is None:
-                totals = zero_totals(step, state, data, indices)
-            compiled = run_steps.lower(
-                step, state, totals, data, indices, np.int32(0), np.int32(0)
-            ).compile()
+            with jax.set_mesh(mesh):
+                if totals is None:
+                    totals = put(zero_totals(step, state, data, indices), mesh)
+                compiled = run_steps.lower(
+                    step, state, totals, data, indices, np.int32(0), np.int32(0)
+                ).compile()
             compile_seconds = time.perf_counter() - start
         num_images, seconds = 0, 0.0
         while done < first + num_steps:
@@ -167,29 +174,34 @@ def fit(
             state, totals = jax.block_until_ready(
                 compiled(state, totals, data, indices, *rows)
             )
-            elapsed = time.perf_counter() - start
-            if state.failed_step >= 0:
-                failed = indices[int(state.failed_step) - first]
-                cause = diagnose(objective, state, data, failed, observe)
-                raise NonFiniteError(state, totals, cause)
+            # By the clock of one process, so that all take as many steps.
+            elapsed = float(
+                multihost_utils.broadcast_one_to_all(time.perf_counter() - start)
+            )
+            here, totals_here = local((state, totals))
+            if here.failed_step >= 0:
+                failed = jnp.asarray(chosen[int(here.failed_step) - first])
+                cause = diagnose(objective, here, local(data), failed, observe)
+                raise NonFiniteError(here, totals_here, cause)
             fast = max(1, int(DISPATCH_SECONDS * count / elapsed))
             num_images += count * batch_size
             seconds += elapsed
             done += count
             if done == first + num_steps:
                 if on_epoch is not None:
-                    means = {name: float(mean) for name, mean in totals.means().items()}
+                    means = jax.tree.map(float, totals_here.means())
                     on_epoch(
                         EpochReport(
                             epoch=epoch + 1,
-                            state=state,
+                            state=here,
                             metrics=means,
                             num_images=num_images,
                             seconds=seconds,
                             compile_seconds=compile_seconds,
                         )
                     )
-                totals = jax.tree.map(jnp.zeros_like, totals)
+                totals_here = jax.tree.map(jnp.zeros_like, totals_here)
+                totals = put(totals_here, mesh)
             if on_dispatch is not None:
-                on_dispatch(state, totals)
-    return state
+                on_dispatch(here, totals_here)
+    return local(state)

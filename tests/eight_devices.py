@@ -1,0 +1,177 @@
+"""What eight virtual devices compute: run as a program by test_sharding.py.
+
+Training and evaluation run on meshes of several sizes; what they found goes into a .npz
+file.
+"""
+
+import sys
+
+import jax
+import jax.flatten_util
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from vaejax import (
+    BOUNDS,
+    ESTIMATORS,
+    MODELS,
+    REGULARIZERS,
+    Example,
+    Objective,
+    fit,
+    log_likelihood,
+    make_objective,
+    make_step,
+)
+from vaejax.sharding import DATA, put, training_mesh
+from vaejax.training import init_state, run_steps, zero_totals
+
+K = 8
+BATCH = 16
+MESHES = {  # (data, samples)
+    "1": (1, 1),
+    "2": (2, 1),
+    "4": (4, 1),
+    "8": (8, 1),
+    "2x4": (2, 4),
+}
+ESTIMATES = {  # estimator: model, bound, regularizers
+    "pathwise": ("gaussian_mlp", "elbo", ("mmd",)),
+    "dreg": ("gaussian_mlp", "iwae", ()),
+    "vimco": ("sigmoid_belief_network", "iwae", ()),
+    "nvil": ("sigmoid_belief_network", "iwae", ()),
+    "gumbel_softmax": ("sigmoid_belief_network", "iwae", ()),
+}
+TRAININGS = {  # estimator: meshes, and examples of a micro-batch
+    "pathwise": (("1", "8", "2x4"), None),
+    "dreg": (tuple(MESHES), 8),
+    "vimco": (("1", "8", "2x4"), None),
+    "nvil": (tuple(MESHES), None),
+    "gumbel_softmax": (("1", "2x4"), None),
+}
+MEASURED = ("dreg", "gumbel_softmax")
+EVALUATIONS = {  # examples, samples: devices
+    (23, 130): (1, 2, 4, 8),  # 23 examples fill no number of devices
+    (3, 130): (1, 4, 8),  # so few examples that their samples are divided
+    (1, 3): (1, 8),  # devices that have nothing to do
+}
+SETTINGS = {
+    "gaussian_mlp": {"latent_dim": 4, "hidden": (96,)},
+    "sigmoid_belief_network": {"latent_dim": 24},
+}
+IMAGES = np.random.default_rng(0).integers(0, 256, (40, 5, 5, 1), dtype=np.uint8)
+
+
+def mesh_named(name):
+    data, samples = MESHES[name]
+    devices = jax.devices()[: data * samples]
+    return training_mesh(BATCH, sample_devices=samples, devices=devices)
+
+
+def observe(key, image):
+    return (image / 255 > jax.random.uniform(key, image.shape)).astype(jnp.float32)
+
+
+def objective_of(estimator, traced=None):
+    model, bound, regularizers = ESTIMATES[estimator]
+    objective = make_objective(
+        MODELS[model](IMAGES.shape[1:], **SETTINGS[model]),
+        BOUNDS[bound](),
+        ESTIMATORS[estimator](),
+        num_samples=K,
+        allow_bias=True,
+        regularizers=[REGULARIZERS[name]() for name in regularizers],
+    )
+
+    def loss(*arguments):
+        if traced is not None:
+            traced.append(estimator)
+        return objective.loss(*arguments)
+
+    return Objective(init=objective.init, loss=loss)
+
+
+def flat(tree):
+    return jax.flatten_util.ravel_pytree(tree)[0]
+
+
+def train(estimator, mesh, micro_batch_size):
+    """Where two epochs lead, their metrics, and how often the loss was traced."""
+    traced, rows = [], []
+    state = fit(
+        objective_of(estimator, traced),
+        optax.sgd(1e-2),  # Adam would make much of the rounding of tiny gradients
+        Example(IMAGES),
+        epochs=2,
+        batch_size=BATCH,
+        micro_batch_size=micro_batch_size,
+        key=jax.random.key(1),
+        observe=observe,
+        mesh=mesh,
+        on_epoch=lambda report: rows.append(list(report.metrics.values())),
+    )
+    return {
+        "params": flat(state.params),
+        "est_state": flat(state.est_state),
+        "metrics": np.asarray(rows),
+        "traces": len(traced),
+    }
+
+
+def share_of_work(estimator, mesh):
+    """FLOP of a device for one step, and whether all of the new state is everywhere."""
+    objective, optimizer = objective_of(estimator), optax.sgd(1e-2)
+    step = make_step(objective, optimizer, observe=observe)
+    state = init_state(objective, optimizer, jax.random.key(0))
+    indices = put(np.zeros((1, BATCH), np.int32), mesh, None, DATA)
+    state, data = put((state, Example(IMAGES)), mesh)
+    totals = put(zero_totals(step, state, data, indices), mesh)
+    with jax.set_mesh(mesh):
+        lowered = run_steps.lower(step, state, totals, data, indices, 0, 1)
+    compiled = lowered.compile()
+    whole = all(
+        sharding.is_fully_replicated
+        for sharding in jax.tree.leaves(compiled.output_shardings)
+    )
+    return {"flops": compiled.cost_analysis()["flops"], "whole": whole}
+
+
+def evaluate(count, num_samples, num_devices):
+    model = MODELS["gaussian_mlp"](IMAGES.shape[1:], **SETTINGS["gaussian_mlp"])
+    done = []
+    found = log_likelihood(
+        model,
+        model.init(jax.random.key(0)),
+        Example(jnp.asarray(IMAGES[:count] > 127, jnp.float32)),
+        jax.random.key(1),
+        num_samples=num_samples,
+        chunk_size=50,
+        devices=jax.devices()[:num_devices],
+        progress=done.append,
+    )
+    names = ("log_px", "monte_carlo_error", "effective_sample_size", "pareto_k")
+    return {name: getattr(found, name) for name in names} | {"done": done}
+
+
+def main(out):
+    found = {}
+
+    def keep(case, values):
+        found.update({f"{case} {name}": value for name, value in values.items()})
+
+    for estimator, (meshes, micro_batch_size) in TRAININGS.items():
+        for name in meshes:
+            mesh, case = mesh_named(name), f"{estimator} {name}"
+            keep(case, train(estimator, mesh, micro_batch_size))
+            if estimator in MEASURED:
+                keep(case, share_of_work(estimator, mesh))
+    for (count, num_samples), numbers in EVALUATIONS.items():
+        for num_devices in numbers:
+            found_here = evaluate(count, num_samples, num_devices)
+            keep(f"{count} {num_samples} {num_devices}", found_here)
+    np.savez(out, **found)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
