@@ -40,7 +40,6 @@ from vaejax.terms import (
     make_stats,
     penalty,
     require,
-    with_value,
 )
 
 
@@ -106,7 +105,8 @@ def ovis_asymptotic(gamma: float = 0.0) -> Estimator:
         """The score meets -(1 - gamma) v_k in place of -v_k, its direct weight."""
 
         def less_direct(terms: LogTerms) -> Float[Array, " K"]:
-            log_qz = with_value((1 - gamma) * terms.log_qz, terms.log_qz)
+            stopped = stop_gradient(terms.log_qz)
+            log_qz = stopped + (1 - gamma) * (terms.log_qz - stopped)
             return problem.bound.log_weight(terms._replace(log_qz=log_qz))
 
         open_bound = dataclasses.replace(problem.bound, log_weight=less_direct)
