@@ -69,9 +69,10 @@ def use_compilation_cache() -> None:
     by JAX_COMPILATION_CACHE_DIR, or not to by JAX_ENABLE_COMPILATION_CACHE=false. A
     folder that cannot be written to is done without.
     """
-    if not jax.config.jax_enable_compilation_cache:
+    settings: Any = jax.config  # its settings are attributes that it does not declare
+    if not settings.jax_enable_compilation_cache:
         return
-    if jax.config.jax_compilation_cache_dir is None:
+    if settings.jax_compilation_cache_dir is None:
         try:
             home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
             folder = Path(home, "vaejax", "jax")
@@ -81,10 +82,10 @@ def use_compilation_cache() -> None:
             return
         if not os.access(folder, os.W_OK):
             return
-        jax.config.update("jax_compilation_cache_dir", str(folder))
+        settings.update("jax_compilation_cache_dir", str(folder))
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         # A hundred small programs take as long to compile as the training step.
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+        settings.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     # A full disk, or an entry that a killed process left half written: JAX compiles.
     warnings.filterwarnings("ignore", message=r"Error \w+ persistent compilation cache")
 

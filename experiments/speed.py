@@ -1,222 +1,188 @@
-"""Training and evaluation speed of vaejax beside its peers, in one interleaved run.
+"""Speed and memory of vaejax beside what one would use instead, in one run.
 
-    python -m benchmarks.speed --peers torch=/env/bin/python numpyro=/env/bin/python
+    python -m experiments.speed --peers torch=PYTHON numpyro=PYTHON --out runs/speed
 
 Absolute figures move by a factor of two between machines and hours, so every claim is
-a ratio within one run: contestants take turns at pieces of work of one or two seconds,
-a ratio is taken within each round, and its median over the rounds is reported with the
-smallest and the largest. The work is that of the IWAE paper's one-layer network (Burda,
-Grosse and Salakhutdinov 2016, arXiv:1509.00519); speed does not depend on the images.
+a ratio within one run: contestants take turns at pieces of work of a second or two, a
+ratio is taken within each round, and its median over the rounds is reported with the
+smallest and the largest. Time to the first step and peak memory are of fresh processes.
+The work is that of the IWAE paper's one-layer network (arXiv:1509.00519) in float32.
 """
 
-import json
-import os
-import sys
+import dataclasses
 import tempfile
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
-import tyro
-from rich.console import Console
 
-from benchmarks.contestants import Contestant, ContestantError, parse_peers
-from benchmarks.machine import describe_machine, sgemm_flops_per_second
-from benchmarks.summary import summarize, tables
-from vaejax.core import VaejaxError, record
+from experiments import run_folder, speed_report
+from experiments.cli import option, run_main
+from experiments.machine import describe_machine
+from experiments.peers.contestants import parse_peers
+from experiments.peers.protocol import save_images
+from experiments.speed_field import Field, Work
+from vaejax.core import VaejaxError, build
+from vaejax.data import DATASETS, load
 
-MAX_TEST_IMAGES = 10_000  # as in peers/protocol.py
 
-
-@dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """Measure vaejax beside its peers."""
 
-    peers: tuple[str, ...] = ()
-    """NAME=PYTHON: torch, torch_compile or numpyro, and its environment's python."""
-    num_samples: tuple[int, ...] = (1, 5, 50)
-    """K of the training works."""
-    evaluation_samples: int = 5000
-    """Importance samples an image of the evaluation work."""
-    batch_size: int = 100
-    rounds: int = 5
-    seconds: float = 1.5
-    """Length of one piece of work."""
-    data: Path | None = None
-    """uint8 images [N, 28, 28, 1] in an .npy file; by default made up."""
-    out: Path = Path("runs/speed")
+    peers: Annotated[tuple[str, ...], option("NAME=PYTHON..")] = ()
+    """torch, torch_compile, numpyro or pythae, and its environment's python"""
+    num_samples: Annotated[tuple[int, ...], option("K..")] = (1, 5, 50)
+    """of the training works"""
+    eval_num_samples: Annotated[int, option("S")] = 5000
+    """of the evaluation work"""
+    batch_size: Annotated[int, option("N")] = 100
+    """examples per step"""
+    rounds: Annotated[int, option("N")] = 5
+    """that the medians are taken over"""
+    seconds: Annotated[float, option("T")] = 1.5
+    """length of a piece of work"""
+    dataset: Annotated[str | None, option("NAME")] = None
+    """as in mnist (default: made up)"""
+    data_dir: Annotated[Path | None, option("DIR")] = None
+    """prepared data (default: $TFDS_DATA_DIR)"""
+    target_log_likelihood: Annotated[float | None, option("X")] = None
+    """train until this is reached on test images (default: do not)"""
+    target_num_samples: Annotated[int, option("K")] = 5
+    """of that training"""
+    target_seconds: Annotated[float, option("T")] = 600.0
+    """of that training, at most, for each contestant"""
+    out: Annotated[Path, option("DIR")] = Path("runs/speed")
+    """folder of the results"""
+    overwrite: bool = False
+    """replace the results in --out"""
 
 
-@record
-class Work:
-    """A kind of work: a command without its length, and what its length is called."""
+class Results(NamedTuple):
+    """What results.json holds, and where it is."""
 
-    name: str
-    command: dict[str, Any]
-    length: str
-    first_length: int
-    max_length: int
-
-    def of_length(self, length: int) -> dict[str, Any]:
-        """Make the complete command."""
-        return self.command | {self.length: length}
+    summary: dict[str, Any]
+    out: Path
 
 
-def works_of(config: Config) -> list[Work]:
-    """List the kinds of work, evaluation last: it takes the parameters trained last."""
-    train = [
-        Work(
-            name=f"train K={k}",
-            command={
-                "work": "train",
-                "num_samples": k,
-                "batch_size": config.batch_size,
-            },
-            length="steps",
-            first_length=50,
-            max_length=1_000_000,
-        )
-        for k in config.num_samples
-    ]
-    evaluate = Work(
-        name=f"evaluate S={config.evaluation_samples}",
-        command={"work": "evaluate", "num_samples": config.evaluation_samples},
-        length="num_images",
-        first_length=10,
-        max_length=MAX_TEST_IMAGES,
+def train_work(num_samples: int, batch_size: int) -> Work:
+    """Training steps with K samples."""
+    return Work(
+        name=f"train K={num_samples}",
+        command={
+            "work": "train",
+            "num_samples": num_samples,
+            "batch_size": batch_size,
+        },
+        length="steps",
+        short_length=50,
+        max_length=1_000_000,
     )
-    return [*train, evaluate]
 
 
-def run(config: Config, console: Console) -> dict[str, Any]:
-    """Measure every contestant that runs; what does not run is reported as such."""
-    config.out.mkdir(parents=True, exist_ok=True)
-    works = works_of(config)
+def evaluate_work(num_samples: int, num_images: int) -> Work:
+    """The log-likelihood of some of `num_images` test images with S samples."""
+    return Work(
+        name=f"evaluate S={num_samples}",
+        command={"work": "evaluate", "num_samples": num_samples},
+        length="num_images",
+        short_length=min(10, num_images),
+        max_length=num_images,
+    )
+
+
+def run(config: Config) -> Results:
+    """Measure every contestant that runs; what does not run is reported as such.
+
+    Raises:
+        VaejaxError: a setting that cannot be, before anything is measured.
+    """
+    _check(config)
     with tempfile.TemporaryDirectory() as scratch:
-        data = config.data or save_synthetic_images(Path(scratch) / "images.npy")
-        commands = parse_peers(config.peers, data)
-        with closing(Field(commands, config.out, console)) as field:
-            rounds = measure(field, works, config, console)
-    results = {
-        "summary": summarize(works, rounds),
+        commands = parse_peers(config.peers, Path(scratch))
+        train, test = _images(config)
+        save_images(Path(scratch), train, test)
+        run_folder.open_run(config.out, config, overwrite=config.overwrite)
+        print(f"{', '.join(commands)}, taking turns -> {config.out}")
+        # Evaluation comes last: it is of the parameters trained last.
+        works = [train_work(k, config.batch_size) for k in config.num_samples]
+        works.append(evaluate_work(config.eval_num_samples, len(test)))
+        field = Field(commands, config.out / "logs", Path(scratch))
+        with closing(field):
+            field.start()
+            first_values, rounds = field.take_turns(
+                works, config.rounds, config.seconds
+            )
+        fresh = field.start_anew(works)
+        target = None
+        if config.target_log_likelihood is not None:
+            work = train_work(config.target_num_samples, config.batch_size)
+            with closing(field):
+                target = field.race(
+                    work.of_length(max(1, len(train) // config.batch_size // 4)),
+                    evaluate_work(100, len(test)).of_length(min(1000, len(test))),
+                    config.target_log_likelihood,
+                    config.target_seconds,
+                )
+    summary = {
+        "summary": speed_report.summarize(works, rounds, fresh, first_values),
+        "target": target,
         "not_run": field.not_run,
         "machine": describe_machine(),
         "versions": field.versions,
-        "first_values": field.first_values,
         "rounds": rounds,
     }
-    (config.out / "results.json").write_text(json.dumps(results, indent=2))
-    return results
+    speed_report.write(config.out, summary)
+    speed_report.show(summary)
+    print(f"everything is in {config.out}")
+    return Results(summary, config.out)
 
 
-def measure(
-    field: "Field", works: list[Work], config: Config, console: Console
-) -> list[dict[str, Any]]:
-    """Let the contestants take turns, round by round, each work after the other."""
-    console.print("Warming up and finding the length of each piece of work")
-    # First commands come first: later ones train for different numbers of steps.
-    first = {work.name: field.begin(work) for work in works}
-    calls = {
-        work.name: field.lengthen(work, first[work.name], config.seconds)
-        for work in works
-    }
-    rounds = []
-    for number in range(config.rounds):
-        console.print(f"Round {number + 1} of {config.rounds}")
-        answers = {work.name: field.ask_all(calls[work.name]) for work in works}
-        sgemm = sgemm_flops_per_second(config.seconds)
-        load = os.getloadavg()[0]
-        rounds.append({"works": answers, "sgemm": sgemm, "load": load})
-    return rounds
+def _check(config: Config) -> None:
+    if not config.num_samples:
+        raise VaejaxError("name at least one K, as in --num-samples 1 5 50")
+    counts = ("num_samples", "eval_num_samples", "batch_size", "rounds")
+    for name in (*counts, "target_num_samples"):
+        if np.min(getattr(config, name)) < 1:
+            raise VaejaxError(f"{name} is {getattr(config, name)}: use at least 1")
+    for name in ("seconds", "target_seconds"):
+        if not getattr(config, name) > 0:
+            raise VaejaxError(f"{name} is {getattr(config, name)}: use more than 0")
+    if config.target_log_likelihood is not None and config.dataset is None:
+        raise VaejaxError(
+            "a log-likelihood is only worth reaching on real images: add --dataset "
+            "mnist, or leave --target-log-likelihood out"
+        )
 
 
-class Field:
-    """The contestants that run; one that fails leaves the field with its reason."""
-
-    def __init__(
-        self, commands: dict[str, list[str]], logs: Path, console: Console
-    ) -> None:
-        self.running: dict[str, Contestant] = {}
-        self.not_run: dict[str, str] = {}
-        self.first_values: dict[str, dict[str, float]] = {}
-        self.console = console
-        for name, command in commands.items():
-            try:
-                self.running[name] = Contestant(name, command, logs / f"{name}.log")
-            except ContestantError as error:
-                self._drop(name, error)
-        self.versions = {name: peer.versions for name, peer in self.running.items()}
-
-    def begin(self, work: Work) -> dict[str, dict[str, float]]:
-        """Have all do the same first command.
-
-        The values of their answers must agree up to chance: they are kept as the
-        evidence that the work is the same.
-        """
-        first = work.of_length(work.first_length)
-        answers = self.ask_all(dict.fromkeys(self.running, first))
-        self.first_values[work.name] = {n: a["value"] for n, a in answers.items()}
-        return answers
-
-    def lengthen(
-        self, work: Work, first: dict[str, dict[str, float]], seconds: float
-    ) -> dict[str, dict[str, Any]]:
-        """Find and warm up each contestant's command of about `seconds`."""
-        calls = {}
-        for name in self.running:
-            answer = first[name]
-            length = round(work.first_length * seconds / answer["seconds"])
-            calls[name] = work.of_length(max(1, min(length, work.max_length)))
-        self.ask_all(calls)
-        return calls
-
-    def ask_all(self, calls: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
-        """Have each running contestant do its own command, one after the other."""
-        answers = {}
-        for name, peer in list(self.running.items()):
-            try:
-                answers[name] = peer.ask(calls[name])
-            except ContestantError as error:
-                self._drop(name, error)
-        return answers
-
-    def close(self) -> None:
-        """End all contestants."""
-        for peer in self.running.values():
-            peer.close()
-
-    def _drop(self, name: str, error: ContestantError) -> None:
-        self.running.pop(name, None)
-        self.not_run[name] = str(error)
-        self.console.print(f"[yellow]Not run:[/] {error}")
+def _images(config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """Training and test images, uint8 [N, 28, 28, 1]."""
+    if config.dataset is None:
+        return _blobs(60_000, seed=0), _blobs(10_000, seed=1)
+    info = build(DATASETS, config.dataset)
+    if info.shape != (28, 28, 1) or "dynamic" not in info.protocols:
+        raise VaejaxError(
+            f"the contestants binarize grey images of 28 x 28, and {config.dataset} "
+            "has none: use mnist"
+        )
+    train, test = (
+        load(config.dataset, split, protocol="dynamic", data_dir=config.data_dir)
+        for split in ("train", "test")
+    )
+    if config.batch_size > len(train.images):
+        raise VaejaxError(f"batch_size is {config.batch_size}: use a smaller one")
+    return train.images, test.images
 
 
-def save_synthetic_images(path: Path, num_images: int = 60_000) -> Path:
-    """Save smooth random blobs on black, uint8 [N, 28, 28, 1], from a fixed seed."""
-    rng = np.random.default_rng(0)
-    pixel = np.arange(28)
-    loc = rng.uniform(6, 22, (2, num_images, 3, 1))
-    profile = np.exp(-(((pixel - loc) / 3) ** 2)).astype(np.float32)
+def _blobs(count: int, seed: int) -> np.ndarray:
+    """Smooth random blobs on black: speed does not depend on the images."""
+    rng = np.random.default_rng(seed)
+    loc = rng.uniform(6, 22, (2, count, 3, 1))
+    profile = np.exp(-(((np.arange(28) - loc) / 3) ** 2)).astype(np.float32)
     images = np.einsum("nbh,nbw->nhw", *profile).clip(0, 1)
-    np.save(path, (255 * images).astype(np.uint8)[..., None])
-    return path
-
-
-def main() -> None:
-    """Command line: exit code 0, or 2 with one line for a mistake of the user."""
-    console = Console()
-    config = tyro.cli(Config, description=__doc__)
-    try:
-        results = run(config, console)
-    except VaejaxError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None
-    for table in tables(results):
-        console.print(table)
-    console.print(f"Everything is in {config.out / 'results.json'}")
+    return (255 * images).astype(np.uint8)[..., None]
 
 
 if __name__ == "__main__":
-    main()
+    run_main(Config, run)

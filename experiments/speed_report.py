@@ -1,14 +1,28 @@
 """From measured rounds to claims: medians, ratios within rounds, shares of sgemm."""
 
-from collections.abc import Iterator
+import csv
+import io
+import sys
+from pathlib import Path
 from statistics import median
 from typing import Any
 
+from rich import box
+from rich.console import Console
 from rich.table import Table
+
+from experiments import run_folder
+from experiments.speed_field import Work
 
 # Multiply-adds count as two; products only. 784-200-200-100 and 50-200-200-784.
 ENCODER_FLOPS = 2 * (784 * 200 + 200 * 200 + 200 * 100)
 DECODER_FLOPS = 2 * (50 * 200 + 200 * 200 + 200 * 784)
+
+COLUMNS = (
+    *("work", "contestant", "images_per_second", "gigaflops", "share_of_sgemm"),
+    *("ratio", "ratio_min", "ratio_max", "first_value", "start_seconds"),
+    *("first_seconds", "first_seconds_cached", "peak_megabytes", "target_seconds"),
+)
 
 
 def flops_per_image(command: dict[str, Any]) -> int:
@@ -17,66 +31,131 @@ def flops_per_image(command: dict[str, Any]) -> int:
     return 3 * forward if command["work"] == "train" else forward
 
 
-def summarize(works: list, rounds: list[dict[str, Any]]) -> dict[str, Any]:
-    """Per work and contestant: speed, share of sgemm, and vaejax's ratio to it."""
-    return {work.name: _summary_of(work, rounds) for work in works}
-
-
-def _summary_of(work: Any, rounds: list[dict[str, Any]]) -> dict[str, Any]:
-    # Only who did the work in every round: a contestant may have failed on the way.
-    names = set.intersection(*(set(r["works"][work.name]) for r in rounds))
-    speeds = {
-        name: [r["works"][work.name][name]["images_per_second"] for r in rounds]
-        for name in rounds[0]["works"][work.name]
-        if name in names
+def summarize(
+    works: list[Work],
+    rounds: list[dict[str, Any]],
+    fresh: dict[str, dict[str, dict[str, float]]],
+    first_values: dict[str, dict[str, float]],
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Per work and contestant, all figures; the ratio is vaejax's speed to its own."""
+    return {
+        work.name: {
+            name: figures
+            | {"first_value": first_values[work.name][name]}
+            | fresh[work.name].get(name, {})
+            for name, figures in _speeds(work, rounds).items()
+        }
+        for work in works
     }
-    flops = flops_per_image(work.command)
-    peaks = [r["sgemm"] for r in rounds]
-    summary = {}
+
+
+def _speeds(work: Work, rounds: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    answers = [r["works"][work.name] for r in rounds]
+    # Only who did the work in every round: a contestant may have failed on the way.
+    speeds = {
+        name: [answer[name]["images_per_second"] for answer in answers]
+        for name in answers[0]
+        if all(name in answer for answer in answers)
+    }
+    flops, peaks = flops_per_image(work.command), [r["sgemm"] for r in rounds]
+    found = {}
     for name, speed in speeds.items():
         shares = [flops * s / peak for s, peak in zip(speed, peaks, strict=True)]
-        summary[name] = {"images_per_second": median(speed), "share": median(shares)}
+        found[name] = {
+            "images_per_second": median(speed),
+            "gigaflops": flops * median(speed) / 1e9,
+            "share_of_sgemm": median(shares),
+        }
         if "vaejax" in speeds:
             pairs = zip(speeds["vaejax"], speed, strict=True)
             ratios = [ours / theirs for ours, theirs in pairs]
-            summary[name] |= {
+            found[name] |= {
                 "ratio": median(ratios),
                 "ratio_min": min(ratios),
                 "ratio_max": max(ratios),
             }
-    return summary
+    return found
 
 
-def tables(results: dict[str, Any]) -> Iterator[Table]:
-    """Show speeds and ratios, and the first values: evidence that the work is one."""
-    machine, rounds = results["machine"], results["rounds"]
+def target_rows(target: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """When each contestant reached the log-likelihood; None for one that did not."""
+    if target is None:
+        return []
+    goal, num_samples = target["log_likelihood"], target["train"]["num_samples"]
+    reached = {
+        name: [p["seconds"] for p in curve if p["log_likelihood"] >= goal]
+        for name, curve in target["curves"].items()
+    }
+    return [
+        {
+            "work": f"reach {goal} nats, K={num_samples}",
+            "contestant": name,
+            "target_seconds": seconds[0] if seconds else None,
+        }
+        for name, seconds in reached.items()
+    ]
+
+
+def write(out: Path, summary: dict[str, Any]) -> None:
+    """Write results.json and results.csv, a row for each work and contestant."""
+    run_folder.write_json(out / "results.json", summary)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for work, contestants in summary["summary"].items():
+        for name, figures in contestants.items():
+            writer.writerow({"work": work, "contestant": name} | figures)
+    writer.writerows(target_rows(summary["target"]))
+    run_folder.write_text(out / "results.csv", text.getvalue())
+
+
+def show(summary: dict[str, Any]) -> None:
+    """Print all figures; equal first values show that the work is the same."""
+    machine, rounds = summary["machine"], summary["rounds"]
     peak = median(r["sgemm"] for r in rounds) / 1e9
-    speed = Table(
-        "work",
-        "contestant",
-        *("images/s", "sgemm", "vaejax/it", "min..max", "value"),
-        title=f"{machine['cpu']}, {machine['cores']} cores, sgemm {peak:.0f} GFLOP/s",
-        caption=f"medians of {len(rounds)} rounds, ratios within rounds; "
-        f"load average up to {max(r['load'] for r in rounds):.1f}",
+    print(
+        f"{machine['cpu']}, {machine['cores']} cores, sgemm {peak:.0f} GFLOP/s; "
+        f"medians of {len(rounds)} rounds, ratios within rounds; load average up to "
+        f"{max(r['load'] for r in rounds):.1f}"
     )
-    for work, contestants in results["summary"].items():
+    table = Table(box=box.SIMPLE)
+    for column in ("work", "contestant"):
+        table.add_column(column, no_wrap=True)
+    for column in (
+        *("images/s", "GFLOP/s", "sgemm", "vaejax/it", "min..max", "value"),
+        *("start s", "first s", "cached s", "peak MB"),
+    ):
+        table.add_column(column, justify="right")
+    for work, contestants in summary["summary"].items():
         for name, row in contestants.items():
-            ratio = ("-", "-")
+            extremes = "-"
             if "ratio" in row:
                 extremes = f"{row['ratio_min']:.2f}..{row['ratio_max']:.2f}"
-                ratio = (f"{row['ratio']:.2f}", extremes)
-            speed.add_row(
+            table.add_row(
                 work,
                 name,
                 f"{row['images_per_second']:,.0f}",
-                f"{row['share']:.0%}",
-                *ratio,
-                f"{results['first_values'][work][name]:.2f}",
+                f"{row['gigaflops']:,.0f}",
+                f"{row['share_of_sgemm']:.0%}",
+                _written(row, "ratio", ".2f"),
+                extremes,
+                f"{row['first_value']:.2f}",
+                _written(row, "start_seconds", ".1f"),
+                _written(row, "first_seconds", ".2f"),
+                _written(row, "first_seconds_cached", ".2f"),
+                _written(row, "peak_megabytes", ",.0f"),
             )
-        speed.add_section()
-    yield speed
-    if results["not_run"]:
-        missing = Table("contestant", "not run because")
-        for name, reason in results["not_run"].items():
-            missing.add_row(name, reason)
-        yield missing
+        table.add_section()
+    # A pipe has no width of its own, and a folded table cannot be read.
+    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    for row in target_rows(summary["target"]):
+        seconds = row["target_seconds"]
+        when = "not reached" if seconds is None else f"{seconds:.1f} s of training"
+        print(f"{row['work']}: {row['contestant']} {when}")
+    for reason in summary["not_run"].values():
+        print(f"not run: {reason}")
+
+
+def _written(row: dict[str, float], name: str, form: str) -> str:
+    value = row.get(name)
+    return "-" if value is None else format(value, form)

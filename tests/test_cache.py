@@ -11,7 +11,7 @@ import pytest
 from experiments import cli
 
 TRAIN = """
-import collections, json, sys, jax, optax, vaejax
+import collections, json, jax, numpy as np, optax, vaejax
 from experiments.cli import use_compilation_cache
 from vaejax.data import PROTOCOLS, load
 
@@ -30,14 +30,14 @@ state = vaejax.fit(
     key=jax.random.key(0),
     observe=PROTOCOLS["dynamic"].sample,
 )
-leaves = [leaf.tobytes().hex() for leaf in jax.tree.leaves(jax.device_get(state.params))]
+params = [np.asarray(leaf).tobytes().hex() for leaf in jax.tree.leaves(state.params)]
 counts = {k: events["/jax/compilation_cache/cache_" + k] for k in ("hits", "misses")}
-print(json.dumps(counts | {"params": leaves}))
+print(json.dumps(counts | {"params": params}))
 """
 
 
 def train(cache_home: Path, enabled: str = "true") -> dict:
-    """Train in a process of its own: the parameters, and the cache's hits and misses."""
+    """Train in a process of its own: parameters, hits and misses of the cache."""
     environment = {
         "JAX_ENABLE_COMPILATION_CACHE": enabled,
         "XDG_CACHE_HOME": str(cache_home),

@@ -1,1 +1,1 @@
-"""Speed and memory of vaejax beside its peers."""
+"""What vaejax is measured beside: a process each, in an environment of its own."""
