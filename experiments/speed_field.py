@@ -149,13 +149,9 @@ class Field:
         curves: dict[str, list[dict[str, float]]] = {n: [] for n in self.running}
         seconds = dict.fromkeys(self.running, 0.0)
         while self.running:
-            for name, answer in self.ask_all(
-                dict.fromkeys(self.running, train)
-            ).items():
+            for name, answer in self.ask_all(train).items():
                 seconds[name] += answer["seconds"]
-            for name, answer in self.ask_all(
-                dict.fromkeys(self.running, evaluate)
-            ).items():
+            for name, answer in self.ask_all(evaluate).items():
                 point = {"seconds": seconds[name], "log_likelihood": answer["value"]}
                 curves[name].append(point)
                 print(f"  {name}: {answer['value']:.2f} after {seconds[name]:.1f} s")

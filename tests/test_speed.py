@@ -6,9 +6,10 @@ import math
 import sys
 import textwrap
 
+import numpy as np
 import pytest
 
-from experiments import speed
+from experiments import speed, speed_field
 from experiments.peers import contestants
 from experiments.speed_report import flops_per_image, summarize, target_rows
 from vaejax.core import VaejaxError
@@ -55,6 +56,8 @@ def stubs(tmp_path, monkeypatch):
         scripts[name] = (str(script),)
     absent = dict.fromkeys(("loop", "torch_compile"), ("x.py",))
     monkeypatch.setattr(contestants, "SCRIPTS", scripts | absent)
+    few = np.zeros((50, 28, 28, 1), np.uint8)  # not read by stubs
+    monkeypatch.setattr(speed, "_images", lambda config: (few, few))
     monkeypatch.setattr(speed_field, "sgemm_flops_per_second", lambda seconds: 1e12)
 
 
