@@ -20,6 +20,7 @@ from experiments.train_config import Config
 from experiments.training_loop import train_to_end
 from vaejax.core import Model, Params, VaejaxError
 from vaejax.evaluation import active_units, log_likelihood
+from vaejax.matmul import matmul_precision
 
 
 class Results(NamedTuple):
@@ -38,6 +39,11 @@ def run(config: Config) -> Results:
         VaejaxError: a setting that cannot be, before anything is computed; a loss that
             is not finite, with the last good state saved.
     """
+    with matmul_precision(config.matmul_precision):
+        return _run(config)
+
+
+def _run(config: Config) -> Results:
     model, objective, data = prepare(config)
     optimizer = make_optimizer(config, len(data.train.x))
     run_folder.open_run(

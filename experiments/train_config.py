@@ -52,6 +52,8 @@ class Config:
     """examples per step"""
     micro_batch_size: Annotated[int | None, option("N")] = None
     """examples per gradient, a divisor (default: fits the cache)"""
+    matmul_precision: Annotated[str, option("NAME")] = "default"
+    """float32, tensorfloat32 or bfloat16 (default: JAX's)"""
     learning_rate: Annotated[float, option("X")] = 1e-3
     """Adam's, at its highest"""
     schedule: Annotated[str, option("NAME")] = "cosine"
