@@ -17,7 +17,7 @@ from experiments import run_folder, train_report
 from experiments.cli import progress_bar, run_main
 from experiments.prepared_run import Data, make_keys, make_optimizer, prepare
 from experiments.train_config import Config
-from experiments.training_loop import train_to_end
+from experiments.training_loop import choose_micro_batch_size, train_to_end
 from vaejax.core import Model, Params, VaejaxError
 from vaejax.evaluation import active_units, log_likelihood
 from vaejax.matmul import matmul_precision
@@ -46,6 +46,7 @@ def run(config: Config) -> Results:
 def _run(config: Config) -> Results:
     model, objective, data = prepare(config)
     optimizer = make_optimizer(config, len(data.train.x))
+    micro_batch_size = choose_micro_batch_size(config, objective, data)
     run_folder.open_run(
         config.out, config, overwrite=config.overwrite, resume=config.resume
     )
@@ -56,7 +57,9 @@ def _run(config: Config) -> Results:
         f"{config.batch_size} -> {config.out}"
     )
     try:
-        state, training = train_to_end(config, objective, optimizer, data)
+        state, training = train_to_end(
+            config, objective, optimizer, data, micro_batch_size
+        )
         summary = _evaluate(config, model, state.params, data)
         train_report.draw(config.out, model, state.params, data)
     except KeyboardInterrupt as interrupt:

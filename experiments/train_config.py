@@ -52,6 +52,8 @@ class Config:
     """examples per step"""
     micro_batch_size: Annotated[int | None, option("N")] = None
     """examples per gradient, a divisor (default: fits the cache)"""
+    memory_budget: Annotated[int, option("MIB")] = 512
+    """of a gradient's intermediate values; bounds that default"""
     matmul_precision: Annotated[str, option("NAME")] = "default"
     """float32, tensorfloat32 or bfloat16 (default: JAX's)"""
     learning_rate: Annotated[float, option("X")] = 1e-3
@@ -76,7 +78,7 @@ class Config:
 
 def check_numbers(config: Config) -> None:
     """Raise a `VaejaxError` for a number, or a schedule, that cannot be."""
-    counts = ("epochs", "batch_size", "micro_batch_size")
+    counts = ("epochs", "batch_size", "micro_batch_size", "memory_budget")
     for name in (*counts, "eval_num_samples", "eval_examples"):
         value = getattr(config, name)
         if value is not None and value < 1:

@@ -29,6 +29,23 @@ from vaejax.training import (
     fit,
     init_state,
 )
+from vaejax.training.memory import example_bytes
+
+
+def _micro_batch_size(config: Config, objective: Objective, data: Data) -> int | None:
+    """Examples per gradient: as asked for, or what fits the cache and the memory."""
+    if config.micro_batch_size is not None:
+        return config.micro_batch_size
+    if config.regularizers:
+        return None  # batch-level terms compare the examples of a whole batch
+    return default_micro_batch_size(
+        config.batch_size,
+        config.num_samples,
+        example_bytes=example_bytes(
+            objective, jax.tree.map(lambda leaf: leaf[0], data.test)
+        ),
+        max_bytes=config.memory_budget * 2**20,
+    )
 
 
 def train_to_end(
@@ -36,6 +53,7 @@ def train_to_end(
     objective: Objective,
     optimizer: optax.GradientTransformation,
     data: Data,
+    micro_batch_size: int | None,
 ) -> tuple[TrainState, dict[str, Any]]:
     """Train from the start or the last checkpoint; the final state and its figures."""
     key = make_keys(config).train
@@ -94,7 +112,7 @@ def train_to_end(
                 batch_size=config.batch_size,
                 key=key,
                 observe=PROTOCOLS[data.protocol].sample,
-                micro_batch_size=_micro_batch_size(config),
+                micro_batch_size=micro_batch_size,
                 state=state,
                 on_epoch=on_epoch,
             )
@@ -121,14 +139,6 @@ def train_to_end(
 def _save(folder: Path, state: TrainState, rows: list[dict[str, Any]]) -> None:
     with deferred_interrupts():
         checkpoints.save(folder, state, {"rows": rows})
-
-
-def _micro_batch_size(config: Config) -> int | None:
-    if config.micro_batch_size is not None:
-        return config.micro_batch_size
-    if config.regularizers:
-        return None  # batch-level terms compare the examples of a whole batch
-    return default_micro_batch_size(config.batch_size, config.num_samples)
 
 
 def _test_bound(objective: Objective, data: Data, num_samples: int) -> Any:

@@ -67,6 +67,14 @@ MISTAKES = [
     ("train", "--batch-size 0", "batch_size is 0: use at least 1"),
     ("train", "--micro-batch-size 7", "does not divide batch_size 100.*divisor"),
     ("train", "--micro-batch-size 0", "micro_batch_size is 0: use at least 1"),
+    ("train", "--memory-budget 0", "memory_budget is 0: use at least 1"),
+    (
+        "train",
+        "--num-samples 30000 --bound iwae --memory-budget 9",
+        "30000 samples of one example need .* budget is 9 MiB: raise it",
+    ),
+    ("train", "--matmul-precision half", "unknown matmul_precision 'half'.*bfloat16"),
+    ("train", "--matmul-precision tensorfloat32", "this is a CPU.*use bfloat16"),
     ("train", "--learning-rate 0", "learning_rate is 0.0: use a finite one above 0"),
     ("train", "--learning-rate -1", "learning_rate is -1.0: use"),
     ("train", "--learning-rate nan", "learning_rate is nan: use"),
@@ -243,7 +251,7 @@ def test_an_out_that_cannot_be_written_to_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("name", "lines"), [("train", 42), ("estimator_variance", 24), ("demo", 24)]
+    ("name", "lines"), [("train", 46), ("estimator_variance", 24), ("demo", 24)]
 )
 def test_help_fits_a_screen(name, lines, monkeypatch, capfd):
     monkeypatch.setenv("COLUMNS", "80")

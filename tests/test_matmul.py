@@ -90,7 +90,7 @@ def test_bfloat16_costs_the_digits_that_it_has_not():
 
 
 def test_a_precision_that_cannot_be_is_refused():
-    with pytest.raises(VaejaxError, match="this is a CPU.*use bfloat16"):
+    with pytest.raises(VaejaxError, match=r"this is a CPU.*use bfloat16"):
         matmul_precision("tensorfloat32")
-    with pytest.raises(VaejaxError, match="unknown matmul_precision 'half'.*bfloat16"):
+    with pytest.raises(VaejaxError, match=r"unknown matmul_precision 'half'.*bfloat16"):
         matmul_precision("half")
