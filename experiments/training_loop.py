@@ -32,7 +32,9 @@ from vaejax.training import (
 from vaejax.training.memory import example_bytes
 
 
-def _micro_batch_size(config: Config, objective: Objective, data: Data) -> int | None:
+def choose_micro_batch_size(
+    config: Config, objective: Objective, data: Data
+) -> int | None:
     """Examples per gradient: as asked for, or what fits the cache and the memory."""
     if config.micro_batch_size is not None:
         return config.micro_batch_size
