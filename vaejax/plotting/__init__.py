@@ -5,6 +5,7 @@ Imported by experiments and notebooks, never by `vaejax` itself, so that
 """
 
 from vaejax.plotting.bias import bias_forest
+from vaejax.plotting.cost import cost_curves
 from vaejax.plotting.gradients import gradient_statistic
 from vaejax.plotting.images import image_grid
 from vaejax.plotting.latents import latent_space
@@ -21,6 +22,7 @@ __all__ = [
     "Section",
     "Table",
     "bias_forest",
+    "cost_curves",
     "gradient_statistic",
     "image_grid",
     "latent_space",
