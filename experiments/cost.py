@@ -52,7 +52,7 @@ class Config:
     width: Annotated[tuple[int, ...], option("N..")] = (25, 50, 100, 200, 400, 800)
     """units of the two hidden layers"""
     num_seeds: Annotated[tuple[int, ...], option("N..")] = (1, 2, 4, 8)
-    """training states that one program updates"""
+    """states that one program trains"""
     base: Annotated[tuple[int, int, int], option("K N N")] = (5, 100, 200)
     """K, batch size and width where they are not varied"""
     rounds: Annotated[int, option("N")] = 5

@@ -6,8 +6,6 @@ one, with a and b not negative, of the smallest squared relative errors; a point
 more than 1.5 times above or below it is off the linear regime.
 """
 
-import csv
-import io
 from collections.abc import Iterable
 from itertools import groupby
 from pathlib import Path
@@ -92,11 +90,7 @@ def _leaves(axis: str, value: np.ndarray, ratio: np.ndarray) -> str:
 
 def write(out: Path, rows: Rows, findings: Iterable[str]) -> None:
     """Write results.csv, results.json and the figures."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    run_folder.write_text(out / "results.csv", text.getvalue())
+    run_folder.write_csv(out / "results.csv", COLUMNS, rows)
     for quantity in ("seconds_per_image", "peak_bytes"):
         if any(row[quantity] is not None for row in rows):
             save(cost_curves(rows, quantity), out / "figures" / f"{quantity}.png")

@@ -19,7 +19,7 @@ import numpy as np
 
 from experiments import run_folder, variance_report
 from experiments.cli import option, progress_bar, run_main
-from experiments.gradient_cells import Setting, make_keys, measure_cells
+from experiments.gradient_cells import COLUMNS, Setting, make_keys, measure_cells
 from experiments.prepared_run import load_trained
 from experiments.setup import build_named, check_seed
 from vaejax.bounds import BOUNDS
@@ -103,7 +103,7 @@ def run(config: Config) -> Results:
                 refusals[cell.name] = cell.refusal
             if cell.reference is not None:
                 references[cell.name] = cell.reference
-            variance_report.write_csv(config.out / "results.csv", rows)
+            run_folder.write_csv(config.out / "results.csv", COLUMNS, rows)
             update(done)
     variance_report.draw(config.out, rows)
     run_folder.write_json(

@@ -7,12 +7,15 @@ results.json     written last: a folder that has it is finished
 figures/         pictures
 """
 
+import csv
 import dataclasses
 import importlib.metadata
+import io
 import json
 import os
 import platform
 import shutil
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +126,15 @@ def read_json(path: Path) -> Any:
             f"cannot read {path} ({error}): name the folder of a run that "
             "experiments.train wrote"
         ) from error
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[dict]) -> None:
+    """Write a line a row; what is unknown is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_text(path, text.getvalue())
 
 
 def read_rows(out: Path) -> list[dict[str, Any]]:

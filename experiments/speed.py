@@ -32,7 +32,7 @@ class Config:
     """Measure vaejax beside its peers."""
 
     peers: Annotated[tuple[str, ...], option("NAME=PYTHON..")] = ()
-    """torch, torch_compile, numpyro or pythae, and its environment's python"""
+    """torch, torch_compile, numpyro, pythae: their pythons"""
     num_samples: Annotated[tuple[int, ...], option("K..")] = (1, 5, 50)
     """of the training works"""
     eval_num_samples: Annotated[int, option("S")] = 5000
@@ -48,11 +48,11 @@ class Config:
     data_dir: Annotated[Path | None, option("DIR")] = None
     """prepared data (default: $TFDS_DATA_DIR)"""
     target_log_likelihood: Annotated[float | None, option("X")] = None
-    """train until this is reached on test images (default: do not)"""
+    """train until test images reach it (default: do not)"""
     target_num_samples: Annotated[int, option("K")] = 5
     """of that training"""
     target_seconds: Annotated[float, option("T")] = 600.0
-    """of that training, at most, for each contestant"""
+    """of that training at most, for each"""
     out: Annotated[Path, option("DIR")] = Path("runs/speed")
     """folder of the results"""
     overwrite: bool = False

@@ -1,7 +1,5 @@
 """From measured rounds to claims: medians, ratios within rounds, shares of sgemm."""
 
-import csv
-import io
 import sys
 from pathlib import Path
 from statistics import median
@@ -99,14 +97,13 @@ def target_rows(target: dict[str, Any] | None) -> list[dict[str, Any]]:
 def write(out: Path, summary: dict[str, Any]) -> None:
     """Write results.json and results.csv, a row for each work and contestant."""
     run_folder.write_json(out / "results.json", summary)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for work, contestants in summary["summary"].items():
-        for name, figures in contestants.items():
-            writer.writerow({"work": work, "contestant": name} | figures)
-    writer.writerows(target_rows(summary["target"]))
-    run_folder.write_text(out / "results.csv", text.getvalue())
+    rows = [
+        {"work": work, "contestant": name} | figures
+        for work, contestants in summary["summary"].items()
+        for name, figures in contestants.items()
+    ]
+    rows += target_rows(summary["target"])
+    run_folder.write_csv(out / "results.csv", COLUMNS, rows)
 
 
 def show(summary: dict[str, Any]) -> None:

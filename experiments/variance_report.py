@@ -1,7 +1,5 @@
 """What a comparison of gradient estimators shows: results.csv, figures and a table."""
 
-import csv
-import io
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,18 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from experiments import run_folder
-from experiments.gradient_cells import COLUMNS
 from vaejax.plotting import bias_forest, gradient_statistic, save
-
-
-def write_csv(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Write results.csv, a line a row; what is unknown is empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    run_folder.write_text(path, text.getvalue())
 
 
 def draw(out: Path, rows: list[dict[str, Any]]) -> None:

@@ -10,7 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from experiments import demo, estimator_variance, run_folder, train
+from experiments import (
+    cost,
+    demo,
+    estimator_variance,
+    precision,
+    run_folder,
+    speed,
+    train,
+)
 from experiments.cli import run_main
 from vaejax.training import checkpoints
 
@@ -251,13 +259,19 @@ def test_an_out_that_cannot_be_written_to_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("name", "lines"), [("train", 46), ("estimator_variance", 24), ("demo", 24)]
+    ("module", "lines"),
+    [
+        *[(train, 46), (estimator_variance, 24), (demo, 24)],
+        *[(speed, 30), (cost, 24), (precision, 20)],
+    ],
+    ids=lambda argument: getattr(argument, "__name__", None),
 )
-def test_help_fits_a_screen(name, lines, monkeypatch, capfd):
+def test_help_fits_a_screen(module, lines, monkeypatch, capfd):
+    name = module.__name__.rpartition(".")[2]
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])
     with pytest.raises(SystemExit) as exit_:
-        run_main(EXPERIMENTS[name].Config, EXPERIMENTS[name].run)
+        run_main(module.Config, module.run)
     shown = capfd.readouterr().out
     assert exit_.value.code == 0
     assert len(shown.splitlines()) <= lines

@@ -123,6 +123,15 @@ def test_the_race_ends_at_the_target_or_when_the_time_is_over(stubs, tmp_path, c
     assert rows["torch"]["target_seconds"] is None
 
 
+def test_what_fails_in_a_fresh_process_leaves_the_field(stubs, tmp_path):
+    commands = contestants.parse_peers((f"numpyro={sys.executable}",), tmp_path)
+    field = speed_field.Field(commands, tmp_path / "logs", tmp_path)
+    works = [speed.evaluate_work(100, 50), speed.train_work(1, batch_size=10)]
+    fresh = field.start_anew(works)
+    assert [list(found) for found in fresh.values()] == [["vaejax"], ["vaejax"]]
+    assert field.not_run.keys() == {"loop", "numpyro"}
+
+
 def test_ratio_is_the_median_of_ratios_within_rounds():
     work = speed.train_work(1, batch_size=100)
 

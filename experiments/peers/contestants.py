@@ -104,7 +104,8 @@ class Contestant:
 
     def close(self) -> None:
         """End the process, in good order where it still listens."""
-        self.process.communicate('{"work": "quit"}\n')
+        if self.process.poll() is None:
+            self.process.communicate('{"work": "quit"}\n')
 
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None
