@@ -98,7 +98,7 @@ class Field:
         `start_seconds` is from the start of the process until it has its libraries and
         its data; `first_seconds` is the first step, or image, with all compilation;
         `first_seconds_cached` the same for a second process that finds what the first
-        compiled; `peak_megabytes` the largest resident memory after a longer piece.
+        compiled; `peak_megabytes` the largest resident memory after 100 more.
         """
         found: dict[str, dict[str, Answer]] = {}
         for work in works:
@@ -123,7 +123,7 @@ class Field:
         )
         try:
             first = contestant.ask(work.of_length(1))
-            longer = contestant.ask(work.of_length(10 * work.short_length))
+            longer = contestant.ask(work.of_length(100))
         finally:
             contestant.close()
         return {
