@@ -45,7 +45,7 @@ format: $(STAMP) ## format, and repair what the linter can
 	$(BIN)/ruff format .
 
 bench: $(STAMP) ## training and evaluation speed
-	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m experiments.speed --overwrite
 
 clean: ## remove .venv and caches; runs/ is yours and stays
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

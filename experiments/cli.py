@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
@@ -25,6 +26,8 @@ from rich.progress import (
 
 from vaejax.core import VaejaxError
 
+CACHE_MEGABYTES = 512  # of compiled programs, about 1 a run
+
 
 def option(metavar: str, help: str | None = None) -> Any:
     """How an option is shown by --help, in one line: short, and no default of None."""
@@ -42,6 +45,7 @@ def run_main(config_class: type, run: Callable[[Any], Any]) -> NoReturn:
     by Ctrl-C or a scheduler's SIGTERM.
     """
     signal.signal(signal.SIGTERM, _interrupt)
+    use_compilation_cache()
     config: Any = tyro.cli(
         config_class,
         prog=f"python -m experiments.{Path(sys.argv[0]).stem}",
@@ -70,6 +74,52 @@ def _leave(code: int) -> NoReturn:
         time.sleep(2 if jax.process_index() == 0 else 0)
         os._exit(code)
     sys.exit(code)
+
+
+def use_compilation_cache() -> None:
+    """Keep compiled programs on disk, so that a second run need not compile them.
+
+    In `$XDG_CACHE_HOME/vaejax/jax`, or `~/.cache/vaejax/jax`, unless JAX is told where
+    by JAX_COMPILATION_CACHE_DIR, or not to by JAX_ENABLE_COMPILATION_CACHE=false. A
+    folder that cannot be written to is done without.
+    """
+    settings: Any = jax.config  # its settings are attributes that it does not declare
+    if not settings.jax_enable_compilation_cache:
+        return
+    if settings.jax_compilation_cache_dir is None:
+        try:
+            home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+            folder = Path(home, "vaejax", "jax")
+            folder.mkdir(parents=True, exist_ok=True)
+            _trim(folder, CACHE_MEGABYTES * 2**20)
+        except (OSError, RuntimeError):  # RuntimeError: there is no home
+            return
+        if not os.access(folder, os.W_OK):
+            return
+        settings.update("jax_compilation_cache_dir", str(folder))
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        # A hundred small programs take as long to compile as the training step.
+        settings.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    # A full disk, or an entry that a killed process left half written: JAX compiles.
+    warnings.filterwarnings("ignore", message=r"Error \w+ persistent compilation cache")
+
+
+def _trim(folder: Path, max_bytes: int) -> None:
+    """Remove the oldest half of a cache that has grown too large.
+
+    JAX's own bound, jax_compilation_cache_max_size, reads the whole folder for every
+    program that it adds.
+    """
+    with os.scandir(folder) as entries:
+        found = sorted((e.stat().st_mtime, e.stat().st_size, e.path) for e in entries)
+    total = sum(size for _, size, _ in found)
+    if total <= max_bytes:
+        return
+    for _, size, path in found:
+        if total <= max_bytes // 2:
+            return
+        Path(path).unlink(missing_ok=True)  # another process may have been faster
+        total -= size
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

@@ -22,9 +22,10 @@ from experiments.metric_sinks import check_installed, watching
 from experiments.op_profile import profiling
 from experiments.prepared_run import Data, make_keys, make_optimizer, prepare
 from experiments.train_config import Config
-from experiments.training_loop import train_to_end
+from experiments.training_loop import choose_micro_batch_size, train_to_end
 from vaejax.core import Model, Params, VaejaxError
 from vaejax.evaluation import active_units, log_likelihood
+from vaejax.matmul import matmul_precision
 from vaejax.sharding import training_mesh
 
 
@@ -52,6 +53,11 @@ def run(config: Config) -> Results:
         VaejaxError: a setting that cannot be, before anything is computed; a loss that
             is not finite, with the last good state saved.
     """
+    with matmul_precision(config.matmul_precision):
+        return _run(config)
+
+
+def _run(config: Config) -> Results:
     check_installed(config)
     distributed.start(config)
     model, objective, data = distributed.together(lambda: prepare(config))
@@ -60,6 +66,7 @@ def run(config: Config) -> Results:
         config.micro_batch_size or config.batch_size,
         sample_devices=config.sample_devices,
     )
+    micro_batch_size = choose_micro_batch_size(config, objective, data, mesh)
     first = distributed.is_first()
     with contextlib.ExitStack() as stack:
 
@@ -84,7 +91,7 @@ def run(config: Config) -> Results:
                     sinks = watched.enter_context(watching(config, model, data))
                     watchers = [*sinks, *watched.enter_context(profiling(config))]
                 state, training = train_to_end(
-                    config, objective, optimizer, data, mesh, watchers
+                    config, objective, optimizer, data, micro_batch_size, mesh, watchers
                 )
             summary = _evaluate(config, model, state.params, data)
             if first:

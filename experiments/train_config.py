@@ -54,6 +54,10 @@ class Config:
     """examples per gradient, a divisor (default: fits the cache)"""
     sample_devices: Annotated[int, option("N")] = 1
     """devices that share the K samples"""
+    memory_budget: Annotated[int, option("MIB")] = 512
+    """of a gradient's intermediate values; bounds that default"""
+    matmul_precision: Annotated[str, option("NAME")] = "default"
+    """float32, tensorfloat32 or bfloat16 (default: JAX's)"""
     learning_rate: Annotated[float, option("X")] = 1e-3
     """Adam's, at its highest"""
     schedule: Annotated[str, option("NAME")] = "cosine"
@@ -98,9 +102,9 @@ class Config:
 
 def check_numbers(config: Config) -> None:
     """Raise a `VaejaxError` for a number, or a schedule, that cannot be."""
-    counts = ("epochs", "batch_size", "micro_batch_size", "checkpoint_steps")
-    more = ("sample_devices", "max_skipped", "eval_num_samples", "eval_examples")
-    for name in (*counts, *more):
+    counts = ("epochs", "batch_size", "micro_batch_size", "memory_budget")
+    more = ("sample_devices", "checkpoint_steps", "max_skipped")
+    for name in (*counts, *more, "eval_num_samples", "eval_examples"):
         value = getattr(config, name)
         if value is not None and value < 1:
             raise VaejaxError(f"{name} is {value}: use at least 1")

@@ -33,8 +33,31 @@ from vaejax.training import (
     fit,
     init_state,
 )
+from vaejax.training.memory import example_bytes
 
 Watcher = Callable[[dict[str, Any], TrainState], None]
+
+
+def choose_micro_batch_size(
+    config: Config, objective: Objective, data: Data, mesh: Mesh
+) -> int | None:
+    """Examples per gradient: as asked for, or what fits a device's cache and memory.
+
+    Raises:
+        VaejaxError: one example does not fit the memory budget.
+    """
+    if config.micro_batch_size is not None:
+        return config.micro_batch_size
+    if config.regularizers:
+        return None  # batch-level terms compare the examples of a whole batch
+    shares, sample_shares = mesh.shape[DATA], mesh.shape[SAMPLES]
+    one = jax.tree.map(lambda leaf: leaf[0], data.test)
+    return shares * default_micro_batch_size(
+        config.batch_size // shares,
+        config.num_samples // sample_shares,
+        example_bytes=example_bytes(objective, one) // sample_shares,
+        max_bytes=config.memory_budget * 2**20,
+    )
 
 
 def train_to_end(
@@ -42,6 +65,7 @@ def train_to_end(
     objective: Objective,
     optimizer: optax.GradientTransformation,
     data: Data,
+    micro_batch_size: int | None,
     mesh: Mesh,
     watchers: Sequence[Watcher] = (),
 ) -> tuple[TrainState, dict[str, Any]]:
@@ -130,7 +154,7 @@ def train_to_end(
                 batch_size=config.batch_size,
                 key=key,
                 observe=PROTOCOLS[data.protocol].sample,
-                micro_batch_size=_micro_batch_size(config, mesh),
+                micro_batch_size=micro_batch_size,
                 max_skipped=config.max_skipped if config.on_nonfinite == "skip" else 0,
                 steps_per_dispatch=config.checkpoint_steps,
                 state=state,
@@ -178,17 +202,6 @@ def _read_totals(saved: dict[str, Any] | None) -> Totals | None:
 def _finite_or_none(metrics: dict[str, float]) -> dict[str, float | None]:
     """The metrics with null, as JSON knows no NaN, where no step was applied."""
     return {k: value if math.isfinite(value) else None for k, value in metrics.items()}
-
-
-def _micro_batch_size(config: Config, mesh: Mesh) -> int | None:
-    if config.micro_batch_size is not None:
-        return config.micro_batch_size
-    if config.regularizers:
-        return None  # batch-level terms compare the examples of a whole batch
-    shares = mesh.shape[DATA]  # every device has its own cache
-    return shares * default_micro_batch_size(
-        config.batch_size // shares, config.num_samples // mesh.shape[SAMPLES]
-    )
 
 
 def _test_bound(objective: Objective, data: Data, num_samples: int) -> Any:

@@ -9,6 +9,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # read when jax is first imported
+# Compiled programs are neither taken from the user's cache nor left there.
+os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 # The tests compile much and run little: XLA need not optimize machine code for them.
 os.environ.setdefault(
     "XLA_FLAGS",

@@ -11,7 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from experiments import demo, estimator_variance, run_folder, train
+from experiments import (
+    demo,
+    estimator_variance,
+    run_folder,
+    train,
+)
 from experiments.cli import run_main
 from vaejax.training import checkpoints
 
@@ -71,6 +76,14 @@ MISTAKES = [
     ("train", "--sample-devices 2", "does not divide num_samples 1: use a divisor"),
     ("train", "--sample-devices 2 --num-samples 4", "over 2 of 1 devices: use a div"),
     ("train", "--process-id 1", "belong together, and to --distributed: give all"),
+    ("train", "--memory-budget 0", "memory_budget is 0: use at least 1"),
+    (
+        "train",
+        "--num-samples 30000 --bound iwae --memory-budget 9",
+        "30000 samples of one example need .* budget is 9 MiB: raise it",
+    ),
+    ("train", "--matmul-precision half", "unknown matmul_precision 'half'.*bfloat16"),
+    ("train", "--matmul-precision tensorfloat32", "this is a CPU.*use bfloat16"),
     ("train", "--learning-rate 0", "learning_rate is 0.0: use a finite one above 0"),
     ("train", "--learning-rate -1", "learning_rate is -1.0: use"),
     ("train", "--learning-rate nan", "learning_rate is nan: use"),
@@ -255,11 +268,14 @@ def test_an_out_that_cannot_be_written_to_is_refused(
 @pytest.mark.parametrize(
     ("name", "lines"),
     [
-        ("train", 55),
+        ("train", 59),
         ("estimator_variance", 24),
         ("demo", 24),
         ("sweep", 24),
         ("runs", 24),
+        ("speed", 30),
+        ("cost", 24),
+        ("precision", 20),
     ],
 )
 def test_help_fits_a_screen(name, lines, monkeypatch, capfd):

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments import estimator_variance, run_folder, train, train_report
+from experiments import estimator_variance, precision, run_folder, train, train_report
 from experiments.cli import noted_interrupts
 from experiments.prepared_run import load_trained, prepare
 from experiments.report_sections import model_section
@@ -289,6 +289,32 @@ def test_the_first_interrupt_is_noted_and_the_second_comes_at_once():
             run(count)
     assert reached == [True, True]  # nothing after the second interrupt
     assert before == [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+
+
+def test_rounded_products_cost_little_and_something(finished, tmp_path):
+    def compare(**settings: object) -> precision.Results:
+        config = precision.Config(
+            checkpoint=finished.out, num_samples=20, out=tmp_path / "run", **settings
+        )
+        return precision.run(config)
+
+    found = compare(precisions=("bfloat16", "default")).summary
+    assert found["default"] == found["float32"]
+    assert 1e-5 < abs(found["bfloat16"]["difference"]) < 0.1
+    assert 1e-3 < found["bfloat16"]["largest"] < 1
+    saved = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert saved["log_likelihood"] == found
+    with pytest.raises(VaejaxError, match=r"this is a CPU.*use bfloat16"):
+        compare(precisions=("tensorfloat32",), overwrite=True)
+    assert (tmp_path / "run" / "results.json").exists()
+
+
+def test_a_run_trains_on_rounded_products(finished, tmp_path, no_figures):
+    config = tiny(tmp_path / "run", matmul_precision="bfloat16", bound="iwae")
+    config = dataclasses.replace(config, num_samples=3, epochs=2)
+    test = train.run(config).summary["test"]["log_likelihood"]
+    exact = finished.summary["test"]["log_likelihood"]
+    assert 0 < abs(test - exact) < 0.5
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,6 @@ STAGES = [
     {"vaejax.exact", "vaejax.diagnostics", "vaejax.evaluation", "vaejax.training"},
     {"vaejax"},  # __init__.py, which names what the others export
     {"experiments", "vaejax.plotting"},
-    {"benchmarks"},
 ]
 STAGE = {unit: number for number, units in enumerate(STAGES) for unit in units}
 
@@ -39,7 +38,7 @@ HOMES = {
 def modules(root: Path) -> dict[str, Path]:
     """Every module of ours by its dotted name."""
     found = {}
-    for package in ("vaejax", "experiments", "benchmarks"):
+    for package in ("vaejax", "experiments"):
         for path in (root / package).rglob("*.py"):
             parts = path.relative_to(root).with_suffix("").parts
             found[".".join(p for p in parts if p != "__init__")] = path
@@ -129,7 +128,6 @@ def test_a_legal_tree_passes(tmp_path):
         ("vaejax.data.mnist", "vaejax.terms"),
         ("vaejax.plotting.curves", "vaejax.bounds"),
         ("vaejax.training.epoch", "vaejax.plotting"),
-        ("benchmarks.speed", "vaejax.plotting"),
         ("vaejax.models.vae", "flax"),
         ("vaejax.terms", "distrax"),
         ("vaejax.core", "tensorflow_datasets"),

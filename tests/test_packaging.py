@@ -94,6 +94,7 @@ def third_party_imports(root: Path) -> set[str]:
         ast.parse(path.read_text())
         for package in ("vaejax", "experiments")
         for path in (root / package).rglob("*.py")
+        if path.parent.name != "peers"  # each in an environment of its own
     ]
     names = set()
     for node in (node for tree in trees for node in ast.walk(tree)):
@@ -101,7 +102,7 @@ def third_party_imports(root: Path) -> set[str]:
             names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module.partition(".")[0])
-    return names - sys.stdlib_module_names - {"vaejax", "experiments", "benchmarks"}
+    return names - sys.stdlib_module_names - {"vaejax", "experiments"}
 
 
 def undeclared(root: Path) -> set[str]:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from vaejax import (
     BOUNDS,
     ESTIMATORS,
+    Batch,
     Example,
     Objective,
     Params,
@@ -35,6 +36,7 @@ from vaejax.training import (
 )
 from vaejax.training.checkpoints import CheckpointError, latest, restore, save
 from vaejax.training.fit import batch_indices
+from vaejax.training.memory import example_bytes
 
 KEY = jax.random.key(0)
 
@@ -293,6 +295,37 @@ def test_default_micro_batches_divide_and_are_bounded(batch_size, num_samples, r
     assert size == 1 or size * num_samples <= rows
     larger = [s for s in range(size + 1, batch_size + 1) if batch_size % s == 0]
     assert all(s * num_samples > rows for s in larger)
+
+
+@given(st.integers(1, 2000), st.integers(1, 50), st.integers(1, 5000))
+def test_default_micro_batches_fit_the_memory(batch_size, num_samples, example_bytes):
+    budget = 10_000
+    size = default_micro_batch_size(
+        batch_size, num_samples, example_bytes=example_bytes, max_bytes=budget
+    )
+    assert size * example_bytes <= budget
+    assert batch_size % size == 0
+    unbounded = default_micro_batch_size(batch_size, num_samples)
+    larger = [s for s in range(size + 1, unbounded + 1) if batch_size % s == 0]
+    assert all(s * example_bytes > budget for s in larger)
+
+
+def test_an_example_that_does_not_fit_is_refused():
+    with pytest.raises(VaejaxError, match=r"50 samples .* 3 MiB.* 2 MiB: raise it"):
+        default_micro_batch_size(10, 50, example_bytes=3 * 2**20, max_bytes=2 * 2**20)
+
+
+@pytest.mark.parametrize("estimator", ["pathwise", "dreg"])
+def test_the_memory_of_an_example_is_about_what_xla_allocates(estimator):
+    model = gaussian_mlp((4, 3, 1), latent_dim=2, hidden=(5,))
+    objective = objective_of(model, "iwae", estimator, num_samples=1000)
+    example = Example(jnp.zeros((4, 3, 1)))
+    params, state = objective.init(KEY)
+    batch = Batch(jax.tree.map(lambda leaf: leaf[None], example), jnp.arange(1))
+    gradient = jax.jit(jax.grad(objective.loss, has_aux=True))
+    compiled = gradient.lower(params, state, KEY, batch).compile()
+    allocated = compiled.memory_analysis().temp_size_in_bytes
+    assert allocated / 2 < example_bytes(objective, example) < 2 * allocated
 
 
 def test_a_run_is_traced_once_however_it_is_cut_and_wherever_it_goes_on():

@@ -5,6 +5,7 @@ Imported by experiments and notebooks, never by `vaejax` itself, so that
 """
 
 from vaejax.plotting.bias import bias_forest
+from vaejax.plotting.cost import cost_curves
 from vaejax.plotting.gradients import gradient_statistic
 from vaejax.plotting.images import image_grid
 from vaejax.plotting.latents import latent_space
@@ -22,6 +23,7 @@ __all__ = [
     "Table",
     "bias_forest",
     "bound_curves",
+    "cost_curves",
     "gradient_statistic",
     "image_grid",
     "latent_space",

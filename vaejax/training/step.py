@@ -169,14 +169,30 @@ def _mean_gradient(
 
 
 def default_micro_batch_size(
-    batch_size: int, num_samples: int, max_rows: int = 1000
+    batch_size: int,
+    num_samples: int,
+    max_rows: int = 1000,
+    *,
+    example_bytes: int = 0,
+    max_bytes: int = 2**29,
 ) -> int:
     """The largest part of the batch whose `num_samples` decodings stay in the cache.
 
     About 1000 rows through the decoder at once; larger parts spill, smaller ones starve
-    the matrix products.
+    the matrix products. Where `example_bytes` (`vaejax.training.memory`) are given, all
+    parts fit into `max_bytes`.
+
+    Raises:
+        VaejaxError: one example alone does not fit.
     """
-    limit = max(1, min(batch_size, max_rows // num_samples))
+    if example_bytes > max_bytes:
+        raise VaejaxError(
+            f"the {num_samples} samples of one example need about "
+            f"{example_bytes / 2**20:,.0f} MiB, and the memory budget is "
+            f"{max_bytes / 2**20:,.0f} MiB: raise it, or use fewer samples"
+        )
+    limit = min(max_rows // num_samples, max_bytes // max(1, example_bytes))
+    limit = max(1, min(batch_size, limit))
     return max(size for size in range(1, limit + 1) if batch_size % size == 0)
 
 

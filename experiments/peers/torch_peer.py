@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from protocol import (
     LEARNING_RATE,
     NUM_LATENTS,
+    Images,
     Weights,
     arguments,
-    evaluation_images,
     initial_weights,
     load_images,
     serve,
@@ -75,9 +75,9 @@ class VAE(nn.Module):
 class TorchPeer:
     """Training state per K, and the model trained last."""
 
-    def __init__(self, images: np.ndarray, compiled: bool) -> None:
-        self.images = torch.from_numpy(images)
-        self.test_images = torch.from_numpy(evaluation_images(images))
+    def __init__(self, images: Images, compiled: bool) -> None:
+        self.images = torch.from_numpy(images.train)
+        self.test_images = torch.from_numpy(images.test)
         # Fixed shapes: a kernel of its own for each K and chunk size.
         self.compile = partial(torch.compile, dynamic=False) if compiled else _eager
         self.states: dict[int, tuple] = {}
@@ -131,7 +131,7 @@ class TorchPeer:
             for x in self.test_images[:10]:
                 log_likelihood(log_weights, x, num_samples, chunk)
             seconds[chunk] = time.perf_counter() - start
-        return min(seconds, key=seconds.get)
+        return min(seconds, key=lambda chunk: seconds[chunk])
 
 
 def log_likelihood(

@@ -18,9 +18,9 @@ from numpyro.infer import SVI, RenyiELBO, Trace_ELBO
 from numpyro.infer.svi import SVIState
 from protocol import (
     LEARNING_RATE,
+    Images,
     Weights,
     arguments,
-    evaluation_images,
     initial_weights,
     load_images,
     serve,
@@ -60,9 +60,9 @@ def guide(x: jax.Array) -> None:
 class NumPyroPeer:
     """Training state per K, and the parameters trained last."""
 
-    def __init__(self, images: np.ndarray) -> None:
-        self.images = jnp.asarray(images)
-        self.test_images = jnp.asarray(evaluation_images(images))
+    def __init__(self, images: Images) -> None:
+        self.images = jnp.asarray(images.train)
+        self.test_images = jnp.asarray(images.test)
         self.rng = np.random.default_rng(0)
         self.states: dict[int, tuple] = {}
         self.params = {"encoder": ENCODER, "decoder": DECODER}
@@ -110,7 +110,7 @@ class NumPyroPeer:
                 start = time.perf_counter()
                 self.log_likelihood(num_samples, 10, chunk)
                 seconds[chunk] = time.perf_counter() - start
-        return min(seconds, key=seconds.get, default=num_samples)
+        return min(seconds, key=lambda chunk: seconds[chunk], default=num_samples)
 
 
 def run_steps(

@@ -8,18 +8,21 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from vaejax.core import UnknownNameError, VaejaxError
 
-ROOT = Path(__file__).resolve().parents[1]
-PEERS = ROOT / "benchmarks" / "peers"
+PEERS = Path(__file__).resolve().parent
+ROOT = PEERS.parents[1]
 SCRIPTS: dict[str, tuple[str, ...]] = {
     "vaejax": ("vaejax_peer.py",),
+    "loop": ("loop_peer.py",),
     "torch": ("torch_peer.py",),
     "torch_compile": ("torch_peer.py", "--compile"),
     "numpyro": ("numpyro_peer.py",),
+    "pythae": ("pythae_peer.py",),
 }
 
 
@@ -32,8 +35,8 @@ class PeerSyntaxError(VaejaxError):
 
 
 def parse_peers(specs: tuple[str, ...], data: Path) -> dict[str, list[str]]:
-    """Commands of vaejax, in this interpreter, and of the peers NAME=PYTHON."""
-    pythons = {"vaejax": sys.executable}
+    """Commands of vaejax and the loop, in this interpreter, and of NAME=PYTHON."""
+    pythons = {"vaejax": sys.executable, "loop": sys.executable}
     for spec in specs:
         name, separator, python = spec.partition("=")
         if not (separator and python):
@@ -57,14 +60,23 @@ class Contestant:
         name: what the tables call it.
         command: its command line.
         log: file that takes what it prints to stderr.
+        cache: folder of compiled programs, for vaejax; the others keep none.
 
     Raises:
         ContestantError: it cannot be started; the message says why.
     """
 
-    def __init__(self, name: str, command: list[str], log: Path) -> None:
+    def __init__(self, name: str, command: list[str], log: Path, cache: Path) -> None:
         self.name, self.log = name, log
+        environment = {
+            # vaejax is measured as it stands here, not as it is installed.
+            "PYTHONPATH": str(ROOT),
+            "JAX_COMPILATION_CACHE_DIR": str(cache),
+            "JAX_ENABLE_COMPILATION_CACHE": str(name == "vaejax").lower(),
+        }
+        start = time.perf_counter()
         try:
+            log.parent.mkdir(parents=True, exist_ok=True)
             with log.open("w") as stderr:
                 self.process = subprocess.Popen(
                     command,
@@ -73,15 +85,16 @@ class Contestant:
                     stderr=stderr,
                     text=True,
                     bufsize=1,
-                    # vaejax is measured as it stands here, not as it is installed.
-                    env=os.environ | {"PYTHONPATH": str(ROOT)},
+                    env=os.environ | environment,
                 )
         except OSError as error:
             raise ContestantError(f"{name}: cannot run {command[0]}: {error}") from None
         self.versions = self._answer()["versions"]
+        self.start_seconds = time.perf_counter() - start
 
     def ask(self, command: dict[str, Any]) -> dict[str, float]:
         """Have a piece of work done; its answer, with `images_per_second`."""
+        assert self.process.stdin is not None  # it is a pipe
         try:
             self.process.stdin.write(json.dumps(command) + "\n")
         except BrokenPipeError:
@@ -91,15 +104,17 @@ class Contestant:
 
     def close(self) -> None:
         """End the process, in good order where it still listens."""
-        self.process.communicate('{"work": "quit"}\n')
+        if self.process.poll() is None:
+            self.process.communicate('{"work": "quit"}\n')
 
     def _answer(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
         line = self.process.stdout.readline()
         if not line:
             self._fail()
         return json.loads(line)
 
-    def _fail(self) -> None:
+    def _fail(self) -> NoReturn:
         self.process.communicate()
         lines = self.log.read_text().strip().splitlines() or ["no message"]
         raise ContestantError(

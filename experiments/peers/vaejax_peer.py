@@ -2,15 +2,15 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 import vaejax
-from benchmarks.peers.protocol import (
+from experiments.cli import use_compilation_cache
+from experiments.peers.protocol import (
     LEARNING_RATE,
+    Images,
     Weights,
     arguments,
-    evaluation_images,
     initial_weights,
     load_images,
     serve,
@@ -19,16 +19,17 @@ from vaejax.data import PROTOCOLS
 from vaejax.training import default_micro_batch_size, init_state, zero_totals
 from vaejax.training.fit import batch_indices
 
+SHAPE = (-1, 28, 28, 1)
+
 
 class VaejaxPeer:
     """The looped steps and the chunked estimate, as `experiments.train` runs them."""
 
-    def __init__(self, images: np.ndarray) -> None:
+    def __init__(self, images: Images) -> None:
         self.model = vaejax.MODELS["gaussian_mlp"]()
         self.optimizer = optax.adam(LEARNING_RATE)
-        self.data = vaejax.Example(jnp.asarray(images.reshape(-1, 28, 28, 1)))
-        test = evaluation_images(images).reshape(-1, 28, 28, 1)
-        self.test = vaejax.Example(jnp.asarray(test))
+        self.data = vaejax.Example(jnp.asarray(images.train.reshape(SHAPE)))
+        self.test = vaejax.Example(jnp.asarray(images.test.reshape(SHAPE)))
         self.runs: dict[tuple[int, int], tuple] = {}
         self.params = _as_params(*initial_weights())
 
@@ -38,9 +39,10 @@ class VaejaxPeer:
         if key not in self.runs:
             self.runs[key] = self._start(num_samples, batch_size)
         step, state = self.runs[key]
-        indices = batch_indices(
+        rows = batch_indices(
             len(self.data.x), batch_size, int(state.step), steps, seed=0
         )
+        indices = jnp.asarray(rows)
         totals = zero_totals(step, state, self.data, indices)
         state, totals = vaejax.run_steps(
             step, state, totals, self.data, indices, 0, steps
@@ -92,5 +94,6 @@ def _as_params(encoder: Weights, decoder: Weights) -> vaejax.Params:
 
 
 if __name__ == "__main__":
+    use_compilation_cache()
     images = load_images(arguments(__doc__).parse_args().data)
     serve(VaejaxPeer(images), packages=("jax", "jaxlib"))

@@ -1,1 +1,0 @@
-"""Speed and memory of vaejax beside its peers."""

@@ -1,0 +1,252 @@
+"""How time and memory grow with K, batch size, width and number of seeds.
+
+    python -m experiments.cost --out runs/cost
+
+Each curve varies one setting of the IWAE paper's network, in the bound and estimator
+named, and leaves the others at the base. All points take turns, round by round, and the
+medians are reported. A point is off the linear regime where it lies more than 1.5 times
+above or below a line a + b x through the curve (see `experiments.cost_report`).
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array
+
+from experiments import cost_report, run_folder
+from experiments.cli import option, progress_bar, run_main
+from experiments.setup import build_named
+from vaejax.bounds import BOUNDS
+from vaejax.core import Example, Model, Objective, VaejaxError
+from vaejax.estimators import ESTIMATORS
+from vaejax.evaluation import log_likelihood
+from vaejax.models import gaussian_mlp
+from vaejax.objective import make_objective
+from vaejax.training import (
+    TrainState,
+    default_micro_batch_size,
+    init_state,
+    make_step,
+    run_steps,
+    zero_totals,
+)
+
+DECODINGS_PER_CALL = 5000  # about: enough steps that starting the call costs little
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Measure how time and memory grow with the work."""
+
+    bound: Annotated[str, option("NAME")] = "iwae"
+    """a wrong name lists all"""
+    estimator: Annotated[str, option("NAME")] = "dreg"
+    """a wrong name lists all"""
+    num_samples: Annotated[tuple[int, ...], option("K..")] = (
+        *(1, 2, 5, 10, 20, 50),
+        *(100, 200, 500, 1000),
+    )
+    """importance samples per example"""
+    batch_size: Annotated[tuple[int, ...], option("N..")] = (1, 5, 20, 100, 500, 2000)
+    """examples per step"""
+    width: Annotated[tuple[int, ...], option("N..")] = (25, 50, 100, 200, 400, 800)
+    """units of the two hidden layers"""
+    num_seeds: Annotated[tuple[int, ...], option("N..")] = (1, 2, 4, 8)
+    """states that one program trains"""
+    base: Annotated[tuple[int, int, int], option("K N N")] = (5, 100, 200)
+    """K, batch size and width where they are not varied"""
+    rounds: Annotated[int, option("N")] = 5
+    """that the medians are taken over"""
+    seconds: Annotated[float, option("T")] = 0.3
+    """length of a measurement, at least"""
+    out: Annotated[Path, option("DIR")] = Path("runs/cost")
+    """folder of the results"""
+    overwrite: bool = False
+    """replace the results in --out"""
+
+
+class Results(NamedTuple):
+    """A row per point, as in results.csv, and what they say in words."""
+
+    rows: list[dict[str, Any]]
+    findings: list[str]
+    out: Path
+
+
+class Point(NamedTuple):
+    """A place on a curve; `seeds` is None for a program of a single state."""
+
+    work: str  # "training step" or "evaluation"
+    axis: str
+    value: int
+    num_samples: int
+    batch_size: int
+    width: int
+    seeds: int | None = None
+
+
+class Program(NamedTuple):
+    """What is timed: a call, the images it goes through, and its memory if known."""
+
+    call: Callable[[], Any]
+    images: int
+    peak_bytes: int | None
+
+
+def points_of(config: Config) -> Iterator[Point]:
+    """Every curve, point by point."""
+    base = dict(zip(("num_samples", "batch_size", "width"), config.base, strict=True))
+    for axis in base:
+        for work in ("training step", "evaluation"):
+            for value in getattr(config, axis):
+                yield Point(work, axis, value, **(base | {axis: value}))
+    for value in config.num_seeds:
+        yield Point("training step", "num_seeds", value, **base, seeds=value)
+
+
+def run(config: Config) -> Results:
+    """Measure every point; write results.csv, results.json and figures.
+
+    Raises:
+        VaejaxError: a setting that cannot be, before anything is computed.
+    """
+    points = list(points_of(config))
+    if not points:
+        raise VaejaxError("name at least one point, as in --num-samples 1 10 100")
+    axes = ("num_samples", "batch_size", "width", "num_seeds", "base")
+    for name in (*axes, "rounds"):
+        if min(np.atleast_1d(getattr(config, name)), default=1) < 1:
+            raise VaejaxError(f"{name} is {getattr(config, name)}: use at least 1")
+    if not config.seconds > 0:
+        raise VaejaxError(f"seconds is {config.seconds}: use more than 0")
+    makers = [_program_of(point, config) for point in points]
+    with run_folder.open_run(config.out, config, overwrite=config.overwrite):
+        return _measure(config, points, makers)
+
+
+def _measure(
+    config: Config, points: list[Point], makers: list[Callable[[], Program]]
+) -> Results:
+    print(f"{len(points)} points, {config.rounds} rounds -> {config.out}")
+    programs = []
+    with progress_bar("compiling", len(points), "programs") as update:
+        for done, make in enumerate(makers, start=1):
+            programs.append(make())
+            programs[-1].call()
+            update(done)
+    seconds = np.empty((config.rounds, len(points)))
+    with progress_bar("measuring", seconds.size, "points") as update:
+        for place in np.ndindex(seconds.shape):
+            seconds[place] = _seconds_per_image(programs[place[1]], config.seconds)
+            update(np.ravel_multi_index(place, seconds.shape) + 1)
+    rows = [
+        {
+            **{name: getattr(point, name) for name in ("work", "axis", "value")},
+            "seconds_per_image": float(np.median(taken)),
+            "fastest": float(taken.min()),
+            "slowest": float(taken.max()),
+            "peak_bytes": program.peak_bytes,
+        }
+        for point, program, taken in zip(points, programs, seconds.T, strict=True)
+    ]
+    rows, findings = cost_report.with_lines(rows)
+    cost_report.write(config.out, rows, findings)
+    for finding in findings:
+        print(finding)
+    print(f"results and figures: {config.out}")
+    return Results(rows, findings, config.out)
+
+
+def _seconds_per_image(program: Program, at_least: float) -> float:
+    images, start = 0, time.perf_counter()
+    while (taken := time.perf_counter() - start) < at_least:
+        program.call()
+        images += program.images
+    return taken / images
+
+
+def _program_of(point: Point, config: Config) -> Callable[[], Program]:
+    """Check what is asked for; what is returned compiles it."""
+    model = gaussian_mlp(hidden=(point.width, point.width))
+    if point.work == "evaluation":
+        return partial(_evaluation, model, point)
+    objective = make_objective(
+        model,
+        build_named(BOUNDS, config.bound),
+        build_named(ESTIMATORS, config.estimator),
+        num_samples=point.num_samples,
+    )
+    return partial(_training, objective, point)
+
+
+def _examples(count: int) -> Example:
+    """Images that are half black: neither time nor memory depends on them."""
+    x = np.random.default_rng(0).integers(0, 2, (count, 28, 28, 1))
+    return Example(jnp.asarray(x, jnp.float32))
+
+
+def _training(objective: Objective, point: Point) -> Program:
+    """Some steps in one dispatch, of one state or of several side by side."""
+    optimizer = optax.adam(1e-3)
+    step = make_step(
+        objective,
+        optimizer,
+        micro_batch_size=default_micro_batch_size(point.batch_size, point.num_samples),
+    )
+    seeds = point.seeds or 1
+    rows = point.batch_size * point.num_samples * seeds
+    num_steps = max(1, DECODINGS_PER_CALL // rows)
+    data = _examples(point.batch_size)
+    shape = (num_steps, point.batch_size)
+    indices = jnp.broadcast_to(jnp.arange(point.batch_size), shape)
+    start = partial(init_state, objective, optimizer)
+
+    def update(state: TrainState, data: Example, indices: Array) -> Any:
+        totals = zero_totals(step, state, data, indices)
+        return run_steps(step, state, totals, data, indices, 0, num_steps)
+
+    if point.seeds is None:
+        state = start(jax.random.key(0))
+    else:
+        state = jax.vmap(start)(jax.random.split(jax.random.key(0), seeds))
+        update = jax.vmap(update, (0, None, None))
+    compiled = jax.jit(update, donate_argnums=0).lower(state, data, indices).compile()
+
+    def call() -> None:
+        nonlocal state
+        state, totals = compiled(state, data, indices)
+        jax.block_until_ready(totals)
+
+    memory = compiled.memory_analysis()
+    assert memory is not None  # None only on exotic backends
+    peak = memory.argument_size_in_bytes + memory.temp_size_in_bytes
+    return Program(call, num_steps * point.batch_size * seeds, peak)
+
+
+def _evaluation(model: Model, point: Point) -> Program:
+    """The log-likelihood of a batch, by the function that users call."""
+    params = model.init(jax.random.key(0))
+    examples = _examples(point.batch_size)
+
+    def call() -> None:
+        log_likelihood(
+            model,
+            params,
+            examples,
+            jax.random.key(1),
+            num_samples=point.num_samples,
+        )
+
+    return Program(call, point.batch_size, None)
+
+
+if __name__ == "__main__":
+    run_main(Config, run)

@@ -1,0 +1,122 @@
+"""What rounded matrix products cost: the log-likelihood of a trained model under each.
+
+    python -m experiments.precision --checkpoint runs/train --out runs/precision
+
+The same images, the same samples; the reference is float32. `--matmul-precision` of
+experiments.train trains under one of them.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from experiments import run_folder
+from experiments.cli import option, run_main
+from experiments.prepared_run import load_trained, make_keys
+from vaejax.core import VaejaxError
+from vaejax.evaluation import log_likelihood
+from vaejax.matmul import matmul_precision
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Measure what rounded matrix products cost."""
+
+    checkpoint: Annotated[Path, option("DIR")]
+    """a run of experiments.train, on its test images"""
+    precisions: Annotated[tuple[str, ...], option("NAME..")] = ("bfloat16",)
+    """tensorfloat32 or bfloat16"""
+    num_samples: Annotated[int, option("S")] = 1000
+    """importance samples per image"""
+    out: Annotated[Path, option("DIR")] = Path("runs/precision")
+    """folder of the results"""
+    overwrite: bool = False
+    """replace the results in --out"""
+
+
+class Results(NamedTuple):
+    """Per precision, in nats, and where results.json is."""
+
+    summary: dict[str, dict[str, Any]]
+    out: Path
+
+
+def run(config: Config) -> Results:
+    """Estimate the log-likelihood under every precision; write results.json.
+
+    Raises:
+        VaejaxError: a setting that cannot be, before anything is computed.
+    """
+    if config.num_samples < 1:
+        raise VaejaxError(f"num_samples is {config.num_samples}: use at least 1")
+    for name in config.precisions:
+        matmul_precision(name)  # or say why not
+    trained, model, params, data = load_trained(config.checkpoint)
+    with run_folder.open_run(config.out, config, overwrite=config.overwrite):
+        print(
+            f"{len(data.test.x)} images of {config.checkpoint}, "
+            f"S = {config.num_samples}, under float32 and "
+            f"{', '.join(config.precisions)} -> {config.out}"
+        )
+
+        def estimate(precision: str) -> np.ndarray:
+            with matmul_precision(precision):
+                return log_likelihood(
+                    model,
+                    params,
+                    data.test,
+                    make_keys(trained).evaluate,
+                    num_samples=config.num_samples,
+                ).log_px.astype(float)
+
+        reference = estimate("float32")
+        summary = {"float32": _compare(reference, reference)}
+        for name in config.precisions:
+            summary[name] = _compare(estimate(name), reference)
+        run_folder.write_json(
+            config.out / "results.json",
+            {
+                "log_likelihood": summary,
+                "num_samples": config.num_samples,
+                "num_examples": len(reference),
+                "versions": run_folder.versions(),
+            },
+        )
+        _show(summary)
+        print(f"results: {config.out}")
+        return Results(summary, config.out)
+
+
+def _compare(log_px: np.ndarray, reference: np.ndarray) -> dict[str, float]:
+    """The mean over images, and how far it and single images are from float32."""
+    difference = log_px - reference
+    return {
+        "mean": float(log_px.mean()),
+        "difference": float(difference.mean()),
+        "standard_error": float(difference.std() / np.sqrt(len(difference))),
+        "largest": float(np.abs(difference).max()),
+    }
+
+
+def _show(summary: dict[str, dict[str, float]]) -> None:
+    table = Table(box=box.SIMPLE)
+    table.add_column("matrix products")
+    for column in ("log-likelihood", "less float32", "largest, one image"):
+        table.add_column(column, justify="right")
+    for name, row in summary.items():
+        table.add_row(
+            name,
+            f"{row['mean']:.3f}",
+            f"{row['difference']:.4f} ± {row['standard_error']:.4f}",
+            f"{row['largest']:.3f}",
+        )
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    run_main(Config, run)

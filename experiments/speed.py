@@ -1,0 +1,192 @@
+"""Speed and memory of vaejax beside what one would use instead, in one run.
+
+    python -m experiments.speed --peers torch=PYTHON numpyro=PYTHON --out runs/speed
+
+Absolute figures move by a factor of two between machines and hours, so every claim is
+a ratio within one run: contestants take turns at pieces of work of a second or two, a
+ratio is taken within each round, and its median over the rounds is reported with the
+smallest and the largest. Time to the first step and peak memory are of fresh processes.
+The work is that of the IWAE paper's one-layer network (arXiv:1509.00519) in float32.
+"""
+
+import contextlib
+import dataclasses
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import numpy as np
+
+from experiments import run_folder, speed_report
+from experiments.cli import option, run_main
+from experiments.machine import describe_machine
+from experiments.peers.contestants import parse_peers
+from experiments.peers.protocol import save_images
+from experiments.speed_field import Field, Work
+from vaejax.core import VaejaxError, build
+from vaejax.data import DATASETS, load
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Measure vaejax beside its peers."""
+
+    peers: Annotated[tuple[str, ...], option("NAME=PYTHON..")] = ()
+    """torch, torch_compile, numpyro, pythae: their pythons"""
+    num_samples: Annotated[tuple[int, ...], option("K..")] = (1, 5, 50)
+    """of the training works"""
+    eval_num_samples: Annotated[int, option("S")] = 5000
+    """of the evaluation work"""
+    batch_size: Annotated[int, option("N")] = 100
+    """examples per step"""
+    rounds: Annotated[int, option("N")] = 5
+    """that the medians are taken over"""
+    seconds: Annotated[float, option("T")] = 1.5
+    """length of a piece of work"""
+    dataset: Annotated[str | None, option("NAME")] = None
+    """as in mnist (default: made up)"""
+    data_dir: Annotated[Path | None, option("DIR")] = None
+    """prepared data (default: $TFDS_DATA_DIR)"""
+    target_log_likelihood: Annotated[float | None, option("X")] = None
+    """train until test images reach it (default: do not)"""
+    target_num_samples: Annotated[int, option("K")] = 5
+    """of that training"""
+    target_seconds: Annotated[float, option("T")] = 600.0
+    """of that training at most, for each"""
+    out: Annotated[Path, option("DIR")] = Path("runs/speed")
+    """folder of the results"""
+    overwrite: bool = False
+    """replace the results in --out"""
+
+
+class Results(NamedTuple):
+    """What results.json holds, and where it is."""
+
+    summary: dict[str, Any]
+    out: Path
+
+
+def train_work(num_samples: int, batch_size: int) -> Work:
+    """Training steps with K samples."""
+    return Work(
+        name=f"train K={num_samples}",
+        command={
+            "work": "train",
+            "num_samples": num_samples,
+            "batch_size": batch_size,
+        },
+        length="steps",
+        short_length=50,
+        max_length=1_000_000,
+    )
+
+
+def evaluate_work(num_samples: int, num_images: int) -> Work:
+    """The log-likelihood of some of `num_images` test images with S samples."""
+    return Work(
+        name=f"evaluate S={num_samples}",
+        command={"work": "evaluate", "num_samples": num_samples},
+        length="num_images",
+        short_length=min(10, num_images),
+        max_length=num_images,
+    )
+
+
+def run(config: Config) -> Results:
+    """Measure every contestant that runs; what does not run is reported as such.
+
+    Raises:
+        VaejaxError: a setting that cannot be, before anything is measured.
+    """
+    _check(config)
+    with contextlib.ExitStack() as stack:
+        scratch = stack.enter_context(tempfile.TemporaryDirectory())
+        commands = parse_peers(config.peers, Path(scratch))
+        train, test = _images(config)
+        save_images(Path(scratch), train, test)
+        stack.enter_context(
+            run_folder.open_run(config.out, config, overwrite=config.overwrite)
+        )
+        print(f"{', '.join(commands)}, taking turns -> {config.out}")
+        # Evaluation comes last: it is of the parameters trained last.
+        works = [train_work(k, config.batch_size) for k in config.num_samples]
+        works.append(evaluate_work(config.eval_num_samples, len(test)))
+        field = Field(commands, config.out / "logs", Path(scratch))
+        with closing(field):
+            field.start()
+            first_values, rounds = field.take_turns(
+                works, config.rounds, config.seconds
+            )
+        fresh = field.start_anew(works)
+        target = None
+        if config.target_log_likelihood is not None:
+            work = train_work(config.target_num_samples, config.batch_size)
+            with closing(field):
+                target = field.race(
+                    work.of_length(max(1, len(train) // config.batch_size // 4)),
+                    evaluate_work(100, len(test)).of_length(min(1000, len(test))),
+                    config.target_log_likelihood,
+                    config.target_seconds,
+                )
+        summary = {
+            "summary": speed_report.summarize(works, rounds, fresh, first_values),
+            "target": target,
+            "not_run": field.not_run,
+            "machine": describe_machine(),
+            "versions": field.versions,
+            "rounds": rounds,
+        }
+        speed_report.write(config.out, summary)
+        speed_report.show(summary)
+        print(f"everything is in {config.out}")
+    return Results(summary, config.out)
+
+
+def _check(config: Config) -> None:
+    if not config.num_samples:
+        raise VaejaxError("name at least one K, as in --num-samples 1 5 50")
+    counts = ("num_samples", "eval_num_samples", "batch_size", "rounds")
+    for name in (*counts, "target_num_samples"):
+        if np.min(getattr(config, name)) < 1:
+            raise VaejaxError(f"{name} is {getattr(config, name)}: use at least 1")
+    for name in ("seconds", "target_seconds"):
+        if not getattr(config, name) > 0:
+            raise VaejaxError(f"{name} is {getattr(config, name)}: use more than 0")
+    if config.target_log_likelihood is not None and config.dataset is None:
+        raise VaejaxError(
+            "a log-likelihood is only worth reaching on real images: add --dataset "
+            "mnist, or leave --target-log-likelihood out"
+        )
+
+
+def _images(config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """Training and test images, uint8 [N, 28, 28, 1]."""
+    if config.dataset is None:
+        return _blobs(60_000, seed=0), _blobs(10_000, seed=1)
+    info = build(DATASETS, config.dataset)
+    if info.shape != (28, 28, 1) or "dynamic" not in info.protocols:
+        raise VaejaxError(
+            f"the contestants binarize grey images of 28 x 28, and {config.dataset} "
+            "has none: use mnist"
+        )
+    train, test = (
+        load(config.dataset, split, protocol="dynamic", data_dir=config.data_dir)
+        for split in ("train", "test")
+    )
+    if config.batch_size > len(train.images):
+        raise VaejaxError(f"batch_size is {config.batch_size}: use a smaller one")
+    return train.images, test.images
+
+
+def _blobs(count: int, seed: int) -> np.ndarray:
+    """Smooth random blobs on black: speed does not depend on the images."""
+    rng = np.random.default_rng(seed)
+    loc = rng.uniform(6, 22, (2, count, 3, 1))
+    profile = np.exp(-(((np.arange(28) - loc) / 3) ** 2)).astype(np.float32)
+    images = np.einsum("nbh,nbw->nhw", *profile).clip(0, 1)
+    return (255 * images).astype(np.uint8)[..., None]
+
+
+if __name__ == "__main__":
+    run_main(Config, run)
