@@ -36,6 +36,7 @@ from vaejax.training import (
     init_state,
     make_step,
     run_steps,
+    several_seeds,
     zero_totals,
 )
 
@@ -195,6 +196,8 @@ def _examples(count: int) -> Example:
 
 def _training(objective: Objective, point: Point) -> Program:
     """Some steps in one dispatch, of one state or of several side by side."""
+    if point.seeds is not None:
+        objective = several_seeds(objective, point.seeds)
     optimizer = optax.adam(1e-3)
     step = make_step(
         objective,
@@ -207,17 +210,12 @@ def _training(objective: Objective, point: Point) -> Program:
     data = _examples(point.batch_size)
     shape = (num_steps, point.batch_size)
     indices = jnp.broadcast_to(jnp.arange(point.batch_size), shape)
-    start = partial(init_state, objective, optimizer)
+    state = init_state(objective, optimizer, jax.random.key(0))
 
     def update(state: TrainState, data: Example, indices: Array) -> Any:
         totals = zero_totals(step, state, data, indices)
         return run_steps(step, state, totals, data, indices, 0, num_steps)
 
-    if point.seeds is None:
-        state = start(jax.random.key(0))
-    else:
-        state = jax.vmap(start)(jax.random.split(jax.random.key(0), seeds))
-        update = jax.vmap(update, (0, None, None))
     compiled = jax.jit(update, donate_argnums=0).lower(state, data, indices).compile()
 
     def call() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 
 from experiments import run_folder
 from experiments.extras import import_extra
-from experiments.prepared_run import Data, make_keys
+from experiments.prepared_run import Data, make_keys, params_by_seed
 from experiments.result_table import numbers_of
 from experiments.train_config import Config
 from experiments.train_report import reconstruct
@@ -91,7 +91,7 @@ def watching(config: Config, model: Model, data: Data) -> Iterator[list[Watcher]
 def _observer(
     config: Config, model: Model, data: Data
 ) -> Callable[[dict[str, Any], TrainState], Observed]:
-    """The numbers of a row, the state's parameters, and test images seen through it."""
+    """The numbers of a row, the first seed's parameters, and test images through it."""
     x = data.test.x[:OBSERVED_IMAGES]
     shown = x[:SHOWN_IMAGES]
     # The same noise after every epoch, that what moves is the model.
@@ -108,12 +108,13 @@ def _observer(
         return jax.vmap(one)(keys, x)
 
     def observe(row: dict[str, Any], state: TrainState) -> Observed:
+        params = params_by_seed(config, state)[0]
         weights = {
             "weights/" + jax.tree_util.keystr(path, simple=True, separator="/"): leaf
-            for path, leaf in jax.tree_util.tree_leaves_with_path(state.params)
+            for path, leaf in jax.tree_util.tree_leaves_with_path(params)
         }
-        histograms = weights | {"test/log_weights": log_weights(state.params)}
-        pairs = np.concatenate([shown, reconstruct(model, state.params, shown)])
+        histograms = weights | {"test/log_weights": log_weights(params)}
+        pairs = np.concatenate([shown, reconstruct(model, params, shown)])
         tiles = mosaic(pairs, len(shown))  # originals above reconstructions
         return Observed(
             {name.replace(".", "/"): value for name, value in numbers_of(row).items()},

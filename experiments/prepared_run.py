@@ -28,7 +28,14 @@ from vaejax.estimators import ESTIMATORS
 from vaejax.models import MODELS
 from vaejax.objective import make_objective
 from vaejax.regularizers import REGULARIZERS
-from vaejax.training import checkpoints, init_state, steps_per_epoch
+from vaejax.training import (
+    TrainState,
+    checkpoints,
+    init_state,
+    of_seed,
+    several_seeds,
+    steps_per_epoch,
+)
 
 
 class Data(NamedTuple):
@@ -67,7 +74,7 @@ def check(config: Config) -> Checked:
         )
 
     def build_objective(model: Model) -> Objective:
-        return make_objective(
+        objective = make_objective(
             model,
             bound,
             estimator,
@@ -75,6 +82,9 @@ def check(config: Config) -> Checked:
             allow_bias=config.allow_bias,
             regularizers=regularizers,
         )
+        if config.num_seeds == 1:
+            return objective
+        return several_seeds(objective, config.num_seeds)
 
     shape_only = build_model()
     build_objective(shape_only)
@@ -142,8 +152,15 @@ def make_keys(config: Config) -> Keys:
     return Keys(*jax.random.split(jax.random.key(config.seed), 3))
 
 
+def params_by_seed(config: Config, state: TrainState) -> list[Params]:
+    """The parameters of every seed that the run trains."""
+    if config.num_seeds == 1:
+        return [state.params]
+    return [of_seed(state.params, seed) for seed in range(config.num_seeds)]
+
+
 def load_trained(folder: Path) -> tuple[Config, Model, Params, Data]:
-    """A run's settings, model, trained parameters and data.
+    """A run's settings, model, trained parameters (of its first seed) and data.
 
     Raises:
         VaejaxError: the folder holds no run of this experiment.
@@ -167,4 +184,4 @@ def load_trained(folder: Path) -> tuple[Config, Model, Params, Data]:
         objective, make_optimizer(config, len(data.train.x)), make_keys(config).train
     )
     state, _ = checkpoints.restore(folder / "checkpoints", like)
-    return config, model, state.params, data
+    return config, model, params_by_seed(config, state)[0], data

@@ -20,10 +20,16 @@ from experiments import distributed, prepared_run, run_folder, train_report
 from experiments.cli import progress_bar, run_main
 from experiments.metric_sinks import check_installed, watching
 from experiments.op_profile import profiling
-from experiments.prepared_run import Data, make_keys, make_optimizer, prepare
+from experiments.prepared_run import (
+    Data,
+    make_keys,
+    make_optimizer,
+    params_by_seed,
+    prepare,
+)
 from experiments.train_config import Config
 from experiments.training_loop import choose_micro_batch_size, train_to_end
-from vaejax.core import Model, Params, VaejaxError
+from vaejax.core import Key, Model, Params, VaejaxError
 from vaejax.evaluation import active_units, log_likelihood
 from vaejax.matmul import matmul_precision
 from vaejax.sharding import training_mesh
@@ -33,7 +39,7 @@ class Results(NamedTuple):
     """What a run found, and where its files are."""
 
     summary: dict[str, Any]  # results.json
-    params: Params
+    params: Params  # of the first seed
     model: Model
     out: Path
 
@@ -93,9 +99,15 @@ def _run(config: Config) -> Results:
                 state, training = train_to_end(
                     config, objective, optimizer, data, micro_batch_size, mesh, watchers
                 )
-            summary = _evaluate(config, model, state.params, data)
+            params = params_by_seed(config, state)
+            key = make_keys(config).evaluate
+            keys = jax.random.split(key, len(params)) if len(params) > 1 else [key]
+            tests = [
+                _evaluate(config, model, own, key, data)
+                for own, key in zip(params, keys, strict=True)
+            ]
             if first:
-                train_report.draw(config.out, model, state.params, data)
+                train_report.draw(config.out, model, params[0], data)
         except KeyboardInterrupt as interrupt:
             raise KeyboardInterrupt(
                 f"what is done is in {config.out}; the same command with --resume goes "
@@ -108,7 +120,8 @@ def _run(config: Config) -> Results:
                 "another process of the run was lost: start all of them again with "
                 f"--resume, which goes on from the last checkpoint in {config.out}"
             ) from error
-        summary |= {
+        summary = {
+            "test": tests[0] if len(tests) == 1 else over_seeds(tests),
             "train": training,
             "protocol": data.protocol,
             "seed": config.seed,
@@ -118,7 +131,7 @@ def _run(config: Config) -> Results:
             run_folder.write_json(config.out / "results.json", summary)
     if first:
         train_report.print_summary(config.out, summary)
-    return Results(summary, state.params, model, config.out)
+    return Results(summary, params[0], model, config.out)
 
 
 def _on_devices(mesh: Mesh) -> str:
@@ -131,7 +144,7 @@ def _on_devices(mesh: Mesh) -> str:
 
 
 def _evaluate(
-    config: Config, model: Model, params: Params, data: Data
+    config: Config, model: Model, params: Params, key: Key, data: Data
 ) -> dict[str, Any]:
     """The test log-likelihood and active units, as results.json names them."""
     count = len(data.test.x)
@@ -141,7 +154,7 @@ def _evaluate(
             model,
             params,
             data.test,
-            make_keys(config).evaluate,
+            key,
             num_samples=config.eval_num_samples,
             progress=update,
         )
@@ -152,11 +165,30 @@ def _evaluate(
             f"in {config.out}, and lower the learning rate"
         )
     return {
-        "test": {
-            **estimate.summary(),
-            "active_units": active_units(model, params, data.test),
-            "images_per_second": count / seconds,
-        }
+        **estimate.summary(),
+        "active_units": active_units(model, params, data.test),
+        "images_per_second": count / seconds,
+    }
+
+
+def over_seeds(tests: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means over the seeds, the error of the mean, and the spread, which is another."""
+    means = {
+        name: None if value is None else float(np.mean([test[name] for test in tests]))
+        for name, value in tests[0].items()
+    }
+    errors = [test["monte_carlo_error"] for test in tests]
+    unknown = None in errors
+    return means | {
+        "num_samples": tests[0]["num_samples"],
+        "num_examples": tests[0]["num_examples"],
+        "monte_carlo_error": (
+            None if unknown else float(np.linalg.norm(errors) / len(tests))
+        ),
+        "standard_deviation_over_seeds": float(
+            np.std([test["log_likelihood"] for test in tests], ddof=1)
+        ),
+        "seeds": tests,
     }
 
 

@@ -64,6 +64,8 @@ class Config:
     """of the learning rate: cosine (to zero) or constant"""
     seed: Annotated[int, option("N")] = 0
     """of parameters, shuffling, noise and evaluation"""
+    num_seeds: Annotated[int, option("N")] = 1
+    """models trained side by side, on the same batches"""
     eval_num_samples: Annotated[int, option("S")] = 5000
     """importance samples of the test log-likelihood"""
     eval_examples: Annotated[int | None, option("N")] = None
@@ -103,7 +105,7 @@ class Config:
 def check_numbers(config: Config) -> None:
     """Raise a `VaejaxError` for a number, or a schedule, that cannot be."""
     counts = ("epochs", "batch_size", "micro_batch_size", "memory_budget")
-    more = ("sample_devices", "checkpoint_steps", "max_skipped")
+    more = ("sample_devices", "checkpoint_steps", "max_skipped", "num_seeds")
     for name in (*counts, *more, "eval_num_samples", "eval_examples"):
         value = getattr(config, name)
         if value is not None and value < 1:

@@ -58,10 +58,12 @@ def print_summary(out: Path, summary: dict[str, Any]) -> None:
     table.add_row(
         f"test log-likelihood, S = {test['num_samples']}", with_error(test) + " nats"
     )
+    if (spread := test.get("standard_deviation_over_seeds")) is not None:
+        table.add_row(f"its spread over {len(test['seeds'])} seeds", f"{spread:.2f}")
     table.add_row("test examples", str(test["num_examples"]))
     table.add_row("effective sample size", f"{test['effective_sample_size']:,.1f}")
     table.add_row("Pareto k above 0.7", unreliable(test))
-    table.add_row("active units", str(test["active_units"]))
+    table.add_row("active units", f"{test['active_units']:g}")
     table.add_row("training", f"{train['images_per_second']:,.0f} images/s")
     table.add_row("compilation", f"{train['compile_seconds']:.1f} s")
     Console().print(table)

@@ -268,7 +268,7 @@ def test_an_out_that_cannot_be_written_to_is_refused(
 @pytest.mark.parametrize(
     ("name", "lines"),
     [
-        ("train", 59),
+        ("train", 61),
         ("estimator_variance", 24),
         ("demo", 24),
         ("sweep", 24),

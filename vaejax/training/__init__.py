@@ -1,6 +1,7 @@
 """Training: state, step, loop (checkpoints: `vaejax.training.checkpoints`)."""
 
 from vaejax.training.fit import EpochReport, NonFiniteError, fit, steps_per_epoch
+from vaejax.training.seeds import of_seed, several_seeds
 from vaejax.training.state import TrainState, init_state
 from vaejax.training.step import (
     Totals,
@@ -19,7 +20,9 @@ __all__ = [
     "fit",
     "init_state",
     "make_step",
+    "of_seed",
     "run_steps",
+    "several_seeds",
     "steps_per_epoch",
     "zero_totals",
 ]

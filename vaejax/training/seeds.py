@@ -1,0 +1,46 @@
+"""Several seeds of a training as one objective, trained by one program.
+
+Every leaf of parameters and state gets a leading axis of seeds. Each seed has its own
+initial parameters and its own noise; they share the order of the data and what is drawn
+of them. With optimizers that work coordinate by coordinate (Adam, not a clipped global
+norm) each seed is trained as it would be alone. On a device that one model does not
+fill, several cost little more.
+"""
+
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from vaejax.core import Batch, EstState, Key, Objective, Params, Scalar, Stats
+from vaejax.terms import with_value
+
+T = TypeVar("T")
+
+
+def several_seeds(objective: Objective, num_seeds: int) -> Objective:
+    """The objective of `num_seeds` models side by side.
+
+    Its loss and metrics are means over the seeds; the gradient is each one's own, not
+    divided by their number.
+    """
+
+    def init(key: Key) -> tuple[Params, EstState]:
+        return jax.vmap(objective.init)(jax.random.split(key, num_seeds))
+
+    def loss(
+        params: Params, state: EstState, key: Key, batch: Batch
+    ) -> tuple[Scalar, tuple[EstState, Stats]]:
+        keys = jax.random.split(key, num_seeds)
+        losses, (states, metrics) = jax.vmap(objective.loss, (0, 0, 0, None))(
+            params, state, keys, batch
+        )
+        means = jax.tree.map(lambda leaf: leaf.mean(0), metrics)
+        return with_value(losses.sum(), losses.mean()), (states, means)
+
+    return Objective(init=init, loss=loss)
+
+
+def of_seed(tree: T, seed: int) -> T:
+    """One seed's own parameters or state."""
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[seed], tree)
