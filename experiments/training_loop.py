@@ -65,8 +65,8 @@ def train_to_end(
     objective: Objective,
     optimizer: optax.GradientTransformation,
     data: Data,
-    micro_batch_size: int | None,
-    mesh: Mesh,
+    micro_batch_size: int | None = None,
+    mesh: Mesh | None = None,
     watchers: Sequence[Watcher] = (),
 ) -> tuple[TrainState, dict[str, Any]]:
     """Train from the start or the last checkpoint; the final state and its figures.
@@ -130,15 +130,14 @@ def train_to_end(
         )
 
     def on_dispatch(state: TrainState, totals: Totals) -> None:
-        stop = distributed.any_process(interrupted())
         if (
-            stop
-            or len(rows) == config.epochs
+            len(rows) == config.epochs
             or time.monotonic() - saved_at > config.checkpoint_seconds
             or (config.checkpoint_steps and state.step % config.checkpoint_steps == 0)
         ):
             save(state, totals, rows)
-        if stop:
+        if distributed.any_process(interrupted()):
+            save(state, totals, rows)
             raise KeyboardInterrupt
 
     with (
