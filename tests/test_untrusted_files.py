@@ -49,7 +49,7 @@ def dangers(text: str) -> set[str]:
 def test_nothing_of_ours_unpickles_unpacks_or_evaluates():
     paths = [
         path
-        for package in ("vaejax", "experiments", "benchmarks")
+        for package in ("vaejax", "experiments")
         for path in (ROOT / package).rglob("*.py")
     ]
     assert len(paths) > 100

@@ -65,6 +65,21 @@ def truncated_normal(low: float = 0.0, high: float = 1.0) -> Family:
         inside = (low <= z) & (z <= high)
         return jnp.where(inside, -_energy(view, d) - log_mass - log_scale, -jnp.inf)
 
+    def kl(p: NormalParams, q: NormalParams) -> Scalar:
+        """E_p[log p - log q], which is quadratic in z, by the rule of the mean."""
+
+        def one(loc: Scalar, log_scale: Scalar, *other: Scalar) -> Scalar:
+            view = window(loc, log_scale)
+
+            def log_ratio(d: Array) -> Array:
+                z = jnp.clip(view.anchor + view.scale * d, low, high)
+                of = jax.vmap(log_prob, (None, None, 0))
+                return of(loc, log_scale, z) - of(*other, z)
+
+            return _expectation(view, log_ratio)
+
+        return jnp.vectorize(one)(*p, *q).sum()
+
     @jax.custom_jvp
     def quantile(loc: Scalar, log_scale: Scalar, u: Scalar) -> Scalar:
         view = window(loc, log_scale)
@@ -130,6 +145,7 @@ def truncated_normal(low: float = 0.0, high: float = 1.0) -> Family:
         from_outputs=lambda outputs: NormalParams(outputs[0], outputs[1]),
         to_outputs=to_outputs,
         reparam="explicit",
+        kl=kl,
         quadrature=quadrature,
     )
 
