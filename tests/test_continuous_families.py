@@ -1,5 +1,6 @@
 """Continuous families: implicit derivatives and extreme parameters."""
 
+import functools
 import sys
 
 import jax
@@ -272,3 +273,27 @@ def test_gamma_and_beta_quadrature_hold_at_any_concentration(concentration):
         np.testing.assert_allclose(
             weights @ z[:, 0], concentration / (concentration + 1), rtol=1e-7
         )
+
+
+@pytest.mark.parametrize(("concentration", "x64"), [(0.5, False), (0.25, True)])
+def test_beta_samples_carry_the_gradient_of_log_one_minus_z(concentration, x64):
+    """d E log(1 - z) / d log b = b (psi'(b) - psi'(a + b)), near 1 as well."""
+    family, draws = beta(), 40_000
+    with jax.enable_x64(x64):
+        params = BetaParams(*jnp.log(jnp.full((2, 1), concentration)))
+        keys = jax.random.split(KEY, draws)
+
+        def log_rest(params, key):
+            return jnp.log1p(-family.sample(key, params)).sum()
+
+        slopes = jax.jit(jax.vmap(jax.grad(log_rest), (None, 0)))(params, keys)
+    psi = functools.partial(scipy.special.polygamma, 1)
+    expected = (
+        -concentration * psi(2 * concentration),
+        concentration * (psi(concentration) - psi(2 * concentration)),
+    )
+    for slope, truth in zip(slopes, expected, strict=True):
+        values = np.asarray(slope, float)
+        stderr = values.std() / np.sqrt(draws)
+        assert abs(values.mean() - truth) < 4.5 * stderr
+        assert abs(1.1 * values.mean() - truth) > 4.5 * stderr
