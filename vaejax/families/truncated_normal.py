@@ -68,13 +68,15 @@ def truncated_normal(low: float = 0.0, high: float = 1.0) -> Family:
     def kl(p: NormalParams, q: NormalParams) -> Scalar:
         """E_p[log p - log q], which is quadratic in z, by the rule of the mean."""
 
-        def one(loc: Scalar, log_scale: Scalar, *other: Scalar) -> Scalar:
+        def one(
+            loc: Scalar, log_scale: Scalar, q_loc: Scalar, q_log_scale: Scalar
+        ) -> Scalar:
             view = window(loc, log_scale)
 
             def log_ratio(d: Array) -> Array:
                 z = jnp.clip(view.anchor + view.scale * d, low, high)
-                of = jax.vmap(log_prob, (None, None, 0))
-                return of(loc, log_scale, z) - of(*other, z)
+                density = jax.vmap(log_prob, (None, None, 0))
+                return density(loc, log_scale, z) - density(q_loc, q_log_scale, z)
 
             return _expectation(view, log_ratio)
 
