@@ -12,13 +12,7 @@ Nothing is both.
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
-from typing import (
-    Any,
-    Literal,
-    NamedTuple,
-    TypeVar,
-    dataclass_transform,
-)
+from typing import Any, Literal, NamedTuple, TypeVar, dataclass_transform
 
 import jax
 import jaxtyping

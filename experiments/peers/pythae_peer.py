@@ -30,17 +30,7 @@ from pythae.models.nn import BaseDecoder, BaseEncoder
 from pythae.trainers import BaseTrainer, BaseTrainerConfig
 from torch import Tensor, nn
 from torch.utils.data import Subset
-
-
-def mlp(weights: Weights) -> nn.Sequential:
-    """Linear layers with tanh between them, from kernels [in, out]."""
-    layers: list[nn.Module] = []
-    for kernel, bias in weights:
-        linear = nn.Linear(*kernel.shape)
-        linear.weight.data = torch.from_numpy(np.ascontiguousarray(kernel.T))
-        linear.bias.data = torch.from_numpy(bias)
-        layers += [linear, nn.Tanh()]
-    return nn.Sequential(*layers[:-1])
+from torch_peer import mlp
 
 
 class Encoder(BaseEncoder):
