@@ -5,6 +5,8 @@ the gradient sees: `stop_gradient` on the posterior parameters closes the direct
 through log q, `scale_gradient` weighs the way through each sample.
 """
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
@@ -15,6 +17,7 @@ from vaejax.core import (
     DistParams,
     Event,
     Example,
+    Expectation,
     Key,
     LogTerms,
     Model,
@@ -178,6 +181,33 @@ def _scale_backward(scale: Float[Array, " K"], cotangent: Event) -> tuple[Event,
 
 
 scale_gradient.defvjp(_scale_forward, _scale_backward)
+
+
+def target_with_share(
+    problem: Problem,
+    params: Params,
+    example: Example,
+    expectation: Expectation,
+    share: float,
+) -> Scalar:
+    """E F, whose gradient sees log q inside the log-weights by this share only.
+
+    The samples and the model's densities count in full: with a share of 1 it is the
+    gradient of E F. The `target` of estimators that drop a part of that score.
+    """
+
+    def log_weight(terms: LogTerms) -> Float[Array, " K"]:
+        stopped = stop_gradient(terms.log_qz)
+        log_qz = stopped + share * (terms.log_qz - stopped)
+        return problem.bound.log_weight(terms._replace(log_qz=log_qz))
+
+    partly_open = dataclasses.replace(problem.bound, log_weight=log_weight)
+    dist_params = problem.model.encode(params, example)
+    return (
+        expectation.through_samples(problem.bound)
+        + expectation.through_densities(partly_open)
+        - penalty(problem, params, dist_params, example)
+    )
 
 
 def require(condition: bool, lacks: str, remedy: str) -> Verdict | None:

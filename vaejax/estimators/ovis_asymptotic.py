@@ -9,7 +9,7 @@ whose baseline c_k joins what is optimal at few effective samples (gamma = 0) to
 at many (gamma = 1). `vaejax.estimators.ovis_mc` says why this helps.
 """
 
-import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -22,9 +22,7 @@ from vaejax.core import (
     Estimator,
     EstState,
     Example,
-    Expectation,
     Key,
-    LogTerms,
     Params,
     Problem,
     Scalar,
@@ -38,8 +36,8 @@ from vaejax.terms import (
     bound_value,
     log_terms,
     make_stats,
-    penalty,
     require,
+    target_with_share,
 )
 
 
@@ -99,24 +97,8 @@ def ovis_asymptotic(gamma: float = 0.0) -> Estimator:
         weights = (gamma * log_share - log_rest) / power - gamma * direct
         return with_score(value, weights, terms), make_stats(value, terms)
 
-    def target(
-        problem: Problem, params: Params, example: Example, expectation: Expectation
-    ) -> Scalar:
-        """The score meets -(1 - gamma) v_k in place of -v_k, its direct weight."""
-
-        def less_direct(terms: LogTerms) -> Float[Array, " K"]:
-            stopped = stop_gradient(terms.log_qz)
-            log_qz = stopped + (1 - gamma) * (terms.log_qz - stopped)
-            return problem.bound.log_weight(terms._replace(log_qz=log_qz))
-
-        open_bound = dataclasses.replace(problem.bound, log_weight=less_direct)
-        dist_params = problem.model.encode(params, example)
-        return (
-            expectation.through_samples(problem.bound)
-            + expectation.through_densities(open_bound)
-            - penalty(problem, params, dist_params, example)
-        )
-
+    # Sample k's score meets -(1 - gamma) v_k in place of -v_k, its direct weight.
+    target = functools.partial(target_with_share, share=1 - gamma)
     return Estimator(
         name="ovis_asymptotic",
         surrogate=surrogate,
