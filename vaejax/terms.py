@@ -142,6 +142,9 @@ COMMON_STATS = ("bound", "log_px_z", "log_pz", "log_qz", "kl")
 
 def make_stats(value: Scalar, terms: LogTerms) -> Stats:
     """What every estimator reports of one example, in nats."""
+    # Else XLA sums over samples and pixels in a second pass of its own, and must keep
+    # every pixel's term in memory for it.
+    terms = jax.lax.optimization_barrier(terms)
     stats = {
         "bound": value,
         "log_px_z": terms.log_px_z.mean(),
