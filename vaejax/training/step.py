@@ -77,7 +77,8 @@ def make_step(
         )
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         running = state.failed_step < 0
-        finite = jnp.isfinite(loss) & jnp.isfinite(optax.tree.norm(gradients))
+        # A sum is finite only where every term is.
+        finite = jnp.isfinite(loss + optax.tree.sum(gradients))
         proposed = state._replace(
             params=optax.apply_updates(state.params, updates),
             opt_state=opt_state,
@@ -104,7 +105,13 @@ def step_keys(state: TrainState) -> tuple[Key, Key]:
 
 def gather(data: Example, chosen: Int[Array, " B"]) -> Batch:
     """The rows of the data set that a step takes."""
-    example = jax.tree.map(lambda leaf: leaf[chosen], data)
+
+    def rows(leaf: Array) -> Array:
+        # Flat rows: XLA's CPU backend computes the place of every element of a gather.
+        flat = leaf.reshape(len(leaf), -1)
+        return flat.at[chosen].get(mode="clip").reshape(-1, *leaf.shape[1:])
+
+    example = jax.tree.map(rows, data)
     return Batch(example, jnp.arange(chosen.shape[0]))
 
 
@@ -163,8 +170,9 @@ def _mean_gradient(
         return jax.tree.map(jnp.add, total, part_gradient(part)), None
 
     first = jax.tree.map(lambda leaf: leaf[0], parts)
-    rest = jax.tree.map(lambda leaf: leaf[1:], parts)
-    total, _ = jax.lax.scan(add, part_gradient(first), rest)
+    shapes = jax.eval_shape(part_gradient, first)
+    zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    total, _ = jax.lax.scan(add, zero, parts)
     return jax.tree.map(lambda leaf: leaf / num_parts, total)
 
 
