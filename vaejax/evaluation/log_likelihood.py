@@ -119,7 +119,8 @@ def log_likelihood(
         )
     mesh = evaluation_mesh(count, devices)
     shares = mesh.shape[DATA]
-    size = shares * min(-(-count // shares), EXAMPLES_PER_CALL)
+    calls = -(-count // (shares * EXAMPLES_PER_CALL))
+    size = shares * -(-count // (shares * calls))  # equal calls: the least filled up
     params, key = put((params, key), mesh)
     results = []
     for start in range(0, count, size):
