@@ -95,5 +95,6 @@ def _as_params(encoder: Weights, decoder: Weights) -> vaejax.Params:
 
 if __name__ == "__main__":
     use_compilation_cache()
-    images = load_images(arguments(__doc__).parse_args().data)
-    serve(VaejaxPeer(images), packages=("jax", "jaxlib"))
+    # Not held here: the peer's arrays on the device are copies.
+    peer = VaejaxPeer(load_images(arguments(__doc__).parse_args().data))
+    serve(peer, packages=("jax", "jaxlib"))

@@ -1,5 +1,6 @@
 """Everything that a training run carries from step to step."""
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -26,6 +27,7 @@ class TrainState(NamedTuple):
     failed_step: Int[Array, ""]  # the step that was not finite and ended it, or -1
 
 
+@partial(jax.jit, static_argnums=(0, 1))
 def init_state(
     objective: Objective, optimizer: optax.GradientTransformation, key: Key
 ) -> TrainState:
