@@ -2,8 +2,9 @@
 
     python -m experiments.cost --out runs/cost
 
-Each curve varies one setting of the IWAE paper's network, in the bound and estimator
-named, and leaves the others at the base. All points take turns, round by round, and the
+Each curve varies one setting of the IWAE paper's network, in the bound and the
+first estimator named, and leaves the others at the base, where the other estimators are
+compared with it. All points take turns, round by round, and the
 medians are reported. A point is off the linear regime where it lies more than 1.5 times
 above or below a line a + b x through the curve (see `experiments.cost_report`).
 """
@@ -49,8 +50,10 @@ class Config:
 
     bound: Annotated[str, option("NAME")] = "iwae"
     """a wrong name lists all"""
-    estimator: Annotated[str, option("NAME")] = "dreg"
-    """a wrong name lists all"""
+    estimators: Annotated[tuple[str, ...], option("NAME..")] = (
+        *("dreg", "pathwise", "stl", "vimco"),
+    )
+    """the curves are the first one's, the others compared"""
     num_samples: Annotated[tuple[int, ...], option("K..")] = (
         *(1, 2, 5, 10, 20, 50),
         *(100, 200, 500, 1000),
@@ -87,7 +90,7 @@ class Point(NamedTuple):
 
     work: str  # "training step" or "evaluation"
     axis: str
-    value: int
+    value: int | str
     num_samples: int
     batch_size: int
     width: int
@@ -111,6 +114,8 @@ def points_of(config: Config) -> Iterator[Point]:
                 yield Point(work, axis, value, **(base | {axis: value}))
     for value in config.num_seeds:
         yield Point("training step", "num_seeds", value, **base, seeds=value)
+    for name in config.estimators:
+        yield Point("training step", "estimator", name, **base)
 
 
 def run(config: Config) -> Results:
@@ -119,9 +124,9 @@ def run(config: Config) -> Results:
     Raises:
         VaejaxError: a setting that cannot be, before anything is computed.
     """
+    if not config.estimators:
+        raise VaejaxError("name at least one estimator, as in --estimators dreg")
     points = list(points_of(config))
-    if not points:
-        raise VaejaxError("name at least one point, as in --num-samples 1 10 100")
     axes = ("num_samples", "batch_size", "width", "num_seeds", "base")
     for name in (*axes, "rounds"):
         if min(np.atleast_1d(getattr(config, name)), default=1) < 1:
@@ -159,6 +164,8 @@ def _measure(
         for point, program, taken in zip(points, programs, seconds.T, strict=True)
     ]
     rows, findings = cost_report.with_lines(rows)
+    compared = [at for at, point in enumerate(points) if point.axis == "estimator"]
+    findings += cost_report.ratios(config.estimators, seconds[:, compared])
     cost_report.write(config.out, rows, findings)
     for finding in findings:
         print(finding)
@@ -179,11 +186,13 @@ def _program_of(point: Point, config: Config) -> Callable[[], Program]:
     model = gaussian_mlp(hidden=(point.width, point.width))
     if point.work == "evaluation":
         return partial(_evaluation, model, point)
+    name = point.value if isinstance(point.value, str) else config.estimators[0]
     objective = make_objective(
         model,
         build_named(BOUNDS, config.bound),
-        build_named(ESTIMATORS, config.estimator),
+        build_named(ESTIMATORS, name),
         num_samples=point.num_samples,
+        allow_bias=True,
     )
     return partial(_training, objective, point)
 

@@ -6,7 +6,7 @@ one, with a and b not negative, of the smallest squared relative errors; a point
 more than 1.5 times above or below it is off the linear regime.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,9 @@ def with_lines(rows: Rows) -> tuple[Rows, list[str]]:
     findings = []
     for (work, axis), curve in groupby(rows, lambda row: (row["work"], row["axis"])):
         members = list(curve)
+        if axis == "estimator":
+            found += members
+            continue
         value = np.array([row["value"] for row in members], float)
         seconds = np.array([row["seconds_per_image"] for row in members])
         units = num_weights(value) if axis == "width" else value
@@ -62,6 +65,16 @@ def with_lines(rows: Rows) -> tuple[Rows, list[str]]:
             + _leaves(axis, value, seconds / line)
         )
     return found, findings
+
+
+def ratios(names: Sequence[str], seconds: np.ndarray) -> list[str]:
+    """What a step of each estimator takes, in steps of the first; [rounds, names]."""
+    times = seconds / seconds[:, :1]
+    return [
+        f"a training step of {name} takes {np.median(ratio):.3f} times that of "
+        f"{names[0]} ({ratio.min():.3f} to {ratio.max():.3f})"
+        for name, ratio in zip(names[1:], times[:, 1:].T, strict=True)
+    ]
 
 
 def fit_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
@@ -92,6 +105,7 @@ def _leaves(axis: str, value: np.ndarray, ratio: np.ndarray) -> str:
 def write(out: Path, rows: Rows, findings: Iterable[str]) -> None:
     """Write results.csv, results.json and the figures."""
     write_csv(out / "results.csv", rows, COLUMNS)
+    rows = [row for row in rows if row["axis"] != "estimator"]
     for quantity in ("seconds_per_image", "peak_bytes"):
         if any(row[quantity] is not None for row in rows):
             save(cost_curves(rows, quantity), out / "figures" / f"{quantity}.png")

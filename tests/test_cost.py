@@ -71,7 +71,7 @@ def test_a_run_writes_every_curve_and_its_figures(tmp_path):
         width=(),
         num_seeds=(1, 2),
         bound="elbo",
-        estimator="pathwise",
+        estimators=("pathwise", "score_function"),
         base=(2, 2, 4),
         rounds=2,
         seconds=1e-3,
@@ -79,9 +79,9 @@ def test_a_run_writes_every_curve_and_its_figures(tmp_path):
     )
     results = cost.run(config)
     rows = list(csv.DictReader((config.out / "results.csv").read_text().splitlines()))
-    curves = [(row["work"], row["axis"], int(row["value"])) for row in rows]
-    assert curves == [(r["work"], r["axis"], r["value"]) for r in results.rows]
-    assert len(set(curves)) == 6
+    curves = [(row["work"], row["axis"], row["value"]) for row in rows]
+    assert curves == [(r["work"], r["axis"], str(r["value"])) for r in results.rows]
+    assert len(set(curves)) == 8
     for row in rows:
         fastest, median, slowest = (
             float(row[name]) for name in ("fastest", "seconds_per_image", "slowest")
@@ -92,7 +92,11 @@ def test_a_run_writes_every_curve_and_its_figures(tmp_path):
     assert seeds[1] > 1.5 * seeds[0]
     saved = json.loads((config.out / "results.json").read_text())
     assert saved["findings"] == results.findings
-    assert len(results.findings) == 3
+    assert len(results.findings) == 4
+    taken = [row["seconds_per_image"] for row in results.rows[-2:]]
+    assert "score_function takes " in results.findings[-1]
+    times = float(results.findings[-1].split("takes ")[1].split()[0])
+    assert times == pytest.approx(taken[1] / taken[0], rel=0.5)
     for name in ("seconds_per_image", "peak_bytes"):
         assert (config.out / "figures" / f"{name}.png").stat().st_size > 1000
 
@@ -105,8 +109,8 @@ def test_a_run_writes_every_curve_and_its_figures(tmp_path):
         ({"rounds": 0}, "rounds is 0"),
         ({"seconds": 0.0}, "seconds is 0.0: use more than 0"),
         ({"bound": "nope"}, "unknown name 'nope'.*iwae"),
-        ({"estimator": "stl"}, "use dreg"),
-        (dict.fromkeys(("num_samples", "batch_size", "width", "num_seeds"), ()), "one"),
+        ({"estimators": ("rloo",)}, "rloo refuses iwae"),
+        ({"estimators": ()}, "at least one estimator"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(
