@@ -20,7 +20,7 @@ import numpy as np
 from experiments import run_folder, variance_report
 from experiments.cli import option, progress_bar, run_main
 from experiments.gradient_cells import COLUMNS, Setting, make_keys, measure_cells
-from experiments.prepared_run import load_trained
+from experiments.prepared_run import load_trained_batch
 from experiments.result_table import write_csv
 from experiments.setup import build_named, check_seed
 from vaejax.bounds import BOUNDS
@@ -158,14 +158,9 @@ def _setting(config: Config) -> tuple[str, Setting]:
             raise VaejaxError(
                 "--model-settings follow from the run in --checkpoint: leave them out"
             )
-        trained, model, params, data = load_trained(config.checkpoint)
-        if config.batch_size > len(data.test.x):
-            raise VaejaxError(
-                f"batch_size is {config.batch_size}, but {config.checkpoint} has only "
-                f"{len(data.test.x)} test images: use a smaller one"
-            )
-        examples = jax.tree.map(lambda leaf: leaf[: config.batch_size], data.test)
-        name = f"{trained.model} of {config.checkpoint}"
+        name, model, params, examples = load_trained_batch(
+            config.checkpoint, config.batch_size
+        )
     else:
         model = build_named(MODELS, config.model, config.model_settings)
         params = model.init(keys.params)

@@ -185,3 +185,21 @@ def load_trained(folder: Path) -> tuple[Config, Model, Params, Data]:
     )
     state, _ = checkpoints.restore(folder / "checkpoints", like)
     return config, model, params_by_seed(config, state)[0], data
+
+
+def load_trained_batch(
+    folder: Path, batch_size: int
+) -> tuple[str, Model, Params, Example]:
+    """A run's name, model, trained parameters and first test images, so many.
+
+    Raises:
+        VaejaxError: the folder holds no run of this experiment, or too few images.
+    """
+    trained, model, params, data = load_trained(folder)
+    if batch_size > len(data.test.x):
+        raise VaejaxError(
+            f"batch_size is {batch_size}, but {folder} has only {len(data.test.x)} "
+            "test images: use a smaller one"
+        )
+    examples = jax.tree.map(lambda leaf: leaf[:batch_size], data.test)
+    return f"{trained.model} of {folder}", model, params, examples

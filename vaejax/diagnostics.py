@@ -93,11 +93,12 @@ def gradient_moments(
     *,
     draws: int,
     folds: int | None = None,
+    max_chunk: int = 256,
 ) -> Moments:
     """Draw the gradient `draws` times; its moments, in one streamed pass.
 
     `folds` divides `draws`; `fold_count(draws)` unless given, so that the folds of a
-    reference match.
+    reference match. `max_chunk` bounds how many gradients are computed at once.
 
     Raises:
         VaejaxError: `draws` cannot be folded.
@@ -108,7 +109,8 @@ def gradient_moments(
             f"{draws} draws cannot be split into {folds} equal folds: use a divisor"
         )
     per_fold = draws // folds
-    chunk = _chunk_size(per_fold, sum(leaf.size for leaf in jax.tree.leaves(params)))
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(params))
+    chunk = _chunk_size(per_fold, num_params, max_chunk)
     mean, square, fold_means = _stream(
         objective, folds, per_fold, chunk, params, state, key, batch
     )
@@ -131,9 +133,11 @@ def fold_count(draws: int) -> int:
     )
 
 
-def _chunk_size(per_fold: int, num_params: int, budget: int = 2**24) -> int:
+def _chunk_size(
+    per_fold: int, num_params: int, max_chunk: int, budget: int = 2**24
+) -> int:
     """The largest number of simultaneous gradients that divides a fold and fits."""
-    limit = max(1, min(256, budget // num_params))
+    limit = max(1, min(max_chunk, budget // num_params))
     return max(c for c in range(1, min(limit, per_fold) + 1) if per_fold % c == 0)
 
 
