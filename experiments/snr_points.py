@@ -68,7 +68,7 @@ def toy(key: Key, dim: int = DIM, count: int = COUNT) -> tuple[Model, Params, Ex
     """
     truth_key, data_key, noise_key = jax.random.split(key, 3)
     truth = jax.random.normal(truth_key, (dim,))
-    x = truth + np.sqrt(2) * jax.random.normal(data_key, (count, dim))
+    x = truth[None] + np.sqrt(2) * jax.random.normal(data_key, (count, dim))
     params = perturbed(optimum(x.mean(0)), noise_key)
     return gaussian_toy((dim,)), params, Example(x)
 

@@ -89,21 +89,34 @@ def fit(rows: Rows, bound: str, *, fit_from: int, cross: tuple[int, int]) -> Row
     return slopes
 
 
-def in_words(slopes: Rows, gap: Gap | None) -> list[str]:
-    """Every slope beside theory's, and the toy's gap beside its closed form."""
+def in_words(rows: Rows, slopes: Rows, gap: Gap | None) -> list[str]:
+    """Every slope beside theory's, whether the signals agree, and the toy's gap."""
     findings = []
     for slope in slopes:
         letter = AXES[slope["axis"]]
         first, last = slope["fitted"][0], slope["fitted"][-1]
         words = (
             f"{slope['group']}, {slope['estimator']}: SNR ~ {letter}^c for {letter} = "
-            f"{first} to {last}, c = {_interval(slope)}"
+            f"{first} to {last}, c = {slope['slope']:.3f} (95%: {slope['low']:.3f} to "
+            f"{slope['high']:.3f})"
         )
         if slope["theory"] is not None:
             off = abs(slope["slope"] - slope["theory"])
             words += f"; theory has {slope['theory']:+.1f}, {off:.3f} away"
         findings.append(
             f"{words}; {slope['uncorrected']:.3f} if the noise floor is left in"
+        )
+    # In squares, whose errors are the more nearly normal.
+    distances = [
+        abs(row["own_snr"] ** 2 - row["snr"] ** 2)
+        / (2 * row["own_snr"] * row["own_snr_stderr"])
+        for row in rows
+        if row["own_snr"] and row["snr"] and row["signal_of"] != row["estimator"]
+    ]
+    if distances:
+        findings.append(
+            "signals taken from a quieter estimator differ from the draws' own by at "
+            f"most {max(distances):.1f} standard errors, over {len(distances)} points"
         )
     if gap is not None:
         z = (gap.estimate - gap.exact) / gap.stderr
@@ -112,10 +125,6 @@ def in_words(slopes: Rows, gap: Gap | None) -> list[str]:
             f"sampled, {gap.estimate:.4f} ± {gap.stderr:.4f} (z = {z:.1f})"
         )
     return findings
-
-
-def _interval(slope: dict[str, Any]) -> str:
-    return f"{slope['slope']:.3f} ({slope['low']:.3f} to {slope['high']:.3f})"
 
 
 def write(
@@ -147,11 +156,12 @@ def write(
     table = [
         {
             "against": AXES[slope["axis"]],
-            "of the": slope["group"],
-            "by": slope["estimator"],
-            "slope (95%)": _interval(slope),
+            "group": slope["group"],
+            "estimator": slope["estimator"],
+            "slope": round(slope["slope"], 3),
+            "± 95%": round((slope["high"] - slope["low"]) / 2, 3),
             "theory": slope["theory"],
-            "floor left in": round(slope["uncorrected"], 3),
+            "with floor": round(slope["uncorrected"], 3),
         }
         for slope in slopes
     ]
@@ -160,6 +170,6 @@ def write(
     refused = {row["estimator"]: row["reason"] for row in rows if row["reason"]}
     for estimator, reason in refused.items():
         print(f"left out where refused: {estimator}, because {reason}")
-    if gap is not None:
-        print(findings[-1])
+    for finding in findings[len(slopes) :]:
+        print(finding)
     print(f"results and figures: {out}")

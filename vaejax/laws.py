@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from scipy.stats import norm
 
 from vaejax.core import VaejaxError
@@ -74,20 +75,16 @@ class Slope(NamedTuple):
     degrees: int
 
 
-def fit_slope(
-    x: Float[np.ndarray, " N"],
-    y: Float[np.ndarray, " N"],
-    stderr: Float[np.ndarray, " N"],
-) -> Slope:
+def fit_slope(x: ArrayLike, y: ArrayLike, stderr: ArrayLike) -> Slope:
     """Fit log y = a + c log x by least squares, weighted by the errors of log y.
 
     Points that scatter about the line by more than their errors tell widen the
     interval, by sqrt(chi_square / degrees) (Birge 1932).
 
     Args:
-        x: where; at least two different values above 0.
-        y: what, above 0.
-        stderr: independent standard errors of y, above 0.
+        x: [N], where; at least two different values above 0.
+        y: [N], what, above 0.
+        stderr: [N], independent standard errors of y, above 0.
 
     Raises:
         VaejaxError: points that no line can be fitted to.
