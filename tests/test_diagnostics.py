@@ -180,7 +180,7 @@ def test_the_chunk_changes_nothing(monkeypatch):
     size = diagnostics._chunk_size
     chunks = set()
     for budget in (1, 22 * 5, 22 * 8):  # 22 parameters
-        chunks.add(size(40, 22, budget))
+        chunks.add(size(40, 22, 256, budget))
         monkeypatch.setattr(
             diagnostics, "_chunk_size", functools.partial(size, budget=budget)
         )
@@ -190,6 +190,7 @@ def test_the_chunk_changes_nothing(monkeypatch):
         close(flat(other.variance), flat(whole.variance))
         close(flat(other.fold_means), flat(whole.fold_means))
     assert chunks == {1, 5, 8}
+    assert size(40, 22, 5) == 5
 
 
 def test_the_variance_is_the_closed_form():
