@@ -14,6 +14,7 @@ import pytest
 from vaejax.core import Batch, Example, Objective, Params, VaejaxError
 from vaejax.diagnostics import (
     Moments,
+    combine,
     cost_report,
     fold_count,
     grad_report,
@@ -213,6 +214,24 @@ def test_the_chunk_changes_nothing(monkeypatch):
         close(flat(other.fold_means), flat(whole.fold_means))
         close(flat(other.fold_squares), flat(whole.fold_squares))
     assert chunks == {1, 5, 8}
+
+
+def test_several_passes_are_one():
+    parts = [
+        moments_of(toy(), n, seed, reference=TRUTH) for n, seed in ((400, 0), (800, 1))
+    ]
+    whole = combine(parts)
+    side_by_side = np.concatenate([stacked(toy(), 400, 0), stacked(toy(), 800, 1)])
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+    close(flat(whole.mean), side_by_side.mean(0))
+    close(flat(whole.variance), side_by_side.var(0, ddof=1))
+    assert whole.draws == len(whole.products.decoder["shift"]) == 1200
+    report, direct = (
+        summarize(moments, TRUTH)["encoder"]
+        for moments in (whole, moments_of(toy(), 1200, seed=2, reference=TRUTH))
+    )
+    assert report.bias_stderr == pytest.approx(direct.bias_stderr, rel=0.5)
+    assert report.variance_stderr == pytest.approx(direct.variance_stderr, rel=0.5)
 
 
 def test_the_variance_is_the_closed_form():

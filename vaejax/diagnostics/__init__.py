@@ -4,6 +4,7 @@ from vaejax.diagnostics.cost import CostReport as CostReport
 from vaejax.diagnostics.cost import cost_report as cost_report
 from vaejax.diagnostics.cost import cost_reports as cost_reports
 from vaejax.diagnostics.moments import Moments as Moments
+from vaejax.diagnostics.moments import combine as combine
 from vaejax.diagnostics.moments import fold_count as fold_count
 from vaejax.diagnostics.moments import gradient_moments as gradient_moments
 from vaejax.diagnostics.report import GroupReport as GroupReport

@@ -106,9 +106,11 @@ def summarize(
     squared_norms = groups(moments.squared_norms, per_layer, 1)
     reports = {}
     for name, mean in groups(moments.mean, per_layer).items():
-        target, folds, variance = targets[name], means[name], variances[name]
+        folds, variance = means[name], variances[name]
+        # An estimator's own parameters have no gradient of the bound.
+        target = targets.get(name, np.full_like(mean, np.nan))
         pairs = min(len(folds), len(theirs.get(name, folds)))
-        errors = folds[:pairs] - (theirs[name][:pairs] if theirs else target)
+        errors = folds[:pairs] - (theirs[name][:pairs] if name in theirs else target)
         statistics = partial(_statistics, target)
         found = statistics(mean, variance, moments.draws)
         errors_of = jackknife(statistics, folds, squares[name], moments.draws)
