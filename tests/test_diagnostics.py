@@ -203,7 +203,7 @@ def test_the_chunk_changes_nothing(monkeypatch):
     size = moments_module._chunk_size
     chunks = set()
     for budget in (1, 22 * 5, 22 * 8):  # 22 parameters
-        chunks.add(size(40, 22, budget))
+        chunks.add(size(40, 22, 256, budget))
         monkeypatch.setattr(
             moments_module, "_chunk_size", functools.partial(size, budget=budget)
         )

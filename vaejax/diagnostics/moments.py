@@ -46,6 +46,7 @@ def gradient_moments(
     folds: int | None = None,
     batch_size: int | None = None,
     reference: Params | None = None,
+    max_chunk: int = 256,
 ) -> Moments:
     """Draw the gradient `draws` times; its moments, in one streamed pass.
 
@@ -61,11 +62,12 @@ def gradient_moments(
         batch_size: take so many of the observations, drawn anew with replacement, for
             every gradient; by default all of them, always.
         reference: a gradient that every draw is held against.
+        max_chunk: how many gradients are computed at once, at most.
 
     Raises:
         VaejaxError: `draws` cannot be folded, or `batch_size` is below 1.
     """
-    plan = make_plan(params, draws, folds, batch_size)
+    plan = make_plan(params, draws, folds, batch_size, max_chunk)
     fixed = params, state, key, batch
     (moments,), along = stream(objective, plan, False, *fixed, reference)
     products, squared_norms = along if reference is not None else (None, None)
@@ -89,7 +91,7 @@ def combine(parts: Sequence[Moments]) -> Moments:
 
     def variance(square: np.ndarray, means: np.ndarray) -> np.ndarray:
         between = per_fold * np.square(means - means.mean(0))
-        return (square + between).sum(0) / (draws - 1)
+        return np.asarray((square + between).sum(0) / (draws - 1))
 
     means_of = [part.fold_means for part in parts]
     fold_means = jax.tree.map(weighted, *means_of)
@@ -98,7 +100,7 @@ def combine(parts: Sequence[Moments]) -> Moments:
     )
     together = partial(jax.tree.map, lambda *leaves: np.concatenate(leaves))
     return Moments(
-        mean=jax.tree.map(lambda leaf: leaf.mean(0), fold_means),
+        mean=jax.tree.map(lambda leaf: np.asarray(leaf.mean(0)), fold_means),
         variance=jax.tree.map(variance, fold_squares, fold_means),
         fold_means=fold_means,
         fold_squares=fold_squares,
@@ -133,7 +135,11 @@ class Plan(NamedTuple):
 
 
 def make_plan(
-    params: Params, draws: int, folds: int | None, batch_size: int | None
+    params: Params,
+    draws: int,
+    folds: int | None,
+    batch_size: int | None,
+    max_chunk: int = 256,
 ) -> Plan:
     """Check the numbers of draws and folds, and choose the chunk.
 
@@ -149,12 +155,15 @@ def make_plan(
         raise VaejaxError(f"batch_size is {batch_size}: use at least 1")
     num_params = sum(leaf.size for leaf in jax.tree.leaves(params))
     per_fold = draws // folds
-    return Plan(folds, per_fold, _chunk_size(per_fold, num_params), batch_size)
+    chunk = _chunk_size(per_fold, num_params, max_chunk)
+    return Plan(folds, per_fold, chunk, batch_size)
 
 
-def _chunk_size(per_fold: int, num_params: int, budget: int = CHUNK_NUMBERS) -> int:
+def _chunk_size(
+    per_fold: int, num_params: int, max_chunk: int, budget: int = CHUNK_NUMBERS
+) -> int:
     """The largest number of simultaneous gradients that divides a fold and fits."""
-    limit = max(1, min(256, budget // num_params))
+    limit = max(1, min(max_chunk, budget // num_params))
     return max(c for c in range(1, min(limit, per_fold) + 1) if per_fold % c == 0)
 
 
