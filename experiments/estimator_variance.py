@@ -162,16 +162,7 @@ def run(config: Config) -> Results:
             setting, bounds, estimators, config.num_samples, config.num_outer
         )
     ]
-    with run_folder.open_run(
-        config.out, config, overwrite=config.overwrite, resume=config.resume
-    ):
-        try:
-            return _measure(config, work)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(
-                f"what is measured is in {config.out}; the same command with --resume "
-                "goes on from there"
-            ) from None
+    return measure(config, work, seconds=seconds_of(config.budget))
 
 
 def make_settings(config: Config) -> list[Setting]:
@@ -208,7 +199,31 @@ def make_settings(config: Config) -> list[Setting]:
     ]
 
 
-def _measure(config: Config, work: list[tuple[Setting, Set]]) -> Results:
+def measure(
+    config: Any, work: list[tuple[Setting, Set]], seconds: float | None = None
+) -> Results:
+    """Measure the cells of every set, or go on with those that are not measured.
+
+    Args:
+        config: with draws, seed, out, overwrite and resume.
+        work: the sets, each with its setting.
+        seconds: for all cells together, instead of a number of draws.
+    """
+    with run_folder.open_run(
+        config.out, config, overwrite=config.overwrite, resume=config.resume
+    ):
+        try:
+            return _measure(config, work, seconds)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"what is measured is in {config.out}; the same command with --resume "
+                "goes on from there"
+            ) from None
+
+
+def _measure(
+    config: Any, work: list[tuple[Setting, Set]], seconds: float | None
+) -> Results:
     total = sum(len(valid(cells)) for _, cells in work)
     refusals = {
         f"{name} x {cells.problem.bound.name} on {row['model']}, "
@@ -219,7 +234,7 @@ def _measure(config: Config, work: list[tuple[Setting, Set]]) -> Results:
     }
     print(
         f"{total} cells, {len(refusals)} refused, "
-        + (f"{config.draws} draws each" if not config.budget else config.budget)
+        + (f"{config.draws} draws each" if seconds is None else f"{seconds:.0f} s")
         + f" -> {config.out}"
     )
     fingerprint = json.dumps(run_folder.settings_of(config), sort_keys=True)
@@ -227,7 +242,6 @@ def _measure(config: Config, work: list[tuple[Setting, Set]]) -> Results:
         "config_hash": hashlib.sha256(fingerprint.encode()).hexdigest()[:12]
     }
     journal = _Journal(config.out)
-    seconds = seconds_of(config.budget)
     rows: list[Row] = []
     with progress_bar("gradients", total, "cells") as update:
         done = 0

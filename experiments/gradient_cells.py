@@ -5,6 +5,7 @@ with; they take turns when their cost is measured. All cells see the same parame
 observations and keys.
 """
 
+import functools
 import time
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -206,7 +207,14 @@ def with_cost(row: Row, cost: CostReport) -> Row:
 def _objective_at(
     setting: Setting, cells: Set, name: str
 ) -> tuple[Objective, Params, EstState]:
-    problem = cells.problem
+    objective = _objective(cells.problem, name, cells.num_outer)
+    fresh, state = objective.init(setting.keys.state)
+    # What the estimator has parameters of its own for is not trained here.
+    return objective, setting.params._replace(auxiliary=fresh.auxiliary), state
+
+
+@functools.cache  # the same one, so that what is compiled serves at other parameters
+def _objective(problem: Problem, name: str, num_outer: int) -> Objective:
     objective = make_objective(
         problem.model,
         problem.bound,
@@ -214,12 +222,7 @@ def _objective_at(
         num_samples=problem.num_samples,
         allow_bias=True,
     )
-    fresh, state = objective.init(setting.keys.state)
-    # What the estimator has parameters of its own for is not trained here.
-    params = setting.params._replace(auxiliary=fresh.auxiliary)
-    if cells.num_outer > 1:
-        objective = mean_of_estimates(objective, cells.num_outer)
-    return objective, params, state
+    return objective if num_outer == 1 else mean_of_estimates(objective, num_outer)
 
 
 def mean_of_estimates(objective: Objective, count: int) -> Objective:

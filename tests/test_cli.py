@@ -272,7 +272,7 @@ def test_an_out_that_cannot_be_written_to_is_refused(
 @pytest.mark.parametrize(
     ("name", "lines"),
     [
-        ("train", 61),
+        ("train", 62),
         ("estimator_variance", 36),
         ("demo", 24),
         ("sweep", 24),

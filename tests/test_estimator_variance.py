@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from experiments import estimator_variance
+from experiments import estimator_variance, replay, train
 from experiments.estimator_variance import Config, seconds_of
 from vaejax.core import VaejaxError
 from vaejax.diagnostics import CostReport
@@ -162,3 +162,49 @@ def test_the_variance_over_a_pool_is_that_of_the_data_and_of_the_latents(tmp_pat
         # The reference is of the whole pool.
         assert abs(row["bias"]) < 5 * row["bias_stderr"]
         assert (row["batch_size"], row["reference"]) == (2, "the exact gradient")
+
+
+def test_estimators_are_replayed_along_a_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(train.train_report, "draw", lambda *_: None)
+    run = train.Config(
+        dataset="digits",
+        model_settings=("hidden=4", "latent_dim=2"),
+        bound="iwae",
+        num_samples=3,
+        epochs=3,
+        batch_size=500,
+        eval_num_samples=1,
+        eval_examples=20,
+        snapshot_epochs=2,
+        out=tmp_path / "run",
+    )
+    train.run(run)
+    config = replay.Config(
+        checkpoint=run.out,
+        estimators=("dreg", "stl"),
+        draws=80,
+        batch_size=2,
+        out=tmp_path / "replay",
+    )
+    results = replay.run(config)
+    rows = {(r["step"], r["estimator"], r["group"]): r for r in results.rows}
+    assert {step for step, _, _ in rows} == {0, 6}  # an epoch is of three steps
+    for (step, estimator, group), row in rows.items():
+        assert (row["bound"], row["num_samples"]) == ("iwae", 3)
+        if estimator == "dreg" or group == "decoder":
+            assert abs(row["bias"]) < 5 * row["bias_stderr"]
+        assert row["variance"] != rows[6 - step, estimator, group]["variance"]
+    # The first parameters are those that the run starts from, and no others.
+    again = replay.run(dataclasses.replace(config, overwrite=True))
+    assert untimed(again.rows) == untimed(results.rows)
+
+    def refused(**changes: object) -> str:
+        with pytest.raises(VaejaxError) as error:
+            replay.run(dataclasses.replace(config, out=tmp_path / "no", **changes))
+        return str(error.value)
+
+    assert "at least one estimator" in refused(estimators=())
+    assert "only 20 test images" in refused(batch_size=21)
+    assert "unknown name" in refused(bounds=("nope",))
+    shutil.rmtree(run.out / "snapshots")
+    assert "train with --snapshot-epochs" in refused()
