@@ -13,29 +13,18 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import run_folder, variance_report
+from experiments import measured_model, run_folder, variance_report
 from experiments.cli import option, progress_bar, run_main
 from experiments.gradient_cells import COLUMNS, Setting, make_keys, measure_cells
-from experiments.prepared_run import load_trained
 from experiments.result_table import write_csv
 from experiments.setup import build_named, check_seed
 from vaejax.bounds import BOUNDS
-from vaejax.core import (
-    Batch,
-    Bound,
-    Estimator,
-    Example,
-    Model,
-    Params,
-    VaejaxError,
-)
+from vaejax.core import Batch, Bound, Estimator, VaejaxError
 from vaejax.diagnostics import fold_count
 from vaejax.estimators import ESTIMATORS
-from vaejax.models import MODELS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -158,34 +147,20 @@ def _setting(config: Config) -> tuple[str, Setting]:
             raise VaejaxError(
                 "--model-settings follow from the run in --checkpoint: leave them out"
             )
-        trained, model, params, data = load_trained(config.checkpoint)
-        if config.batch_size > len(data.test.x):
-            raise VaejaxError(
-                f"batch_size is {config.batch_size}, but {config.checkpoint} has only "
-                f"{len(data.test.x)} test images: use a smaller one"
-            )
-        examples = jax.tree.map(lambda leaf: leaf[: config.batch_size], data.test)
-        name = f"{trained.model} of {config.checkpoint}"
+        measured = measured_model.of_checkpoint(
+            config.checkpoint, config.batch_size, "batch_size"
+        )
     else:
-        model = build_named(MODELS, config.model, config.model_settings)
-        params = model.init(keys.params)
-        examples = _sample_examples(model, params, keys.examples, config.batch_size)
-        name = config.model
-    batch = Batch(examples, jnp.arange(config.batch_size))
-    return name, Setting(model, params, batch, keys, config.draws)
-
-
-def _sample_examples(
-    model: Model, params: Params, key: jax.Array, count: int
-) -> Example:
-    """Observations from the model itself: z ~ p(z), x ~ p(x|z)."""
-
-    def one(key: jax.Array) -> jax.Array:
-        z_key, x_key = jax.random.split(key)
-        z = model.latent_prior.sample(z_key, model.prior(params, None))
-        return model.likelihood.sample(x_key, model.decode(params, z, None))
-
-    return Example(jax.vmap(one)(jax.random.split(key, count)))
+        measured = measured_model.of_registry(
+            config.model,
+            config.model_settings,
+            config.batch_size,
+            params_key=keys.params,
+            examples_key=keys.examples,
+        )
+    batch = Batch(measured.examples, jnp.arange(config.batch_size))
+    setting = Setting(measured.model, measured.params, batch, keys, config.draws)
+    return measured.name, setting
 
 
 if __name__ == "__main__":
