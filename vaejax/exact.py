@@ -90,7 +90,7 @@ def value_and_gradient(
             )
             return Exact(float(value), gradient)
 
-        def integrate(num_nodes: int) -> tuple[PyTree, Array]:
+        def integrate(num_nodes: int) -> tuple[PyTree, np.ndarray]:
             integral = _integral(problem, estimator, num_nodes)
             (value, mass), gradient = jax.device_get(integral(params, examples))
             return (value, gradient), mass
@@ -129,7 +129,7 @@ def log_moment(
     with jax.enable_x64(True):
         params, examples = jax.tree.map(_as_float64, (params, examples))
 
-        def integrate(num_nodes: int) -> tuple[PyTree, Array]:
+        def integrate(num_nodes: int) -> tuple[PyTree, np.ndarray]:
             return jax.device_get(_moments(model, num_nodes, params, examples, order))
 
         return _converged(integrate, tolerance, f"moment of order {order:g}")
@@ -150,7 +150,7 @@ def _moments(
 
 
 def _converged(
-    integrate: Callable[[int], tuple[PyTree, Array]], tolerance: float, what: str
+    integrate: Callable[[int], tuple[PyTree, np.ndarray]], tolerance: float, what: str
 ) -> PyTree:
     """What `integrate(num_nodes)` gives, beside a mass of 1, once it stops moving."""
     previous = None

@@ -31,6 +31,7 @@ from vaejax.plotting.style import (
 
 NORMAL_95 = 1.96  # half-width of a 95% interval in standard errors
 LINE_OF = {"lower": "-", "upper": "--", "debiased": ":"}
+THEORY: Look = {"color": "black", "linewidth": 0.7, "linestyle": "-", "zorder": 4}
 UNRELIABLE = 0.7  # Pareto k
 
 
@@ -38,8 +39,9 @@ UNRELIABLE = 0.7  # Pareto k
 def bound_tightness(rows: Sequence[Row]) -> Picture:
     """Every bound against K beside log p(x), and its distance from it on log axes.
 
-    Bands are 95% intervals of the Monte Carlo error. On the right, points above
-    log p(x) are hollow, and the grey line is the leading order of IWAE's gap, if known.
+    Bands are 95% intervals of the Monte Carlo error, on the right widened by rounding.
+    There points above log p(x) are hollow, and the thin line is the leading order of
+    IWAE's gap, if known.
 
     Args:
         rows: cells of the experiment; refused cells are left out.
@@ -56,21 +58,21 @@ def bound_tightness(rows: Sequence[Row]) -> Picture:
         k, value, stderr = _columns(curve, "num_samples", "value", "stderr")
         values.plot(k, value, label=name, **look)
         _band(values, k, value, NORMAL_95 * stderr, look)
-        gap, stderr = _columns(curve, "gap", "gap_stderr")
+        gap, half = _columns(curve, "gap")[0], _half_widths(curve)
         gaps.plot(k, np.abs(gap), label=name, **look)
-        _band(gaps, k, np.abs(gap), NORMAL_95 * stderr, look)
+        _band(gaps, k, np.abs(gap), half, look)
         above = gap < 0
         hollow = look | {"linestyle": "none", "markerfacecolor": "white"}
         gaps.plot(k[above], -gap[above], label="_above", **hollow)
     log_px, log_px_stderr = (number(rows[0][n]) for n in ("log_px", "log_px_stderr"))
     values.axhline(log_px, color="black", linewidth=1, label=r"_log p(x)", zorder=1)
-    half = NORMAL_95 * log_px_stderr
-    values.axhspan(log_px - half, log_px + half, color=QUIET, alpha=0.3, linewidth=0)
+    reach = NORMAL_95 * log_px_stderr
+    values.axhspan(log_px - reach, log_px + reach, color=QUIET, alpha=0.3, linewidth=0)
     values.annotate(
         r"$\log p(x)$",
         (1, log_px),
         xycoords=("axes fraction", "data"),
-        xytext=(0, 2),
+        xytext=(0, 5),
         textcoords="offset points",
         ha="right",
         fontsize=7.5,
@@ -79,7 +81,7 @@ def bound_tightness(rows: Sequence[Row]) -> Picture:
     iwae = _curve(theory, "iwae")
     if iwae:
         k, expected = _columns(iwae, "num_samples", "leading_order")
-        gaps.plot(k, log_px - expected, color=QUIET, label="_theory", zorder=1)
+        gaps.plot(k, log_px - expected, label="_theory", **THEORY)
     for panel in (values, gaps):
         _samples_axis(panel, rows)
     values.set(title="bound", ylabel="nats, mean over examples")
@@ -89,8 +91,8 @@ def bound_tightness(rows: Sequence[Row]) -> Picture:
     exactly = "exact" if log_px_stderr == 0 else "estimated"
     figure.set_label(
         f"Every bound against the number of importance samples, beside the {exactly} "
-        "log p(x). Bands are 95% intervals of the Monte Carlo error; hollow points lie "
-        "above log p(x)."
+        "log p(x). Bands are 95% intervals of the Monte Carlo error, on the right "
+        "widened by float32 rounding; hollow points lie above log p(x)."
     )
     return figure
 
@@ -149,6 +151,12 @@ def _columns(rows: Sequence[Row], *names: str) -> list[np.ndarray]:
     return [np.array([number(row[name]) for row in rows]) for name in names]
 
 
+def _half_widths(rows: Sequence[Row]) -> np.ndarray:
+    """What a gap is told from zero by: its 95% interval, and rounding."""
+    stderr, rounding = _columns(rows, "gap_stderr", "rounding")
+    return NORMAL_95 * stderr + rounding
+
+
 def _look(i: int) -> Look:
     """Beyond ten series the colours come again, with other markers."""
     return {
@@ -175,10 +183,10 @@ def _samples_axis(axes: Axes, rows: Sequence[Row]) -> None:
 
 def _floor(axes: Axes, rows: Sequence[Row]) -> None:
     """A gap that cannot be told from zero must not stretch the logarithmic axis."""
-    gap, stderr = _columns(rows, "gap", "gap_stderr")
-    told = np.abs(gap) > NORMAL_95 * stderr
+    gap = np.abs(_columns(rows, "gap")[0])
+    told = gap > _half_widths(rows)
     if told.any():
-        low, high = np.abs(gap[told]).min(), np.abs(gap[told]).max()
+        low, high = gap[told].min(), gap[told].max()
         axes.set_ylim(low / 3, 2 * high)
 
 
@@ -186,7 +194,7 @@ def _legend(figure: Picture, axes: Axes, *, theory: bool) -> None:
     handles = list(axes.get_legend_handles_labels()[0])
     if theory:
         label = "IWAE to leading order"
-        handles.append(Line2D([], [], color=QUIET, label=label))
+        handles.append(Line2D([], [], label=label, **THEORY))
     rows = -(-len(handles) // 5)
     figure.set_figheight(figure.get_figheight() + 0.17 * rows)
     figure.legend(handles=handles, loc="outside lower center", ncols=5)
