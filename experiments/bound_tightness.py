@@ -51,7 +51,7 @@ class Config:
     """of every bound, for each example"""
     num_examples: Annotated[int, option("N")] = 16
     """observations that a bound is the mean over"""
-    eval_num_samples: Annotated[int, option("S")] = 5000
+    eval_num_samples: Annotated[int, option("S")] = 50_000
     """for log p(x), where it is not exact"""
     seed: Annotated[int, option("N")] = 0
     """of parameters, observations and draws"""

@@ -340,6 +340,12 @@ def test_the_figure_shows_every_bound_and_which_side_it_is_on():
     (theory,) = (line for line in gaps.lines if line.get_label() == "_theory")
     assert theory.get_ydata() == pytest.approx([0.31, 0.031, 0.0031])
     assert gaps.get_xscale() == gaps.get_yscale() == "log"
+    assert [text.get_text() for text in values.texts] == [r"$\log p(x)$"]
+    far = [row_at(k, 40.0, 0.1, 0, bound="beta_elbo") for k in (1, 10, 100)]
+    values, gaps = plotting.bound_tightness([*rows, *far]).axes
+    assert values.texts[-1].get_text() == "below: beta_elbo"
+    assert values.get_ylim()[0] > -5
+    assert gaps.get_ylim()[1] > 40
     with pytest.raises(VaejaxError, match="every cell was refused"):
         plotting.bound_tightness(rows[-1:])
     with pytest.raises(VaejaxError, match="no rows to draw"):

@@ -30,6 +30,7 @@ from vaejax.plotting.style import (
 )
 
 NORMAL_95 = 1.96  # half-width of a 95% interval in standard errors
+FOCUS = 2.5  # of the median distance at the smallest K: how far below is shown
 LINE_OF = {"lower": "-", "upper": "--", "debiased": ":"}
 THEORY: Look = {"color": "black", "linewidth": 0.7, "linestyle": "-", "zorder": 4}
 UNRELIABLE = 0.7  # Pareto k
@@ -70,13 +71,13 @@ def bound_tightness(rows: Sequence[Row]) -> Picture:
     values.axhspan(log_px - reach, log_px + reach, color=QUIET, alpha=0.3, linewidth=0)
     values.annotate(
         r"$\log p(x)$",
-        (1, log_px),
+        (0.01, log_px),
         xycoords=("axes fraction", "data"),
-        xytext=(0, 5),
+        xytext=(0, 4),
         textcoords="offset points",
-        ha="right",
         fontsize=7.5,
     )
+    _focus(values, rows, log_px)
     theory = [row for row in rows if np.isfinite(number(row["leading_order"]))]
     iwae = _curve(theory, "iwae")
     if iwae:
@@ -179,6 +180,18 @@ def _samples_axis(axes: Axes, rows: Sequence[Row]) -> None:
     ticks = ticks[:: -(-len(ticks) // 8)]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+def _focus(axes: Axes, rows: Sequence[Row], log_px: float) -> None:
+    """Leave out what lies so far below that the others would merge, and name it."""
+    least = min(int(row["num_samples"]) for row in rows)
+    start = [abs(number(r["gap"])) for r in rows if int(r["num_samples"]) == least]
+    low = log_px - FOCUS * np.median(start)
+    below = distinct(row["bound"] for row in rows if number(row["value"]) < low)
+    if below:
+        axes.set_ylim(bottom=low)
+        note = f"below: {', '.join(below)}"
+        axes.text(0.98, 0.03, note, transform=axes.transAxes, ha="right", fontsize=7)
 
 
 def _floor(axes: Axes, rows: Sequence[Row]) -> None:
