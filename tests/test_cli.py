@@ -279,6 +279,7 @@ def test_an_out_that_cannot_be_written_to_is_refused(
         ("runs", 24),
         ("speed", 30),
         ("cost", 24),
+        ("bound_tightness", 24),
         ("precision", 20),
     ],
 )

@@ -14,6 +14,7 @@ from vaejax.plotting.pairs import reconstructions
 from vaejax.plotting.report import Section, write_report
 from vaejax.plotting.style import Picture, PlottingError, png, save
 from vaejax.plotting.tables import Table
+from vaejax.plotting.tightness import bound_tightness, weight_health
 from vaejax.plotting.training import bound_curves, training_curves
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "Table",
     "bias_forest",
     "bound_curves",
+    "bound_tightness",
     "cost_curves",
     "gradient_statistic",
     "image_grid",
@@ -32,5 +34,6 @@ __all__ = [
     "reconstructions",
     "save",
     "training_curves",
+    "weight_health",
     "write_report",
 ]
