@@ -15,12 +15,18 @@ from experiments import (
     demo,
     estimator_variance,
     run_folder,
+    snr_vs_k,
     train,
 )
 from experiments.cli import run_main
 from vaejax.training import checkpoints
 
-EXPERIMENTS = {"train": train, "estimator_variance": estimator_variance, "demo": demo}
+EXPERIMENTS = {
+    "train": train,
+    "estimator_variance": estimator_variance,
+    "demo": demo,
+    "snr_vs_k": snr_vs_k,
+}
 TINY = "--dataset digits --model-settings hidden=8 latent_dim=2 --eval-num-samples 9"
 PROCESS = [sys.executable, "-m", "experiments.train", *TINY.split()]
 
@@ -195,6 +201,9 @@ MISTAKES = [
     ("estimator_variance", "--model-settings data_mean=1", "data_mean=1 must be left"),
     ("estimator_variance", "--checkpoint EMPTY", "cannot read .*experiments.train"),
     ("estimator_variance", "--checkpoint x --model-settings a=1", "leave them out"),
+    ("snr_vs_k", "--draws 2010", "2010 draws cannot be split.*multiple of 20"),
+    ("snr_vs_k", "--checkpoint EMPTY", "cannot read .*experiments.train"),
+    ("snr_vs_k", "--resume --overwrite", "leave one of them out"),
     ("demo", "--epochs 0", "epochs is 0: use at least 1"),
     ("demo", "--eval-num-samples 0", "eval_num_samples is 0: use at least 1"),
     ("demo", "--draws 0", "0 draws cannot be split.*as 2000"),
@@ -280,6 +289,7 @@ def test_an_out_that_cannot_be_written_to_is_refused(
         ("speed", 30),
         ("cost", 24),
         ("bound_tightness", 24),
+        ("snr_vs_k", 24),
         ("precision", 20),
     ],
 )

@@ -1,7 +1,8 @@
 """Imports go one way, and each third-party layer has one home.
 
 core, matmul, sharding <- terms, families, bounds, nets <- estimators, priors, models,
-regularizers <- objective <- exact, diagnostics, evaluation, training <- experiments
+regularizers <- objective <- exact, diagnostics, laws, evaluation, training
+<- experiments
 """
 
 import ast
@@ -17,7 +18,10 @@ STAGES = [
     {"vaejax.terms", "vaejax.families", "vaejax.bounds", "vaejax.nets", "vaejax.data"},
     {"vaejax.estimators", "vaejax.priors", "vaejax.models", "vaejax.regularizers"},
     {"vaejax.objective"},
-    {"vaejax.exact", "vaejax.diagnostics", "vaejax.evaluation", "vaejax.training"},
+    {
+        *("vaejax.exact", "vaejax.diagnostics", "vaejax.laws"),
+        *("vaejax.evaluation", "vaejax.training"),
+    },
     {"vaejax"},  # __init__.py, which names what the others export
     {"experiments", "vaejax.plotting"},
 ]

@@ -42,6 +42,7 @@ SMALL = {
     "two_layer_sigmoid_belief_network": {"hidden": (6,), "latent_dims": (3, 2)},
     "gaussian_mlp": {"hidden": (6,), "latent_dim": 3},
     "gaussian_conv": {"channels": (2, 3), "latent_dim": 3},
+    "gaussian_toy": {},
     "linear_gaussian": {"latent_dim": 3},
     "sigmoid_belief_network": {"hidden": (6,), "latent_dim": 3},
 }

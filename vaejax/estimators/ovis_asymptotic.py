@@ -120,6 +120,8 @@ def _power(problem: Problem) -> float | None:
 def _log_without(log_w: Float[Array, " K"]) -> Float[Array, " K"]:
     """Log(1 - v_k), of normalised weights as near to 0 and to 1 as they come."""
     log_v = jax.nn.log_softmax(log_w)
-    others = jnp.where(np.eye(log_v.size, dtype=bool), -jnp.inf, log_v[None])
+    # Only the largest weight can exceed 1/2: its complement is the sum of the others.
+    largest = jnp.arange(log_v.size) == log_v.argmax()
+    others = logsumexp(jnp.where(largest, -jnp.inf, log_v))
     small = jnp.minimum(jnp.exp(log_v), 0.5)
-    return jnp.where(log_v < np.log(0.5), jnp.log1p(-small), logsumexp(others, axis=1))
+    return jnp.where(log_v < np.log(0.5), jnp.log1p(-small), others)

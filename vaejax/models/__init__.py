@@ -8,6 +8,7 @@ from vaejax.models.categorical_mlp import categorical_mlp
 from vaejax.models.family_mlp import family_mlp
 from vaejax.models.gaussian_conv import gaussian_conv
 from vaejax.models.gaussian_mlp import gaussian_mlp
+from vaejax.models.gaussian_toy import gaussian_toy
 from vaejax.models.linear_gaussian import linear_gaussian
 from vaejax.models.sigmoid_belief_network import sigmoid_belief_network
 from vaejax.models.two_layer_gaussian import two_layer_gaussian
@@ -23,6 +24,7 @@ MODELS: dict[str, Callable[..., Model]] = {
     "sigmoid_belief_network": sigmoid_belief_network,
     "two_layer_sigmoid_belief_network": two_layer_sigmoid_belief_network,
     "bernoulli_toy": bernoulli_toy,
+    "gaussian_toy": gaussian_toy,
     "linear_gaussian": linear_gaussian,
     "two_layer_gaussian": two_layer_gaussian,
 }
@@ -34,6 +36,7 @@ __all__ = [
     "family_mlp",
     "gaussian_conv",
     "gaussian_mlp",
+    "gaussian_toy",
     "linear_gaussian",
     "sigmoid_belief_network",
     "two_layer_gaussian",

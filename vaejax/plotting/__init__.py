@@ -9,6 +9,7 @@ from vaejax.plotting.cost import cost_curves
 from vaejax.plotting.gradients import gradient_statistic
 from vaejax.plotting.images import image_grid
 from vaejax.plotting.latents import latent_space
+from vaejax.plotting.laws import scaling_laws
 from vaejax.plotting.likelihoods import log_likelihood_bars
 from vaejax.plotting.pairs import reconstructions
 from vaejax.plotting.report import Section, write_report
@@ -33,6 +34,7 @@ __all__ = [
     "png",
     "reconstructions",
     "save",
+    "scaling_laws",
     "training_curves",
     "weight_health",
     "write_report",

@@ -1,0 +1,214 @@
+"""How the gradient's signal-to-noise ratio grows or falls with K and M samples.
+
+    python -m experiments.snr_vs_k --out runs/snr
+
+K importance samples tighten the bound, M estimates are averaged (Rainforth et al. 2018,
+arXiv:1802.04537; Tucker et al. 2019, arXiv:1810.04152; Lievin et al. 2020,
+arXiv:2008.01998). On the paper's toy, near its optimum, or on a trained model. K is
+varied at the first M, M at the first K. OVIS is the form without auxiliary samples, at
+gamma = 0 where it is unbiased: `ovis_mc` follows the same law in O(K^2) operations.
+
+The paper's 10,000 draws are `--draws 10000`; of all 1024 observations, with
+`--batch-size 1024`, they are for an accelerator.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import run_folder, snr_report
+from experiments.cli import option, progress_bar, run_main
+from experiments.gradient_cells import Setting, make_keys
+from experiments.measured_model import Measured, of_checkpoint
+from experiments.result_table import write_csv
+from experiments.setup import build_named, check_seed
+from experiments.snr_points import (
+    COLUMNS,
+    COUNT,
+    DIM,
+    FOLDS,
+    Gap,
+    Rows,
+    gap_at_optimum,
+    measure_point,
+    toy,
+)
+from vaejax import objective
+from vaejax.bounds import BOUNDS
+from vaejax.core import (
+    Batch,
+    Bound,
+    Estimator,
+    Example,
+    IncompatibleError,
+    Problem,
+    VaejaxError,
+)
+from vaejax.estimators import ESTIMATORS
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Measure how the gradient's signal-to-noise ratio scales with K and M."""
+
+    bound: Annotated[str, option("NAME")] = "iwae"
+    """a wrong name lists all"""
+    estimators: Annotated[tuple[str, ...], option("NAME..")] = (
+        *("pathwise", "dreg", "ovis_asymptotic"),
+    )
+    """a wrong name lists all"""
+    num_samples: Annotated[tuple[int, ...], option("K..")] = (
+        *(1, 3, 10, 30, 100),
+        *(200, 500, 1000),
+    )
+    """importance samples of an estimate"""
+    num_outer: Annotated[tuple[int, ...], option("M..")] = (1, 10, 100, 1000)
+    """estimates that a gradient averages"""
+    draws: Annotated[int, option("N")] = 2000
+    """gradients per point"""
+    batch_size: Annotated[int, option("N")] = 8
+    """observations that a gradient averages"""
+    fit_from: Annotated[int, option("K")] = 100
+    """the first K of the fits, as the laws are asymptotic"""
+    checkpoint: Annotated[Path | None, option("DIR")] = None
+    """instead: a run of experiments.train, on its test images"""
+    seed: Annotated[int, option("N")] = 0
+    """of parameters, observations and draws"""
+    out: Annotated[Path, option("DIR")] = Path("runs/snr")
+    """folder of the results"""
+    overwrite: bool = False
+    """replace the results in --out"""
+    resume: bool = False
+    """go on from the points in --out"""
+
+
+class Results(NamedTuple):
+    """A row per point, estimator and group, as in results.csv; the slopes of them."""
+
+    rows: Rows
+    slopes: Rows
+    findings: list[str]
+    gap: Gap | None
+    out: Path
+
+
+def points_of(config: Config) -> Iterator[tuple[int, int]]:
+    """Every (M, K) once: K at the first M, M at the first K."""
+    by_k = [(config.num_outer[0], k) for k in config.num_samples]
+    by_m = [(m, config.num_samples[0]) for m in config.num_outer]
+    return iter(dict.fromkeys(by_k + by_m))
+
+
+def check(config: Config) -> tuple[Bound, list[Estimator]]:
+    """The bound and the estimators asked for, before anything is computed.
+
+    Raises:
+        VaejaxError: an unknown name, or a number that cannot be.
+    """
+    bound = build_named(BOUNDS, config.bound)
+    estimators = [build_named(ESTIMATORS, name) for name in config.estimators]
+    if not (estimators and config.num_samples and config.num_outer):
+        raise VaejaxError("name at least one estimator, one K and one M")
+    for field in ("num_samples", "num_outer", "batch_size", "fit_from"):
+        if np.min(getattr(config, field)) < 1:
+            raise VaejaxError(f"{field} is {getattr(config, field)}: use at least 1")
+    if config.draws % FOLDS or config.draws < 2 * FOLDS:
+        raise VaejaxError(
+            f"{config.draws} draws cannot be split into {FOLDS} equal folds: use a "
+            f"multiple of {FOLDS} from {2 * FOLDS} on"
+        )
+    check_seed(config.seed)
+    return bound, estimators
+
+
+def run(config: Config) -> Results:
+    """Measure every point; write results.csv, results.json and figures.
+
+    Raises:
+        VaejaxError: a setting that cannot be, before anything is computed.
+    """
+    bound, estimators = check(config)
+    name, model, params, examples = _problem(config)
+    batch = Batch(
+        Example(examples.x[: config.batch_size]), jnp.arange(config.batch_size)
+    )
+    setting = Setting(model, params, batch, make_keys(config.seed), config.draws)
+    for estimator in estimators:
+        verdicts = [
+            objective.check(Problem(model=model, bound=bound, num_samples=k), estimator)
+            for k in config.num_samples
+        ]
+        if all(verdict.status == "refused" for verdict in verdicts):
+            raise IncompatibleError(
+                f"{estimator.name} refuses {bound.name} on {model.name} at every K: "
+                f"{verdicts[-1].reason}"
+            )
+    with run_folder.open_run(
+        config.out, config, overwrite=config.overwrite, resume=config.resume
+    ):
+        points = list(points_of(config))
+        print(
+            f"{len(estimators)} estimators of {bound.name} at {len(points)} points "
+            f"(M, K) on {name}, {config.draws} draws each -> {config.out}"
+        )
+        try:
+            rows = _measure(config, setting, bound, estimators, points)
+        except KeyboardInterrupt as interrupt:
+            raise KeyboardInterrupt(
+                f"what is done is in {config.out}; the same command with --resume goes "
+                "on from there"
+            ) from interrupt
+        gap = None
+        if config.checkpoint is None:
+            gap = gap_at_optimum(model, examples, setting.keys.reference)
+        slopes = snr_report.fit(
+            rows, bound.name, fit_from=config.fit_from, cross=points[0]
+        )
+        findings = snr_report.in_words(rows, slopes, gap)
+        snr_report.write(config.out, rows, slopes, findings, config, gap)
+        return Results(rows, slopes, findings, gap, config.out)
+
+
+def _measure(
+    config: Config,
+    setting: Setting,
+    bound: Bound,
+    estimators: list[Estimator],
+    points: list[tuple[int, int]],
+) -> Rows:
+    """The rows of every point, those of an earlier run among them."""
+    kept = config.out / "metrics.jsonl"
+    done = run_folder.read_rows(config.out) if kept.exists() else []
+    run_folder.write_rows(config.out, done)  # without a line that was cut short
+    found = {(line["num_outer"], line["num_samples"]): line["rows"] for line in done}
+    with progress_bar("gradients", len(points), "points") as update:
+        for number, point in enumerate(points, start=1):
+            if point not in found:
+                found[point] = measure_point(setting, bound, estimators, *point)
+                line = {"num_outer": point[0], "num_samples": point[1]}
+                run_folder.append_row(config.out, line | {"rows": found[point]})
+            rows = [row for rows in found.values() for row in rows]
+            write_csv(config.out / "results.csv", rows, COLUMNS)
+            update(number)
+    return rows
+
+
+def _problem(config: Config) -> Measured:
+    """Where the gradients are taken, with its name."""
+    if config.checkpoint is not None:
+        return of_checkpoint(config.checkpoint, config.batch_size, "batch_size")
+    if config.batch_size > COUNT:
+        raise VaejaxError(
+            f"batch_size is {config.batch_size}, but the toy has {COUNT} observations: "
+            "use no more"
+        )
+    name = f"the toy in {DIM} dimensions"
+    return Measured(name, *toy(make_keys(config.seed).params))
+
+
+if __name__ == "__main__":
+    run_main(Config, run)
