@@ -55,11 +55,7 @@ def write(
     sections = [
         Section(
             title="Bounds",
-            text="`value` is the mean over draws and observations; ± is its Monte "
-            "Carlo standard error for these observations. `over examples` is the "
-            "standard error of the gap, were the observations drawn anew.",
             figures=figures[:1],
-            tables=[Table(SHOWN, cells)],
             command=command_line("bound_tightness", flags),
         ),
         Section(
@@ -72,6 +68,13 @@ def write(
                     [(k, *(row[n] for n in health)) for k, row in weights.items()],
                 )
             ],
+        ),
+        Section(
+            title="Every cell",
+            text="`value` is the mean over draws and observations; ± is its Monte "
+            "Carlo standard error for these observations. `over examples` is the "
+            "standard error of the gap, were the observations drawn anew.",
+            tables=[Table(SHOWN, cells)],
         ),
     ]
     report = write_report(
