@@ -13,8 +13,8 @@ from itertools import groupby
 import numpy as np
 from scipy.stats import norm
 
-from vaejax.plotting.bias import FALSE_ALARMS, biases_seen
-from vaejax.plotting.gradients import SETTINGS, distinct, values_of
+from vaejax.plotting.bias import FALSE_ALARMS, least_seen
+from vaejax.plotting.gradients import SETTINGS, distinct
 from vaejax.plotting.style import Row, number
 
 PLACE = ("model", "num_outer", "batch_size")  # what figures and claims are within
@@ -89,43 +89,50 @@ def _comparison(where: str, rows: list[Row]) -> str:
     other = rows[0] if rows[0] is not best else following
     ratio, low, high = ratio_interval(other, best, comparisons=len(rows) - 1)
     names = best["estimator"], other["estimator"]
-    group, interval = best["group"], f"95% interval {low:.3g} to {high:.3g}"
+    group, interval = best["group"], f"95% interval {_short(low)} to {_short(high)}"
     if low <= 1:
         return (
             f"{where}, the {group} variances of {names[0]} and {names[1]}, the least "
-            f"of all, cannot be told apart: their ratio is {ratio:.3g} ({interval})."
+            f"of all, cannot be told apart: their ratio is {_short(ratio)} ({interval})."
         )
     seconds = [number(row["seconds_per_gradient"]) for row in (best, other)]
     cost = seconds[0] / seconds[1]
     at_cost = f" at {cost:.3g} times the cost" if np.isfinite(cost) else ""
-    snr = [with_error(row, "snr") for row in (best, other)]
+    snr = [estimate(row, "snr") for row in (best, other)]
     return (
-        f"{where}, {names[0]} has {ratio:.3g} times less {group} variance than "
+        f"{where}, {names[0]} has {_short(ratio)} times less {group} variance than "
         f"{names[1]} ({interval}){at_cost}; its signal-to-noise ratio is {snr[0]} "
         f"against {snr[1]}."
     )
 
 
-def with_error(row: Row, name: str) -> str:
-    """A statistic of a row and its standard error, as far as they are known."""
+def _short(value: float) -> str:
+    """Three digits, in full: 4,070 rather than 4.07e+03."""
+    return f"{float(f'{value:.3g}'):,g}"
+
+
+def estimate(row: Row, name: str) -> str:
+    """A statistic with its standard error in two digits, as far as they are known."""
     value, error = number(row[name]), number(row.get(f"{name}_stderr"))
     if not np.isfinite(value):
         return "unknown"
-    return f"{value:.3g}" + (f" ± {error:.1g}" if np.isfinite(error) else "")
+    if not error > 0:
+        return f"{value:.3g}"
+    power = int(np.floor(np.log10(max(abs(value), error))))
+    scale, exponent = (1.0, "") if -4 < power < 5 else (10.0**power, f"e{power:+03d}")
+    decimals = max(0, 1 - int(np.floor(np.log10(error / scale))))
+    return (
+        f"{value / scale:.{decimals}f}{exponent} ± "
+        f"{error / scale:.{decimals}f}{exponent}"
+    )
 
 
 def _biases(rows: Sequence[Row]) -> Iterator[str]:
     """Which biases are more than noise, and how small a one would have been seen."""
     rows = of_whole_groups(rows)
-    tested = [
-        row
-        for row in rows
-        if np.isfinite(values_of([row], "bias") + values_of([row], "bias_stderr")).all()
-    ]
-    if not tested:
-        return
-    seen = biases_seen(tested)
-    found = [row for row, is_seen in zip(tested, seen, strict=True) if is_seen]
+    limits = dict(zip(map(id, rows), least_seen(rows), strict=True))
+    tested = [row for row in rows if np.isfinite(limits[id(row)])]
+    found = [row for row in tested if number(row["bias"]) > limits[id(row)]]
     unbiased = [row for row in tested if row["status"] == "unbiased"]
     wrong = [row for row in found if row["status"] == "unbiased"]
     corrected = f"corrected for {len(tested)} tests at {FALSE_ALARMS:.0%}"
@@ -138,8 +145,9 @@ def _biases(rows: Sequence[Row]) -> Iterator[str]:
         yield f"Declared biased, with no bias seen: {', '.join(missed)}."
     if unbiased and not wrong:
         yield (
-            f"No bias is seen in {len(unbiased)} estimates that are declared unbiased"
-            f"{_detectable(unbiased)}."
+            f"No bias is seen in {len(unbiased)} estimates that are declared unbiased. "
+            "The least squared bias that would have been lies, by cell, at "
+            f"{_ranges(unbiased, limits)}."
         )
 
 
@@ -156,22 +164,19 @@ def _named(rows: list[Row]) -> str:
         worst = max(members, key=lambda row: number(row["bias"]))
         texts.append(
             f"{pair}, K = {', '.join(map(str, counts))} (squared bias up to "
-            f"{with_error(worst, 'bias')}, {worst['group']}, K = "
+            f"{estimate(worst, 'bias')}, {worst['group']}, K = "
             f"{worst['num_samples']})"
         )
     return "; ".join(texts)
 
 
-def _detectable(rows: list[Row]) -> str:
-    """The largest of the smallest biases that would have been seen, by group."""
+def _ranges(rows: list[Row], limits: dict[int, float]) -> str:
+    """The smallest and the largest limit of each group."""
     texts = []
     for group in distinct(row["group"] for row in rows):
-        limits = values_of([r for r in rows if r["group"] == group], "bias_detectable")
-        if np.isfinite(limits).all():
-            texts.append(f"{limits.max():.2g} in the {group}")
-    if not texts:
-        return ""
-    return f"; a squared bias of {', '.join(texts)} would have been in any of them"
+        found = [limits[id(row)] for row in rows if row["group"] == group]
+        texts.append(f"{min(found):.2g} to {max(found):.2g} ({group})")
+    return ", ".join(texts)
 
 
 def _refusals(rows: Sequence[Row]) -> Iterator[str]:

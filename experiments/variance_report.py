@@ -26,10 +26,10 @@ from experiments.result_table import columns_of, differing, plain, write_csv
 from experiments.variance_findings import (
     PLACE,
     at_last_step,
+    estimate,
     findings,
     of_whole_groups,
     places,
-    with_error,
 )
 from vaejax.plotting import (
     Section,
@@ -133,11 +133,11 @@ def print_rows(rows: Sequence[Row]) -> None:
     table = TerminalTable(box=box.SIMPLE)
     for name in columns:
         text = name in ("model", "bound", "estimator", "group", "status")
-        table.add_column(name, justify="left" if text else "right")
+        table.add_column(name, justify="left" if text else "right", no_wrap=True)
     for row in of_whole_groups(rows):
         table.add_row(*(str(cell(row)) for cell in columns.values()))
     # A pipe has no width of its own, and a folded table cannot be read.
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
     for *settings, counts, reason in _refusals(rows):
         print(f"refused: {' x '.join(settings)}, K = {counts}: {reason}")
     for finding in findings(rows):
@@ -167,7 +167,7 @@ def _value(name: str) -> Callable[[Row], Any]:
 
 
 def _estimate(name: str) -> Callable[[Row], Any]:
-    return lambda row: with_error(row, name)
+    return lambda row: estimate(row, name)
 
 
 def _settings(rows: Sequence[Row]) -> Columns:
@@ -182,14 +182,14 @@ def _tables(rows: Sequence[Row]) -> list[Section]:
     accuracy = {
         "status": _value("status"),
         "bias": _estimate("bias"),
-        "least bias seen": _value("bias_detectable"),
+        "detectable": _value("bias_detectable"),
         "variance": _estimate("variance"),
-        "of a coordinate: 5%": _value("variance_q05"),
-        "50%": _value("variance_q50"),
-        "95%": _value("variance_q95"),
+        "variance × s": _value("work_normalized_variance"),
         "from data": _estimate("variance_data"),
         "from latents": _estimate("variance_latents"),
-        "variance × s": _value("work_normalized_variance"),
+        "coordinate 5%": _value("variance_q05"),
+        "50%": _value("variance_q50"),
+        "95%": _value("variance_q95"),
     }
     signal = {
         "SNR": _estimate("snr"),
@@ -214,7 +214,8 @@ def _tables(rows: Sequence[Row]) -> list[Section]:
         (
             "Bias and variance",
             f"Compared with: {references}. Bias is the debiased ‖E g − g*‖², below 0 "
-            "by chance; ± is the standard error.",
+            "by chance; ± is the standard error. Coordinate quantiles are of the "
+            "variances of single coordinates.",
             settings | group | accuracy,
             groups,
         ),

@@ -32,26 +32,29 @@ TICK: Look = {"marker": "|", "linestyle": "none", "color": "#9A9A9A", "markersiz
 FALSE_ALARMS = 0.05  # the chance of any, in all rows together, where no bias is
 
 
-def biases_seen(rows: Sequence[Row]) -> np.ndarray:
-    """Which rows' biases are more than noise, corrected for the number of rows.
+def least_seen(rows: Sequence[Row]) -> np.ndarray:
+    """The estimate of the bias above which each row's is more than noise.
+
+    Where no row has a bias, the chance that any of them is above is `FALSE_ALARMS`.
 
     The estimate of ||E g - g*||^2 is a U-statistic. Where there is no bias, it is
     distributed as a sum of squares of normal variables less its mean, and its tail is
     heaviest where all varies in one direction: bias / stderr is then (c - 1) / sqrt(2),
     with c a chi-squared variable of one degree of freedom. Its tail, by Bonferroni, is
     therefore valid for parameter groups of every size; that of a normal variable would
-    see biases where there are none. Nothing is seen below `bias_detectable`.
+    see biases where there are none.
 
-    Args:
-        rows: cells of the benchmark; one without a bias or its error is not tested.
+    Returns:
+        [rows], never below `bias_detectable` where that is known; NaN for a row that
+        cannot be tested: without a bias or its error, or without any noise, so that a
+        rounding error would be above it.
     """
-    bias, stderr = values_of(rows, "bias"), values_of(rows, "bias_stderr")
-    with np.errstate(divide="ignore", invalid="ignore"):
-        score = bias / stderr
-    tail = chi2.sf(1 + np.sqrt(2) * score, 1)
-    detectable = np.nan_to_num(values_of(rows, "bias_detectable"))
-    tests = max(np.isfinite(bias + stderr).sum(), 1)
-    return (tail * tests < FALSE_ALARMS) & (bias > detectable)
+    stderr = values_of(rows, "bias_stderr")
+    known = np.isfinite(values_of(rows, "bias") + stderr)
+    critical = chi2.isf(FALSE_ALARMS / max(known.sum(), 1), 1)
+    noise = (critical - 1) / np.sqrt(2) * stderr
+    least = np.fmax(noise, values_of(rows, "bias_detectable"))
+    return np.where(known & (least > 0), least, np.nan)
 
 
 @styled
@@ -60,9 +63,8 @@ def bias_forest(rows: Sequence[Row]) -> Picture:
 
     `bias` estimates the squared norm ||E g - g*||^2 without bias of its own, so an
     unbiased estimator scatters on both sides of zero. The axis is linear around zero
-    and logarithmic beyond. Cells whose bias is more than noise by `biases_seen` are
-    filled; a grey tick is the smallest bias that the cell's draws could show, where
-    it is known; refused cells are named below.
+    and logarithmic beyond. Cells whose bias is more than noise are filled: above
+    the grey tick, `least_seen`. Refused cells are named below.
 
     Args:
         rows: cells of the benchmark, in the order in which they are drawn.
@@ -70,7 +72,8 @@ def bias_forest(rows: Sequence[Row]) -> Picture:
     require_rows(rows, "bias_forest")
     measured = [row for row in rows if row["status"] != "refused"]
     refused = [row for row in rows if row["status"] == "refused"]
-    seen = biases_seen(measured)
+    least = least_seen(measured)
+    seen = values_of(measured, "bias") > least
     groups = distinct(row["group"] for row in measured)
     name_of = namer(rows)
 
@@ -88,32 +91,34 @@ def bias_forest(rows: Sequence[Row]) -> Picture:
         chosen = [i for i, row in enumerate(measured) if row["group"] == group]
         members = [measured[i] for i in chosen]
         _forest(
-            panel, members, [names.index(cell(row)) for row in members], seen[chosen]
+            panel, members, [names.index(cell(row)) for row in members], least[chosen]
         )
         panel.set(title=group, xlabel=r"$\|\mathrm{E}\,g - g^*\|^2$ (nats$^2$)")
         panel.set_yticks(range(len(names)), names)
         panel.set_ylim(len(names) - 0.5, -0.5)
     if not groups:
         axes[0].axis("off")
-    handles = [Line2D([], [], marker="s", color=ALARM, label="more than noise")]
-    if np.isfinite(values_of(measured, "bias_detectable")).any():
-        handles.append(Line2D([], [], label="smallest that would be seen", **TICK))
+    handles = [
+        Line2D([], [], marker="s", color=ALARM, label="more than noise"),
+        Line2D([], [], label="the least that would be", **TICK),
+    ]
     figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
     if note:
         figure.supxlabel(note, x=0.01, ha="left", fontsize=7, color=QUIET)
     figure.set_label(
         f"Bias of the gradient with 95% intervals: {seen.sum()} of {len(measured)} are "
-        f"more than noise, with a chance of {FALSE_ALARMS:.0%} of any false alarm."
+        f"more than noise; the chance of any false alarm is {FALSE_ALARMS:.0%}."
     )
     return figure
 
 
-def _forest(axes: Axes, rows: list[Row], at: list[int], seen: np.ndarray) -> None:
+def _forest(axes: Axes, rows: list[Row], at: list[int], least: np.ndarray) -> None:
     """Draw the cells of one group."""
     bias = values_of(rows, "bias")
     half = NORMAL_95 * values_of(rows, "bias_stderr")
     axes.axvline(0, color=QUIET, linewidth=0.8)
-    axes.plot(values_of(rows, "bias_detectable"), at, **TICK)
+    axes.plot(least, at, **TICK)
+    seen = bias > least
     spares: Look = {"fmt": "o", "color": COLOURS[0], "markerfacecolor": "white"}
     alarms: Look = {"fmt": "s", "color": ALARM}
     for chosen, look in ((~seen, spares), (seen, alarms)):

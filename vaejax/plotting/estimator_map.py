@@ -8,7 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.patches import Rectangle
 
-from vaejax.plotting.gradients import SIGNED, STATISTICS, distinct, namer, values_of
+from vaejax.plotting.gradients import (
+    SIGNED,
+    STATISTICS,
+    distinct,
+    in_words,
+    namer,
+    values_of,
+)
 from vaejax.plotting.style import (
     QUIET,
     WIDTH,
@@ -75,18 +82,19 @@ def estimator_map(
         panel.grid(visible=False)
         panel.spines[:].set_visible(False)
     figure.set_label(
-        f"The {statistic.replace('_', ' ')} of every estimator of every bound at K = "
+        f"The {in_words(statistic)} of every estimator of every bound at K = "
         f"{num_samples}: darker is larger, * biased, hatched refused."
     )
     return figure
 
 
 def _scale(values: np.ndarray, statistic: str) -> Normalize:
-    """From values to 0 to 1; a cell of value 0 is as light as the smallest."""
+    """From values to 0 to 1: a decade at least, so that equal ones look alike."""
     positive = values[values > 0]
     if statistic in SIGNED or not positive.size:
         return Normalize(0, 1, clip=True)
-    return LogNorm(positive.min(), 1.001 * positive.max(), clip=True)
+    low = positive.min()
+    return LogNorm(low, max(positive.max(), 10 * low), clip=True)
 
 
 def _cell(

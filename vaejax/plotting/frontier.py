@@ -5,9 +5,15 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, NullFormatter
 
-from vaejax.plotting.gradients import distinct, interval, legend, namer, values_of
+from vaejax.plotting.gradients import (
+    distinct,
+    few_decades,
+    interval,
+    legend,
+    namer,
+    values_of,
+)
 from vaejax.plotting.style import (
     QUIET,
     WIDTH,
@@ -52,15 +58,18 @@ def cost_frontier(rows: Sequence[Row], num_samples: int | None = None) -> Pictur
         raise PlottingError("no cell has a positive variance and a time: none to draw")
     names = distinct(map(name_of, rows))
     cells = distinct((row["bound"], row["group"]) for row in rows)
-    columns = min(len(cells), 3)
+    columns = min(len({row["group"] for row in rows}), 3)
     wide = 4.2 if columns == 1 else WIDTH / columns
     figure, axes = panels(len(cells), size=(wide, 2.2), columns=columns)
     for panel, cell in zip(axes, cells, strict=True):
         members = [row for row in rows if (row["bound"], row["group"]) == cell]
         _points(panel, members, [names.index(name_of(row)) for row in members])
-        panel.set(title=", ".join(cell), xlabel="seconds per gradient")
-    for panel in axes[::columns]:
-        panel.set_ylabel(r"gradient variance (nats$^2$)")
+        panel.set(title=", ".join(cell))
+    for i, panel in enumerate(axes):
+        if i % columns == 0:
+            panel.set_ylabel(r"gradient variance (nats$^2$)")
+        if i + columns >= len(axes):
+            panel.set_xlabel("µs per gradient")
     look: Look = {"color": QUIET, "linewidth": 0.8}
     legend(
         figure,
@@ -90,7 +99,7 @@ def frontier(points: np.ndarray) -> np.ndarray:
 
 
 def _points(axes: Axes, rows: Sequence[Row], which: Sequence[int]) -> None:
-    x, y = values_of(rows, "seconds_per_gradient"), values_of(rows, "variance")
+    x, y = 1e6 * values_of(rows, "seconds_per_gradient"), values_of(rows, "variance")
     low, high = interval(rows, "variance")
     biased = np.array([row["status"] == "biased" for row in rows])
     for i, series_index in enumerate(which):
@@ -107,12 +116,12 @@ def _points(axes: Axes, rows: Sequence[Row], which: Sequence[int]) -> None:
             **hollow,
         )
     axes.set(xscale="log", yscale="log")
-    # A decade at least, so that equal costs are not drawn far apart.
+    # Half a decade at least, so that equal costs are not drawn far apart.
     limits = []
     for values in (x, y):
         middle = np.sqrt(values.min() * values.max())
-        reach = max(values.max() / middle * 1.5, 10**0.5)
-        limits.append((middle / reach, middle * reach))
+        reach = max(values.max() / middle * 1.5, 10**0.25)
+        limits.append(np.array([middle / reach, middle * reach]))
     axes.set(xlim=limits[0], ylim=limits[1])
     if not biased.all():
         best = frontier(np.stack([x, y], axis=1)[~biased])
@@ -121,13 +130,9 @@ def _points(axes: Axes, rows: Sequence[Row], which: Sequence[int]) -> None:
         )
         look = {"color": QUIET, "linewidth": 0.8, "zorder": 1}
         axes.plot(*corners.T, drawstyle="steps-post", label="_frontier", **look)
-    # Work is constant along a line of slope -1; a line a decade.
-    span = np.array(limits[0])
-    works = np.log10([limits[0][0] * limits[1][0], limits[0][1] * limits[1][1]])
-    for power in range(int(np.ceil(works[0])), int(np.floor(works[1])) + 1):
+    for work in np.geomspace(*(limits[0] * limits[1]), 6)[1:-1]:
         look = {"color": QUIET, "linewidth": 0.6, "zorder": 0}
-        axes.plot(span, 10.0**power / span, ":", label="_work", **look)
+        axes.plot(limits[0], work / limits[0], ":", label="_work", **look)
     axes.grid(visible=False)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(numticks=5))
-        axis.set_minor_formatter(NullFormatter())
+    few_decades(axes.xaxis, *limits[0])
+    few_decades(axes.yaxis, *limits[1])

@@ -16,8 +16,9 @@ from typing import TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
 
 from vaejax.plotting.style import (
     LINES,
@@ -84,8 +85,8 @@ def gradient_statistic(
     """
     figure = curves(rows, statistic, group, "num_samples")
     figure.set_label(
-        f"The {statistic.replace('_', ' ')} of the gradient estimators against the "
-        "number of importance samples, with 95% intervals"
+        f"The {in_words(statistic)} of the gradient estimators against the number of "
+        " importance samples, with 95% intervals"
         + _THEORY * (statistic in ("snr", "norm_snr"))
         + "."
     )
@@ -149,6 +150,11 @@ def curves(
         extras={str(line.get_label()): line for line in extras}.values(),
     )
     return figure
+
+
+def in_words(statistic: str) -> str:
+    """The name of a statistic, for a caption."""
+    return statistic.replace("_", " ").replace("snr", "signal-to-noise ratio")
 
 
 def values_of(rows: Sequence[Row], name: str) -> np.ndarray:
@@ -237,8 +243,15 @@ def _y_axis(axes: Axes, rows: Sequence[Row], statistic: str) -> None:
         return
     axes.set_yscale("log")
     axes.set_ylim(low / room, high * room)
-    if high > 100 * low:
-        axes.yaxis.set_minor_formatter(NullFormatter())
+    few_decades(axes.yaxis, low, high)
+
+
+def few_decades(axis: Axis, low: float, high: float) -> None:
+    """Label a logarithmic axis over a few decades at 1, 2 and 5, over more at 1."""
+    axis.set_minor_formatter(NullFormatter())
+    if high <= 100 * low:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
 
 
 def legend(

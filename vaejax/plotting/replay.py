@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from vaejax.plotting.gradients import curves
+from vaejax.plotting.gradients import curves, in_words
 from vaejax.plotting.style import Picture, PlottingError, Row, number, styled
 
 
@@ -30,7 +30,7 @@ def replay_curves(
     rows = [row for row in rows if int(row["num_samples"]) == most]
     figure = curves(rows, statistic, group, "step")
     figure.set_label(
-        f"The {statistic.replace('_', ' ')} of the gradient estimators at K = {most} "
+        f"The {in_words(statistic)} of the gradient estimators at K = {most} "
         "along training, with 95% intervals."
     )
     return figure
