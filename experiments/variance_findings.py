@@ -92,17 +92,17 @@ def _comparison(where: str, rows: list[Row]) -> str:
     group, interval = best["group"], f"95% interval {_short(low)} to {_short(high)}"
     if low <= 1:
         return (
-            f"{where}, the {group} variances of {names[0]} and {names[1]}, the least "
-            f"of all, cannot be told apart: their ratio is {_short(ratio)} ({interval})."
+            f"{where}, the {group} variances of {names[0]} and {names[1]} cannot be "
+            f"told apart: their ratio is {_short(ratio)} ({interval})."
         )
     seconds = [number(row["seconds_per_gradient"]) for row in (best, other)]
     cost = seconds[0] / seconds[1]
     at_cost = f" at {cost:.3g} times the cost" if np.isfinite(cost) else ""
     snr = [estimate(row, "snr") for row in (best, other)]
+    signal = f"; its signal-to-noise ratio is {snr[0]} against {snr[1]}"
     return (
         f"{where}, {names[0]} has {_short(ratio)} times less {group} variance than "
-        f"{names[1]} ({interval}){at_cost}; its signal-to-noise ratio is {snr[0]} "
-        f"against {snr[1]}."
+        f"{names[1]} ({interval}){at_cost}{signal * all(snr)}."
     )
 
 
@@ -112,10 +112,10 @@ def _short(value: float) -> str:
 
 
 def estimate(row: Row, name: str) -> str:
-    """A statistic with its standard error in two digits, as far as they are known."""
+    """A statistic with its standard error in two digits, "" if it is unknown."""
     value, error = number(row[name]), number(row.get(f"{name}_stderr"))
     if not np.isfinite(value):
-        return "unknown"
+        return ""
     if not error > 0:
         return f"{value:.3g}"
     power = int(np.floor(np.log10(max(abs(value), error))))
@@ -146,8 +146,8 @@ def _biases(rows: Sequence[Row]) -> Iterator[str]:
     if unbiased and not wrong:
         yield (
             f"No bias is seen in {len(unbiased)} estimates that are declared unbiased. "
-            "The least squared bias that would have been lies, by cell, at "
-            f"{_ranges(unbiased, limits)}."
+            "An estimated squared bias would have been seen above "
+            f"{_ranges(unbiased, limits)}, depending on the cell."
         )
 
 

@@ -207,7 +207,7 @@ def _tables(rows: Sequence[Row]) -> list[Section]:
     groups = of_whole_groups(rows)
     layers = [row for row in rows if "/" in row["group"]]
     # The cost is the whole gradient's, the same in all groups of a cell.
-    cells = {tuple(row[name] for name in LABELS): row for row in reversed(groups)}
+    firsts = {tuple(row[name] for name in LABELS): row for row in reversed(groups)}
     references = ", ".join(dict.fromkeys(str(row["reference"]) for row in groups))
     sections = []
     for title, text, columns, members in (
@@ -227,12 +227,20 @@ def _tables(rows: Sequence[Row]) -> list[Section]:
             settings | group | signal,
             groups,
         ),
-        ("Cost", "", settings | cost, list(cells.values())[::-1]),
+        ("Cost", "", settings | cost, list(firsts.values())[::-1]),
         ("Layers", "", settings | group | accuracy | signal, layers),
     ):
         if members:
-            body = [tuple(cell(row) for cell in columns.values()) for row in members]
-            sections.append(Section(title, text, [Table(list(columns), body)]))
+            cells = {
+                name: [cell(row) for row in members] for name, cell in columns.items()
+            }
+            known = {
+                name: column
+                for name, column in cells.items()
+                if any(cell not in (None, "") for cell in column)
+            }
+            body = list(zip(*known.values(), strict=True))
+            sections.append(Section(title, text, [Table(list(known), body)]))
     if refused := _refusals(rows):
         heads = [*_places(rows), "bound", "estimator", "K", "reason"]
         sections.append(Section("Refused", tables=[Table(heads, refused)]))

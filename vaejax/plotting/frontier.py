@@ -120,7 +120,7 @@ def _points(axes: Axes, rows: Sequence[Row], which: Sequence[int]) -> None:
     limits = []
     for values in (x, y):
         middle = np.sqrt(values.min() * values.max())
-        reach = max(values.max() / middle * 1.5, 10**0.25)
+        reach = max(1.5 * (values.max() / middle) ** 1.1, 10**0.25)
         limits.append(np.array([middle / reach, middle * reach]))
     axes.set(xlim=limits[0], ylim=limits[1])
     if not biased.all():
@@ -130,7 +130,8 @@ def _points(axes: Axes, rows: Sequence[Row], which: Sequence[int]) -> None:
         )
         look = {"color": QUIET, "linewidth": 0.8, "zorder": 1}
         axes.plot(*corners.T, drawstyle="steps-post", label="_frontier", **look)
-    for work in np.geomspace(*(limits[0] * limits[1]), 6)[1:-1]:
+    least, most = limits[0] * limits[1]
+    for work in np.geomspace(least, most, 6)[1:-1]:
         look = {"color": QUIET, "linewidth": 0.6, "zorder": 0}
         axes.plot(limits[0], work / limits[0], ":", label="_work", **look)
     axes.grid(visible=False)

@@ -209,8 +209,8 @@ def _laws(axes: Axes, rows: list[Row], statistic: str) -> list[Line2D]:
         law = r"$\propto K^{\pm 1/2}$"
         drawn += axes.plot(x, y, color=QUIET, linewidth=0.7, label=law, zorder=1)
     draws = {number(row.get("draws")) for row in rows}
-    if statistic == "snr" and len(draws) == 1 and (count := draws.pop()) > 0:
-        floor = np.sqrt(2 / (np.pi * count))
+    floor = np.sqrt(2 / (np.pi * min(draws)))
+    if statistic == "snr" and (values_of(rows, "snr") < 3 * floor).any():
         look: Look = {"color": QUIET, "linewidth": 0.7, "linestyle": (0, (1, 3))}
         drawn.append(axes.axhline(floor, label="noise floor", zorder=1, **look))
     return drawn

@@ -50,8 +50,8 @@ def variance_split(rows: Sequence[Row], num_samples: int | None = None) -> Pictu
         raise PlottingError("no cell has its variance split into data and latents")
     names = distinct(map(name_of, rows))
     cells = distinct((row["bound"], row["group"]) for row in rows)
-    columns = min(len(cells), 2)
-    size = (4.2 if columns == 1 else WIDTH / 2, 0.75 + 0.2 * len(names))
+    columns = min(len({row["group"] for row in rows}), 3)
+    size = (4.2 if columns == 1 else WIDTH / columns, 0.75 + 0.2 * len(names))
     figure, axes = panels(len(cells), size=size, columns=columns)
     for i, (panel, cell) in enumerate(zip(axes, cells, strict=True)):
         members = [row for row in rows if (row["bound"], row["group"]) == cell]
