@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
-from scipy.stats import chi2
+from scipy.stats import norm
 
 from vaejax.plotting.gradients import NORMAL_95, distinct, namer, values_of
 from vaejax.plotting.style import (
@@ -35,14 +35,10 @@ FALSE_ALARMS = 0.05  # the chance of any, in all rows together, where no bias is
 def least_seen(rows: Sequence[Row]) -> np.ndarray:
     """The estimate of the bias above which each row's is more than noise.
 
-    Where no row has a bias, the chance that any of them is above is `FALSE_ALARMS`.
-
-    The estimate of ||E g - g*||^2 is a U-statistic. Where there is no bias, it is
-    distributed as a sum of squares of normal variables less its mean, and its tail is
-    heaviest where all varies in one direction: bias / stderr is then (c - 1) / sqrt(2),
-    with c a chi-squared variable of one degree of freedom. Its tail, by Bonferroni, is
-    therefore valid for parameter groups of every size; that of a normal variable would
-    see biases where there are none.
+    stderr times the z of one-sided tests of all rows at `FALSE_ALARMS`, by Bonferroni.
+    Where there is no bias, its estimate has a longer tail than a normal variable; but
+    its standard error, from the same draws, then is on the safe side, and by
+    simulation the false alarms are no more than said from 20 folds of the draws on.
 
     Returns:
         [rows], never below `bias_detectable` where that is known; NaN for a row that
@@ -51,8 +47,7 @@ def least_seen(rows: Sequence[Row]) -> np.ndarray:
     """
     stderr = values_of(rows, "bias_stderr")
     known = np.isfinite(values_of(rows, "bias") + stderr)
-    critical = chi2.isf(FALSE_ALARMS / max(known.sum(), 1), 1)
-    noise = (critical - 1) / np.sqrt(2) * stderr
+    noise = norm.isf(FALSE_ALARMS / max(known.sum(), 1)) * stderr
     least = np.fmax(noise, values_of(rows, "bias_detectable"))
     return np.where(known & (least > 0), least, np.nan)
 
