@@ -51,6 +51,11 @@ TEXTS = (
     "config_hash",
 )
 CURVES = ("variance", "snr", "work_normalized_variance")
+MOST_BIASES = 200  # in one figure; of more, those at the largest K
+INTERVALS = (
+    "Intervals are of 95%; that of the ratio of variances above is wider, by "
+    "Bonferroni, for the number of estimators that the best was chosen from."
+)
 LABELS = {  # of the settings, in the order of a table's columns
     **{"model": "model", "num_outer": "M", "batch_size": "batch", "step": "step"},
     **{"bound": "bound", "estimator": "estimator", "num_samples": "K"},
@@ -79,7 +84,7 @@ def write(
         for name, figure in figures.items():
             for suffix in (".pdf", ".png"):
                 save(figure, out / "figures" / folder / f"{name}{suffix}")
-        sections.append(Section(f"On {place}", figures=list(figures.values())))
+        sections.append(Section(f"On {place}", INTERVALS, (), list(figures.values())))
     models = ", ".join(dict.fromkeys(row["model"] for row in rows))
     write_report(
         out / "report.html",
@@ -105,7 +110,11 @@ def draw(rows: Sequence[Row]) -> dict[str, Figure]:
         if known(statistic):
             figures[statistic] = gradient_statistic(groups, statistic)
     if known("bias", "bias_stderr"):
-        figures["bias"] = bias_forest([*groups, *refused])
+        shown = [*groups, *refused]
+        if len(shown) > MOST_BIASES:
+            most = max(int(row["num_samples"]) for row in groups)
+            shown = [row for row in shown if int(row["num_samples"]) == most]
+        figures["bias"] = bias_forest(shown)
     if known("variance", "seconds_per_gradient"):
         figures["frontier"] = cost_frontier(groups)
     figures["map"] = estimator_map([*groups, *refused])

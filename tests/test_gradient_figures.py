@@ -9,6 +9,7 @@ from vaejax.core import VaejaxError
 from vaejax.diagnostics import squared_norm_of_mean
 from vaejax.plotting.bias import FALSE_ALARMS, least_seen
 from vaejax.plotting.frontier import frontier
+from vaejax.plotting.style import line_style, series
 
 STATISTICS = (
     *("bias", "variance", "snr", "seconds_per_gradient", "work_normalized_variance"),
@@ -41,6 +42,11 @@ def test_a_band_is_the_interval_of_the_logarithm():
         ends = row["variance"] * np.exp([-1.96 * ERROR, 1.96 * ERROR])
         at = corners[corners[:, 0] == k, 1]
         np.testing.assert_allclose([at.min(), at.max()], ends)
+
+
+def test_series_that_share_a_colour_differ_in_their_lines():
+    looks = [(line_style(i), *series(i).values()) for i in range(30)]
+    assert len(set(looks)) == 30
 
 
 def test_a_cosine_has_a_plain_interval_and_work_that_of_the_variance():

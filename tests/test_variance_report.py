@@ -260,6 +260,19 @@ def test_figures_of_what_there_is():
     assert names(make_rows(estimators=("vimco",), bounds=("elbo",))) == {"map"}
 
 
+def test_a_forest_of_too_many_biases_shows_those_at_the_largest_k(monkeypatch):
+    rows = make_rows(num_samples=(1, 4))
+
+    def shown():
+        forest = variance_report.draw(rows)["bias"].axes[0]
+        return [text.get_text() for text in forest.get_yticklabels()]
+
+    assert len(shown()) == 14
+    monkeypatch.setattr(variance_report, "MOST_BIASES", 20)
+    assert len(shown()) == 7
+    assert all("$K$ = 4" in name for name in shown())
+
+
 def test_several_models_have_a_folder_each(tmp_path, monkeypatch):
     monkeypatch.setattr(variance_report, "CURVES", ("variance",))
     rows = make_rows(models=("a", "b"), num_samples=(1,), bounds=("iwae",))

@@ -8,7 +8,6 @@ from matplotlib.lines import Line2D
 
 from vaejax.plotting.gradients import (
     distinct,
-    few_decades,
     interval,
     legend,
     namer,
@@ -21,6 +20,7 @@ from vaejax.plotting.style import (
     Picture,
     PlottingError,
     Row,
+    few_decades,
     panels,
     require_rows,
     series,

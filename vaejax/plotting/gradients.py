@@ -16,18 +16,18 @@ from typing import TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from vaejax.plotting.style import (
-    LINES,
     QUIET,
     WIDTH,
     Look,
     Picture,
     PlottingError,
     Row,
+    few_decades,
+    line_style,
     number,
     panels,
     require_rows,
@@ -95,7 +95,7 @@ def gradient_statistic(
 
 _THEORY = (
     "; thin lines: the laws of Rainforth et al. (2018) and Tucker et al. (2019) for "
-    "finite variances, through the first points, and the noise floor of the draws"
+    "finite variances, through the first points, and the noise floor where it is near"
 )
 
 
@@ -187,7 +187,7 @@ def _line(
     x, y = values_of(rows, against), values_of(rows, statistic)
     biased = np.array([row["status"] == "biased" for row in rows])
     look = series(i)
-    axes.plot(x, y, linestyle=LINES[i % len(LINES)], label=label, **look)
+    axes.plot(x, y, linestyle=line_style(i), label=label, **look)
     hollow: Look = look | {"linestyle": "none", "markerfacecolor": "white"}
     axes.plot(x[biased], y[biased], label="_biased", **hollow)
     band = axes.fill_between(
@@ -246,14 +246,6 @@ def _y_axis(axes: Axes, rows: Sequence[Row], statistic: str) -> None:
     few_decades(axes.yaxis, low, high)
 
 
-def few_decades(axis: Axis, low: float, high: float) -> None:
-    """Label a logarithmic axis over a few decades at 1, 2 and 5, over more at 1."""
-    axis.set_minor_formatter(NullFormatter())
-    if high <= 100 * low:
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        axis.set_major_formatter("{x:g}")
-
-
 def legend(
     figure: Picture,
     names: Sequence[str],
@@ -267,7 +259,7 @@ def legend(
     handles = [
         Line2D(
             *([], []),
-            linestyle=LINES[i % len(LINES)] if lines else "none",
+            linestyle=line_style(i) if lines else "none",
             label=name,
             **series(i),
         )
