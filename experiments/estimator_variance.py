@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import measured_model, run_folder, variance_report
-from experiments.cli import option, progress_bar, run_main
+from experiments.cli import command_of, option, progress_bar, run_main
 from experiments.gradient_cells import (
     CELL,
     COLUMNS,
@@ -162,7 +162,8 @@ def run(config: Config) -> Results:
             setting, bounds, estimators, config.num_samples, config.num_outer
         )
     ]
-    return measure(config, work, seconds=seconds_of(config.budget))
+    command = command_of("estimator_variance", config)
+    return measure(config, work, command, seconds=seconds_of(config.budget))
 
 
 def make_settings(config: Config) -> list[Setting]:
@@ -200,20 +201,25 @@ def make_settings(config: Config) -> list[Setting]:
 
 
 def measure(
-    config: Any, work: list[tuple[Setting, Set]], seconds: float | None = None
+    config: Any,
+    work: list[tuple[Setting, Set]],
+    command: str,
+    *,
+    seconds: float | None = None,
 ) -> Results:
     """Measure the cells of every set, or go on with those that are not measured.
 
     Args:
         config: with draws, seed, out, overwrite and resume.
         work: the sets, each with its setting.
+        command: that repeats the run, for its report.
         seconds: for all cells together, instead of a number of draws.
     """
     with run_folder.open_run(
         config.out, config, overwrite=config.overwrite, resume=config.resume
     ):
         try:
-            return _measure(config, work, seconds)
+            return _measure(config, work, command, seconds)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
                 f"what is measured is in {config.out}; the same command with --resume "
@@ -222,7 +228,10 @@ def measure(
 
 
 def _measure(
-    config: Any, work: list[tuple[Setting, Set]], seconds: float | None
+    config: Any,
+    work: list[tuple[Setting, Set]],
+    command: str,
+    seconds: float | None,
 ) -> Results:
     total = sum(len(valid(cells)) for _, cells in work)
     refusals = {
@@ -268,9 +277,9 @@ def _measure(
         "seed": config.seed,
         "versions": run_folder.versions(),
     }
-    variance_report.draw(config.out, rows)
-    run_folder.write_json(config.out / "results.json", summary)
-    variance_report.print_rows(rows, refusals, draws=config.draws, out=config.out)
+    variance_report.write(config.out, rows, command=command, summary=summary)
+    variance_report.print_rows(rows)
+    print(f"report and figures: {config.out}")
     return Results(rows, refusals, config.out)
 
 

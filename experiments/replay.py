@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments import prepared_run
-from experiments.cli import option, run_main
+from experiments.cli import command_of, option, run_main
 from experiments.estimator_variance import Results, measure
 from experiments.gradient_cells import Setting, make_keys, make_sets
 from experiments.setup import build_named, check_seed
@@ -108,7 +108,7 @@ def run(config: Config) -> Results:
             (1,),
         )
         work += [(setting, cells) for cells in sets]
-    return measure(config, work)
+    return measure(config, work, command_of("replay", config))
 
 
 if __name__ == "__main__":

@@ -27,7 +27,8 @@ import jax
 from vaejax.core import VaejaxError
 
 FILES = (
-    *("config.json", "metrics.jsonl", "results.json", "results.csv", "report.html"),
+    *("config.json", "metrics.jsonl", "results.json", "results.csv"),
+    *("results.parquet", "report.html"),
     *("failure.txt", "tracking.json"),
 )
 FOLDERS = ("checkpoints", "snapshots", "figures", "tensorboard", "wandb", "profile")

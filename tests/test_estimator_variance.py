@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from experiments import estimator_variance, replay, train
+from experiments import estimator_variance, replay, run_folder, train
 from experiments.estimator_variance import Config, seconds_of
 from vaejax.core import VaejaxError
 from vaejax.diagnostics import CostReport
@@ -19,9 +19,14 @@ from vaejax.diagnostics import CostReport
 TIMED = {*CostReport._fields, "work_normalized_variance"}
 
 
+def only_the_summary(out, rows, *, command, summary):
+    run_folder.write_json(out / "results.json", summary)
+
+
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
-    monkeypatch.setattr(estimator_variance.variance_report, "draw", lambda *_: None)
+    report = estimator_variance.variance_report
+    monkeypatch.setattr(report, "write", only_the_summary)
 
 
 def config_for(out, **settings) -> Config:
@@ -46,7 +51,7 @@ def untimed(rows):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> estimator_variance.Results:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(estimator_variance.variance_report, "draw", lambda *_: None)
+        patch.setattr(estimator_variance.variance_report, "write", only_the_summary)
         return estimator_variance.run(config_for(tmp_path_factory.mktemp("v") / "run"))
 
 
