@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import dataclasses
 import os
 import signal
 import sys
@@ -155,6 +156,22 @@ def noted_interrupts() -> Iterator[Callable[[], bool]]:
         restore()
     if noted:
         raise KeyboardInterrupt
+
+
+def command_of(experiment: str, config: Any) -> str:
+    """What is typed to run an experiment with these settings, in a folder of its own.
+
+    A setting that has its default is left out.
+    """
+    words = [f"python -m experiments.{experiment}"]
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if value == field.default or field.name in ("overwrite", "resume"):
+            continue
+        words.append("--" + field.name.replace("_", "-"))
+        if value is not True:
+            words += map(str, value if isinstance(value, tuple) else (value,))
+    return " ".join(words)
 
 
 @contextlib.contextmanager

@@ -159,8 +159,18 @@ def params_by_seed(config: Config, state: TrainState) -> list[Params]:
     return [of_seed(state.params, seed) for seed in range(config.num_seeds)]
 
 
-def load_trained(folder: Path) -> tuple[Config, Model, Params, Data]:
-    """A run's settings, model, trained parameters (of its first seed) and data.
+class Trained(NamedTuple):
+    """A run, as it is loaded."""
+
+    config: Config
+    model: Model
+    objective: Objective
+    data: Data
+    like: TrainState  # its initial state
+
+
+def load_run(folder: Path) -> Trained:
+    """A run's settings, model, objective, data and initial state.
 
     Raises:
         VaejaxError: the folder holds no run of this experiment.
@@ -183,23 +193,35 @@ def load_trained(folder: Path) -> tuple[Config, Model, Params, Data]:
     like = init_state(
         objective, make_optimizer(config, len(data.train.x)), make_keys(config).train
     )
-    state, _ = checkpoints.restore(folder / "checkpoints", like)
-    return config, model, params_by_seed(config, state)[0], data
+    return Trained(config, model, objective, data, like)
 
 
-def load_trained_batch(
-    folder: Path, batch_size: int
-) -> tuple[str, Model, Params, Example]:
-    """A run's name, model, trained parameters and first test images, so many.
+def load_trained(folder: Path) -> tuple[Config, Model, Params, Data]:
+    """A run's settings, model, trained parameters (of its first seed) and data.
 
     Raises:
-        VaejaxError: the folder holds no run of this experiment, or too few images.
+        VaejaxError: the folder holds no run of this experiment.
     """
-    trained, model, params, data = load_trained(folder)
-    if batch_size > len(data.test.x):
+    run = load_run(folder)
+    state, _ = checkpoints.restore(folder / "checkpoints", run.like)
+    return run.config, run.model, params_by_seed(run.config, state)[0], run.data
+
+
+def load_snapshots(run: Trained) -> dict[int, Params]:
+    """The parameters (of the first seed) by step: at the start, and those kept.
+
+    Raises:
+        VaejaxError: the run kept none.
+    """
+    folder = run.config.out / "snapshots"
+    kept = checkpoints.steps(folder)
+    if not kept:
         raise VaejaxError(
-            f"batch_size is {batch_size}, but {folder} has only {len(data.test.x)} "
-            "test images: use a smaller one"
+            f"{run.config.out} kept no snapshots of its training: train with "
+            "--snapshot-epochs 1, say"
         )
-    examples = jax.tree.map(lambda leaf: leaf[:batch_size], data.test)
-    return f"{trained.model} of {folder}", model, params, examples
+    states = {step: checkpoints.restore(folder, run.like, step)[0] for step in kept}
+    return {
+        step: params_by_seed(run.config, state)[0]
+        for step, state in ({0: run.like} | states).items()
+    }

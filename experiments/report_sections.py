@@ -99,7 +99,7 @@ def _variance_flags(config: estimator_variance.Config) -> list[str]:
     source = (
         ["--checkpoint", str(config.checkpoint)]
         if config.checkpoint
-        else ["--model", config.model]
+        else ["--model", *config.model]
     )
     return [
         *source,

@@ -3,6 +3,7 @@
 config.json      the settings
 metrics.jsonl    a line an epoch
 checkpoints/     the state, from which a run goes on
+snapshots/       the states after some epochs, if they are to be kept
 results.json     written last: a folder that has it is finished
 failure.txt      what went wrong, in a run that failed
 figures/         pictures
@@ -26,16 +27,17 @@ import jax
 from vaejax.core import VaejaxError
 
 FILES = (
-    *("config.json", "metrics.jsonl", "results.json", "results.csv", "report.html"),
+    *("config.json", "metrics.jsonl", "results.json", "results.csv"),
+    *("results.parquet", "report.html"),
     *("failure.txt", "tracking.json"),
 )
-FOLDERS = ("checkpoints", "figures", "tensorboard", "wandb", "profile")
+FOLDERS = ("checkpoints", "snapshots", "figures", "tensorboard", "wandb", "profile")
 # Where a run is carried out, which its results do not depend on.
 PLACES = ("sample_devices", "distributed", "coordinator", "num_processes", "process_id")
 # That, where its files are and how it is watched: not what it is, and not kept.
 NO_SETTINGS = {
     *("out", "overwrite", "resume"),
-    *("tensorboard", "wandb", "mlflow", "profile"),
+    *("tensorboard", "wandb", "mlflow", "profile", "snapshot_epochs"),
     *PLACES,
 }
 LOCK = "lock"

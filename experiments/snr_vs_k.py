@@ -23,7 +23,7 @@ import numpy as np
 from experiments import run_folder, snr_report
 from experiments.cli import option, progress_bar, run_main
 from experiments.gradient_cells import Setting, make_keys
-from experiments.prepared_run import load_trained_batch
+from experiments.measured_model import Measured, of_checkpoint
 from experiments.result_table import write_csv
 from experiments.setup import build_named, check_seed
 from experiments.snr_points import (
@@ -45,8 +45,6 @@ from vaejax.core import (
     Estimator,
     Example,
     IncompatibleError,
-    Model,
-    Params,
     Problem,
     VaejaxError,
 )
@@ -199,17 +197,17 @@ def _measure(
     return rows
 
 
-def _problem(config: Config) -> tuple[str, Model, Params, Example]:
+def _problem(config: Config) -> Measured:
     """Where the gradients are taken, with its name."""
     if config.checkpoint is not None:
-        return load_trained_batch(config.checkpoint, config.batch_size)
+        return of_checkpoint(config.checkpoint, config.batch_size, "batch_size")
     if config.batch_size > COUNT:
         raise VaejaxError(
             f"batch_size is {config.batch_size}, but the toy has {COUNT} observations: "
             "use no more"
         )
     name = f"the toy in {DIM} dimensions"
-    return name, *toy(make_keys(config.seed).params)
+    return Measured(name, *toy(make_keys(config.seed).params))
 
 
 if __name__ == "__main__":

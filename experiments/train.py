@@ -28,7 +28,11 @@ from experiments.prepared_run import (
     prepare,
 )
 from experiments.train_config import Config
-from experiments.training_loop import choose_micro_batch_size, train_to_end
+from experiments.training_loop import (
+    choose_micro_batch_size,
+    snapshots,
+    train_to_end,
+)
 from vaejax.core import Key, Model, Params, VaejaxError
 from vaejax.evaluation import active_units, log_likelihood
 from vaejax.matmul import matmul_precision
@@ -95,7 +99,8 @@ def _run(config: Config) -> Results:
                 watchers = []
                 if first:
                     sinks = watched.enter_context(watching(config, model, data))
-                    watchers = [*sinks, *watched.enter_context(profiling(config))]
+                    profiler = watched.enter_context(profiling(config))
+                    watchers = [*sinks, *snapshots(config), *profiler]
                 state, training = train_to_end(
                     config, objective, optimizer, data, micro_batch_size, mesh, watchers
                 )

@@ -74,6 +74,8 @@ class Config:
     """time between checkpoints"""
     checkpoint_steps: Annotated[int | None, option("N")] = None
     """steps between checkpoints, besides"""
+    snapshot_epochs: Annotated[int | None, option("N")] = None
+    """keep the state of every so many epochs, for experiments.replay"""
     on_nonfinite: Annotated[str, option("NAME")] = "stop"
     """at NaN or infinity: stop, or skip"""
     max_skipped: Annotated[int, option("N")] = 100
@@ -105,8 +107,9 @@ class Config:
 def check_numbers(config: Config) -> None:
     """Raise a `VaejaxError` for a number, or a schedule, that cannot be."""
     counts = ("epochs", "batch_size", "micro_batch_size", "memory_budget")
-    more = ("sample_devices", "checkpoint_steps", "max_skipped", "num_seeds")
-    for name in (*counts, *more, "eval_num_samples", "eval_examples"):
+    kept = ("checkpoint_steps", "snapshot_epochs")
+    more = ("sample_devices", "max_skipped", "num_seeds")
+    for name in (*counts, *more, *kept, "eval_num_samples", "eval_examples"):
         value = getattr(config, name)
         if value is not None and value < 1:
             raise VaejaxError(f"{name} is {value}: use at least 1")

@@ -184,6 +184,17 @@ def train_to_end(
     }
 
 
+def snapshots(config: Config) -> list[Watcher]:
+    """Who keeps the state of some epochs in snapshots/, if that is asked for."""
+    every = config.snapshot_epochs
+
+    def keep(row: dict[str, Any], state: TrainState) -> None:
+        if every is not None and row["epoch"] % every == 0:
+            checkpoints.save(config.out / "snapshots", state, {}, keep_all=True)
+
+    return [] if every is None else [keep]
+
+
 def _write_totals(totals: Totals | None) -> dict[str, Any] | None:
     """As JSON, which holds a float32 exactly."""
     if totals is None:

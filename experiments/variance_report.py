@@ -1,56 +1,275 @@
-"""What a comparison of gradient estimators shows: figures and a table."""
+"""The output of a comparison of gradient estimators: files, figures, report, table.
 
+results.csv, .parquet   a row a cell and parameter group, every setting in a column
+report.html             the answer in words, then the figures, then sortable tables
+figures/                each figure as .pdf and .png; a folder a model where several
+results.json            the findings and what else is to be kept; written last
+"""
+
+import io
+import re
 import sys
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
+from matplotlib.figure import Figure
 from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.table import Table as TerminalTable
 
-from vaejax.plotting import bias_forest, gradient_statistic, save
+from experiments import run_folder
+from experiments.result_table import columns_of, differing, plain, write_csv
+from experiments.variance_findings import (
+    PLACE,
+    at_last_step,
+    estimate,
+    findings,
+    of_whole_groups,
+    places,
+)
+from vaejax.plotting import (
+    Section,
+    Table,
+    bias_forest,
+    cost_frontier,
+    estimator_map,
+    gradient_statistic,
+    replay_curves,
+    save,
+    variance_split,
+    write_report,
+)
+from vaejax.plotting.gradients import values_of
+from vaejax.plotting.style import Row, number, write_whole
+
+TEXTS = (
+    *("model", "bound", "estimator", "group", "status", "reason", "reference"),
+    "config_hash",
+)
+CURVES = ("variance", "snr", "work_normalized_variance")
+MOST_BIASES = 200  # in one figure; of more, those at the largest K
+INTERVALS = (
+    "Intervals are of 95%; that of the ratio of variances above is wider, by "
+    "Bonferroni, for the number of estimators that the best was chosen from."
+)
+LABELS = {  # of the settings, in the order of a table's columns
+    **{"model": "model", "num_outer": "M", "batch_size": "batch", "step": "step"},
+    **{"bound": "bound", "estimator": "estimator", "num_samples": "K"},
+}
 
 
-def draw(out: Path, rows: list[dict[str, Any]]) -> None:
-    """Every statistic over K, and the biases, under figures/."""
-    if all(row["status"] == "refused" for row in rows):
-        return
-    for statistic in ("variance", "snr", "work_normalized_variance"):
-        figure = gradient_statistic(rows, statistic)
-        save(figure, out / "figures" / f"{statistic}.png")
-    save(bias_forest(rows), out / "figures" / "bias.png")
+def write(
+    out: Path, rows: Sequence[Row], *, command: str, summary: Mapping[str, Any]
+) -> list[str]:
+    """Write the rows, figures, report and summary to `out`; return the findings.
 
-
-def print_rows(
-    rows: list[dict[str, Any]], refusals: dict[str, str], *, draws: int, out: Path
-) -> None:
-    """Print a table, why what is refused is refused, and how to read the figures."""
-    table = Table(title=f"gradients of the loss on {rows[0]['model']}", box=box.SIMPLE)
-    shown = ("bound", "estimator", "num_samples", "group", "status")
-    for name in ("bound", "estimator", "K", "group", "status"):
-        table.add_column(name)
-    for name in ("bias ± stderr", "variance", "snr", "cosine", "µs", "var x s"):
-        table.add_column(name, justify="right")
-    for row in rows:
-        labels = [str(row[name]) for name in shown]
-        if row["status"] == "refused":
-            table.add_row(*labels)
-            continue
-        table.add_row(
-            *labels,
-            f"{row['bias']:.2g} ± {row['bias_stderr']:.1g}",
-            f"{row['variance']:.3g}",
-            f"{row['snr']:.3g}",
-            f"{row['cosine']:.4f}",
-            f"{1e6 * row['seconds_per_gradient']:.0f}",
-            f"{row['work_normalized_variance']:.2g}",
-        )
-    # A pipe has no width of its own, and a folded table cannot be read.
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
-    for cell, reason in refusals.items():
-        print(f"refused: {cell}: {reason}")
-    print(
-        "bias is the debiased ||E g - g*||^2; snr has a noise floor of "
-        f"{np.sqrt(2 / (np.pi * draws)):.2g}; results and figures: {out}"
+    Args:
+        out: the folder of the run.
+        rows: every cell and parameter group; a refused cell is one row.
+        command: what was typed to measure them.
+        summary: what results.json holds beside the findings.
+    """
+    columns = columns_of(rows)
+    write_csv(out / "results.csv", rows, columns)
+    write_whole(out / "results.parquet", _parquet(rows, columns))
+    found, sections = findings(rows), []
+    several = places(rows)
+    for place, members in several.items():
+        figures = draw(members)
+        folder = re.sub(r"\W+", "_", place) if len(several) > 1 else ""
+        for name, figure in figures.items():
+            for suffix in (".pdf", ".png"):
+                save(figure, out / "figures" / folder / f"{name}{suffix}")
+        sections.append(Section(f"On {place}", INTERVALS, (), list(figures.values())))
+    models = ", ".join(dict.fromkeys(row["model"] for row in rows))
+    write_report(
+        out / "report.html",
+        title=f"Gradient estimators on {models}",
+        lead=found,
+        sections=[*sections, *_tables(rows), Section("Command", command=command)],
     )
+    run_folder.write_json(out / "results.json", {"findings": found, **summary})
+    return found
+
+
+def draw(rows: Sequence[Row]) -> dict[str, Figure]:
+    """What can be drawn of the rows of one place, by the name of the file."""
+    latest = at_last_step(rows)
+    groups = of_whole_groups(latest)
+    refused = [row for row in latest if row["status"] == "refused"]
+    figures: dict[str, Figure] = {}
+
+    def known(*names: str) -> bool:
+        return bool(np.isfinite([values_of(groups, n) for n in names]).all(0).any())
+
+    for statistic in CURVES:
+        if known(statistic):
+            figures[statistic] = gradient_statistic(groups, statistic)
+    if known("bias", "bias_stderr"):
+        shown = [*groups, *refused]
+        if len(shown) > MOST_BIASES:
+            most = max(int(row["num_samples"]) for row in groups)
+            shown = [row for row in shown if int(row["num_samples"]) == most]
+        figures["bias"] = bias_forest(shown)
+    if known("variance", "seconds_per_gradient"):
+        figures["frontier"] = cost_frontier(groups)
+    figures["map"] = estimator_map([*groups, *refused])
+    if known("variance_data", "variance_latents"):
+        figures["split"] = variance_split(groups)
+    if len({row["step"] for row in rows}) > 1:
+        for statistic in ("variance", "snr"):
+            curves = replay_curves(of_whole_groups(rows), statistic)
+            figures[f"replay_{statistic}"] = curves
+    return figures
+
+
+def print_rows(rows: Sequence[Row]) -> None:
+    """Print a table of the parameter groups, what is refused and why, the findings."""
+    columns = _settings(rows) | {
+        "group": _value("group"),
+        "status": _value("status"),
+        "bias": _estimate("bias"),
+        "variance": _estimate("variance"),
+        "snr": _estimate("snr"),
+        "cosine": _estimate("cosine"),
+        "µs": lambda row: f"{1e6 * number(row['seconds_per_gradient']):.0f}",
+        "var x s": lambda row: f"{number(row['work_normalized_variance']):.2g}",
+    }
+    table = TerminalTable(box=box.SIMPLE)
+    for name in columns:
+        text = name in ("model", "bound", "estimator", "group", "status")
+        table.add_column(name, justify="left" if text else "right", no_wrap=True)
+    for row in of_whole_groups(rows):
+        table.add_row(*(str(cell(row)) for cell in columns.values()))
+    # A pipe has no width of its own, and a folded table cannot be read.
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    for *settings, counts, reason in _refusals(rows):
+        print(f"refused: {' x '.join(settings)}, K = {counts}: {reason}")
+    for finding in findings(rows):
+        print(finding)
+
+
+def _parquet(rows: Sequence[Row], columns: Sequence[str]) -> bytes:
+    """The rows as a Parquet file; an unknown statistic keeps its column a number."""
+    arrays = {}
+    for name in columns:
+        values = [plain(row.get(name)) for row in rows]
+        kind = pyarrow.string() if name in TEXTS else None
+        array = pyarrow.array(values, kind)
+        if array.null_count == len(array) and kind is None:
+            array = array.cast(pyarrow.float64())
+        arrays[name] = array
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table(arrays), buffer)
+    return buffer.getvalue()
+
+
+Columns = dict[str, Callable[[Row], Any]]
+
+
+def _value(name: str) -> Callable[[Row], Any]:
+    return lambda row: row[name]
+
+
+def _estimate(name: str) -> Callable[[Row], Any]:
+    return lambda row: estimate(row, name)
+
+
+def _settings(rows: Sequence[Row]) -> Columns:
+    """What tells the cells apart; what is the same in all has no column."""
+    shown = {*differing(rows), "bound", "estimator", "num_samples"}
+    return {label: _value(name) for name, label in LABELS.items() if name in shown}
+
+
+def _tables(rows: Sequence[Row]) -> list[Section]:
+    """All numbers in sortable tables, by what they say, and the refusals."""
+    settings, group = _settings(rows), {"group": _value("group")}
+    accuracy = {
+        "status": _value("status"),
+        "bias": _estimate("bias"),
+        "detectable": _value("bias_detectable"),
+        "variance": _estimate("variance"),
+        "variance × s": _value("work_normalized_variance"),
+        "from data": _estimate("variance_data"),
+        "from latents": _estimate("variance_latents"),
+        "coordinate 5%": _value("variance_q05"),
+        "50%": _value("variance_q50"),
+        "95%": _value("variance_q95"),
+    }
+    signal = {
+        "SNR": _estimate("snr"),
+        "SNR of the norm": _estimate("norm_snr"),
+        "SNR along / across": _estimate("directional_snr"),
+        "cosine of the mean": _estimate("cosine"),
+        "cosine of a draw": _estimate("draw_cosine"),
+        "draws": _value("draws"),
+    }
+    cost = {
+        "µs per gradient": lambda row: 1e6 * number(row["seconds_per_gradient"]),
+        "FLOPs": _value("flops"),
+        "MB": lambda row: number(row["peak_bytes"]) / 1e6,
+    }
+    groups = of_whole_groups(rows)
+    layers = [row for row in rows if "/" in row["group"]]
+    # The cost is the whole gradient's, the same in all groups of a cell.
+    firsts = {tuple(row[name] for name in LABELS): row for row in reversed(groups)}
+    references = ", ".join(dict.fromkeys(str(row["reference"]) for row in groups))
+    sections = []
+    for title, text, columns, members in (
+        (
+            "Bias and variance",
+            f"Compared with: {references}. Bias is the debiased ‖E g − g*‖², below 0 "
+            "by chance; ± is the standard error. Coordinate quantiles are of the "
+            "variances of single coordinates.",
+            settings | group | accuracy,
+            groups,
+        ),
+        (
+            "Signal and direction",
+            "SNR is |E gᵢ| / sd gᵢ, averaged over the coordinates i; of the norm, "
+            "‖E g‖ / √tr Cov g; along / across, of a draw's parts along the reference "
+            "and across it.",
+            settings | group | signal,
+            groups,
+        ),
+        ("Cost", "", settings | cost, list(firsts.values())[::-1]),
+        ("Layers", "", settings | group | accuracy | signal, layers),
+    ):
+        if members:
+            cells = {
+                name: [cell(row) for row in members] for name, cell in columns.items()
+            }
+            known = {
+                name: column
+                for name, column in cells.items()
+                if any(cell not in (None, "") for cell in column)
+            }
+            body = list(zip(*known.values(), strict=True))
+            sections.append(Section(title, text, [Table(list(known), body)]))
+    if refused := _refusals(rows):
+        heads = [*_places(rows), "bound", "estimator", "K", "reason"]
+        sections.append(Section("Refused", tables=[Table(heads, refused)]))
+    return sections
+
+
+def _places(rows: Sequence[Row]) -> list[str]:
+    """The settings of a place in which the rows differ."""
+    return [name for name in PLACE if name in differing(rows)]
+
+
+def _refusals(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """The place where several, bound, estimator, all their Ks, and the reason."""
+    names = [*_places(rows), "bound", "estimator", "reason"]
+    counts: dict[tuple[str, ...], set[int]] = {}
+    for row in rows:
+        if row["status"] == "refused":
+            key = tuple(str(row[name]) for name in names)
+            counts.setdefault(key, set()).add(int(row["num_samples"]))
+    return [
+        (*settings, ", ".join(map(str, sorted(found))), reason)
+        for (*settings, reason), found in counts.items()
+    ]

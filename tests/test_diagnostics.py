@@ -11,17 +11,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vaejax import diagnostics
 from vaejax.core import Batch, Example, Objective, Params, VaejaxError
 from vaejax.diagnostics import (
     Moments,
+    combine,
     cost_report,
     fold_count,
     grad_report,
     gradient_moments,
     squared_norm_of_mean,
     summarize,
+    variance_split,
 )
+from vaejax.diagnostics import moments as moments_module
 
 # ||E v||^2 from n vectors, in numpy alone.
 
@@ -39,7 +41,7 @@ def samples(n: int, dim: int, norm: float, seed: int) -> np.ndarray:
 def estimates(n: int, dim: int, norm: float) -> np.ndarray:
     """The estimate and its standard error, for every seed: [SEEDS, 2]."""
     return np.array(
-        [squared_norm_of_mean(samples(n, dim, norm, seed)) for seed in range(SEEDS)]
+        [squared_norm_of_mean(samples(n, dim, norm, seed))[:2] for seed in range(SEEDS)]
     )
 
 
@@ -79,14 +81,35 @@ def test_its_interval_covers_as_often_as_it_says(case):
 def test_the_squared_norm_is_the_mean_over_pairs():
     vectors = samples(9, 4, 1.0, seed=0)
     pairs = [a @ b for i, a in enumerate(vectors) for b in np.delete(vectors, i, 0)]
-    value, _ = squared_norm_of_mean(vectors)
+    value, _, _ = squared_norm_of_mean(vectors)
     np.testing.assert_allclose(value, np.mean(pairs), rtol=1e-12)
 
 
 def test_without_noise_it_is_exact():
-    value, stderr = squared_norm_of_mean(np.ones((8, 3)))
+    value, stderr, detectable = squared_norm_of_mean(np.ones((8, 3)))
     assert value == pytest.approx(3.0)
     assert stderr == pytest.approx(0.0, abs=1e-7)
+    assert detectable == pytest.approx(0.0, abs=1e-7)
+
+
+def test_a_bias_that_is_called_detectable_is_detected():
+    _, _, detectable = squared_norm_of_mean(samples(40, 50, 0.0, seed=0))
+    # A test at 5%: above what 95% of the runs without a bias show.
+    threshold = np.quantile(estimates(40, 50, 0.0)[:, 0], 0.95)
+    norm = np.sqrt(detectable)
+    planted = [
+        squared_norm_of_mean(samples(40, 50, norm, 1000 + seed)) for seed in range(400)
+    ]
+    found = np.mean([value > threshold for value, _, _ in planted])
+    assert 0.92 < found < 0.99
+    half = [
+        squared_norm_of_mean(samples(40, 50, norm / 2, 1000 + seed))[0]
+        for seed in range(400)
+    ]
+    assert np.mean(np.array(half) > threshold) < 0.8
+    # What is planted hardly changes what is said to be detectable.
+    said = np.median([detectable for _, _, detectable in planted])
+    assert said == pytest.approx(detectable, rel=0.2)
 
 
 # An objective whose gradient is known.
@@ -177,20 +200,39 @@ def test_a_large_mean_does_not_drown_the_variance():
 
 def test_the_chunk_changes_nothing(monkeypatch):
     whole = moments_of(toy(), 1600)
-    size = diagnostics._chunk_size
+    size = moments_module._chunk_size
     chunks = set()
     for budget in (1, 22 * 5, 22 * 8):  # 22 parameters
         chunks.add(size(40, 22, 256, budget))
         monkeypatch.setattr(
-            diagnostics, "_chunk_size", functools.partial(size, budget=budget)
+            moments_module, "_chunk_size", functools.partial(size, budget=budget)
         )
         other = moments_of(toy(), 1600)
         close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7)
         close(flat(other.mean), flat(whole.mean))
         close(flat(other.variance), flat(whole.variance))
         close(flat(other.fold_means), flat(whole.fold_means))
+        close(flat(other.fold_squares), flat(whole.fold_squares))
     assert chunks == {1, 5, 8}
     assert size(40, 22, 5) == 5
+
+
+def test_several_passes_are_one():
+    parts = [
+        moments_of(toy(), n, seed, reference=TRUTH) for n, seed in ((400, 0), (800, 1))
+    ]
+    whole = combine(parts)
+    side_by_side = np.concatenate([stacked(toy(), 400, 0), stacked(toy(), 800, 1)])
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+    close(flat(whole.mean), side_by_side.mean(0))
+    close(flat(whole.variance), side_by_side.var(0, ddof=1))
+    assert whole.draws == len(whole.products.decoder["shift"]) == 1200
+    report, direct = (
+        summarize(moments, TRUTH)["encoder"]
+        for moments in (whole, moments_of(toy(), 1200, seed=2, reference=TRUTH))
+    )
+    assert report.bias_stderr == pytest.approx(direct.bias_stderr, rel=0.5)
+    assert report.variance_stderr == pytest.approx(direct.variance_stderr, rel=0.5)
 
 
 def test_the_variance_is_the_closed_form():
@@ -252,8 +294,12 @@ def test_snr_and_cosine_are_their_definitions():
 
 
 def test_an_exact_gradient_has_no_noise_and_the_right_direction():
-    report = summarize(moments_of(toy(), 80), TRUTH)["decoder"]
-    assert report == (0, 0, 0, np.inf, pytest.approx(1))
+    moments = moments_of(toy(), 80, reference=TRUTH)
+    report = summarize(moments, TRUTH)["decoder"]
+    assert report.bias == pytest.approx(0, abs=1e-12)
+    assert (report.variance, report.variance_stderr, report.variance_q95) == (0, 0, 0)
+    assert (report.snr, report.norm_snr, report.directional_snr) == (np.inf,) * 3
+    assert (report.cosine, report.draw_cosine) == pytest.approx((1, 1))
 
 
 def test_groups_without_parameters_are_left_out():
@@ -263,6 +309,120 @@ def test_groups_without_parameters_are_left_out():
 def test_a_cosine_to_nothing_is_not_a_number():
     nothing = jax.tree.map(jnp.zeros_like, TRUTH)
     assert np.isnan(summarize(moments_of(toy(), 80), nothing)["encoder"].cosine)
+
+
+def test_single_draws_are_held_against_the_reference():
+    report = grad_report(
+        toy(0.3), PARAMS, STATE, jax.random.key(0), BATCH, draws=400, reference=TRUTH
+    )["encoder"]
+    encoder = flat(TRUTH.encoder)
+    draws = stacked(toy(0.3), 400)[:, : encoder.size]
+    along = draws @ encoder / np.linalg.norm(encoder)
+    across = np.linalg.norm(
+        draws - along[:, None] * encoder / np.linalg.norm(encoder), axis=1
+    )
+    cosines, ratios = along / np.linalg.norm(draws, axis=1), np.abs(along) / across
+    for name, values in (("draw_cosine", cosines), ("directional_snr", ratios)):
+        np.testing.assert_allclose(getattr(report, name), values.mean(), rtol=1e-4)
+        stderr = values.std(ddof=1) / np.sqrt(400)
+        np.testing.assert_allclose(getattr(report, f"{name}_stderr"), stderr, rtol=1e-3)
+
+
+def test_every_array_of_parameters_is_reported_on_by_itself():
+    moments = moments_of(toy(), 400, reference=TRUTH)
+    whole, parts = (summarize(moments, TRUTH, per_layer=x) for x in (False, True))
+    assert set(parts) == {"encoder/bias", "encoder/weight", "decoder/shift"}
+    total = parts["encoder/bias"].variance + parts["encoder/weight"].variance
+    assert total == pytest.approx(whole["encoder"].variance)
+    assert parts["encoder/bias"].draw_cosine != whole["encoder"].draw_cosine
+
+
+DIM, DRAWS = 30, 400
+MEAN = np.linspace(-0.2, 0.4, DIM)
+SCALE = np.linspace(0.5, 1.5, DIM)
+
+
+@functools.cache
+def reports_of_known_draws() -> list:
+    """Reports of normal draws with mean MEAN and deviations SCALE, seed by seed."""
+    found = []
+    for seed in range(200):
+        draws = MEAN + SCALE * np.random.default_rng(seed).normal(size=(DRAWS, DIM))
+        folds = draws.reshape(40, -1, DIM)
+        means = folds.mean(1)
+        moments = Moments(
+            mean=Params(draws.mean(0), (), ()),
+            variance=Params(draws.var(0, ddof=1), (), ()),
+            fold_means=Params(means, (), ()),
+            fold_squares=Params(np.square(folds - means[:, None]).sum(1), (), ()),
+            draws=DRAWS,
+            products=Params(draws @ MEAN, (), ()),
+            squared_norms=Params(np.square(draws).sum(1), (), ()),
+        )
+        found.append(summarize(moments, Params(MEAN, (), ()))["encoder"])
+    return found
+
+
+def test_the_intervals_of_every_statistic_cover_as_often_as_they_say():
+    reports = reports_of_known_draws()
+    many = MEAN + SCALE * np.random.default_rng(1).normal(size=(400_000, DIM))
+    along = many @ MEAN / np.linalg.norm(MEAN)
+    norms = np.linalg.norm(many, axis=1)
+    truths = {
+        "bias": 0.0,
+        "variance": np.sum(SCALE**2),
+        "norm_snr": np.linalg.norm(MEAN) / np.linalg.norm(SCALE),
+        "draw_cosine": np.mean(along / norms),
+        "directional_snr": np.mean(np.abs(along) / np.sqrt(norms**2 - along**2)),
+    }
+    for name, truth in truths.items():
+        values = np.array([getattr(report, name) for report in reports])
+        stderrs = np.array([getattr(report, f"{name}_stderr") for report in reports])
+        covered = np.mean(np.abs(values - truth) <= 1.96 * stderrs)
+        assert 0.90 <= covered <= 0.985, (name, covered)
+    # The plug-in snr and cosine are off by their noise, which their errors do not hold:
+    # these are of the spread over runs.
+    for name in ("snr", "cosine"):
+        values = np.array([getattr(report, name) for report in reports])
+        stderrs = np.array([getattr(report, f"{name}_stderr") for report in reports])
+        assert 0.8 < np.median(stderrs) / values.std(ddof=1) < 1.25, name
+
+
+# The parts of the variance.
+
+
+def noisy_mean() -> Objective:
+    """Gradient: the mean of the observations, and noise that they do not share."""
+
+    def loss(params, state, key, batch):
+        noise = 0.3 * jax.random.normal(key, (2,))
+        push = batch.example.x.mean(0) + noise
+        return params.decoder @ jax.lax.stop_gradient(push), (state, {})
+
+    return Objective(init=lambda key: (Params((), jnp.zeros(2), ()), ()), loss=loss)
+
+
+X = np.random.default_rng(3).normal(size=(50, 2)) * np.array([1.0, 0.5])
+
+
+@pytest.mark.parametrize("batch_size", [1, 5])
+def test_the_variance_is_split_into_that_of_the_data_and_the_rest(batch_size):
+    objective = noisy_mean()
+    params, state = objective.init(jax.random.key(0))
+    batch = Batch(Example(jnp.asarray(X, jnp.float32)), jnp.arange(50))
+    at = objective, params, state, jax.random.key(1), batch
+    found = variance_split(*at, draws=20_000, batch_size=batch_size)["decoder"]
+    data = X.var(0).sum() / batch_size
+    for value, stderr, truth in (
+        (found.data, found.data_stderr, data),
+        (found.latents, found.latents_stderr, 2 * 0.3**2),
+    ):
+        assert abs(value - truth) < 4 * stderr
+        assert stderr < 0.05 * truth
+    whole = gradient_moments(*at, draws=20_000, batch_size=batch_size)
+    assert flat(whole.variance).sum() == pytest.approx(data + 0.18, rel=0.05)
+    fixed = gradient_moments(*at, draws=20_000)
+    assert flat(fixed.variance).sum() == pytest.approx(0.18, rel=0.05)
 
 
 # Folds.

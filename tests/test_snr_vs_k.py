@@ -295,9 +295,9 @@ def test_the_curves_of_a_trained_model(tmp_path, monkeypatch):
 
     def load(*arguments):
         asked.append(arguments)
-        return "a run", model, model.init(KEY), Example(x)
+        return snr_vs_k.Measured("a run", model, model.init(KEY), Example(x))
 
-    monkeypatch.setattr(snr_vs_k, "load_trained_batch", load)
+    monkeypatch.setattr(snr_vs_k, "of_checkpoint", load)
     config = snr_vs_k.Config(
         checkpoint=Path("runs/trained"),
         estimators=("dreg",),
@@ -309,7 +309,7 @@ def test_the_curves_of_a_trained_model(tmp_path, monkeypatch):
         out=tmp_path / "run",
     )
     results = snr_vs_k.run(config)
-    assert asked == [(Path("runs/trained"), 2)]
+    assert asked == [(Path("runs/trained"), 2, "batch_size")]
     assert results.gap is None
     assert json.loads((config.out / "results.json").read_text())["elbo_gap"] is None
     ratios = {(row["group"], row["num_samples"]): row["snr"] for row in results.rows}

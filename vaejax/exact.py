@@ -82,7 +82,6 @@ def value_and_gradient(
         VaejaxError: the nodes ran out before the result stopped moving.
     """
     own_target = estimator is not None and estimator.target is not None
-    previous = None
     with jax.enable_x64(True):
         params, examples = jax.tree.map(_as_float64, (params, examples))
         if _is_plain_elbo(problem) and problem.model.exact_elbo and not own_target:
@@ -90,27 +89,90 @@ def value_and_gradient(
                 _closed_form(problem.model.exact_elbo, params, examples)
             )
             return Exact(float(value), gradient)
-        for num_nodes in (64, 128, 256, 512, 1024, 2048):
+
+        def integrate(num_nodes: int) -> tuple[PyTree, np.ndarray]:
             integral = _integral(problem, estimator, num_nodes)
-            try:
-                (value, mass), gradient = jax.device_get(integral(params, examples))
-            except IncompatibleError:
-                if previous is None:
-                    raise
-                break  # it could be integrated, but not any finer
-            current = value, gradient
-            # Nodes that miss q altogether would agree with one another on nothing.
-            complete = np.abs(mass - 1).max() < MASS_TOLERANCE
-            if (
-                complete
-                and previous is not None
-                and _distance(current, previous) < tolerance
-            ):
-                return Exact(float(value), gradient)
-            previous = current
+            (value, mass), gradient = jax.device_get(integral(params, examples))
+            return (value, gradient), mass
+
+        value, gradient = _converged(integrate, tolerance, problem.bound.name)
+        return Exact(float(value), gradient)
+
+
+def log_moment(
+    model: Model,
+    params: Params,
+    examples: Example,
+    *,
+    order: float = 1.0,
+    tolerance: float = 1e-7,
+) -> Float[np.ndarray, " B"]:
+    """Log E_q w^order of every example, in nats: log p(x) at order 1, in float64.
+
+    With w = p(x, z) / q(z | x) the relative variance of the weights, Var(w) / p(x)^2,
+    is `expm1(log_moment(order=2) - 2 * log_moment(order=1))`.
+
+    Args:
+        model: whose posterior can be enumerated or integrated.
+        params: its parameters.
+        examples: every leaf [B, ...].
+        order: of the moment.
+        tolerance: doubling the nodes moves nothing by more than this, relative to the
+            largest entry (or to 1).
+
+    Raises:
+        IncompatibleError: the posterior can be neither enumerated nor integrated, or is
+            too large.
+        VaejaxError: the nodes ran out before the moment stopped moving, as those of an
+            infinite moment do.
+    """
+    with jax.enable_x64(True):
+        params, examples = jax.tree.map(_as_float64, (params, examples))
+
+        def integrate(num_nodes: int) -> tuple[PyTree, np.ndarray]:
+            return jax.device_get(_moments(model, num_nodes, params, examples, order))
+
+        return _converged(integrate, tolerance, f"moment of order {order:g}")
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _moments(
+    model: Model, num_nodes: int, params: Params, examples: Example, order: Scalar
+) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
+    """Every example's log-moment by the nodes, and their total weight."""
+
+    def one(example: Example) -> tuple[Scalar, Scalar]:
+        z, weights = _nodes(model, params, example, num_nodes)
+        terms = log_terms(model, params, model.encode(params, example), z, example)
+        return logsumexp(order * plain(terms), b=weights), weights.sum()
+
+    return jax.lax.map(one, examples)
+
+
+def _converged(
+    integrate: Callable[[int], tuple[PyTree, np.ndarray]], tolerance: float, what: str
+) -> PyTree:
+    """What `integrate(num_nodes)` gives, beside a mass of 1, once it stops moving."""
+    previous = None
+    for num_nodes in (64, 128, 256, 512, 1024, 2048):
+        try:
+            current, mass = integrate(num_nodes)
+        except IncompatibleError:
+            if previous is None:
+                raise
+            break  # it could be integrated, but not any finer
+        # Nodes that miss q altogether would agree with one another on nothing.
+        complete = np.abs(mass - 1).max() < MASS_TOLERANCE
+        if (
+            complete
+            and previous is not None
+            and _distance(current, previous) < tolerance
+        ):
+            return current
+        previous = current
     raise VaejaxError(
-        f"the exact {problem.bound.name} did not converge to {tolerance}: use a larger "
-        "tolerance, or parameters at which log w varies less"
+        f"the exact {what} did not converge to {tolerance}: use a larger tolerance, or "
+        "parameters at which log w varies less"
     )
 
 
@@ -334,7 +396,7 @@ def _log_mean_backward(
 _expected_log_mean.defvjp(_log_mean_and_slopes, _log_mean_backward)
 
 
-def _distance(a: tuple[np.ndarray, Params], b: tuple[np.ndarray, Params]) -> float:
+def _distance(a: PyTree, b: PyTree) -> float:
     """The largest change of any entry, relative to the largest entry."""
     changes = jax.tree.map(lambda p, q: np.abs(p - q).max(initial=0), a, b)
     scale = max(1.0, *(float(np.abs(p).max(initial=0)) for p in jax.tree.leaves(a)))

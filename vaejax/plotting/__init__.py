@@ -6,16 +6,21 @@ Imported by experiments and notebooks, never by `vaejax` itself, so that
 
 from vaejax.plotting.bias import bias_forest
 from vaejax.plotting.cost import cost_curves
+from vaejax.plotting.estimator_map import estimator_map
+from vaejax.plotting.frontier import cost_frontier
 from vaejax.plotting.gradients import gradient_statistic
 from vaejax.plotting.images import image_grid
 from vaejax.plotting.latents import latent_space
 from vaejax.plotting.laws import scaling_laws
 from vaejax.plotting.likelihoods import log_likelihood_bars
 from vaejax.plotting.pairs import reconstructions
+from vaejax.plotting.replay import replay_curves
 from vaejax.plotting.report import Section, write_report
 from vaejax.plotting.style import Picture, PlottingError, png, save
 from vaejax.plotting.tables import Table
+from vaejax.plotting.tightness import bound_tightness, weight_health
 from vaejax.plotting.training import bound_curves, training_curves
+from vaejax.plotting.variance_split import variance_split
 
 __all__ = [
     "Picture",
@@ -24,15 +29,21 @@ __all__ = [
     "Table",
     "bias_forest",
     "bound_curves",
+    "bound_tightness",
     "cost_curves",
+    "cost_frontier",
+    "estimator_map",
     "gradient_statistic",
     "image_grid",
     "latent_space",
     "log_likelihood_bars",
     "png",
     "reconstructions",
+    "replay_curves",
     "save",
     "scaling_laws",
     "training_curves",
+    "variance_split",
+    "weight_health",
     "write_report",
 ]

@@ -1,26 +1,33 @@
-"""Gradient estimators against each other, as the number of importance samples grows.
+"""Gradient estimators against each other: a statistic as K, or training, goes on.
 
 The rows are those of `results.csv` of the estimator benchmark, one for every cell
-(model, bound, estimator, num_samples K, parameter group). A cell whose status is
-"refused" has no numbers; a "biased" one has them, and is drawn hollow.
+(model, bound, estimator, num_samples K, ...) and parameter group. A cell whose status
+is "refused" has no numbers; a "biased" one has them, and is drawn hollow.
+
+Bands are 95% intervals. Of what is positive by nature they are taken of the logarithm,
+value * exp(+-1.96 stderr / value), so that they are, too.
+
+References:
+    Rainforth et al. 2018, arXiv:1802.04537; Tucker et al. 2019, arXiv:1810.04152.
 """
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from typing import TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter, NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from vaejax.plotting.style import (
-    LINES,
     QUIET,
     WIDTH,
     Look,
     Picture,
     PlottingError,
     Row,
+    few_decades,
+    line_style,
     number,
     panels,
     require_rows,
@@ -31,29 +38,72 @@ from vaejax.plotting.style import (
 STATISTICS = {  # with the label of the axis
     "variance": r"gradient variance (nats$^2$)",
     "snr": "signal-to-noise ratio",
+    "norm_snr": r"$\|\mathrm{E}\,g\| \,/\, \sqrt{\mathrm{tr\,Cov}\,g}$",
+    "directional_snr": "along / across the gradient",
     "work_normalized_variance": r"variance $\times$ seconds (nats$^2$ s)",
-    "cosine": "cosine to the reference",
+    "cosine": "cosine of the mean to the reference",
+    "draw_cosine": "cosine of a draw to the reference",
 }
+SIGNED = ("cosine", "draw_cosine")  # the others are positive: a logarithmic axis
+NORMAL_95 = 1.96  # half-width of a 95% interval in standard errors
+# The power of K with which the signal-to-noise ratio grows under IWAE, where the
+# weights and their gradients have finite variance.
+LAWS = {
+    ("encoder", "pathwise"): -0.5,  # Rainforth et al., theorem 1
+    ("encoder", "dreg"): 0.5,  # Tucker et al., section 4
+    ("decoder", "pathwise"): 0.5,
+    ("decoder", "dreg"): 0.5,
+}
+SETTINGS = {  # that tell cells of one estimator, bound and K apart
+    "model": "{}",
+    "num_outer": "M = {}",
+    "batch_size": "batch of {}",
+    "step": "step {}",
+}
+Name = TypeVar("Name", bound=Hashable)
+AXES = {"num_samples": "importance samples $K$", "step": "training step"}
 
 
 @styled
 def gradient_statistic(
     rows: Sequence[Row], statistic: str, group: str | None = None
 ) -> Picture:
-    """A statistic of the gradient against K, a line per (bound, estimator).
+    """A statistic of the gradient against K with 95% bands, a line per estimator.
 
-    Colour and marker say the estimator, the line style the bound. Both axes are
-    logarithmic, but for the cosine, which may be negative.
+    A row of panels per bound, a column per parameter group; the panels of a group have
+    one scale. For the signal-to-noise ratio, thin lines through the first points show
+    the laws K^(-1/2) and K^(1/2) where they hold, and the noise floor
+    sqrt(2 / (pi draws)), which `snr` has where the true gradient is zero.
 
     Args:
         rows: cells of the benchmark; refused cells are left out.
         statistic: a key of `STATISTICS`.
-        group: the parameter group to draw; by default every one in its own panel.
+        group: the parameter group to draw; by default every one.
 
     Raises:
         PlottingError: an unknown statistic or group, or only refused cells.
     """
-    require_rows(rows, "gradient_statistic")
+    figure = curves(rows, statistic, group, "num_samples")
+    figure.set_label(
+        f"The {in_words(statistic)} of the gradient estimators against the number of "
+        " importance samples, with 95% intervals"
+        + _THEORY * (statistic in ("snr", "norm_snr"))
+        + "."
+    )
+    return figure
+
+
+_THEORY = (
+    "; thin lines: the laws of Rainforth et al. (2018) and Tucker et al. (2019) for "
+    "finite variances, through the first points, and the noise floor where it is near"
+)
+
+
+def curves(
+    rows: Sequence[Row], statistic: str, group: str | None, against: str
+) -> Picture:
+    """The panels of `gradient_statistic`, against a key of `AXES`."""
+    require_rows(rows, "a figure of a gradient statistic")
     if statistic not in STATISTICS:
         raise PlottingError(
             f"unknown statistic {statistic!r}: use one of {sorted(STATISTICS)}"
@@ -61,109 +111,190 @@ def gradient_statistic(
     groups = distinct(row["group"] for row in rows)
     if group is not None and group not in groups:
         raise PlottingError(f"no row of group {group!r}: the rows hold {groups}")
-    shown = groups if group is None else [group]
-    cells = [r for r in rows if r["status"] != "refused" and r["group"] in shown]
+    cells = [
+        row
+        for row in rows
+        if row["status"] != "refused" and group in (None, row["group"])
+    ]
     if not cells:
         raise PlottingError("every cell was refused: there is no statistic to draw")
-    estimators = distinct(estimator_name(row, rows) for row in cells)
+    name_of = namer(rows, except_for=[against])
+    names = distinct(map(name_of, cells))
     bounds = distinct(row["bound"] for row in cells)
-    shown = [name for name in shown if any(row["group"] == name for row in cells)]
-    wide = 4.2 if len(shown) == 1 else WIDTH / min(len(shown), 3)
-    figure, axes = panels(len(shown), size=(wide, 2.2))
-    for panel, name in zip(axes, shown, strict=True):
-        members = [row for row in cells if row["group"] == name]
-        for i, estimator in enumerate(estimators):
-            for j, bound in enumerate(bounds):
-                line = [
-                    row
-                    for row in members
-                    if estimator_name(row, rows) == estimator and row["bound"] == bound
-                ]
-                _line(panel, line, statistic, i, j, f"{bound}, {estimator}")
-        panel.set(title=name, xlabel="importance samples $K$")
-        _scales(panel, members, statistic)
-    for panel in axes[::3]:
-        panel.set_ylabel(STATISTICS[statistic])
-    _legend(figure, estimators, bounds, any(r["status"] == "biased" for r in cells))
-    figure.set_label(
-        f"The {statistic.replace('_', ' ')} of the gradient estimators against the "
-        "number of importance samples, per parameter group."
+    groups = distinct(row["group"] for row in cells)
+    columns = min(len(groups), 3) if len(bounds) == 1 else len(groups)
+    wide = 4.2 if columns == 1 else max(WIDTH / columns, 1.6)
+    figure, axes = panels(len(bounds) * len(groups), size=(wide, 2.1), columns=columns)
+    extras: list[Line2D] = []
+    for i, panel in enumerate(axes):
+        bound, group = bounds[i // len(groups)], groups[i % len(groups)]
+        of_group = [row for row in cells if row["group"] == group]
+        for j, name in enumerate(names):
+            line = [r for r in of_group if (r["bound"], name_of(r)) == (bound, name)]
+            _line(panel, line, statistic, against, j, name)
+            if against == "num_samples":
+                extras += _laws(panel, line, statistic)
+        title = group if len(bounds) == 1 else f"{bound}, {group}"
+        panel.set(title=title, xlabel=AXES[against])
+        _x_axis(panel, cells, against)
+        _y_axis(panel, of_group, statistic)
+        if i % columns == 0:
+            panel.set_ylabel(STATISTICS[statistic])
+        if i + columns < len(axes):
+            panel.set_xlabel("")
+    legend(
+        figure,
+        names,
+        title=f"bound: {bounds[0]}" if len(bounds) == 1 else None,
+        biased=any(row["status"] == "biased" for row in cells),
+        extras={str(line.get_label()): line for line in extras}.values(),
     )
     return figure
 
 
+def in_words(statistic: str) -> str:
+    """The name of a statistic, for a caption."""
+    return statistic.replace("_", " ").replace("snr", "signal-to-noise ratio")
+
+
+def values_of(rows: Sequence[Row], name: str) -> np.ndarray:
+    """A column as floats, NaN where it is missing."""
+    return np.array([number(row.get(name)) for row in rows], float)
+
+
+def interval(rows: Sequence[Row], statistic: str) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of the 95% intervals, NaN where the error is unknown."""
+    value = values_of(rows, statistic)
+    if statistic == "work_normalized_variance":  # the time counts as known
+        stderr = values_of(rows, "variance_stderr")
+        stderr = stderr * values_of(rows, "seconds_per_gradient")
+    else:
+        stderr = values_of(rows, f"{statistic}_stderr")
+    half = NORMAL_95 * stderr
+    if statistic in SIGNED:
+        return value - half, value + half
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = np.exp(np.minimum(half / value, 50))
+    return value / factor, value * factor
+
+
 def _line(
-    axes: Axes, rows: list[Row], statistic: str, i: int, j: int, label: str
+    axes: Axes, rows: list[Row], statistic: str, against: str, i: int, label: str
 ) -> None:
     if not rows:
         return
-    rows = sorted(rows, key=lambda row: int(row["num_samples"]))
-    num_samples = np.array([int(row["num_samples"]) for row in rows])
-    values = np.array([number(row[statistic]) for row in rows])
+    rows.sort(key=lambda row: number(row[against]))
+    x, y = values_of(rows, against), values_of(rows, statistic)
     biased = np.array([row["status"] == "biased" for row in rows])
-    line = LINES[j % len(LINES)]
-    axes.plot(num_samples, values, linestyle=line, label=label, **series(i))
-    axes.plot(
-        num_samples[biased],
-        values[biased],
-        linestyle="none",
-        markerfacecolor="white",
-        label="_biased",
-        **series(i),
+    look = series(i)
+    axes.plot(x, y, linestyle=line_style(i), label=label, **look)
+    hollow: Look = look | {"linestyle": "none", "markerfacecolor": "white"}
+    axes.plot(x[biased], y[biased], label="_biased", **hollow)
+    band = axes.fill_between(
+        x, *interval(rows, statistic), color=look["color"], alpha=0.18, linewidth=0
     )
+    band.set_label(f"_{label}")
 
 
-def _scales(axes: Axes, rows: list[Row], statistic: str) -> None:
+def _laws(axes: Axes, rows: list[Row], statistic: str) -> list[Line2D]:
+    """What theory says of these rows' signal-to-noise ratio, drawn."""
+    if statistic not in ("snr", "norm_snr") or not rows:
+        return []
+    drawn = []
+    first = next((row for row in rows if number(row[statistic]) > 0), None)
+    power = LAWS.get((rows[0]["group"], rows[0]["estimator"]))
+    if first is not None and power is not None and rows[0]["bound"] == "iwae":
+        x = values_of(rows, "num_samples")
+        y = number(first[statistic]) * (x / number(first["num_samples"])) ** power
+        law = r"$\propto K^{\pm 1/2}$"
+        drawn += axes.plot(x, y, color=QUIET, linewidth=0.7, label=law, zorder=1)
+    draws = {number(row.get("draws")) for row in rows}
+    floor = np.sqrt(2 / (np.pi * min(draws)))
+    if statistic == "snr" and (values_of(rows, "snr") < 3 * floor).any():
+        look: Look = {"color": QUIET, "linewidth": 0.7, "linestyle": (0, (1, 3))}
+        drawn.append(axes.axhline(floor, label="noise floor", zorder=1, **look))
+    return drawn
+
+
+def _x_axis(axes: Axes, rows: Sequence[Row], against: str) -> None:
+    if against == "step":
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
+        return
     ticks = sorted({int(row["num_samples"]) for row in rows})
     axes.set_xscale("log", base=2)
-    ticks = ticks[:: -(-len(ticks) // 8)]
+    ticks = ticks[:: -(-len(ticks) // 6)]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
-    if statistic == "cosine":
+
+
+def _y_axis(axes: Axes, rows: Sequence[Row], statistic: str) -> None:
+    if statistic in SIGNED:
         return
-    values = np.array([number(row[statistic]) for row in rows])
-    if (values > 0).any() and (values <= 0).any():
+    values = values_of(rows, statistic)
+    positive = values[values > 0]
+    if not positive.size:
+        return
+    low, high = positive.min(), positive.max()
+    room = max(1.3, (high / low) ** 0.08)  # a band or law that is wider is cut off
+    if (values <= 0).any():
         # A variance of exactly zero is a result, and a log axis would drop it.
-        axes.set_yscale("symlog", linthresh=values[values > 0].min())
-    elif (values > 0).any():
-        axes.set_yscale("log")
-        if np.nanmax(values) > 100 * np.nanmin(values):
-            axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.set_yscale("symlog", linthresh=low)
+        axes.set_ylim(min(values[values <= 0].min(), -0.3 * low), high * room)
+        return
+    axes.set_yscale("log")
+    axes.set_ylim(low / room, high * room)
+    few_decades(axes.yaxis, low, high)
 
 
-def _legend(
-    figure: Picture, estimators: list[str], bounds: list[str], biased: bool
+def legend(
+    figure: Picture,
+    names: Sequence[str],
+    *,
+    title: str | None = None,
+    biased: bool = False,
+    lines: bool = True,
+    extras: Iterable[Line2D] = (),
 ) -> None:
-    """One handle per estimator and one per bound: fewer than one per pair."""
-    several = len(bounds) > 1
-    # With several bounds, the line style is the bound's to show.
-    alone: Any = "none" if several else "-"
+    """A handle per estimator below the panels, in rows that fit the figure's width."""
     handles = [
-        Line2D([], [], linestyle=alone, label=name, **series(i))
-        for i, name in enumerate(estimators)
+        Line2D(
+            *([], []),
+            linestyle=line_style(i) if lines else "none",
+            label=name,
+            **series(i),
+        )
+        for i, name in enumerate(names)
     ]
-    for j, name in enumerate(bounds if several else ()):
-        line = LINES[j % len(LINES)]
-        handles.append(Line2D([], [], linestyle=line, label=name, color=QUIET))
     if biased:
         look: Look = {"marker": "o", "linestyle": "none", "markerfacecolor": "white"}
         handles.append(Line2D([], [], label="biased", color=QUIET, **look))
+    handles += extras
     inches = 0.6 + 0.06 * max(len(str(handle.get_label())) for handle in handles)
     columns = min(len(handles), max(1, int(figure.get_figwidth() / inches)))
-    rows = -(-len(handles) // columns) + (not several)
+    rows = -(-len(handles) // columns) + (title is not None)
     figure.set_figheight(figure.get_figheight() + 0.17 * rows)
-    title = None if several else f"bound: {bounds[0]}"
     figure.legend(
         handles=handles, title=title, loc="outside lower center", ncols=columns
     )
 
 
-def estimator_name(row: Row, rows: Sequence[Row]) -> str:
-    """The estimator's name, with its model where the rows hold several."""
-    several = len({other.get("model") for other in rows}) > 1
-    return f"{row['estimator']} ({row['model']})" if several else row["estimator"]
+def namer(
+    rows: Sequence[Row], *, except_for: Collection[str] = ()
+) -> Callable[[Row], str]:
+    """Name an estimator, with those of its settings of which the rows hold several."""
+    several = [
+        name
+        for name in SETTINGS
+        if name not in except_for and len({row.get(name) for row in rows}) > 1
+    ]
+
+    def name_of(row: Row) -> str:
+        told = [SETTINGS[name].format(row.get(name)) for name in several]
+        return row["estimator"] + (f" ({', '.join(told)})" if told else "")
+
+    return name_of
 
 
-def distinct(names: Iterable[str]) -> list[str]:
+def distinct(names: Iterable[Name]) -> list[Name]:
     """The names without repetition, in their first order."""
     return list(dict.fromkeys(names))

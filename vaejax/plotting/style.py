@@ -18,7 +18,9 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from vaejax.core import VaejaxError
 
@@ -91,6 +93,19 @@ def styled(draw: Callable[..., Picture]) -> Callable[..., Picture]:
 def series(i: int) -> Look:
     """Colour and marker of the i-th series; they repeat after ten."""
     return {"color": COLOURS[i % len(COLOURS)], "marker": MARKERS[i % len(MARKERS)]}
+
+
+def line_style(i: int) -> Any:
+    """The line of the i-th series: another where colour and marker come again."""
+    return LINES[(i + i // len(COLOURS)) % len(LINES)]
+
+
+def few_decades(axis: Axis, low: float, high: float) -> None:
+    """Label a logarithmic axis over a few decades at 1, 2 and 5, over more at 1."""
+    axis.set_minor_formatter(NullFormatter())
+    if high <= 100 * low:
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
 
 
 def panels(

@@ -28,15 +28,19 @@ from jaxtyping import UInt8
 from vaejax.core import VaejaxError
 from vaejax.training.state import TrainState
 
-KEEP = 2
+KEEP = 2  # unless all are asked for
 
 
 class CheckpointError(VaejaxError):
     """A checkpoint that is missing, damaged, or of another run."""
 
 
-def save(folder: Path, state: TrainState, extra: dict[str, Any]) -> None:
+def save(
+    folder: Path, state: TrainState, extra: dict[str, Any], *, keep_all: bool = False
+) -> None:
     """Write `folder/<step>`, with `extra` (JSON); leave no other but the one before it.
+
+    With `keep_all` every one before it is left, and what lies later removed.
 
     Raises:
         CheckpointError: it cannot be written; those before it are as they were.
@@ -64,22 +68,30 @@ def save(folder: Path, state: TrainState, extra: dict[str, Any]) -> None:
         for unfinished in folder.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(unfinished, ignore_errors=True)
     # Later ones are damaged, or the run would have gone on from them.
-    kept = [other for other in _steps(folder) if other <= step][-KEEP:]
-    for other in set(_steps(folder)) - set(kept):
+    kept = [other for other in steps(folder) if other <= step]
+    for other in set(steps(folder)) - set(kept if keep_all else kept[-KEEP:]):
         shutil.rmtree(folder / str(other), ignore_errors=True)
 
 
 def latest(folder: Path) -> int | None:
     """The step of the newest checkpoint, or None where there is none."""
-    return max(_steps(folder), default=None)
+    return max(steps(folder), default=None)
 
 
-def restore(folder: Path, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
+def steps(folder: Path) -> list[int]:
+    """The steps of all checkpoints, in rising order."""
+    return sorted(int(p.name) for p in folder.glob("*") if p.name.isdigit())
+
+
+def restore(
+    folder: Path, like: TrainState, step: int | None = None
+) -> tuple[TrainState, dict[str, Any]]:
     """Read the newest checkpoint that is whole; one that is passed over is warned of.
 
     Args:
         folder: as given to `save`.
         like: a state of the same run, such as `init_state` makes, for its structure.
+        step: read the checkpoint of this one instead.
 
     Returns:
         The state and the `extra` that were saved.
@@ -87,13 +99,13 @@ def restore(folder: Path, like: TrainState) -> tuple[TrainState, dict[str, Any]]
     Raises:
         CheckpointError: naming the folder, and what to do.
     """
-    steps = _steps(folder)
-    if not steps:
+    found = steps(folder) if step is None else [step]
+    if not found:
         raise CheckpointError(
             f"no checkpoint in {folder}: name the folder of a run that saved one, or "
             "start the run anew"
         )
-    for step in reversed(steps):
+    for step in reversed(found):
         path = folder.absolute() / str(step)
         try:
             content, metadata = _read(path)
@@ -105,7 +117,7 @@ def restore(folder: Path, like: TrainState) -> tuple[TrainState, dict[str, Any]]
         _check_same_run(metadata["arrays"], like, path)
         return _fill(like, content), metadata["extra"]
     raise CheckpointError(
-        f"no checkpoint in {folder} is whole (steps {steps}): restore the folder from "
+        f"no checkpoint in {folder} is whole (steps {found}): restore the folder from "
         "a copy, or delete it and start the run anew"
     )
 
@@ -122,10 +134,6 @@ def _checkpointer() -> ocp.Checkpointer:
         ocp.PyTreeCheckpointHandler(multiprocessing_options=options),
         multiprocessing_options=options,
     )
-
-
-def _steps(folder: Path) -> list[int]:
-    return sorted(int(p.name) for p in folder.glob("*") if p.name.isdigit())
 
 
 def _read(path: Path) -> tuple[UInt8[np.ndarray, " bytes"], dict[str, Any]]:

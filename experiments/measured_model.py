@@ -1,0 +1,62 @@
+"""The model that an experiment measures, and on which observations."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+
+from experiments.prepared_run import load_trained
+from experiments.setup import build_named
+from vaejax.core import Example, Key, Model, Params, VaejaxError
+from vaejax.models import MODELS
+
+
+class Measured(NamedTuple):
+    """A model at fixed parameters, with its observations."""
+
+    name: str
+    model: Model
+    params: Params
+    examples: Example  # every leaf [count, ...]
+
+
+def of_registry(
+    name: str,
+    settings: Sequence[str],
+    count: int,
+    *,
+    params_key: Key,
+    examples_key: Key,
+) -> Measured:
+    """A registered model at its initial parameters, on its own samples.
+
+    Raises:
+        VaejaxError: an unknown model, or a setting that cannot be.
+    """
+    model = build_named(MODELS, name, settings)
+    params = model.init(params_key)
+
+    def sample(key: Key) -> jax.Array:
+        z_key, x_key = jax.random.split(key)
+        z = model.latent_prior.sample(z_key, model.prior(params, None))
+        return model.likelihood.sample(x_key, model.decode(params, z, None))
+
+    examples = Example(jax.vmap(sample)(jax.random.split(examples_key, count)))
+    return Measured(name, model, params, examples)
+
+
+def of_checkpoint(folder: Path, count: int, count_name: str) -> Measured:
+    """A trained model, on the first of its test images.
+
+    Raises:
+        VaejaxError: the folder holds no trained run, or too few test images.
+    """
+    trained, model, params, data = load_trained(folder)
+    if count > len(data.test.x):
+        raise VaejaxError(
+            f"{count_name} is {count}, but {folder} has only {len(data.test.x)} test "
+            "images: use a smaller one"
+        )
+    examples = jax.tree.map(lambda leaf: leaf[:count], data.test)
+    return Measured(f"{trained.model} of {folder}", model, params, examples)

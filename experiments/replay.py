@@ -1,0 +1,115 @@
+r"""Compare gradient estimators along one training run, at the same parameters.
+
+    python -m experiments.train --dataset mnist --bound iwae --num-samples 5 \
+        --snapshot-epochs 5 --epochs 60 --out runs/iwae5
+    python -m experiments.replay --checkpoint runs/iwae5 --estimators pathwise dreg stl
+
+At the start and at every snapshot that the run kept, all estimators are asked for the
+gradient of the bound on the same minibatch with the same keys, also those that did not
+train the model: how their bias and variance change as training goes.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+
+from experiments import prepared_run
+from experiments.cli import command_of, option, run_main
+from experiments.estimator_variance import Results, measure
+from experiments.gradient_cells import Setting, make_keys, make_sets
+from experiments.setup import build_named, check_seed
+from vaejax.bounds import BOUNDS
+from vaejax.core import Batch, VaejaxError
+from vaejax.diagnostics import fold_count
+from vaejax.estimators import ESTIMATORS
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Compare gradient estimators along one training run."""
+
+    checkpoint: Annotated[Path, option("DIR")]
+    """a run of experiments.train with --snapshot-epochs"""
+    bounds: Annotated[tuple[str, ...], option("NAME..")] = ()
+    """whose gradients (default: the run's)"""
+    estimators: Annotated[tuple[str, ...], option("NAME..")] = (
+        "pathwise",
+        "stl",
+        "dreg",
+    )
+    """a wrong name lists them"""
+    num_samples: Annotated[tuple[int, ...], option("K..")] = ()
+    """importance samples per example (default: the run's)"""
+    draws: Annotated[int, option("N")] = 1000
+    """gradients per cell"""
+    batch_size: Annotated[int, option("N")] = 20
+    """test images that a gradient is the mean over"""
+    reference_error: Annotated[float, option("X")] = 0.05
+    """of a drawn reference, relative to its norm, if 16 passes reach it"""
+    per_layer: bool = False
+    """report on every array of parameters"""
+    seed: Annotated[int, option("N")] = 0
+    """of the draws"""
+    out: Annotated[Path, option("DIR")] = Path("runs/replay")
+    """folder of the results"""
+    overwrite: bool = False
+    """replace the results in --out"""
+    resume: bool = False
+    """go on with the cells that are not measured"""
+
+
+def run(config: Config) -> Results:
+    """Measure every cell of snapshots x bounds x estimators x K.
+
+    Raises:
+        VaejaxError: a setting that cannot be, before anything is computed.
+    """
+    estimators = [build_named(ESTIMATORS, name) for name in config.estimators]
+    bounds = [build_named(BOUNDS, name) for name in config.bounds]
+    for name in ("draws", "batch_size", *["num_samples"] * bool(config.num_samples)):
+        if jnp.min(jnp.asarray(getattr(config, name))) < 1:
+            raise VaejaxError(f"{name} is {getattr(config, name)}: use at least 1")
+    if not estimators:
+        raise VaejaxError("name at least one estimator, as in --estimators dreg")
+    if not config.reference_error > 0:
+        raise VaejaxError(
+            f"reference_error is {config.reference_error}: use more than 0"
+        )
+    fold_count(config.draws)
+    check_seed(config.seed)
+    trained = prepared_run.load_run(config.checkpoint)
+    snapshots = prepared_run.load_snapshots(trained)
+    if config.batch_size > len(trained.data.test.x):
+        raise VaejaxError(
+            f"batch_size is {config.batch_size}, but {config.checkpoint} has only "
+            f"{len(trained.data.test.x)} test images: use a smaller one"
+        )
+    examples = jax.tree.map(lambda leaf: leaf[: config.batch_size], trained.data.test)
+    work = []
+    for step, params in snapshots.items():
+        setting = Setting(
+            model=trained.model,
+            params=params,
+            batch=Batch(examples, jnp.arange(config.batch_size)),
+            keys=make_keys(config.seed),
+            draws=config.draws,
+            per_layer=config.per_layer,
+            reference_error=config.reference_error,
+            step=step,
+        )
+        sets = make_sets(
+            setting,
+            bounds or [build_named(BOUNDS, trained.config.bound)],
+            estimators,
+            config.num_samples or (trained.config.num_samples,),
+            (1,),
+        )
+        work += [(setting, cells) for cells in sets]
+    return measure(config, work, command_of("replay", config))
+
+
+if __name__ == "__main__":
+    run_main(Config, run)

@@ -1,0 +1,195 @@
+"""What a comparison of gradient estimators says in words, each claim with its error.
+
+Two variances are compared by their ratio. Its interval is by the delta method on
+logarithms: log(a / b) +- z sqrt((se_a / a)^2 + (se_b / b)^2), with z corrected for the
+number of estimators that the one named was chosen from. The estimators share their
+random keys, and so their errors, by which the interval is on the safe side.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+
+import numpy as np
+from scipy.stats import norm
+
+from vaejax.plotting.bias import FALSE_ALARMS, least_seen
+from vaejax.plotting.gradients import SETTINGS, distinct
+from vaejax.plotting.style import Row, number
+
+PLACE = ("model", "num_outer", "batch_size")  # what figures and claims are within
+
+
+def findings(rows: Sequence[Row]) -> list[str]:
+    """The answer, a sentence a claim: less variance, biases, and what is refused."""
+    return [*_comparisons(rows), *_biases(rows), *_refusals(rows)]
+
+
+def places(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of each model, M and batch size, by its name."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        name = ", ".join(SETTINGS[key].format(row[key]) for key in PLACE)
+        found.setdefault(name, []).append(row)
+    return found
+
+
+def of_whole_groups(rows: Sequence[Row]) -> list[Row]:
+    """The measured rows of the parameter groups, without those of single layers."""
+    return [r for r in rows if r["status"] != "refused" and "/" not in r["group"]]
+
+
+def at_last_step(rows: Sequence[Row]) -> list[Row]:
+    """The rows of the last checkpoint, or all where there is none."""
+    steps = [number(row["step"]) for row in rows]
+    last = max((step for step in steps if np.isfinite(step)), default=None)
+    return [row for row, step in zip(rows, steps, strict=True) if last in (None, step)]
+
+
+def ratio_interval(
+    above: Row, below: Row, comparisons: int = 1
+) -> tuple[float, float, float]:
+    """How many times the variance of one row is another's, and its 95% interval."""
+    a, b = (number(row["variance"]) for row in (above, below))
+    errors = [
+        number(row["variance_stderr"]) / number(row["variance"])
+        for row in (above, below)
+    ]
+    spread = float(np.exp(norm.isf(0.025 / comparisons) * np.linalg.norm(errors)))
+    return a / b, a / b / spread, a / b * spread
+
+
+def _comparisons(rows: Sequence[Row]) -> Iterator[str]:
+    """For each bound, who has the least variance, at the largest K that has several."""
+    several = places(rows)
+    for place, members in several.items():
+        measured = at_last_step(of_whole_groups(members))
+        groups = distinct(row["group"] for row in measured)
+        group = "encoder" if "encoder" in groups else next(iter(groups), None)
+        for bound in distinct(row["bound"] for row in measured):
+            comparable: dict[int, list[Row]] = {}
+            for row in measured:
+                if (
+                    (row["bound"], row["group"]) == (bound, group)
+                    and row["status"] == "unbiased"
+                    and number(row["variance"]) > 0
+                    and np.isfinite(number(row["variance_stderr"]))
+                ):
+                    comparable.setdefault(int(row["num_samples"]), []).append(row)
+            counts = [k for k, cells in comparable.items() if len(cells) > 1]
+            if counts:
+                where = f"On {place}: under" if len(several) > 1 else "Under"
+                most = max(counts)
+                yield _comparison(f"{where} {bound} at K = {most}", comparable[most])
+
+
+def _comparison(where: str, rows: list[Row]) -> str:
+    """The one of least variance against the first named, or if it is that, the next."""
+    best, following, *_ = sorted(rows, key=lambda row: number(row["variance"]))
+    other = rows[0] if rows[0] is not best else following
+    ratio, low, high = ratio_interval(other, best, comparisons=len(rows) - 1)
+    names = best["estimator"], other["estimator"]
+    group, interval = best["group"], f"95% interval {_short(low)} to {_short(high)}"
+    if low <= 1:
+        return (
+            f"{where}, the {group} variances of {names[0]} and {names[1]} cannot be "
+            f"told apart: their ratio is {_short(ratio)} ({interval})."
+        )
+    seconds = [number(row["seconds_per_gradient"]) for row in (best, other)]
+    cost = seconds[0] / seconds[1]
+    at_cost = f" at {cost:.3g} times the cost" if np.isfinite(cost) else ""
+    snr = [estimate(row, "snr") for row in (best, other)]
+    signal = f"; its signal-to-noise ratio is {snr[0]} against {snr[1]}"
+    return (
+        f"{where}, {names[0]} has {_short(ratio)} times less {group} variance than "
+        f"{names[1]} ({interval}){at_cost}{signal * all(snr)}."
+    )
+
+
+def _short(value: float) -> str:
+    """Three digits, in full: 4,070 rather than 4.07e+03."""
+    return f"{float(f'{value:.3g}'):,g}"
+
+
+def estimate(row: Row, name: str) -> str:
+    """A statistic with its standard error in two digits, "" if it is unknown."""
+    value, error = number(row[name]), number(row.get(f"{name}_stderr"))
+    if not np.isfinite(value):
+        return ""
+    if not error > 0:
+        return f"{value:.3g}"
+    power = int(np.floor(np.log10(max(abs(value), error))))
+    scale, exponent = (1.0, "") if -4 < power < 5 else (10.0**power, f"e{power:+03d}")
+    decimals = max(0, 1 - int(np.floor(np.log10(error / scale))))
+    return (
+        f"{value / scale:.{decimals}f}{exponent} ± "
+        f"{error / scale:.{decimals}f}{exponent}"
+    )
+
+
+def _biases(rows: Sequence[Row]) -> Iterator[str]:
+    """Which biases are more than noise, and how small a one would have been seen."""
+    rows = of_whole_groups(rows)
+    limits = dict(zip(map(id, rows), least_seen(rows), strict=True))
+    tested = [row for row in rows if np.isfinite(limits[id(row)])]
+    found = [row for row in tested if number(row["bias"]) > limits[id(row)]]
+    unbiased = [row for row in tested if row["status"] == "unbiased"]
+    wrong = [row for row in found if row["status"] == "unbiased"]
+    corrected = f"corrected for {len(tested)} tests at {FALSE_ALARMS:.0%}"
+    if wrong:
+        yield f"Declared unbiased, yet with a bias, {corrected}: {_named(wrong)}."
+    if known := [row for row in found if row["status"] == "biased"]:
+        yield f"Biased as declared, {corrected}: {_named(known)}."
+    pairs = {_pair(row) for row in tested if row["status"] == "biased"}
+    if missed := sorted(pairs - set(map(_pair, found))):
+        yield f"Declared biased, with no bias seen: {', '.join(missed)}."
+    if unbiased and not wrong:
+        yield (
+            f"No bias is seen in {len(unbiased)} estimates that are declared unbiased. "
+            "An estimated squared bias would have been seen above "
+            f"{_ranges(unbiased, limits)}, depending on the cell."
+        )
+
+
+def _pair(row: Row) -> str:
+    return f"{row['estimator']} under {row['bound']}"
+
+
+def _named(rows: list[Row]) -> str:
+    """Each estimator and bound with its Ks, and the largest of its biases."""
+    texts = []
+    for pair, cells in groupby(sorted(rows, key=_pair), _pair):
+        members = list(cells)
+        counts = sorted({int(row["num_samples"]) for row in members})
+        worst = max(members, key=lambda row: number(row["bias"]))
+        texts.append(
+            f"{pair}, K = {', '.join(map(str, counts))} (squared bias up to "
+            f"{estimate(worst, 'bias')}, {worst['group']}, K = "
+            f"{worst['num_samples']})"
+        )
+    return "; ".join(texts)
+
+
+def _ranges(rows: list[Row], limits: dict[int, float]) -> str:
+    """The smallest and the largest limit of each group."""
+    texts = []
+    for group in distinct(row["group"] for row in rows):
+        found = [limits[id(row)] for row in rows if row["group"] == group]
+        texts.append(f"{min(found):.2g} to {max(found):.2g} ({group})")
+    return ", ".join(texts)
+
+
+def _refusals(rows: Sequence[Row]) -> Iterator[str]:
+    refused = [row for row in rows if row["status"] == "refused"]
+    if not refused:
+        return
+    cells = {tuple(row[key] for key in _CELL) for row in rows}
+    reasons = Counter(row["reason"] for row in refused)
+    yield (
+        f"{len(refused)} of {len(cells)} cells are refused, for {len(reasons)} "
+        f"reason{'s' * (len(reasons) > 1)}: they are hatched in the map, and listed "
+        "with the reasons."
+    )
+
+
+_CELL = (*PLACE, "step", "bound", "estimator", "num_samples")

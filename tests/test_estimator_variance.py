@@ -1,0 +1,215 @@
+"""The benchmark itself: cells go on where they were, budgets are kept, laws hold."""
+
+import dataclasses
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from experiments import estimator_variance, replay, run_folder, train
+from experiments.estimator_variance import Config, seconds_of
+from vaejax.core import VaejaxError
+from vaejax.diagnostics import CostReport
+
+TIMED = {*CostReport._fields, "work_normalized_variance"}
+
+
+def only_the_summary(out, rows, *, command, summary):
+    run_folder.write_json(out / "results.json", summary)
+
+
+@pytest.fixture(autouse=True)
+def no_figures(monkeypatch):
+    report = estimator_variance.variance_report
+    monkeypatch.setattr(report, "write", only_the_summary)
+
+
+def config_for(out, **settings) -> Config:
+    return dataclasses.replace(
+        Config(
+            model_settings=("latent_dim=1", "data_shape=2"),
+            bounds=("iwae",),
+            estimators=("pathwise", "rloo", "dreg"),
+            num_samples=(2, 3),
+            draws=80,
+            batch_size=2,
+            out=out,
+        ),
+        **settings,
+    )
+
+
+def untimed(rows):
+    return [{k: v for k, v in row.items() if k not in TIMED} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> estimator_variance.Results:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(estimator_variance.variance_report, "write", only_the_summary)
+        return estimator_variance.run(config_for(tmp_path_factory.mktemp("v") / "run"))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_run_cut_anywhere_ends_with_the_same_rows(whole, seed, tmp_path):
+    """Whatever is left of its file, as by kill -9 in the middle of a write."""
+    out = tmp_path / "run"
+    shutil.copytree(whole.out, out)
+    (out / "results.json").unlink()
+    journal = (out / "metrics.jsonl").read_bytes()
+    cut = int(np.random.default_rng(seed).integers(len(journal)))
+    (out / "metrics.jsonl").write_bytes(journal[:cut])
+    with pytest.raises(VaejaxError, match="unfinished run: use --resume"):
+        estimator_variance.run(config_for(out))
+    again = estimator_variance.run(config_for(out, resume=True))
+    assert untimed(again.rows) == untimed(whole.rows)
+    assert all(row["flops"] for row in again.rows if row["status"] != "refused")
+
+
+def test_a_killed_run_goes_on_with_what_is_not_measured(whole, tmp_path):
+    out = tmp_path / "run"
+    words = f"""
+        -m experiments.estimator_variance --model-settings latent_dim=1 data_shape=2
+        --bounds iwae --estimators pathwise rloo dreg --num-samples 2 3 --draws 80
+        --batch-size 2 --out {out}
+    """
+    process = subprocess.Popen(
+        [sys.executable, *words.split()],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env=os.environ | {"JAX_ENABLE_COMPILATION_CACHE": "false"},
+    )
+    journal = out / "metrics.jsonl"
+    while not (journal.exists() and journal.stat().st_size > 0):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    measured = journal.read_text().count('"rows"')
+    assert 1 <= measured < 4  # of the four cells
+    again = estimator_variance.run(config_for(out, resume=True))
+    for row, before in zip(untimed(again.rows), untimed(whole.rows), strict=True):
+        numbers = {k for k, v in row.items() if isinstance(v, float)}
+        assert {k: row[k] for k in row.keys() - numbers} == {
+            k: before[k] for k in row.keys() - numbers
+        }
+        # Another process may compile with other vector widths.
+        for name in numbers:
+            np.testing.assert_allclose(row[name], before[name], rtol=1e-2, atol=1e-5)
+
+
+def test_a_budget_is_spent_on_draws(tmp_path):
+    results = estimator_variance.run(
+        config_for(
+            tmp_path / "run", budget="6s", num_samples=(2,), estimators=("dreg", "stl")
+        )
+    )
+    draws = {row["estimator"]: row["draws"] for row in results.rows}
+    # A pass takes milliseconds, so that the time does not end after a single one.
+    assert all(n % 200 == 0 and n >= 400 for n in draws.values())
+    for row in results.rows:
+        if row["estimator"] == "dreg":
+            assert abs(row["bias"]) < 5 * row["bias_stderr"]
+            assert 0 < row["bias_stderr"] < row["variance"] / 200
+
+
+def test_times_are_read_as_they_are_written():
+    assert (seconds_of("90s"), seconds_of("10m"), seconds_of("1.5h")) == (90, 600, 5400)
+    assert seconds_of(None) is None
+    for wrong in ("10", "m", "0s", "-1m", "1d"):
+        with pytest.raises(VaejaxError, match="use a time such as"):
+            seconds_of(wrong)
+
+
+def test_the_variance_falls_with_the_independent_estimates(tmp_path):
+    results = estimator_variance.run(
+        config_for(
+            tmp_path / "run",
+            estimators=("pathwise",),
+            num_samples=(3,),
+            num_outer=(1, 4),
+            draws=4000,
+            per_layer=True,
+        )
+    )
+    rows = {(row["num_outer"], row["group"]): row for row in results.rows}
+    names = {group for _, group in rows}
+    assert "encoder/weight" in names
+    assert len(names) > 2
+    for name in names:
+        one, four = rows[1, name], rows[4, name]
+        error = np.hypot(one["variance_stderr"] / 4, four["variance_stderr"])
+        assert abs(one["variance"] / 4 - four["variance"]) < 4 * error
+        assert error < 0.1 * four["variance"]
+
+
+def test_the_variance_over_a_pool_is_that_of_the_data_and_of_the_latents(tmp_path):
+    results = estimator_variance.run(
+        config_for(
+            tmp_path / "run",
+            estimators=("dreg",),
+            num_samples=(3,),
+            pool=20,
+            draws=4000,
+        )
+    )
+    for row in results.rows:
+        parts = row["variance_data"] + row["variance_latents"]
+        error = np.hypot(row["variance_data_stderr"], row["variance_latents_stderr"])
+        error = np.hypot(error, row["variance_stderr"])
+        assert abs(parts - row["variance"]) < 4 * error
+        assert row["variance_data"] > 5 * row["variance_data_stderr"]
+        # The reference is of the whole pool.
+        assert abs(row["bias"]) < 5 * row["bias_stderr"]
+        assert (row["batch_size"], row["reference"]) == (2, "the exact gradient")
+
+
+def test_estimators_are_replayed_along_a_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(train.train_report, "draw", lambda *_: None)
+    run = train.Config(
+        dataset="digits",
+        model_settings=("hidden=4", "latent_dim=2"),
+        bound="iwae",
+        num_samples=3,
+        epochs=3,
+        batch_size=500,
+        eval_num_samples=1,
+        eval_examples=20,
+        snapshot_epochs=2,
+        out=tmp_path / "run",
+    )
+    train.run(run)
+    config = replay.Config(
+        checkpoint=run.out,
+        estimators=("dreg", "stl"),
+        draws=80,
+        batch_size=2,
+        out=tmp_path / "replay",
+    )
+    results = replay.run(config)
+    rows = {(r["step"], r["estimator"], r["group"]): r for r in results.rows}
+    assert {step for step, _, _ in rows} == {0, 6}  # an epoch is of three steps
+    for (step, estimator, group), row in rows.items():
+        assert (row["bound"], row["num_samples"]) == ("iwae", 3)
+        if estimator == "dreg" or group == "decoder":
+            assert abs(row["bias"]) < 5 * row["bias_stderr"]
+        assert row["variance"] != rows[6 - step, estimator, group]["variance"]
+    # The first parameters are those that the run starts from, and no others.
+    again = replay.run(dataclasses.replace(config, overwrite=True))
+    assert untimed(again.rows) == untimed(results.rows)
+
+    def refused(**changes: object) -> str:
+        with pytest.raises(VaejaxError) as error:
+            replay.run(dataclasses.replace(config, out=tmp_path / "no", **changes))
+        return str(error.value)
+
+    assert "at least one estimator" in refused(estimators=())
+    assert "only 20 test images" in refused(batch_size=21)
+    assert "unknown name" in refused(bounds=("nope",))
+    shutil.rmtree(run.out / "snapshots")
+    assert "train with --snapshot-epochs" in refused()

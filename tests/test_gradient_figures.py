@@ -1,0 +1,299 @@
+"""Figures of gradient statistics: intervals, laws, frontiers, maps, splits, replays."""
+
+import numpy as np
+import pytest
+from variance_rows import COSTS, ERROR, make_rows
+
+from vaejax import plotting
+from vaejax.core import VaejaxError
+from vaejax.diagnostics import squared_norm_of_mean
+from vaejax.plotting.bias import FALSE_ALARMS, least_seen
+from vaejax.plotting.frontier import frontier
+from vaejax.plotting.style import line_style, series
+
+STATISTICS = (
+    *("bias", "variance", "snr", "seconds_per_gradient", "work_normalized_variance"),
+    *("variance_data", "variance_latents"),
+)
+
+
+def named(artists, label):
+    return [artist for artist in artists if artist.get_label() == label]
+
+
+def one(rows, **fixed):
+    (row,) = [r for r in rows if all(r[name] == v for name, v in fixed.items())]
+    return row
+
+
+def without(rows, *names, value=None):
+    return [row | dict.fromkeys(names, value) for row in rows]
+
+
+# ---- intervals and laws
+
+
+def test_a_band_is_the_interval_of_the_logarithm():
+    rows = make_rows(bounds=("iwae",), estimators=("dreg",))
+    axes = plotting.gradient_statistic(rows, "variance").axes[0]
+    corners = named(axes.collections, "_dreg")[0].get_paths()[0].vertices
+    for k in (1, 4, 16, 64):
+        row = one(rows, num_samples=k, group="encoder")
+        ends = row["variance"] * np.exp([-1.96 * ERROR, 1.96 * ERROR])
+        at = corners[corners[:, 0] == k, 1]
+        np.testing.assert_allclose([at.min(), at.max()], ends)
+
+
+def test_series_that_share_a_colour_differ_in_their_lines():
+    looks = [(line_style(i), *series(i).values()) for i in range(30)]
+    assert len(set(looks)) == 30
+
+
+def test_a_cosine_has_a_plain_interval_and_work_that_of_the_variance():
+    rows = make_rows(bounds=("iwae",), estimators=("dreg",), num_samples=(1, 2))
+    axes = plotting.gradient_statistic(rows, "cosine").axes[0]
+    corners = named(axes.collections, "_dreg")[0].get_paths()[0].vertices
+    half = 1.96 * ERROR * 0.99
+    assert corners[:, 1].min() == pytest.approx(0.99 - half)
+    work = without(rows, "seconds_per_gradient", value=2.0)
+    for row in work:
+        row["work_normalized_variance"] = 2 * row["variance"]
+    bands = []
+    for members, statistic in ((rows, "variance"), (work, "work_normalized_variance")):
+        axes = plotting.gradient_statistic(members, statistic).axes[0]
+        bands.append(named(axes.collections, "_dreg")[0].get_paths()[0].vertices[:, 1])
+    np.testing.assert_allclose(bands[1], 2 * bands[0])
+
+
+def test_the_laws_are_drawn_where_they_hold_and_nowhere_else():
+    rows = make_rows()
+    figure = plotting.gradient_statistic(rows, "snr")
+    slopes = {}
+    for axes in figure.axes:
+        for line in axes.lines:
+            if "propto" in str(line.get_label()):
+                x, y = np.log(line.get_xydata()).T
+                title = axes.get_title(loc="left")
+                slopes.setdefault(title, []).append(np.polyfit(x, y, 1)[0])
+    assert slopes == {
+        "iwae, encoder": pytest.approx([-0.5, 0.5]),
+        "iwae, decoder": pytest.approx([0.5, 0.5]),
+    }
+    first = one(rows, bound="iwae", estimator="dreg", num_samples=1, group="encoder")[
+        "snr"
+    ]
+    _, dreg = named(figure.axes[2].lines, r"$\propto K^{\pm 1/2}$")
+    assert dreg.get_ydata()[0] == pytest.approx(first)
+    variance = plotting.gradient_statistic(rows, "variance")
+    assert not any("propto" in line.get_label() for line in variance.axes[2].lines)
+
+
+def test_the_noise_floor_is_drawn_where_it_matters():
+    rows = make_rows(bounds=("iwae",), estimators=("dreg",))
+    for draws, shown in ((2000, 0), (2, 1)):  # a floor of 0.018, and of 0.56
+        of_draws = without(rows, "draws", value=draws)
+        axes = plotting.gradient_statistic(of_draws, "snr").axes[0]
+        floors = named(axes.lines, "noise floor")
+        assert len(floors) == shown
+    assert floors[0].get_ydata()[0] == pytest.approx(np.sqrt(2 / (np.pi * 2)))
+
+
+# ---- biases
+
+
+def estimates(vectors_of, runs=3000, folds=20):
+    """bias and bias_stderr of many runs without a bias, as rows."""
+    key = np.random.default_rng(0)
+    rows = []
+    for _ in range(runs):
+        bias, stderr = squared_norm_of_mean(vectors_of(key, folds))
+        rows.append({"bias": bias, "bias_stderr": stderr})
+    return rows
+
+
+@pytest.mark.parametrize("size", [1, 30])
+def test_false_alarms_are_as_rare_as_is_said(size):
+    """Of 300 reports on 10 cells each, 5% may hold a false alarm: 15, or 27 at z = 3.2.
+
+    Limits that are not corrected for the 10 cells, the negative control, give too many.
+    """
+    rows = estimates(lambda key, n: key.normal(size=(n, size)))
+    reports = [rows[i : i + 10] for i in range(0, len(rows), 10)]
+    allowed = FALSE_ALARMS * len(reports)
+    allowed += 3.2 * np.sqrt(allowed * (1 - FALSE_ALARMS))
+
+    def alarms(limits_of):
+        return sum(
+            any(row["bias"] > limit for row, limit in zip(r, limits_of(r), strict=True))
+            for r in reports
+        )
+
+    assert alarms(least_seen) <= allowed
+    if size == 30:
+        assert alarms(lambda r: [least_seen([row])[0] for row in r]) > allowed
+
+
+def test_a_planted_bias_is_seen():
+    def biased(key, n):
+        return key.normal(size=(n, 30)) + np.r_[3.0, np.zeros(29)]
+
+    rows = estimates(biased, runs=10)
+    bias = np.array([row["bias"] for row in rows])
+    assert (bias > least_seen(rows)).all()
+
+
+def test_the_least_bias_seen_grows_with_the_tests_and_knows_its_limits():
+    row = {"bias": 0.0, "bias_stderr": 1.0}
+    single, many = least_seen([row])[0], least_seen([row] * 100)[0]
+    assert single == pytest.approx(1.6449, rel=1e-4)
+    assert many == pytest.approx(3.2905, rel=1e-4)
+    assert least_seen([row | {"bias_detectable": 50.0}])[0] == 50
+    untested = [row | {"bias": None}, row | {"bias_stderr": float("nan")}]
+    assert np.isnan(least_seen([*untested, row | {"bias_stderr": 0.0}])).all()
+    assert least_seen([*untested, row])[-1] == single, "what is not tested counts not"
+
+
+# ---- frontier
+
+
+def test_the_frontier_is_what_nothing_dominates():
+    points = np.random.default_rng(0).uniform(size=(60, 2))
+    found = {tuple(point) for point in frontier(points)}
+    for point in points:
+        dominated = any(
+            (other <= point).all() and (other < point).any() for other in points
+        )
+        assert (tuple(point) in found) != dominated
+    assert frontier(np.array([[1.0, 2.0], [1.0, 1.0], [2.0, 1.0]])).tolist() == [[1, 1]]
+
+
+def test_cost_frontier_draws_every_estimator_and_no_biased_frontier():
+    rows = make_rows(bounds=("iwae",))
+    figure = plotting.cost_frontier(rows)
+    axes = figure.axes[0]
+    points = [container.lines[0].get_xydata()[0] for container in axes.containers]
+    for point, estimator in zip(points, COSTS, strict=True):
+        row = one(rows, num_samples=64, group="encoder", estimator=estimator)
+        expected = 1e6 * row["seconds_per_gradient"], row["variance"]
+        np.testing.assert_allclose(point, expected)
+    (line,) = named(axes.lines, "_frontier")
+    # Pathwise is the fastest and DReG of least variance; STL, between them, is biased.
+    np.testing.assert_allclose(line.get_xydata()[1:-1], [points[0], points[2]])
+    work = named(axes.lines, "_work")[0].get_xydata()
+    assert np.ptp(work.prod(axis=1)) == pytest.approx(0, abs=1e-12)
+    assert "K = 16" in plotting.cost_frontier(rows, 16).get_label()
+
+
+# ---- map
+
+
+def test_estimator_map_marks_numbers_biases_and_refusals():
+    rows = make_rows()
+    figure = plotting.estimator_map(rows)
+    encoder = figure.axes[0]
+    texts = {text.get_position(): text.get_text() for text in encoder.texts}
+    names = [text.get_text() for text in encoder.get_yticklabels()]
+    assert names == list(COSTS)
+    for place, estimator in enumerate(COSTS):
+        for bound, at in (("elbo", 0), ("iwae", 1)):
+            cell = {"bound": bound, "estimator": estimator, "num_samples": 64}
+            if (bound, estimator) == ("elbo", "vimco"):
+                assert (at, place) not in texts
+                continue
+            row = one(rows, **cell, group="encoder")
+            star = "*" * (row["status"] == "biased")
+            assert texts[at, place] == f"{row['variance']:.2g}{star}"
+    (hatched,) = named(encoder.patches, "refused")
+    assert hatched.get_xy() == (-0.5, 2.5)
+    assert hatched.get_hatch()
+    low, high = (
+        np.mean(patch.get_facecolor()[:3])
+        for patch in (encoder.patches[2], encoder.patches[0])  # dreg, pathwise
+    )
+    assert low > high + 0.2, "darker is larger"
+    blank = plotting.estimator_map(make_rows(estimators=("vimco",), bounds=("elbo",)))
+    assert blank.axes[0].get_title(loc="left") == "every cell is refused"
+
+
+# ---- split
+
+
+def test_variance_split_draws_the_shares_with_their_error():
+    rows = make_rows(bounds=("iwae",))
+    axes = plotting.variance_split(rows).axes[0]
+    data, latents = axes.containers[:2]
+    np.testing.assert_allclose([bar.get_width() for bar in data], 0.3)
+    np.testing.assert_allclose([bar.get_x() for bar in latents], 0.3)
+    np.testing.assert_allclose([bar.get_width() for bar in latents], 0.7)
+    # A share's error from parts that are known to 3% each, drawn at random.
+    draws = 1 + ERROR * np.random.default_rng(0).normal(size=(2, 100_000))
+    shares = 0.3 * draws[0] / (0.3 * draws[0] + 0.7 * draws[1])
+    whisker = axes.containers[2].lines[2][0].get_segments()[0][:, 0]
+    assert np.ptp(whisker) / 2 == pytest.approx(1.96 * shares.std(), rel=0.02)
+    totals = [text.get_text() for text in axes.texts]
+    first = one(rows, num_samples=64, group="encoder", estimator="pathwise")
+    assert totals[0] == f"{first['variance']:.2g}"
+
+
+# ---- replay
+
+
+def test_replay_curves_follow_the_steps_at_the_largest_k():
+    rows = make_rows(bounds=("iwae",), steps=(1000, 0, 100))
+    rows += make_rows(bounds=("iwae",), estimators=("dreg",))  # without a step
+    figure = plotting.replay_curves(rows, "snr", "encoder")
+    (axes,) = figure.axes
+    (line,) = named(axes.lines, "dreg")
+    expected = [
+        [step, one(rows, estimator="dreg", num_samples=64, step=step, group="encoder")]
+        for step in (0, 100, 1000)
+    ]
+    expected = [[step, row["snr"]] for step, row in expected]
+    np.testing.assert_allclose(line.get_xydata(), expected)
+    assert axes.get_xlabel() == "training step"
+    assert "K = 64" in figure.get_label()
+
+
+# ---- odd rows
+
+FIGURES = {
+    "cost_frontier": plotting.cost_frontier,
+    "estimator_map": plotting.estimator_map,
+    "variance_split": plotting.variance_split,
+    "replay_curves": lambda rows: plotting.replay_curves(rows, "variance"),
+    "gradient_statistic": lambda rows: plotting.gradient_statistic(rows, "snr"),
+    "bias_forest": plotting.bias_forest,
+}
+
+
+@pytest.mark.parametrize("draw", FIGURES.values(), ids=FIGURES)
+def test_what_is_missing_or_not_finite_is_left_out(draw):
+    rows = make_rows(num_samples=(1, 4), steps=(0, 9))
+    for i, row in enumerate(rows):
+        if i % 3 and row["status"] != "refused":
+            row |= dict.fromkeys(STATISTICS, (None, float("nan"), float("inf"))[i % 3])
+        if not i % 2:
+            row |= {f"{name}_stderr": None for name in STATISTICS}
+    plotting.png(draw(rows), dots_per_inch=30)
+
+
+@pytest.mark.parametrize(
+    ("draw", "change", "message"),
+    [
+        ("cost_frontier", {"variance": 0}, "no cell has a positive variance"),
+        ("cost_frontier", {"seconds_per_gradient": None}, "and a time"),
+        ("variance_split", {"variance_data": None}, "no cell has its variance split"),
+        ("replay_curves", {}, "no row has a step: measure"),
+    ],
+)
+def test_a_figure_of_nothing_is_refused(draw, change, message):
+    rows = [row | change for row in make_rows(num_samples=(1,))]
+    with pytest.raises(VaejaxError, match=message):
+        FIGURES[draw](rows)
+
+
+def test_a_map_refuses_what_is_not_there():
+    with pytest.raises(VaejaxError, match="unknown statistic 'bias': use one of"):
+        plotting.estimator_map(make_rows(num_samples=(1,)), "bias")
+    with pytest.raises(VaejaxError, match="no rows to draw: estimator_map at K = 5"):
+        plotting.estimator_map(make_rows(num_samples=(1,)), num_samples=5)

@@ -1,0 +1,269 @@
+"""Moments of a gradient, streamed: draws come and go, what they sum up to stays.
+
+The gradient of an objective at fixed parameters is a random vector. Its draws are made
+in equal folds, so that every statistic of them has a standard error by leaving one fold
+out at a time. Memory is O(folds x parameters), whatever the number of draws.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from vaejax.core import Batch, EstState, Key, Objective, Params, VaejaxError
+
+# Numbers that the draws of a chunk may hold together: more would leave the cache.
+CHUNK_NUMBERS = 2**19
+
+
+class Moments(NamedTuple):
+    """Sample moments of n gradient draws; trees of the parameters' structure."""
+
+    mean: Params
+    variance: Params  # per coordinate, unbiased
+    fold_means: Params  # the draws in equal folds, every leaf [folds, ...]
+    fold_squares: Params  # of the deviations from a fold's mean, summed; likewise
+    draws: int
+    # Where a reference is given, leaf by leaf and draw by draw, [n]: the product with
+    # the reference, and the squared norm.
+    products: Params | None = None
+    squared_norms: Params | None = None
+
+
+def gradient_moments(
+    objective: Objective,
+    params: Params,
+    state: EstState,
+    key: Key,
+    batch: Batch,
+    *,
+    draws: int,
+    folds: int | None = None,
+    batch_size: int | None = None,
+    reference: Params | None = None,
+    max_chunk: int = 256,
+) -> Moments:
+    """Draw the gradient `draws` times; its moments, in one streamed pass.
+
+    Args:
+        objective: whose gradient of `loss` is drawn.
+        params: where.
+        state: the estimator's state there.
+        key: draw i uses `fold_in(key, i)`.
+        batch: the observations.
+        draws: n.
+        folds: a divisor of n; `fold_count(n)` unless given, so that the folds of a
+            reference match.
+        batch_size: take so many of the observations, drawn anew with replacement, for
+            every gradient; by default all of them, always.
+        reference: a gradient that every draw is held against.
+        max_chunk: how many gradients are computed at once, at most.
+
+    Raises:
+        VaejaxError: `draws` cannot be folded, or `batch_size` is below 1.
+    """
+    plan = make_plan(params, draws, folds, batch_size, max_chunk)
+    fixed = params, state, key, batch
+    (moments,), along = stream(objective, plan, False, *fixed, reference)
+    products, squared_norms = along if reference is not None else (None, None)
+    return moments._replace(products=products, squared_norms=squared_norms, draws=draws)
+
+
+def combine(parts: Sequence[Moments]) -> Moments:
+    """The moments of all the draws of several passes, whose folds are as many."""
+    draws = sum(part.draws for part in parts)
+    folds = len(jax.tree.leaves(parts[0].fold_means)[0])
+    counts = [part.draws / folds for part in parts]
+    per_fold = draws / folds
+
+    def weighted(*means: Array) -> np.ndarray:
+        return np.average(np.asarray(means, float), 0, counts)
+
+    def squares(whole: np.ndarray, *pairs: Array) -> np.ndarray:
+        means, own = pairs[: len(parts)], pairs[len(parts) :]
+        shifts = np.square(np.asarray(means, float) - whole)
+        return np.tensordot(counts, shifts, 1) + np.sum(np.asarray(own, float), 0)
+
+    def variance(square: np.ndarray, means: np.ndarray) -> np.ndarray:
+        between = per_fold * np.square(means - means.mean(0))
+        return np.asarray((square + between).sum(0) / (draws - 1))
+
+    means_of = [part.fold_means for part in parts]
+    fold_means = jax.tree.map(weighted, *means_of)
+    fold_squares = jax.tree.map(
+        squares, fold_means, *means_of, *(part.fold_squares for part in parts)
+    )
+    together = partial(jax.tree.map, lambda *leaves: np.concatenate(leaves))
+    return Moments(
+        mean=jax.tree.map(lambda leaf: np.asarray(leaf.mean(0)), fold_means),
+        variance=jax.tree.map(variance, fold_squares, fold_means),
+        fold_means=fold_means,
+        fold_squares=fold_squares,
+        draws=draws,
+        products=together(*(part.products for part in parts)),
+        squared_norms=together(*(part.squared_norms for part in parts)),
+    )
+
+
+def fold_count(draws: int) -> int:
+    """The number of equal folds, 8 to 40, that so many draws are split into.
+
+    Raises:
+        VaejaxError: there is none.
+    """
+    for folds in range(min(40, draws), 7, -1):
+        if draws % folds == 0:
+            return folds
+    raise VaejaxError(
+        f"{draws} draws cannot be split into 8 to 40 equal folds: use a round number "
+        "such as 2000"
+    )
+
+
+class Plan(NamedTuple):
+    """How the draws are made."""
+
+    folds: int
+    per_fold: int
+    chunk: int  # draws at a time
+    batch_size: int | None
+
+
+def make_plan(
+    params: Params,
+    draws: int,
+    folds: int | None,
+    batch_size: int | None,
+    max_chunk: int = 256,
+) -> Plan:
+    """Check the numbers of draws and folds, and choose the chunk.
+
+    Raises:
+        VaejaxError: as for `gradient_moments`.
+    """
+    folds = fold_count(draws) if folds is None else folds
+    if folds < 1 or draws < 2 or draws % folds:
+        raise VaejaxError(
+            f"{draws} draws cannot be split into {folds} equal folds: use a divisor"
+        )
+    if batch_size is not None and batch_size < 1:
+        raise VaejaxError(f"batch_size is {batch_size}: use at least 1")
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(params))
+    per_fold = draws // folds
+    chunk = _chunk_size(per_fold, num_params, max_chunk)
+    return Plan(folds, per_fold, chunk, batch_size)
+
+
+def _chunk_size(
+    per_fold: int, num_params: int, max_chunk: int, budget: int = CHUNK_NUMBERS
+) -> int:
+    """The largest number of simultaneous gradients that divides a fold and fits."""
+    limit = max(1, min(max_chunk, budget // num_params))
+    return max(c for c in range(1, min(limit, per_fold) + 1) if per_fold % c == 0)
+
+
+class _Running(NamedTuple):
+    """Welford's moments: the count, the mean, the sum of squared deviations."""
+
+    num_draws: jax.Array
+    mean: Float[Array, " P"]
+    square: Float[Array, " P"]
+
+
+def _merge(a: _Running, b: _Running) -> _Running:
+    """Chan, Golub and LeVeque 1979: the moments of two samples put together."""
+    count = a.num_draws + b.num_draws
+    delta = b.mean - a.mean
+    return _Running(
+        count,
+        a.mean + delta * (b.num_draws / count),
+        a.square + b.square + delta**2 * (a.num_draws * b.num_draws / count),
+    )
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2))
+def stream(
+    objective: Objective,
+    plan: Plan,
+    paired: bool,
+    params: Params,
+    state: EstState,
+    key: Key,
+    batch: Batch,
+    reference: Params | None = None,
+) -> tuple[list[Moments], tuple[Params, Params] | None]:
+    """Moments of the gradient; or, paired, of the mean and half difference of two.
+
+    The two of a pair share their observations. Beside the moments, the products with
+    the reference and the squared norms of all draws, if a reference is given.
+    """
+    flat, unravel = ravel_pytree(params)
+    rows_key, loss_keys = (key, key) if plan.batch_size is None else _split(key)
+
+    def gradient(loss_key: Key, batch: Batch) -> Params:
+        return jax.grad(objective.loss, has_aux=True)(params, state, loss_key, batch)[0]
+
+    def observations(i: jax.Array) -> Batch:
+        if plan.batch_size is None:
+            return batch
+        size, count = plan.batch_size, len(batch.global_index)
+        rows = jax.random.randint(jax.random.fold_in(rows_key, i), (size,), 0, count)
+        chosen = jax.tree.map(lambda leaf: leaf[rows], batch.example)
+        return Batch(chosen, jnp.arange(size))
+
+    def draw(i: jax.Array) -> tuple[Float[Array, "vectors P"], tuple | None]:
+        loss_key, seen = jax.random.fold_in(loss_keys, i), observations(i)
+        if paired:
+            one, other = (
+                ravel_pytree(gradient(half, seen))[0] for half in _split(loss_key)
+            )
+            return jnp.stack([one + other, one - other]) / 2, None
+        found = gradient(loss_key, seen)
+        along = None
+        if reference is not None:
+            along = (
+                jax.tree.map(jnp.vdot, found, reference),
+                jax.tree.map(jnp.vdot, found, found),
+            )
+        return ravel_pytree(found)[0][None], along
+
+    def add_chunk(
+        running: _Running, indices: jax.Array
+    ) -> tuple[_Running, tuple | None]:
+        vectors, along = jax.vmap(draw)(indices)
+        mean = vectors.mean(0)
+        square = jnp.square(vectors - mean[None]).sum(0)
+        count = jnp.asarray(plan.chunk, jnp.float32)
+        return _merge(running, _Running(count, mean, square)), along
+
+    nothing = jnp.zeros((1 + paired, flat.size), flat.dtype)
+    empty = _Running(jnp.zeros(()), nothing, nothing)
+
+    def add_fold(total: _Running, indices: jax.Array) -> tuple[_Running, tuple]:
+        fold, along = jax.lax.scan(add_chunk, empty, indices)
+        return _merge(total, fold), (fold.mean, fold.square, along)
+
+    draws = plan.folds * plan.per_fold
+    indices = jnp.arange(draws).reshape(plan.folds, -1, plan.chunk)
+    total, (means, squares, along) = jax.lax.scan(add_fold, empty, indices)
+    moments = [
+        Moments(
+            mean=unravel(total.mean[v]),
+            variance=unravel(total.square[v] / (draws - 1)),
+            fold_means=jax.vmap(unravel)(means[:, v]),
+            fold_squares=jax.vmap(unravel)(squares[:, v]),
+            draws=draws,
+        )
+        for v in range(1 + paired)
+    ]
+    return moments, jax.tree.map(lambda leaf: leaf.reshape(draws), along)
+
+
+def _split(key: Key) -> tuple[Key, Key]:
+    first, second = jax.random.split(key)
+    return first, second

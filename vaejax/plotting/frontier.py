@@ -1,0 +1,139 @@
+"""What less variance costs: gradient variance against the time of a gradient."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from vaejax.plotting.gradients import (
+    distinct,
+    interval,
+    legend,
+    namer,
+    values_of,
+)
+from vaejax.plotting.style import (
+    QUIET,
+    WIDTH,
+    Look,
+    Picture,
+    PlottingError,
+    Row,
+    few_decades,
+    panels,
+    require_rows,
+    series,
+    styled,
+)
+
+
+@styled
+def cost_frontier(rows: Sequence[Row], num_samples: int | None = None) -> Picture:
+    """Variance against seconds at one K, with the estimators that none dominates.
+
+    A panel per bound and parameter group. The step line joins the unbiased estimators
+    than which no other is both faster and of less variance; on a dotted diagonal,
+    variance x seconds, and so the work for a given precision, is the same.
+
+    Args:
+        rows: cells of the benchmark; those without a positive variance or a time are
+            left out.
+        num_samples: K; by default the largest.
+
+    Raises:
+        PlottingError: no cell at K has both.
+    """
+    require_rows(rows, "cost_frontier")
+    name_of = namer(rows)
+    rows = [row for row in rows if row["status"] != "refused"]
+    points = np.stack(
+        [values_of(rows, "seconds_per_gradient"), values_of(rows, "variance")], axis=1
+    )
+    rows = [row for row, point in zip(rows, points, strict=True) if (point > 0).all()]
+    if num_samples is None:
+        num_samples = max((int(row["num_samples"]) for row in rows), default=0)
+    rows = [row for row in rows if int(row["num_samples"]) == num_samples]
+    if not rows:
+        raise PlottingError("no cell has a positive variance and a time: none to draw")
+    names = distinct(map(name_of, rows))
+    cells = distinct((row["bound"], row["group"]) for row in rows)
+    columns = min(len({row["group"] for row in rows}), 3)
+    wide = 4.2 if columns == 1 else WIDTH / columns
+    figure, axes = panels(len(cells), size=(wide, 2.2), columns=columns)
+    for panel, cell in zip(axes, cells, strict=True):
+        members = [row for row in rows if (row["bound"], row["group"]) == cell]
+        _points(panel, members, [names.index(name_of(row)) for row in members])
+        panel.set(title=", ".join(cell))
+    for i, panel in enumerate(axes):
+        if i % columns == 0:
+            panel.set_ylabel(r"gradient variance (nats$^2$)")
+        if i + columns >= len(axes):
+            panel.set_xlabel("µs per gradient")
+    look: Look = {"color": QUIET, "linewidth": 0.8}
+    legend(
+        figure,
+        names,
+        lines=False,
+        biased=any(row["status"] == "biased" for row in rows),
+        extras=[
+            Line2D([], [], label="frontier", **look),
+            Line2D([], [], linestyle=":", label="equal work", **look),
+        ],
+    )
+    figure.set_label(
+        f"Variance, with 95% intervals, against the time of a gradient at K = "
+        f"{num_samples}; nearer to the lower left is better."
+    )
+    return figure
+
+
+def frontier(points: np.ndarray) -> np.ndarray:
+    """The points [n, 2] that no other is below in one coordinate and not above in both.
+
+    In order of the first coordinate.
+    """
+    points = points[np.lexsort((points[:, 1], points[:, 0]))]
+    best_before = np.minimum.accumulate(np.r_[np.inf, points[:-1, 1]])
+    return points[points[:, 1] < best_before]
+
+
+def _points(axes: Axes, rows: Sequence[Row], which: Sequence[int]) -> None:
+    x, y = 1e6 * values_of(rows, "seconds_per_gradient"), values_of(rows, "variance")
+    low, high = interval(rows, "variance")
+    biased = np.array([row["status"] == "biased" for row in rows])
+    for i, series_index in enumerate(which):
+        look = series(series_index)
+        hollow: Look = {"markerfacecolor": "white"} if biased[i] else {}
+        axes.errorbar(
+            x[i],
+            y[i],
+            yerr=np.nan_to_num([[y[i] - low[i]], [high[i] - y[i]]]),
+            linestyle="none",
+            capsize=2,
+            elinewidth=0.9,
+            **look,
+            **hollow,
+        )
+    axes.set(xscale="log", yscale="log")
+    # Half a decade at least, so that equal costs are not drawn far apart.
+    limits = []
+    for values in (x, y):
+        middle = np.sqrt(values.min() * values.max())
+        reach = max(1.5 * (values.max() / middle) ** 1.1, 10**0.25)
+        limits.append(np.array([middle / reach, middle * reach]))
+    axes.set(xlim=limits[0], ylim=limits[1])
+    if not biased.all():
+        best = frontier(np.stack([x, y], axis=1)[~biased])
+        corners = np.concatenate(
+            [[[best[0, 0], limits[1][1]]], best, [[limits[0][1], best[-1, 1]]]]
+        )
+        look = {"color": QUIET, "linewidth": 0.8, "zorder": 1}
+        axes.plot(*corners.T, drawstyle="steps-post", label="_frontier", **look)
+    least, most = limits[0] * limits[1]
+    for work in np.geomspace(least, most, 6)[1:-1]:
+        look = {"color": QUIET, "linewidth": 0.6, "zorder": 0}
+        axes.plot(limits[0], work / limits[0], ":", label="_work", **look)
+    axes.grid(visible=False)
+    few_decades(axes.xaxis, *limits[0])
+    few_decades(axes.yaxis, *limits[1])

@@ -1,0 +1,88 @@
+"""Where the variance of a gradient comes from: the choice of data, or the latents.
+
+By the law of total variance, tr Cov g = tr Cov E[g | data] + E tr Cov[g | data]: the
+first part only a larger batch lessens, the second also a better estimator or more
+samples.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vaejax.plotting.gradients import NORMAL_95, distinct, namer, values_of
+from vaejax.plotting.style import (
+    COLOURS,
+    WIDTH,
+    Look,
+    Picture,
+    PlottingError,
+    Row,
+    panels,
+    require_rows,
+    styled,
+)
+
+PARTS = {"variance_data": "data", "variance_latents": "latents"}
+
+
+@styled
+def variance_split(rows: Sequence[Row], num_samples: int | None = None) -> Picture:
+    """The shares of the data and of the latents in the variance at one K, as bars.
+
+    The whisker is the 95% interval of the division between them; beside the bar stands
+    the sum.
+
+    Args:
+        rows: cells of the benchmark; those whose variance was not split are left out.
+        num_samples: K; by default the largest.
+
+    Raises:
+        PlottingError: no cell at K was split.
+    """
+    require_rows(rows, "variance_split")
+    name_of = namer(rows)
+    total = values_of(rows, "variance_data") + values_of(rows, "variance_latents")
+    rows = [row for row, size in zip(rows, total, strict=True) if size > 0]
+    if num_samples is None:
+        num_samples = max((int(row["num_samples"]) for row in rows), default=0)
+    rows = [row for row in rows if int(row["num_samples"]) == num_samples]
+    if not rows:
+        raise PlottingError("no cell has its variance split into data and latents")
+    names = distinct(map(name_of, rows))
+    cells = distinct((row["bound"], row["group"]) for row in rows)
+    columns = min(len({row["group"] for row in rows}), 3)
+    size = (4.2 if columns == 1 else WIDTH / columns, 0.75 + 0.2 * len(names))
+    figure, axes = panels(len(cells), size=size, columns=columns)
+    for i, (panel, cell) in enumerate(zip(axes, cells, strict=True)):
+        members = [row for row in rows if (row["bound"], row["group"]) == cell]
+        at = [names.index(name_of(row)) for row in members]
+        data, latents = (values_of(members, part) for part in PARTS)
+        share = data / (data + latents)
+        errors = [values_of(members, f"{part}_stderr") for part in PARTS]
+        # The delta method, the parts taken as independent.
+        stderr = np.hypot(latents * errors[0], data * errors[1]) / (data + latents) ** 2
+        look: Look = {"height": 0.72, "edgecolor": "white", "linewidth": 0.4}
+        panel.barh(at, share, color=COLOURS[0], label="data", **look)
+        panel.barh(
+            *(at, 1 - share),
+            left=share,
+            color="#BFD9EA",
+            hatch="////",
+            label="latents",
+            **look,
+        )
+        half = np.nan_to_num(NORMAL_95 * stderr)
+        panel.errorbar(share, at, xerr=half, fmt="none", ecolor="black", capsize=2)
+        for place, whole in zip(at, data + latents, strict=True):
+            panel.text(1.02, place, f"{whole:.2g}", va="center", fontsize=7)
+        panel.set(title=", ".join(cell), xlabel="share of the variance", xlim=(0, 1))
+        panel.set_yticks(range(len(names)), names if i % columns == 0 else [])
+        panel.set_ylim(len(names) - 0.5, -0.5)
+        panel.grid(visible=False)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=2)
+    figure.set_label(
+        f"The shares of the data and of the latents in the variance at K = "
+        f"{num_samples}, with 95% intervals, and their sum (nats squared)."
+    )
+    return figure
