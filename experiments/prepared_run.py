@@ -106,6 +106,11 @@ def prepare(config: Config) -> tuple[Model, Objective, Data]:
             f"eval_examples is {count}, but the test split of {config.dataset} has "
             f"only {len(test.images)}: use fewer, or leave it out for all"
         )
+    if config.batch_size > len(train.images):
+        raise VaejaxError(
+            f"batch_size is {config.batch_size}, but the training split of "
+            f"{config.dataset} has only {len(train.images)}: use a smaller one"
+        )
     kept = slice(count)
     observations = jax.vmap(PROTOCOLS[protocol].as_float)(
         jnp.asarray(test.images[kept])
@@ -189,7 +194,13 @@ def load_run(folder: Path) -> Trained:
     if values.get("data_dir") is not None:
         values["data_dir"] = Path(values["data_dir"])
     config = Config(**values | {"out": folder})
-    model, objective, data = prepare(config)
+    try:
+        model, objective, data = prepare(config)
+    except (TypeError, AttributeError, ValueError) as error:
+        raise VaejaxError(
+            f"the settings in {folder} are damaged ({error}): name the folder of a run "
+            "that experiments.train wrote"
+        ) from error
     like = init_state(
         objective, make_optimizer(config, len(data.train.x)), make_keys(config).train
     )

@@ -41,6 +41,7 @@ NO_SETTINGS = {
     *PLACES,
 }
 LOCK = "lock"
+_held: dict[Path, TextIO] = {}  # the locks of this process, open
 # Settings that a run may go on with others of: how it is carried out, and what is done
 # about a step that fails, which is only known once it does.
 FREE = ("checkpoint_seconds", "checkpoint_steps", "on_nonfinite", "max_skipped")
@@ -71,13 +72,18 @@ def open_run(
     with contextlib.ExitStack() as stack:
         try:
             out.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(_locked(out))
+            stack.enter_context(locked(out))
         except OSError as error:
             reason = "it is a file" if out.is_file() else error.strerror
             raise VaejaxError(
                 f"cannot write to the folder {out} ({reason}): use another --out"
             ) from error
         settings = settings_of(config)
+        if not (out / "config.json").exists() and (out / "checkpoints").exists():
+            raise VaejaxError(
+                f"{out} holds checkpoints of a run whose settings are lost: remove "
+                "them, or use another --out"
+            )
         if (out / "config.json").exists():
             before = read_json(out / "config.json")
             if overwrite:
@@ -100,8 +106,12 @@ def open_run(
 
 
 @contextlib.contextmanager
-def _locked(out: Path) -> Iterator[None]:
-    """Hold the folder's lock file; the system lets go of it however a process ends."""
+def locked(out: Path) -> Iterator[None]:
+    """Hold the folder's lock file; the system lets go of it however a process ends.
+
+    Raises:
+        VaejaxError: another process holds it.
+    """
     path = out / LOCK
     while True:
         with path.open("a+") as file:
@@ -118,12 +128,28 @@ def _locked(out: Path) -> Iterator[None]:
             file.truncate(0)
             print(f"process {os.getpid()} on {platform.node()}", end="", file=file)
             file.flush()
+            _held[path] = file
             try:
                 yield
             finally:
+                del _held[path]
                 with contextlib.suppress(OSError):  # the folder is gone, or read-only
-                    path.unlink()
+                    if _is_at(file, path):
+                        path.unlink()
             return
+
+
+def check_held(out: Path) -> None:
+    """Raise a `VaejaxError` if this process locked the folder, and it is another now.
+
+    Whoever removed it may have started another run there since.
+    """
+    file = _held.get(out / LOCK)
+    if file is not None and not _is_at(file, out / LOCK):
+        raise VaejaxError(
+            f"the folder {out} was removed while this run was writing to it: start the "
+            "run anew"
+        )
 
 
 def _is_at(file: TextIO, path: Path) -> bool:
@@ -159,7 +185,16 @@ def settings_of(config: Any) -> dict[str, Any]:
 
 def check_same_settings(out: Path, config: Any) -> None:
     """Raise a `VaejaxError` if the run in `out` has other settings than `config`."""
-    before, settings = read_json(out / "config.json"), settings_of(config)
+    check_settings(read_json(out / "config.json"), config, out)
+
+
+def check_settings(before: Any, config: Any, where: Path) -> None:
+    """Raise a `VaejaxError` if the settings before were others than `config`'s."""
+    settings = settings_of(config)
+    if not isinstance(before, dict):
+        raise VaejaxError(
+            f"the settings in {where} are damaged: use another --out, or remove it"
+        )
     differing = [
         f"{name} was {before.get(name)!r} and is {settings.get(name)!r}"
         for name in sorted(before.keys() | settings.keys())
@@ -167,7 +202,7 @@ def check_same_settings(out: Path, config: Any) -> None:
     ]
     if differing:
         raise VaejaxError(
-            f"{out} holds a run with other settings: {'; '.join(differing)}. "
+            f"{where} holds a run with other settings: {'; '.join(differing)}. "
             "Resume it with its own settings, or use another --out"
         )
 
@@ -191,11 +226,11 @@ def record_failure(out: Path, error: Exception) -> None:
 
 
 def clear(out: Path) -> None:
-    """Remove what a run writes, and nothing else."""
-    for name in FILES:
-        (out / name).unlink(missing_ok=True)
+    """Remove what a run writes, and nothing else; last, what says whose it was."""
     for name in FOLDERS:
         shutil.rmtree(out / name, ignore_errors=True)
+    for name in sorted(FILES, key=lambda name: name == "config.json"):
+        (out / name).unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -210,6 +245,7 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         VaejaxError: it cannot be written.
     """
+    check_held(path.parent)
     temporary = path.with_name(f".{path.name}.writing")
     with _explained(path):
         try:
@@ -261,6 +297,7 @@ def write_rows(out: Path, rows: list[dict[str, Any]]) -> None:
 
 def append_row(out: Path, row: dict[str, Any]) -> None:
     """Add an epoch to metrics.jsonl."""
+    check_held(out)
     path = out / "metrics.jsonl"
     with _explained(path), path.open("r+") as lines:  # not anew where it is gone
         lines.seek(0, os.SEEK_END)

@@ -29,6 +29,8 @@ from experiments.result_table import (
 from vaejax.core import VaejaxError
 from vaejax.plotting import bound_curves, save
 
+FIGURES = ("train", "test")  # what a line of metrics.jsonl has numbers in
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
@@ -159,11 +161,21 @@ def _read_metrics(path: Path, problems: list[str]) -> list[dict[str, Any]]:
     rows = []
     for number, line in enumerate(lines, start=1):
         try:
-            rows.append(dict(json.loads(line)))
-        except (ValueError, TypeError):
-            if number < len(lines):
-                problems.append(f"{path} is damaged: line {number} is no JSON object")
+            row = json.loads(line)
+        except ValueError:
+            row = None
+        if isinstance(row, dict) and all(map(_is_figures, map(row.get, FIGURES))):
+            rows.append(row)
+        elif row is not None or number < len(lines):
+            problems.append(f"{path} is damaged: line {number} is no row of figures")
     return rows
+
+
+def _is_figures(found: Any) -> bool:
+    numbers = found.values() if isinstance(found, dict) else [found]
+    return all(isinstance(x, int | float | None) for x in numbers) and (
+        found is None or isinstance(found, dict)
+    )
 
 
 def _list(runs: Sequence[Run]) -> None:

@@ -80,7 +80,6 @@ def run(config: Config) -> Results:
         jax.config.update("jax_platforms", "cpu")
     trials = make_trials(config.experiment, config.grid, config.settings, config.out)
     refused = _check_trials(config.experiment, trials)
-    messages: dict[str, str | None] = dict(refused)
     waiting = [t for t in trials if t.name not in refused and not _is_finished(t)]
     print(
         f"{len(trials)} trials of {config.experiment}: {len(refused)} refused, "
@@ -90,6 +89,19 @@ def run(config: Config) -> Results:
     for reason, count in Counter(refused.values()).items():
         print(f"{count} refused: {reason}")
     config.out.mkdir(parents=True, exist_ok=True)
+    with run_folder.locked(config.out):
+        rows = _run_trials(config, trials, waiting, refused)
+    figures = [name for name in differing(rows) if "." in name]
+    print_rows(f"{config.out}", rows, [*trials[0].varied, "status"], figures)
+    print(f"table: {config.out / 'results.csv'}")
+    return Results(rows, config.out)
+
+
+def _run_trials(
+    config: Config, trials: list[Trial], waiting: list[Trial], refused: dict[str, str]
+) -> list[dict[str, Any]]:
+    """Run those that wait; the rows of all."""
+    messages: dict[str, str | None] = dict(refused)
     rows = _write_tables(config.out, trials, refused, messages)
     if config.ray is None:
         outcomes = run_in_place(config.experiment, waiting)
@@ -112,10 +124,7 @@ def run(config: Config) -> Results:
         raise KeyboardInterrupt(
             f"what is done is in {config.out}; the same command goes on from there"
         ) from None
-    figures = [name for name in differing(rows) if "." in name]
-    print_rows(f"{config.out}", rows, [*trials[0].varied, "status"], figures)
-    print(f"table: {config.out / 'results.csv'}")
-    return Results(rows, config.out)
+    return rows
 
 
 def _check_numbers(config: Config) -> None:

@@ -47,7 +47,7 @@ class Config:
     allow_bias: bool = False
     """accept an estimator that is biased for the bound"""
     epochs: Annotated[int, option("N")] = 60
-    """passes over the training split"""
+    """passes over the training split, to whole batches"""
     batch_size: Annotated[int, option("N")] = 100
     """examples per step"""
     micro_batch_size: Annotated[int | None, option("N")] = None

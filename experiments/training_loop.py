@@ -82,6 +82,7 @@ def train_to_end(
     if newest is not None:
         like = init_state(objective, optimizer, key)
         state, extra = checkpoints.restore(folder, like)
+        run_folder.check_settings(extra.get("settings"), config, folder)
         totals, rows = _read_totals(extra["totals"]), extra["rows"]
         saved_step = int(state.step)
     # Later lines belong to epochs that are redone.
@@ -94,7 +95,12 @@ def train_to_end(
     def save(state: TrainState, totals: Totals | None, rows: list) -> None:
         nonlocal saved_step, saved_at
         if first and int(state.step) != saved_step:
-            extra = {"totals": _write_totals(totals), "rows": rows}
+            extra = {
+                "totals": _write_totals(totals),
+                "rows": rows,
+                "settings": run_folder.settings_of(config),
+            }
+            run_folder.check_held(config.out)
             checkpoints.save(folder, state, extra)
         saved_step, saved_at = int(state.step), time.monotonic()
 
@@ -120,8 +126,16 @@ def train_to_end(
         rows = [*rows, row]
         if first:
             run_folder.append_row(config.out, row)
-            for watch in watchers:
-                watch(row, report.state)
+            try:
+                for watch in watchers:
+                    watch(row, report.state)
+            except Exception as error:  # a full disk, by whatever name
+                save(report.state, None, rows)
+                raise VaejaxError(
+                    f"what watches the run failed after step {row['step']} ({error}). "
+                    f"The state is in {folder}: go on with --resume, without the "
+                    "option that failed, or with room on the disk"
+                ) from error
         epoch_before = jax.device_get(report.state), rows
         update(
             report.epoch,
@@ -164,9 +178,14 @@ def train_to_end(
             )
         except NonFiniteError as error:
             save(error.state, error.totals, rows)
+            remedy = (
+                "a larger --max-skipped"
+                if config.on_nonfinite == "skip"
+                else "--on-nonfinite skip"
+            )
             raise VaejaxError(
                 f"{error}. The last good state is in {folder}: go on from there with "
-                "--resume --on-nonfinite skip, or start anew with --overwrite"
+                f"--resume {remedy}, or start anew with --overwrite"
             ) from error
     best = min(rows, key=lambda row: row["test"]["loss"])
     return state, {
@@ -217,9 +236,9 @@ def _finite_or_none(metrics: dict[str, float]) -> dict[str, float | None]:
 def _test_bound(objective: Objective, data: Data, num_samples: int) -> Any:
     """The training objective on the first test examples, with keys of their own.
 
-    About 5000 decodings, for the curve of an epoch; at least 100 images.
+    About 5000 decodings, or one image of so many, for the curve of an epoch.
     """
-    limit = max(100, 5000 // num_samples)
+    limit = max(1, 5000 // num_samples)
     examples = jax.tree.map(lambda leaf: leaf[:limit], data.test)
     batch = Batch(examples, jnp.arange(len(examples.x)))
 

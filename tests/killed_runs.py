@@ -12,6 +12,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -22,7 +23,7 @@ import optax
 from experiments import run_folder
 from experiments.prepared_run import Data
 from experiments.train_config import Config
-from experiments.training_loop import train_to_end
+from experiments.training_loop import Watcher, train_to_end
 from vaejax.core import Example, Objective, Params
 from vaejax.training import checkpoints  # noqa: F401 (what a life would import)
 
@@ -49,15 +50,20 @@ def settings(out: Path) -> Config:
     return Config(epochs=9, batch_size=4, checkpoint_steps=2, resume=True, out=out)
 
 
-def train(out: Path) -> None:
-    """Train to the end, from wherever the last life left it."""
+def train_with(config: Config, watchers: Sequence[Watcher] = ()) -> None:
+    """Train to the end in a folder that is open already."""
     images = np.random.default_rng(0).integers(0, 256, (22, 2, 2, 1), dtype=np.uint8)
     data = Data(
         Example(jnp.asarray(images)), Example(jnp.asarray(images / 255.0)), None, "none"
     )
+    train_to_end(config, objective(), optax.adam(1e-2), data, watchers=watchers)
+
+
+def train(out: Path, watchers: Sequence[Watcher] = ()) -> None:
+    """Train to the end, from wherever the last life left it."""
     config = settings(out)
     with run_folder.open_run(out, config, overwrite=False, resume=True):
-        train_to_end(config, objective(), optax.adam(1e-2), data)
+        train_with(config, watchers)
 
 
 def die_at(event_number: int, out: Path) -> None:

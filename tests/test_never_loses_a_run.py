@@ -1,5 +1,6 @@
 """A run survives kills, disks that fill or vanish, signals and other runs."""
 
+import dataclasses
 import json
 import os
 import resource
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from experiments import run_folder, training_loop
-from tests.killed_runs import settings, train
+from tests.killed_runs import settings, train, train_with
 from vaejax.core import VaejaxError
 from vaejax.training import checkpoints
 
@@ -169,7 +170,9 @@ def test_a_folder_that_vanishes_is_named_and_not_made_anew(
 ):
     out = tmp_path / "run"
     once(monkeypatch, *WRITES[write], lambda: shutil.rmtree(out))
-    with pytest.raises(VaejaxError, match=r"cannot write .*No such file") as caught:
+    with pytest.raises(
+        VaejaxError, match=r"cannot write .*No such file|was removed"
+    ) as caught:
         train(out)
     assert str(out) in str(caught.value)
     assert not out.exists()
@@ -186,6 +189,68 @@ def test_a_folder_is_one_runs_at_a_time(tmp_path, whole):
                 run_folder.open_run(out, settings(out), **flags),
             ):
                 pass
+    assert_same_run(out, whole)
+
+
+def test_a_checkpoint_knows_the_settings_that_it_is_of(tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    once(monkeypatch, *WRITES["metrics"], lambda: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        train(out)
+    found = json.loads((out / "config.json").read_text())
+    (out / "config.json").unlink()
+    with pytest.raises(VaejaxError, match="a run whose settings are lost"):
+        train(out)
+    # What another run's settings would find there.
+    config = dataclasses.replace(settings(out), seed=7)
+    run_folder.write_json(out / "config.json", run_folder.settings_of(config))
+    with (
+        pytest.raises(VaejaxError, match="seed was 0 and is 7"),
+        run_folder.open_run(out, config, overwrite=False, resume=True),
+    ):
+        train_with(config)
+    run_folder.write_json(out / "config.json", found)
+    train(out)
+
+
+def test_what_is_cleared_last_is_whose_it_was(tmp_path, monkeypatch):
+    out = tmp_path / "run"
+    train(out)
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: 1 / 0)  # as if killed there
+    with pytest.raises(ZeroDivisionError):
+        run_folder.clear(out)
+    assert (out / "config.json").exists()
+
+
+def test_a_run_whose_folder_is_anothers_now_leaves_it_alone(tmp_path):
+    out = tmp_path / "run"
+    flags = {"overwrite": False, "resume": True}
+    with run_folder.open_run(out, settings(out), **flags):
+        shutil.rmtree(out)
+        out.mkdir()
+        (out / "lock").write_text("the other's")
+        (out / "metrics.jsonl").write_text("")
+        for write in (
+            lambda: run_folder.append_row(out, {}),
+            lambda: run_folder.write_json(out / "results.json", {}),
+        ):
+            with pytest.raises(VaejaxError, match="was removed while this run"):
+                write()
+    assert (out / "lock").read_text() == "the other's"
+    assert (out / "metrics.jsonl").read_text() == ""
+
+
+def test_what_watches_a_run_does_not_lose_it(tmp_path, whole):
+    out = tmp_path / "run"
+
+    def full(row, state):
+        if row["epoch"] == 3:
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(VaejaxError, match=r"after step 18 .*No space.*--resume"):
+        train(out, watchers=[full])
+    assert checkpoints.latest(out / "checkpoints") == 18
+    train(out)
     assert_same_run(out, whole)
 
 

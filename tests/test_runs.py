@@ -106,6 +106,8 @@ def damage(path: Path, text: str | bytes) -> None:
         ("metrics.jsonl", b"\xff\xfe\x00"),
         ("metrics.jsonl", '{"epoch": 1\n{"epoch": 2}\n'),
         ("metrics.jsonl", '7\n{"epoch": 2}\n'),
+        ("metrics.jsonl", '{"epoch": 9, "train": 5}\n{"epoch": 2}\n'),
+        ("metrics.jsonl", '{"train": {"bound": "x"}}\n{"epoch": 2}\n'),
     ],
 )
 def test_a_damaged_file_is_named_and_the_rest_is_shown(
