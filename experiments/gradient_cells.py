@@ -159,8 +159,8 @@ def measure_set(
         if reference is None:
             reference, source = _reference(setting, cells.problem)
         start = time.perf_counter()
-        at = _objective_at(setting, cells, name)
-        moments = _moments(setting, at, _direction(reference, at[1]), start)
+        at = objective_at(setting, cells, name)
+        moments = _moments(setting, at, direction_of(reference, at[1]), start)
         reports = summarize(moments, reference, per_layer=setting.per_layer)
         splits: dict[str, VarianceSplit] = {}
         if setting.split_variance:
@@ -192,10 +192,18 @@ def measure_set(
 def measure_costs(setting: Setting, cells: Set) -> dict[str, CostReport]:
     """What a gradient of each estimator costs; they take turns."""
     names = valid(cells)
-    batch = jax.tree.map(lambda leaf: leaf[: setting.observations], setting.batch)
-    at = [_objective_at(setting, cells, name) for name in names]
-    reports = cost_reports(at, setting.keys.draws, batch)
-    return dict(zip(names, reports, strict=True))
+    at = [contestant(setting, cells, name) for name in names]
+    return dict(zip(names, cost_reports(at, setting.keys.draws), strict=True))
+
+
+def contestant(
+    setting: Setting, cells: Set, name: str
+) -> tuple[Objective, Params, EstState, Batch]:
+    """What a gradient's cost is measured of: with as many observations as it has."""
+    # Time and memory do not depend on which they are.
+    rows = np.arange(setting.observations) % len(setting.batch.global_index)
+    batch = jax.tree.map(lambda leaf: leaf[rows], setting.batch)
+    return *objective_at(setting, cells, name), batch
 
 
 def with_cost(row: Row, cost: CostReport) -> Row:
@@ -204,9 +212,10 @@ def with_cost(row: Row, cost: CostReport) -> Row:
     return row | cost._asdict() | {"work_normalized_variance": work}
 
 
-def _objective_at(
+def objective_at(
     setting: Setting, cells: Set, name: str
 ) -> tuple[Objective, Params, EstState]:
+    """A cell's objective, with the parameters and the estimator's state."""
     objective = _objective(cells.problem, name, cells.num_outer)
     fresh, state = objective.init(setting.keys.state)
     # What the estimator has parameters of its own for is not trained here.
@@ -262,7 +271,7 @@ def _moments(
     return combine(passes)
 
 
-def _direction(reference: Params | Moments, params: Params) -> Params:
+def direction_of(reference: Params | Moments, params: Params) -> Params:
     """What single draws are held against, of the structure of the parameters."""
     direction = reference.mean if isinstance(reference, Moments) else reference
     nothing = jax.tree.map(jnp.zeros_like, params.auxiliary)
@@ -279,11 +288,11 @@ def _reference(setting: Setting, problem: Problem) -> tuple[Params | Moments, st
         sign = 1 if problem.bound.upper else -1
         gradient = jax.tree.map(lambda leaf: sign * leaf, found.gradient)
     except VaejaxError:  # no closed form, too many nodes, or not converged
-        return _drawn_reference(setting, problem)
+        return drawn_reference(setting, problem)
     return gradient, "the exact gradient"
 
 
-def _drawn_reference(setting: Setting, problem: Problem) -> tuple[Moments, str]:
+def drawn_reference(setting: Setting, problem: Problem) -> tuple[Moments, str]:
     """Draws of its own of an unbiased estimator, until their mean is known well."""
     names = [
         name
@@ -297,7 +306,7 @@ def _drawn_reference(setting: Setting, problem: Problem) -> tuple[Moments, str]:
             "there; use a smaller model"
         )
     cells = Set(problem, 1, {})
-    at = _objective_at(setting, cells, names[0])
+    at = objective_at(setting, cells, names[0])
     if setting.seconds is None:
         draws = REFERENCE_DRAWS * setting.draws
         folds = fold_count(setting.draws)

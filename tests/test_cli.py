@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from experiments import (
+    advise,
     demo,
     estimator_variance,
     run_folder,
@@ -26,6 +27,7 @@ EXPERIMENTS = {
     "estimator_variance": estimator_variance,
     "demo": demo,
     "snr_vs_k": snr_vs_k,
+    "advise": advise,
 }
 TINY = "--dataset digits --model-settings hidden=8 latent_dim=2 --eval-num-samples 9"
 PROCESS = [sys.executable, "-m", "experiments.train", *TINY.split()]
@@ -204,6 +206,26 @@ MISTAKES = [
     ("snr_vs_k", "--draws 2010", "2010 draws cannot be split.*multiple of 20"),
     ("snr_vs_k", "--checkpoint EMPTY", "cannot read .*experiments.train"),
     ("snr_vs_k", "--resume --overwrite", "leave one of them out"),
+    ("advise", "--model nope", "unknown name 'nope'.*linear_gaussian"),
+    ("advise", "--bound nope", "unknown name 'nope'.*iwae"),
+    ("advise", "--estimators nope", "unknown name 'nope'.*dreg"),
+    ("advise", "--estimators", "name at least one estimator"),
+    ("advise", "--estimators dreg dreg", "name each one once"),
+    ("advise", "--num-samples 4 0", "num_samples is .*at least 1"),
+    ("advise", "--num-outer 0", "num_outer is .*at least 1"),
+    ("advise", "--batch-size", "one batch size"),
+    ("advise", "--pool 0", "pool is 0: use at least 1"),
+    ("advise", "--passes 0", "passes is 0: use at least 1"),
+    ("advise", "--draws 2003", "2003 draws cannot be split.*as 2000"),
+    ("advise", "--max-seconds 0", "max_seconds is 0.0: use more than 0"),
+    ("advise", "--max-seconds nan", "max_seconds is nan: use more than 0"),
+    ("advise", "--max-bytes 0", "max_bytes is 0: use at least 1"),
+    ("advise", "--group nope", "unknown group 'nope': use one of all, encoder"),
+    ("advise", "--seed -1", "seed is -1: use one from 0"),
+    ("advise", "--estimators rloo", "rloo: .*vimco.*use other estimators"),
+    ("advise", "--estimators stl", "stl: .*--allow-bias for biased ones"),
+    ("advise", "--checkpoint EMPTY", "cannot read .*experiments.train"),
+    ("advise", "--checkpoint x --model-settings a=1", "leave them out"),
     ("demo", "--epochs 0", "epochs is 0: use at least 1"),
     ("demo", "--eval-num-samples 0", "eval_num_samples is 0: use at least 1"),
     ("demo", "--draws 0", "0 draws cannot be split.*as 2000"),
@@ -283,6 +305,7 @@ def test_an_out_that_cannot_be_written_to_is_refused(
     [
         ("train", 62),
         ("estimator_variance", 36),
+        ("advise", 34),
         ("demo", 24),
         ("sweep", 24),
         ("runs", 24),

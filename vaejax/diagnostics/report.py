@@ -215,13 +215,9 @@ def _alignment(
     products: np.ndarray, squared_norms: np.ndarray, target: np.ndarray
 ) -> dict[str, float]:
     """How single draws point; products and squared norms are [n, leaves]."""
-    along = products.sum(1)
-    squared_norm = squared_norms.sum(1)
-    length = np.linalg.norm(target)
+    along, across = along_and_across(products, squared_norms, target)
     with np.errstate(divide="ignore", invalid="ignore"):
-        along = along / length
-        cosine = along / np.sqrt(squared_norm)
-        across = np.sqrt(np.maximum(squared_norm - along**2, 0))
+        cosine = along / np.hypot(along, across)
         ratio = np.abs(along) / across
         found = {}
         for name, values in (("draw_cosine", cosine), ("directional_snr", ratio)):
@@ -229,6 +225,19 @@ def _alignment(
             error = values.std(ddof=1) / np.sqrt(len(values))
             found[f"{name}_stderr"] = float(error)
     return found
+
+
+def along_and_across(
+    products: np.ndarray, squared_norms: np.ndarray, target: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Every draw's part along the target, signed, and the norm of that across, [n].
+
+    From `Moments.products` and `squared_norms`, [n, leaves]; NaN where the target is 0.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        along = products.sum(1) / np.linalg.norm(target)
+    across = np.sqrt(np.maximum(squared_norms.sum(1) - along**2, 0))
+    return along, across
 
 
 def squared_norm_of_mean(vectors: np.ndarray) -> tuple[float, float, float]:

@@ -1,0 +1,95 @@
+"""What the advice on estimators says: a sentence, a table, and the files."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments import run_folder
+from experiments.result_table import print_rows, write_csv
+from vaejax.diagnostics.cost import CostReport
+
+Row = dict[str, Any]
+
+CHOICE = ("estimator", "num_samples", "num_outer", "batch_size")
+SIGNAL = ("signal_per_root_second", "directional_snr")
+COLUMNS = (
+    *("model", "bound", *CHOICE, "status", "reason", "verdict", "draws"),
+    *(name + end for name in SIGNAL for end in ("", "_stderr", "_chance_best")),
+    *CostReport._fields,
+    "reference",
+)
+
+
+def write(out: Path, rows: Sequence[Row], best: Row, step_best: Row, group: str) -> str:
+    """Write results.csv and results.json, and print them; returns the advice."""
+    advice = sentence(rows, best, step_best)
+    write_csv(out / "results.csv", rows, COLUMNS)
+    run_folder.write_json(
+        out / "results.json",
+        {
+            "advice": advice,
+            "recommended": {name: best[name] for name in CHOICE},
+            "chance_best": best[f"{SIGNAL[0]}_chance_best"],
+            "best_per_step": {name: step_best[name] for name in CHOICE},
+            "references": sorted({row["reference"] for row in rows if row["draws"]}),
+            "versions": run_folder.versions(),
+        },
+    )
+    print_rows(
+        f"gradients of {best['bound']} on {best['model']}, parameters: {group}",
+        [_shown(row) for row in rows],
+        ("estimator", "K", "M", "batch", "verdict", "signal/√s", "best"),
+        ("SNR a step", "ms", "MB", "draws"),
+    )
+    for name, status, reason in sorted(
+        {(row["estimator"], row["status"], row["reason"]) for row in rows}
+    ):
+        if status != "unbiased":
+            print(f"{name} is {status}: {reason}")
+    print(f"{advice}\nresults: {out}")
+    return advice
+
+
+def sentence(rows: Sequence[Row], best: Row, step_best: Row) -> str:
+    """What to use, how sure that is, and what would do as well."""
+    contenders = [
+        row
+        for row in rows
+        if row["verdict"] in ("recommended", "cannot be told apart", "behind")
+    ]
+    tied = [r for r in contenders if r["verdict"] == "cannot be told apart"]
+    chance = best[f"{SIGNAL[0]}_chance_best"]
+    how_sure = f"{chance:.0%}" if chance < 0.995 else "over 99%"
+    return (
+        f"Use {_words(best)}: the most signal per second of {len(contenders)} "
+        f"candidates with probability {how_sure}"
+        + "".join(f"; it cannot be told apart from {_words(row)}" for row in tied)
+        + (
+            "; it has the highest directional SNR per step, too."
+            if step_best is best
+            else f"; {_words(step_best)} has the highest directional SNR per step."
+        )
+    )
+
+
+def _words(row: Row) -> str:
+    biased = ", biased" if row["status"] == "biased" else ""
+    return (
+        f"{row['estimator']} (K = {row['num_samples']}, M = {row['num_outer']}, "
+        f"batch size {row['batch_size']}{biased})"
+    )
+
+
+def _shown(row: Row) -> Row:
+    """A row of the table; what was not measured is empty."""
+    names = ("estimator", "K", "M", "batch", "verdict")
+    values = (row[name] for name in (*CHOICE, "verdict"))
+    shown = dict(zip(names, values, strict=True))
+    if row["seconds_per_gradient"] is not None:
+        shown["ms"] = f"{1e3 * row['seconds_per_gradient']:.3g}"
+        shown["MB"] = f"{1e-6 * row['peak_bytes']:.3g}"
+    if row["draws"] is not None:
+        signal, snr = (f"{row[n]:.3g} ± {row[f'{n}_stderr']:.1g}" for n in SIGNAL)
+        shown |= {"signal/√s": signal, "SNR a step": snr, "draws": row["draws"]}
+        shown["best"] = f"{row[f'{SIGNAL[0]}_chance_best']:.0%}"
+    return shown

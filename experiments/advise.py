@@ -1,0 +1,325 @@
+"""Advise on the estimator, K, M and batch size: the most gradient signal per second.
+
+    python -m experiments.advise --model linear_gaussian --bound iwae \
+        --estimators dreg pathwise score_function --num-samples 64 \
+        --batch-size 4 16 --max-seconds 0.01 --out runs/advise
+
+Every candidate's gradient is timed; of those that fit the budget gradients are drawn,
+on minibatches from one pool and with the same keys, and held against the gradient of
+the whole pool. What is compared, and how sure the advice is: `signal_ranking`. After a
+first pass only those draw on that may still be the best. A larger K is another, tighter
+bound with a gradient of its own; that it is tighter does not count here. The time is a
+gradient's, without the optimizer's.
+"""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import advice_report, measured_model, run_folder
+from experiments.advice_report import CHOICE, COLUMNS, SIGNAL
+from experiments.cli import option, progress_bar, run_main
+from experiments.gradient_cells import (
+    Row,
+    Set,
+    Setting,
+    contestant,
+    direction_of,
+    drawn_reference,
+    make_keys,
+    make_sets,
+    objective_at,
+)
+from experiments.setup import build_named, check_seed
+from experiments.signal_ranking import Measured, Ranking, rank, signal_of_folds
+from vaejax.bounds import BOUNDS
+from vaejax.core import Batch, Bound, Estimator, Params, VaejaxError
+from vaejax.diagnostics import cost_reports, fold_count, gradient_moments
+from vaejax.diagnostics.cost import CostReport
+from vaejax.estimators import ESTIMATORS
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Advise on the estimator, K, M and batch size, by signal per second."""
+
+    model: Annotated[str, option("NAME")] = "linear_gaussian"
+    """at its initial parameters, on its own samples"""
+    model_settings: Annotated[tuple[str, ...], option("S=V")] = ()
+    """as in latent_dim=1 data_shape=3"""
+    checkpoint: Annotated[Path | None, option("DIR")] = None
+    """instead: a run of experiments.train, on its test images"""
+    bound: Annotated[str, option("NAME")] = "iwae"
+    """a wrong name lists all"""
+    estimators: Annotated[tuple[str, ...], option("NAME..")] = (
+        *("dreg", "pathwise", "score_function"),
+    )
+    """a wrong name lists all"""
+    num_samples: Annotated[tuple[int, ...], option("K..")] = (8,)
+    """importance samples per example"""
+    num_outer: Annotated[tuple[int, ...], option("M..")] = (1,)
+    """independent estimates that a gradient is the mean of"""
+    batch_size: Annotated[tuple[int, ...], option("N..")] = (4, 16)
+    """observations that a gradient is the mean over"""
+    max_seconds: Annotated[float | None, option("T")] = None
+    """that a gradient may take"""
+    max_bytes: Annotated[int | None, option("N")] = None
+    """that a gradient's program may hold"""
+    group: Annotated[str, option("NAME")] = "all"
+    """of parameters: all, encoder, decoder, prior"""
+    allow_bias: bool = False
+    """recommend biased estimators too"""
+    pool: Annotated[int, option("N")] = 100
+    """observations that minibatches are drawn from"""
+    draws: Annotated[int, option("N")] = 400
+    """gradients in a pass"""
+    passes: Annotated[int, option("N")] = 4
+    """at most, for those that may be the best"""
+    seed: Annotated[int, option("N")] = 0
+    """of parameters, observations and draws"""
+    out: Annotated[Path, option("DIR")] = Path("runs/advise")
+    """folder of the results"""
+    overwrite: bool = False
+    """replace the results in --out"""
+
+
+class Results(NamedTuple):
+    """A row per candidate, as in results.csv; the recommended one; the advice."""
+
+    rows: list[Row]
+    recommended: Row
+    advice: str
+    out: Path
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Candidate:
+    """A choice of estimator, K, M and batch size, and its row."""
+
+    setting: Setting
+    cells: Set
+    row: Row  # filled as the candidate is measured
+
+    @property
+    def name(self) -> str:
+        """The estimator's."""
+        return self.row["estimator"]
+
+
+def check(config: Config) -> tuple[Bound, list[Estimator]]:
+    """The bound and the estimators asked for, before anything is computed.
+
+    Raises:
+        VaejaxError: an unknown name, or a number that cannot be.
+    """
+    bound = build_named(BOUNDS, config.bound)
+    estimators = [build_named(ESTIMATORS, name) for name in config.estimators]
+    choices = (config.num_samples, config.num_outer, config.batch_size)
+    if not (estimators and all(choices)):
+        raise VaejaxError(
+            "name at least one estimator, one K, one M and one batch size"
+        )
+    for field in (*CHOICE[1:], "pool", "draws", "passes", "max_bytes"):
+        value = getattr(config, field)
+        if value is not None and np.min(value) < 1:
+            raise VaejaxError(f"{field} is {value}: use at least 1")
+    for field in ("estimators", *CHOICE[1:]):
+        value = getattr(config, field)
+        if len(set(value)) < len(value):
+            raise VaejaxError(f"{field} is {value}: name each one once")
+    if config.max_seconds is not None and not config.max_seconds > 0:
+        raise VaejaxError(f"max_seconds is {config.max_seconds}: use more than 0")
+    allowed = ("all", *(name for name in Params._fields if name != "auxiliary"))
+    if config.group not in allowed:
+        raise VaejaxError(
+            f"unknown group {config.group!r}: use one of {', '.join(allowed)}"
+        )
+    if config.checkpoint is not None and config.model_settings:
+        raise VaejaxError(
+            "--model-settings follow from the run in --checkpoint: leave them out"
+        )
+    fold_count(config.draws)
+    check_seed(config.seed)
+    return bound, estimators
+
+
+def run(config: Config) -> Results:
+    """Measure the candidates and recommend one; write results.csv and results.json.
+
+    Raises:
+        VaejaxError: a setting that cannot be, before anything is computed; or no
+            candidate is valid, unbiased and within the budget.
+    """
+    bound, estimators = check(config)
+    candidates = make_candidates(config, bound, estimators)
+    if not any(_may_be_recommended(config, c.row) for c in candidates):
+        raise VaejaxError(
+            "no candidate can be recommended: "
+            + "; ".join(sorted({f"{c.name}: {c.row['reason']}" for c in candidates}))
+            + "; use other estimators, or --allow-bias for biased ones"
+        )
+    with run_folder.open_run(config.out, config, overwrite=config.overwrite):
+        return _advise(config, candidates)
+
+
+def make_candidates(
+    config: Config, bound: Bound, estimators: list[Estimator]
+) -> list[Candidate]:
+    """Every combination, with the verdict on it."""
+    keys = make_keys(config.seed)
+    if config.checkpoint is not None:
+        place = measured_model.of_checkpoint(config.checkpoint, config.pool, "pool")
+    else:
+        place = measured_model.of_registry(
+            config.model,
+            config.model_settings,
+            config.pool,
+            params_key=keys.params,
+            examples_key=keys.examples,
+        )
+    settings = [
+        Setting(
+            model=place.model,
+            params=place.params,
+            batch=Batch(place.examples, jnp.arange(config.pool)),
+            keys=keys,
+            draws=config.draws,
+            batch_size=size,
+        )
+        for size in config.batch_size
+    ]
+    return [
+        Candidate(setting, cells, dict.fromkeys(COLUMNS) | row)
+        for setting in settings
+        for cells in make_sets(
+            setting, [bound], estimators, config.num_samples, config.num_outer
+        )
+        for row in cells.rows.values()
+    ]
+
+
+def _may_be_recommended(config: Config, row: Row) -> bool:
+    return row["status"] == "unbiased" or (
+        config.allow_bias and row["status"] == "biased"
+    )
+
+
+def _advise(config: Config, candidates: list[Candidate]) -> Results:
+    measured = [c for c in candidates if c.row["status"] != "refused"]
+    print(f"{len(candidates)} candidates, {len(measured)} valid -> {config.out}")
+    for candidate, cost in zip(measured, _costs(measured), strict=True):
+        candidate.row.update(cost._asdict())
+    fitting = [c for c in measured if _fits(config, c.row)]
+    if not any(_may_be_recommended(config, c.row) for c in fitting):
+        eligible = [c.row for c in measured if _may_be_recommended(config, c.row)]
+        fastest = min(row["seconds_per_gradient"] for row in eligible)
+        smallest = min(row["peak_bytes"] for row in eligible)
+        raise VaejaxError(
+            f"no candidate fits the budget: the fastest takes {fastest:.2g} s, the "
+            f"smallest {smallest} bytes; raise it, or name smaller K, M or batch sizes"
+        )
+    ranking = _draw(config, fitting)
+    for candidate in candidates:
+        candidate.row["verdict"] = (
+            "refused" if candidate not in measured else "over budget"
+        )
+    for at, candidate in enumerate(fitting):
+        if not _may_be_recommended(config, candidate.row):
+            verdict = "biased"
+        elif at == ranking.per_second.best:
+            verdict = "recommended"
+        else:
+            tied = ranking.per_second.tied[at]
+            verdict = "cannot be told apart" if tied else "behind"
+        candidate.row["verdict"] = verdict
+        for name, comparison in zip(SIGNAL, ranking, strict=True):
+            candidate.row[name] = float(comparison.value[at])
+            candidate.row[f"{name}_stderr"] = float(comparison.stderr[at])
+            candidate.row[f"{name}_chance_best"] = float(comparison.chance[at])
+    rows = [c.row for c in candidates]
+    best, step_best = (fitting[comparison.best].row for comparison in ranking)
+    advice = advice_report.write(config.out, rows, best, step_best, config.group)
+    return Results(rows, best, advice, config.out)
+
+
+def _costs(measured: list[Candidate]) -> list[CostReport]:
+    """What a gradient of each costs; they take turns."""
+    return cost_reports(
+        [contestant(c.setting, c.cells, c.name) for c in measured],
+        measured[0].setting.keys.draws,
+    )
+
+
+def _fits(config: Config, row: Row) -> bool:
+    return row["seconds_per_gradient"] <= (config.max_seconds or np.inf) and row[
+        "peak_bytes"
+    ] <= (config.max_bytes or np.inf)
+
+
+def _draw(config: Config, fitting: list[Candidate]) -> Ranking:
+    """Draw gradients in passes, until the best is known or the passes are spent."""
+    folds = fold_count(config.draws)
+    eligible = [_may_be_recommended(config, c.row) for c in fitting]
+    references: dict[int, Params] = {}  # by K
+    found: dict[Candidate, list[np.ndarray]] = {c: [] for c in fitting}
+    active = fitting
+    with progress_bar("gradients", config.passes * len(fitting), "passes") as update:
+        for number in range(config.passes):
+            for place, c in enumerate(active):
+                k = c.row["num_samples"]
+                if k not in references:
+                    whole = c.setting._replace(batch_size=None)
+                    moments, words = drawn_reference(whole, c.cells.problem)
+                    references[k] = moments.mean
+                    for same in (
+                        other for other in fitting if other.row["num_samples"] == k
+                    ):
+                        same.row["reference"] = words
+                found[c].append(_signal(config, c, references[k], number))
+                c.row["draws"] = config.draws * len(found[c])
+                update(number * len(fitting) + place + 1, c.name)
+            ranking = rank(
+                [
+                    Measured(
+                        np.concatenate(found[c]),
+                        c.row["seconds_per_gradient"],
+                        c.row["seconds_stderr"],
+                    )
+                    for c in fitting
+                ],
+                eligible,
+                folds,
+                np.random.default_rng(config.seed),
+                looks=config.passes,
+            )
+            tied = ranking.per_second.tied
+            if tied.sum() == 1:
+                break
+            active = [c for c, is_tied in zip(fitting, tied, strict=True) if is_tied]
+    return ranking
+
+
+def _signal(
+    config: Config, candidate: Candidate, reference: Params, number: int
+) -> np.ndarray:
+    """A pass of draws; the observations and keys are those of the other candidates."""
+    setting = candidate.setting
+    at = objective_at(setting, candidate.cells, candidate.name)
+    direction = direction_of(reference, at[1])
+    moments = gradient_moments(
+        *at,
+        jax.random.fold_in(setting.keys.draws, number),
+        setting.batch,
+        draws=config.draws,
+        batch_size=setting.batch_size,
+        reference=direction,
+    )
+    return signal_of_folds(moments, direction, config.group, fold_count(config.draws))
+
+
+if __name__ == "__main__":
+    run_main(Config, run)
