@@ -256,6 +256,15 @@ def test_an_unreachable_tolerance_is_an_error():
         solve("linear_gaussian", iwae(), 2, tolerance=0.0)
 
 
+@pytest.mark.parametrize("latent_dim", [17, 50, 200])
+def test_networks_of_any_size_are_refused_at_once(latent_dim):
+    model = gaussian_mlp((2,), latent_dim=latent_dim, hidden=())
+    problem = Problem(model=model, bound=iwae(), num_samples=2)
+    example = Example(jnp.zeros((1, 2)))
+    with pytest.raises(IncompatibleError, match="nodes in .* coordinates"):
+        exact.value_and_gradient(problem, model.init(jax.random.key(0)), example)
+
+
 def test_nodes_are_counted_by_free_coordinates():
     """Three on the simplex are two; the circle is one, at any concentration."""
     simplex = family_mlp((2,), posterior="dirichlet", latent_dim=3, hidden=())

@@ -300,7 +300,11 @@ def _nodes(
             f"{family.name} latents can be neither enumerated nor integrated: compare "
             "with a reference estimator"
         )
-    # Two nodes a coordinate tell how many coordinates are free.
+    # At least all coordinates but one are free, as on a sphere or a simplex.
+    mean = jax.eval_shape(family.mean, dist_params)
+    least = sum(leaf.size for leaf in jax.tree.leaves(mean)) - 1
+    _refuse_too_many(2**least, f"{model.name} takes nodes in {least} coordinates")
+    # Two nodes a coordinate tell how many.
     _, pair = jax.eval_shape(lambda: integrate(dist_params, 2))
     dim = round(math.log2(pair.size))
     _refuse_too_many(
