@@ -261,7 +261,7 @@ def test_networks_of_any_size_are_refused_at_once(latent_dim):
     model = gaussian_mlp((2,), latent_dim=latent_dim, hidden=())
     problem = Problem(model=model, bound=iwae(), num_samples=2)
     example = Example(jnp.zeros((1, 2)))
-    with pytest.raises(IncompatibleError, match="nodes in .* coordinates"):
+    with pytest.raises(IncompatibleError, match=r"nodes in .* coordinates"):
         exact.value_and_gradient(problem, model.init(jax.random.key(0)), example)
 
 
