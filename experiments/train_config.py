@@ -47,7 +47,7 @@ class Config:
     allow_bias: bool = False
     """accept an estimator that is biased for the bound"""
     epochs: Annotated[int, option("N")] = 60
-    """passes over the training split, to whole batches"""
+    """passes over the training split"""
     batch_size: Annotated[int, option("N")] = 100
     """examples per step"""
     micro_batch_size: Annotated[int | None, option("N")] = None
@@ -75,7 +75,7 @@ class Config:
     checkpoint_steps: Annotated[int | None, option("N")] = None
     """steps between checkpoints, besides"""
     snapshot_epochs: Annotated[int | None, option("N")] = None
-    """keep the state of every so many epochs, for experiments.replay"""
+    """keep every N-th epoch's state, to replay"""
     on_nonfinite: Annotated[str, option("NAME")] = "stop"
     """at NaN or infinity: stop, or skip"""
     max_skipped: Annotated[int, option("N")] = 100
