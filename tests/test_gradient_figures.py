@@ -106,7 +106,7 @@ def estimates(vectors_of, runs=3000, folds=20):
     key = np.random.default_rng(0)
     rows = []
     for _ in range(runs):
-        bias, stderr = squared_norm_of_mean(vectors_of(key, folds))
+        bias, stderr, _ = squared_norm_of_mean(vectors_of(key, folds))
         rows.append({"bias": bias, "bias_stderr": stderr})
     return rows
 
