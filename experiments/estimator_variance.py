@@ -11,37 +11,22 @@ cell that is measured is written at once; --resume goes on with the others.
 """
 
 import dataclasses
-import hashlib
-import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated
 
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import measured_model, run_folder, variance_report
-from experiments.cli import command_of, option, progress_bar, run_main
-from experiments.gradient_cells import (
-    CELL,
-    COLUMNS,
-    Row,
-    Set,
-    Setting,
-    make_keys,
-    make_sets,
-    measure_costs,
-    measure_set,
-    valid,
-    with_cost,
-)
-from experiments.result_table import write_csv
+from experiments import measured_model
+from experiments.cell_run import Results, measure
+from experiments.cli import command_of, option, run_main
+from experiments.gradient_cells import Setting, make_keys, make_sets
 from experiments.setup import build_named, check_seed
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Bound, Estimator, VaejaxError
 from vaejax.diagnostics import fold_count
-from vaejax.diagnostics.cost import CostReport
 from vaejax.estimators import ESTIMATORS
 
 
@@ -87,14 +72,6 @@ class Config:
     """replace the results in --out"""
     resume: bool = False
     """go on with the cells that are not measured"""
-
-
-class Results(NamedTuple):
-    """A row per cell and parameter group, as in results.csv, and the files' folder."""
-
-    rows: list[Row]
-    refusals: dict[str, str]  # cell: reason
-    out: Path
 
 
 def check(config: Config) -> tuple[list[Bound], list[Estimator]]:
@@ -198,136 +175,6 @@ def make_settings(config: Config) -> list[Setting]:
         )
         for place in places
     ]
-
-
-def measure(
-    config: Any,
-    work: list[tuple[Setting, Set]],
-    command: str,
-    *,
-    seconds: float | None = None,
-) -> Results:
-    """Measure the cells of every set, or go on with those that are not measured.
-
-    Args:
-        config: with draws, seed, out, overwrite and resume.
-        work: the sets, each with its setting.
-        command: that repeats the run, for its report.
-        seconds: for all cells together, instead of a number of draws.
-    """
-    with run_folder.open_run(
-        config.out, config, overwrite=config.overwrite, resume=config.resume
-    ):
-        try:
-            return _measure(config, work, command, seconds)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(
-                f"what is measured is in {config.out}; the same command with --resume "
-                "goes on from there"
-            ) from None
-
-
-def _measure(
-    config: Any,
-    work: list[tuple[Setting, Set]],
-    command: str,
-    seconds: float | None,
-) -> Results:
-    total = sum(len(valid(cells)) for _, cells in work)
-    refusals = {
-        f"{name} x {cells.problem.bound.name} on {row['model']}, "
-        f"K = {cells.problem.num_samples}": row["reason"]
-        for _, cells in work
-        for name, row in cells.rows.items()
-        if row["status"] == "refused"
-    }
-    print(
-        f"{total} cells, {len(refusals)} refused, "
-        + (f"{config.draws} draws each" if seconds is None else f"{seconds:.0f} s")
-        + f" -> {config.out}"
-    )
-    fingerprint = json.dumps(run_folder.settings_of(config), sort_keys=True)
-    empty = dict.fromkeys(COLUMNS) | {
-        "config_hash": hashlib.sha256(fingerprint.encode()).hexdigest()[:12]
-    }
-    journal = _Journal(config.out)
-    rows: list[Row] = []
-    with progress_bar("gradients", total, "cells") as update:
-        done = 0
-        for setting, cells in work:
-            if seconds is not None:
-                setting = setting._replace(seconds=seconds / max(1, total))
-            names = valid(cells)
-            for name, found in measure_set(
-                setting, cells, [n for n in names if journal.rows_of(cells, n) is None]
-            ):
-                journal.write(cells, name, rows=[empty | row for row in found])
-                done += 1
-                update(done, name)
-            if any(journal.cost_of(cells, name) is None for name in names):
-                for name, cost in measure_costs(setting, cells).items():
-                    journal.write(cells, name, cost=cost._asdict())
-            rows += _rows_of(journal, cells, empty)
-            write_csv(config.out / "results.csv", rows, COLUMNS)
-    references = sorted({row["reference"] for row in rows if row["reference"]})
-    summary = {
-        "cells": total + len(refusals),
-        "refusals": refusals,
-        "references": references,
-        "seed": config.seed,
-        "versions": run_folder.versions(),
-    }
-    variance_report.write(config.out, rows, command=command, summary=summary)
-    variance_report.print_rows(rows)
-    print(f"report and figures: {config.out}")
-    return Results(rows, refusals, config.out)
-
-
-def _rows_of(journal: "_Journal", cells: Set, empty: Row) -> list[Row]:
-    """The rows of a set, in order, those of refused estimators too."""
-    rows = []
-    for name, row in cells.rows.items():
-        found = journal.rows_of(cells, name)
-        if found is None:
-            rows.append(empty | row | {"group": "all"})
-            continue
-        cost = CostReport(**journal.cost_of(cells, name) or {})
-        rows += [with_cost(row, cost) for row in found]
-    return rows
-
-
-class _Journal:
-    """What is measured, in a file that a killed run goes on from."""
-
-    def __init__(self, out: Path) -> None:
-        self.out = out
-        self.rows: dict[tuple, list[Row]] = {}
-        self.costs: dict[tuple, dict[str, Any]] = {}
-        path = out / "metrics.jsonl"
-        lines = run_folder.read_rows(out) if path.exists() else []
-        run_folder.write_rows(out, lines)  # without one cut short
-        for line in lines:
-            self._keep(tuple(line["cell"]), line)
-
-    def rows_of(self, cells: Set, name: str) -> list[Row] | None:
-        return self.rows.get(self._cell(cells, name))
-
-    def cost_of(self, cells: Set, name: str) -> dict[str, Any] | None:
-        return self.costs.get(self._cell(cells, name))
-
-    def write(self, cells: Set, name: str, **found: Any) -> None:
-        cell = self._cell(cells, name)
-        run_folder.append_row(self.out, {"cell": cell, **found})
-        self._keep(cell, found)
-
-    def _keep(self, cell: tuple, found: dict[str, Any]) -> None:
-        if "rows" in found:
-            self.rows[cell] = found["rows"]
-        if "cost" in found:
-            self.costs[cell] = found["cost"]
-
-    def _cell(self, cells: Set, name: str) -> tuple:
-        return tuple(cells.rows[name][column] for column in CELL)
 
 
 if __name__ == "__main__":

@@ -17,8 +17,8 @@ import jax
 import jax.numpy as jnp
 
 from experiments import prepared_run
+from experiments.cell_run import Results, measure
 from experiments.cli import command_of, option, run_main
-from experiments.estimator_variance import Results, measure
 from experiments.gradient_cells import Setting, make_keys, make_sets
 from experiments.setup import build_named, check_seed
 from vaejax.bounds import BOUNDS

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from experiments import estimator_variance, replay, run_folder, train
+from experiments import cell_run, estimator_variance, replay, run_folder, train
 from experiments.estimator_variance import Config, seconds_of
 from vaejax.core import VaejaxError
 from vaejax.diagnostics import CostReport
@@ -25,7 +25,7 @@ def only_the_summary(out, rows, *, command, summary):
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
-    report = estimator_variance.variance_report
+    report = cell_run.variance_report
     monkeypatch.setattr(report, "write", only_the_summary)
 
 
@@ -51,7 +51,7 @@ def untimed(rows):
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> estimator_variance.Results:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(estimator_variance.variance_report, "write", only_the_summary)
+        patch.setattr(cell_run.variance_report, "write", only_the_summary)
         return estimator_variance.run(config_for(tmp_path_factory.mktemp("v") / "run"))
 
 
