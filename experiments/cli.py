@@ -180,7 +180,8 @@ def progress_bar(
 ) -> Iterator[Callable[..., None]]:
     """Show a bar with throughput and time left; nothing unless on a terminal.
 
-    Yields `update(done, note="")`: how many units are done so far, and what to say.
+    Yields `update(done, note)`: how many units are done so far, and what to say, if it
+    is something new.
     """
     bar = Progress(
         TextColumn("{task.description}"),
@@ -194,7 +195,13 @@ def progress_bar(
     )
     with bar:
         task = bar.add_task(description, total=total, note="")
-        yield lambda done, note="": bar.update(task, completed=done, note=note)
+
+        def update(done: float, note: str | None = None) -> None:
+            if note is not None:
+                bar.update(task, note=note)
+            bar.update(task, completed=done)
+
+        yield update
 
 
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:

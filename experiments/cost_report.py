@@ -40,13 +40,17 @@ def num_weights(width: np.ndarray) -> np.ndarray:
 
 
 def with_lines(rows: Rows) -> tuple[Rows, list[str]]:
-    """Add each curve's line to its rows; and say where the curves leave it."""
+    """Add each curve's line to its rows; and say where the curves leave it.
+
+    A single point has none, and is left as it is.
+    """
     found: Rows = []
     findings = []
     for (work, axis), curve in groupby(rows, lambda row: (row["work"], row["axis"])):
         members = list(curve)
-        if axis == "estimator":
-            found += members
+        if axis == "estimator" or len(members) < 2:
+            no_line = {"line_seconds_per_image": None, "off": False}
+            found += [row | no_line for row in members]
             continue
         value = np.array([row["value"] for row in members], float)
         seconds = np.array([row["seconds_per_image"] for row in members])

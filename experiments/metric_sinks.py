@@ -105,7 +105,8 @@ def _observer(
             z = jax.vmap(model.posterior.sample, (0, None))(keys, dist_params)
             return plain(log_terms(model, params, dist_params, z, example))
 
-        return jax.vmap(one)(keys, x)
+        # One image at a time: K may be large, and this is not what memory is for.
+        return jax.lax.map(lambda image: one(*image), (keys, x))
 
     def observe(row: dict[str, Any], state: TrainState) -> Observed:
         params = params_by_seed(config, state)[0]

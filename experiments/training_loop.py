@@ -32,8 +32,9 @@ from vaejax.training import (
     default_micro_batch_size,
     fit,
     init_state,
+    steps_per_epoch,
 )
-from vaejax.training.memory import example_bytes
+from vaejax.training.memory import gradient_bytes
 
 Watcher = Callable[[dict[str, Any], TrainState], None]
 
@@ -44,20 +45,36 @@ def choose_micro_batch_size(
     """Examples per gradient: as asked for, or what fits a device's cache and memory.
 
     Raises:
-        VaejaxError: one example does not fit the memory budget.
+        VaejaxError: what was asked for, or one example, does not fit the budget.
     """
-    if config.micro_batch_size is not None:
-        return config.micro_batch_size
-    if config.regularizers:
-        return None  # batch-level terms compare the examples of a whole batch
     shares, sample_shares = mesh.shape[DATA], mesh.shape[SAMPLES]
-    one = jax.tree.map(lambda leaf: leaf[0], data.test)
-    return shares * default_micro_batch_size(
-        config.batch_size // shares,
-        config.num_samples // sample_shares,
-        example_bytes=example_bytes(objective, one) // sample_shares,
-        max_bytes=config.memory_budget * 2**20,
-    )
+    max_bytes = config.memory_budget * 2**20
+
+    def share_bytes(size: int) -> int:
+        alike = jax.tree.map(
+            lambda leaf: jnp.zeros((size, *leaf.shape[1:]), leaf.dtype), data.test
+        )
+        return gradient_bytes(objective, alike) // sample_shares
+
+    # Batch-level terms compare the examples of a whole batch.
+    whole = config.batch_size if config.regularizers else None
+    asked = config.micro_batch_size or whole
+    if asked is None:
+        return shares * default_micro_batch_size(
+            config.batch_size // shares,
+            config.num_samples // sample_shares,
+            example_bytes=share_bytes(1),
+            max_bytes=max_bytes,
+        )
+    needed = share_bytes(asked) // shares
+    if needed > max_bytes:
+        remedy = "a smaller batch" if whole else "smaller micro-batches"
+        raise VaejaxError(
+            f"the gradient of {asked} examples needs about {needed / 2**20:,.0f} MiB "
+            f"on a device, and the memory budget is {config.memory_budget:,} MiB: "
+            f"raise it, or use {remedy} or fewer samples"
+        )
+    return config.micro_batch_size
 
 
 def train_to_end(
@@ -90,6 +107,7 @@ def train_to_end(
     if first:
         run_folder.write_rows(config.out, rows)
     test_bound = _test_bound(objective, data, config.num_samples)
+    num_steps = steps_per_epoch(len(data.train.x), config.batch_size)
     epoch_before: tuple[TrainState, list] | None = None
 
     def save(state: TrainState, totals: Totals | None, rows: list) -> None:
@@ -137,13 +155,11 @@ def train_to_end(
                     "option that failed, or with room on the disk"
                 ) from error
         epoch_before = jax.device_get(report.state), rows
-        update(
-            report.epoch,
-            f"{row['images_per_second']:,.0f} images/s, "
-            f"bound {report.metrics['bound']:.2f}",
-        )
+        speed = f"{row['images_per_second']:,.0f} images/s"
+        update(report.epoch, f"{speed}, bound {report.metrics['bound']:.2f}")
 
     def on_dispatch(state: TrainState, totals: Totals) -> None:
+        update(int(state.step) / num_steps)
         if (
             len(rows) == config.epochs
             or time.monotonic() - saved_at > config.checkpoint_seconds

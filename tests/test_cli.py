@@ -90,6 +90,11 @@ MISTAKES = [
         "--num-samples 30000 --bound iwae --memory-budget 9",
         "30000 samples of one example need .* budget is 9 MiB: raise it",
     ),
+    (
+        "train",
+        "--num-samples 3000 --bound iwae --micro-batch-size 50 --memory-budget 99",
+        "50 examples needs .* budget is 99 MiB: .*smaller micro-batches",
+    ),
     ("train", "--matmul-precision half", "unknown matmul_precision 'half'.*bfloat16"),
     ("train", "--matmul-precision tensorfloat32", "this is a CPU.*use bfloat16"),
     ("train", "--learning-rate 0", "learning_rate is 0.0: use a finite one above 0"),

@@ -164,6 +164,9 @@ def write_whole(path: Path, content: bytes) -> Path:
     try:
         temporary.write_bytes(content)
         os.replace(temporary, path)
+    except OSError as error:  # a full disk leaves out which file it was
+        reason = error.strerror or str(error)
+        raise OSError(error.errno, reason, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
     return path

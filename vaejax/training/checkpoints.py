@@ -80,7 +80,7 @@ def latest(folder: Path) -> int | None:
 
 def steps(folder: Path) -> list[int]:
     """The steps of all checkpoints, in rising order."""
-    return sorted(int(p.name) for p in folder.glob("*") if p.name.isdigit())
+    return sorted(int(p.name) for p in folder.glob("*") if p.name.isdecimal())
 
 
 def restore(

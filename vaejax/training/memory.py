@@ -2,30 +2,41 @@
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Jaxpr, subjaxprs
 
 from vaejax.core import Batch, Example, Objective, PyTree
 
 
-def example_bytes(objective: Objective, example: Example) -> int:
-    """About how many bytes a gradient keeps of one example, by tracing it.
+def gradient_bytes(objective: Objective, examples: Example) -> int:
+    """About how many bytes a gradient takes of a batch, by tracing it.
 
     They are the arrays that the forward pass leaves for the backward pass, less the
-    parameters. What no backward pass needs is not counted, such as the K x K weights
-    of VIMCO.
+    parameters, and the largest array that it needs for a moment, such as the K x K
+    weights of VIMCO.
 
     Args:
-        objective: what is to be minimised; a mean over examples.
-        example: one, as the model sees it; only its shape and type count.
+        objective: what is to be minimised.
+        examples: every leaf [B, ...], as the model sees it; only shapes and types
+            count.
     """
 
-    def kept(key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
+    def forward(key: jax.Array, batch: Batch) -> tuple[PyTree, PyTree]:
         params, state = objective.init(key)
         pull_back = jax.vjp(lambda p: objective.loss(p, state, key, batch)[0], params)
         return pull_back[1], params
 
-    batch = Batch(jax.tree.map(lambda leaf: leaf[None], example), jnp.arange(1))
-    residuals, params = jax.eval_shape(kept, jax.random.key(0), batch)
-    return max(0, _num_bytes(residuals) - _num_bytes(params))
+    batch = Batch(examples, jnp.arange(len(examples.x)))
+    traced, (residuals, params) = jax.make_jaxpr(forward, return_shape=True)(
+        jax.random.key(0), batch
+    )
+    kept = max(0, _num_bytes(residuals) - _num_bytes(params))
+    return kept + _largest(traced.jaxpr)
+
+
+def _largest(jaxpr: Jaxpr) -> int:
+    """The bytes of the largest array that any operation makes."""
+    made = (_num_bytes(v.aval) for eqn in jaxpr.eqns for v in eqn.outvars)
+    return max([0, *made, *map(_largest, subjaxprs(jaxpr))])
 
 
 def _num_bytes(tree: PyTree) -> int:

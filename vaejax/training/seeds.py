@@ -2,7 +2,8 @@
 
 Every leaf of parameters and state gets a leading axis of seeds. Each seed has its own
 initial parameters and its own noise; they share the order of the data and what is drawn
-of them. With optimizers that work coordinate by coordinate (Adam, not a clipped global
+of them, and a step that is not finite for one is skipped, or stops the run, for all.
+With optimizers that work coordinate by coordinate (Adam, not a clipped global
 norm) each seed is trained as it would be alone. On a device that one model does not
 fill, several cost little more.
 """

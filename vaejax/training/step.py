@@ -187,7 +187,7 @@ def default_micro_batch_size(
     """The largest part of the batch whose `num_samples` decodings stay in the cache.
 
     About 1000 rows through the decoder at once; larger parts spill, smaller ones starve
-    the matrix products. Where `example_bytes` (`vaejax.training.memory`) are given, all
+    the matrix products. Where `example_bytes` (`gradient_bytes` of one) are given, all
     parts fit into `max_bytes`.
 
     Raises:
