@@ -207,6 +207,8 @@ def progress_bar(
 def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
     """Read `name=value` words: `latent_dim=20 hidden=300,300 likelihood=fixed_normal`.
 
+    `prior.num_components=10` is an entry of the setting `prior_settings`.
+
     Raises:
         VaejaxError: a word that has no `=`, or a name that comes twice.
     """
@@ -217,10 +219,12 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
             raise VaejaxError(
                 f"{pair!r} is not a setting: write name=value, as in latent_dim=20"
             )
-        if name in settings:
+        part, dot, own_name = name.partition(".")
+        group = settings.setdefault(f"{part}_settings", {}) if dot else settings
+        if (own_name or name) in group:
             raise VaejaxError(f"the setting {name} is given twice: leave one out")
         try:
-            settings[name] = ast.literal_eval(text)
+            group[own_name or name] = ast.literal_eval(text)
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            settings[name] = text  # a word, such as the name of a likelihood
+            group[own_name or name] = text  # a word, such as the name of a likelihood
     return settings

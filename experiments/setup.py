@@ -11,6 +11,7 @@ import numpy as np
 from experiments.cli import parse_settings
 from vaejax.core import VaejaxError, build
 from vaejax.data import DATASETS, ImageData
+from vaejax.models.parts import PARTS
 
 T = TypeVar("T")
 
@@ -37,11 +38,26 @@ def build_named(
         raise VaejaxError(f"{taken} of {name} follow from the data set: leave them out")
     if name in registry:
         parameters = inspect.signature(registry[name]).parameters
-        for key in settings.keys() & parameters.keys():
-            settings[key] = _as_annotated(
-                name, key, settings[key], parameters[key].annotation
-            )
+        for part, choices in PARTS.items():
+            own = f"{part}_settings"
+            if own in settings and own in parameters:
+                chosen = str(settings.get(part, parameters[part].default))
+                settings[own] = _typed(choices, chosen, settings[own])
+        settings = _typed(registry, name, settings)
     return build(registry, name, **settings, **given)
+
+
+def _typed(
+    registry: Mapping[str, Callable[..., T]], name: str, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """The settings, those that the factory takes as of the types it says."""
+    taken = inspect.signature(registry.get(name, dict)).parameters
+    return {
+        key: _as_annotated(name, key, value, taken[key].annotation)
+        if key in taken
+        else value
+        for key, value in settings.items()
+    }
 
 
 def _as_annotated(name: str, key: str, given: Any, annotation: Any) -> Any:
@@ -71,6 +87,8 @@ def _as_annotated(name: str, key: str, given: Any, annotation: Any) -> Any:
         words = {"true": True, "false": False}
         allowed, valid = "true or false", str(value).lower() in words
         value = words.get(str(value).lower())
+    elif origin is Mapping and isinstance(value, dict):
+        return value
     elif annotation is str or origin is Literal:
         return str(value)
     else:

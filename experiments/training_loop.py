@@ -57,7 +57,7 @@ def choose_micro_batch_size(
         return gradient_bytes(objective, alike) // sample_shares
 
     # Batch-level terms compare the examples of a whole batch.
-    whole = config.batch_size if config.regularizers else None
+    whole = config.batch_size if objective.whole_batch else None
     asked = config.micro_batch_size or whole
     if asked is None:
         return shares * default_micro_batch_size(

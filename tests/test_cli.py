@@ -143,25 +143,29 @@ MISTAKES = [
     ("train", "--protocol none", "bits.*--protocol dynamic.*likelihood=fixed_normal"),
     (
         "train",
-        "--model-settings likelihood_scale=0.1",
+        "--model-settings likelihood.scale=0.1",
         "'bernoulli' has no setting .*scale.*none",
     ),
     (
         "train",
-        "--model-settings likelihood=fixed_normal likelihood_scale=0",
+        "--model-settings likelihood=fixed_normal likelihood.scale=0",
         "scale is 0.0: use a standard deviation above 0",
     ),
     (
         "train",
-        "--model-settings likelihood=fixed_normal likelihood_scale=1e999",
+        "--model-settings likelihood=fixed_normal likelihood.scale=1e999",
         "scale is inf: use .*finite",
     ),
     (
         "train",
-        "--model-settings likelihood_scale=x",
+        "--model-settings likelihood=fixed_normal likelihood.scale=x",
         "scale='x' must be a number",
     ),
-    ("train", "--model-settings likelihood_scale=None", "=None must be a number"),
+    (
+        "train",
+        "--model-settings likelihood=fixed_normal likelihood.scale=None",
+        "=None must be a number",
+    ),
     (
         "train",
         "--regularizers mmd weight=-1",

@@ -378,7 +378,7 @@ def test_categorical_latents_are_summed_over():
             name="uniform",
             family=family,
             init=lambda key: (),
-            apply=lambda params, y: jnp.zeros((2, 3)),
+            apply=lambda encode, params, y: jnp.zeros((2, 3)),
         ),
         posterior=family,
         likelihood=bernoulli(),

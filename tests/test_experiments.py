@@ -133,7 +133,7 @@ def test_the_likelihoods_scale_and_a_regularizers_weight_are_settings(tmp_path):
             model_settings=(
                 *SETTINGS["gaussian_mlp"],
                 "likelihood=fixed_normal",
-                "likelihood_scale=0.05",
+                "likelihood.scale=0.05",
             ),
             regularizers=("mmd", *words),
         )

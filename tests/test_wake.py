@@ -72,7 +72,9 @@ def with_learned_prior() -> Model:
     def init(key):
         return model.init(key)._replace(prior=prior.init(key))
 
-    return dataclasses.replace(model, init=init, prior=prior.apply)
+    return dataclasses.replace(
+        model, init=init, prior=functools.partial(prior.apply, model.encode)
+    )
 
 
 MODELS = {

@@ -124,8 +124,11 @@ class Family:
     # real numbers for every coordinate of the event, [outputs_per_coordinate, *event],
     # and `from_outputs` reads them.
     outputs_per_coordinate: int
-    from_outputs: Callable[[Array], DistParams]
+    from_outputs: Callable[..., DistParams]
     to_outputs: Callable[[Array], Array]  # outputs at which the mean is the given one
+    # What is learned of the family besides a network's outputs, such as the layers of a
+    # flow: `from_outputs` takes it second, and it is part of the parameters.
+    weights: Callable[[Key], PyTree] | None = None
     reparam: Literal["explicit", "implicit"] | None = None
     kl: Callable[[DistParams, DistParams], Scalar] | None = None  # KL(first || second)
     binary: bool = False  # its outcomes are 0 and 1
@@ -143,16 +146,35 @@ class Family:
     # The event itself, as a function of the parameters at the noise that it came from:
     # T(T^-1(z; stopped params); params) for a transport T of the noise.
     retrace: Callable[[DistParams, Event], Event] | None = None
+    # A draw with its log-density, where that costs less than `log_prob` of the draw.
+    sample_and_log_prob: Callable[[Key, DistParams], tuple[Event, Scalar]] | None = None
+    # Why `log_prob` of an event is too dear for training, if it is: `pathwise` and
+    # evaluation do with `sample_and_log_prob`, all others are refused.
+    costly_log_prob: str | None = None
+
+    def read(self, outputs: Array, weights: PyTree) -> DistParams:
+        """The parameters, from a network's outputs and the family's own weights."""
+        if self.weights is None:
+            return self.from_outputs(outputs)
+        return self.from_outputs(outputs, weights)
+
+
+Encode = Callable[[Params, Example], DistParams]
 
 
 @record
 class Prior:
-    """p(z) or p(z | y): its family and how its parameters come about."""
+    """p(z) or p(z | y): its family and how its parameters come about.
+
+    `apply` is given the model's `encode`, which some priors go through.
+    """
 
     name: str
     family: Family
     init: Callable[[Key], PyTree]  # becomes Params.prior
-    apply: Callable[[Params, Array | None], DistParams]
+    apply: Callable[[Encode, Params, Array | None], DistParams]
+    # What trains it besides the bound.
+    regularizers: "tuple[Regularizer, ...]" = ()
 
 
 @record
@@ -161,7 +183,7 @@ class Model:
 
     name: str
     init: Callable[[Key], Params]
-    encode: Callable[[Params, Example], DistParams]  # q(z | x, y)
+    encode: Encode  # q(z | x, y)
     decode: Callable[[Params, Event, Array | None], DistParams]  # p(x | z, y)
     prior: Callable[[Params, Array | None], DistParams]  # p(z | y)
     posterior: Family
@@ -172,6 +194,7 @@ class Model:
     data_shape: tuple[int, ...] | None = None
     latent_shape: Event | None = None  # of `jax.ShapeDtypeStruct`
     exact_elbo: Callable[[Params, Array], Scalar] | None = None  # of x, in closed form
+    regularizers: "tuple[Regularizer, ...]" = ()  # that are part of its training
 
 
 class LogTerms(NamedTuple):
@@ -278,6 +301,8 @@ class Estimator:
     init: Callable[[Problem, Key], tuple[PyTree, EstState]] = lambda *_: ((), ())
     update: Callable[[Problem, EstState, Stats], EstState] = lambda _, state, __: state
     target: Callable[[Problem, Params, Example, Expectation], Scalar] | None = None
+    # It takes log q at the posterior's own samples alone, nothing of it stopped.
+    own_samples: bool = False
 
 
 @record
@@ -298,6 +323,7 @@ class Objective:
     loss: Callable[
         [Params, EstState, Key, Batch], tuple[Scalar, tuple[EstState, Stats]]
     ]
+    whole_batch: bool = False  # it compares examples: a batch is not to be cut up
 
 
 def build(registry: Mapping[str, Callable[..., T]], name: str, **settings: Any) -> T:

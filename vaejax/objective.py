@@ -49,7 +49,7 @@ def make_objective(
         estimator: how to differentiate it.
         num_samples: K, a positive integer.
         allow_bias: accept a pair whose gradient is known to be biased.
-        regularizers: batch-level terms, added to the loss.
+        regularizers: batch-level terms, added to the loss and the model's own.
 
     Returns:
         An `Objective`: `loss` is a scalar whose value is minus the bound (plus the
@@ -70,6 +70,7 @@ def make_objective(
             f"{verdict.reason}, or accept the bias with allow_bias"
         )
 
+    regularizers = (*model.regularizers, *regularizers)
     for regularizer in regularizers:
         if reason := regularizer.needs(model):
             raise IncompatibleError(
@@ -99,7 +100,7 @@ def make_objective(
             total += term
         return total, (estimator.update(problem, state, metrics), metrics)
 
-    return Objective(init=init, loss=loss)
+    return Objective(init=init, loss=loss, whole_batch=bool(regularizers))
 
 
 def check(problem: Problem, estimator: Estimator) -> Verdict:
@@ -113,6 +114,10 @@ def check(problem: Problem, estimator: Estimator) -> Verdict:
             "integer of at least 1",
         )
     if reason := problem.bound.needs(problem.model, num_samples):
+        return Verdict("refused", reason)
+    if not estimator.own_samples and (
+        reason := problem.model.posterior.costly_log_prob
+    ):
         return Verdict("refused", reason)
     if problem.bound.inference is None:
         return estimator.check(problem)

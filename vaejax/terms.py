@@ -19,6 +19,7 @@ from vaejax.core import (
     Example,
     Expectation,
     Key,
+    Keys,
     LogTerms,
     Model,
     Params,
@@ -41,10 +42,32 @@ def sample_posterior(
     return dist_params, z
 
 
+def weigh_own_samples(
+    model: Model, params: Params, dist_params: DistParams, keys: Keys, example: Example
+) -> LogTerms:
+    """The terms of a sample for each key, at what it costs to draw and to weigh it.
+
+    For uses of log q that stop nothing: its total derivative is right, no part of it.
+    """
+    family = model.posterior
+    if family.sample_and_log_prob is None:
+        z = jax.vmap(family.sample, (0, None))(keys, dist_params)
+        return log_terms(model, params, dist_params, z, example)
+    z, log_qz = jax.vmap(family.sample_and_log_prob, (0, None))(keys, dist_params)
+    return log_terms(model, params, dist_params, z, example, log_qz)
+
+
 def log_terms(
-    model: Model, params: Params, dist_params: DistParams, z: Event, example: Example
+    model: Model,
+    params: Params,
+    dist_params: DistParams,
+    z: Event,
+    example: Example,
+    log_qz: Float[Array, " K"] | None = None,
 ) -> LogTerms:
     """Log p(x|z), log p(z) and log q(z|x) of every sample; `dist_params` are q's.
+
+    The last is computed unless it is given.
 
     Where the mesh in force has an axis for samples that divides their number, each of
     its devices computes its share of them (see `vaejax.sharding`).
@@ -52,15 +75,17 @@ def log_terms(
     z = divide_samples(z)
     prior_params = model.prior(params, example.y)
 
-    def one(z_k: Event) -> LogTerms:
+    def one(z_k: Event, log_qz_k: Scalar | None) -> LogTerms:
         likelihood_params = model.decode(params, z_k, example.y)
+        if log_qz_k is None:
+            log_qz_k = model.posterior.log_prob(dist_params, z_k)
         return LogTerms(
             log_px_z=model.likelihood.log_prob(likelihood_params, example.x),
             log_pz=model.latent_prior.log_prob(prior_params, z_k),
-            log_qz=model.posterior.log_prob(dist_params, z_k),
+            log_qz=log_qz_k,
         )
 
-    return jax.vmap(one)(z)
+    return jax.vmap(one)(z, log_qz)
 
 
 def bound_value(

@@ -1,5 +1,7 @@
 """Differentiate through the samples: the reparameterisation gradient."""
 
+import jax
+
 from vaejax.core import (
     Estimator,
     EstState,
@@ -13,10 +15,9 @@ from vaejax.core import (
 )
 from vaejax.terms import (
     bound_value,
-    log_terms,
     make_stats,
     require_reparam,
-    sample_posterior,
+    weigh_own_samples,
 )
 
 
@@ -36,7 +37,9 @@ def pathwise() -> Estimator:
         Kingma and Welling 2014, arXiv:1312.6114; Rainforth et al. 2018,
         arXiv:1802.04537, for its signal-to-noise ratio.
     """
-    return Estimator(name="pathwise", surrogate=_surrogate, check=_check)
+    return Estimator(
+        name="pathwise", surrogate=_surrogate, check=_check, own_samples=True
+    )
 
 
 def _check(problem: Problem) -> Verdict:
@@ -48,7 +51,8 @@ def _check(problem: Problem) -> Verdict:
 def _surrogate(
     problem: Problem, params: Params, state: EstState, key: Key, example: Example
 ) -> tuple[Scalar, Stats]:
-    dist_params, z = sample_posterior(problem, params, key, example)
-    terms = log_terms(problem.model, params, dist_params, z, example)
+    dist_params = problem.model.encode(params, example)
+    keys = jax.random.split(key, problem.num_samples)
+    terms = weigh_own_samples(problem.model, params, dist_params, keys, example)
     value = bound_value(problem, params, dist_params, example, terms)
     return value, make_stats(value, terms)

@@ -30,10 +30,11 @@ from vaejax.core import (
     Params,
     VaejaxError,
     fold_examples,
+    plain,
 )
 from vaejax.evaluation.psis import pareto_shapes, tail_size
 from vaejax.sharding import DATA, SAMPLES, evaluation_mesh, put
-from vaejax.terms import log_terms
+from vaejax.terms import weigh_own_samples
 
 EXAMPLES_PER_CALL = 100  # on every device
 
@@ -172,11 +173,8 @@ def _estimate(
 
         def add_chunk(running: _Running, start: Array) -> tuple[_Running, None]:
             index = start + jnp.arange(chunk_size)
-            z = jax.vmap(model.posterior.sample, (0, None))(
-                fold_examples(key, index), dist_params
-            )
-            terms = log_terms(model, params, dist_params, z, example)
-            log_w = terms.log_px_z + terms.log_pz - terms.log_qz
+            keys = fold_examples(key, index)
+            log_w = plain(weigh_own_samples(model, params, dist_params, keys, example))
             log_w = jnp.where(index < num_samples, log_w, -jnp.inf)
             tail = jnp.concatenate([running.tail, log_w])
             return _Running(

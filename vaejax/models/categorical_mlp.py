@@ -13,7 +13,8 @@ import numpy as np
 
 from vaejax.core import Model
 from vaejax.families import categorical
-from vaejax.models.from_networks import from_mlps, named_likelihood
+from vaejax.models.from_networks import from_mlps
+from vaejax.models.parts import NONE, Settings, named_likelihood
 from vaejax.priors import learned_categorical
 
 
@@ -25,7 +26,7 @@ def categorical_mlp(
     hidden: Sequence[int] = (),
     activation: str = "tanh",
     likelihood: str = "bernoulli",
-    likelihood_scale: float | None = None,
+    likelihood_settings: Settings = NONE,
 ) -> Model:
     """Categorical latents; linear unless `hidden` layers are given.
 
@@ -38,13 +39,13 @@ def categorical_mlp(
         hidden: widths of the encoder's hidden layers; the decoder's are mirrored.
         activation: a name in `vaejax.nets.ACTIVATIONS`.
         likelihood: a name in `LIKELIHOODS`.
-        likelihood_scale: standard deviation of `fixed_normal`, and of no other.
+        likelihood_settings: of the likelihood, such as `fixed_normal`'s scale.
     """
     return from_mlps(
         "categorical_mlp",
         posterior=categorical(num_categories),
         prior=learned_categorical(latent_dim, num_categories),
-        likelihood=named_likelihood(likelihood, likelihood_scale),
+        likelihood=named_likelihood(likelihood, likelihood_settings),
         data_shape=data_shape,
         data_mean=data_mean,
         latent_dim=latent_dim,

@@ -14,7 +14,8 @@ import numpy as np
 
 from vaejax.core import Model, build
 from vaejax.families import FAMILIES
-from vaejax.models.from_networks import from_mlps, named_likelihood
+from vaejax.models.from_networks import from_mlps
+from vaejax.models.parts import NONE, Settings, named_likelihood
 from vaejax.priors import learned, uniform_sphere
 
 
@@ -26,7 +27,7 @@ def family_mlp(
     hidden: Sequence[int] = (200, 200),
     activation: str = "tanh",
     likelihood: str = "bernoulli",
-    likelihood_scale: float | None = None,
+    likelihood_settings: Settings = NONE,
 ) -> Model:
     """An MLP encoder and mirrored decoder around latents of a family by name.
 
@@ -42,7 +43,7 @@ def family_mlp(
         hidden: widths of the encoder's hidden layers; the decoder's are mirrored.
         activation: a name in `vaejax.nets.ACTIVATIONS`.
         likelihood: a name in `LIKELIHOODS`.
-        likelihood_scale: standard deviation of `fixed_normal`, and of no other.
+        likelihood_settings: of the likelihood, such as `fixed_normal`'s scale.
     """
     settings = {}
     if "dim" in inspect.signature(FAMILIES.get(posterior, dict)).parameters:
@@ -56,7 +57,7 @@ def family_mlp(
             if posterior == "von_mises_fisher"
             else learned(latents, latent_dim)
         ),
-        likelihood=named_likelihood(likelihood, likelihood_scale),
+        likelihood=named_likelihood(likelihood, likelihood_settings),
         data_shape=data_shape,
         data_mean=data_mean,
         latent_dim=latent_dim,

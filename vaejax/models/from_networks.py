@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,9 +18,8 @@ from vaejax.core import (
     Model,
     Params,
     Prior,
-    build,
+    PyTree,
 )
-from vaejax.families import FAMILIES
 from vaejax.nets import Network, mlp
 
 
@@ -46,11 +46,8 @@ def from_networks(
     BackProp").
     """
     center = 0.0 if data_mean is None else np.asarray(data_mean, np.float32)
-
-    latent, observation = (
-        event_of(family, shape)
-        for family, shape in ((posterior, (latent_dim,)), (likelihood, data_shape))
-    )
+    encoder = _headed(encoder, posterior, (latent_dim,))
+    decoder = _headed(decoder, likelihood, data_shape)
 
     def init(key: Key) -> Params:
         encoder_key, decoder_key, prior_key = jax.random.split(key, 3)
@@ -61,33 +58,58 @@ def from_networks(
         )
 
     def encode(params: Params, example: Example) -> DistParams:
-        outputs = encoder.apply(params.encoder, example.x - center)
-        shape = posterior.outputs_per_coordinate, latent_dim
-        return posterior.from_outputs(outputs.reshape(shape))
+        return encoder.apply(params.encoder, example.x - center)
 
     def decode(params: Params, z: Event, y: Array | None) -> DistParams:
-        outputs = decoder.apply(params.decoder, z)
-        shape = likelihood.outputs_per_coordinate, *data_shape
-        return likelihood.from_outputs(outputs.reshape(shape))
+        return decoder.apply(params.decoder, z)
 
     return Model(
         name=name,
         init=init,
         encode=encode,
         decode=decode,
-        prior=prior.apply,
+        prior=partial(prior.apply, encode),
         posterior=posterior,
         latent_prior=prior.family,
         likelihood=likelihood,
-        data_shape=observation.shape,
-        latent_shape=latent,
+        data_shape=event_of(likelihood, data_shape).shape,
+        latent_shape=event_of(posterior, (latent_dim,)),
+        regularizers=prior.regularizers,
     )
+
+
+def _headed(network: Network, family: Family, coordinates: tuple[int, ...]) -> Network:
+    """The network whose outputs are read as the parameters of a family.
+
+    Weights that the family has of its own stand beside the network's.
+    """
+    shape = family.outputs_per_coordinate, *coordinates
+    own = family.weights
+
+    def init(key: Key) -> PyTree:
+        if own is None:
+            return network.init(key)
+        network_key, family_key = jax.random.split(key)
+        return {"network": network.init(network_key), "family": own(family_key)}
+
+    def apply(params: PyTree, x: Array) -> DistParams:
+        if own is None:
+            return family.read(network.apply(params, x).reshape(shape), ())
+        outputs = network.apply(params["network"], x).reshape(shape)
+        return family.read(outputs, params["family"])
+
+    return Network(init=init, apply=apply)
 
 
 def event_of(family: Family, coordinates: tuple[int, ...]) -> jax.ShapeDtypeStruct:
     """What a network's outputs for so many coordinates describe: an event's shape."""
+
+    def event(outputs: Array, key: Key) -> Event:
+        own = () if family.weights is None else family.weights(key)
+        return family.mean(family.read(outputs, own))
+
     outputs = jnp.zeros((family.outputs_per_coordinate, *coordinates))
-    return jax.eval_shape(lambda: family.mean(family.from_outputs(outputs)))
+    return jax.eval_shape(event, outputs, jax.random.key(0))
 
 
 def from_mlps(
@@ -129,22 +151,6 @@ def from_mlps(
         latent_dim=latent_dim,
         data_mean=data_mean,
     )
-
-
-# Families of a number per coordinate whose densities are finite at all of the data.
-LIKELIHOODS = {
-    name: FAMILIES[name]
-    for name in ("bernoulli", "diagonal_normal", "fixed_normal", "truncated_normal")
-}
-
-
-def named_likelihood(name: str, scale: float | None) -> Family:
-    """The likelihood of this name, at this scale if one is given.
-
-    Raises:
-        UnknownNameError: no such likelihood, or one whose scale is no setting.
-    """
-    return build(LIKELIHOODS, name, **({} if scale is None else {"scale": scale}))
 
 
 def output_start(

@@ -8,11 +8,8 @@ from jaxtyping import Array
 
 from vaejax.core import Model, VaejaxError
 from vaejax.families import diagonal_normal
-from vaejax.models.from_networks import (
-    from_networks,
-    named_likelihood,
-    output_start,
-)
+from vaejax.models.from_networks import from_networks, output_start
+from vaejax.models.parts import NONE, Settings, named_likelihood
 from vaejax.nets import Network, conv_decoder, conv_encoder
 from vaejax.priors import standard_normal
 
@@ -24,7 +21,7 @@ def gaussian_conv(
     channels: Sequence[int] = (32, 64),
     activation: str = "relu",
     likelihood: str = "bernoulli",
-    likelihood_scale: float | None = None,
+    likelihood_settings: Settings = NONE,
 ) -> Model:
     """Gaussian latents, strided convolutions and their transposes.
 
@@ -36,7 +33,7 @@ def gaussian_conv(
         channels: depth of each convolution of the encoder; the decoder's are mirrored.
         activation: a name in `vaejax.nets.ACTIVATIONS`.
         likelihood: a name in `LIKELIHOODS`.
-        likelihood_scale: standard deviation of `fixed_normal`, and of no other.
+        likelihood_settings: of the likelihood, such as `fixed_normal`'s scale.
     """
     if len(data_shape) != 3:
         raise VaejaxError(
@@ -47,7 +44,7 @@ def gaussian_conv(
         raise VaejaxError("gaussian_conv needs a convolution: use channels=32 or more")
     height, width, depth = data_shape
     posterior = diagonal_normal()
-    pixels = named_likelihood(likelihood, likelihood_scale)
+    pixels = named_likelihood(likelihood, likelihood_settings)
     num_outputs = pixels.outputs_per_coordinate
     channel_mean = None if data_mean is None else jnp.mean(data_mean, (0, 1))
     decoder = conv_decoder(

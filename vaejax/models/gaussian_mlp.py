@@ -1,6 +1,8 @@
-"""The variational autoencoder with Gaussian latents and multilayer perceptrons.
+"""The variational autoencoder with real latents and multilayer perceptrons.
 
     p(z) = N(0, I),   p(x|z) from decoder(z),   q(z|x) = N(loc(x), diag(scale(x)^2))
+
+unless another posterior, prior or likelihood is named.
 
 By default the one-layer network of Burda, Grosse and Salakhutdinov 2016
 (arXiv:1509.00519): 784-200-200-z50, tanh, mirrored, Bernoulli pixels.
@@ -11,9 +13,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from vaejax.core import Model
-from vaejax.families import diagonal_normal
-from vaejax.models.from_networks import from_mlps, named_likelihood
-from vaejax.priors import standard_normal
+from vaejax.models.from_networks import from_mlps
+from vaejax.models.parts import (
+    NONE,
+    Settings,
+    named_likelihood,
+    named_posterior,
+    named_prior,
+)
 
 
 def gaussian_mlp(
@@ -22,10 +29,14 @@ def gaussian_mlp(
     latent_dim: int = 50,
     hidden: Sequence[int] = (200, 200),
     activation: str = "tanh",
+    posterior: str = "diagonal_normal",
+    posterior_settings: Settings = NONE,
+    prior: str = "standard_normal",
+    prior_settings: Settings = NONE,
     likelihood: str = "bernoulli",
-    likelihood_scale: float | None = None,
+    likelihood_settings: Settings = NONE,
 ) -> Model:
-    """Gaussian latents, MLP encoder and mirrored decoder.
+    """Real latents, MLP encoder and mirrored decoder.
 
     Args:
         data_shape: shape of one observation.
@@ -35,15 +46,22 @@ def gaussian_mlp(
         latent_dim: number of latents.
         hidden: widths of the encoder's hidden layers; the decoder's are mirrored.
         activation: a name in `vaejax.nets.ACTIVATIONS`.
+        posterior: a name in `FAMILIES`, of real latents.
+        posterior_settings: of that family, but its `dim`.
+        prior: a name in `PRIORS`.
+        prior_settings: of that prior, but what follows from the model.
         likelihood: a name in `LIKELIHOODS`; `diagonal_normal` learns a variance per
             pixel.
-        likelihood_scale: standard deviation of `fixed_normal`, and of no other.
+        likelihood_settings: of the likelihood, such as `fixed_normal`'s scale.
     """
+    latents = named_posterior(posterior, posterior_settings, latent_dim)
     return from_mlps(
         "gaussian_mlp",
-        posterior=diagonal_normal(),
-        prior=standard_normal(latent_dim),
-        likelihood=named_likelihood(likelihood, likelihood_scale),
+        posterior=latents,
+        prior=named_prior(
+            prior, prior_settings, latents, latent_dim, data_shape, data_mean
+        ),
+        likelihood=named_likelihood(likelihood, likelihood_settings),
         data_shape=data_shape,
         data_mean=data_mean,
         latent_dim=latent_dim,

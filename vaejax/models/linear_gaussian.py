@@ -12,8 +12,8 @@ Source: Tipping and Bishop 1999, "Probabilistic principal component analysis".
 """
 
 import dataclasses
-import functools
 import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -76,14 +76,14 @@ def linear_gaussian(
         init=init,
         encode=encode,
         decode=decode,
-        prior=prior.apply,
+        prior=partial(prior.apply, encode),
         posterior=diagonal_normal(),
         latent_prior=prior.family,
         likelihood=diagonal_normal(),
         data_shape=data_shape,
         latent_shape=event_of(prior.family, (latent_dim,)),
     )
-    return dataclasses.replace(model, exact_elbo=functools.partial(exact_elbo, model))
+    return dataclasses.replace(model, exact_elbo=partial(exact_elbo, model))
 
 
 class Gaussian(NamedTuple):

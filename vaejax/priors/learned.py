@@ -7,8 +7,9 @@ fair coin, the uniform distribution on (0, 1) or on the simplex.
 """
 
 import jax.numpy as jnp
+from jaxtyping import Array
 
-from vaejax.core import Family, Prior
+from vaejax.core import DistParams, Encode, Family, Key, Params, Prior, PyTree
 from vaejax.families import bernoulli, categorical, diagonal_normal
 
 
@@ -20,12 +21,15 @@ def learned(family: Family, latent_dim: int) -> Prior:
         latent_dim: how many coordinates `Family.from_outputs` describes.
     """
     shape = family.outputs_per_coordinate, latent_dim
-    return Prior(
-        name=f"learned_{family.name}",
-        family=family,
-        init=lambda key: {"outputs": jnp.zeros(shape)},
-        apply=lambda params, y: family.from_outputs(params.prior["outputs"]),
-    )
+
+    def init(key: Key) -> dict[str, PyTree]:
+        own = {} if family.weights is None else {"weights": family.weights(key)}
+        return {"outputs": jnp.zeros(shape), **own}
+
+    def apply(encode: Encode, params: Params, y: Array | None) -> DistParams:
+        return family.read(params.prior["outputs"], params.prior.get("weights"))
+
+    return Prior(name=f"learned_{family.name}", family=family, init=init, apply=apply)
 
 
 def learned_bernoulli(latent_dim: int = 200) -> Prior:

@@ -3,14 +3,14 @@
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from vaejax.core import Params, Prior
+from vaejax.core import Encode, Params, Prior
 from vaejax.families import NormalParams, diagonal_normal
 
 
 def standard_normal(latent_dim: int = 50) -> Prior:
     """Independent standard normal latents; the prior of Kingma and Welling 2014."""
 
-    def apply(params: Params, y: Array | None) -> NormalParams:
+    def apply(encode: Encode, params: Params, y: Array | None) -> NormalParams:
         return NormalParams(jnp.zeros(latent_dim), jnp.zeros(latent_dim))
 
     return Prior(

@@ -2,7 +2,7 @@
 
 from jaxtyping import Array
 
-from vaejax.core import Params, Prior, VaejaxError
+from vaejax.core import Encode, Params, Prior, VaejaxError
 from vaejax.families import VonMisesFisherParams, uniform_on_sphere, von_mises_fisher
 
 
@@ -18,7 +18,7 @@ def uniform_sphere(latent_dim: int = 10) -> Prior:
             "1 there is no sphere"
         )
 
-    def apply(params: Params, y: Array | None) -> VonMisesFisherParams:
+    def apply(encode: Encode, params: Params, y: Array | None) -> VonMisesFisherParams:
         return uniform_on_sphere(latent_dim)
 
     return Prior(

@@ -8,6 +8,7 @@ norm) each seed is trained as it would be alone. On a device that one model does
 fill, several cost little more.
 """
 
+import dataclasses
 from typing import TypeVar
 
 import jax
@@ -39,7 +40,7 @@ def several_seeds(objective: Objective, num_seeds: int) -> Objective:
         means = jax.tree.map(lambda leaf: leaf.mean(0), metrics)
         return with_value(losses.sum(), losses.mean()), (states, means)
 
-    return Objective(init=init, loss=loss)
+    return dataclasses.replace(objective, init=init, loss=loss)
 
 
 def of_seed(tree: T, seed: int) -> T:

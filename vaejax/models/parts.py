@@ -1,0 +1,75 @@
+"""The parts of a model by name: its posterior, its prior and its likelihood.
+
+What follows from the model, such as the number of latents, is not to be set again.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+import numpy as np
+
+from vaejax.core import Family, Prior, build
+from vaejax.families import FAMILIES
+from vaejax.priors import PRIORS
+
+T = TypeVar("T")
+Settings = Mapping[str, Any]
+NONE: Settings = MappingProxyType({})
+
+# Families of a number per coordinate whose densities are finite at all of the data.
+LIKELIHOODS = {
+    name: FAMILIES[name]
+    for name in ("bernoulli", "diagonal_normal", "fixed_normal", "truncated_normal")
+}
+
+
+def named_posterior(name: str, settings: Settings, latent_dim: int) -> Family:
+    """The family of this name in `FAMILIES`, of so many latents."""
+    return _build(FAMILIES, name, settings, dim=latent_dim)
+
+
+def named_prior(
+    name: str,
+    settings: Settings,
+    posterior: Family,
+    latent_dim: int,
+    data_shape: tuple[int, ...],
+    data_mean: np.ndarray | None,
+) -> Prior:
+    """The prior of this name in `PRIORS`, for a model with this posterior and data."""
+    return _build(
+        PRIORS,
+        name,
+        settings,
+        posterior=posterior,
+        latent_dim=latent_dim,
+        data_shape=data_shape,
+        data_mean=data_mean,
+    )
+
+
+def named_likelihood(name: str, settings: Settings) -> Family:
+    """The family of this name in `LIKELIHOODS`."""
+    return build(LIKELIHOODS, name, **settings)
+
+
+# What `<part>.<setting>=value` is a setting of, on a command line.
+PARTS: dict[str, Mapping[str, Callable[..., Any]]] = {
+    "posterior": FAMILIES,
+    "prior": PRIORS,
+    "likelihood": LIKELIHOODS,
+}
+
+
+def _build(
+    registry: Mapping[str, Callable[..., T]],
+    name: str,
+    settings: Settings,
+    **follows: Any,
+) -> T:
+    """Build with these settings, and with those that follow where they are taken."""
+    taken = inspect.signature(registry.get(name, dict)).parameters
+    known = {key: value for key, value in follows.items() if key in taken}
+    return build(registry, name, **known | dict(settings))
