@@ -88,9 +88,7 @@ def check(config: Config) -> Checked:
 
     shape_only = build_model()
     build_objective(shape_only)
-    protocol = choose_protocol(
-        config.dataset, config.protocol, shape_only.likelihood.binary
-    )
+    protocol = choose_protocol(config.dataset, config.protocol, shape_only.likelihood)
     return Checked(build_model, build_objective, protocol)
 
 

@@ -9,11 +9,12 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from experiments.cli import parse_settings
-from vaejax.core import VaejaxError, build
-from vaejax.data import DATASETS, ImageData
+from vaejax.core import Family, VaejaxError, build
+from vaejax.data import DATASETS, LEVELS, ImageData
 from vaejax.models.parts import PARTS
 
 T = TypeVar("T")
+BITS = ("dynamic", "static", "threshold")  # protocols of 0 and 1
 
 
 def check_seed(seed: int) -> None:
@@ -98,32 +99,47 @@ def _as_annotated(name: str, key: str, given: Any, annotation: Any) -> Any:
     return value
 
 
-def choose_protocol(dataset: str, protocol: str | None, binary: bool) -> str:
+def choose_protocol(dataset: str, protocol: str | None, likelihood: Family) -> str:
     """The protocol asked for, or the data set's first that fits the likelihood.
 
     Raises:
         VaejaxError: a likelihood of bits on grey values, whose "log-likelihood" would
-            be a cross-entropy, or a density of real numbers on bits: unbounded.
+            be a cross-entropy; a density of real numbers on bits: unbounded; grey
+            levels of numbers between them; counts of what is not counted.
     """
     allowed = build(DATASETS, dataset).protocols
-    fitting = [name for name in allowed if (name != "none") == binary]
-    kind = "bits" if binary else "real numbers"
+    kind, fit = _outcomes(likelihood)
+    fitting = [name for name in allowed if name in fit]
     if protocol is None and fitting:
         return fitting[0]
     if protocol is None or (protocol in allowed and protocol not in fitting):
+        asked = protocol or allowed[0]
         raise VaejaxError(
             f"the model's likelihood is one of {kind}, which the protocol "
-            f"{protocol or allowed[0]!r} of {dataset} does not give: use "
+            f"{asked!r} of {dataset} does not give: use "
             + (f"--protocol {' or '.join(fitting)}, or " if fitting else "")
             + "a model with another likelihood, as in --model-settings likelihood="
-            + ("fixed_normal" if binary else "bernoulli")
+            + ("bernoulli" if asked in BITS else "fixed_normal")
         )
     return protocol
+
+
+def _outcomes(likelihood: Family) -> tuple[str, tuple[str, ...]]:
+    """What the likelihood is one of, and the protocols that give it."""
+    if likelihood.binary:
+        return "bits", BITS
+    if likelihood.counts:
+        return "counts", ()
+    if likelihood.levels is not None:
+        return "grey levels", ("none",)
+    return "real numbers", ("none", "dequantized")
 
 
 def mean_observation(data: ImageData, protocol: str) -> np.ndarray:
     """E x of the training split under a protocol, in [0, 1]."""
     if protocol == "threshold":
         return (data.images > 127).mean(0)
+    if protocol == "dequantized":
+        return (data.images.mean(0) + 0.5) / LEVELS
     scale = 1 if protocol == "static" else 255
     return data.images.mean(0) / scale

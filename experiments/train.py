@@ -8,6 +8,7 @@ the same result, bit for bit.
 """
 
 import contextlib
+import math
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -34,7 +35,8 @@ from experiments.training_loop import (
     train_to_end,
 )
 from vaejax.core import Key, Model, Params, VaejaxError
-from vaejax.evaluation import active_units, log_likelihood
+from vaejax.data import LEVELS
+from vaejax.evaluation import active_units, bits_per_dim, log_likelihood
 from vaejax.matmul import matmul_precision
 from vaejax.sharding import training_mesh
 
@@ -129,6 +131,7 @@ def _run(config: Config) -> Results:
             "test": tests[0] if len(tests) == 1 else over_seeds(tests),
             "train": training,
             "protocol": data.protocol,
+            "normalized": model.likelihood.normalized,
             "seed": config.seed,
             "versions": run_folder.versions(),
         }
@@ -171,8 +174,21 @@ def _evaluate(
         )
     return {
         **estimate.summary(),
+        **bits(model, data.protocol, float(np.mean(estimate.log_px))),
         "active_units": active_units(model, params, data.test),
         "images_per_second": count / seconds,
+    }
+
+
+def bits(model: Model, protocol: str, log_px: float) -> dict[str, float]:
+    """The bits per dimension of grey levels, where the likelihood tells them."""
+    family = model.likelihood
+    dequantized = protocol == "dequantized" and family.normalized
+    if not dequantized and (protocol != "none" or family.levels != LEVELS):
+        return {}
+    num_dims = math.prod(model.data_shape or ())
+    return {
+        "bits_per_dim": bits_per_dim(log_px, num_dims, LEVELS if dequantized else None)
     }
 
 

@@ -52,12 +52,13 @@ def reconstruct(model: Model, params: Params, x: jax.Array) -> jax.Array:
 def print_summary(out: Path, summary: dict[str, Any]) -> None:
     """Print results.json as a table, and where the files are."""
     test, train = summary["test"], summary["train"]
-    table = Table(title=f"{out} ({summary['protocol']} binarization)")
+    table = Table(title=f"{out} (protocol: {summary['protocol']})")
     table.add_column("result")
     table.add_column("value", justify="right")
-    table.add_row(
-        f"test log-likelihood, S = {test['num_samples']}", with_error(test) + " nats"
-    )
+    name = "log-likelihood" if summary["normalized"] else "score, of no density"
+    table.add_row(f"test {name}, S = {test['num_samples']}", with_error(test) + " nats")
+    if (bits := test.get("bits_per_dim")) is not None:
+        table.add_row("bits per dimension", f"{bits:.3f}")
     if (spread := test.get("standard_deviation_over_seeds")) is not None:
         table.add_row(f"its spread over {len(test['seeds'])} seeds", f"{spread:.2f}")
     table.add_row("test examples", str(test["num_examples"]))

@@ -16,6 +16,10 @@ from vaejax.families import (
     BetaParams,
     FullNormalParams,
     GammaParams,
+    LaplaceParams,
+    LogisticMixtureParams,
+    LogisticParams,
+    NegativeBinomialParams,
     NormalParams,
     VonMisesFisherParams,
 )
@@ -23,6 +27,7 @@ from vaejax.families import (
 NORMAL = NormalParams(jnp.array([0.3, -1.2, 2.0]), jnp.array([-0.7, 0.0, 0.9]))
 LOGITS = jnp.array([-1.5, 0.2, 3.0])
 DRAWS = 20_000
+LEVELS = 16  # of grey, so that each comes up often
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +42,7 @@ class Case:
     twin: Callable[[Any], Any]
     discrete: bool = False
     joint: bool = False
+    unit: float = 1.0  # between the outcomes of a discrete family
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
     # Means that a network's outputs are asked for.
     means: Any = (0.05, 0.5, 0.98)
@@ -150,10 +156,92 @@ class SphereTwin:
         return (1 / np.tanh(self.kappa) - 1 / self.kappa) * self.mu
 
 
+class ContinuousBernoulliTwin:
+    """By the formulas that fail at a logit of 0."""
+
+    def __init__(self, logits):
+        (self.logits,) = floats(logits)
+
+    def logpdf(self, x):
+        return x * self.logits - np.log(np.expm1(self.logits) / self.logits)
+
+    def cdf(self, x):
+        return np.expm1(self.logits * x) / np.expm1(self.logits)
+
+    def mean(self):
+        return -1 / np.expm1(-self.logits) - 1 / self.logits
+
+
+class LevelsTwin:
+    """Grey levels by their probabilities, [levels, *event]."""
+
+    def __init__(self, probabilities):
+        self.p = probabilities
+
+    def pmf(self, x):
+        level = np.rint(x * (len(self.p) - 1)).astype(int)
+        seen = np.minimum(level, len(self.p) - 1)
+        p = np.take_along_axis(self.p, np.broadcast_to(seen, (len(x), 3)), 0)
+        return np.where(level < len(self.p), p, 0)
+
+    def logpmf(self, x):
+        return np.log(self.pmf(x))
+
+    def mean(self):
+        return np.linspace(0, 1, len(self.p)) @ self.p
+
+
+def logistic_levels(loc, log_scale, levels=LEVELS):
+    """The probabilities of the cells between levels, by scipy."""
+    ends = (np.arange(levels - 1) + 0.5) / (levels - 1)
+    below = scipy.stats.logistic(loc, np.exp(log_scale)).cdf(ends[:, None])
+    return np.diff(below, axis=0, prepend=0, append=1)
+
+
+def mixture_twin(params):
+    logits, locs, log_scales = floats(params)
+    weights = scipy.special.softmax(logits, 0)
+    parts = map(logistic_levels, locs, log_scales)
+    return LevelsTwin(sum(w * p for w, p in zip(weights, parts, strict=True)))
+
+
+class MultinomialTwin:
+    def __init__(self, logits):
+        self.p = scipy.special.softmax(np.asarray(logits, float))
+
+    def logpmf(self, x):
+        return scipy.stats.multinomial(20, self.p).logpmf(x)[:, None]
+
+    def pmf(self, x):
+        """Of one word."""
+        return scipy.stats.binom(20, self.p).pmf(x)
+
+    def mean(self):
+        return 20 * self.p
+
+
+def negative_binomial_twin(params):
+    mean, dispersion = np.exp(floats(params))
+    return scipy.stats.nbinom(1 / dispersion, 1 / (1 + mean * dispersion))
+
+
+def pixel_beta_twin(params):
+    """From half a level below 0 to half a level above 1."""
+    return scipy.stats.beta(*np.exp(floats(params)), -0.5 / 255, 256 / 255)
+
+
 def exp_twin(distribution: Any) -> Callable[[Any], Any]:
     """The twin whose parameters are the exponentials of ours."""
     return lambda params: distribution(*np.exp(floats(params)))
 
+
+LOGISTIC = LogisticParams(jnp.array([0.1, 0.5, 0.9]), jnp.array([-2.0, -3.0, -1.0]))
+LOGISTIC_MIXTURE = LogisticMixtureParams(
+    jnp.array([[0.3, -0.8, 0.0], [0.0, 0.5, 1.2]]),
+    jnp.array([[0.1, 0.5, 0.9], [0.7, 0.2, 0.4]]),
+    jnp.array([[-2.0, -3.0, -1.0], [-1.5, -4.0, -2.5]]),
+)
+LEVEL_LOGITS = jnp.outer(jnp.linspace(-1, 1, LEVELS) ** 3, jnp.array([1.0, -2.0, 0.5]))
 
 CASES = {
     "bernoulli": Case(
@@ -178,6 +266,15 @@ CASES = {
         settings={"num_categories": 3},
         means=((0.2, 0.5, 0.3), (0.05, 0.9, 0.05)),
     ),
+    "categorical_levels": Case(
+        LEVEL_LOGITS,
+        LEVEL_LOGITS[::-1],
+        lambda logits: LevelsTwin(scipy.special.softmax(np.asarray(logits, float), 0)),
+        discrete=True,
+        unit=1 / (LEVELS - 1),
+        settings={"levels": LEVELS},
+    ),
+    "continuous_bernoulli": Case(LOGITS, -0.5 * LOGITS, ContinuousBernoulliTwin),
     "diagonal_normal": Case(
         NORMAL, NormalParams(NORMAL.loc - 0.4, NORMAL.log_scale * -0.5), normal_twin
     ),
@@ -187,6 +284,19 @@ CASES = {
         DirichletTwin,
         joint=True,
         means=(0.05, 0.75, 0.2),
+    ),
+    "discretized_logistic": Case(
+        LOGISTIC,
+        LogisticParams(LOGISTIC.loc - 0.2, LOGISTIC.log_scale),
+        lambda params: LevelsTwin(logistic_levels(*floats(params))),
+        discrete=True,
+        unit=1 / (LEVELS - 1),
+        settings={"levels": LEVELS},
+    ),
+    "fixed_laplace": Case(
+        NORMAL.loc,
+        NORMAL.loc - 0.4,
+        lambda loc: scipy.stats.laplace(np.asarray(loc, float), 0.1),  # its default
     ),
     "fixed_normal": Case(
         NORMAL.loc,
@@ -209,16 +319,58 @@ CASES = {
             np.exp(floats(params)[0]), scale=np.exp(-floats(params)[1])
         ),
     ),
+    "laplace": Case(
+        LaplaceParams(*NORMAL),
+        LaplaceParams(NORMAL.loc - 0.4, NORMAL.log_scale),
+        lambda params: scipy.stats.laplace(
+            floats(params)[0], np.exp(floats(params)[1])
+        ),
+    ),
     "logit_normal": Case(
         NORMAL,
         NormalParams(NORMAL.loc - 0.4, NORMAL.log_scale * -0.5),
         LogitNormalTwin,
+    ),
+    "mixture_of_discretized_logistics": Case(
+        LOGISTIC_MIXTURE,
+        LOGISTIC_MIXTURE._replace(loc=LOGISTIC_MIXTURE.loc - 0.2),
+        mixture_twin,
+        discrete=True,
+        unit=1 / (LEVELS - 1),
+        settings={"num_components": 2, "levels": LEVELS},
+    ),
+    "multinomial": Case(
+        jnp.array([-1.5, 0.2, 1.0]),
+        jnp.array([0.5, 0.0, -2.0]),
+        MultinomialTwin,
+        discrete=True,
+        joint=True,
+        settings={"total_count": 20},
+        means=(1.0, 15.0, 4.0),
+    ),
+    "negative_binomial": Case(
+        NegativeBinomialParams(
+            jnp.array([-0.8, 0.7, 2.2]), jnp.array([0.5, -1.0, -2.0])
+        ),
+        NegativeBinomialParams(jnp.array([0.2, 0.2, 1.9]), jnp.zeros(3)),
+        negative_binomial_twin,
+        discrete=True,
+    ),
+    "pixel_beta": Case(
+        BetaParams(jnp.array([0.4, 0.7, 2.0]), jnp.array([0.5, 0.2, 1.0])),
+        BetaParams(jnp.array([0.3, 1.0, 1.0]), jnp.array([0.0, 0.2, 1.3])),
+        pixel_beta_twin,
     ),
     "poisson": Case(
         jnp.array([-0.8, 0.7, 2.7]),
         jnp.array([0.2, 0.2, 2.2]),
         exp_twin(scipy.stats.poisson),
         discrete=True,
+    ),
+    "shared_normal": Case(
+        NormalParams(NORMAL.loc, jnp.full(3, -0.7)),
+        NormalParams(NORMAL.loc - 0.4, jnp.zeros(3)),
+        normal_twin,
     ),
     "truncated_normal": Case(
         NormalParams(jnp.array([0.3, -1.2, 2.0]), jnp.array([-2.0, -0.5, 0.5])),

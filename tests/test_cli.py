@@ -138,9 +138,29 @@ MISTAKES = [
     (
         "train",
         "--protocol dynamic --model-settings likelihood=fixed_normal",
-        "real numbers.*--protocol none, or .*likelihood=bernoulli",
+        "real numbers.*--protocol none or dequantized, or .*likelihood=bernoulli",
     ),
     ("train", "--protocol none", "bits.*--protocol dynamic.*likelihood=fixed_normal"),
+    (
+        "train",
+        "--protocol dequantized --model-settings likelihood=discretized_logistic",
+        "grey levels.*'dequantized'.*--protocol none, or .*likelihood=fixed_normal",
+    ),
+    (
+        "train",
+        "--model-settings likelihood=poisson",
+        "counts.*digits does not give: use a model with another likelihood",
+    ),
+    (
+        "train",
+        "--model-settings likelihood=shared_normal likelihood.channels=3",
+        "3 channels, but the data's last axis has 1: use channels=1",
+    ),
+    (
+        "train",
+        "--model-settings likelihood=categorical_levels likelihood.levels=1",
+        "levels is 1: use 2 or more",
+    ),
     (
         "train",
         "--model-settings likelihood.scale=0.1",
@@ -149,7 +169,7 @@ MISTAKES = [
     (
         "train",
         "--model-settings likelihood=fixed_normal likelihood.scale=0",
-        "scale is 0.0: use a standard deviation above 0",
+        "scale is 0.0: use one above 0",
     ),
     (
         "train",

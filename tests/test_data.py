@@ -109,15 +109,19 @@ def test_protocols_keep_shape_and_range(name, seed):
     protocol = PROTOCOLS[name]
     images = np.arange(2 if name == "static" else 256, dtype=np.uint8).reshape(-1, 2, 1)
     fixed = protocol.fix(images, seed)
-    assert fixed.dtype == np.uint8
     training = protocol.sample(jax.random.key(seed), jnp.asarray(images))
     evaluation = protocol.as_float(jnp.asarray(fixed))
     for x in (training, evaluation):
         assert x.dtype == jnp.float32
         assert x.shape == images.shape
-        assert x.min() == 0
-        assert x.max() == 1
-    if name != "dynamic":  # training and evaluation see the same images
+        if name == "dequantized":  # each in its level's cell
+            assert ((images / 256 <= x) & (x <= (images + 1) / 256)).all()
+        else:
+            assert x.min() == 0
+            assert x.max() == 1
+    if name == "dequantized":
+        assert (training != evaluation).any()
+    elif name != "dynamic":  # training and evaluation see the same images
         np.testing.assert_array_equal(training, evaluation)
 
 

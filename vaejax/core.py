@@ -132,6 +132,9 @@ class Family:
     reparam: Literal["explicit", "implicit"] | None = None
     kl: Callable[[DistParams, DistParams], Scalar] | None = None  # KL(first || second)
     binary: bool = False  # its outcomes are 0 and 1
+    levels: int | None = None  # its outcomes are i / (levels - 1) for i < levels
+    counts: bool = False  # its outcomes are the whole numbers from 0
+    normalized: bool = True  # exp(log_prob) integrates, or sums, to one
     exact_mean: bool = True  # `mean` is the expectation, not a point that stands for it
     support: Callable[[DistParams], Event] | None = None  # every outcome, [S, *event]
     num_outcomes: Callable[[Event], int] | None = None  # S, from an event's shape

@@ -4,12 +4,13 @@
 when prepared data is read or written, and TensorFlow never.
 """
 
-from vaejax.data.binarization import PROTOCOLS, Protocol
+from vaejax.data.binarization import LEVELS, PROTOCOLS, Protocol
 from vaejax.data.datasets import DATASETS, load
 from vaejax.data.types import DataError, DatasetInfo, ImageData
 
 __all__ = [
     "DATASETS",
+    "LEVELS",
     "PROTOCOLS",
     "DataError",
     "DatasetInfo",

@@ -10,7 +10,10 @@ every reported likelihood names its protocol.
 * static: the images are binary already, drawn once by the authors (Larochelle and
   Murray, 2011);
 * threshold: x_i = 1 where the intensity is above 127;
-* none: x_i = intensity_i / 255, for likelihoods of real numbers.
+* none: x_i = intensity_i / 255, for likelihoods of grey levels and of real numbers;
+* dequantized: x_i = (intensity_i + u_i) / 256 with u_i uniform on [0, 1), drawn as in
+  the dynamic protocol, so that a density says something of the grey levels too (Theis,
+  van den Oord and Bethge 2016, arXiv:1511.01844; see `vaejax.evaluation.bits_per_dim`).
 """
 
 from collections.abc import Callable
@@ -22,6 +25,8 @@ from jaxtyping import Array, Float32, UInt8
 
 from vaejax.core import Key, record
 
+LEVELS = 256  # of an intensity
+
 
 @record
 class Protocol:
@@ -31,8 +36,9 @@ class Protocol:
     # Training, inside the compiled step: a fresh observation of one image.
     sample: Callable[[Key, UInt8[Array, "*event"]], Float32[Array, "*event"]]
     # Evaluation: one image of a fixed split as an observation.
-    as_float: Callable[[UInt8[Array, "*event"]], Float32[Array, "*event"]]
+    as_float: Callable[[Array], Float32[Array, "*event"]]
     # Evaluation splits pass through here once, before use: (images [N, ...], seed).
+    # What it returns is what `as_float` is given.
     fix: Callable[[np.ndarray, int], np.ndarray]
 
 
@@ -63,6 +69,14 @@ def sample_bernoulli(
 def _bernoulli_once(images: np.ndarray, seed: int) -> np.ndarray:
     drawn = sample_bernoulli(jax.random.key(seed), jnp.asarray(images))
     return np.asarray(drawn.astype(jnp.uint8))
+
+
+def _dequantize(key: Key, image: UInt8[Array, "*event"]) -> Float32[Array, "*event"]:
+    return (image + jax.random.uniform(key, image.shape)) / LEVELS
+
+
+def _dequantize_once(images: np.ndarray, seed: int) -> np.ndarray:
+    return np.asarray(_dequantize(jax.random.key(seed), jnp.asarray(images)))
 
 
 def _to_float(image: UInt8[Array, "*event"]) -> Float32[Array, "*event"]:
@@ -101,5 +115,11 @@ PROTOCOLS: dict[str, Protocol] = {
         sample=lambda key, image: _intensity(image),
         as_float=_intensity,
         fix=lambda images, seed: images,
+    ),
+    "dequantized": Protocol(
+        name="dequantized",
+        sample=_dequantize,
+        as_float=lambda image: image,
+        fix=_dequantize_once,
     ),
 }

@@ -13,7 +13,7 @@ from vaejax.data.digits import read_digits
 from vaejax.data.prepared import read_prepared
 from vaejax.data.types import DataError, DatasetInfo, ImageData, default_data_dir
 
-GREY_LEVELS = ("dynamic", "threshold", "none")  # what intensities allow
+GREY_LEVELS = ("dynamic", "threshold", "none", "dequantized")  # what intensities allow
 STATIC_REMEDY = "static binarization is the data set binarized_mnist"
 BINARY_REMEDY = "its pixels are 0 and 1 already, the grey ones are the data set mnist"
 
@@ -110,7 +110,9 @@ def binarized_mnist() -> DatasetInfo:
 def frey_faces() -> DatasetInfo:
     """Return the Frey faces: 1,565 + 200 + 200 grey frames of 28x20 pixels."""
     return _prepared(
-        "frey_faces", shape=(28, 20, 1), protocols=("none", "dynamic", "threshold")
+        "frey_faces",
+        shape=(28, 20, 1),
+        protocols=("none", "dequantized", "dynamic", "threshold"),
     )
 
 

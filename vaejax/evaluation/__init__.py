@@ -1,6 +1,15 @@
 """What a trained model is worth: likelihood, latent diagnostics."""
 
 from vaejax.evaluation.active_units import active_units, posterior_means
+from vaejax.evaluation.bits_per_dim import bits_per_dim
 from vaejax.evaluation.log_likelihood import LogLikelihood, log_likelihood
+from vaejax.evaluation.perplexity import perplexity
 
-__all__ = ["LogLikelihood", "active_units", "log_likelihood", "posterior_means"]
+__all__ = [
+    "LogLikelihood",
+    "active_units",
+    "bits_per_dim",
+    "log_likelihood",
+    "perplexity",
+    "posterior_means",
+]

@@ -6,12 +6,29 @@ from vaejax.core import Family
 from vaejax.families.bernoulli import bernoulli
 from vaejax.families.beta import BetaParams, beta
 from vaejax.families.categorical import categorical
+from vaejax.families.categorical_levels import categorical_levels
+from vaejax.families.continuous_bernoulli import continuous_bernoulli
 from vaejax.families.dirichlet import dirichlet
+from vaejax.families.discretized_logistic import LogisticParams, discretized_logistic
 from vaejax.families.full_normal import FullNormalParams, full_normal
 from vaejax.families.gamma import GammaParams, gamma
 from vaejax.families.hierarchical import Layers, LayersParams, hierarchical
+from vaejax.families.laplace import LaplaceParams, fixed_laplace, laplace
 from vaejax.families.logit_normal import logit_normal
-from vaejax.families.normal import NormalParams, diagonal_normal, fixed_normal
+from vaejax.families.mixture_of_discretized_logistics import (
+    LogisticMixtureParams,
+    mixture_of_discretized_logistics,
+)
+from vaejax.families.multinomial import multinomial
+from vaejax.families.negative_binomial import NegativeBinomialParams, negative_binomial
+from vaejax.families.normal import (
+    NormalParams,
+    diagonal_normal,
+    fixed_normal,
+    shared_normal,
+)
+from vaejax.families.optimal_normal import optimal_normal
+from vaejax.families.pixel_beta import pixel_beta
 from vaejax.families.poisson import poisson
 from vaejax.families.truncated_normal import truncated_normal
 from vaejax.families.von_mises_fisher import (
@@ -24,13 +41,23 @@ FAMILIES: dict[str, Callable[..., Family]] = {
     "bernoulli": bernoulli,
     "beta": beta,
     "categorical": categorical,
+    "categorical_levels": categorical_levels,
+    "continuous_bernoulli": continuous_bernoulli,
     "diagonal_normal": diagonal_normal,
     "dirichlet": dirichlet,
+    "discretized_logistic": discretized_logistic,
+    "fixed_laplace": fixed_laplace,
     "fixed_normal": fixed_normal,
     "full_normal": full_normal,
     "gamma": gamma,
+    "laplace": laplace,
     "logit_normal": logit_normal,
+    "mixture_of_discretized_logistics": mixture_of_discretized_logistics,
+    "multinomial": multinomial,
+    "negative_binomial": negative_binomial,
+    "pixel_beta": pixel_beta,
     "poisson": poisson,
+    "shared_normal": shared_normal,
     "truncated_normal": truncated_normal,
     "von_mises_fisher": von_mises_fisher,
 }
@@ -40,21 +67,36 @@ __all__ = [
     "BetaParams",
     "FullNormalParams",
     "GammaParams",
+    "LaplaceParams",
     "Layers",
     "LayersParams",
+    "LogisticMixtureParams",
+    "LogisticParams",
+    "NegativeBinomialParams",
     "NormalParams",
     "VonMisesFisherParams",
     "bernoulli",
     "beta",
     "categorical",
+    "categorical_levels",
+    "continuous_bernoulli",
     "diagonal_normal",
     "dirichlet",
+    "discretized_logistic",
+    "fixed_laplace",
     "fixed_normal",
     "full_normal",
     "gamma",
     "hierarchical",
+    "laplace",
     "logit_normal",
+    "mixture_of_discretized_logistics",
+    "multinomial",
+    "negative_binomial",
+    "optimal_normal",
+    "pixel_beta",
     "poisson",
+    "shared_normal",
     "truncated_normal",
     "uniform_on_sphere",
     "von_mises_fisher",

@@ -1,10 +1,10 @@
 """Normal distributions with diagonal covariance.
 
-`diagonal_normal` serves as posterior, as prior and as a likelihood with learned
-variance; `fixed_normal` is the likelihood whose scale is a setting.
+`diagonal_normal` serves as posterior, as prior and as a likelihood with a variance
+learned for every coordinate. Of the likelihoods, `fixed_normal` has a scale that is a
+setting, `shared_normal` one that is learned but the same at every x and z.
 """
 
-import math
 from typing import NamedTuple
 
 import jax
@@ -13,7 +13,8 @@ import numpy as np
 from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Key, Measure, Scalar, VaejaxError
+from vaejax.core import Family, Key, Measure, Scalar
+from vaejax.families.scales import with_fixed_scale, with_shared_scale
 
 
 class NormalParams(NamedTuple):
@@ -61,25 +62,19 @@ def diagonal_normal() -> Family:
 
 def fixed_normal(scale: float = 0.1) -> Family:
     """Independent normal variables of one fixed scale; the parameter is the mean."""
-    if not 0 < scale < math.inf:  # so that NaN is refused too
-        raise VaejaxError(
-            f"the scale is {scale}: use a standard deviation above 0, and finite"
-        )
+    return with_fixed_scale("fixed_normal", diagonal_normal(), scale)
 
-    def with_scale(loc: Float[Array, "*event"]) -> NormalParams:
-        return NormalParams(loc, jnp.full_like(loc, np.log(scale)))
 
-    normal = diagonal_normal()
-    return Family(
-        name="fixed_normal",
-        sample=lambda key, loc: normal.sample(key, with_scale(loc)),
-        log_prob=lambda loc, x: normal.log_prob(with_scale(loc), x),
-        mean=lambda loc: loc,
-        outputs_per_coordinate=1,
-        from_outputs=lambda outputs: outputs[0],
-        to_outputs=lambda mean: mean[None],
-        reparam="explicit",
-    )
+def shared_normal(channels: int = 1) -> Family:
+    """Independent normal variables of one learned scale, or one for every channel.
+
+    Args:
+        channels: the length of the data's last axis, for a scale of each; 1 for one.
+
+    References:
+        Rybkin, Daniilidis and Levine 2021, arXiv:2006.13202.
+    """
+    return with_shared_scale("shared_normal", diagonal_normal(), channels)
 
 
 def _sample(key: Key, params: NormalParams) -> Float[Array, "*event"]:

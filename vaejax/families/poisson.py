@@ -33,6 +33,7 @@ def poisson() -> Family:
         kl=_kl,
         quadrature=_quadrature,
         measure=_measure,
+        counts=True,
     )
 
 

@@ -23,6 +23,7 @@ from jaxtyping import Array, Float
 from vaejax.core import Family, Key, Scalar, VaejaxError
 from vaejax.families.integrals import gauss_legendre, legendre_rule, tensor_rule
 from vaejax.families.normal import NormalParams
+from vaejax.families.roots import solve_increasing
 from vaejax.families.uniform import open_uniform
 
 
@@ -111,15 +112,12 @@ def truncated_normal(low: float = 0.0, high: float = 1.0) -> Family:
         inside = jnp.clip((target - low) / (high - low), 0.02, 0.98)
         # The mean rises with loc, through [0.02, 0.98] within 25 widths of the bounds.
         width = 25 * (high - low)
-        bounds = jnp.full_like(target, low - width), jnp.full_like(target, high + width)
-
-        def bisect(_: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:
-            below, above = bounds
-            middle = (below + above) / 2
-            short = jnp.vectorize(mean)(middle, log_scale) < low + inside * (high - low)
-            return jnp.where(short, middle, below), jnp.where(short, above, middle)
-
-        loc, _ = jax.lax.fori_loop(0, 40, bisect, bounds)
+        loc = solve_increasing(
+            lambda loc: jnp.vectorize(mean)(loc, log_scale),
+            low + inside * (high - low),
+            low - width,
+            high + width,
+        )
         return jnp.stack([loc, log_scale])
 
     def quadrature(

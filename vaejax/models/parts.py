@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from vaejax.core import Family, Prior, build
-from vaejax.families import FAMILIES
+from vaejax.families import FAMILIES, optimal_normal
 from vaejax.priors import PRIORS
 
 T = TypeVar("T")
@@ -19,10 +19,16 @@ Settings = Mapping[str, Any]
 NONE: Settings = MappingProxyType({})
 
 # Families of a number per coordinate whose densities are finite at all of the data.
-LIKELIHOODS = {
+LIKELIHOODS: dict[str, Callable[..., Family]] = {
     name: FAMILIES[name]
-    for name in ("bernoulli", "diagonal_normal", "fixed_normal", "truncated_normal")
-}
+    for name in (
+        *("bernoulli", "continuous_bernoulli", "pixel_beta"),
+        *("diagonal_normal", "fixed_normal", "shared_normal", "truncated_normal"),
+        *("laplace", "fixed_laplace", "categorical_levels"),
+        *("discretized_logistic", "mixture_of_discretized_logistics"),
+        *("poisson", "negative_binomial", "multinomial"),
+    )
+} | {"optimal_normal": optimal_normal}  # no distribution, and so no posterior
 
 
 def named_posterior(name: str, settings: Settings, latent_dim: int) -> Family:

@@ -1,0 +1,41 @@
+"""Perplexity: how many equally likely words a topic model chooses each word among.
+
+    exp(-1/N sum_d log p(w_d) / n_d)
+
+over N documents d of n_d words w_d in their order, as in Miao, Yu and Blunsom 2016
+(arXiv:1511.06038). The multinomial probability of the counts x_d is that of all orders,
+p(x_d) = n_d! / prod_i x_di! p(w_d), and that factor is taken out.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from vaejax.core import VaejaxError
+from vaejax.families.multinomial import log_orders
+
+
+def perplexity(
+    log_px: Float[np.ndarray, " N"], counts: Float[Array, "N V"] | np.ndarray
+) -> float:
+    """The perplexity per word, of log-likelihoods under a `multinomial` likelihood.
+
+    An upper bound on it where `log_px` is a lower bound.
+
+    Args:
+        log_px: log p(x_d) in nats, of every document.
+        counts: x_d, how often each of V words comes up in it.
+
+    Raises:
+        VaejaxError: a document without words.
+    """
+    counts = np.asarray(counts, np.float32)
+    lengths = counts.sum(1)
+    if not lengths.all():
+        raise VaejaxError(
+            f"document {int(np.argmin(lengths))} has no words, and so no perplexity: "
+            "leave such documents out"
+        )
+    log_pw = np.asarray(log_px) - np.asarray(jax.vmap(log_orders)(jnp.asarray(counts)))
+    return float(np.exp(-np.mean(log_pw / lengths)))

@@ -1,0 +1,109 @@
+"""Continuous Bernoulli variables on [0, 1], parameterised by their logits.
+
+    log p(x) = sum_i x_i l_i - A(l_i),     A(l) = log int_0^1 exp(l x) dx
+                                                = log((exp(l) - 1) / l)
+    mean = A'(l) = 1 / (1 - exp(-l)) - 1 / l
+
+What the cross-entropy of grey values lacks to be a log-density (Loaiza-Ganem and
+Cunningham 2019, arXiv:1907.06845; their lambda is sigmoid(l)). At l = 0 it is the
+uniform distribution, and A and its derivatives are quotients of zeros: next to it they
+are those of the Taylor series
+
+    A(l) = l / 2 + sum_k B_2k l^2k / (2k (2k)!),     B_2k the Bernoulli numbers.
+
+Samples are the inverse distribution function at a uniform number u,
+
+    F(x) = (exp(l x) - 1) / (exp(l) - 1) = u,
+    dx/dl = -(dF/dl) / p(x) = (1 - exp(-l x)) / l (A'(l) - x A'(l x)),
+
+the last for l > 0; x at -l is 1 - x at l and 1 - u.
+"""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vaejax.core import Family, Key, Scalar
+from vaejax.families.roots import solve_increasing
+from vaejax.families.uniform import open_uniform
+
+# Of l^2, l^4, ...: up to l = 1/2 what follows is below 1e-16.
+SERIES = (
+    *(1 / 24, -1 / 2880, 1 / 181440, -1 / 9676800, 1 / 479001600),
+    *(-691 / 15692092416000, 1 / 1046139494400),
+)
+
+
+def continuous_bernoulli() -> Family:
+    """Independent continuous Bernoulli variables; the parameters are the logits.
+
+    Explicitly reparameterised, by the inverse distribution function.
+    """
+    return Family(
+        name="continuous_bernoulli",
+        sample=_sample,
+        log_prob=_log_prob,
+        mean=_mean,
+        outputs_per_coordinate=1,
+        from_outputs=lambda outputs: outputs[0],
+        to_outputs=_to_outputs,
+        reparam="explicit",
+    )
+
+
+def log_normalizer(logits: Float[Array, "*event"]) -> Float[Array, "*event"]:
+    """A(l), accurate with its derivatives at every logit."""
+    small = jnp.abs(logits) < 0.5
+    # Each branch is kept finite where it is not taken: NaN times 0 would be NaN.
+    near, far = jnp.where(small, logits, 0.0), jnp.where(small, 1.0, logits)
+    powers = jnp.zeros_like(near)
+    for coefficient in reversed(SERIES):
+        powers = jnp.square(near) * (coefficient + powers)
+    size = jnp.abs(far)
+    direct = jnp.maximum(far, 0.0) + jnp.log1p(-jnp.exp(-size)) - jnp.log(size)
+    return jnp.where(small, near / 2 + powers, direct)
+
+
+_mean = jnp.vectorize(jax.grad(log_normalizer))
+
+
+def _log_prob(logits: Float[Array, "*event"], x: Float[Array, "*event"]) -> Scalar:
+    log_density = x * logits - log_normalizer(logits)
+    inside = (x >= 0) & (x <= 1)
+    return jnp.where(inside, log_density, -jnp.inf).reshape(-1).sum()
+
+
+def _sample(key: Key, logits: Float[Array, "*event"]) -> Float[Array, "*event"]:
+    return _quantile(logits, open_uniform(key, logits.shape, logits.dtype))
+
+
+@jax.custom_jvp
+def _quantile(
+    logits: Float[Array, "*event"], u: Float[Array, "*event"]
+) -> Float[Array, "*event"]:
+    size, up = _size(logits), logits > 0
+    # Of the logit -size, where nothing overflows.
+    x = -jnp.log1p(jnp.where(up, 1 - u, u) * jnp.expm1(-size)) / size
+    return jnp.where(up, 1 - x, x)
+
+
+@_quantile.defjvp
+def _quantile_jvp(
+    primals: tuple[Array, Array], tangents: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    """The derivative in the logits alone: u is noise."""
+    logits, u = primals
+    x, size = _quantile(logits, u), _size(logits)
+    up = jnp.where(logits > 0, x, 1 - x)
+    slope = -jnp.expm1(-size * up) / size * (_mean(size) - up * _mean(size * up))
+    return x, slope * tangents[0]
+
+
+def _size(logits: Float[Array, "*event"]) -> Float[Array, "*event"]:
+    """|l|, kept off the 0 that is divided by: below, x is u to the last digit."""
+    return jnp.maximum(jnp.abs(logits), jnp.finfo(logits.dtype).eps)
+
+
+def _to_outputs(mean: Float[Array, "*event"]) -> Float[Array, "1 ..."]:
+    """Of a mean kept off 0 and 1, towards which logits run off like 1 / mean."""
+    return solve_increasing(_mean, jnp.clip(mean, 0.02, 0.98), -100.0, 100.0)[None]

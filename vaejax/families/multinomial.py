@@ -1,0 +1,55 @@
+"""Multinomial counts: how often each of V words comes up among n.
+
+    log p(x | n) = log n! - sum_i log x_i! + sum_i x_i log softmax(l)_i,   n = sum_i x_i
+
+The bag-of-words likelihood of topic models (NVDM: Miao, Yu and Blunsom 2016,
+arXiv:1511.06038). It is a distribution given the length n of the document, which is
+read off x. The first two terms count the orders that the words may stand in:
+`vaejax.evaluation.perplexity` leaves them out.
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.lax import stop_gradient
+from jax.scipy.special import gammaln
+from jaxtyping import Array, Float
+
+from vaejax.core import Family, Key, Scalar, VaejaxError
+
+
+def multinomial(total_count: int = 100) -> Family:
+    """Counts of words given their sum; the parameters are the words' logits, [V].
+
+    No reparameterisation. An event is one vector of whole floats.
+
+    Args:
+        total_count: n of samples and of the mean; `log_prob` takes that of its x.
+    """
+    if total_count < 1:
+        raise VaejaxError(f"total_count is {total_count}: use at least 1")
+
+    def sample(key: Key, logits: Float[Array, " V"]) -> Float[Array, " V"]:
+        # The sampler loops until it accepts, which reverse mode cannot differentiate.
+        p = jax.nn.softmax(stop_gradient(logits))
+        return jax.random.multinomial(key, total_count, p, dtype=logits.dtype)
+
+    return Family(
+        name="multinomial",
+        sample=sample,
+        log_prob=_log_prob,
+        mean=lambda logits: total_count * jax.nn.softmax(logits),
+        outputs_per_coordinate=1,
+        from_outputs=lambda outputs: outputs[0],
+        # A word that never occurs starts at a finite logit.
+        to_outputs=lambda mean: jnp.log(jnp.maximum(mean / mean.sum(), 1e-6))[None],
+        counts=True,
+    )
+
+
+def _log_prob(logits: Float[Array, " V"], x: Float[Array, " V"]) -> Scalar:
+    return log_orders(x) + (x * jax.nn.log_softmax(logits)).sum()
+
+
+def log_orders(x: Float[Array, " V"]) -> Scalar:
+    """The logarithm of the number of orders of the words: n! / prod_i x_i!."""
+    return gammaln(x.sum() + 1) - gammaln(x + 1).sum()

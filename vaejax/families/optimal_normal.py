@@ -1,0 +1,55 @@
+"""The normal likelihood at the scale that suits each image best.
+
+    log p*(x) = max_sigma sum_i log N(x_i; loc_i, sigma^2)
+              = -D/2 (log(2 pi sigma*^2) + 1),    sigma*^2 = mean_i (x_i - loc_i)^2
+
+(sigma-VAE: Rybkin, Daniilidis and Levine 2021, arXiv:2006.13202, with the optimum of
+each image by itself). Its gradient is that of a normal at sigma*, which balances the
+reconstruction against the KL by itself.
+
+It is no density of x: the scale is read off the x that is judged, so that exp(log p*)
+does not integrate to one. It trains, but neither its bound nor its "log-likelihood" is
+to be compared with another likelihood's, or told in bits.
+"""
+
+import math
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vaejax.core import Event, Family, Key, Scalar, VaejaxError
+
+
+def optimal_normal(min_scale: float = 1e-3) -> Family:
+    """Normal variables at the best scale of each event; the parameter is the mean.
+
+    No density, and nothing to sample: without an x there is no scale.
+
+    Args:
+        min_scale: the smallest scale, without which a perfect mean were worth infinity.
+    """
+    if not 0 < min_scale < math.inf:
+        raise VaejaxError(f"min_scale is {min_scale}: use one above 0, and finite")
+
+    def log_prob(loc: Float[Array, "*event"], x: Float[Array, "*event"]) -> Scalar:
+        square = jnp.square((x - loc).reshape(-1)).mean()
+        variance = jnp.maximum(square, min_scale**2)
+        return -x.size / 2 * (jnp.log(2 * jnp.pi * variance) + square / variance)
+
+    return Family(
+        name="optimal_normal",
+        sample=_refuse,
+        log_prob=log_prob,
+        mean=lambda loc: loc,
+        outputs_per_coordinate=1,
+        from_outputs=lambda outputs: outputs[0],
+        to_outputs=lambda mean: mean[None],
+        normalized=False,
+    )
+
+
+def _refuse(key: Key, loc: Float[Array, "*event"]) -> Event:
+    raise VaejaxError(
+        "optimal_normal has no scale without an x, and so no samples: use its mean, or "
+        "shared_normal"
+    )

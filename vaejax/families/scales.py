@@ -1,0 +1,81 @@
+"""Families of a location and a scale, with a scale that no network puts out."""
+
+import math
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vaejax.core import DistParams, Family, Key, VaejaxError
+
+
+def with_fixed_scale(name: str, family: Family, scale: float) -> Family:
+    """The family at one scale, which is a setting; the parameter is the location.
+
+    Args:
+        name: of the new family.
+        family: whose outputs are a location and a log-scale.
+        scale: in the units of the data.
+
+    Raises:
+        VaejaxError: a scale that is not positive and finite.
+    """
+    if not 0 < scale < math.inf:  # so that NaN is refused too
+        raise VaejaxError(f"the scale is {scale}: use one above 0, and finite")
+
+    def with_scale(loc: Float[Array, "*event"]) -> DistParams:
+        return family.from_outputs(jnp.stack([loc, jnp.full_like(loc, log_scale)]))
+
+    log_scale = math.log(scale)
+    return Family(
+        name=name,
+        sample=lambda key, loc: family.sample(key, with_scale(loc)),
+        log_prob=lambda loc, x: family.log_prob(with_scale(loc), x),
+        mean=lambda loc: loc,
+        outputs_per_coordinate=1,
+        from_outputs=lambda outputs: outputs[0],
+        to_outputs=lambda mean: mean[None],
+        reparam=family.reparam,
+    )
+
+
+def with_shared_scale(name: str, family: Family, channels: int) -> Family:
+    """The family at a scale for each channel that is learned but read off no network.
+
+    The log-scales, [channels], are the family's own weights and start at 0.
+
+    Args:
+        name: of the new family.
+        family: whose outputs are a location and a log-scale.
+        channels: the length of the data's last axis, or 1: one scale for all of them.
+
+    Raises:
+        VaejaxError: once the data's shape is known, if they have other channels.
+    """
+
+    def from_outputs(
+        outputs: Float[Array, "1 ..."], log_scales: Float[Array, " channels"]
+    ) -> DistParams:
+        loc = outputs[0]
+        if channels not in (1, loc.shape[-1]):
+            raise VaejaxError(
+                f"{name} was given {channels} channels, but the data's last axis has "
+                f"{loc.shape[-1]}: use channels={loc.shape[-1]}, or 1 for one scale"
+            )
+        return family.from_outputs(
+            jnp.stack([loc, jnp.broadcast_to(log_scales, loc.shape)])
+        )
+
+    def weights(key: Key) -> Float[Array, " channels"]:
+        return jnp.zeros(channels)
+
+    return Family(
+        name=name,
+        sample=family.sample,
+        log_prob=family.log_prob,
+        mean=family.mean,
+        outputs_per_coordinate=1,
+        from_outputs=from_outputs,
+        to_outputs=lambda mean: mean[None],
+        weights=weights,
+        reparam=family.reparam,
+    )
