@@ -25,7 +25,7 @@ class Config:
 
     dataset: Annotated[str, option("NAME", ", ".join(DATASETS))] = "mnist"
     protocol: Annotated[str | None, option("NAME")] = None
-    """dynamic, static, threshold, none (default: what fits)"""
+    """dynamic, static, threshold, none, dequantized"""
     data_dir: Annotated[Path | None, option("DIR")] = None
     """prepared data (default: $TFDS_DATA_DIR)"""
     model: Annotated[str, option("NAME")] = "gaussian_mlp"

@@ -57,10 +57,10 @@ def print_summary(out: Path, summary: dict[str, Any]) -> None:
     table.add_column("value", justify="right")
     name = "log-likelihood" if summary["normalized"] else "score, of no density"
     table.add_row(f"test {name}, S = {test['num_samples']}", with_error(test) + " nats")
-    if (bits := test.get("bits_per_dim")) is not None:
-        table.add_row("bits per dimension", f"{bits:.3f}")
     if (spread := test.get("standard_deviation_over_seeds")) is not None:
         table.add_row(f"its spread over {len(test['seeds'])} seeds", f"{spread:.2f}")
+    if (bits := test.get("bits_per_dim")) is not None:
+        table.add_row("bits per dimension", f"{bits:.3f}")
     table.add_row("test examples", str(test["num_examples"]))
     table.add_row("effective sample size", f"{test['effective_sample_size']:,.1f}")
     table.add_row("Pareto k above 0.7", unreliable(test))

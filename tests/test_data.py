@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import norm
+from scipy.stats import kstest, norm
 
 from vaejax.core import UnknownNameError
 from vaejax.data import DATASETS, PROTOCOLS, DataError, load
@@ -115,7 +115,7 @@ def test_protocols_keep_shape_and_range(name, seed):
         assert x.dtype == jnp.float32
         assert x.shape == images.shape
         if name == "dequantized":  # each in its level's cell
-            assert ((images / 256 <= x) & (x <= (images + 1) / 256)).all()
+            assert ((images / 256 <= x) & (x <= (images + 1.0) / 256)).all()
         else:
             assert x.min() == 0
             assert x.max() == 1
@@ -123,6 +123,15 @@ def test_protocols_keep_shape_and_range(name, seed):
         assert (training != evaluation).any()
     elif name != "dynamic":  # training and evaluation see the same images
         np.testing.assert_array_equal(training, evaluation)
+
+
+def test_dequantized_pixels_are_uniform_in_their_cells():
+    images = np.resize(GREYS, (2**14, 1, 1))
+    fixed = PROTOCOLS["dequantized"].fix(images, 0)
+    noise = (256 * fixed.astype(float) - images).reshape(-1)
+    assert kstest(noise, "uniform").pvalue > 1e-3
+    # Noise of half a level would be seen.
+    assert kstest(noise / 2, "uniform").pvalue < 1e-3
 
 
 def test_training_images_stay_grey_under_every_protocol():

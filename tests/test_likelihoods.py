@@ -145,9 +145,9 @@ def test_networks_start_at_the_datas_mean(name):
 
 
 def exact_normalizer(logit: float) -> tuple[float, float, float]:
-    """A, A' and A'' with 60 digits."""
+    """A, A' and A'' from 120 digits."""
     with decimal.localcontext() as context:
-        context.prec = 60
+        context.prec = 120
         t = decimal.Decimal(logit)
         grown = t.exp()
         value = ((grown - 1) / t).ln()

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import betaln, digamma
+from jax.scipy.special import betaln, digamma, gammaln
 from jaxtyping import Array, Float
 
 from vaejax.core import Family, Key, Scalar
@@ -63,7 +63,9 @@ def _sample(key: Key, params: BetaParams) -> Float[Array, "*event"]:
 
 def _log_prob(params: BetaParams, z: Float[Array, "*event"]) -> Scalar:
     a, b = jnp.exp(params.log_alpha), jnp.exp(params.log_beta)
-    return ((a - 1) * jnp.log(z) + (b - 1) * jnp.log1p(-z) - betaln(a, b)).sum()
+    return (
+        (a - 1) * jnp.log(z) + (b - 1) * jnp.log1p(-z) - log_beta_function(a, b)
+    ).sum()
 
 
 def _kl(p: BetaParams, q: BetaParams) -> Scalar:
@@ -71,8 +73,23 @@ def _kl(p: BetaParams, q: BetaParams) -> Scalar:
     a, b = jnp.exp(p.log_alpha), jnp.exp(p.log_beta)
     c, d = jnp.exp(q.log_alpha), jnp.exp(q.log_beta)
     log_z, log_not_z = digamma(a) - digamma(a + b), digamma(b) - digamma(a + b)
-    constants = betaln(c, d) - betaln(a, b)
+    constants = log_beta_function(c, d) - log_beta_function(a, b)
     return (constants + (a - c) * log_z + (b - d) * log_not_z).sum()
+
+
+def log_beta_function(
+    a: Float[Array, "*event"], b: Float[Array, "*event"]
+) -> Float[Array, "*event"]:
+    """The logarithm of the beta function, with a derivative at small a and b too.
+
+    `betaln` has a series for large ones, which overflows at small ones; the derivative
+    of what is not taken there is then NaN.
+    """
+    small = jnp.maximum(a, b) < 8
+    sums = gammaln(a) + gammaln(b) - gammaln(a + b)
+    return jnp.where(
+        small, sums, betaln(jnp.where(small, 8, a), jnp.where(small, 8, b))
+    )
 
 
 def unit_interval_rule(
@@ -88,7 +105,11 @@ def unit_interval_rule(
         a, b = jnp.exp(log_alpha), jnp.exp(log_beta)
 
         def log_density_of_logit(t: Array) -> Array:
-            return a * jax.nn.log_sigmoid(t) + b * jax.nn.log_sigmoid(-t) - betaln(a, b)
+            return (
+                a * jax.nn.log_sigmoid(t)
+                + b * jax.nn.log_sigmoid(-t)
+                - log_beta_function(a, b)
+            )
 
         t, log_weights = unimodal_rule(
             log_density_of_logit, log_alpha - log_beta, num_nodes
