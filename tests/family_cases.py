@@ -1,4 +1,4 @@
-"""Every family's parameters for the tests, and an independent twin out of scipy."""
+"""Every family's parameters for the tests, each with its twin."""
 
 import dataclasses
 from collections.abc import Callable
@@ -9,6 +9,25 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.special
 import scipy.stats
+from family_twins import (
+    LEVELS,
+    ContinuousBernoulliTwin,
+    DirichletTwin,
+    FullNormalTwin,
+    LevelsTwin,
+    LogitNormalTwin,
+    MultinomialTwin,
+    OneHotTwin,
+    SphereTwin,
+    exp_twin,
+    floats,
+    logistic_levels,
+    mixture_twin,
+    negative_binomial_twin,
+    normal_twin,
+    pixel_beta_twin,
+    truncated_twin,
+)
 
 from vaejax.core import Family
 from vaejax.families import (
@@ -27,7 +46,6 @@ from vaejax.families import (
 NORMAL = NormalParams(jnp.array([0.3, -1.2, 2.0]), jnp.array([-0.7, 0.0, 0.9]))
 LOGITS = jnp.array([-1.5, 0.2, 3.0])
 DRAWS = 20_000
-LEVELS = 16  # of grey, so that each comes up often
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,190 +67,6 @@ class Case:
 
     def family(self, name: str) -> Family:
         return FAMILIES[name](**self.settings)
-
-
-def floats(params: Any) -> list[np.ndarray]:
-    return [np.asarray(leaf, float) for leaf in jax.tree.leaves(params)]
-
-
-def normal_twin(params):
-    loc, log_scale = floats(params)
-    return scipy.stats.norm(loc, np.exp(log_scale))
-
-
-def truncated_twin(params):
-    loc, log_scale = floats(params)
-    scale = np.exp(log_scale)
-    return scipy.stats.truncnorm(-loc / scale, (1 - loc) / scale, loc, scale)
-
-
-class LogitNormalTwin:
-    def __init__(self, params):
-        self.normal = normal_twin(params)
-
-    def logpdf(self, z):
-        return self.normal.logpdf(scipy.special.logit(z)) - np.log(z) - np.log1p(-z)
-
-    def cdf(self, z):
-        return self.normal.cdf(scipy.special.logit(z))
-
-    def mean(self):
-        u = np.linspace(0, 1, 400_001)[1:-1, None]
-        return scipy.special.expit(self.normal.ppf(u)).mean(0)
-
-
-class OneHotTwin:
-    def __init__(self, logits):
-        self.p = scipy.special.softmax(np.asarray(logits, float), -1)
-
-    def logpmf(self, x):
-        return scipy.stats.multinomial(1, self.p).logpmf(x)
-
-    def mean(self):
-        return self.p
-
-
-class FullNormalTwin:
-    def __init__(self, params):
-        self.loc, factor = floats(params)
-        lower = np.tril(factor, -1) + np.diag(np.exp(np.diag(factor)))
-        self.covariance = lower @ lower.T
-
-    def logpdf(self, z):
-        twin = scipy.stats.multivariate_normal(self.loc, self.covariance)
-        return twin.logpdf(z)[:, None]
-
-    def cdf(self, z):
-        """Of the coordinates, and of their differences, which see the covariance."""
-        away = z - self.loc
-        both = np.concatenate([away, np.diff(away)], -1)
-        change = np.concatenate([np.eye(3), np.diff(np.eye(3), axis=0)])
-        scale = np.sqrt(np.diag(change @ self.covariance @ change.T))
-        return scipy.stats.norm.cdf(both / scale)
-
-    def mean(self):
-        return self.loc
-
-
-class DirichletTwin:
-    def __init__(self, params):
-        self.a = np.exp(np.asarray(params, float))
-
-    def logpdf(self, z):
-        z = z / z.sum(-1, keepdims=True)  # scipy refuses float32's sums
-        return scipy.stats.dirichlet(self.a).logpdf(z.T)[:, None]
-
-    def cdf(self, z):
-        """Of the coordinates, and of the first's share in two of them."""
-        marginals = scipy.stats.beta(self.a, self.a.sum() - self.a).cdf(z)
-        share = z[:, 0] / (z[:, 0] + z[:, 1])
-        ratio = scipy.stats.beta(self.a[0], self.a[1]).cdf(share)
-        return np.concatenate([marginals, ratio[:, None]], -1)
-
-    def mean(self):
-        return self.a / self.a.sum()
-
-
-class SphereTwin:
-    def __init__(self, params):
-        direction, log_kappa = floats(params)
-        self.mu, self.kappa = direction / np.linalg.norm(direction), np.exp(log_kappa)
-
-    def logpdf(self, z):
-        return scipy.stats.vonmises_fisher(self.mu, self.kappa).logpdf(
-            z / np.linalg.norm(z, axis=-1, keepdims=True)
-        )[:, None]
-
-    def cdf(self, z):
-        """Of w = mu'z, closed in three dimensions, and of the angle around mu."""
-        k, w = self.kappa, z @ self.mu
-        of_w = (np.exp(k * (w - 1)) - np.exp(-2 * k)) / -np.expm1(-2 * k)
-        one = np.cross(self.mu, [0.0, 0.0, 1.0])
-        one /= np.linalg.norm(one)
-        angle = np.arctan2(z @ np.cross(self.mu, one), z @ one)
-        return np.stack([of_w, (angle / np.pi + 1) / 2], -1)
-
-    def mean(self):
-        return (1 / np.tanh(self.kappa) - 1 / self.kappa) * self.mu
-
-
-class ContinuousBernoulliTwin:
-    """By the formulas that fail at a logit of 0."""
-
-    def __init__(self, logits):
-        (self.logits,) = floats(logits)
-
-    def logpdf(self, x):
-        return x * self.logits - np.log(np.expm1(self.logits) / self.logits)
-
-    def cdf(self, x):
-        return np.expm1(self.logits * x) / np.expm1(self.logits)
-
-    def mean(self):
-        return -1 / np.expm1(-self.logits) - 1 / self.logits
-
-
-class LevelsTwin:
-    """Grey levels by their probabilities, [levels, *event]."""
-
-    def __init__(self, probabilities):
-        self.p = probabilities
-
-    def pmf(self, x):
-        level = np.rint(x * (len(self.p) - 1)).astype(int)
-        seen = np.minimum(level, len(self.p) - 1)
-        p = np.take_along_axis(self.p, np.broadcast_to(seen, (len(x), 3)), 0)
-        return np.where(level < len(self.p), p, 0)
-
-    def logpmf(self, x):
-        return np.log(self.pmf(x))
-
-    def mean(self):
-        return np.linspace(0, 1, len(self.p)) @ self.p
-
-
-def logistic_levels(loc, log_scale, levels=LEVELS):
-    """The probabilities of the cells between levels, by scipy."""
-    ends = (np.arange(levels - 1) + 0.5) / (levels - 1)
-    below = scipy.stats.logistic(loc, np.exp(log_scale)).cdf(ends[:, None])
-    return np.diff(below, axis=0, prepend=0, append=1)
-
-
-def mixture_twin(params):
-    logits, locs, log_scales = floats(params)
-    weights = scipy.special.softmax(logits, 0)
-    parts = map(logistic_levels, locs, log_scales)
-    return LevelsTwin(sum(w * p for w, p in zip(weights, parts, strict=True)))
-
-
-class MultinomialTwin:
-    def __init__(self, logits):
-        self.p = scipy.special.softmax(np.asarray(logits, float))
-
-    def logpmf(self, x):
-        return scipy.stats.multinomial(20, self.p).logpmf(x)[:, None]
-
-    def pmf(self, x):
-        """Of one word."""
-        return scipy.stats.binom(20, self.p).pmf(x)
-
-    def mean(self):
-        return 20 * self.p
-
-
-def negative_binomial_twin(params):
-    mean, dispersion = np.exp(floats(params))
-    return scipy.stats.nbinom(1 / dispersion, 1 / (1 + mean * dispersion))
-
-
-def pixel_beta_twin(params):
-    """From half a level below 0 to half a level above 1."""
-    return scipy.stats.beta(*np.exp(floats(params)), -0.5 / 255, 256 / 255)
-
-
-def exp_twin(distribution: Any) -> Callable[[Any], Any]:
-    """The twin whose parameters are the exponentials of ours."""
-    return lambda params: distribution(*np.exp(floats(params)))
 
 
 LOGISTIC = LogisticParams(jnp.array([0.1, 0.5, 0.9]), jnp.array([-2.0, -3.0, -1.0]))
