@@ -219,7 +219,7 @@ def test_a_shared_scale_is_learned_for_each_channel():
     slope = jax.grad(log_prob)(jnp.log(jnp.array([2.0, 0.7])))
     np.testing.assert_allclose(slope, [0, 12 * ((0.5 / 0.7) ** 2 - 1)], atol=1e-4)
     params = gaussian_mlp((4, 3, 2), likelihood="shared_normal").init(KEY)
-    assert params.decoder["family"].shape == (1,)
+    np.testing.assert_allclose(params.decoder["family"], [np.log(0.1)], rtol=1e-6)
 
 
 # Counts.

@@ -65,16 +65,19 @@ def fixed_normal(scale: float = 0.1) -> Family:
     return with_fixed_scale("fixed_normal", diagonal_normal(), scale)
 
 
-def shared_normal(channels: int = 1) -> Family:
+def shared_normal(channels: int = 1, initial_scale: float = 0.1) -> Family:
     """Independent normal variables of one learned scale, or one for every channel.
 
     Args:
         channels: the length of the data's last axis, for a scale of each; 1 for one.
+        initial_scale: where learning starts.
 
     References:
         Rybkin, Daniilidis and Levine 2021, arXiv:2006.13202.
     """
-    return with_shared_scale("shared_normal", diagonal_normal(), channels)
+    return with_shared_scale(
+        "shared_normal", diagonal_normal(), channels, initial_scale
+    )
 
 
 def _sample(key: Key, params: NormalParams) -> Float[Array, "*event"]:

@@ -19,13 +19,11 @@ def with_fixed_scale(name: str, family: Family, scale: float) -> Family:
     Raises:
         VaejaxError: a scale that is not positive and finite.
     """
-    if not 0 < scale < math.inf:  # so that NaN is refused too
-        raise VaejaxError(f"the scale is {scale}: use one above 0, and finite")
+    log_scale = _log(scale)
 
     def with_scale(loc: Float[Array, "*event"]) -> DistParams:
         return family.from_outputs(jnp.stack([loc, jnp.full_like(loc, log_scale)]))
 
-    log_scale = math.log(scale)
     return Family(
         name=name,
         sample=lambda key, loc: family.sample(key, with_scale(loc)),
@@ -38,19 +36,25 @@ def with_fixed_scale(name: str, family: Family, scale: float) -> Family:
     )
 
 
-def with_shared_scale(name: str, family: Family, channels: int) -> Family:
+def with_shared_scale(
+    name: str, family: Family, channels: int, initial_scale: float
+) -> Family:
     """The family at a scale for each channel that is learned but read off no network.
 
-    The log-scales, [channels], are the family's own weights and start at 0.
+    The log-scales, [channels], are the family's own weights. Adam moves a number by no
+    more than the learning rate a step: they need to start near where they end.
 
     Args:
         name: of the new family.
         family: whose outputs are a location and a log-scale.
         channels: the length of the data's last axis, or 1: one scale for all of them.
+        initial_scale: in the units of the data.
 
     Raises:
-        VaejaxError: once the data's shape is known, if they have other channels.
+        VaejaxError: a scale that is not positive and finite; once the data's shape is
+            known, if they have other channels.
     """
+    start = _log(initial_scale)
 
     def from_outputs(
         outputs: Float[Array, "1 ..."], log_scales: Float[Array, " channels"]
@@ -66,7 +70,7 @@ def with_shared_scale(name: str, family: Family, channels: int) -> Family:
         )
 
     def weights(key: Key) -> Float[Array, " channels"]:
-        return jnp.zeros(channels)
+        return jnp.full(channels, start)
 
     return Family(
         name=name,
@@ -79,3 +83,9 @@ def with_shared_scale(name: str, family: Family, channels: int) -> Family:
         weights=weights,
         reparam=family.reparam,
     )
+
+
+def _log(scale: float) -> float:
+    if not 0 < scale < math.inf:  # so that NaN is refused too
+        raise VaejaxError(f"the scale is {scale}: use one above 0, and finite")
+    return math.log(scale)
