@@ -234,6 +234,9 @@ CASES = {
     ),
 }
 
+# The same distribution by other parameters.
+CASES["floored_normal"] = CASES["diagonal_normal"]
+
 
 def with_capability(*fields: str) -> list[str]:
     """The families that have all of them."""

@@ -57,9 +57,12 @@ def _of_family(posterior: str) -> Model:
     )
 
 
-# Families that `exact` integrates, by name: those that need no model of their own.
+# Families that `exact` integrates, by name: those that need no model of their own, and
+# are none of these by other parameters.
 INTEGRABLE = [
-    name for name, family in FAMILIES.items() if family().quadrature is not None
+    name
+    for name, family in FAMILIES.items()
+    if family().quadrature is not None and family().name == name
 ]
 MODELS: dict[str, Model] = {
     **CORE,

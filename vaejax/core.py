@@ -129,6 +129,8 @@ class Family:
     # What is learned of the family besides a network's outputs, such as the layers of a
     # flow: `from_outputs` takes it second, and it is part of the parameters.
     weights: Callable[[Key], PyTree] | None = None
+    # Its coordinates are independent, and the first axis of all that describes them.
+    factorised: bool = False
     reparam: Literal["explicit", "implicit"] | None = None
     kl: Callable[[DistParams, DistParams], Scalar] | None = None  # KL(first || second)
     binary: bool = False  # its outcomes are 0 and 1
@@ -303,6 +305,16 @@ class Estimator:
     target: Callable[[Problem, Params, Example, Expectation], Scalar] | None = None
     # It takes log q at the posterior's own samples alone, nothing of it stopped.
     own_samples: bool = False
+
+
+@record
+class KLWeight:
+    """The weight beta of the KL divergence in a bound, as it moves in training."""
+
+    name: str
+    weight: Callable[[PyTree], Scalar]  # beta, from the state
+    init: Callable[[], PyTree] = lambda: ()
+    update: Callable[[PyTree, Stats], PyTree] = lambda state, metrics: state
 
 
 @record

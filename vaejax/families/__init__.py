@@ -7,6 +7,7 @@ from vaejax.families.bernoulli import bernoulli
 from vaejax.families.beta import BetaParams, beta
 from vaejax.families.categorical import categorical
 from vaejax.families.dirichlet import dirichlet
+from vaejax.families.floored_normal import floored_normal
 from vaejax.families.full_normal import FullNormalParams, full_normal
 from vaejax.families.gamma import GammaParams, gamma
 from vaejax.families.hierarchical import Layers, LayersParams, hierarchical
@@ -27,6 +28,7 @@ FAMILIES: dict[str, Callable[..., Family]] = {
     "diagonal_normal": diagonal_normal,
     "dirichlet": dirichlet,
     "fixed_normal": fixed_normal,
+    "floored_normal": floored_normal,
     "full_normal": full_normal,
     "gamma": gamma,
     "logit_normal": logit_normal,
@@ -50,6 +52,7 @@ __all__ = [
     "diagonal_normal",
     "dirichlet",
     "fixed_normal",
+    "floored_normal",
     "full_normal",
     "gamma",
     "hierarchical",
