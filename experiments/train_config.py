@@ -65,7 +65,7 @@ class Config:
     schedule: Annotated[str, option("NAME")] = "cosine"
     """of the learning rate: cosine (to zero) or constant"""
     encoder_steps: Annotated[int, option("N")] = 1
-    """per step of the model, in the first half"""
+    """per step of the model, until half time"""
     seed: Annotated[int, option("N")] = 0
     """of parameters, shuffling, noise and evaluation"""
     num_seeds: Annotated[int, option("N")] = 1
