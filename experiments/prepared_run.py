@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array
 
 from experiments import run_folder
 from experiments.setup import build_named, choose_protocol, mean_observation
@@ -24,7 +25,7 @@ from vaejax.core import (
     Regularizer,
     VaejaxError,
 )
-from vaejax.data import DATASETS, PROTOCOLS, load
+from vaejax.data import DATASETS, PROTOCOLS, ImageData, load
 from vaejax.estimators import ESTIMATORS
 from vaejax.kl_weights import KL_WEIGHTS
 from vaejax.models import MODELS
@@ -119,11 +120,29 @@ def prepare(config: Config) -> tuple[Model, Objective, Data]:
     observations = jax.vmap(PROTOCOLS[protocol].as_float)(
         jnp.asarray(test.images[kept])
     )
-    labels = None if test.labels is None else test.labels[kept]
     data = Data(
-        Example(jnp.asarray(train.images)), Example(observations), labels, protocol
+        Example(jnp.asarray(train.images), _labels(config, model, train)),
+        Example(observations, _labels(config, model, test, kept)),
+        None if test.labels is None else test.labels[kept],
+        protocol,
     )
     return model, build_objective(model, len(train.images)), data
+
+
+def _labels(
+    config: Config, model: Model, data: ImageData, kept: slice = slice(None)
+) -> Array | None:
+    """The labels of a model that needs some, checked against its classes."""
+    if model.num_classes is None:
+        return None
+    if data.labels is None or data.labels.max() >= model.num_classes:
+        there = "no labels" if data.labels is None else f"{data.labels.max() + 1}"
+        raise VaejaxError(
+            f"{model.name} needs labels of {model.num_classes} classes, and "
+            f"{config.dataset} has {there}: use another data set or prior, or set "
+            "num_classes"
+        )
+    return jnp.asarray(data.labels[kept])
 
 
 def _regularizers(words: Sequence[str]) -> list[Regularizer]:

@@ -6,10 +6,12 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from experiments.cli import parse_settings
-from vaejax.core import VaejaxError, build
+from vaejax.core import Model, VaejaxError, build
 from vaejax.data import DATASETS, ImageData
 from vaejax.models.parts import PARTS
 
@@ -119,6 +121,11 @@ def choose_protocol(dataset: str, protocol: str | None, binary: bool) -> str:
             + ("fixed_normal" if binary else "bernoulli")
         )
     return protocol
+
+
+def labels_in_turn(model: Model, count: int) -> Array | None:
+    """Labels y for so many examples, every class in turn; None where none is needed."""
+    return None if model.num_classes is None else jnp.arange(count) % model.num_classes
 
 
 def mean_observation(data: ImageData, protocol: str) -> np.ndarray:

@@ -177,6 +177,7 @@ class Prior:
     apply: Callable[[Encode, Params, Array | None], DistParams]
     # What trains it besides the bound.
     regularizers: "tuple[Regularizer, ...]" = ()
+    num_classes: int | None = None  # of the labels y that it needs, 0 to this less 1
 
 
 @record
@@ -197,6 +198,7 @@ class Model:
     latent_shape: Event | None = None  # of `jax.ShapeDtypeStruct`
     exact_elbo: Callable[[Params, Array], Scalar] | None = None  # of x, in closed form
     regularizers: "tuple[Regularizer, ...]" = ()  # that are part of its training
+    num_classes: int | None = None  # of the labels y that it needs, 0 to this less 1
 
 
 class LogTerms(NamedTuple):
