@@ -27,13 +27,13 @@ from experiments.gradient_cells import (
     Row,
     Set,
     Setting,
-    contestant,
-    direction_of,
-    drawn_reference,
     make_keys,
     make_sets,
     objective_at,
+    work_of,
 )
+from experiments.gradient_measures import contestant
+from experiments.gradient_reference import direction_of, drawn_reference
 from experiments.setup import build_named, check_seed
 from experiments.signal_ranking import Measured, Ranking, rank, signal_of_folds
 from vaejax.bounds import BOUNDS
@@ -308,6 +308,7 @@ def _signal(
 ) -> np.ndarray:
     """A pass of draws; the observations and keys are those of the other candidates."""
     setting = candidate.setting
+    problem, num_outer, _ = candidate.cells
     at = objective_at(setting, candidate.cells, candidate.name)
     direction = direction_of(reference, at[1])
     moments = gradient_moments(
@@ -317,6 +318,7 @@ def _signal(
         draws=config.draws,
         batch_size=setting.batch_size,
         reference=direction,
+        work=config.draws * work_of(setting, problem, num_outer),
     )
     return signal_of_folds(moments, direction, config.group, fold_count(config.draws))
 

@@ -4,6 +4,7 @@ What is measured is a line of metrics.jsonl: the rows of a cell, or what its gra
 costs. The tables and the report are made of them at the end.
 """
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
@@ -17,11 +18,9 @@ from experiments.gradient_cells import (
     Row,
     Set,
     Setting,
-    measure_costs,
-    measure_set,
     valid,
-    with_cost,
 )
+from experiments.gradient_measures import measure_costs, measure_sets, with_cost
 from experiments.result_table import write_csv
 from vaejax.diagnostics.cost import CostReport
 
@@ -40,6 +39,7 @@ def measure(
     command: str,
     *,
     seconds: float | None = None,
+    timed: bool = True,
 ) -> Results:
     """Measure the cells of every set, or go on with those that are not measured.
 
@@ -48,12 +48,13 @@ def measure(
         work: the sets, each with its setting.
         command: that repeats the run, for its report.
         seconds: for all cells together, instead of a number of draws.
+        timed: measure what a gradient costs; else evaluations of the decoder only.
     """
     with run_folder.open_run(
         config.out, config, overwrite=config.overwrite, resume=config.resume
     ):
         try:
-            return _measure(config, work, command, seconds)
+            return _measure(config, work, command, seconds, timed)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
                 f"what is measured is in {config.out}; the same command with --resume "
@@ -66,6 +67,7 @@ def _measure(
     work: list[tuple[Setting, Set]],
     command: str,
     seconds: float | None,
+    timed: bool,
 ) -> Results:
     total = sum(len(valid(cells)) for _, cells in work)
     refusals = {
@@ -86,20 +88,24 @@ def _measure(
     }
     journal = _Journal(config.out)
     rows: list[Row] = []
-    with progress_bar("gradients", total, "cells") as update:
+    sets = []
+    for setting, cells in work:
+        if seconds is not None:
+            setting = setting._replace(seconds=seconds / max(1, total))
+        missing = [n for n in valid(cells) if journal.rows_of(cells, n) is None]
+        sets.append((setting, cells, missing))
+    with (
+        progress_bar("gradients", total, "cells") as update,
+        contextlib.closing(measure_sets(sets)) as measurements,
+    ):
         done = 0
-        for setting, cells in work:
-            if seconds is not None:
-                setting = setting._replace(seconds=seconds / max(1, total))
-            names = valid(cells)
-            for name, found in measure_set(
-                setting, cells, [n for n in names if journal.rows_of(cells, n) is None]
-            ):
+        for (setting, cells, _), measured in zip(sets, measurements, strict=True):
+            for name, found in measured:
                 journal.write(cells, name, rows=[empty | row for row in found])
                 done += 1
                 update(done, name)
-            if any(journal.cost_of(cells, name) is None for name in names):
-                for name, cost in measure_costs(setting, cells).items():
+            if any(journal.cost_of(cells, name) is None for name in valid(cells)):
+                for name, cost in measure_costs(setting, cells, timed).items():
                     journal.write(cells, name, cost=cost._asdict())
             rows += _rows_of(journal, cells, empty)
             write_csv(config.out / "results.csv", rows, COLUMNS)
