@@ -256,7 +256,7 @@ def test_figures_of_what_there_is():
     rows = make_rows(num_samples=(1,), steps=(0, 5), bounds=("iwae",))
     assert names(rows) == FIGURES | {"split", "replay_variance", "replay_snr"}
     bare = [
-        row | dict.fromkeys(("variance_data", "seconds_per_gradient", "bias"))
+        row | dict.fromkeys(("variance_data", "bias", *variance_report.COSTS.values()))
         for row in make_rows(num_samples=(1,))
     ]
     assert names(bare) == FIGURES - {"frontier", "evaluations", "bias"}

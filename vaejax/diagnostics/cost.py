@@ -20,7 +20,7 @@ class CostReport(NamedTuple):
     seconds_stderr: float = (
         np.nan
     )  # of the median, from the calls' order: sqrt(n) / 2 ranks
-    flops: float = np.nan  # XLA's count
+    flops: float = np.nan  # XLA's count, of a loop's body once
     peak_bytes: float = np.nan  # arguments, results and temporaries of the program
 
 
