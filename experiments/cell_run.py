@@ -21,6 +21,7 @@ from experiments.gradient_cells import (
     valid,
 )
 from experiments.gradient_measures import measure_costs, measure_sets, with_cost
+from experiments.journal import Journal
 from experiments.result_table import write_csv
 from vaejax.diagnostics.cost import CostReport
 
@@ -86,13 +87,15 @@ def _measure(
     empty = dict.fromkeys(COLUMNS) | {
         "config_hash": hashlib.sha256(fingerprint.encode()).hexdigest()[:12]
     }
-    journal = _Journal(config.out)
+    journal = Journal(config.out)
     rows: list[Row] = []
     sets = []
     for setting, cells in work:
         if seconds is not None:
             setting = setting._replace(seconds=seconds / max(1, total))
-        missing = [n for n in valid(cells) if journal.rows_of(cells, n) is None]
+        missing = [
+            n for n in valid(cells) if journal.read(_cell(cells, n), "rows") is None
+        ]
         sets.append((setting, cells, missing))
     with (
         progress_bar("gradients", total, "cells") as update,
@@ -101,12 +104,15 @@ def _measure(
         done = 0
         for (setting, cells, _), measured in zip(sets, measurements, strict=True):
             for name, found in measured:
-                journal.write(cells, name, rows=[empty | row for row in found])
+                journal.write(_cell(cells, name), rows=[empty | row for row in found])
                 done += 1
                 update(done, name)
-            if any(journal.cost_of(cells, name) is None for name in valid(cells)):
+            if any(
+                journal.read(_cell(cells, name), "cost") is None
+                for name in valid(cells)
+            ):
                 for name, cost in measure_costs(setting, cells, timed).items():
-                    journal.write(cells, name, cost=cost._asdict())
+                    journal.write(_cell(cells, name), cost=cost._asdict())
             rows += _rows_of(journal, cells, empty)
             write_csv(config.out / "results.csv", rows, COLUMNS)
     references = sorted({row["reference"] for row in rows if row["reference"]})
@@ -123,48 +129,23 @@ def _measure(
     return Results(rows, refusals, config.out)
 
 
-def _rows_of(journal: "_Journal", cells: Set, empty: Row) -> list[Row]:
+def _rows_of(journal: Journal, cells: Set, empty: Row) -> list[Row]:
     """The rows of a set, in order, those of refused estimators too."""
     rows = []
     for name, row in cells.rows.items():
-        found = journal.rows_of(cells, name)
+        found = journal.read(_cell(cells, name), "rows")
         if found is None:
             rows.append(empty | row | {"group": "all"})
             continue
-        cost = CostReport(**journal.cost_of(cells, name) or {})
+        cost = CostReport(**journal.read(_cell(cells, name), "cost"))
         rows += [with_cost(row, cost) for row in found]
     return rows
 
 
-class _Journal:
-    """What is measured, in a file that a killed run goes on from."""
+def _missing(journal: Journal, cells: Set, what: str) -> list[str]:
+    """The estimators of which the journal lacks it."""
+    return [n for n in valid(cells) if journal.read(_cell(cells, n), what) is None]
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
-        self.rows: dict[tuple, list[Row]] = {}
-        self.costs: dict[tuple, dict[str, Any]] = {}
-        path = out / "metrics.jsonl"
-        lines = run_folder.read_rows(out) if path.exists() else []
-        run_folder.write_rows(out, lines)  # without one cut short
-        for line in lines:
-            self._keep(tuple(line["cell"]), line)
 
-    def rows_of(self, cells: Set, name: str) -> list[Row] | None:
-        return self.rows.get(self._cell(cells, name))
-
-    def cost_of(self, cells: Set, name: str) -> dict[str, Any] | None:
-        return self.costs.get(self._cell(cells, name))
-
-    def write(self, cells: Set, name: str, **found: Any) -> None:
-        cell = self._cell(cells, name)
-        run_folder.append_row(self.out, {"cell": cell, **found})
-        self._keep(cell, found)
-
-    def _keep(self, cell: tuple, found: dict[str, Any]) -> None:
-        if "rows" in found:
-            self.rows[cell] = found["rows"]
-        if "cost" in found:
-            self.costs[cell] = found["cost"]
-
-    def _cell(self, cells: Set, name: str) -> tuple:
-        return tuple(cells.rows[name][column] for column in CELL)
+def _cell(cells: Set, name: str) -> tuple[Any, ...]:
+    return tuple(cells.rows[name][column] for column in CELL)
