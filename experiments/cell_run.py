@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import run_folder, variance_report
+from experiments import machine, run_folder, variance_report
 from experiments.cli import progress_bar
 from experiments.gradient_cells import (
     CELL,
@@ -113,6 +113,7 @@ def _measure(
             ):
                 for name, cost in measure_costs(setting, cells, timed).items():
                     journal.write(_cell(cells, name), cost=cost._asdict())
+            machine.forget_programs()
             rows += _rows_of(journal, cells, empty)
             write_csv(config.out / "results.csv", rows, COLUMNS)
     references = sorted({row["reference"] for row in rows if row["reference"]})

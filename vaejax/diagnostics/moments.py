@@ -201,8 +201,9 @@ def _compiled(optimize: int | None) -> Callable[..., Any]:
     options: dict[str, Any] = {}
     if optimize is not None:
         options["xla_backend_optimization_level"] = optimize
-        if jax.__version__.startswith("0.10."):  # others lack it, and would refuse
+        if jax.__version__.startswith("0.10."):  # others may lack these, and refuse
             options["xla_cpu_use_fusion_emitters"] = False
+            options["xla_cpu_parallel_codegen_split_count"] = 1
     return jax.jit(_stream, static_argnums=(0, 1, 2), compiler_options=options)
 
 
