@@ -93,10 +93,7 @@ def _measure(
     for setting, cells in work:
         if seconds is not None:
             setting = setting._replace(seconds=seconds / max(1, total))
-        missing = [
-            n for n in valid(cells) if journal.read(_cell(cells, n), "rows") is None
-        ]
-        sets.append((setting, cells, missing))
+        sets.append((setting, cells, _missing(journal, cells, "rows")))
     with (
         progress_bar("gradients", total, "cells") as update,
         contextlib.closing(measure_sets(sets)) as measurements,
@@ -107,10 +104,7 @@ def _measure(
                 journal.write(_cell(cells, name), rows=[empty | row for row in found])
                 done += 1
                 update(done, name)
-            if any(
-                journal.read(_cell(cells, name), "cost") is None
-                for name in valid(cells)
-            ):
+            if _missing(journal, cells, "cost"):
                 for name, cost in measure_costs(setting, cells, timed).items():
                     journal.write(_cell(cells, name), cost=cost._asdict())
             machine.forget_programs()
