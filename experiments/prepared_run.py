@@ -1,6 +1,7 @@
 """From a training's settings to what it computes with, new or as a run left it."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,12 @@ import optax
 from jaxtyping import Array
 
 from experiments import run_folder
-from experiments.setup import build_named, choose_protocol, mean_observation
+from experiments.setup import (
+    build_named,
+    choose_protocol,
+    exemplars,
+    mean_observation,
+)
 from experiments.train_config import SCHEDULES, Config, check_numbers
 from vaejax.bounds import BOUNDS
 from vaejax.core import (
@@ -104,7 +110,10 @@ def prepare(config: Config) -> tuple[Model, Objective, Data]:
     build_model, build_objective, protocol = check(config)
     train = load(config.dataset, protocol=protocol, data_dir=config.data_dir)
     test = load(config.dataset, "test", protocol=protocol, data_dir=config.data_dir)
-    model = build_model(data_mean=mean_observation(train, protocol))
+    told = {"data_mean": mean_observation(train, protocol)}
+    if "exemplars" in inspect.signature(MODELS[config.model]).parameters:
+        told["exemplars"] = exemplars(train, protocol)
+    model = build_model(**told)
     count = len(test.images) if config.eval_examples is None else config.eval_examples
     if count > len(test.images):
         raise VaejaxError(

@@ -16,6 +16,7 @@ from vaejax.data import DATASETS, ImageData
 from vaejax.models.parts import PARTS
 
 T = TypeVar("T")
+MAX_EXEMPLARS = 5000  # training examples that a prior may be made of
 
 
 def check_seed(seed: int) -> None:
@@ -134,3 +135,10 @@ def mean_observation(data: ImageData, protocol: str) -> np.ndarray:
         return (data.images > 127).mean(0)
     scale = 1 if protocol == "static" else 255
     return data.images.mean(0) / scale
+
+
+def exemplars(data: ImageData, protocol: str) -> np.ndarray:
+    """The first `MAX_EXEMPLARS` images as E x of each, in [0, 1]."""
+    first = data.images[:MAX_EXEMPLARS]
+    scale = 255 if protocol in ("dynamic", "none") else 1
+    return (first > 127 if protocol == "threshold" else first / scale).astype("float32")

@@ -16,6 +16,7 @@ from vaejax.families import (
     BetaParams,
     FullNormalParams,
     GammaParams,
+    MixtureParams,
     NormalParams,
     VonMisesFisherParams,
 )
@@ -106,6 +107,31 @@ class FullNormalTwin:
 
     def mean(self):
         return self.loc
+
+
+class MixtureTwin:
+    """Of independent normal variables, in 3 dimensions."""
+
+    def __init__(self, params):
+        self.weights = scipy.special.softmax(np.asarray(params.log_weights, float))
+        self.loc, log_scale = floats(params.components)
+        self.scale = np.exp(log_scale)
+
+    def logpdf(self, z):
+        away = (z[:, None] - self.loc) / self.scale
+        density = (scipy.stats.norm.pdf(away) / self.scale).prod(-1)
+        return np.log(density @ self.weights)[:, None]
+
+    def cdf(self, z):
+        """Of the coordinates, and of their differences, which see the components."""
+        both = np.concatenate([z, np.diff(z)], -1)
+        loc = np.concatenate([self.loc, np.diff(self.loc)], -1)
+        pairs = np.hypot(self.scale[:, 1:], self.scale[:, :-1])
+        scale = np.concatenate([self.scale, pairs], -1)
+        return self.weights @ scipy.stats.norm.cdf((both[:, None] - loc) / scale)
+
+    def mean(self):
+        return self.weights @ self.loc
 
 
 class DirichletTwin:
@@ -213,6 +239,25 @@ CASES = {
         NORMAL,
         NormalParams(NORMAL.loc - 0.4, NORMAL.log_scale * -0.5),
         LogitNormalTwin,
+    ),
+    "mixture": Case(
+        MixtureParams(
+            jnp.array([0.4, -0.6]),
+            NormalParams(
+                jnp.stack([NORMAL.loc, 1.5 - NORMAL.loc]),
+                jnp.stack([NORMAL.log_scale, -0.8 * NORMAL.log_scale]),
+            ),
+        ),
+        MixtureParams(
+            jnp.array([-1.4, 0.3]),
+            NormalParams(
+                jnp.stack([NORMAL.loc, 1.5 - NORMAL.loc]),
+                jnp.stack([NORMAL.log_scale, -0.8 * NORMAL.log_scale]),
+            ),
+        ),
+        MixtureTwin,
+        joint=True,
+        settings={"num_components": 2},
     ),
     "poisson": Case(
         jnp.array([-0.8, 0.7, 2.7]),

@@ -68,7 +68,7 @@ MODELS: dict[str, Model] = {
     **CORE,
     "two_normals": gaussian_mlp(data_shape=(3,), latent_dim=2, hidden=(2,)),
     "bernoulli_toy": bernoulli_toy(),
-    "mixture": categorical_mlp(
+    "mixture_model": categorical_mlp(
         data_shape=(3,),
         latent_dim=1,
         num_categories=3,

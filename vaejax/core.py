@@ -110,6 +110,16 @@ class Relaxation:
 
 
 @record
+class Strata:
+    """The parts of a mixture, sum_c weight_c q_c(z), to be sampled one by one."""
+
+    component: "Family"  # of every q_c
+    # From the mixture's parameters log weight_c, [C], normalised, and the components'
+    # parameters, every leaf [C, ...].
+    split: Callable[[DistParams], tuple[Float[Array, " C"], DistParams]]
+
+
+@record
 class Family:
     """A distribution over one event, pure in (key, dist_params, event).
 
@@ -153,6 +163,7 @@ class Family:
     # Why `log_prob` of an event is too dear for training, if it is: `pathwise` and
     # evaluation do with `sample_and_log_prob`, all others are refused.
     costly_log_prob: str | None = None
+    strata: Strata | None = None  # what stratified sampling of a mixture needs
 
     def read(self, outputs: Array, weights: PyTree) -> DistParams:
         """The parameters, from a network's outputs and the family's own weights."""
@@ -326,6 +337,8 @@ class Regularizer:
     name: str
     penalty: Callable[[Model, Params, Key, Batch], Scalar]
     needs: Callable[[Model], str | None] = lambda model: None  # reason for a refusal
+    # Figures to log beside it, of the same arguments.
+    report: Callable[[Model, Params, Key, Batch], Stats] = lambda *_: {}
 
 
 @record

@@ -306,9 +306,12 @@ def _nodes(
     _refuse_too_many(2**least, f"{model.name} takes nodes in {least} coordinates")
     # Two nodes a coordinate tell how many.
     _, pair = jax.eval_shape(lambda: integrate(dist_params, 2))
-    dim = round(math.log2(pair.size))
+    parts = 1 if family.strata is None else family.strata.split(dist_params)[0].size
+    dim = round(math.log2(pair.size / parts))
     _refuse_too_many(
-        num_nodes**dim, f"{model.name} takes {num_nodes} nodes in {dim} coordinates"
+        parts * num_nodes**dim,
+        f"{model.name} takes {num_nodes} nodes in {dim} coordinates"
+        + f" of {parts} components" * (parts > 1),
     )
     return integrate(dist_params, num_nodes)
 

@@ -118,10 +118,9 @@ def make_objective(
         metrics["beta"] = jnp.float32(own_weight)
         total = surrogates.mean() if bound.upper else -surrogates.mean()
         for i, regularizer in enumerate(regularizers):
-            term = regularizer.penalty(
-                model, params, jax.random.fold_in(batch_key, i), batch
-            )
-            metrics[regularizer.name] = term
+            given = model, params, jax.random.fold_in(batch_key, i), batch
+            term = regularizer.penalty(*given)
+            metrics |= {regularizer.name: term, **regularizer.report(*given)}
             total += term
         return total, (estimator.update(problem, state, metrics), metrics)
 

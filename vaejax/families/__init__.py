@@ -12,6 +12,7 @@ from vaejax.families.full_normal import FullNormalParams, full_normal
 from vaejax.families.gamma import GammaParams, gamma
 from vaejax.families.hierarchical import Layers, LayersParams, hierarchical
 from vaejax.families.logit_normal import logit_normal
+from vaejax.families.mixture import MixtureParams, mixture
 from vaejax.families.normal import NormalParams, diagonal_normal, fixed_normal
 from vaejax.families.poisson import poisson
 from vaejax.families.truncated_normal import truncated_normal
@@ -32,6 +33,7 @@ FAMILIES: dict[str, Callable[..., Family]] = {
     "full_normal": full_normal,
     "gamma": gamma,
     "logit_normal": logit_normal,
+    "mixture": mixture,
     "poisson": poisson,
     "truncated_normal": truncated_normal,
     "von_mises_fisher": von_mises_fisher,
@@ -44,6 +46,7 @@ __all__ = [
     "GammaParams",
     "Layers",
     "LayersParams",
+    "MixtureParams",
     "NormalParams",
     "VonMisesFisherParams",
     "bernoulli",
@@ -57,6 +60,7 @@ __all__ = [
     "gamma",
     "hierarchical",
     "logit_normal",
+    "mixture",
     "poisson",
     "truncated_normal",
     "uniform_on_sphere",

@@ -26,6 +26,7 @@ from vaejax.models.parts import (
 def gaussian_mlp(
     data_shape: tuple[int, ...] = (28, 28, 1),
     data_mean: np.ndarray | None = None,
+    exemplars: np.ndarray | None = None,
     latent_dim: int = 50,
     hidden: Sequence[int] = (200, 200),
     activation: str = "tanh",
@@ -43,6 +44,7 @@ def gaussian_mlp(
         data_mean: mean observation in [0, 1], [*data_shape]; the decoder's output bias
             starts there (for Bernoulli pixels at its logit), as in the paper, and the
             encoder sees x less it.
+        exemplars: training examples, [N, *data_shape], for a prior made of them.
         latent_dim: number of latents.
         hidden: widths of the encoder's hidden layers; the decoder's are mirrored.
         activation: a name in `vaejax.nets.ACTIVATIONS`.
@@ -59,7 +61,7 @@ def gaussian_mlp(
         "gaussian_mlp",
         posterior=latents,
         prior=named_prior(
-            prior, prior_settings, latents, latent_dim, data_shape, data_mean
+            prior, prior_settings, latents, latent_dim, data_shape, data_mean, exemplars
         ),
         likelihood=named_likelihood(likelihood, likelihood_settings),
         data_shape=data_shape,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from vaejax.core import Regularizer
 from vaejax.regularizers.capacity import capacity
+from vaejax.regularizers.density_ratio import density_ratio
 from vaejax.regularizers.free_bits import free_bits
 from vaejax.regularizers.mmd import mmd
 
@@ -13,4 +14,4 @@ REGULARIZERS: dict[str, Callable[..., Regularizer]] = {
     "mmd": mmd,
 }
 
-__all__ = ["REGULARIZERS", "capacity", "free_bits", "mmd"]
+__all__ = ["REGULARIZERS", "capacity", "density_ratio", "free_bits", "mmd"]
