@@ -411,4 +411,6 @@ def _distance(a: PyTree, b: PyTree) -> float:
 
 
 def _as_float64(leaf: Array | np.ndarray) -> np.ndarray:
-    return np.asarray(leaf, np.float64)
+    """All but integers, such as labels."""
+    integer = jnp.issubdtype(leaf.dtype, jnp.integer)
+    return np.asarray(leaf, None if integer else np.float64)

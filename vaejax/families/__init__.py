@@ -15,6 +15,7 @@ from vaejax.families.logit_normal import logit_normal
 from vaejax.families.mixture import MixtureParams, mixture
 from vaejax.families.normal import NormalParams, diagonal_normal, fixed_normal
 from vaejax.families.poisson import poisson
+from vaejax.families.shared_mixture import shared_mixture
 from vaejax.families.truncated_normal import truncated_normal
 from vaejax.families.von_mises_fisher import (
     VonMisesFisherParams,
@@ -62,6 +63,7 @@ __all__ = [
     "logit_normal",
     "mixture",
     "poisson",
+    "shared_mixture",
     "truncated_normal",
     "uniform_on_sphere",
     "von_mises_fisher",

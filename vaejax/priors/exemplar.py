@@ -20,7 +20,7 @@ from vaejax.core import (
     Prior,
     VaejaxError,
 )
-from vaejax.families import MixtureParams, NormalParams, diagonal_normal, mixture
+from vaejax.families import MixtureParams, NormalParams, diagonal_normal, shared_mixture
 
 
 def exemplar(
@@ -67,12 +67,12 @@ def exemplar(
 
     def apply(encode: Encode, params: Params, y: Array | None) -> DistParams:
         loc = jax.vmap(lambda x: mean(encode, params, x, y))(chosen())
-        log_scale = jnp.full_like(loc, 1.0) * params.prior
+        log_scale = jnp.ones_like(loc) * params.prior
         return MixtureParams(jnp.zeros(len(loc)), NormalParams(loc, log_scale))
 
     return Prior(
         name="exemplar",
-        family=mixture(num_components=num_components),
+        family=shared_mixture(num_components=num_components),
         init=lambda key: jnp.zeros(()),  # the log of the scale
         apply=apply,
     )

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from vaejax.core import DistParams, Encode, Key, Params, Prior
-from vaejax.families import MixtureParams, NormalParams, mixture
+from vaejax.families import MixtureParams, NormalParams, shared_mixture
 
 
 def gaussian_mixture(latent_dim: int = 50, num_components: int = 10) -> Prior:
@@ -40,7 +40,7 @@ def gaussian_mixture(latent_dim: int = 50, num_components: int = 10) -> Prior:
 
     return Prior(
         name="gaussian_mixture",
-        family=mixture(num_components=num_components),
+        family=shared_mixture(num_components=num_components),
         init=init,
         apply=apply,
     )

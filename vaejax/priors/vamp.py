@@ -13,7 +13,7 @@ from jax.scipy.special import logit
 from jaxtyping import Array, Float
 
 from vaejax.core import DistParams, Encode, Example, Family, Key, Params, Prior
-from vaejax.families import MixtureParams, diagonal_normal, mixture
+from vaejax.families import MixtureParams, diagonal_normal, shared_mixture
 
 
 def vamp(
@@ -34,7 +34,7 @@ def vamp(
         data_shape: of one observation.
         data_mean: the mean observation (default: 1/2 everywhere).
         num_components: C, the pseudo-inputs. They are encoded once a batch, whatever
-            its size, unless the prior depends on y.
+            its size, unless the encoder depends on y.
 
     References:
         Tomczak and Welling 2018, "VAE with a VampPrior", arXiv:1705.07120.
@@ -54,7 +54,7 @@ def vamp(
 
     return Prior(
         name="vamp",
-        family=mixture(of_one, num_components),
+        family=shared_mixture(of_one, num_components),
         init=init,
         apply=apply,
     )

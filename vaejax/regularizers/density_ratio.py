@@ -9,11 +9,13 @@ q(z) = E_x q(z|x) (Sugiyama, Suzuki and Kanamori 2012, "Density ratio estimation
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 from jax.lax import stop_gradient
+from jax.scipy.special import logsumexp
+from jaxtyping import Array, Float
 
 from vaejax.core import (
     Batch,
-    DistParams,
     Event,
     Example,
     Key,
@@ -34,7 +36,8 @@ def density_ratio(
 
     Both are stopped: nothing but what `log_ratio` reads of the parameters is trained.
     Beside it stand the two parts of KL(q(z|x) || q(z)) = KL(q(z|x) || p) - E T(z):
-    "kl_to_reference", in closed form where it is known, and "log_ratio", E T(z).
+    "kl_to_reference", in closed form where it is known, and "log_ratio", E T(z); and
+    "log_normaliser", log mean exp T(u), which is about 0 where T is right.
 
     Args:
         reference: p, which T compares q(z) with.
@@ -42,39 +45,35 @@ def density_ratio(
     """
     family = reference.family
 
-    def posteriors(
+    def ratios(
         model: Model, params: Params, key: Key, batch: Batch
-    ) -> tuple[DistParams, Event]:
-        keys = fold_examples(key, batch.global_index)
-        dist_params = jax.vmap(model.encode, (None, 0))(params, batch.example)
-        return dist_params, jax.vmap(model.posterior.sample)(keys, dist_params)
+    ) -> tuple[Float[Array, " B"], Float[Array, " B"], Float[Array, " B"]]:
+        """Every example's T(z), T(u) and KL to the reference."""
+
+        def one(key: Key, example: Example) -> tuple[Scalar, Scalar, Scalar]:
+            z_key, u_key = jax.random.split(key)
+            q = model.encode(params, example)
+            p = reference.apply(model.encode, params, example.y)
+            z, u = model.posterior.sample(z_key, q), family.sample(u_key, p)
+            if family.kl is not None and family.name == model.posterior.name:
+                kl = family.kl(q, p)
+            else:
+                kl = model.posterior.log_prob(q, z) - family.log_prob(p, z)
+            z, u = jax.tree.map(stop_gradient, (z, u))
+            return log_ratio(params, z), log_ratio(params, u), kl
+
+        return jax.vmap(one)(fold_examples(key, batch.global_index), batch.example)
 
     def penalty(model: Model, params: Params, key: Key, batch: Batch) -> Scalar:
-        z_key, u_key = jax.random.split(key)
-
-        def draw(key: Key, example: Example) -> Event:
-            return family.sample(key, reference.apply(model.encode, params, example.y))
-
-        _, z = posteriors(model, params, z_key, batch)
-        u = jax.vmap(draw)(fold_examples(u_key, batch.global_index), batch.example)
-        of_z, of_u = (
-            jax.vmap(log_ratio, (None, 0))(params, stop_gradient(one)) for one in (z, u)
-        )
+        of_z, of_u, _ = ratios(model, params, key, batch)
         return (jax.nn.softplus(-of_z) + jax.nn.softplus(of_u)).mean()
 
     def report(model: Model, params: Params, key: Key, batch: Batch) -> Stats:
-        z_key, _ = jax.random.split(key)
-        dist_params, z = posteriors(model, params, z_key, batch)
-
-        def kl(q: DistParams, z: Event, example: Example) -> Scalar:
-            p = reference.apply(model.encode, params, example.y)
-            if family.kl is not None and family.name == model.posterior.name:
-                return family.kl(q, p)
-            return model.posterior.log_prob(q, z) - family.log_prob(p, z)
-
+        of_z, of_u, kl = ratios(model, params, key, batch)
         return {
-            "kl_to_reference": jax.vmap(kl)(dist_params, z, batch.example).mean(),
-            "log_ratio": jax.vmap(log_ratio, (None, 0))(params, z).mean(),
+            "kl_to_reference": kl.mean(),
+            "log_ratio": of_z.mean(),
+            "log_normaliser": logsumexp(of_u) - jnp.log(of_u.size),
         }
 
     return Regularizer(name="density_ratio", penalty=penalty, report=report)
