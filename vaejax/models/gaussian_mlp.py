@@ -26,7 +26,6 @@ from vaejax.models.parts import (
 def gaussian_mlp(
     data_shape: tuple[int, ...] = (28, 28, 1),
     data_mean: np.ndarray | None = None,
-    exemplars: np.ndarray | None = None,
     latent_dim: int = 50,
     hidden: Sequence[int] = (200, 200),
     activation: str = "tanh",
@@ -36,6 +35,7 @@ def gaussian_mlp(
     prior_settings: Settings = NONE,
     likelihood: str = "bernoulli",
     likelihood_settings: Settings = NONE,
+    exemplars: np.ndarray | None = None,
 ) -> Model:
     """Real latents, MLP encoder and mirrored decoder.
 
@@ -44,7 +44,6 @@ def gaussian_mlp(
         data_mean: mean observation in [0, 1], [*data_shape]; the decoder's output bias
             starts there (for Bernoulli pixels at its logit), as in the paper, and the
             encoder sees x less it.
-        exemplars: training examples, [N, *data_shape], for a prior made of them.
         latent_dim: number of latents.
         hidden: widths of the encoder's hidden layers; the decoder's are mirrored.
         activation: a name in `vaejax.nets.ACTIVATIONS`.
@@ -55,6 +54,7 @@ def gaussian_mlp(
         likelihood: a name in `LIKELIHOODS`; `diagonal_normal` learns a variance per
             pixel.
         likelihood_settings: of the likelihood, such as `fixed_normal`'s scale.
+        exemplars: training examples, [N, *data_shape], for a prior made of them.
     """
     latents = named_posterior(posterior, posterior_settings, latent_dim)
     return from_mlps(
