@@ -38,7 +38,8 @@ def mixture(component: Family | None = None, num_components: int = 5) -> Family:
     """A mixture over whole events, whose coordinates depend on each other through it.
 
     A network puts out, for every coordinate, numbers whose means over the coordinates
-    are the log-weights, and each component's own.
+    are the log-weights, and each component's own. Equal outputs make equal components,
+    which a prior that is `learned` from zeros never parts: use `gaussian_mixture`.
 
     Args:
         component: the family of every component (default: `diagonal_normal`).

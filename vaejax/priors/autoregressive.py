@@ -6,6 +6,7 @@ All conditionals come out of one network with masked weights (MADE): output i se
 inputs before i alone, so that a density takes one pass, and a sample one per latent.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -48,9 +49,7 @@ def autoregressive(latent_dim: int = 50, hidden: int = 300) -> Prior:
     if hidden < 1:
         raise VaejaxError(f"hidden is {hidden}: use a width of at least 1")
     prior = learned(_autoregressive_normal(latent_dim, hidden), latent_dim)
-    return Prior(
-        name="autoregressive", family=prior.family, init=prior.init, apply=prior.apply
-    )
+    return dataclasses.replace(prior, name="autoregressive")
 
 
 def _autoregressive_normal(dim: int, hidden: int) -> Family:

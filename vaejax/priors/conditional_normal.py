@@ -44,4 +44,5 @@ def conditional_normal(latent_dim: int = 50, num_classes: int = 10) -> Prior:
         family=diagonal_normal(),
         init=init,
         apply=apply,
+        num_classes=num_classes,
     )
