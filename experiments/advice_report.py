@@ -1,12 +1,13 @@
-"""What the advice on estimators says: a sentence, a table, and the files."""
+"""What the advice on estimators says: a sentence, a table, a report and the files."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments import run_folder
-from experiments.result_table import print_rows, write_csv
+from experiments.result_table import columns_of, print_rows, write_csv
 from vaejax.diagnostics.cost import CostReport
+from vaejax.plotting import Section, Table, write_report
 
 Row = dict[str, Any]
 
@@ -19,11 +20,43 @@ COLUMNS = (
     "reference",
 )
 
+EXCLUDED = ("estimator", "status", "reason")
+EXPLAINED = (
+    "`signal/√s` is a gradient's mean part along the reference over the root mean "
+    "square of that across it, for the gradients of a second; `SNR a step` the "
+    "directional SNR of a single one; `best` the probability of having the most signal "
+    "per second. Parameters: {group}."
+)
 
-def write(out: Path, rows: Sequence[Row], best: Row, step_best: Row, group: str) -> str:
-    """Write results.csv and results.json, and print them; returns the advice."""
+
+def write(
+    out: Path,
+    rows: Sequence[Row],
+    best: Row,
+    step_best: Row,
+    group: str,
+    command: str,
+) -> str:
+    """Write the tables, report and summary, and print them; returns the advice."""
     advice = sentence(rows, best, step_best)
     write_csv(out / "results.csv", rows, COLUMNS)
+    shown = [_shown(row) for row in rows]
+    excluded = sorted(
+        {(row["estimator"], row["status"], row["reason"]) for row in rows}
+        - {(row["estimator"], "unbiased", row["reason"]) for row in rows}
+    )
+    columns = columns_of(shown)
+    candidates = Table(columns, [[row.get(c) for c in columns] for row in shown])
+    write_report(
+        out / "report.html",
+        title=f"Gradients of {best['bound']} on {best['model']}",
+        lead=[advice],
+        sections=[
+            Section("Candidates", EXPLAINED.format(group=group), [candidates]),
+            Section("Biased or refused", tables=[Table(EXCLUDED, excluded)]),
+            Section("Command", command=command),
+        ],
+    )
     run_folder.write_json(
         out / "results.json",
         {
@@ -37,16 +70,13 @@ def write(out: Path, rows: Sequence[Row], best: Row, step_best: Row, group: str)
     )
     print_rows(
         f"gradients of {best['bound']} on {best['model']}, parameters: {group}",
-        [_shown(row) for row in rows],
+        shown,
         ("estimator", "K", "M", "batch", "verdict", "signal/√s", "best"),
         ("SNR a step", "ms", "MB", "draws"),
     )
-    for name, status, reason in sorted(
-        {(row["estimator"], row["status"], row["reason"]) for row in rows}
-    ):
-        if status != "unbiased":
-            print(f"{name} is {status}: {reason}")
-    print(f"{advice}\nresults: {out}")
+    for name, status, reason in excluded:
+        print(f"{name} is {status}: {reason}")
+    print(f"{advice}\nreport: {out}")
     return advice
 
 

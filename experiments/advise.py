@@ -14,7 +14,7 @@ gradient's, without the optimizer's.
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,23 +22,24 @@ import numpy as np
 
 from experiments import advice_report, measured_model, run_folder
 from experiments.advice_report import CHOICE, COLUMNS, SIGNAL
-from experiments.cli import option, progress_bar, run_main
+from experiments.cli import command_of, option, progress_bar, run_main
 from experiments.gradient_cells import (
     Row,
     Set,
     Setting,
-    contestant,
-    direction_of,
-    drawn_reference,
     make_keys,
     make_sets,
     objective_at,
+    work_of,
 )
+from experiments.gradient_measures import contestant
+from experiments.gradient_reference import direction_of, drawn_reference
+from experiments.journal import Journal
 from experiments.setup import build_named, check_seed
 from experiments.signal_ranking import Measured, Ranking, rank, signal_of_folds
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Bound, Estimator, Params, VaejaxError
-from vaejax.diagnostics import cost_reports, fold_count, gradient_moments
+from vaejax.diagnostics import Moments, cost_reports, fold_count, gradient_moments
 from vaejax.diagnostics.cost import CostReport
 from vaejax.estimators import ESTIMATORS
 
@@ -85,6 +86,8 @@ class Config:
     """folder of the results"""
     overwrite: bool = False
     """replace the results in --out"""
+    resume: bool = False
+    """go on with what is not measured"""
 
 
 class Results(NamedTuple):
@@ -108,6 +111,11 @@ class Candidate:
     def name(self) -> str:
         """The estimator's."""
         return self.row["estimator"]
+
+    @property
+    def choice(self) -> tuple[Any, ...]:
+        """What it is called in the journal."""
+        return tuple(self.row[name] for name in CHOICE)
 
 
 def check(config: Config) -> tuple[Bound, list[Estimator]]:
@@ -162,8 +170,16 @@ def run(config: Config) -> Results:
             + "; ".join(sorted({f"{c.name}: {c.row['reason']}" for c in candidates}))
             + "; use other estimators, or --allow-bias for biased ones"
         )
-    with run_folder.open_run(config.out, config, overwrite=config.overwrite):
-        return _advise(config, candidates)
+    with run_folder.open_run(
+        config.out, config, overwrite=config.overwrite, resume=config.resume
+    ):
+        try:
+            return _advise(config, candidates)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(
+                f"what is measured is in {config.out}; the same command with --resume "
+                "goes on from there"
+            ) from None
 
 
 def make_candidates(
@@ -211,8 +227,12 @@ def _may_be_recommended(config: Config, row: Row) -> bool:
 def _advise(config: Config, candidates: list[Candidate]) -> Results:
     measured = [c for c in candidates if c.row["status"] != "refused"]
     print(f"{len(candidates)} candidates, {len(measured)} valid -> {config.out}")
-    for candidate, cost in zip(measured, _costs(measured), strict=True):
-        candidate.row.update(cost._asdict())
+    journal = Journal(config.out)
+    if any(journal.read(c.choice, "cost") is None for c in measured):
+        for candidate, cost in zip(measured, _costs(measured), strict=True):
+            journal.write(candidate.choice, cost=cost._asdict())
+    for candidate in measured:
+        candidate.row.update(journal.read(candidate.choice, "cost"))
     fitting = [c for c in measured if _fits(config, c.row)]
     if not any(_may_be_recommended(config, c.row) for c in fitting):
         eligible = [c.row for c in measured if _may_be_recommended(config, c.row)]
@@ -222,7 +242,7 @@ def _advise(config: Config, candidates: list[Candidate]) -> Results:
             f"no candidate fits the budget: the fastest takes {fastest:.2g} s, the "
             f"smallest {smallest} bytes; raise it, or name smaller K, M or batch sizes"
         )
-    ranking = _draw(config, fitting)
+    ranking = _draw(config, fitting, journal)
     for candidate in candidates:
         candidate.row["verdict"] = (
             "refused" if candidate not in measured else "over budget"
@@ -242,7 +262,10 @@ def _advise(config: Config, candidates: list[Candidate]) -> Results:
             candidate.row[f"{name}_chance_best"] = float(comparison.chance[at])
     rows = [c.row for c in candidates]
     best, step_best = (fitting[comparison.best].row for comparison in ranking)
-    advice = advice_report.write(config.out, rows, best, step_best, config.group)
+    command = command_of("advise", config)
+    advice = advice_report.write(
+        config.out, rows, best, step_best, config.group, command
+    )
     return Results(rows, best, advice, config.out)
 
 
@@ -260,26 +283,27 @@ def _fits(config: Config, row: Row) -> bool:
     ] <= (config.max_bytes or np.inf)
 
 
-def _draw(config: Config, fitting: list[Candidate]) -> Ranking:
+def _draw(config: Config, fitting: list[Candidate], journal: Journal) -> Ranking:
     """Draw gradients in passes, until the best is known or the passes are spent."""
     folds = fold_count(config.draws)
     eligible = [_may_be_recommended(config, c.row) for c in fitting]
-    references: dict[int, Params] = {}  # by K
+    references: dict[int, tuple[Moments, str]] = {}  # by K
     found: dict[Candidate, list[np.ndarray]] = {c: [] for c in fitting}
     active = fitting
     with progress_bar("gradients", config.passes * len(fitting), "passes") as update:
         for number in range(config.passes):
             for place, c in enumerate(active):
-                k = c.row["num_samples"]
-                if k not in references:
-                    whole = c.setting._replace(batch_size=None)
-                    moments, words = drawn_reference(whole, c.cells.problem)
-                    references[k] = moments.mean
-                    for same in (
-                        other for other in fitting if other.row["num_samples"] == k
-                    ):
-                        same.row["reference"] = words
-                found[c].append(_signal(config, c, references[k], number))
+                drawn = (*c.choice, number)
+                if journal.read(drawn, "folds") is None:
+                    k = c.row["num_samples"]
+                    if k not in references:
+                        whole = c.setting._replace(batch_size=None)
+                        references[k] = drawn_reference(whole, c.cells.problem)
+                    moments, words = references[k]
+                    folds_of = _signal(config, c, moments.mean, number)
+                    journal.write(drawn, folds=folds_of.tolist(), reference=words)
+                found[c].append(np.array(journal.read(drawn, "folds")))
+                c.row["reference"] = journal.read(drawn, "reference")
                 c.row["draws"] = config.draws * len(found[c])
                 update(number * len(fitting) + place + 1, c.name)
             ranking = rank(
@@ -308,6 +332,7 @@ def _signal(
 ) -> np.ndarray:
     """A pass of draws; the observations and keys are those of the other candidates."""
     setting = candidate.setting
+    problem, num_outer, _ = candidate.cells
     at = objective_at(setting, candidate.cells, candidate.name)
     direction = direction_of(reference, at[1])
     moments = gradient_moments(
@@ -317,6 +342,7 @@ def _signal(
         draws=config.draws,
         batch_size=setting.batch_size,
         reference=direction,
+        work=config.draws * work_of(setting, problem, num_outer),
     )
     return signal_of_folds(moments, direction, config.group, fold_count(config.draws))
 

@@ -12,7 +12,7 @@ A bound that refuses a K or the model is a row that says so. What is finished is
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import jax
 import numpy as np
@@ -20,6 +20,7 @@ import numpy as np
 from experiments import measured_model, run_folder, tightness_report
 from experiments.cli import option, progress_bar, run_main
 from experiments.gradient_cells import Keys, make_keys
+from experiments.journal import Journal
 from experiments.measured_model import Measured
 from experiments.result_table import write_csv
 from experiments.setup import build_named, check_seed
@@ -143,37 +144,27 @@ def _model_settings(config: Config) -> tuple[str, ...]:
 def _measure(
     config: Config, bounds: list[Bound], measured: Measured, keys: Keys
 ) -> Results:
-    lines = _finished(config.out)
-    rows = [row for line in lines for row in line["rows"]]
-    before = {line["num_samples"] for line in lines}
-    waiting = [k for k in config.num_samples if k not in before]
+    journal, rows = Journal(config.out), []
+    waiting = [k for k in config.num_samples if journal.read((k,), "rows") is None]
     print(
         f"{len(bounds)} bounds x K in {waiting} on {measured.name}, {config.draws} "
         f"draws for each of {config.num_examples} observations -> {config.out}"
     )
     reference = reference_of(measured, keys.reference, config.eval_num_samples)
     settings = _settings(config, measured)
-    with progress_bar("bounds", sum(waiting), "samples") as update:
-        for at, k in enumerate(waiting, start=1):
-            key = jax.random.fold_in(keys.draws, k)
-            found = measure(measured, reference, bounds, k, config.draws, key)
-            found = [row | settings for row in found]
-            run_folder.append_row(config.out, {"num_samples": k, "rows": found})
-            rows += found
+    with progress_bar("bounds", sum(config.num_samples), "samples") as update:
+        for at, k in enumerate(config.num_samples, start=1):
+            if k in waiting:
+                key = jax.random.fold_in(keys.draws, k)
+                found = measure(measured, reference, bounds, k, config.draws, key)
+                journal.write((k,), rows=[row | settings for row in found])
+            rows += journal.read((k,), "rows")
             write_csv(config.out / "results.csv", rows, COLUMNS)
-            update(sum(waiting[:at]), f"K = {k}")
+            update(sum(config.num_samples[:at]), f"K = {k}")
     findings = tightness_report.write(
         config.out, measured.name, rows, reference, _flags(config)
     )
     return Results(rows, findings, config.out)
-
-
-def _finished(out: Path) -> list[dict[str, Any]]:
-    """What an interrupted run has written: a line for every K."""
-    path = out / "metrics.jsonl"
-    lines = run_folder.read_rows(out) if path.exists() else []
-    run_folder.write_rows(out, lines)  # without one cut short
-    return lines
 
 
 def _settings(config: Config, measured: Measured) -> Row:

@@ -4,12 +4,13 @@ What is measured is a line of metrics.jsonl: the rows of a cell, or what its gra
 costs. The tables and the report are made of them at the end.
 """
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import run_folder, variance_report
+from experiments import machine, run_folder, variance_report
 from experiments.cli import progress_bar
 from experiments.gradient_cells import (
     CELL,
@@ -17,11 +18,10 @@ from experiments.gradient_cells import (
     Row,
     Set,
     Setting,
-    measure_costs,
-    measure_set,
     valid,
-    with_cost,
 )
+from experiments.gradient_measures import measure_costs, measure_sets, with_cost
+from experiments.journal import Journal
 from experiments.result_table import write_csv
 from vaejax.diagnostics.cost import CostReport
 
@@ -40,6 +40,7 @@ def measure(
     command: str,
     *,
     seconds: float | None = None,
+    timed: bool = True,
 ) -> Results:
     """Measure the cells of every set, or go on with those that are not measured.
 
@@ -48,12 +49,13 @@ def measure(
         work: the sets, each with its setting.
         command: that repeats the run, for its report.
         seconds: for all cells together, instead of a number of draws.
+        timed: measure what a gradient costs; else evaluations of the decoder only.
     """
     with run_folder.open_run(
         config.out, config, overwrite=config.overwrite, resume=config.resume
     ):
         try:
-            return _measure(config, work, command, seconds)
+            return _measure(config, work, command, seconds, timed)
         except KeyboardInterrupt:
             raise KeyboardInterrupt(
                 f"what is measured is in {config.out}; the same command with --resume "
@@ -66,6 +68,7 @@ def _measure(
     work: list[tuple[Setting, Set]],
     command: str,
     seconds: float | None,
+    timed: bool,
 ) -> Results:
     total = sum(len(valid(cells)) for _, cells in work)
     refusals = {
@@ -84,23 +87,27 @@ def _measure(
     empty = dict.fromkeys(COLUMNS) | {
         "config_hash": hashlib.sha256(fingerprint.encode()).hexdigest()[:12]
     }
-    journal = _Journal(config.out)
+    journal = Journal(config.out)
     rows: list[Row] = []
-    with progress_bar("gradients", total, "cells") as update:
+    sets = []
+    for setting, cells in work:
+        if seconds is not None:
+            setting = setting._replace(seconds=seconds / max(1, total))
+        sets.append((setting, cells, _missing(journal, cells, "rows")))
+    with (
+        progress_bar("gradients", total, "cells") as update,
+        contextlib.closing(measure_sets(sets)) as measurements,
+    ):
         done = 0
-        for setting, cells in work:
-            if seconds is not None:
-                setting = setting._replace(seconds=seconds / max(1, total))
-            names = valid(cells)
-            for name, found in measure_set(
-                setting, cells, [n for n in names if journal.rows_of(cells, n) is None]
-            ):
-                journal.write(cells, name, rows=[empty | row for row in found])
+        for (setting, cells, _), measured in zip(sets, measurements, strict=True):
+            for name, found in measured:
+                journal.write(_cell(cells, name), rows=[empty | row for row in found])
                 done += 1
                 update(done, name)
-            if any(journal.cost_of(cells, name) is None for name in names):
-                for name, cost in measure_costs(setting, cells).items():
-                    journal.write(cells, name, cost=cost._asdict())
+            if _missing(journal, cells, "cost"):
+                for name, cost in measure_costs(setting, cells, timed).items():
+                    journal.write(_cell(cells, name), cost=cost._asdict())
+            machine.forget_programs()
             rows += _rows_of(journal, cells, empty)
             write_csv(config.out / "results.csv", rows, COLUMNS)
     references = sorted({row["reference"] for row in rows if row["reference"]})
@@ -117,48 +124,23 @@ def _measure(
     return Results(rows, refusals, config.out)
 
 
-def _rows_of(journal: "_Journal", cells: Set, empty: Row) -> list[Row]:
+def _rows_of(journal: Journal, cells: Set, empty: Row) -> list[Row]:
     """The rows of a set, in order, those of refused estimators too."""
     rows = []
     for name, row in cells.rows.items():
-        found = journal.rows_of(cells, name)
+        found = journal.read(_cell(cells, name), "rows")
         if found is None:
             rows.append(empty | row | {"group": "all"})
             continue
-        cost = CostReport(**journal.cost_of(cells, name) or {})
+        cost = CostReport(**journal.read(_cell(cells, name), "cost"))
         rows += [with_cost(row, cost) for row in found]
     return rows
 
 
-class _Journal:
-    """What is measured, in a file that a killed run goes on from."""
+def _missing(journal: Journal, cells: Set, what: str) -> list[str]:
+    """The estimators of which the journal lacks it."""
+    return [n for n in valid(cells) if journal.read(_cell(cells, n), what) is None]
 
-    def __init__(self, out: Path) -> None:
-        self.out = out
-        self.rows: dict[tuple, list[Row]] = {}
-        self.costs: dict[tuple, dict[str, Any]] = {}
-        path = out / "metrics.jsonl"
-        lines = run_folder.read_rows(out) if path.exists() else []
-        run_folder.write_rows(out, lines)  # without one cut short
-        for line in lines:
-            self._keep(tuple(line["cell"]), line)
 
-    def rows_of(self, cells: Set, name: str) -> list[Row] | None:
-        return self.rows.get(self._cell(cells, name))
-
-    def cost_of(self, cells: Set, name: str) -> dict[str, Any] | None:
-        return self.costs.get(self._cell(cells, name))
-
-    def write(self, cells: Set, name: str, **found: Any) -> None:
-        cell = self._cell(cells, name)
-        run_folder.append_row(self.out, {"cell": cell, **found})
-        self._keep(cell, found)
-
-    def _keep(self, cell: tuple, found: dict[str, Any]) -> None:
-        if "rows" in found:
-            self.rows[cell] = found["rows"]
-        if "cost" in found:
-            self.costs[cell] = found["cost"]
-
-    def _cell(self, cells: Set, name: str) -> tuple:
-        return tuple(cells.rows[name][column] for column in CELL)
+def _cell(cells: Set, name: str) -> tuple[Any, ...]:
+    return tuple(cells.rows[name][column] for column in CELL)

@@ -14,7 +14,7 @@ import dataclasses
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -62,6 +62,8 @@ class Config:
     """draw them anew for every gradient, from so many; and split the variance"""
     reference_error: Annotated[float, option("X")] = 0.05
     """of a drawn reference, relative to its norm, if 16 passes reach it"""
+    cost: Annotated[Literal["timed", "counted"], option("NAME")] = "timed"
+    """or counted: evaluations of the decoder alone, with nothing to compile"""
     per_layer: bool = False
     """report on every array of parameters"""
     seed: Annotated[int, option("N")] = 0
@@ -140,7 +142,13 @@ def run(config: Config) -> Results:
         )
     ]
     command = command_of("estimator_variance", config)
-    return measure(config, work, command, seconds=seconds_of(config.budget))
+    return measure(
+        config,
+        work,
+        command,
+        seconds=seconds_of(config.budget),
+        timed=config.cost == "timed",
+    )
 
 
 def make_settings(config: Config) -> list[Setting]:

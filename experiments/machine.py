@@ -50,3 +50,17 @@ def describe_machine() -> dict[str, Any]:
         "jax": jax.__version__,
         "device": jax.devices()[0].device_kind,
     }
+
+
+MAPPINGS = Path("/proc/self/maps")  # a line each; Linux allows a process 65,530
+MOST_MAPPINGS = 20_000
+
+
+def forget_programs() -> None:
+    """Drop what XLA compiled, before its mappings are as many as a process may have.
+
+    A program keeps dozens of them, and one that gets none aborts the process. What is
+    needed again is compiled again.
+    """
+    if MAPPINGS.exists() and MAPPINGS.read_bytes().count(b"\n") > MOST_MAPPINGS:
+        jax.clear_caches()

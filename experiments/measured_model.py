@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+from jaxtyping import Array
 
 from experiments.prepared_run import load_trained
-from experiments.setup import build_named
+from experiments.setup import build_named, labels_in_turn
 from vaejax.core import Example, Key, Model, Params, VaejaxError
 from vaejax.models import MODELS
 
@@ -37,13 +38,14 @@ def of_registry(
     model = build_named(MODELS, name, settings)
     params = model.init(params_key)
 
-    def sample(key: Key) -> jax.Array:
+    def sample(key: Key, y: Array | None) -> jax.Array:
         z_key, x_key = jax.random.split(key)
-        z = model.latent_prior.sample(z_key, model.prior(params, None))
-        return model.likelihood.sample(x_key, model.decode(params, z, None))
+        z = model.latent_prior.sample(z_key, model.prior(params, y))
+        return model.likelihood.sample(x_key, model.decode(params, z, y))
 
-    examples = Example(jax.vmap(sample)(jax.random.split(examples_key, count)))
-    return Measured(name, model, params, examples)
+    y = labels_in_turn(model, count)
+    x = jax.vmap(sample)(jax.random.split(examples_key, count), y)
+    return Measured(name, model, params, Example(x, y))
 
 
 def of_checkpoint(folder: Path, count: int, count_name: str) -> Measured:

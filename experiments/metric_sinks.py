@@ -92,21 +92,21 @@ def _observer(
     config: Config, model: Model, data: Data
 ) -> Callable[[dict[str, Any], TrainState], Observed]:
     """The numbers of a row, the first seed's parameters, and test images through it."""
-    x = data.test.x[:OBSERVED_IMAGES]
-    shown = x[:SHOWN_IMAGES]
+    examples = jax.tree.map(lambda leaf: leaf[:OBSERVED_IMAGES], data.test)
+    shown = jax.tree.map(lambda leaf: leaf[:SHOWN_IMAGES], examples)
     # The same noise after every epoch, that what moves is the model.
-    keys = jax.random.split(make_keys(config).watch, (len(x), config.num_samples))
+    shape = len(examples.x), config.num_samples
+    keys = jax.random.split(make_keys(config).watch, shape)
 
     @jax.jit
     def log_weights(params: Params) -> jax.Array:
-        def one(keys: Keys, x: jax.Array) -> jax.Array:
-            example = Example(x)
+        def one(keys: Keys, example: Example) -> jax.Array:
             dist_params = model.encode(params, example)
             z = jax.vmap(model.posterior.sample, (0, None))(keys, dist_params)
             return plain(log_terms(model, params, dist_params, z, example))
 
         # One image at a time: K may be large, and this is not what memory is for.
-        return jax.lax.map(lambda image: one(*image), (keys, x))
+        return jax.lax.map(lambda image: one(*image), (keys, examples))
 
     def observe(row: dict[str, Any], state: TrainState) -> Observed:
         params = params_by_seed(config, state)[0]
@@ -115,8 +115,8 @@ def _observer(
             for path, leaf in jax.tree_util.tree_leaves_with_path(params)
         }
         histograms = weights | {"test/log_weights": log_weights(params)}
-        pairs = np.concatenate([shown, reconstruct(model, params, shown)])
-        tiles = mosaic(pairs, len(shown))  # originals above reconstructions
+        pairs = np.concatenate([shown.x, reconstruct(model, params, shown)])
+        tiles = mosaic(pairs, len(shown.x))  # originals above reconstructions
         return Observed(
             {name.replace(".", "/"): value for name, value in numbers_of(row).items()},
             {name: np.ravel(values) for name, values in histograms.items()},

@@ -1,6 +1,7 @@
 """From a training's settings to what it computes with, new or as a run left it."""
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,28 +10,37 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Array
 
 from experiments import run_folder
-from experiments.setup import build_named, choose_protocol, mean_observation
+from experiments.setup import (
+    build_named,
+    choose_protocol,
+    exemplars,
+    mean_observation,
+)
 from experiments.train_config import SCHEDULES, Config, check_numbers
 from vaejax.bounds import BOUNDS
 from vaejax.core import (
     Example,
     Key,
+    KLWeight,
     Model,
     Objective,
     Params,
     Regularizer,
     VaejaxError,
 )
-from vaejax.data import DATASETS, PROTOCOLS, load
+from vaejax.data import DATASETS, PROTOCOLS, ImageData, load
 from vaejax.estimators import ESTIMATORS
+from vaejax.kl_weights import KL_WEIGHTS
 from vaejax.models import MODELS
 from vaejax.objective import make_objective
 from vaejax.regularizers import REGULARIZERS
 from vaejax.training import (
     TrainState,
     checkpoints,
+    encoder_first,
     init_state,
     of_seed,
     several_seeds,
@@ -51,7 +61,7 @@ class Checked(NamedTuple):
     """What a configuration asks for, before any data are read."""
 
     build_model: Callable[..., Model]  # of what the data tell, as in data_mean
-    build_objective: Callable[[Model], Objective]
+    build_objective: Callable[[Model, int], Objective]  # for so many examples
     protocol: str
 
 
@@ -73,7 +83,7 @@ def check(config: Config) -> Checked:
             MODELS, config.model, config.model_settings, data_shape=info.shape, **data
         )
 
-    def build_objective(model: Model) -> Objective:
+    def build_objective(model: Model, num_examples: int) -> Objective:
         objective = make_objective(
             model,
             bound,
@@ -81,13 +91,14 @@ def check(config: Config) -> Checked:
             num_samples=config.num_samples,
             allow_bias=config.allow_bias,
             regularizers=regularizers,
+            kl_weight=_kl_weight(config, num_examples),
         )
         if config.num_seeds == 1:
             return objective
         return several_seeds(objective, config.num_seeds)
 
     shape_only = build_model()
-    build_objective(shape_only)
+    build_objective(shape_only, config.batch_size)
     protocol = choose_protocol(config.dataset, config.protocol, shape_only.likelihood)
     return Checked(build_model, build_objective, protocol)
 
@@ -97,7 +108,10 @@ def prepare(config: Config) -> tuple[Model, Objective, Data]:
     build_model, build_objective, protocol = check(config)
     train = load(config.dataset, protocol=protocol, data_dir=config.data_dir)
     test = load(config.dataset, "test", protocol=protocol, data_dir=config.data_dir)
-    model = build_model(data_mean=mean_observation(train, protocol))
+    told = {"data_mean": mean_observation(train, protocol)}
+    if "exemplars" in inspect.signature(MODELS[config.model]).parameters:
+        told["exemplars"] = exemplars(train, protocol)
+    model = build_model(**told)
     count = len(test.images) if config.eval_examples is None else config.eval_examples
     if count > len(test.images):
         raise VaejaxError(
@@ -113,11 +127,29 @@ def prepare(config: Config) -> tuple[Model, Objective, Data]:
     observations = jax.vmap(PROTOCOLS[protocol].as_float)(
         jnp.asarray(test.images[kept])
     )
-    labels = None if test.labels is None else test.labels[kept]
     data = Data(
-        Example(jnp.asarray(train.images)), Example(observations), labels, protocol
+        Example(jnp.asarray(train.images), _labels(config, model, train)),
+        Example(observations, _labels(config, model, test, kept)),
+        None if test.labels is None else test.labels[kept],
+        protocol,
     )
-    return model, build_objective(model), data
+    return model, build_objective(model, len(train.images)), data
+
+
+def _labels(
+    config: Config, model: Model, data: ImageData, kept: slice = slice(None)
+) -> Array | None:
+    """The labels of a model that needs some, checked against its classes."""
+    if model.num_classes is None:
+        return None
+    if data.labels is None or data.labels.max() >= model.num_classes:
+        there = "no labels" if data.labels is None else f"{data.labels.max() + 1}"
+        raise VaejaxError(
+            f"{model.name} needs labels of {model.num_classes} classes, and "
+            f"{config.dataset} has {there}: use another data set or prior, or set "
+            "num_classes"
+        )
+    return jnp.asarray(data.labels[kept])
 
 
 def _regularizers(words: Sequence[str]) -> list[Regularizer]:
@@ -136,10 +168,32 @@ def _regularizers(words: Sequence[str]) -> list[Regularizer]:
     return [build_named(REGULARIZERS, name, pairs) for name, pairs in named]
 
 
+def _kl_weight(config: Config, num_examples: int) -> KLWeight | None:
+    """The KL weight named, with the settings that follow; `epochs` become steps."""
+    if not config.kl_weight:
+        return None
+    name, *pairs = config.kl_weight
+    epochs = [pair.removeprefix("epochs=") for pair in pairs if "epochs=" in pair]
+    pairs = [pair for pair in pairs if not pair.startswith("epochs=")]
+    for count in epochs:
+        if not count.isdecimal() or int(count) < 1:
+            raise VaejaxError(f"epochs={count} of {name} must be an integer above 0")
+        steps = int(count) * steps_per_epoch(num_examples, config.batch_size)
+        pairs.append(f"num_steps={steps}")
+    return build_named(KL_WEIGHTS, name, pairs)
+
+
 def make_optimizer(config: Config, num_examples: int) -> optax.GradientTransformation:
-    """Adam, its learning rate scheduled over all steps of the run."""
+    """Adam, its learning rate scheduled over all steps of the run.
+
+    Where the encoder takes more steps than the model, it does until half of the run is
+    over; the learning rate of either falls with the steps of its own.
+    """
     steps = config.epochs * steps_per_epoch(num_examples, config.batch_size)
-    return optax.adam(SCHEDULES[config.schedule](config.learning_rate, steps))
+    adam = optax.adam(SCHEDULES[config.schedule](config.learning_rate, steps))
+    if config.encoder_steps == 1:
+        return adam
+    return encoder_first(adam, config.encoder_steps, until=steps // 2)
 
 
 class Keys(NamedTuple):

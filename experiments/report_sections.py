@@ -7,7 +7,7 @@ import jax
 from experiments import estimator_variance, run_folder
 from experiments.prepared_run import load_trained
 from experiments.train_config import Config as TrainConfig
-from experiments.train_report import reconstruct
+from experiments.train_report import reconstruct, sample_images
 from vaejax.evaluation import posterior_means
 from vaejax.plotting import (
     Section,
@@ -25,20 +25,15 @@ def model_section(name: str, out: Path) -> Section:
     """A trained model, read back from its run: its curves, images and latents."""
     config, model, params, data = load_trained(out)
 
-    def mean_image(z: jax.Array) -> jax.Array:
-        return model.likelihood.mean(model.decode(params, z, None))
-
-    x = data.test.x[:10]
+    shown = jax.tree.map(lambda leaf: leaf[:10], data.test)
     means = posterior_means(model, params, data.test)
-    draws = jax.vmap(model.latent_prior.sample, (0, None))(
-        jax.random.split(jax.random.key(1), 24), model.prior(params, None)
-    )
+    draws = sample_images(model, params, jax.random.key(1), 24)
     return Section(
         title=f"{name}: {config.bound} by {config.estimator}, K = {config.num_samples}",
         figures=[
             training_curves(run_folder.read_rows(out)),
-            reconstructions(x, reconstruct(model, params, x)),
-            image_grid(jax.vmap(mean_image)(draws), "Samples from the prior", 12),
+            reconstructions(shown.x, reconstruct(model, params, shown)),
+            image_grid(draws, "Samples from the prior", 12),
             latent_space(means, data.test_labels),
         ],
         command=command_line("train", _train_flags(config)),

@@ -6,15 +6,18 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
+import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from experiments.cli import parse_settings
-from vaejax.core import Family, VaejaxError, build
+from vaejax.core import Family, Model, VaejaxError, build
 from vaejax.data import DATASETS, LEVELS, ImageData
 from vaejax.models.parts import PARTS
 
 T = TypeVar("T")
 BITS = ("dynamic", "static", "threshold")  # protocols of 0 and 1
+MAX_EXEMPLARS = 5000  # training examples that a prior may be made of
 
 
 def check_seed(seed: int) -> None:
@@ -135,11 +138,27 @@ def _outcomes(likelihood: Family) -> tuple[str, tuple[str, ...]]:
     return "real numbers", ("none", "dequantized")
 
 
+def labels_in_turn(model: Model, count: int) -> Array | None:
+    """Labels y for so many examples, every class in turn; None where none is needed."""
+    return None if model.num_classes is None else jnp.arange(count) % model.num_classes
+
+
 def mean_observation(data: ImageData, protocol: str) -> np.ndarray:
     """E x of the training split under a protocol, in [0, 1]."""
     if protocol == "threshold":
         return (data.images > 127).mean(0)
+    return _expected(data.images.mean(0), protocol)
+
+
+def exemplars(data: ImageData, protocol: str) -> np.ndarray:
+    """The first `MAX_EXEMPLARS` images as E x of each, in [0, 1]."""
+    first = data.images[:MAX_EXEMPLARS]
+    shown = first > 127 if protocol == "threshold" else _expected(first, protocol)
+    return shown.astype("float32")
+
+
+def _expected(grey: np.ndarray, protocol: str) -> np.ndarray:
+    """E x of intensities, or of their mean, under a protocol that is linear in them."""
     if protocol == "dequantized":
-        return (data.images.mean(0) + 0.5) / LEVELS
-    scale = 1 if protocol == "static" else 255
-    return data.images.mean(0) / scale
+        return (grey + 0.5) / LEVELS
+    return grey / (1 if protocol == "static" else 255)

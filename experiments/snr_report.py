@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from experiments import run_folder
+from experiments.cli import command_of
 from experiments.result_table import print_rows
 from experiments.snr_points import GROUPS, Gap, Rows
 from vaejax.laws import fit_slope
-from vaejax.plotting import save, scaling_laws
+from vaejax.plotting import Section, Table, save, scaling_laws, write_report
 
 AXES = {"num_samples": "K", "num_outer": "M"}
 ENCODER_LAWS = {  # in K, under IWAE
@@ -24,6 +25,18 @@ ENCODER_LAWS = {  # in K, under IWAE
     "ovis_mc": 0.5,
     "ovis_asymptotic": 0.5,
 }
+SLOPES = (
+    "Of SNR ~ K^c and SNR ~ M^c, by weighted least squares on logarithms; with floor, "
+    "of the plain ratio, which noise keeps from falling."
+)
+RATIOS = (
+    "`snr` is free of the noise floor; its signal is taken from the unbiased estimator "
+    "`signal_of`, `own_snr` from the estimator's own draws."
+)
+POINTS = (
+    *("num_outer", "num_samples", "estimator", "group", "snr", "snr_stderr"),
+    *("signal_of", "own_snr", "own_snr_stderr", "plain_snr"),
+)
 FAINT = 0.2  # relative error from which on a ratio is too faint to take its logarithm
 
 
@@ -135,14 +148,31 @@ def write(
     config: Any,
     gap: Gap | None,
 ) -> None:
-    """Write the figures and results.json, and print what was found."""
+    """Write the figures, report and results.json, and print what was found."""
     cross = config.num_outer[0], config.num_samples[0]
+    figures = []
     for axis in AXES:
         along = curves(rows, axis, cross)
         if any(row["snr"] is not None for row in along):
-            figure = scaling_laws(along, slopes, axis)
+            figures.append(scaling_laws(along, slopes, axis))
             for suffix in ("pdf", "png"):
-                save(figure, out / "figures" / f"snr_{axis}.{suffix}")
+                save(figures[-1], out / "figures" / f"snr_{axis}.{suffix}")
+    table = [_shown(slope) for slope in slopes]
+    refused = {row["estimator"]: row["reason"] for row in rows if row["reason"]}
+    tables = [_table(table)] if table else []
+    points = [{name: row[name] for name in POINTS} for row in rows if row["plain_snr"]]
+    sections = [
+        Section("Slopes", SLOPES, tables, figures),
+        Section("Every point", RATIOS, [_table(points)] if points else []),
+        Section("Refused", tables=[Table(("estimator", "reason"), [*refused.items()])]),
+        Section("Command", command=command_of("snr_vs_k", config)),
+    ]
+    write_report(
+        out / "report.html",
+        title=f"Signal-to-noise ratios of the gradients of {config.bound}",
+        lead=findings,
+        sections=sections,
+    )
     run_folder.write_json(
         out / "results.json",
         {
@@ -153,23 +183,26 @@ def write(
             "versions": run_folder.versions(),
         },
     )
-    table = [
-        {
-            "against": AXES[slope["axis"]],
-            "group": slope["group"],
-            "estimator": slope["estimator"],
-            "slope": round(slope["slope"], 3),
-            "± 95%": round((slope["high"] - slope["low"]) / 2, 3),
-            "theory": slope["theory"],
-            "with floor": round(slope["uncorrected"], 3),
-        }
-        for slope in slopes
-    ]
     if table:
         print_rows("SNR against K and M, log-log", table, list(table[0]))
-    refused = {row["estimator"]: row["reason"] for row in rows if row["reason"]}
     for estimator, reason in refused.items():
         print(f"left out where refused: {estimator}, because {reason}")
     for finding in findings[len(slopes) :]:
         print(finding)
-    print(f"results and figures: {out}")
+    print(f"report and figures: {out}")
+
+
+def _shown(slope: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "against": AXES[slope["axis"]],
+        "group": slope["group"],
+        "estimator": slope["estimator"],
+        "slope": round(slope["slope"], 3),
+        "± 95%": round((slope["high"] - slope["low"]) / 2, 3),
+        "theory": slope["theory"],
+        "with floor": round(slope["uncorrected"], 3),
+    }
+
+
+def _table(rows: Rows) -> Table:
+    return Table(list(rows[0]), [list(row.values()) for row in rows])

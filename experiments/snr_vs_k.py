@@ -23,6 +23,7 @@ import numpy as np
 from experiments import run_folder, snr_report
 from experiments.cli import option, progress_bar, run_main
 from experiments.gradient_cells import Setting, make_keys
+from experiments.journal import Journal
 from experiments.measured_model import Measured, of_checkpoint
 from experiments.result_table import write_csv
 from experiments.setup import build_named, check_seed
@@ -181,17 +182,13 @@ def _measure(
     points: list[tuple[int, int]],
 ) -> Rows:
     """The rows of every point, those of an earlier run among them."""
-    kept = config.out / "metrics.jsonl"
-    done = run_folder.read_rows(config.out) if kept.exists() else []
-    run_folder.write_rows(config.out, done)  # without a line that was cut short
-    found = {(line["num_outer"], line["num_samples"]): line["rows"] for line in done}
+    journal, rows = Journal(config.out), []
     with progress_bar("gradients", len(points), "points") as update:
         for number, point in enumerate(points, start=1):
-            if point not in found:
-                found[point] = measure_point(setting, bound, estimators, *point)
-                line = {"num_outer": point[0], "num_samples": point[1]}
-                run_folder.append_row(config.out, line | {"rows": found[point]})
-            rows = [row for rows in found.values() for row in rows]
+            if journal.read(point, "rows") is None:
+                found = measure_point(setting, bound, estimators, *point)
+                journal.write(point, rows=found)
+            rows += journal.read(point, "rows")
             write_csv(config.out / "results.csv", rows, COLUMNS)
             update(number)
     return rows

@@ -42,6 +42,8 @@ class Config:
     """of the estimator, as in baseline=leave_one_out"""
     regularizers: Annotated[tuple[str, ...], option("NAME..")] = ()
     """batch-level terms of the loss, as in mmd, or mmd weight=5"""
+    kl_weight: Annotated[tuple[str, ...], option("NAME..")] = ()
+    """as in linear epochs=10, or kl_at_most max_kl=20"""
     num_samples: Annotated[int, option("K")] = 1
     """importance samples per example"""
     allow_bias: bool = False
@@ -62,6 +64,8 @@ class Config:
     """Adam's, at its highest"""
     schedule: Annotated[str, option("NAME")] = "cosine"
     """of the learning rate: cosine (to zero) or constant"""
+    encoder_steps: Annotated[int, option("N")] = 1
+    """per step of the model, until half time"""
     seed: Annotated[int, option("N")] = 0
     """of parameters, shuffling, noise and evaluation"""
     num_seeds: Annotated[int, option("N")] = 1
@@ -108,7 +112,7 @@ def check_numbers(config: Config) -> None:
     """Raise a `VaejaxError` for a number, or a schedule, that cannot be."""
     counts = ("epochs", "batch_size", "micro_batch_size", "memory_budget")
     kept = ("checkpoint_steps", "snapshot_epochs")
-    more = ("sample_devices", "max_skipped", "num_seeds")
+    more = ("sample_devices", "max_skipped", "num_seeds", "encoder_steps")
     for name in (*counts, *more, *kept, "eval_num_samples", "eval_examples"):
         value = getattr(config, name)
         if value is not None and value < 1:

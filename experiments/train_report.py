@@ -4,12 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from jaxtyping import Array
 from rich.console import Console
 from rich.table import Table
 
 from experiments import run_folder
 from experiments.prepared_run import Data
-from vaejax.core import Example, Model, Params
+from experiments.setup import labels_in_turn
+from vaejax.core import Example, Key, Model, Params
 from vaejax.evaluation import posterior_means
 from vaejax.plotting import (
     image_grid,
@@ -25,28 +27,33 @@ def draw(out: Path, model: Model, params: Params, data: Data, count: int = 16) -
     folder = out / "figures"
     save(training_curves(run_folder.read_rows(out)), folder / "curves.png")
 
-    def sample(key: jax.Array) -> jax.Array:
-        z = model.latent_prior.sample(key, model.prior(params, None))
-        return model.likelihood.mean(model.decode(params, z, None))
-
-    x = data.test.x[:count]
-    seen = reconstruct(model, params, x)
-    save(reconstructions(x, seen), folder / "reconstructions.png")
-    keys = jax.random.split(jax.random.key(0), count * 4)
-    samples = jax.vmap(sample)(keys)
+    shown = jax.tree.map(lambda leaf: leaf[:count], data.test)
+    seen = reconstruct(model, params, shown)
+    save(reconstructions(shown.x, seen), folder / "reconstructions.png")
+    samples = sample_images(model, params, jax.random.key(0), count * 4)
     save(image_grid(samples, "Samples from the prior"), folder / "samples.png")
     means = posterior_means(model, params, data.test)
     save(latent_space(means, data.test_labels), folder / "latent_space.png")
 
 
-def reconstruct(model: Model, params: Params, x: jax.Array) -> jax.Array:
+def sample_images(model: Model, params: Params, key: Key, count: int) -> Array:
+    """The mean of p(x | z) at draws of z from the prior, of every class in turn."""
+
+    def one(key: Key, y: Array | None) -> Array:
+        z = model.latent_prior.sample(key, model.prior(params, y))
+        return model.likelihood.mean(model.decode(params, z, y))
+
+    return jax.vmap(one)(jax.random.split(key, count), labels_in_turn(model, count))
+
+
+def reconstruct(model: Model, params: Params, examples: Example) -> Array:
     """The mean of p(x | z) at the mean of q(z | x), for every image."""
 
-    def one(x: jax.Array) -> jax.Array:
-        z = model.posterior.mean(model.encode(params, Example(x)))
-        return model.likelihood.mean(model.decode(params, z, None))
+    def one(example: Example) -> Array:
+        z = model.posterior.mean(model.encode(params, example))
+        return model.likelihood.mean(model.decode(params, z, example.y))
 
-    return jax.vmap(one)(x)
+    return jax.vmap(one)(examples)
 
 
 def print_summary(out: Path, summary: dict[str, Any]) -> None:

@@ -203,7 +203,10 @@ def train_to_end(
                 f"{error}. The last good state is in {folder}: go on from there with "
                 f"--resume {remedy}, or start anew with --overwrite"
             ) from error
-    best = min(rows, key=lambda row: row["test"]["loss"])
+    # A loss whose KL weight moves is no measure; the ELBO is one.
+    score = "elbo" if config.kl_weight else "loss"
+    sign = -1 if config.kl_weight else 1
+    best = min(rows, key=lambda row: sign * row["test"][score])
     return state, {
         "images_per_second": float(np.median([r["images_per_second"] for r in rows])),
         "compile_seconds": rows[-1]["compile_seconds"],

@@ -17,6 +17,7 @@ from vaejax.plotting.bias import FALSE_ALARMS, least_seen
 from vaejax.plotting.gradients import SETTINGS, distinct
 from vaejax.plotting.style import Row, number
 
+COSTS = {"seconds_per_gradient": "cost", "decoder_evaluations": "decoder evaluations"}
 PLACE = ("model", "num_outer", "batch_size")  # what figures and claims are within
 
 
@@ -95,9 +96,12 @@ def _comparison(where: str, rows: list[Row]) -> str:
             f"{where}, the {group} variances of {names[0]} and {names[1]} cannot be "
             f"told apart: their ratio is {_short(ratio)} ({interval})."
         )
-    seconds = [number(row["seconds_per_gradient"]) for row in (best, other)]
-    cost = seconds[0] / seconds[1]
-    at_cost = f" at {cost:.3g} times the cost" if np.isfinite(cost) else ""
+    at_cost = ""
+    for name, words in COSTS.items():
+        cost = number(best.get(name)) / number(other.get(name))
+        if np.isfinite(cost):
+            at_cost = f" at {cost:.3g} times the {words}"
+            break
     snr = [estimate(row, "snr") for row in (best, other)]
     signal = f"; its signal-to-noise ratio is {snr[0]} against {snr[1]}"
     return (

@@ -51,6 +51,10 @@ TEXTS = (
     "config_hash",
 )
 CURVES = ("variance", "snr", "work_normalized_variance")
+COSTS = {  # what the frontiers are of, by the names of their files
+    "frontier": "seconds_per_gradient",
+    "evaluations": "decoder_evaluations",
+}
 MOST_BIASES = 200  # in one figure; of more, those at the largest K
 INTERVALS = (
     "Intervals are of 95%; that of the ratio of variances above is wider, by "
@@ -115,8 +119,9 @@ def draw(rows: Sequence[Row]) -> dict[str, Figure]:
             most = max(int(row["num_samples"]) for row in groups)
             shown = [row for row in shown if int(row["num_samples"]) == most]
         figures["bias"] = bias_forest(shown)
-    if known("variance", "seconds_per_gradient"):
-        figures["frontier"] = cost_frontier(groups)
+    for name, cost in COSTS.items():
+        if known("variance", cost):
+            figures[name] = cost_frontier(groups, cost=cost)
     figures["map"] = estimator_map([*groups, *refused])
     if known("variance_data", "variance_latents"):
         figures["split"] = variance_split(groups)
@@ -138,7 +143,11 @@ def print_rows(rows: Sequence[Row]) -> None:
         "cosine": _estimate("cosine"),
         "µs": lambda row: f"{1e6 * number(row['seconds_per_gradient']):.0f}",
         "var x s": lambda row: f"{number(row['work_normalized_variance']):.2g}",
+        "decodes": _value("decoder_evaluations"),
+        "var x d": lambda row: f"{number(row['evaluation_normalized_variance']):.2g}",
     }
+    if all(row["seconds_per_gradient"] is None for row in rows):
+        del columns["µs"], columns["var x s"]
     table = TerminalTable(box=box.SIMPLE)
     for name in columns:
         text = name in ("model", "bound", "estimator", "group", "status")
@@ -179,6 +188,10 @@ def _estimate(name: str) -> Callable[[Row], Any]:
     return lambda row: estimate(row, name)
 
 
+def _scaled(name: str, scale: float) -> Callable[[Row], Any]:
+    return lambda row: None if row[name] is None else scale * number(row[name])
+
+
 def _settings(rows: Sequence[Row]) -> Columns:
     """What tells the cells apart; what is the same in all has no column."""
     shown = {*differing(rows), "bound", "estimator", "num_samples"}
@@ -194,6 +207,7 @@ def _tables(rows: Sequence[Row]) -> list[Section]:
         "detectable": _value("bias_detectable"),
         "variance": _estimate("variance"),
         "variance × s": _value("work_normalized_variance"),
+        "variance × evaluations": _value("evaluation_normalized_variance"),
         "from data": _estimate("variance_data"),
         "from latents": _estimate("variance_latents"),
         "coordinate 5%": _value("variance_q05"),
@@ -209,9 +223,10 @@ def _tables(rows: Sequence[Row]) -> list[Section]:
         "draws": _value("draws"),
     }
     cost = {
-        "µs per gradient": lambda row: 1e6 * number(row["seconds_per_gradient"]),
+        "decoder evaluations": _value("decoder_evaluations"),
+        "µs per gradient": _scaled("seconds_per_gradient", 1e6),
         "FLOPs": _value("flops"),
-        "MB": lambda row: number(row["peak_bytes"]) / 1e6,
+        "MB": _scaled("peak_bytes", 1e-6),
     }
     groups = of_whole_groups(rows)
     layers = [row for row in rows if "/" in row["group"]]
@@ -236,7 +251,13 @@ def _tables(rows: Sequence[Row]) -> list[Section]:
             settings | group | signal,
             groups,
         ),
-        ("Cost", "", settings | cost, list(firsts.values())[::-1]),
+        (
+            "Cost",
+            "A decoder evaluation is of p(x | z) at one latent of one observation; "
+            "equal ones, which XLA merges, count once.",
+            settings | cost,
+            list(firsts.values())[::-1],
+        ),
         ("Layers", "", settings | group | accuracy | signal, layers),
     ):
         if members:

@@ -17,6 +17,7 @@ from vaejax import (
     ESTIMATORS,
     MODELS,
     REGULARIZERS,
+    Batch,
     Example,
     Objective,
     fit,
@@ -24,6 +25,7 @@ from vaejax import (
     make_objective,
     make_step,
 )
+from vaejax.diagnostics import gradient_moments
 from vaejax.sharding import DATA, put, training_mesh
 from vaejax.training import init_state, run_steps, zero_totals
 
@@ -56,6 +58,7 @@ EVALUATIONS = {  # examples, samples: devices
     (3, 130): (1, 4, 8),  # so few examples that their samples are divided
     (1, 3): (1, 8),  # devices that have nothing to do
 }
+MOMENTS = (1, 4)  # devices
 SETTINGS = {
     "gaussian_mlp": {"latent_dim": 4, "hidden": (96,)},
     "sigmoid_belief_network": {"latent_dim": 24},
@@ -154,6 +157,21 @@ def evaluate(count, num_samples, num_devices):
     return {name: getattr(found, name) for name in names} | {"done": done}
 
 
+def measure(num_devices):
+    """The moments of a gradient whose observations are divided over devices."""
+    objective = objective_of("dreg")
+    params, state = objective.init(jax.random.key(0))
+    images = Example(jnp.asarray(IMAGES[:BATCH] > 127, jnp.float32))
+    mesh = training_mesh(BATCH, devices=jax.devices()[:num_devices])
+    batch = put(Batch(images, np.arange(BATCH)), mesh, DATA)
+    params = put(params, mesh)
+    key = put(jax.random.key(1), mesh)
+    moments = gradient_moments(objective, params, state, key, batch, draws=16, folds=8)
+    devices = len(jax.tree.leaves(batch)[0].sharding.device_set)
+    mean, variance = flat(moments.mean), flat(moments.variance)
+    return {"mean": mean, "variance": variance, "devices": devices}
+
+
 def main(out):
     found = {}
 
@@ -170,6 +188,8 @@ def main(out):
         for num_devices in numbers:
             found_here = evaluate(count, num_samples, num_devices)
             keep(f"{count} {num_samples} {num_devices}", found_here)
+    for num_devices in MOMENTS:
+        keep(f"moments {num_devices}", measure(num_devices))
     np.savez(out, **found)
 
 

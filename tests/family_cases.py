@@ -16,6 +16,7 @@ from family_twins import (
     FullNormalTwin,
     LevelsTwin,
     LogitNormalTwin,
+    MixtureTwin,
     MultinomialTwin,
     OneHotTwin,
     SphereTwin,
@@ -38,6 +39,7 @@ from vaejax.families import (
     LaplaceParams,
     LogisticMixtureParams,
     LogisticParams,
+    MixtureParams,
     NegativeBinomialParams,
     NormalParams,
     VonMisesFisherParams,
@@ -164,6 +166,7 @@ CASES = {
         NORMAL,
         NormalParams(NORMAL.loc - 0.4, NORMAL.log_scale * -0.5),
         LogitNormalTwin,
+        MixtureTwin,
     ),
     "mixture_of_discretized_logistics": Case(
         LOGISTIC_MIXTURE,
@@ -195,6 +198,25 @@ CASES = {
         BetaParams(jnp.array([0.3, 1.0, 1.0]), jnp.array([0.0, 0.2, 1.3])),
         pixel_beta_twin,
     ),
+    "mixture": Case(
+        MixtureParams(
+            jnp.array([0.4, -0.6]),
+            NormalParams(
+                jnp.stack([NORMAL.loc, 1.5 - NORMAL.loc]),
+                jnp.stack([NORMAL.log_scale, -0.8 * NORMAL.log_scale]),
+            ),
+        ),
+        MixtureParams(
+            jnp.array([-1.4, 0.3]),
+            NormalParams(
+                jnp.stack([NORMAL.loc, 1.5 - NORMAL.loc]),
+                jnp.stack([NORMAL.log_scale, -0.8 * NORMAL.log_scale]),
+            ),
+        ),
+        MixtureTwin,
+        joint=True,
+        settings={"num_components": 2},
+    ),
     "poisson": Case(
         jnp.array([-0.8, 0.7, 2.7]),
         jnp.array([0.2, 0.2, 2.2]),
@@ -219,6 +241,9 @@ CASES = {
         means=(0.3, -0.6, 0.1),
     ),
 }
+
+# The same distribution by other parameters.
+CASES["floored_normal"] = CASES["diagonal_normal"]
 
 
 def with_capability(*fields: str) -> list[str]:

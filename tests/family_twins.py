@@ -74,6 +74,31 @@ class FullNormalTwin:
         return self.loc
 
 
+class MixtureTwin:
+    """Of independent normal variables, in 3 dimensions."""
+
+    def __init__(self, params):
+        self.weights = scipy.special.softmax(np.asarray(params.log_weights, float))
+        self.loc, log_scale = floats(params.components)
+        self.scale = np.exp(log_scale)
+
+    def logpdf(self, z):
+        away = (z[:, None] - self.loc) / self.scale
+        density = (scipy.stats.norm.pdf(away) / self.scale).prod(-1)
+        return np.log(density @ self.weights)[:, None]
+
+    def cdf(self, z):
+        """Of the coordinates, and of their differences, which see the components."""
+        both = np.concatenate([z, np.diff(z)], -1)
+        loc = np.concatenate([self.loc, np.diff(self.loc)], -1)
+        pairs = np.hypot(self.scale[:, 1:], self.scale[:, :-1])
+        scale = np.concatenate([self.scale, pairs], -1)
+        return self.weights @ scipy.stats.norm.cdf((both[:, None] - loc) / scale)
+
+    def mean(self):
+        return self.weights @ self.loc
+
+
 class DirichletTwin:
     def __init__(self, params):
         self.a = np.exp(np.asarray(params, float))

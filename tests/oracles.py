@@ -57,15 +57,18 @@ def _of_family(posterior: str) -> Model:
     )
 
 
-# Families that `exact` integrates, by name: those that need no model of their own.
+# Families that `exact` integrates, by name: those that need no model of their own, and
+# are none of these by other parameters.
 INTEGRABLE = [
-    name for name, family in FAMILIES.items() if family().quadrature is not None
+    name
+    for name, family in FAMILIES.items()
+    if family().quadrature is not None and family().name == name
 ]
 MODELS: dict[str, Model] = {
     **CORE,
     "two_normals": gaussian_mlp(data_shape=(3,), latent_dim=2, hidden=(2,)),
     "bernoulli_toy": bernoulli_toy(),
-    "mixture": categorical_mlp(
+    "mixture_model": categorical_mlp(
         data_shape=(3,),
         latent_dim=1,
         num_categories=3,

@@ -1,6 +1,8 @@
 """The advice: the known order, the budget, ties, bias, and how often it is wrong."""
 
 import csv
+import dataclasses
+import html
 import json
 
 import numpy as np
@@ -25,7 +27,7 @@ def known_costs(monkeypatch):
 
     def costs(measured):
         per_candidate = (c.row["num_samples"] * c.row["batch_size"] for c in measured)
-        return [CostReport(1e-3 * n, 0.0, 0.0, 1000 * n) for n in per_candidate]
+        return [CostReport(n, 1e-3 * n, 0.0, 0.0, 1000 * n) for n in per_candidate]
 
     monkeypatch.setattr(advise, "_costs", costs)
 
@@ -57,6 +59,41 @@ def test_the_known_order_is_found(tmp_path):
     summary = json.loads((results.out / "results.json").read_text())
     assert summary["recommended"]["estimator"] == "dreg"
     assert summary["advice"] == results.advice
+
+
+def test_a_killed_run_goes_on_with_what_is_not_measured(
+    tmp_path, known_costs, monkeypatch
+):
+    config = config_for(
+        tmp_path / "run",
+        estimators=("dreg", "stl", "score_function"),
+        num_samples=(2,),
+        bound="elbo",
+        draws=40,
+        passes=3,
+    )
+    whole = advise.run(config)
+    (config.out / "results.json").unlink()
+    journal = config.out / "metrics.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    assert sum(b"folds" in line for line in lines) >= 5
+    journal.write_bytes(b"".join(lines[:-2]) + lines[-2][:9])  # one is cut short
+    drawn, signal = [], advise._signal
+
+    def counted(*arguments):
+        drawn.append(arguments)
+        return signal(*arguments)
+
+    monkeypatch.setattr(advise, "_signal", counted)
+    monkeypatch.setattr(advise, "_costs", None)  # they are known
+    with pytest.raises(VaejaxError, match="unfinished run: use --resume"):
+        advise.run(config)
+    again = advise.run(dataclasses.replace(config, resume=True))
+    assert again.rows == whole.rows
+    assert len(drawn) == 2
+    page = (config.out / "report.html").read_text()
+    assert whole.advice in html.unescape(page)
+    assert "python -m experiments.advise --bound elbo" in page
 
 
 @pytest.mark.parametrize("budget", [{"max_seconds": 0.02}, {"max_bytes": 20_000}])

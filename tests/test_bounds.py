@@ -11,6 +11,7 @@ import oracles
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.special import logsumexp
 
 from vaejax.bounds import (
     BOUNDS,
@@ -370,3 +371,26 @@ def test_bounds_trained_apart_keep_what_the_models_bound_is():
     assert apart.path == tvo().path
     assert apart.name == "apart"
     assert apart.inference.upper
+
+
+@pytest.mark.parametrize("spread", [0.5, 3.0, 30.0])
+def test_the_jackknife_of_many_samples_is_as_exact_as_its_floats(spread):
+    log_w = spread * np.random.default_rng(0).normal(size=1000) - 100
+    log_w = np.asarray(log_w, np.float32)
+    bound = jvi(1)
+    evaluate = jax.value_and_grad(bound.aggregate)
+    value, gradient = evaluate(jnp.asarray(log_w))
+    # As it is defined, in float64.
+    exact = log_w.astype(float)
+    rest = [logsumexp(np.delete(exact, k)) for k in range(1000)]
+    whole = logsumexp(exact)
+    truth = 1000 * (whole - np.log(1000)) - 999 * (np.mean(rest) - np.log(999))
+    scale = 1 + 999 * (whole - min(rest)) / 1000
+    assert abs(float(value) - truth) < 2e-5 * scale
+    with jax.enable_x64(True):
+        _, in_double = evaluate(jnp.asarray(exact))
+    np.testing.assert_allclose(gradient, in_double, atol=1e-5 * scale)
+    # Term by term float32 is off by more.
+    single = [np.float32(x) - np.float32(np.log(999)) for x in rest]
+    naive = 1000 * np.float32(whole - np.log(1000)) - 999 * np.mean(single)
+    assert spread > 3 or abs(naive - truth) > 1e-4

@@ -371,7 +371,7 @@ def test_categorical_latents_are_summed_over():
     """Two variables of three categories: nine outcomes."""
     family = categorical(3)
     model = from_networks(
-        "mixture",
+        "mixture_model",
         encoder=mlp(3, (), 6),
         decoder=mlp(6, (), 3),
         prior=Prior(

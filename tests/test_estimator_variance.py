@@ -8,10 +8,18 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
 
-from experiments import cell_run, estimator_variance, replay, run_folder, train
+from experiments import (
+    cell_run,
+    estimator_variance,
+    machine,
+    replay,
+    run_folder,
+    train,
+)
 from experiments.estimator_variance import Config, seconds_of
 from vaejax.core import VaejaxError
 from vaejax.diagnostics import CostReport
@@ -101,6 +109,17 @@ def test_a_killed_run_goes_on_with_what_is_not_measured(whole, tmp_path):
         # Another process may compile with other vector widths.
         for name in numbers:
             np.testing.assert_allclose(row[name], before[name], rtol=1e-2, atol=1e-5)
+
+
+def test_programs_are_forgotten_before_there_is_no_room_for_another(monkeypatch):
+    traces = []
+    program = jax.jit(lambda x: traces.append(x) or x + 1)
+    for most, expected in ((10**9, 1), (0, 2)):
+        program(1.0)
+        monkeypatch.setattr(machine, "MOST_MAPPINGS", most)
+        machine.forget_programs()
+        program(1.0)
+        assert len(traces) == expected
 
 
 def test_a_budget_is_spent_on_draws(tmp_path):

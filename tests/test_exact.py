@@ -85,7 +85,7 @@ def test_linear_gaussian_log_px_and_posterior_are_bayes_rule():
 # Of one latent each, or discrete: two dimensions have too many pairs of nodes.
 @pytest.mark.parametrize(
     "name",
-    [*oracles.CORE, "mixture", "two_layers_of_bits", "gamma", "truncated_normal"],
+    [*oracles.CORE, "mixture_model", "two_layers_of_bits", "gamma", "truncated_normal"],
 )
 def test_frullanis_integral_is_the_product_rule(name):
     product, integral = (

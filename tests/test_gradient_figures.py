@@ -182,6 +182,8 @@ def test_cost_frontier_draws_every_estimator_and_no_biased_frontier():
     work = named(axes.lines, "_work")[0].get_xydata()
     assert np.ptp(work.prod(axis=1)) == pytest.approx(0, abs=1e-12)
     assert "K = 16" in plotting.cost_frontier(rows, 16).get_label()
+    counted = plotting.cost_frontier(rows, cost="decoder_evaluations")
+    assert counted.axes[-1].get_xlabel() == "decoder evaluations"
 
 
 # ---- map
@@ -281,7 +283,7 @@ def test_what_is_missing_or_not_finite_is_left_out(draw):
     ("draw", "change", "message"),
     [
         ("cost_frontier", {"variance": 0}, "no cell has a positive variance"),
-        ("cost_frontier", {"seconds_per_gradient": None}, "and a time"),
+        ("cost_frontier", {"seconds_per_gradient": None}, "and cost"),
         ("variance_split", {"variance_data": None}, "no cell has its variance split"),
         ("replay_curves", {}, "no row has a step: measure"),
     ],

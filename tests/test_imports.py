@@ -1,7 +1,7 @@
 """Imports go one way, and each third-party layer has one home.
 
 core, matmul, sharding <- terms, families, bounds, nets <- estimators, priors, models,
-regularizers <- objective <- exact, diagnostics, laws, evaluation, training
+regularizers, kl_weights <- objective <- exact, diagnostics, laws, evaluation, training
 <- experiments
 """
 
@@ -16,7 +16,10 @@ ROOT = Path(__file__).parent.parent
 STAGES = [
     {"vaejax.core", "vaejax.matmul", "vaejax.sharding"},
     {"vaejax.terms", "vaejax.families", "vaejax.bounds", "vaejax.nets", "vaejax.data"},
-    {"vaejax.estimators", "vaejax.priors", "vaejax.models", "vaejax.regularizers"},
+    {
+        *("vaejax.estimators", "vaejax.priors", "vaejax.models"),
+        *("vaejax.regularizers", "vaejax.kl_weights"),
+    },
     {"vaejax.objective"},
     {
         *("vaejax.exact", "vaejax.diagnostics", "vaejax.laws"),

@@ -158,7 +158,9 @@ def test_tensorboard_has_test_images_above_their_reconstructions(watched):
     _, model, params, data = load_trained(watched.results.out)
     originals, seen = pixels[:8, :8, 0] / 255, pixels[9:, :8, 0] / 255
     np.testing.assert_allclose(originals, data.test.x[0, ..., 0], atol=1 / 255)
-    mean = train.train_report.reconstruct(model, params, data.test.x[:1])
+    mean = train.train_report.reconstruct(
+        model, params, jax.tree.map(lambda leaf: leaf[:1], data.test)
+    )
     np.testing.assert_allclose(seen, mean[0, ..., 0], atol=1 / 255)
     before = values["test/reconstructions"][15].image.encoded_image_string
     assert before != image.encoded_image_string

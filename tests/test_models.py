@@ -45,6 +45,7 @@ SMALL = {
     "gaussian_conv": {"channels": (2, 3), "latent_dim": 3},
     "gaussian_toy": {},
     "linear_gaussian": {"latent_dim": 3},
+    "semi_amortized_mlp": {"hidden": (6,), "latent_dim": 3},
     "sigmoid_belief_network": {"hidden": (6,), "latent_dim": 3},
 }
 CASES = [

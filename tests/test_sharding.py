@@ -9,7 +9,7 @@ from unittest.mock import Mock
 import jax
 import numpy as np
 import pytest
-from eight_devices import EVALUATIONS, MEASURED, TRAININGS
+from eight_devices import EVALUATIONS, MEASURED, MOMENTS, TRAININGS
 from jax.sharding import Mesh
 
 from experiments import train
@@ -80,6 +80,18 @@ def test_log_likelihoods_are_those_of_one_device(case, num_devices, found):
             column(name, num_devices), column(name, 1), rtol=1e-4, atol=1e-4
         )
     assert column("done", num_devices)[-1] == count
+
+
+def test_the_moments_of_a_gradient_are_those_of_one_device(found):
+    one, several = (f"moments {number}" for number in MOMENTS)
+    assert found[f"{several} devices"] == MOMENTS[1]
+    for name in ("mean", "variance"):
+        alone = found[f"{one} {name}"]
+        scale = np.abs(alone).max()
+        assert scale > 1e-3
+        np.testing.assert_allclose(
+            found[f"{several} {name}"], alone, rtol=1e-4, atol=1e-5 * scale
+        )
 
 
 @pytest.fixture

@@ -19,7 +19,10 @@ from experiments.variance_findings import (
     ratio_interval,
 )
 
-FIGURES = {"variance", "snr", "work_normalized_variance", "bias", "frontier", "map"}
+FIGURES = {
+    *("variance", "snr", "work_normalized_variance"),
+    *("bias", "frontier", "evaluations", "map"),
+}
 
 
 def sentence(rows, *words):
@@ -253,10 +256,10 @@ def test_figures_of_what_there_is():
     rows = make_rows(num_samples=(1,), steps=(0, 5), bounds=("iwae",))
     assert names(rows) == FIGURES | {"split", "replay_variance", "replay_snr"}
     bare = [
-        row | dict.fromkeys(("variance_data", "seconds_per_gradient", "bias"))
+        row | dict.fromkeys(("variance_data", "bias", *variance_report.COSTS.values()))
         for row in make_rows(num_samples=(1,))
     ]
-    assert names(bare) == FIGURES - {"frontier", "bias"}
+    assert names(bare) == FIGURES - {"frontier", "evaluations", "bias"}
     assert names(make_rows(estimators=("vimco",), bounds=("elbo",))) == {"map"}
 
 

@@ -68,6 +68,7 @@ def _cell(setting, draw, layers):
 
 def _cost(seconds):
     return {
+        "decoder_evaluations": round(seconds / 1e-6),
         "seconds_per_gradient": seconds,
         "flops": 4e9 * seconds,
         "peak_bytes": int(1e10 * seconds),
@@ -103,4 +104,5 @@ def _statistics(group, k, slope, biased, draw):
         found |= {name: value, f"{name}_stderr": ERROR * value}
     found["variance_stderr"] = ERROR * variance
     found["work_normalized_variance"] = variance * 1e-5 * (1 + k)
+    found["evaluation_normalized_variance"] = variance * (20 + k)
     return found | _cost(1.0)

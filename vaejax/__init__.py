@@ -14,6 +14,7 @@ from vaejax.core import (
     Example,
     Family,
     IncompatibleError,
+    KLWeight,
     LogTerms,
     Model,
     Objective,
@@ -32,6 +33,7 @@ from vaejax.diagnostics import cost_report, grad_report
 from vaejax.estimators import ESTIMATORS
 from vaejax.evaluation import log_likelihood
 from vaejax.families import FAMILIES
+from vaejax.kl_weights import KL_WEIGHTS
 from vaejax.models import MODELS
 from vaejax.objective import compatibility_table, make_objective
 from vaejax.priors import PRIORS
@@ -45,6 +47,7 @@ __all__ = [
     "DATASETS",
     "ESTIMATORS",
     "FAMILIES",
+    "KL_WEIGHTS",
     "MODELS",
     "PRIORS",
     "REGULARIZERS",
@@ -54,6 +57,7 @@ __all__ = [
     "Example",
     "Family",
     "IncompatibleError",
+    "KLWeight",
     "LogTerms",
     "Model",
     "Objective",

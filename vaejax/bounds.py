@@ -244,7 +244,11 @@ def jvi(order: Literal[1, 2] = 1) -> Bound:
         JVI_1 = K L_K - (K - 1) mean L_{K-1}
         JVI_2 = K^2/2 L_K - (K - 1)^2 mean L_{K-1} + (K - 2)^2/2 mean L_{K-2}
 
-    with the means over all subsets of that many of the K samples.
+    with the means over all subsets of that many of the K samples. In float32 the terms
+    of the first, each of K times its size, would round off; as is, with normalized
+    weights w~,
+
+        JVI_1 = L_K - (K - 1) (mean_k log(1 - w~_k) + log K / (K - 1))
 
     Relation to log p(x): its bias is O(K^-(1 + order)) instead of O(1/K); no bound, as
     it can lie on either side. Second order takes O(K^3) operations and memory.
@@ -260,13 +264,24 @@ def jvi(order: Literal[1, 2] = 1) -> Bound:
             return [float(k), 1.0 - k]
         return [k**2 / 2, -((k - 1.0) ** 2), (k - 2) ** 2 / 2]
 
-    def debiased(log_w: Float[Array, " K"]) -> Scalar:
+    def first_order(log_w: Float[Array, " K"]) -> Scalar:
+        k = log_w.shape[0]
+        largest = stop_gradient(log_w.max())
+        below = log_w - largest
+        total = logsumexp(below)
+        # log(1 - w~), which rounds off for the one weight that may be above 1/2.
+        first = jnp.arange(k) == jnp.argmax(log_w)
+        others = logsumexp(jnp.where(first, -jnp.inf, below))
+        rest = jnp.log1p(-jnp.where(first, 0.0, jnp.exp(below - total)))
+        rest = jnp.where(first, others - total, rest)
+        jackknife = (k - 1) * (rest.mean() + np.log(k / (k - 1)))
+        return largest + (total - np.log(k) - jackknife)
+
+    def second_order(log_w: Float[Array, " K"]) -> Scalar:
         k = log_w.shape[0]
         same = np.eye(k, dtype=bool)
-        left_out = [np.zeros((1, k), bool), same]
-        if order == 2:
-            first, second = np.triu_indices(k, 1)
-            left_out.append(same[first] | same[second])
+        first, second = np.triu_indices(k, 1)
+        left_out = [np.zeros((1, k), bool), same, same[first] | same[second]]
         total = jnp.zeros(())
         for dropped, (coefficient, out) in enumerate(
             zip(coefficients(k), left_out, strict=True)
@@ -286,7 +301,7 @@ def jvi(order: Literal[1, 2] = 1) -> Bound:
 
     return Bound(
         name="jvi" if order == 1 else "jvi2",
-        aggregate=debiased,
+        aggregate=first_order if order == 1 else second_order,
         needs=needs,
         expectation=lambda k: [
             LogMean(coefficient, k - dropped)

@@ -110,6 +110,16 @@ class Relaxation:
 
 
 @record
+class Strata:
+    """The parts of a mixture, sum_c weight_c q_c(z), to be sampled one by one."""
+
+    component: "Family"  # of every q_c
+    # From the mixture's parameters log weight_c, [C], normalised, and the components'
+    # parameters, every leaf [C, ...].
+    split: Callable[[DistParams], tuple[Float[Array, " C"], DistParams]]
+
+
+@record
 class Family:
     """A distribution over one event, pure in (key, dist_params, event).
 
@@ -129,6 +139,8 @@ class Family:
     # What is learned of the family besides a network's outputs, such as the layers of a
     # flow: `from_outputs` takes it second, and it is part of the parameters.
     weights: Callable[[Key], PyTree] | None = None
+    # Its coordinates are independent, and the first axis of all that describes them.
+    factorised: bool = False
     reparam: Literal["explicit", "implicit"] | None = None
     kl: Callable[[DistParams, DistParams], Scalar] | None = None  # KL(first || second)
     binary: bool = False  # its outcomes are 0 and 1
@@ -154,6 +166,7 @@ class Family:
     # Why `log_prob` of an event is too dear for training, if it is: `pathwise` and
     # evaluation do with `sample_and_log_prob`, all others are refused.
     costly_log_prob: str | None = None
+    strata: Strata | None = None  # what stratified sampling of a mixture needs
 
     def read(self, outputs: Array, weights: PyTree) -> DistParams:
         """The parameters, from a network's outputs and the family's own weights."""
@@ -178,6 +191,7 @@ class Prior:
     apply: Callable[[Encode, Params, Array | None], DistParams]
     # What trains it besides the bound.
     regularizers: "tuple[Regularizer, ...]" = ()
+    num_classes: int | None = None  # of the labels y that it needs, 0 to this less 1
 
 
 @record
@@ -198,6 +212,7 @@ class Model:
     latent_shape: Event | None = None  # of `jax.ShapeDtypeStruct`
     exact_elbo: Callable[[Params, Array], Scalar] | None = None  # of x, in closed form
     regularizers: "tuple[Regularizer, ...]" = ()  # that are part of its training
+    num_classes: int | None = None  # of the labels y that it needs, 0 to this less 1
 
 
 class LogTerms(NamedTuple):
@@ -309,12 +324,24 @@ class Estimator:
 
 
 @record
+class KLWeight:
+    """The weight beta of the KL divergence in a bound, as it moves in training."""
+
+    name: str
+    weight: Callable[[PyTree], Scalar]  # beta, from the state
+    init: Callable[[], PyTree] = lambda: ()
+    update: Callable[[PyTree, Stats], PyTree] = lambda state, metrics: state
+
+
+@record
 class Regularizer:
     """A term added to the loss that needs the whole batch, by nature batch-level."""
 
     name: str
     penalty: Callable[[Model, Params, Key, Batch], Scalar]
     needs: Callable[[Model], str | None] = lambda model: None  # reason for a refusal
+    # Figures to log beside it, of the same arguments.
+    report: Callable[[Model, Params, Key, Batch], Stats] = lambda *_: {}
 
 
 @record

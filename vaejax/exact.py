@@ -306,9 +306,12 @@ def _nodes(
     _refuse_too_many(2**least, f"{model.name} takes nodes in {least} coordinates")
     # Two nodes a coordinate tell how many.
     _, pair = jax.eval_shape(lambda: integrate(dist_params, 2))
-    dim = round(math.log2(pair.size))
+    parts = 1 if family.strata is None else family.strata.split(dist_params)[0].size
+    dim = round(math.log2(pair.size / parts))
     _refuse_too_many(
-        num_nodes**dim, f"{model.name} takes {num_nodes} nodes in {dim} coordinates"
+        parts * num_nodes**dim,
+        f"{model.name} takes {num_nodes} nodes in {dim} coordinates"
+        + f" of {parts} components" * (parts > 1),
     )
     return integrate(dist_params, num_nodes)
 
@@ -408,4 +411,6 @@ def _distance(a: PyTree, b: PyTree) -> float:
 
 
 def _as_float64(leaf: Array | np.ndarray) -> np.ndarray:
-    return np.asarray(leaf, np.float64)
+    """All but integers, such as labels."""
+    integer = jnp.issubdtype(leaf.dtype, jnp.integer)
+    return np.asarray(leaf, None if integer else np.float64)

@@ -6,15 +6,19 @@ from collections.abc import Iterable, Sequence
 import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
+from jaxtyping import Array, Float
 
 from vaejax.core import (
     Batch,
     Bound,
+    DistParams,
     Estimator,
     EstState,
     Example,
     IncompatibleError,
     Key,
+    KLWeight,
+    LogTerms,
     Model,
     Objective,
     Params,
@@ -36,12 +40,14 @@ def make_objective(
     num_samples: int,
     allow_bias: bool = False,
     regularizers: Sequence[Regularizer] = (),
+    kl_weight: KLWeight | None = None,
 ) -> Objective:
     """The negative bound, mean over the batch, whose gradient is the estimator's.
 
     loss(params, state, key, batch) = mean_b -surrogate(example_b) + sum_r penalty_r
 
-    An upper bound keeps its sign, since it is minimised.
+    An upper bound keeps its sign, since it is minimised. Among the metrics, beside the
+    bound, are the KL weight `beta` that it holds and the `elbo` that holds none.
 
     Args:
         model: encoder, decoder and prior, per example.
@@ -50,6 +56,7 @@ def make_objective(
         num_samples: K, a positive integer.
         allow_bias: accept a pair whose gradient is known to be biased.
         regularizers: batch-level terms, added to the loss and the model's own.
+        kl_weight: weighs the KL divergence in the bound, besides what that does itself.
 
     Returns:
         An `Objective`: `loss` is a scalar whose value is minus the bound (plus the
@@ -59,7 +66,8 @@ def make_objective(
         IncompatibleError: naming the requirement and the remedy, before any tracing.
     """
     problem = Problem(model=model, bound=bound, num_samples=num_samples)
-    verdict = check(problem, estimator)
+    any_weight = problem if kl_weight is None else weigh_kl(problem, 0.5)
+    verdict = check(any_weight, estimator)
     if verdict.status == "refused":
         raise IncompatibleError(
             f"{estimator.name} refuses {bound.name} on {model.name}: {verdict.reason}"
@@ -70,6 +78,7 @@ def make_objective(
             f"{verdict.reason}, or accept the bias with allow_bias"
         )
 
+    own_weight = weight_of_kl(bound)
     regularizers = (*model.regularizers, *regularizers)
     for regularizer in regularizers:
         if reason := regularizer.needs(model):
@@ -80,10 +89,24 @@ def make_objective(
     def init(key: Key) -> tuple[Params, EstState]:
         model_key, estimator_key = jax.random.split(key)
         auxiliary, state = estimator.init(problem, estimator_key)
-        return model.init(model_key)._replace(auxiliary=auxiliary), state
+        params = model.init(model_key)._replace(auxiliary=auxiliary)
+        return params, state if kl_weight is None else (state, kl_weight.init())
 
     def loss(
         params: Params, state: EstState, key: Key, batch: Batch
+    ) -> tuple[Scalar, tuple[EstState, Stats]]:
+        if kl_weight is None:
+            return batch_loss(problem, params, state, key, batch)
+        own, kl_state = state
+        beta = kl_weight.weight(kl_state)
+        weighed = weigh_kl(problem, beta)
+        total, (own, metrics) = batch_loss(weighed, params, own, key, batch)
+        kl_state = kl_weight.update(kl_state, metrics)
+        metrics["beta"] *= beta
+        return total, ((own, kl_state), metrics)
+
+    def batch_loss(
+        problem: Problem, params: Params, state: EstState, key: Key, batch: Batch
     ) -> tuple[Scalar, tuple[EstState, Stats]]:
         examples_key, batch_key = jax.random.split(key)
         keys = fold_examples(examples_key, batch.global_index)
@@ -91,16 +114,54 @@ def make_objective(
             lambda k, example: surrogate(problem, estimator, params, state, k, example)
         )(keys, batch.example)
         metrics = jax.tree.map(jnp.mean, stats)
+        metrics["elbo"] = metrics["log_px_z"] - metrics["kl"]
+        metrics["beta"] = jnp.float32(own_weight)
         total = surrogates.mean() if bound.upper else -surrogates.mean()
         for i, regularizer in enumerate(regularizers):
-            term = regularizer.penalty(
-                model, params, jax.random.fold_in(batch_key, i), batch
-            )
-            metrics[regularizer.name] = term
+            given = model, params, jax.random.fold_in(batch_key, i), batch
+            term = regularizer.penalty(*given)
+            metrics |= {regularizer.name: term, **regularizer.report(*given)}
             total += term
         return total, (estimator.update(problem, state, metrics), metrics)
 
     return Objective(init=init, loss=loss, whole_batch=bool(regularizers))
+
+
+def weigh_kl(problem: Problem, beta: Scalar | float) -> Problem:
+    """The problem whose bound weighs the KL divergence by beta, besides its own weight.
+
+    In the log-weights, log p(z) and log q(z|x) are multiplied by beta; so is a KL in
+    closed form.
+    """
+
+    def weighed(bound: Bound) -> Bound:
+        def log_weight(terms: LogTerms) -> Float[Array, " K"]:
+            return bound.log_weight(
+                LogTerms(terms.log_px_z, beta * terms.log_pz, beta * terms.log_qz)
+            )
+
+        def penalty(
+            model: Model, params: Params, dist_params: DistParams, example: Example
+        ) -> Scalar:
+            assert bound.penalty is not None
+            return beta * bound.penalty(model, params, dist_params, example)
+
+        return dataclasses.replace(
+            bound,
+            log_weight=log_weight,
+            penalty=None if bound.penalty is None else penalty,
+            inference=None if bound.inference is None else weighed(bound.inference),
+        )
+
+    return dataclasses.replace(problem, bound=weighed(problem.bound))
+
+
+def weight_of_kl(bound: Bound) -> float:
+    """The weight beta of the KL divergence in a bound: 1 but for tempered ones."""
+    if bound.penalty is not None:
+        return 1.0
+    zero, one = jnp.zeros(1), jnp.ones(1)
+    return float(bound.log_weight(LogTerms(zero, one, zero))[0])
 
 
 def check(problem: Problem, estimator: Estimator) -> Verdict:

@@ -267,5 +267,5 @@ def require_reparam(problem: Problem, name: str) -> Verdict | None:
         family.reparam is not None,
         f"{name} differentiates through z, but {family.name} latents have no "
         "reparameterisation",
-        "use score_function or rloo",
+        "use score_function or rloo" + ", or stratified" * bool(family.strata),
     )

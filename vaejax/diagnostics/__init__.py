@@ -3,6 +3,8 @@
 from vaejax.diagnostics.cost import CostReport as CostReport
 from vaejax.diagnostics.cost import cost_report as cost_report
 from vaejax.diagnostics.cost import cost_reports as cost_reports
+from vaejax.diagnostics.evaluations import counted as counted
+from vaejax.diagnostics.evaluations import decoder_evaluations as decoder_evaluations
 from vaejax.diagnostics.moments import Moments as Moments
 from vaejax.diagnostics.moments import combine as combine
 from vaejax.diagnostics.moments import fold_count as fold_count

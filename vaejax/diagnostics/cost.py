@@ -1,4 +1,4 @@
-"""What a gradient costs: time, work and memory."""
+"""What a gradient costs: evaluations of the decoder, time, work and memory."""
 
 import time
 from collections.abc import Sequence
@@ -8,15 +8,20 @@ import jax
 import numpy as np
 
 from vaejax.core import Batch, EstState, Key, Objective, Params
+from vaejax.diagnostics.evaluations import decoder_evaluations
 
 
 class CostReport(NamedTuple):
-    """What one gradient of the batch costs."""
+    """What one gradient of the batch costs; NaN what was not measured."""
 
-    seconds_per_gradient: float  # median over calls, dispatch included
-    seconds_stderr: float  # of the median, from the calls' order: sqrt(n) / 2 ranks
-    flops: float  # XLA's count
-    peak_bytes: int  # arguments, results and temporaries of the compiled gradient
+    # p(x | z) of an example and a sample, forward; 0 unless the model is `counted`.
+    decoder_evaluations: int
+    seconds_per_gradient: float = np.nan  # median over calls, dispatch included
+    seconds_stderr: float = (
+        np.nan
+    )  # of the median, from the calls' order: sqrt(n) / 2 ranks
+    flops: float = np.nan  # XLA's count, of a loop's body once
+    peak_bytes: float = np.nan  # arguments, results and temporaries of the program
 
 
 def cost_report(
@@ -28,7 +33,7 @@ def cost_report(
     *,
     calls: int = 20,
 ) -> CostReport:
-    """Time one compiled gradient of the batch and read XLA's counts of its work."""
+    """Time one compiled gradient of the batch and read the counts of its work."""
     (report,) = cost_reports([(objective, params, state, batch)], key, calls=calls)
     return report
 
@@ -45,14 +50,17 @@ def cost_reports(
         contestants: objectives, each with its parameters, its estimator's state and
             the observations.
         key: of the gradients.
-        calls: of each one; a first one that warms up is not counted.
+        calls: of each one; a first one that warms up is not counted. With 0, nothing is
+            compiled, and only the decoder's evaluations are counted.
     """
-    compiled = [
-        jax.jit(jax.grad(objective.loss, has_aux=True))
-        .lower(params, state, key, batch)
-        .compile()
+    traced = [
+        jax.jit(jax.grad(objective.loss, has_aux=True)).trace(params, state, key, batch)
         for objective, params, state, batch in contestants
     ]
+    evaluations = [decoder_evaluations(gradient.jaxpr) for gradient in traced]
+    if calls == 0:
+        return list(map(CostReport, evaluations))
+    compiled = [gradient.lower().compile() for gradient in traced]
     seconds = np.empty((calls + 1, len(compiled)))
     for call, at in np.ndindex(seconds.shape):
         _, params, state, batch = contestants[at]
@@ -62,13 +70,16 @@ def cost_reports(
     # The median's rank among n calls is n / 2 +- sqrt(n) / 2, whatever their law.
     half = min(0.5, 0.5 / np.sqrt(calls))
     reports = []
-    for gradient, taken in zip(compiled, seconds[1:].T, strict=True):
+    for count, gradient, taken in zip(
+        evaluations, compiled, seconds[1:].T, strict=True
+    ):
         work, memory = gradient.cost_analysis(), gradient.memory_analysis()
         assert work is not None  # None only on exotic backends
         assert memory is not None
         low, middle, high = np.quantile(taken, (0.5 - half, 0.5, 0.5 + half))
         reports.append(
             CostReport(
+                decoder_evaluations=count,
                 seconds_per_gradient=float(middle),
                 seconds_stderr=float(high - low) / 2,
                 flops=float(work.get("flops", np.nan)),

@@ -23,6 +23,7 @@ from vaejax.estimators.relax import relax
 from vaejax.estimators.score_function import rloo, score_function
 from vaejax.estimators.stl import stl
 from vaejax.estimators.straight_through import straight_through
+from vaejax.estimators.stratified import stratified
 from vaejax.estimators.tvo_covariance import tvo_covariance
 from vaejax.estimators.unordered_set import unordered_set
 from vaejax.estimators.vimco import vimco
@@ -33,6 +34,7 @@ ESTIMATORS: dict[str, Callable[..., Estimator]] = {
     "stl": stl,
     "dreg": dreg,
     "gdreg": gdreg,
+    "stratified": stratified,
     "score_function": score_function,
     "rloo": rloo,
     "constant_baseline": constant_baseline,
@@ -87,6 +89,7 @@ __all__ = [
     "st_gumbel_softmax",
     "stl",
     "straight_through",
+    "stratified",
     "tvo_covariance",
     "unordered_set",
     "vimco",

@@ -10,11 +10,13 @@ from vaejax.families.categorical_levels import categorical_levels
 from vaejax.families.continuous_bernoulli import continuous_bernoulli
 from vaejax.families.dirichlet import dirichlet
 from vaejax.families.discretized_logistic import LogisticParams, discretized_logistic
+from vaejax.families.floored_normal import floored_normal
 from vaejax.families.full_normal import FullNormalParams, full_normal
 from vaejax.families.gamma import GammaParams, gamma
 from vaejax.families.hierarchical import Layers, LayersParams, hierarchical
 from vaejax.families.laplace import LaplaceParams, fixed_laplace, laplace
 from vaejax.families.logit_normal import logit_normal
+from vaejax.families.mixture import MixtureParams, mixture
 from vaejax.families.mixture_of_discretized_logistics import (
     LogisticMixtureParams,
     mixture_of_discretized_logistics,
@@ -30,6 +32,7 @@ from vaejax.families.normal import (
 from vaejax.families.optimal_normal import optimal_normal
 from vaejax.families.pixel_beta import pixel_beta
 from vaejax.families.poisson import poisson
+from vaejax.families.shared_mixture import shared_mixture
 from vaejax.families.truncated_normal import truncated_normal
 from vaejax.families.von_mises_fisher import (
     VonMisesFisherParams,
@@ -48,10 +51,12 @@ FAMILIES: dict[str, Callable[..., Family]] = {
     "discretized_logistic": discretized_logistic,
     "fixed_laplace": fixed_laplace,
     "fixed_normal": fixed_normal,
+    "floored_normal": floored_normal,
     "full_normal": full_normal,
     "gamma": gamma,
     "laplace": laplace,
     "logit_normal": logit_normal,
+    "mixture": mixture,
     "mixture_of_discretized_logistics": mixture_of_discretized_logistics,
     "multinomial": multinomial,
     "negative_binomial": negative_binomial,
@@ -72,6 +77,7 @@ __all__ = [
     "LayersParams",
     "LogisticMixtureParams",
     "LogisticParams",
+    "MixtureParams",
     "NegativeBinomialParams",
     "NormalParams",
     "VonMisesFisherParams",
@@ -85,17 +91,20 @@ __all__ = [
     "discretized_logistic",
     "fixed_laplace",
     "fixed_normal",
+    "floored_normal",
     "full_normal",
     "gamma",
     "hierarchical",
     "laplace",
     "logit_normal",
+    "mixture",
     "mixture_of_discretized_logistics",
     "multinomial",
     "negative_binomial",
     "optimal_normal",
     "pixel_beta",
     "poisson",
+    "shared_mixture",
     "shared_normal",
     "truncated_normal",
     "uniform_on_sphere",

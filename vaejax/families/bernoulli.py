@@ -43,6 +43,7 @@ def bernoulli() -> Family:
         outputs_per_coordinate=1,
         from_outputs=lambda outputs: outputs[0],
         to_outputs=lambda mean: _clipped_logit(mean)[None],
+        factorised=True,
         kl=_kl,
         support=_support,
         num_outcomes=lambda x: 2**x.size,

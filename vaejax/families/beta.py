@@ -45,6 +45,7 @@ def beta() -> Family:
         from_outputs=lambda outputs: BetaParams(outputs[0], outputs[1]),
         to_outputs=_to_outputs,
         reparam="implicit",
+        factorised=True,
         kl=_kl,
         quadrature=_quadrature,
     )

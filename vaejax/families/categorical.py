@@ -47,6 +47,7 @@ def categorical(num_categories: int = 10) -> Family:
         from_outputs=lambda outputs: jnp.moveaxis(outputs, 0, -1),
         # A category that never occurs starts at a finite logit, as in `bernoulli`.
         to_outputs=lambda mean: jnp.moveaxis(jnp.log(jnp.maximum(mean, 1e-3)), -1, 0),
+        factorised=True,
         kl=_kl,
         support=_support,
         num_outcomes=lambda x: num_categories ** (x.size // num_categories),

@@ -46,6 +46,7 @@ def gamma() -> Family:
             [jnp.zeros_like(mean), -jnp.log(jnp.maximum(mean, 1e-3))]
         ),
         reparam="implicit",
+        factorised=True,
         kl=_kl,
         quadrature=_quadrature,
         measure=_measure,

@@ -43,6 +43,7 @@ def logit_normal() -> Family:
         from_outputs=normal.from_outputs,
         to_outputs=_to_outputs,
         reparam="explicit",
+        factorised=True,
         kl=normal.kl,  # a divergence does not change under a bijection
         quadrature=quadrature,
     )

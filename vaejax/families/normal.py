@@ -53,6 +53,7 @@ def diagonal_normal() -> Family:
         from_outputs=lambda outputs: NormalParams(outputs[0], outputs[1]),
         to_outputs=lambda mean: jnp.stack([mean, jnp.zeros_like(mean)]),
         reparam="explicit",
+        factorised=True,
         kl=kl,
         measure=_measure,
         quadrature=trapezoidal_rule,

@@ -30,6 +30,7 @@ def poisson() -> Family:
         from_outputs=lambda outputs: outputs[0],
         # A pixel that is always 0 starts at a finite log rate.
         to_outputs=lambda mean: jnp.log(jnp.maximum(mean, 1e-3))[None],
+        factorised=True,
         kl=_kl,
         quadrature=_quadrature,
         measure=_measure,

@@ -145,6 +145,7 @@ def truncated_normal(low: float = 0.0, high: float = 1.0) -> Family:
         from_outputs=lambda outputs: NormalParams(outputs[0], outputs[1]),
         to_outputs=to_outputs,
         reparam="explicit",
+        factorised=True,
         kl=kl,
         quadrature=quadrature,
     )

@@ -10,6 +10,7 @@ from vaejax.models.gaussian_conv import gaussian_conv
 from vaejax.models.gaussian_mlp import gaussian_mlp
 from vaejax.models.gaussian_toy import gaussian_toy
 from vaejax.models.linear_gaussian import linear_gaussian
+from vaejax.models.semi_amortized import semi_amortized_mlp, with_refinement
 from vaejax.models.sigmoid_belief_network import sigmoid_belief_network
 from vaejax.models.two_layer_gaussian import two_layer_gaussian
 from vaejax.models.two_layer_sigmoid_belief_network import (
@@ -20,6 +21,7 @@ MODELS: dict[str, Callable[..., Model]] = {
     "gaussian_mlp": gaussian_mlp,
     "gaussian_conv": gaussian_conv,
     "family_mlp": family_mlp,
+    "semi_amortized_mlp": semi_amortized_mlp,
     "categorical_mlp": categorical_mlp,
     "sigmoid_belief_network": sigmoid_belief_network,
     "two_layer_sigmoid_belief_network": two_layer_sigmoid_belief_network,
@@ -38,7 +40,9 @@ __all__ = [
     "gaussian_mlp",
     "gaussian_toy",
     "linear_gaussian",
+    "semi_amortized_mlp",
     "sigmoid_belief_network",
     "two_layer_gaussian",
     "two_layer_sigmoid_belief_network",
+    "with_refinement",
 ]

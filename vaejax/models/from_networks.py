@@ -75,6 +75,7 @@ def from_networks(
         data_shape=event_of(likelihood, data_shape).shape,
         latent_shape=event_of(posterior, (latent_dim,)),
         regularizers=prior.regularizers,
+        num_classes=prior.num_classes,
     )
 
 

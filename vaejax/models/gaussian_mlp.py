@@ -35,6 +35,7 @@ def gaussian_mlp(
     prior_settings: Settings = NONE,
     likelihood: str = "bernoulli",
     likelihood_settings: Settings = NONE,
+    exemplars: np.ndarray | None = None,
 ) -> Model:
     """Real latents, MLP encoder and mirrored decoder.
 
@@ -53,13 +54,14 @@ def gaussian_mlp(
         likelihood: a name in `LIKELIHOODS`; `diagonal_normal` learns a variance per
             pixel.
         likelihood_settings: of the likelihood, such as `fixed_normal`'s scale.
+        exemplars: training examples, [N, *data_shape], for a prior made of them.
     """
     latents = named_posterior(posterior, posterior_settings, latent_dim)
     return from_mlps(
         "gaussian_mlp",
         posterior=latents,
         prior=named_prior(
-            prior, prior_settings, latents, latent_dim, data_shape, data_mean
+            prior, prior_settings, latents, latent_dim, data_shape, data_mean, exemplars
         ),
         likelihood=named_likelihood(likelihood, likelihood_settings),
         data_shape=data_shape,

@@ -43,6 +43,7 @@ def named_prior(
     latent_dim: int,
     data_shape: tuple[int, ...],
     data_mean: np.ndarray | None,
+    exemplars: np.ndarray | None = None,
 ) -> Prior:
     """The prior of this name in `PRIORS`, for a model with this posterior and data."""
     return _build(
@@ -53,6 +54,7 @@ def named_prior(
         latent_dim=latent_dim,
         data_shape=data_shape,
         data_mean=data_mean,
+        exemplars=exemplars,
     )
 
 

@@ -1,4 +1,4 @@
-"""What less variance costs: gradient variance against the time of a gradient."""
+"""What less variance costs: against the time of a gradient, or its evaluations."""
 
 from collections.abc import Sequence
 
@@ -27,19 +27,29 @@ from vaejax.plotting.style import (
     styled,
 )
 
+COSTS = {  # a column: its unit's size, the axis, and in words
+    "seconds_per_gradient": (1e-6, "µs per gradient", "the time"),
+    "decoder_evaluations": (1, "decoder evaluations", "the decoder evaluations"),
+}
+
 
 @styled
-def cost_frontier(rows: Sequence[Row], num_samples: int | None = None) -> Picture:
-    """Variance against seconds at one K, with the estimators that none dominates.
+def cost_frontier(
+    rows: Sequence[Row],
+    num_samples: int | None = None,
+    cost: str = "seconds_per_gradient",
+) -> Picture:
+    """Variance against cost at one K, with the estimators that none dominates.
 
     A panel per bound and parameter group. The step line joins the unbiased estimators
-    than which no other is both faster and of less variance; on a dotted diagonal,
-    variance x seconds, and so the work for a given precision, is the same.
+    than which no other is both cheaper and of less variance; on a dotted diagonal,
+    variance x cost, and so the work for a given precision, is the same.
 
     Args:
-        rows: cells of the benchmark; those without a positive variance or a time are
-            left out.
+        rows: cells of the benchmark; those without a positive variance or cost are left
+            out.
         num_samples: K; by default the largest.
+        cost: seconds_per_gradient or decoder_evaluations.
 
     Raises:
         PlottingError: no cell at K has both.
@@ -47,15 +57,14 @@ def cost_frontier(rows: Sequence[Row], num_samples: int | None = None) -> Pictur
     require_rows(rows, "cost_frontier")
     name_of = namer(rows)
     rows = [row for row in rows if row["status"] != "refused"]
-    points = np.stack(
-        [values_of(rows, "seconds_per_gradient"), values_of(rows, "variance")], axis=1
-    )
+    points = np.stack([values_of(rows, cost), values_of(rows, "variance")], axis=1)
     rows = [row for row, point in zip(rows, points, strict=True) if (point > 0).all()]
     if num_samples is None:
         num_samples = max((int(row["num_samples"]) for row in rows), default=0)
     rows = [row for row in rows if int(row["num_samples"]) == num_samples]
     if not rows:
-        raise PlottingError("no cell has a positive variance and a time: none to draw")
+        raise PlottingError("no cell has a positive variance and cost: none to draw")
+    unit, label, words = COSTS[cost]
     names = distinct(map(name_of, rows))
     cells = distinct((row["bound"], row["group"]) for row in rows)
     columns = min(len({row["group"] for row in rows}), 3)
@@ -63,13 +72,14 @@ def cost_frontier(rows: Sequence[Row], num_samples: int | None = None) -> Pictur
     figure, axes = panels(len(cells), size=(wide, 2.2), columns=columns)
     for panel, cell in zip(axes, cells, strict=True):
         members = [row for row in rows if (row["bound"], row["group"]) == cell]
-        _points(panel, members, [names.index(name_of(row)) for row in members])
+        x = values_of(members, cost) / unit
+        _points(panel, x, members, [names.index(name_of(row)) for row in members])
         panel.set(title=", ".join(cell))
     for i, panel in enumerate(axes):
         if i % columns == 0:
             panel.set_ylabel(r"gradient variance (nats$^2$)")
         if i + columns >= len(axes):
-            panel.set_xlabel("µs per gradient")
+            panel.set_xlabel(label)
     look: Look = {"color": QUIET, "linewidth": 0.8}
     legend(
         figure,
@@ -82,7 +92,7 @@ def cost_frontier(rows: Sequence[Row], num_samples: int | None = None) -> Pictur
         ],
     )
     figure.set_label(
-        f"Variance, with 95% intervals, against the time of a gradient at K = "
+        f"Variance, with 95% intervals, against {words} of a gradient at K = "
         f"{num_samples}; nearer to the lower left is better."
     )
     return figure
@@ -98,8 +108,10 @@ def frontier(points: np.ndarray) -> np.ndarray:
     return points[points[:, 1] < best_before]
 
 
-def _points(axes: Axes, rows: Sequence[Row], which: Sequence[int]) -> None:
-    x, y = 1e6 * values_of(rows, "seconds_per_gradient"), values_of(rows, "variance")
+def _points(
+    axes: Axes, x: np.ndarray, rows: Sequence[Row], which: Sequence[int]
+) -> None:
+    y = values_of(rows, "variance")
     low, high = interval(rows, "variance")
     biased = np.array([row["status"] == "biased" for row in rows])
     for i, series_index in enumerate(which):

@@ -3,6 +3,11 @@
 from collections.abc import Callable
 
 from vaejax.core import Prior
+from vaejax.priors.autoregressive import autoregressive
+from vaejax.priors.conditional_normal import conditional_normal
+from vaejax.priors.exemplar import exemplar
+from vaejax.priors.gaussian_mixture import gaussian_mixture
+from vaejax.priors.implicit_optimal import implicit_optimal
 from vaejax.priors.learned import (
     learned,
     learned_bernoulli,
@@ -11,21 +16,34 @@ from vaejax.priors.learned import (
 )
 from vaejax.priors.standard_normal import standard_normal
 from vaejax.priors.uniform_sphere import uniform_sphere
+from vaejax.priors.vamp import vamp
 
 PRIORS: dict[str, Callable[..., Prior]] = {
     "standard_normal": standard_normal,
+    "autoregressive": autoregressive,
+    "conditional_normal": conditional_normal,
+    "exemplar": exemplar,
+    "gaussian_mixture": gaussian_mixture,
+    "implicit_optimal": implicit_optimal,
     "learned_bernoulli": learned_bernoulli,
     "learned_categorical": learned_categorical,
     "learned_diagonal_normal": learned_diagonal_normal,
     "uniform_sphere": uniform_sphere,
+    "vamp": vamp,
 }
 
 __all__ = [
     "PRIORS",
+    "autoregressive",
+    "conditional_normal",
+    "exemplar",
+    "gaussian_mixture",
+    "implicit_optimal",
     "learned",
     "learned_bernoulli",
     "learned_categorical",
     "learned_diagonal_normal",
     "standard_normal",
     "uniform_sphere",
+    "vamp",
 ]

@@ -3,8 +3,15 @@
 from collections.abc import Callable
 
 from vaejax.core import Regularizer
+from vaejax.regularizers.capacity import capacity
+from vaejax.regularizers.density_ratio import density_ratio
+from vaejax.regularizers.free_bits import free_bits
 from vaejax.regularizers.mmd import mmd
 
-REGULARIZERS: dict[str, Callable[..., Regularizer]] = {"mmd": mmd}
+REGULARIZERS: dict[str, Callable[..., Regularizer]] = {
+    "capacity": capacity,
+    "free_bits": free_bits,
+    "mmd": mmd,
+}
 
-__all__ = ["REGULARIZERS", "mmd"]
+__all__ = ["REGULARIZERS", "capacity", "density_ratio", "free_bits", "mmd"]

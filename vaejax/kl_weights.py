@@ -1,0 +1,210 @@
+"""How the weight of the KL divergence moves in training: schedules and multipliers.
+
+A weight beta stands before the KL divergence in any bound: the log-weights become
+
+    log p(x|z) + beta (log p(z) - log q(z|x))
+
+and the KL of a bound in closed form is weighed likewise. A schedule knows the step, a
+multiplier what the steps before it measured: it is the Lagrange multiplier of
+
+    maximise E log p(x|z)  subject to  KL(q(z|x) || p(z)) <= R            (kl_at_most)
+    minimise KL(q(z|x) || p(z))  subject to  -E log p(x|z) <= D   (distortion_at_most)
+
+whose Lagrangians are, up to a factor, the beta-ELBO: the first with beta the multiplier
+of the KL, the second with 1 / beta the multiplier of the distortion. Where the
+constraint holds with equality, beta is the weight of the unconstrained problem whose
+solution has that KL (Karush, Kuhn and Tucker): so derives the beta-VAE.
+
+Both ascend the dual by steps in log beta, proportional to the violation as a share of
+the limit, by its moving average over batches.
+"""
+
+import math
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vaejax.core import KLWeight, PyTree, Scalar, Stats, VaejaxError
+
+
+def linear(
+    num_steps: int = 10_000, start: float = 0.0, end: float = 1.0, cycles: int = 1
+) -> KLWeight:
+    """From `start` to `end` in a straight line, then constant.
+
+    Args:
+        num_steps: until the weight is constant.
+        start, end: the weight before the first step and after the last.
+        cycles: how often it rises, for the first half of each cycle (cyclical
+            annealing) where it is more than once.
+
+    References:
+        Bowman et al. 2016, arXiv:1511.06349; Fu et al. 2019, arXiv:1903.10145.
+    """
+    return _schedule("linear", lambda share: share, num_steps, start, end, cycles)
+
+
+def cosine(
+    num_steps: int = 10_000, start: float = 0.0, end: float = 1.0, cycles: int = 1
+) -> KLWeight:
+    """As `linear`, along half a cosine: `(1 - cos(pi share)) / 2` of the way."""
+
+    def along(share: Scalar) -> Scalar:
+        return (1 - jnp.cos(jnp.pi * share)) / 2
+
+    return _schedule("cosine", along, num_steps, start, end, cycles)
+
+
+def cyclical(
+    num_steps: int = 10_000, start: float = 0.0, end: float = 1.0, cycles: int = 4
+) -> KLWeight:
+    """`linear` in four cycles: half of each rises, half is constant.
+
+    References:
+        Fu et al. 2019, arXiv:1903.10145.
+    """
+    return linear(num_steps, start, end, cycles)
+
+
+def constant(beta: float = 4.0) -> KLWeight:
+    """The same weight at every step, for any bound.
+
+    References:
+        Higgins et al. 2017, "beta-VAE".
+    """
+    _check_weight("beta", beta)
+    return KLWeight(name="constant", weight=lambda state: jnp.float32(beta))
+
+
+def kl_at_most(
+    max_kl: float = 10.0, step_size: float = 0.01, num_steps: int = 0
+) -> KLWeight:
+    """The multiplier of `KL <= max_kl`, in nats: capacity control, or a target rate.
+
+    Where the model would use more than `max_kl`, beta rises until it does not; where it
+    uses less, beta falls, to 0 if the constraint never binds.
+
+    Args:
+        max_kl: R, the mean KL divergence of an example.
+        step_size: of log beta, for a violation as large as the limit.
+        num_steps: over which the limit itself rises from 0, as the capacity does in
+            Burgess et al. 2018, arXiv:1804.03599; 0: it is there from the start.
+
+    References:
+        Rezende and Viola 2018, arXiv:1810.00597 (GECO); Alemi et al. 2018,
+        arXiv:1711.00464, for rate and distortion.
+    """
+    _check_limit("max_kl", max_kl)
+
+    def violation(step: Scalar, metrics: Stats) -> Scalar:
+        limit = max_kl * (jnp.clip((step + 1) / num_steps, 0, 1) if num_steps else 1)
+        return (metrics["kl"] - limit) / max_kl
+
+    return _multiplier("kl_at_most", violation, step_size)
+
+
+def distortion_at_most(
+    max_distortion: float = 100.0, step_size: float = 0.01
+) -> KLWeight:
+    """The multiplier of `-E log p(x|z) <= max_distortion`, in nats: GECO.
+
+    Args:
+        max_distortion: D, the mean of an example. With densities it may be negative.
+        step_size: of log beta, for a violation as large as the limit.
+
+    References:
+        Rezende and Viola 2018, arXiv:1810.00597.
+    """
+    if not math.isfinite(max_distortion) or max_distortion == 0:
+        raise VaejaxError(
+            f"max_distortion is {max_distortion}: use a finite number of nats, not 0"
+        )
+
+    def violation(step: Scalar, metrics: Stats) -> Scalar:
+        return (max_distortion + metrics["log_px_z"]) / abs(max_distortion)
+
+    return _multiplier("distortion_at_most", violation, step_size)
+
+
+KL_WEIGHTS: dict[str, Callable[..., KLWeight]] = {
+    "constant": constant,
+    "linear": linear,
+    "cosine": cosine,
+    "cyclical": cyclical,
+    "kl_at_most": kl_at_most,
+    "distortion_at_most": distortion_at_most,
+}
+
+
+def _schedule(
+    name: str,
+    along: Callable[[Scalar], Scalar],
+    num_steps: int,
+    start: float,
+    end: float,
+    cycles: int,
+) -> KLWeight:
+    _check_weight("start", start)
+    _check_weight("end", end)
+    if min(num_steps, cycles) < 1:
+        raise VaejaxError(
+            f"num_steps is {num_steps} and cycles {cycles}: use at least 1 of each"
+        )
+    rising = 0.5 if cycles > 1 else 1.0  # of a cycle
+
+    def weight(step: Scalar) -> Scalar:
+        place = cycles * step / num_steps
+        share = jnp.clip((place - jnp.floor(place)) / rising, 0, 1)
+        return start + (end - start) * along(jnp.where(place < cycles, share, 1.0))
+
+    # Counted in float32, exact to 16 million: states are averaged over micro-batches.
+    return KLWeight(
+        name=name,
+        init=lambda: jnp.zeros(()),
+        weight=weight,
+        update=lambda step, metrics: step + 1,
+    )
+
+
+MEMORY = 0.9  # of the moving average, per step
+
+
+def _multiplier(
+    name: str, violation: Callable[[Scalar, Stats], Scalar], step_size: float
+) -> KLWeight:
+    """Exponentiated dual ascent: `log beta += step_size * average violation`."""
+    _check_limit("step_size", step_size)
+
+    def update(
+        state: dict[str, Float[Array, ""]], metrics: Stats
+    ) -> dict[str, Float[Array, ""]]:
+        # A start far from the limit moves beta no faster than this.
+        now = jnp.clip(violation(state["step"], metrics), -1, 1)
+        average = MEMORY * state["violation"] + (1 - MEMORY) * now
+        return {
+            "step": state["step"] + 1,
+            "violation": average,
+            "log_beta": state["log_beta"] + step_size * average,
+        }
+
+    def init() -> PyTree:
+        zero = jnp.zeros(())
+        return {"step": zero, "violation": zero, "log_beta": zero}
+
+    return KLWeight(
+        name=name,
+        init=init,
+        weight=lambda state: jnp.exp(state["log_beta"]),
+        update=update,
+    )
+
+
+def _check_weight(name: str, value: float) -> None:
+    if not 0 <= value < math.inf:
+        raise VaejaxError(f"{name} is {value}: use a finite KL weight of at least 0")
+
+
+def _check_limit(name: str, value: float) -> None:
+    if not 0 < value < math.inf:
+        raise VaejaxError(f"{name} is {value}: use a finite number above 0")

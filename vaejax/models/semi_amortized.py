@@ -1,0 +1,149 @@
+"""Semi-amortized inference: the encoder's answer, improved for each example.
+
+    lam_0 = encoder(x),   lam_{t+1} = lam_t + Adam step on ELBO(lam_t; x)
+
+The gradient of any bound goes through these steps, into the encoder and the model.
+
+Source: Kim et al. 2018, arXiv:1802.02550; Marino et al. 2018, arXiv:1807.09356.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from vaejax.core import (
+    DistParams,
+    Example,
+    IncompatibleError,
+    Key,
+    Model,
+    Params,
+    Scalar,
+    VaejaxError,
+    plain,
+)
+from vaejax.models.gaussian_mlp import gaussian_mlp
+from vaejax.models.parts import NONE, Settings
+from vaejax.terms import weigh_own_samples
+
+
+def refine(
+    model: Model,
+    params: Params,
+    dist_params: DistParams,
+    example: Example,
+    key: Key,
+    *,
+    num_steps: int,
+    step_size: float | optax.Schedule,
+    num_samples: int = 8,
+    fresh_noise: bool = False,
+) -> DistParams:
+    """The posterior's parameters after some steps of Adam on the example's ELBO.
+
+    Args:
+        model: with a reparameterisable posterior; what it decodes with stays as it is.
+        params: of the model.
+        dist_params: where to start.
+        example: one.
+        key: of the noise that the ELBO is averaged over.
+        num_steps: 0 or more.
+        step_size: of Adam, in the units of the parameters, such as log standard
+            deviations.
+        num_samples: of the average.
+        fresh_noise: at every step, or the same, which makes the steps deterministic.
+    """
+    optimizer = optax.adam(step_size, eps_root=1e-8)  # differentiable at 0 too
+
+    def loss(own: DistParams, key: Key) -> Scalar:
+        keys = jax.random.split(key, num_samples)
+        return -plain(weigh_own_samples(model, params, own, keys, example)).mean()
+
+    def step(carry: tuple, number: jax.Array) -> tuple[tuple, None]:
+        own, state = carry
+        noise = jax.random.fold_in(key, number) if fresh_noise else key
+        updates, state = optimizer.update(jax.grad(loss)(own, noise), state)
+        return (optax.apply_updates(own, updates), state), None
+
+    start = dist_params, optimizer.init(dist_params)
+    (refined, _), _ = jax.lax.scan(step, start, jnp.arange(num_steps))
+    return refined
+
+
+def require_path(model: Model) -> None:
+    """Refuse a posterior whose parameters no gradient through a sample reaches."""
+    if model.posterior.reparam is None:
+        raise IncompatibleError(
+            f"the parameters of {model.posterior.name} latents cannot be refined by a "
+            "gradient through samples: use a reparameterisable posterior"
+        )
+
+
+def with_refinement(
+    model: Model, num_steps: int, step_size: float, num_samples: int = 8
+) -> Model:
+    """The model whose encoder is followed by `refine`, with noise that is the same.
+
+    Raises:
+        IncompatibleError: a posterior without a path to its parameters, or with weights
+            of its own, which would be refined for every example.
+    """
+    require_path(model)
+    if model.posterior.weights is not None:
+        raise IncompatibleError(
+            f"{model.posterior.name} latents have weights of their own, which would be "
+            "refined for every example: use a posterior without, as diagonal_normal"
+        )
+    if not step_size > 0:
+        raise VaejaxError(f"step_size is {step_size}: use a number above 0")
+
+    def encode(params: Params, example: Example) -> DistParams:
+        return refine(
+            model,
+            params,
+            model.encode(params, example),
+            example,
+            jax.random.key(0),
+            num_steps=num_steps,
+            step_size=step_size,
+            num_samples=num_samples,
+        )
+
+    return dataclasses.replace(
+        model, name=f"semi_amortized_{model.name}", encode=encode, exact_elbo=None
+    )
+
+
+def semi_amortized_mlp(
+    data_shape: tuple[int, ...] = (28, 28, 1),
+    data_mean: np.ndarray | None = None,
+    latent_dim: int = 50,
+    hidden: Sequence[int] = (200, 200),
+    activation: str = "tanh",
+    likelihood: str = "bernoulli",
+    likelihood_settings: Settings = NONE,
+    num_steps: int = 5,
+    step_size: float = 0.05,
+    num_samples: int = 1,
+) -> Model:
+    """`gaussian_mlp` with a few steps of refinement.
+
+    Args:
+        data_shape, data_mean, latent_dim, hidden, activation: as for `gaussian_mlp`.
+        likelihood, likelihood_settings: likewise.
+        num_steps, step_size, num_samples: as for `refine`.
+    """
+    model = gaussian_mlp(
+        data_shape,
+        data_mean,
+        latent_dim,
+        hidden,
+        activation,
+        likelihood=likelihood,
+        likelihood_settings=likelihood_settings,
+    )
+    return with_refinement(model, num_steps, step_size, num_samples)

@@ -1,0 +1,48 @@
+"""A normal prior for every class: p(z | y) = N(loc_y, diag(scale_y^2)), a table."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from vaejax.core import DistParams, Encode, Key, Params, Prior, VaejaxError
+from vaejax.families import NormalParams, diagonal_normal
+
+
+def conditional_normal(latent_dim: int = 50, num_classes: int = 10) -> Prior:
+    """Independent normal latents, with locations and scales learned for each label.
+
+    The locations start at random, standard normal, so that the classes differ.
+
+    Args:
+        latent_dim: number of latents.
+        num_classes: labels y are the integers from 0 to this less 1.
+
+    Raises:
+        VaejaxError: at its use, if the examples have no integer label y.
+
+    References:
+        Sohn, Lee and Yan 2015, "Learning structured output representation using deep
+        conditional generative models", for priors given y.
+    """
+    shape = num_classes, latent_dim
+
+    def init(key: Key) -> NormalParams:
+        return NormalParams(jax.random.normal(key, shape), jnp.zeros(shape))
+
+    def apply(encode: Encode, params: Params, y: Array | None) -> DistParams:
+        if y is None or jnp.shape(y) or not jnp.issubdtype(y.dtype, jnp.integer):
+            given = "none" if y is None else f"{y.dtype} of shape {jnp.shape(y)}"
+            raise VaejaxError(
+                f"the prior conditional_normal needs a label for every example, and "
+                f"was given {given}: use Example(x, y) with one integer y, or the "
+                "prior 'gaussian_mixture', which needs none"
+            )
+        return jax.tree.map(lambda table: table[y], params.prior)
+
+    return Prior(
+        name="conditional_normal",
+        family=diagonal_normal(),
+        init=init,
+        apply=apply,
+        num_classes=num_classes,
+    )

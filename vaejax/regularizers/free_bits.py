@@ -1,0 +1,46 @@
+"""Free bits: a share of the KL divergence that costs nothing."""
+
+import math
+
+import jax.numpy as jnp
+
+from vaejax.core import Batch, Key, Model, Params, Regularizer, Scalar, VaejaxError
+from vaejax.regularizers.closed_form_kl import kl_by_latent, needs
+
+
+def free_bits(nats: float = 0.1, groups: int | None = None) -> Regularizer:
+    """What is missing of `nats` in the KL divergence of every group of latents.
+
+        sum_g max(nats - KL_g, 0),    KL_g = mean over the batch of sum_{j in g} KL_j
+
+    Beside a bound that holds the KL divergence once, the loss holds
+    `max(nats, KL_g)`: below `nats` no group gains by carrying less.
+
+    Valid for: independent latents whose KL divergence is known.
+
+    Args:
+        nats: free to every group.
+        groups: how many equal groups of consecutive latents; None: one each. With 1
+            the latents share their free bits.
+
+    References:
+        Kingma et al. 2016, arXiv:1606.04934, appendix C.8.
+    """
+    if not 0 <= nats < math.inf:
+        raise VaejaxError(f"free_bits' nats is {nats}: use at least 0, and finite")
+
+    def penalty(model: Model, params: Params, key: Key, batch: Batch) -> Scalar:
+        kl = kl_by_latent(model, params, batch)
+        kl = kl.reshape(groups or len(kl), -1).sum(1)
+        return jnp.maximum(nats - kl, 0).sum()
+
+    def _needs(model: Model) -> str | None:
+        size = math.prod(getattr(model.latent_shape, "shape", ()))
+        if groups and size % groups:
+            return (
+                f"{size} latents do not make {groups} equal groups: use a divisor, or "
+                "leave `groups` out"
+            )
+        return needs(model)
+
+    return Regularizer(name="free_bits", penalty=penalty, needs=_needs)

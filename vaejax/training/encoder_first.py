@@ -1,0 +1,45 @@
+"""Several updates of the inference network for each of the model: lagging inference."""
+
+import jax
+import optax
+from jaxtyping import Array, Bool, Int
+
+from vaejax.core import Params
+
+
+def encoder_first(
+    optimizer: optax.GradientTransformation, encoder_steps: int, *, until: int
+) -> optax.GradientTransformation:
+    """Update decoder and prior at every `encoder_steps`-th step only, at first.
+
+    Early in training the posterior lags behind the model, which learns to do without
+    the latents; an encoder that is always near its best for the model at hand avoids
+    that collapse (He et al. 2019, arXiv:1901.05534, who train it until it stops
+    improving, where this takes a fixed number of steps, each on a batch of its own).
+
+    Args:
+        optimizer: of either part, with a state for each.
+        encoder_steps: n, updates of the encoder per update of the model.
+        until: the step from which all are updated at every step.
+    """
+
+    def is_updated(step: Int[Array, ""]) -> Bool[Array, ""]:
+        return (step >= until) | (step % encoder_steps == encoder_steps - 1)
+
+    def labels(params: Params) -> Params:
+        groups = params._asdict()
+        part = {"decoder": "model", "prior": "model"}
+        return Params(
+            **{
+                name: jax.tree.map(lambda _, n=name: part.get(n, "inference"), group)
+                for name, group in groups.items()
+            }
+        )
+
+    return optax.partition(
+        {
+            "inference": optimizer,
+            "model": optax.conditionally_mask(optimizer, is_updated),
+        },
+        labels,
+    )
