@@ -166,7 +166,25 @@ CASES = {
         NORMAL,
         NormalParams(NORMAL.loc - 0.4, NORMAL.log_scale * -0.5),
         LogitNormalTwin,
+    ),
+    "mixture": Case(
+        MixtureParams(
+            jnp.array([0.4, -0.6]),
+            NormalParams(
+                jnp.stack([NORMAL.loc, 1.5 - NORMAL.loc]),
+                jnp.stack([NORMAL.log_scale, -0.8 * NORMAL.log_scale]),
+            ),
+        ),
+        MixtureParams(
+            jnp.array([-1.4, 0.3]),
+            NormalParams(
+                jnp.stack([NORMAL.loc, 1.5 - NORMAL.loc]),
+                jnp.stack([NORMAL.log_scale, -0.8 * NORMAL.log_scale]),
+            ),
+        ),
         MixtureTwin,
+        joint=True,
+        settings={"num_components": 2},
     ),
     "mixture_of_discretized_logistics": Case(
         LOGISTIC_MIXTURE,
@@ -197,25 +215,6 @@ CASES = {
         BetaParams(jnp.array([0.4, 0.7, 2.0]), jnp.array([0.5, 0.2, 1.0])),
         BetaParams(jnp.array([0.3, 1.0, 1.0]), jnp.array([0.0, 0.2, 1.3])),
         pixel_beta_twin,
-    ),
-    "mixture": Case(
-        MixtureParams(
-            jnp.array([0.4, -0.6]),
-            NormalParams(
-                jnp.stack([NORMAL.loc, 1.5 - NORMAL.loc]),
-                jnp.stack([NORMAL.log_scale, -0.8 * NORMAL.log_scale]),
-            ),
-        ),
-        MixtureParams(
-            jnp.array([-1.4, 0.3]),
-            NormalParams(
-                jnp.stack([NORMAL.loc, 1.5 - NORMAL.loc]),
-                jnp.stack([NORMAL.log_scale, -0.8 * NORMAL.log_scale]),
-            ),
-        ),
-        MixtureTwin,
-        joint=True,
-        settings={"num_components": 2},
     ),
     "poisson": Case(
         jnp.array([-0.8, 0.7, 2.7]),
