@@ -62,7 +62,7 @@ def _of_family(posterior: str) -> Model:
 INTEGRABLE = [
     name
     for name, family in FAMILIES.items()
-    if family().quadrature is not None and family().name == name
+    if family().quadrature is not None and family().law == name
 ]
 MODELS: dict[str, Model] = {
     **CORE,
