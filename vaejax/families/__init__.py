@@ -7,10 +7,21 @@ from vaejax.families.bernoulli import bernoulli
 from vaejax.families.beta import BetaParams, beta
 from vaejax.families.categorical import categorical
 from vaejax.families.dirichlet import dirichlet
+from vaejax.families.flows import (
+    FlowParams,
+    coupling_flow,
+    householder_flow,
+    iaf,
+    planar_flow,
+    radial_flow,
+    spline_flow,
+    sylvester_flow,
+)
 from vaejax.families.full_normal import FullNormalParams, full_normal
 from vaejax.families.gamma import GammaParams, gamma
 from vaejax.families.hierarchical import Layers, LayersParams, hierarchical
 from vaejax.families.logit_normal import logit_normal
+from vaejax.families.low_rank_normal import LowRankNormalParams, low_rank_normal
 from vaejax.families.normal import NormalParams, diagonal_normal, fixed_normal
 from vaejax.families.poisson import poisson
 from vaejax.families.truncated_normal import truncated_normal
@@ -24,13 +35,21 @@ FAMILIES: dict[str, Callable[..., Family]] = {
     "bernoulli": bernoulli,
     "beta": beta,
     "categorical": categorical,
+    "coupling_flow": coupling_flow,
     "diagonal_normal": diagonal_normal,
     "dirichlet": dirichlet,
     "fixed_normal": fixed_normal,
     "full_normal": full_normal,
     "gamma": gamma,
+    "householder_flow": householder_flow,
+    "iaf": iaf,
     "logit_normal": logit_normal,
+    "low_rank_normal": low_rank_normal,
+    "planar_flow": planar_flow,
     "poisson": poisson,
+    "radial_flow": radial_flow,
+    "spline_flow": spline_flow,
+    "sylvester_flow": sylvester_flow,
     "truncated_normal": truncated_normal,
     "von_mises_fisher": von_mises_fisher,
 }
@@ -38,23 +57,33 @@ FAMILIES: dict[str, Callable[..., Family]] = {
 __all__ = [
     "FAMILIES",
     "BetaParams",
+    "FlowParams",
     "FullNormalParams",
     "GammaParams",
     "Layers",
     "LayersParams",
+    "LowRankNormalParams",
     "NormalParams",
     "VonMisesFisherParams",
     "bernoulli",
     "beta",
     "categorical",
+    "coupling_flow",
     "diagonal_normal",
     "dirichlet",
     "fixed_normal",
     "full_normal",
     "gamma",
     "hierarchical",
+    "householder_flow",
+    "iaf",
     "logit_normal",
+    "low_rank_normal",
+    "planar_flow",
     "poisson",
+    "radial_flow",
+    "spline_flow",
+    "sylvester_flow",
     "truncated_normal",
     "uniform_on_sphere",
     "von_mises_fisher",
