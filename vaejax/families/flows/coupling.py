@@ -111,7 +111,7 @@ def _coupling(
     inverse: Transform,
 ) -> Layers:
     """Layers whose first half gives the second `count` numbers per coordinate."""
-    require_counts(dim=dim, depth=depth, context=context)
+    require_counts(dim=dim)
     half = dim // 2
 
     def moved_by(transform: Transform) -> Callable[[ConditionedParams, Array], Moved]:

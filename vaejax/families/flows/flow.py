@@ -14,6 +14,7 @@ arXiv:1912.02762.
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -110,6 +111,7 @@ def flow(
     )
 
 
+@partial(jax.jit, static_argnums=0)  # traced once for all the uses of a flow
 def push(layers: Layers, params: PyTree, z: Float[Array, " D"]) -> Moved:
     """Through all layers: z_L and the sum of log |det|."""
 
@@ -121,6 +123,7 @@ def push(layers: Layers, params: PyTree, z: Float[Array, " D"]) -> Moved:
     return _in_order(layers, z), log_det
 
 
+@partial(jax.jit, static_argnums=0)
 def pull(layers: Layers, params: PyTree, z: Float[Array, " D"]) -> Moved:
     """Back through all layers: z_0 and the sum of the forward log |det|."""
 

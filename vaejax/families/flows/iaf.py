@@ -47,7 +47,7 @@ def iaf(
         pay_for_inverse: allow estimators that ask for the density of a given z, at D
             passes through every layer.
     """
-    require_counts(dim=dim, depth=depth, context=context)
+    require_counts(dim=dim, context=context)
     masks = _masks(dim, hidden, context)
 
     def shift_and_log_scale(

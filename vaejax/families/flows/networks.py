@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaejax.core import Key, PyTree
-from vaejax.families.flows.flow import Layers, Moved
+from vaejax.families.flows.flow import Layers, Moved, require_counts
 from vaejax.matmul import vector_times_matrix
 
 
@@ -40,6 +40,9 @@ def conditioned_layers(
         forward: see `Layers`.
         inverse: see `Layers`.
     """
+    require_counts(dim=dim, depth=depth, context=context)
+    for width in sizes[1:]:
+        require_counts(hidden=width)
     widths = [sizes[0] + context * dim, *sizes[1:]]
 
     def weights(key: Key) -> PyTree:
