@@ -37,9 +37,11 @@ CASES: dict[str, dict[str, Any]] = {
     "coupling_flow": {"hidden": (4,)},
     "spline_flow": {"hidden": (4,), "bins": 3},
 }
+jitted_root = jax.jit(tanh_root)
 every_flow = pytest.mark.parametrize("name", CASES)
 
 
+@functools.cache  # programs are compiled for a family
 def family_of(name: str, **own: Any) -> Family:
     return build(FAMILIES, name.split(",")[0], **SMALL | CASES[name] | own)
 
@@ -66,17 +68,23 @@ def stretching(sign: float) -> Family:
     return flow("stretching", DIM, layers)
 
 
+@functools.cache
+def weights_of(family: Family) -> Any:
+    """As they start."""
+    if family.weights is None:
+        return ()
+    with jax.enable_x64(False):  # the same whoever asks first
+        return jax.device_get(jax.jit(family.weights)(jax.random.key(0)))
+
+
 def arguments_of(family: Family, seed: int, scale: float) -> tuple[Any, Any]:
     """A network's outputs and the family's weights, so far from where they start."""
-    keys = jax.random.split(jax.random.key(seed), 3)
-    outputs = jax.random.normal(keys[0], (family.outputs_per_coordinate, DIM))
-    # The normal's own outputs stay of order 1: their scale is not under test here.
-    factors = jnp.where(jnp.arange(len(outputs)) < 2, min(scale, 0.5), scale)
-    own = () if family.weights is None else family.weights(keys[1])
-    own = jax.tree.map(
-        lambda leaf: leaf + scale * jax.random.normal(keys[2], leaf.shape), own
-    )
-    return outputs * factors[:, None], own
+    draw = np.random.default_rng(seed).standard_normal
+    outputs = scale * draw((family.outputs_per_coordinate, DIM))
+    # The normal's own stay of order 1: their size is not under test here.
+    outputs[:2] /= max(1.0, 2 * scale)
+    own = jax.tree.map(lambda leaf: leaf + scale * draw(leaf.shape), weights_of(family))
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, float), (outputs, own))
 
 
 @functools.cache
@@ -122,8 +130,8 @@ def program(family: Family):
 
 def run(family: Family, seed: int, scale: float) -> tuple[Any, dict[str, Any]]:
     arguments = arguments_of(family, seed, scale)
-    z = 2 * jax.random.normal(jax.random.key(seed + 1), (DIM,))
-    inputs = arguments, jax.random.key(seed + 2), z
+    z = jnp.asarray(2 * np.random.default_rng(seed + 1).standard_normal(DIM))
+    inputs = arguments, jax.random.key(seed), z
     return inputs, jax.device_get(program(family)(*inputs))
 
 
@@ -141,7 +149,7 @@ def check_a_draw(family: Family, seed: int, scale: float) -> None:
 
 @every_flow
 @settings(max_examples=15)
-@given(seed=st.integers(0, 10_000), scale=st.floats(0, 5))
+@given(seed=st.integers(0, 10_000), scale=st.floats(0, 3))
 @example(seed=0, scale=0.0)
 def test_log_q_is_that_of_the_jacobian_and_of_the_inverse(name, seed, scale):
     with jax.enable_x64(True):
@@ -161,11 +169,8 @@ def test_gradients_are_those_of_finite_differences(name):
     with jax.enable_x64(True):
         (arguments, key, z), found = run(family, 3, 0.6)
         leaves, structure = jax.tree.flatten((arguments, z))
-        keys = jax.random.split(jax.random.key(9), len(leaves))
-        direction = [
-            jax.random.normal(k, leaf.shape)
-            for k, leaf in zip(keys, leaves, strict=True)
-        ]
+        rng = np.random.default_rng(9)
+        direction = [rng.standard_normal(leaf.shape) for leaf in leaves]
 
         def there(step):
             moved = [a + step * b for a, b in zip(leaves, direction, strict=True)]
@@ -188,7 +193,7 @@ def test_it_starts_as_the_standard_normal_and_at_no_saddle(name):
     """With a network's outputs at zero, as a learned prior's are at first."""
     family = family_of(name, depth=4)
     with jax.enable_x64(True):
-        own = () if family.weights is None else family.weights(jax.random.key(0))
+        _, own = arguments_of(family, 0, 0.0)
         outputs = jnp.zeros((family.outputs_per_coordinate, DIM))
         z = jnp.array([0.4, -1.1, 0.7])
 
@@ -197,7 +202,10 @@ def test_it_starts_as_the_standard_normal_and_at_no_saddle(name):
         def log_prob(arguments):
             return family.log_prob(family.read(*arguments), z)
 
-        value, slopes = log_prob((outputs, own))
+        value, _ = log_prob((outputs, own))
+        # Turns are seen by a normal of unequal scales alone.
+        unequal = outputs.at[1].set(jnp.array([0.3, -0.2, 0.1]))
+        _, slopes = log_prob((unequal, own))
         mean = jax.jit(family.to_outputs)(z)
         again = jax.jit(family.mean)(family.read(mean, own))
     normal = scipy.stats.norm.logpdf(np.asarray(z)).sum()
@@ -219,7 +227,7 @@ def test_the_density_integrates_to_one(name):
     draws, width = 20_000, 3.0
     noise = np.random.default_rng(0).standard_normal((draws, DIM))
     log_p = scipy.stats.norm.logpdf(noise).sum(1) - DIM * np.log(width)
-    arguments = arguments_of(family, 4, 0.4)
+    arguments = arguments_of(family, 4, 0.2)
     log_prob = jax.jit(jax.vmap(family.log_prob, (None, 0)))
 
     def z_score(family_log_q):
@@ -264,15 +272,12 @@ def test_any_outputs_are_invertible_and_finite_in_float32(name):
                 assert np.isfinite(leaf).all(), (scale, seed)
 
 
-@given(
-    slope=st.floats(-0.999, 1e4),
-    target=st.floats(-1e6, 1e6),
-)
-def test_the_root_solves_its_equation_with_its_derivatives(slope, target):
+@given(slope=st.floats(-0.999, 1e4), target=st.floats(-1e6, 1e6))
+def test_the_root_solves_its_equation(slope, target):
     with jax.enable_x64(True):
-        a = tanh_root(jnp.asarray(slope), jnp.asarray(target))
-        error = a + slope * jnp.tanh(a) - target
-        assert abs(error) <= 1e-12 * (1 + abs(slope) + abs(target))
+        a = float(jitted_root(jnp.asarray(slope), jnp.asarray(target)))
+    error = a + slope * np.tanh(a) - target
+    assert abs(error) <= 1e-12 * (1 + abs(slope) + abs(target))
 
 
 # What is refused.
@@ -293,7 +298,7 @@ def test_dreg_refuses_iaf_unless_its_inverse_is_paid_for():
     ("name", "own", "message"),
     [
         ("planar_flow", {"depth": 0}, "depth is 0: use an integer of at least 1"),
-        ("iaf", {"dim": 2.0}, "dim is 2.0: use an integer"),
+        ("spline_flow", {"bins": 1001}, "bins is 1001: use at most 1000"),
         ("coupling_flow", {"hidden": (0,)}, "hidden is 0: use an integer"),
         ("spline_flow", {"bound": 0.0}, "bound is 0.0: use a number above 0"),
         ("sylvester_flow", {"basis": "qr"}, "unknown basis 'qr': use 'orthogonal'"),
@@ -308,5 +313,5 @@ def test_settings_that_make_no_flow_are_refused(name, own, message):
 
 def test_outputs_of_another_dim_are_refused():
     family = family_of("radial_flow")
-    with pytest.raises(VaejaxError, match=r"reads outputs \[8, 3\], not \[8, 4\]: use"):
-        family.from_outputs(jnp.zeros((8, 4)))
+    with pytest.raises(VaejaxError, match=r"reads outputs \[7, 3\], not \[7, 4\]: use"):
+        family.from_outputs(jnp.zeros((7, 4)))

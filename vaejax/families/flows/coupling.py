@@ -74,16 +74,26 @@ def spline_flow(
         hidden: widths of each network's hidden layers.
         context: numbers per coordinate that the encoder tells every layer.
         bins: pieces of each spline, of 3 numbers.
-        bound: splines act on (-bound, bound); outside they are the identity.
+        bound: splines act on (-bound, bound); outside they are the identity. No piece
+            is narrower or lower than 1e-3 of it, no slope at its ends below 1e-3.
     """
     import distrax
 
     require_counts(bins=bins)
+    if bins > 1000:
+        raise VaejaxError(f"bins is {bins}: use at most 1000")
     if not 0 < bound < math.inf:
         raise VaejaxError(f"bound is {bound}: use a number above 0, and finite")
 
     def spline(raw: Array) -> distrax.Bijector:
-        return distrax.RationalQuadraticSpline(raw, -bound, bound, "identity")
+        return distrax.RationalQuadraticSpline(
+            raw,
+            range_min=-bound,
+            range_max=bound,
+            boundary_slopes="identity",
+            min_bin_size=1e-3 * bound,
+            min_knot_slope=1e-3,
+        )
 
     def inverse(y: Array, raw: Array) -> tuple[Array, Array]:
         y, log_slope = spline(raw).inverse_and_log_det(y)

@@ -8,7 +8,7 @@ R_ii S_ii > -1 (van den Berg et al. 2018, arXiv:1803.05649). In the coordinates 
 inverse is found from the last to the first, each by one monotone scalar equation.
 """
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -44,7 +44,7 @@ def sylvester_flow(
     dim: int = 2,
     depth: int = 4,
     width: int | None = None,
-    basis: Literal["orthogonal", "triangular"] = "orthogonal",
+    basis: str = "orthogonal",
 ) -> Family:
     """A diagonal normal vector through Sylvester layers, all numbers a network's.
 
