@@ -63,7 +63,8 @@ def sylvester_flow(
     orthogonal = basis == "orthogonal"
     if not orthogonal and basis != "triangular":
         raise VaejaxError(f"unknown basis {basis!r}: use 'orthogonal' or 'triangular'")
-    size = width or (min(dim, 8) if orthogonal else dim)
+    usual = min(dim, 8) if orthogonal else dim
+    size = usual if width is None else width
     require_counts(dim=dim, depth=depth, width=size)
     if size > dim or (not orthogonal and size < dim):
         raise VaejaxError(
