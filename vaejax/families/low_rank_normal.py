@@ -29,6 +29,8 @@ class LowRankNormalParams(NamedTuple):
 def low_rank_normal(dim: int = 2, rank: int = 1) -> Family:
     """A normal vector with R directions of correlation, explicitly reparameterised.
 
+    In float32 the density loses its digits where U exceeds the scale by 1e5 or more.
+
     Args:
         dim: D, the number of coordinates.
         rank: R, from 1 to D. A network puts out 2 + R numbers per coordinate, its
@@ -78,7 +80,7 @@ def _whitened(
 def _square(params: LowRankNormalParams, offset: Float[Array, " D"]) -> Scalar:
     """The length of an offset, squared, in the metric covariance^-1.
 
-    As min_x |offset / scale - V x|^2 + |x|^2: Woodbury's identity without cancellation.
+    As min_x |offset / scale - V x|^2 + |x|^2, Woodbury's identity as a sum of squares.
     """
     v, lower = _whitened(params)
     offset = offset * jnp.exp(-params.log_scale)
