@@ -16,6 +16,7 @@ from vaejax.families import (
     BetaParams,
     FullNormalParams,
     GammaParams,
+    LowRankNormalParams,
     MixtureParams,
     NormalParams,
     VonMisesFisherParams,
@@ -87,11 +88,9 @@ class OneHotTwin:
         return self.p
 
 
-class FullNormalTwin:
-    def __init__(self, params):
-        self.loc, factor = floats(params)
-        lower = np.tril(factor, -1) + np.diag(np.exp(np.diag(factor)))
-        self.covariance = lower @ lower.T
+class CorrelatedTwin:
+    def __init__(self, loc, covariance):
+        self.loc, self.covariance = loc, covariance
 
     def logpdf(self, z):
         twin = scipy.stats.multivariate_normal(self.loc, self.covariance)
@@ -132,6 +131,17 @@ class MixtureTwin:
 
     def mean(self):
         return self.weights @ self.loc
+
+
+def full_normal_twin(params):
+    loc, factor = floats(params)
+    lower = np.tril(factor, -1) + np.diag(np.exp(np.diag(factor)))
+    return CorrelatedTwin(loc, lower @ lower.T)
+
+
+def low_rank_twin(params):
+    loc, log_scale, factor = floats(params)
+    return CorrelatedTwin(loc, np.diag(np.exp(2 * log_scale)) + factor.T @ factor)
 
 
 class DirichletTwin:
@@ -224,7 +234,7 @@ CASES = {
             NORMAL.loc, jnp.array([[-0.5, 9.0, 9.0], [0.8, 0.2, 9.0], [-0.6, 0.4, 0.3]])
         ),
         FullNormalParams(NORMAL.loc + 0.3, 0.3 * jnp.ones((3, 3))),
-        FullNormalTwin,
+        full_normal_twin,
         joint=True,
         settings={"dim": 3},
     ),
@@ -259,6 +269,15 @@ CASES = {
         joint=True,
         settings={"num_components": 2},
     ),
+    "low_rank_normal": Case(
+        LowRankNormalParams(*NORMAL, jnp.array([[0.9, -0.5, 2.0], [-1.1, 0.4, 0.7]])),
+        LowRankNormalParams(
+            NORMAL.loc + 0.3, NORMAL.log_scale - 0.4, 0.6 * jnp.ones((2, 3))
+        ),
+        low_rank_twin,
+        joint=True,
+        settings={"dim": 3, "rank": 2},
+    ),
     "poisson": Case(
         jnp.array([-0.8, 0.7, 2.7]),
         jnp.array([0.2, 0.2, 2.2]),
@@ -284,11 +303,11 @@ CASES["floored_normal"] = CASES["diagonal_normal"]
 
 
 def with_capability(*fields: str) -> list[str]:
-    """The families that have all of them."""
+    """The families with a case that have all of them."""
     return [
         name
-        for name, factory in FAMILIES.items()
-        if all(getattr(factory(), field) is not None for field in fields)
+        for name in CASES
+        if all(getattr(FAMILIES[name](), field) is not None for field in fields)
     ]
 
 

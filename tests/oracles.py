@@ -5,7 +5,6 @@ point, where no term vanishes by accident, and reads them in standard errors.
 """
 
 import functools
-import inspect
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -47,12 +46,11 @@ CORE: dict[str, Model] = {
 
 
 def _of_family(posterior: str) -> Model:
-    of_vectors = ("dirichlet", "von_mises_fisher")
-    vector = "dim" in inspect.signature(FAMILIES[posterior]).parameters
+    of_vectors = ("dirichlet", "full_normal", "von_mises_fisher")
     return family_mlp(
         data_shape=(3,),
         posterior=posterior,
-        latent_dim=2 if vector or posterior in of_vectors else 1,
+        latent_dim=2 if posterior in of_vectors else 1,
         hidden=(),
     )
 
