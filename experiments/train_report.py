@@ -67,6 +67,10 @@ def print_summary(out: Path, summary: dict[str, Any]) -> None:
     )
     if (spread := test.get("standard_deviation_over_seeds")) is not None:
         table.add_row(f"its spread over {len(test['seeds'])} seeds", f"{spread:.2f}")
+    error = "unknown" if test["elbo_error"] is None else f"{test['elbo_error']:.3f}"
+    table.add_row("test ELBO", f"{test['elbo']:.2f} ± {error} nats")
+    if (spread := test.get("elbo_standard_deviation_over_seeds")) is not None:
+        table.add_row("its spread over seeds", f"{spread:.2f}")
     table.add_row("test examples", str(test["num_examples"]))
     table.add_row("effective sample size", f"{test['effective_sample_size']:,.1f}")
     table.add_row("Pareto k above 0.7", unreliable(test))
