@@ -198,17 +198,21 @@ def over_seeds(tests: list[dict[str, Any]]) -> dict[str, Any]:
         name: None if value is None else float(np.mean([test[name] for test in tests]))
         for name, value in tests[0].items()
     }
-    errors = [test["monte_carlo_error"] for test in tests]
-    unknown = None in errors
+
+    def together(error: str) -> float | None:
+        errors = [test[error] for test in tests]
+        return None if None in errors else float(np.linalg.norm(errors) / len(tests))
+
+    def spread(figure: str) -> float:
+        return float(np.std([test[figure] for test in tests], ddof=1))
+
     return means | {
         "num_samples": tests[0]["num_samples"],
         "num_examples": tests[0]["num_examples"],
-        "monte_carlo_error": (
-            None if unknown else float(np.linalg.norm(errors) / len(tests))
-        ),
-        "standard_deviation_over_seeds": float(
-            np.std([test["log_likelihood"] for test in tests], ddof=1)
-        ),
+        "monte_carlo_error": together("monte_carlo_error"),
+        "elbo_error": together("elbo_error"),
+        "standard_deviation_over_seeds": spread("log_likelihood"),
+        "elbo_standard_deviation_over_seeds": spread("elbo"),
         "seeds": tests,
     }
 

@@ -65,9 +65,9 @@ class Config:
     schedule: Annotated[str, option("NAME")] = "cosine"
     """of the learning rate: cosine (to zero) or constant"""
     encoder_steps: Annotated[int, option("N")] = 1
-    """per step of the model, until half time"""
+    """per step of the model, at first"""
     seed: Annotated[int, option("N")] = 0
-    """of parameters, shuffling, noise and evaluation"""
+    """of parameters, order, noise and evaluation"""
     num_seeds: Annotated[int, option("N")] = 1
     """models trained side by side, on the same batches"""
     eval_num_samples: Annotated[int, option("S")] = 5000

@@ -62,10 +62,16 @@ def print_summary(out: Path, summary: dict[str, Any]) -> None:
     table = Table(title=f"{out} (protocol: {summary['protocol']})")
     table.add_column("result")
     table.add_column("value", justify="right")
-    name = "log-likelihood" if summary["normalized"] else "score, of no density"
+    normalized = summary["normalized"]
+    name = "log-likelihood" if normalized else "score, of no density"
     table.add_row(f"test {name}, S = {test['num_samples']}", with_error(test) + " nats")
     if (spread := test.get("standard_deviation_over_seeds")) is not None:
         table.add_row(f"its spread over {len(test['seeds'])} seeds", f"{spread:.2f}")
+    error = "unknown" if test["elbo_error"] is None else f"{test['elbo_error']:.3f}"
+    name = "ELBO" if normalized else "mean score"
+    table.add_row(f"test {name}", f"{test['elbo']:.2f} ± {error} nats")
+    if (spread := test.get("elbo_standard_deviation_over_seeds")) is not None:
+        table.add_row("its spread over seeds", f"{spread:.2f}")
     if (bits := test.get("bits_per_dim")) is not None:
         table.add_row("bits per dimension", f"{bits:.3f}")
     table.add_row("test examples", str(test["num_examples"]))

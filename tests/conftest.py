@@ -15,6 +15,9 @@ os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=0"
+    # What is called often is compiled once, not once for every call.
+    + " --xla_disable_hlo_passes=call-inliner"
+    + " --xla_cpu_parallel_codegen_split_count=4"
     # XLA aborts at a flag that its version lacks.
     + " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10."),
 )

@@ -13,7 +13,6 @@ from family_twins import (
     LEVELS,
     ContinuousBernoulliTwin,
     DirichletTwin,
-    FullNormalTwin,
     LevelsTwin,
     LogitNormalTwin,
     MixtureTwin,
@@ -22,7 +21,9 @@ from family_twins import (
     SphereTwin,
     exp_twin,
     floats,
+    full_normal_twin,
     logistic_levels,
+    low_rank_twin,
     mixture_twin,
     negative_binomial_twin,
     normal_twin,
@@ -39,6 +40,7 @@ from vaejax.families import (
     LaplaceParams,
     LogisticMixtureParams,
     LogisticParams,
+    LowRankNormalParams,
     MixtureParams,
     NegativeBinomialParams,
     NormalParams,
@@ -144,7 +146,7 @@ CASES = {
             NORMAL.loc, jnp.array([[-0.5, 9.0, 9.0], [0.8, 0.2, 9.0], [-0.6, 0.4, 0.3]])
         ),
         FullNormalParams(NORMAL.loc + 0.3, 0.3 * jnp.ones((3, 3))),
-        FullNormalTwin,
+        full_normal_twin,
         joint=True,
         settings={"dim": 3},
     ),
@@ -166,6 +168,15 @@ CASES = {
         NORMAL,
         NormalParams(NORMAL.loc - 0.4, NORMAL.log_scale * -0.5),
         LogitNormalTwin,
+    ),
+    "low_rank_normal": Case(
+        LowRankNormalParams(*NORMAL, jnp.array([[0.9, -0.5, 2.0], [-1.1, 0.4, 0.7]])),
+        LowRankNormalParams(
+            NORMAL.loc + 0.3, NORMAL.log_scale - 0.4, 0.6 * jnp.ones((2, 3))
+        ),
+        low_rank_twin,
+        joint=True,
+        settings={"dim": 3, "rank": 2},
     ),
     "mixture": Case(
         MixtureParams(
@@ -246,11 +257,11 @@ CASES["floored_normal"] = CASES["diagonal_normal"]
 
 
 def with_capability(*fields: str) -> list[str]:
-    """The families that have all of them."""
+    """The families with a case that have all of them."""
     return [
         name
-        for name, factory in FAMILIES.items()
-        if all(getattr(factory(), field) is not None for field in fields)
+        for name in CASES
+        if all(getattr(FAMILIES[name](), field) is not None for field in fields)
     ]
 
 

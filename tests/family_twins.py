@@ -52,11 +52,9 @@ class OneHotTwin:
         return self.p
 
 
-class FullNormalTwin:
-    def __init__(self, params):
-        self.loc, factor = floats(params)
-        lower = np.tril(factor, -1) + np.diag(np.exp(np.diag(factor)))
-        self.covariance = lower @ lower.T
+class CorrelatedTwin:
+    def __init__(self, loc, covariance):
+        self.loc, self.covariance = loc, covariance
 
     def logpdf(self, z):
         twin = scipy.stats.multivariate_normal(self.loc, self.covariance)
@@ -99,6 +97,17 @@ class MixtureTwin:
         return self.weights @ self.loc
 
 
+def full_normal_twin(params):
+    loc, factor = floats(params)
+    lower = np.tril(factor, -1) + np.diag(np.exp(np.diag(factor)))
+    return CorrelatedTwin(loc, lower @ lower.T)
+
+
+def low_rank_twin(params):
+    loc, log_scale, factor = floats(params)
+    return CorrelatedTwin(loc, np.diag(np.exp(2 * log_scale)) + factor.T @ factor)
+
+
 class DirichletTwin:
     def __init__(self, params):
         self.a = np.exp(np.asarray(params, float))
@@ -139,6 +148,11 @@ class SphereTwin:
 
     def mean(self):
         return (1 / np.tanh(self.kappa) - 1 / self.kappa) * self.mu
+
+
+def exp_twin(distribution: Any) -> Callable[[Any], Any]:
+    """The twin whose parameters are the exponentials of ours."""
+    return lambda params: distribution(*np.exp(floats(params)))
 
 
 class ContinuousBernoulliTwin:
@@ -213,8 +227,3 @@ def negative_binomial_twin(params):
 def pixel_beta_twin(params):
     """From half a level below 0 to half a level above 1."""
     return scipy.stats.beta(*np.exp(floats(params)), -0.5 / 255, 256 / 255)
-
-
-def exp_twin(distribution: Any) -> Callable[[Any], Any]:
-    """The twin whose parameters are the exponentials of ours."""
-    return lambda params: distribution(*np.exp(floats(params)))

@@ -4,8 +4,8 @@ Every statistical test draws gradients of a small model at parameters off any sy
 point, where no term vanishes by accident, and reads them in standard errors.
 """
 
+import dataclasses
 import functools
-import inspect
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from vaejax.core import (
     Bound,
     Estimator,
     Example,
+    Family,
     Key,
     Model,
     Objective,
@@ -38,6 +39,37 @@ from vaejax.models import (
     two_layer_gaussian,
     two_layer_sigmoid_belief_network,
 )
+from vaejax.terms import enter, with_value
+
+
+def _jitted(bundle, *names):
+    functions = {name: getattr(bundle, name) for name in names}
+    return dataclasses.replace(
+        bundle, **{name: f and jax.jit(f) for name, f in functions.items()}
+    )
+
+
+def _traced_once(model: Model) -> Model:
+    """The model, each function of which is traced and compiled once, not at each call.
+
+    Dozens of estimators call them in one program, the exact integrals several times.
+    """
+
+    def family(of: Family) -> Family:
+        names = "sample log_prob sample_and_log_prob mean kl support measure antithetic"
+        return dataclasses.replace(
+            _jitted(of, *names.split(), "retrace"),
+            quadrature=of.quadrature and jax.jit(of.quadrature, static_argnums=1),
+            relax=of.relax and _jitted(of.relax, *vars(of.relax)),
+        )
+
+    return dataclasses.replace(
+        _jitted(model, "encode", "decode", "prior"),
+        posterior=family(model.posterior),
+        latent_prior=family(model.latent_prior),
+        likelihood=family(model.likelihood),
+    )
+
 
 # A continuous and a discrete model, on which everything is held against everything.
 CORE: dict[str, Model] = {
@@ -47,12 +79,11 @@ CORE: dict[str, Model] = {
 
 
 def _of_family(posterior: str) -> Model:
-    of_vectors = ("dirichlet", "von_mises_fisher")
-    vector = "dim" in inspect.signature(FAMILIES[posterior]).parameters
+    of_vectors = ("dirichlet", "full_normal", "von_mises_fisher")
     return family_mlp(
         data_shape=(3,),
         posterior=posterior,
-        latent_dim=2 if vector or posterior in of_vectors else 1,
+        latent_dim=2 if posterior in of_vectors else 1,
         hidden=(),
     )
 
@@ -62,7 +93,7 @@ def _of_family(posterior: str) -> Model:
 INTEGRABLE = [
     name
     for name, family in FAMILIES.items()
-    if family().quadrature is not None and family().name == name
+    if family().quadrature is not None and family().law == name
 ]
 MODELS: dict[str, Model] = {
     **CORE,
@@ -84,6 +115,8 @@ MODELS: dict[str, Model] = {
     ),
     **{posterior: _of_family(posterior) for posterior in INTEGRABLE},
 }
+MODELS = {name: _traced_once(model) for name, model in MODELS.items()}
+CORE = {name: MODELS[name] for name in CORE}
 
 # Rounding of one float32 gradient, in units of its largest part; 1% of a typical
 # standard error, it only matters where an estimate has no variance at all.
@@ -133,7 +166,8 @@ def side_by_side(objectives: Sequence[Objective]) -> Objective:
 
     The gradient of a copy is that objective's own, and beside each copy there is a
     number whose gradient is the loss's value: values and gradients of many estimators
-    are drawn in one compiled pass.
+    are drawn in one compiled pass. All are taken at the first copy, as XLA then
+    compiles once what they have in common.
     """
 
     def init(key: Key) -> tuple[Params, tuple]:
@@ -141,12 +175,15 @@ def side_by_side(objectives: Sequence[Objective]) -> Objective:
         return _copies(params), states
 
     def loss(params, states, key, batch):
+        copies = params.auxiliary
+        stopped = jax.lax.stop_gradient(copies)
         total, next_states = jnp.zeros(()), []
-        for objective, (probe, copy), state in zip(
-            objectives, params.auxiliary, states, strict=True
-        ):
-            value, (state, _) = objective.loss(copy, state, key, batch)
-            total += value + probe * jax.lax.stop_gradient(value)
+        for i, objective in enumerate(objectives):
+            at = stopped[0][1]._replace(auxiliary=stopped[i][1].auxiliary)
+            (value, (state, _)), gradient = jax.value_and_grad(
+                objective.loss, has_aux=True
+            )(at, states[i], key, batch)
+            total += with_value(enter((value, gradient), copies[i]), value)
             next_states.append(state)
         return total, (tuple(next_states), {})
 

@@ -20,7 +20,7 @@ from vaejax.families import FAMILIES, NormalParams, bernoulli, fixed_normal
 from vaejax.models import gaussian_mlp
 from vaejax.terms import sample_posterior
 
-every_family = pytest.mark.parametrize("name", FAMILIES)
+every_family = pytest.mark.parametrize("name", CASES)
 coordinatewise = pytest.mark.parametrize(
     "name", [name for name, case in CASES.items() if not case.joint]
 )
@@ -34,7 +34,9 @@ def twin_log_prob(name: str, x) -> np.ndarray:
 
 
 def test_every_family_has_a_case():
-    assert set(CASES) == set(FAMILIES)
+    """Flows apart, which have no twin: see `test_flows.py`."""
+    flows = {name for name, family in FAMILIES.items() if family().sample_and_log_prob}
+    assert set(CASES) | flows == set(FAMILIES)
 
 
 @every_family
@@ -85,8 +87,8 @@ def test_samples_follow_the_distribution(name):
         tests = [scipy.stats.kstest(u, "uniform") for u in twin.cdf(x).T]
     if tables:
         tests = [scipy.stats.chisquare(*table) for table in tables]
-    # 75 tests in all: 1% that one of them fails by chance.
-    assert min(test.pvalue for test in tests) > 1e-2 / 75
+    # 80 tests in all: 1% that one of them fails by chance.
+    assert min(test.pvalue for test in tests) > 1e-2 / 80
     if not case.joint:  # coordinates are independent
         correlation = np.corrcoef(x.T)[np.triu_indices(3, 1)]
         assert np.abs(correlation).max() < 4.5 / np.sqrt(DRAWS)

@@ -101,9 +101,12 @@ def test_it_is_the_plain_mean_of_exactly_the_samples_asked_for(num_samples, chun
     np.testing.assert_allclose(result.log_px, expected, rtol=2e-6)
     ess = w.sum(1) ** 2 / (w**2).sum(1)
     np.testing.assert_allclose(result.effective_sample_size, ess, rtol=1e-4)
+    np.testing.assert_allclose(result.elbo, log_w.mean(1), rtol=2e-6)
     if num_samples > 1:
         error = w.std(1, ddof=1) / w.mean(1) / math.sqrt(num_samples)
         np.testing.assert_allclose(result.monte_carlo_error, error, rtol=2e-3)
+        error = log_w.std(1, ddof=1) / math.sqrt(num_samples)
+        np.testing.assert_allclose(result.elbo_error, error, rtol=2e-3)
 
 
 def test_every_example_counts_whatever_the_size_of_a_call():

@@ -46,6 +46,7 @@ SETTINGS = {
     "autoregressive": {"hidden": 4},
     "conditional_normal": {"num_classes": 2},
     "exemplar": {"num_components": 2},
+    "flow": {"depth": 2, "hidden": (4,)},
     "gaussian_mixture": {"num_components": 2},
     "implicit_optimal": {"hidden": (4,)},
     "vamp": {"num_components": 2},

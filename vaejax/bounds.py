@@ -71,7 +71,7 @@ def elbo_analytic_kl() -> Bound:
         return model.posterior.kl(dist_params, model.prior(params, example.y))
 
     def needs(model: Model, num_samples: int) -> str | None:
-        if model.posterior.kl and model.posterior.name == model.latent_prior.name:
+        if model.posterior.kl and model.posterior.law == model.latent_prior.law:
             return None
         return (
             f"no closed-form KL is known between a {model.posterior.name} posterior "

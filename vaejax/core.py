@@ -168,6 +168,13 @@ class Family:
     costly_log_prob: str | None = None
     strata: Strata | None = None  # what stratified sampling of a mixture needs
 
+    parameterises: str | None = None  # the family that it is, by other parameters
+
+    @property
+    def law(self) -> str:
+        """The name of the distribution, whatever its parameters."""
+        return self.parameterises or self.name
+
     def read(self, outputs: Array, weights: PyTree) -> DistParams:
         """The parameters, from a network's outputs and the family's own weights."""
         if self.weights is None:

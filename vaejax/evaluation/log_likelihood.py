@@ -48,10 +48,12 @@ class LogLikelihood(NamedTuple):
     pareto_k: Float[
         np.ndarray, " N"
     ]  # above 0.7 the error estimate is not to be trusted
+    elbo: Float[np.ndarray, " N"]  # the mean of the same samples' log-weights
+    elbo_error: Float[np.ndarray, " N"]  # its standard error
     num_samples: int
 
     def summary(self) -> dict[str, float | int | None]:
-        """The mean log-likelihood, its errors and the weights' health.
+        """The mean log-likelihood and ELBO, their errors and the weights' health.
 
         `monte_carlo_error` is the standard error of the mean; `expected_shortfall` is
         how far the estimate lies below log p(x) on average (delta method: half the
@@ -67,6 +69,10 @@ class LogLikelihood(NamedTuple):
             "log_likelihood": float(np.mean(self.log_px, dtype=float)),
             "monte_carlo_error": _known(np.sqrt(squared_errors) / count),
             "expected_shortfall": _known(squared_errors / (2 * count)),
+            "elbo": float(np.mean(self.elbo, dtype=float)),
+            "elbo_error": _known(
+                np.sqrt(np.sum(self.elbo_error.astype(float) ** 2)) / count
+            ),
             "num_samples": self.num_samples,
             "num_examples": count,
             "effective_sample_size": float(np.mean(self.effective_sample_size)),
@@ -134,18 +140,21 @@ def log_likelihood(
         if progress is not None:
             jax.block_until_ready(found)
             progress(min(start + size, count))
-    log_px, error, ess, tails = (
+    log_px, error, ess, elbo, elbo_error, tails = (
         np.concatenate(column)[:count] for column in zip(*results, strict=True)
     )
     # Some at a time, as all examples' fits at once would be large.
     parts = np.split(tails, range(EXAMPLES_PER_CALL, count, EXAMPLES_PER_CALL))
     pareto_k = np.concatenate(list(map(pareto_shapes, parts)))
-    return LogLikelihood(log_px, error, ess, pareto_k, num_samples)
+    return LogLikelihood(log_px, error, ess, pareto_k, elbo, elbo_error, num_samples)
 
 
 class _Running(NamedTuple):
     log_sum: Array  # log sum w
     log_square_sum: Array  # log sum w^2
+    shift: Array  # log w of the first sample, whose deviations are summed:
+    total: Array
+    squares: Array
     tail: Array  # the largest log-weights so far
 
 
@@ -159,7 +168,7 @@ def _estimate(
     key: Key,
     numbers: Int[Array, " B"],
     examples: Example,
-) -> tuple[Array, Array, Array, Array]:
+) -> tuple[Array, ...]:
     """Of each example: log p(x), its error, effective sample size, largest weights."""
     size = tail_size(num_samples)
     share = -(-num_samples // mesh.shape[SAMPLES])  # of a device
@@ -171,20 +180,29 @@ def _estimate(
         dist_params = model.encode(params, example)
         first = jax.lax.axis_index(SAMPLES) * num_chunks * chunk_size
 
+        def log_weights(index: Array) -> Array:
+            keys = fold_examples(key, index)
+            return plain(weigh_own_samples(model, params, dist_params, keys, example))
+
         def add_chunk(running: _Running, start: Array) -> tuple[_Running, None]:
             index = start + jnp.arange(chunk_size)
-            keys = fold_examples(key, index)
-            log_w = plain(weigh_own_samples(model, params, dist_params, keys, example))
+            log_w = log_weights(index)
+            deviation = jnp.where(index < num_samples, log_w - running.shift, 0)
             log_w = jnp.where(index < num_samples, log_w, -jnp.inf)
             tail = jnp.concatenate([running.tail, log_w])
             return _Running(
                 jnp.logaddexp(running.log_sum, logsumexp(log_w)),
                 jnp.logaddexp(running.log_square_sum, logsumexp(2 * log_w)),
+                running.shift,
+                running.total + deviation.sum(),
+                running.squares + jnp.square(deviation).sum(),
                 jax.lax.top_k(tail, size + 1)[0],
             ), None
 
-        nothing = jnp.full((), -jnp.inf)
-        empty = _Running(nothing, nothing, jnp.full(size + 1, -jnp.inf))
+        nothing, zero = jnp.full((), -jnp.inf), jnp.zeros(())
+        shift = log_weights(jnp.zeros(1, int))[0]  # the same on every device
+        tail = jnp.full(size + 1, -jnp.inf)
+        empty = _Running(nothing, nothing, shift, zero, zero, tail)
         starts = first + jnp.arange(num_chunks) * chunk_size
         return jax.lax.scan(add_chunk, empty, starts)[0]
 
@@ -210,4 +228,8 @@ def _estimate(
     ess = jnp.exp(2 * log_sum - log_square_sum)
     unbiased = num_samples / (num_samples - 1) if num_samples > 1 else jnp.nan
     error = jnp.sqrt(jnp.maximum(1 / ess - 1 / num_samples, 0) * unbiased)
-    return log_sum - jnp.log(num_samples), error, ess, tail
+    mean = running.total.sum(1) / num_samples
+    variance = (running.squares.sum(1) / num_samples - mean**2) * unbiased
+    elbo_error = jnp.sqrt(jnp.maximum(variance, 0) / num_samples)
+    log_px = log_sum - jnp.log(num_samples)
+    return log_px, error, ess, running.shift[:, 0] + mean, elbo_error, tail

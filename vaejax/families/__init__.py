@@ -11,11 +11,22 @@ from vaejax.families.continuous_bernoulli import continuous_bernoulli
 from vaejax.families.dirichlet import dirichlet
 from vaejax.families.discretized_logistic import LogisticParams, discretized_logistic
 from vaejax.families.floored_normal import floored_normal
+from vaejax.families.flows import (
+    FlowParams,
+    coupling_flow,
+    householder_flow,
+    iaf,
+    planar_flow,
+    radial_flow,
+    spline_flow,
+    sylvester_flow,
+)
 from vaejax.families.full_normal import FullNormalParams, full_normal
 from vaejax.families.gamma import GammaParams, gamma
 from vaejax.families.hierarchical import Layers, LayersParams, hierarchical
 from vaejax.families.laplace import LaplaceParams, fixed_laplace, laplace
 from vaejax.families.logit_normal import logit_normal
+from vaejax.families.low_rank_normal import LowRankNormalParams, low_rank_normal
 from vaejax.families.mixture import MixtureParams, mixture
 from vaejax.families.mixture_of_discretized_logistics import (
     LogisticMixtureParams,
@@ -46,6 +57,7 @@ FAMILIES: dict[str, Callable[..., Family]] = {
     "categorical": categorical,
     "categorical_levels": categorical_levels,
     "continuous_bernoulli": continuous_bernoulli,
+    "coupling_flow": coupling_flow,
     "diagonal_normal": diagonal_normal,
     "dirichlet": dirichlet,
     "discretized_logistic": discretized_logistic,
@@ -54,15 +66,22 @@ FAMILIES: dict[str, Callable[..., Family]] = {
     "floored_normal": floored_normal,
     "full_normal": full_normal,
     "gamma": gamma,
+    "householder_flow": householder_flow,
+    "iaf": iaf,
     "laplace": laplace,
     "logit_normal": logit_normal,
+    "low_rank_normal": low_rank_normal,
     "mixture": mixture,
     "mixture_of_discretized_logistics": mixture_of_discretized_logistics,
     "multinomial": multinomial,
     "negative_binomial": negative_binomial,
     "pixel_beta": pixel_beta,
+    "planar_flow": planar_flow,
     "poisson": poisson,
+    "radial_flow": radial_flow,
     "shared_normal": shared_normal,
+    "spline_flow": spline_flow,
+    "sylvester_flow": sylvester_flow,
     "truncated_normal": truncated_normal,
     "von_mises_fisher": von_mises_fisher,
 }
@@ -70,6 +89,7 @@ FAMILIES: dict[str, Callable[..., Family]] = {
 __all__ = [
     "FAMILIES",
     "BetaParams",
+    "FlowParams",
     "FullNormalParams",
     "GammaParams",
     "LaplaceParams",
@@ -77,6 +97,7 @@ __all__ = [
     "LayersParams",
     "LogisticMixtureParams",
     "LogisticParams",
+    "LowRankNormalParams",
     "MixtureParams",
     "NegativeBinomialParams",
     "NormalParams",
@@ -86,6 +107,7 @@ __all__ = [
     "categorical",
     "categorical_levels",
     "continuous_bernoulli",
+    "coupling_flow",
     "diagonal_normal",
     "dirichlet",
     "discretized_logistic",
@@ -95,17 +117,24 @@ __all__ = [
     "full_normal",
     "gamma",
     "hierarchical",
+    "householder_flow",
+    "iaf",
     "laplace",
     "logit_normal",
+    "low_rank_normal",
     "mixture",
     "mixture_of_discretized_logistics",
     "multinomial",
     "negative_binomial",
     "optimal_normal",
     "pixel_beta",
+    "planar_flow",
     "poisson",
+    "radial_flow",
     "shared_mixture",
     "shared_normal",
+    "spline_flow",
+    "sylvester_flow",
     "truncated_normal",
     "uniform_on_sphere",
     "von_mises_fisher",

@@ -34,4 +34,9 @@ def floored_normal(min_kl: float = 0.1) -> Family:
     def from_outputs(outputs: Float[Array, "2 ..."]) -> NormalParams:
         return NormalParams(outputs[0], log_widest + jax.nn.log_sigmoid(outputs[1]))
 
-    return dataclasses.replace(diagonal_normal(), from_outputs=from_outputs)
+    return dataclasses.replace(
+        diagonal_normal(),
+        name="floored_normal",
+        parameterises="diagonal_normal",
+        from_outputs=from_outputs,
+    )

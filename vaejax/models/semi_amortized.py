@@ -146,4 +146,5 @@ def semi_amortized_mlp(
         likelihood=likelihood,
         likelihood_settings=likelihood_settings,
     )
-    return with_refinement(model, num_steps, step_size, num_samples)
+    refined = with_refinement(model, num_steps, step_size, num_samples)
+    return dataclasses.replace(refined, name="semi_amortized_mlp")

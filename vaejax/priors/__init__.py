@@ -6,6 +6,7 @@ from vaejax.core import Prior
 from vaejax.priors.autoregressive import autoregressive
 from vaejax.priors.conditional_normal import conditional_normal
 from vaejax.priors.exemplar import exemplar
+from vaejax.priors.flow import flow
 from vaejax.priors.gaussian_mixture import gaussian_mixture
 from vaejax.priors.implicit_optimal import implicit_optimal
 from vaejax.priors.learned import (
@@ -23,6 +24,7 @@ PRIORS: dict[str, Callable[..., Prior]] = {
     "autoregressive": autoregressive,
     "conditional_normal": conditional_normal,
     "exemplar": exemplar,
+    "flow": flow,
     "gaussian_mixture": gaussian_mixture,
     "implicit_optimal": implicit_optimal,
     "learned_bernoulli": learned_bernoulli,
@@ -37,6 +39,7 @@ __all__ = [
     "autoregressive",
     "conditional_normal",
     "exemplar",
+    "flow",
     "gaussian_mixture",
     "implicit_optimal",
     "learned",

@@ -10,8 +10,7 @@ two. The KL divergence splits into a part in closed form and the ratio's:
 
 T is trained by the regularizer `density_ratio` alone. The bound sees it as fixed, but
 its gradient takes the way through z: what is left out, E_q(z) [dT/dlam] at fixed z, is
-the score of q(z) where T is optimal, whose expectation is zero (section 3.3 of the
-paper).
+the score of q(z) where T is optimal, whose expectation is zero.
 
 The density is unnormalised until T is optimal: a log-likelihood under it is none unless
 the mean of exp T(z) over p is 1. And T knows the ratio only where there are samples of

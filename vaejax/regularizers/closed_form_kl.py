@@ -21,7 +21,7 @@ def kl_by_latent(model: Model, params: Params, batch: Batch) -> Float[Array, " Z
 def needs(model: Model) -> str | None:
     """Why there is none, if there is none."""
     posterior, prior = model.posterior, model.latent_prior
-    if posterior.kl and posterior.factorised and posterior.name == prior.name:
+    if posterior.kl and posterior.factorised and posterior.law == prior.law:
         return None
     return (
         "it needs the KL divergence of every latent in closed form, between "

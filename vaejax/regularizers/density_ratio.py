@@ -55,7 +55,7 @@ def density_ratio(
             q = model.encode(params, example)
             p = reference.apply(model.encode, params, example.y)
             z, u = model.posterior.sample(z_key, q), family.sample(u_key, p)
-            if family.kl is not None and family.name == model.posterior.name:
+            if family.kl is not None and family.law == model.posterior.law:
                 kl = family.kl(q, p)
             else:
                 kl = model.posterior.log_prob(q, z) - family.log_prob(p, z)
