@@ -55,7 +55,7 @@ def _typed(
     registry: Mapping[str, Callable[..., T]], name: str, settings: dict[str, Any]
 ) -> dict[str, Any]:
     """The settings, those that the factory takes as of the types it says."""
-    taken = inspect.signature(registry.get(name, dict)).parameters
+    taken = inspect.signature(registry.get(name, lambda: None)).parameters
     return {
         key: _as_annotated(name, key, value, taken[key].annotation)
         if key in taken

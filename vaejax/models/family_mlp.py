@@ -7,15 +7,18 @@ What gamma, beta, Dirichlet, Poisson or truncated normal latents do with a bound
 estimator is seen on this model; with one or two latents its expectations are exact.
 """
 
-import inspect
 from collections.abc import Sequence
 
 import numpy as np
 
-from vaejax.core import Model, build
-from vaejax.families import FAMILIES
+from vaejax.core import Model
 from vaejax.models.from_networks import from_mlps
-from vaejax.models.parts import NONE, Settings, named_likelihood
+from vaejax.models.parts import (
+    NONE,
+    Settings,
+    named_likelihood,
+    named_posterior,
+)
 from vaejax.priors import learned, uniform_sphere
 
 
@@ -45,10 +48,7 @@ def family_mlp(
         likelihood: a name in `LIKELIHOODS`.
         likelihood_settings: of the likelihood, such as `fixed_normal`'s scale.
     """
-    settings = {}
-    if "dim" in inspect.signature(FAMILIES.get(posterior, dict)).parameters:
-        settings["dim"] = latent_dim
-    latents = build(FAMILIES, posterior, **settings)
+    latents = named_posterior(posterior, NONE, latent_dim)
     return from_mlps(
         "family_mlp",
         posterior=latents,

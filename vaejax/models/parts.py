@@ -78,6 +78,6 @@ def _build(
     **follows: Any,
 ) -> T:
     """Build with these settings, and with those that follow where they are taken."""
-    taken = inspect.signature(registry.get(name, dict)).parameters
+    taken = inspect.signature(registry.get(name, lambda: None)).parameters
     known = {key: value for key, value in follows.items() if key in taken}
     return build(registry, name, **known | dict(settings))
