@@ -23,7 +23,7 @@ from experiments import measured_model
 from experiments.cell_run import Results, measure
 from experiments.cli import command_of, option, run_main
 from experiments.gradient_cells import Setting, make_keys, make_sets
-from experiments.setup import build_named, check_seed
+from experiments.setup import build_named, check_named_once, check_seed
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Bound, Estimator, VaejaxError
 from vaejax.diagnostics import fold_count
@@ -92,6 +92,9 @@ def check(config: Config) -> tuple[list[Bound], list[Estimator]]:
         value = getattr(config, field)
         if value is not None and np.min(value) < 1:
             raise VaejaxError(f"{field} is {value}: use at least 1")
+    check_named_once(
+        config, "model", "bounds", "estimators", "num_samples", "num_outer"
+    )
     if not config.reference_error > 0:
         raise VaejaxError(
             f"reference_error is {config.reference_error}: use more than 0"
@@ -103,7 +106,12 @@ def check(config: Config) -> tuple[list[Bound], list[Estimator]]:
     if not (config.model or config.checkpoint):
         raise VaejaxError("name at least one model, as in --model linear_gaussian")
     seconds_of(config.budget)
-    fold_count(config.draws)
+    folds = fold_count(config.draws)
+    if config.pool is not None and config.budget is None and config.draws < 2 * folds:
+        raise VaejaxError(
+            f"draws is {config.draws}, one in each of {folds} folds, but the split of "
+            "--pool needs two: use at least 42, such as 2000"
+        )
     check_seed(config.seed)
     return bounds, estimators
 

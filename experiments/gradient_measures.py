@@ -42,8 +42,9 @@ Work = tuple[Setting, Set, Sequence[str]]  # the estimators to be measured
 def measure_sets(work: Sequence[Work]) -> Generator[Iterator[tuple[str, list[Row]]]]:
     """For every set, the rows of its estimators, one after the other as they are done.
 
-    While the gradients of a set are drawn, so is the reference of the next. A budget of
-    seconds is each cell's own: then they take turns.
+    While the gradients of a set are drawn, so is the reference of the next; nothing
+    runs any more when its rows come to an end. A budget of seconds is each cell's own:
+    then they take turns.
     """
     alone = any(setting.seconds is not None for setting, _, _ in work)
     with ThreadPoolExecutor(1 if alone else os.cpu_count()) as pool:
@@ -54,22 +55,25 @@ def measure_sets(work: Sequence[Work]) -> Generator[Iterator[tuple[str, list[Row
             setting, cells, _ = work[at]
             return pool.submit(reference_of, setting, cells.problem)
 
-        def rows(at: int, source: Future[Reference]) -> Iterator[tuple[str, list[Row]]]:
+        def rows(
+            at: int, source: Future[Reference] | None, following: Future | None
+        ) -> Iterator[tuple[str, list[Row]]]:
             setting, cells, names = work[at]
-            futures = {
-                pool.submit(_measure, setting, cells, name, source): name
-                for name in names
-            }
-            for future in as_completed(futures):
-                yield futures[future], future.result()
+            if source is not None:
+                futures = {
+                    pool.submit(_measure, setting, cells, name, source): name
+                    for name in names
+                }
+                for future in as_completed(futures):
+                    yield futures[future], future.result()
+            if following is not None:
+                following.exception()  # wait: what comes next is timed
 
         try:
             current = reference(0)
             for at in range(len(work)):
                 following = reference(at + 1)
-                yield iter(()) if current is None else rows(at, current)
-                if following is not None:
-                    following.exception()  # wait: what comes now may be timed
+                yield rows(at, current, following)
                 current = following
         finally:
             pool.shutdown(cancel_futures=True)

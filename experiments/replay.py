@@ -20,7 +20,7 @@ from experiments import prepared_run
 from experiments.cell_run import Results, measure
 from experiments.cli import command_of, option, run_main
 from experiments.gradient_cells import Setting, make_keys, make_sets
-from experiments.setup import build_named, check_seed
+from experiments.setup import build_named, check_named_once, check_seed
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, VaejaxError
 from vaejax.diagnostics import fold_count
@@ -72,6 +72,7 @@ def run(config: Config) -> Results:
     for name in ("draws", "batch_size", *["num_samples"] * bool(config.num_samples)):
         if jnp.min(jnp.asarray(getattr(config, name))) < 1:
             raise VaejaxError(f"{name} is {getattr(config, name)}: use at least 1")
+    check_named_once(config, "bounds", "estimators", "num_samples")
     if not estimators:
         raise VaejaxError("name at least one estimator, as in --estimators dreg")
     if not config.reference_error > 0:

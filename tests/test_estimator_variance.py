@@ -1,5 +1,6 @@
 """The benchmark itself: cells go on where they were, budgets are kept, laws hold."""
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -15,6 +17,7 @@ import pytest
 from experiments import (
     cell_run,
     estimator_variance,
+    gradient_measures,
     machine,
     replay,
     run_folder,
@@ -109,6 +112,35 @@ def test_a_killed_run_goes_on_with_what_is_not_measured(whole, tmp_path):
         # Another process may compile with other vector widths.
         for name in numbers:
             np.testing.assert_allclose(row[name], before[name], rtol=1e-2, atol=1e-5)
+
+
+@pytest.mark.parametrize("names", [["dreg", "stl"], []])
+def test_nothing_else_runs_when_the_rows_of_a_set_are_out(names, monkeypatch):
+    """What follows is a measurement of time; also where only that was missing."""
+    running = []
+
+    def reference_of(setting, problem):
+        running.append(problem)
+        time.sleep(0.2 * problem)  # the second set's is slower than the first's rows
+        running.remove(problem)
+
+    monkeypatch.setattr(gradient_measures, "reference_of", reference_of)
+    monkeypatch.setattr(gradient_measures, "_measure", lambda *at: at[3].result() or [])
+    setting = SimpleNamespace(seconds=None)
+    work = [
+        (setting, SimpleNamespace(problem=0), names),
+        (setting, SimpleNamespace(problem=1), ["dreg"]),
+    ]
+    overlapped = []
+    with contextlib.closing(gradient_measures.measure_sets(work)) as sets:
+        for expected, rows in zip((names, ["dreg"]), sets, strict=True):
+            found = []
+            for name, _ in rows:
+                found.append(name)
+                overlapped += running
+            assert sorted(found) == expected
+            assert not running
+    assert overlapped == [1] * len(names)  # they do run beside the rows
 
 
 def test_programs_are_forgotten_before_there_is_no_room_for_another(monkeypatch):
