@@ -61,7 +61,7 @@ class Config:
     pool: Annotated[int | None, option("N")] = None
     """draw them anew for every gradient, from so many; and split the variance"""
     reference_error: Annotated[float, option("X")] = 0.05
-    """of a drawn reference, relative to its norm, if 16 passes reach it"""
+    """of a drawn reference, of each group's norm, if 16 passes reach it"""
     cost: Annotated[Literal["timed", "counted"], option("NAME")] = "timed"
     """or counted: evaluations of the decoder alone, with nothing to compile"""
     per_layer: bool = False

@@ -30,13 +30,18 @@ Row = dict[str, Any]
 
 SPLIT_COLUMNS = tuple(f"variance_{name}" for name in VarianceSplit._fields)
 CELL = ("model", "bound", "estimator", "num_samples", "num_outer", "batch_size", "step")
+# The run's settings that tell the rows of several runs apart.
+SETTINGS = ("checkpoint", "model_settings", "seed", "pool", "budget")
 COLUMNS = (
     *CELL,
-    *("group", "status", "reason", "reference", "draws"),
+    *("group", "status", "reason", "draws"),
+    *("reference", "reference_error", "reference_error_asked"),
     *GroupReport._fields,
     *SPLIT_COLUMNS,
     *CostReport._fields,
-    *("work_normalized_variance", "evaluation_normalized_variance", "config_hash"),
+    *("work_normalized_variance", "evaluation_normalized_variance"),
+    *SETTINGS,
+    "config_hash",
 )
 
 
@@ -68,7 +73,7 @@ class Setting(NamedTuple):
     seconds: float | None = None  # for each cell: draws until they are spent
     split_variance: bool = False
     per_layer: bool = False
-    reference_error: float = 0.05  # of a drawn reference, relative to its norm
+    reference_error: float = 0.05  # of a drawn reference, relative to each group's norm
     step: int | None = None  # of the training run that the parameters come from
 
     @property

@@ -22,7 +22,12 @@ from experiments.gradient_cells import (
     valid,
     work_of,
 )
-from experiments.gradient_reference import BUDGET_DRAWS, direction_of, reference_of
+from experiments.gradient_reference import (
+    BUDGET_DRAWS,
+    Reference,
+    direction_of,
+    reference_of,
+)
 from vaejax.core import Batch, EstState, Objective, Params
 from vaejax.diagnostics import (
     CostReport,
@@ -35,7 +40,12 @@ from vaejax.diagnostics import (
     variance_split,
 )
 
-Reference = tuple[Params | Moments, str]
+# What a direction that is not known makes of these is not worth a number.
+OF_DIRECTION = [
+    name
+    for statistic in ("cosine", "draw_cosine", "directional_snr")
+    for name in (statistic, f"{statistic}_stderr")
+]
 Work = tuple[Setting, Set, Sequence[str]]  # the estimators to be measured
 
 
@@ -83,7 +93,7 @@ def _measure(
     setting: Setting, cells: Set, name: str, source: Future[Reference]
 ) -> list[Row]:
     """Draw the gradients of an estimator: its rows."""
-    reference, words = source.result()
+    reference, words, errors = source.result()
     start = time.perf_counter()
     at = objective_at(setting, cells, name)
     work = work_of(setting, cells.problem, cells.num_outer)
@@ -100,13 +110,16 @@ def _measure(
             per_layer=setting.per_layer,
         )
     shared = cells.rows[name] | {"reference": words, "draws": moments.draws}
-    return [
-        shared
-        | {"group": group}
-        | report._asdict()
-        | (dict(zip(SPLIT_COLUMNS, splits[group], strict=True)) if splits else {})
-        for group, report in reports.items()
-    ]
+    rows = []
+    for group, report in reports.items():
+        row = shared | {"group": group, "reference_error": errors.get(group)}
+        row |= report._asdict()
+        if splits:
+            row |= zip(SPLIT_COLUMNS, splits[group], strict=True)
+        if errors.get(group, 0.0) > setting.reference_error:
+            row |= dict.fromkeys(OF_DIRECTION)
+        rows.append(row)
+    return rows
 
 
 def measure_costs(setting: Setting, cells: Set, timed: bool) -> dict[str, CostReport]:

@@ -48,7 +48,7 @@ class Config:
     batch_size: Annotated[int, option("N")] = 20
     """test images that a gradient is the mean over"""
     reference_error: Annotated[float, option("X")] = 0.05
-    """of a drawn reference, relative to its norm, if 16 passes reach it"""
+    """of a drawn reference, of each group's norm, if 16 passes reach it"""
     per_layer: bool = False
     """report on every array of parameters"""
     seed: Annotated[int, option("N")] = 0

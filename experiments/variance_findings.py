@@ -22,8 +22,16 @@ PLACE = ("model", "num_outer", "batch_size")  # what figures and claims are with
 
 
 def findings(rows: Sequence[Row]) -> list[str]:
-    """The answer, a sentence a claim: less variance, biases, and what is refused."""
-    return [*_comparisons(rows), *_biases(rows), *_refusals(rows)]
+    """The answer, a sentence a claim: less variance, biases, and what is refused.
+
+    What is wrong with the run itself comes first.
+    """
+    return [
+        *_references(rows),
+        *_comparisons(rows),
+        *_biases(rows),
+        *_refusals(rows),
+    ]
 
 
 def places(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -155,6 +163,30 @@ def _biases(rows: Sequence[Row]) -> Iterator[str]:
         )
 
 
+def _references(rows: Sequence[Row]) -> Iterator[str]:
+    """Which references are worse than was asked for, by how much."""
+    errors: dict[tuple, float] = {}
+    for row in of_whole_groups(rows):
+        key = *(row[name] for name in _SET), row["group"]
+        errors[key] = number(row.get("reference_error"))
+    asked = number(rows[0].get("reference_error_asked"))
+    if not (missed := [key for key, error in errors.items() if error > asked]):
+        return
+    worst = max(missed, key=errors.__getitem__)
+    size = f"{errors[worst]:.2g} times its norm"
+    if np.isinf(errors[worst]):
+        size = "more than its norm"
+    told = dict(zip(_SET, worst, strict=False))
+    step = f", step {told['step']}" if told["step"] is not None else ""
+    yield (
+        f"{len(missed)} of {len(errors)} reference gradients, of a bound, K and group, "
+        f"are not known to {asked:.2g} of their norm, as was asked for: no cosine to "
+        f"them is given. The error of the worst, {told['model']}{step}, "
+        f"{told['bound']}, K = {told['num_samples']}, {worst[-1]}, is {size}. Use more "
+        "--draws, or a larger --batch-size."
+    )
+
+
 def _pair(row: Row) -> str:
     return f"{row['estimator']} under {row['bound']}"
 
@@ -196,4 +228,5 @@ def _refusals(rows: Sequence[Row]) -> Iterator[str]:
     )
 
 
-_CELL = (*PLACE, "step", "bound", "estimator", "num_samples")
+_SET = (*PLACE, "step", "bound", "num_samples")  # whose cells share a reference
+_CELL = (*_SET, "estimator")

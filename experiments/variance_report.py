@@ -48,7 +48,7 @@ from vaejax.plotting.style import Row, number, write_whole
 
 TEXTS = (
     *("model", "bound", "estimator", "group", "status", "reason", "reference"),
-    "config_hash",
+    *("checkpoint", "model_settings", "budget", "config_hash"),
 )
 CURVES = ("variance", "snr", "work_normalized_variance")
 COSTS = {  # what the frontiers are of, by the names of their files
@@ -220,6 +220,7 @@ def _tables(rows: Sequence[Row]) -> list[Section]:
         "SNR along / across": _estimate("directional_snr"),
         "cosine of the mean": _estimate("cosine"),
         "cosine of a draw": _estimate("draw_cosine"),
+        "reference's error": lambda row: row.get("reference_error"),
         "draws": _value("draws"),
     }
     cost = {

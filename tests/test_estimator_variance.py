@@ -18,14 +18,17 @@ from experiments import (
     cell_run,
     estimator_variance,
     gradient_measures,
+    gradient_reference,
     machine,
     replay,
     run_folder,
     train,
 )
 from experiments.estimator_variance import Config, seconds_of
-from vaejax.core import VaejaxError
+from vaejax.bounds import BOUNDS
+from vaejax.core import Problem, VaejaxError
 from vaejax.diagnostics import CostReport
+from vaejax.diagnostics.report import groups
 
 TIMED = {*CostReport._fields, "work_normalized_variance"}
 
@@ -218,6 +221,39 @@ def test_the_variance_over_a_pool_is_that_of_the_data_and_of_the_latents(tmp_pat
         # The reference is of the whole pool.
         assert abs(row["bias"]) < 5 * row["bias_stderr"]
         assert (row["batch_size"], row["reference"]) == (2, "the exact gradient")
+
+
+def test_a_drawn_reference_says_how_well_it_is_known(monkeypatch):
+    """Its errors are those of many references; VIMCO's are the least at K > 1.
+
+    What cannot become known in 16 passes is not waited for.
+    """
+    config = config_for(None, model_settings=("latent_dim=2", "data_shape=3"))
+    (setting,) = estimator_variance.make_settings(config)
+    problem = Problem(model=setting.model, bound=BOUNDS["iwae"](), num_samples=3)
+    monkeypatch.setattr(
+        gradient_reference, "REFERENCES", gradient_reference.REFERENCES[2:]
+    )
+    exact = gradient_reference.reference_of(setting, problem)
+    assert set(exact.errors.values()) == {0.0}
+    monkeypatch.setattr(gradient_reference, "EXACT_TOLERANCE", 0.0)  # none reaches it
+    truth = groups(exact.gradient)
+    scores = []
+    for seed in range(20):
+        key = jax.random.key(seed)
+        again = setting._replace(
+            keys=setting.keys._replace(reference=key), reference_error=1e-9
+        )
+        drawn = gradient_reference.reference_of(again, problem)
+        assert drawn.gradient.draws == 4 * setting.draws
+        assert drawn.words.startswith("vimco, 320 draws, error ")
+        for name, mean in groups(drawn.gradient.mean).items():
+            distance = np.linalg.norm(mean - truth[name]) / np.linalg.norm(truth[name])
+            scores.append((distance / drawn.errors[name]) ** 2)
+    # E distance^2 = error^2; the spread of the mean over references is measured.
+    scores = np.mean(np.reshape(scores, (20, -1)), axis=1)
+    assert abs(scores.mean() - 1) < 4 * scores.std(ddof=1) / np.sqrt(20)
+    assert abs(scores.mean() / 4 - 1) > 4 * scores.std(ddof=1) / 4 / np.sqrt(20)
 
 
 def test_estimators_are_replayed_along_a_run(tmp_path, monkeypatch):

@@ -129,7 +129,22 @@ def test_places_speak_for_themselves_and_the_last_step_for_all():
         assert "dreg has 1" in found  # 16 times, by the laws; at step 0 they are equal
 
 
-# ---- biases and refusals
+# ---- references, biases and refusals
+
+
+def test_a_reference_that_is_worse_than_asked_for_leads():
+    rows = [
+        row | {"reference_error": 0.03, "reference_error_asked": 0.05}
+        for row in make_rows()
+    ]
+    assert not any("reference" in text for text in findings(rows))
+    for row in rows:
+        if row["num_samples"] == 64 and row["bound"] == "iwae":
+            row["reference_error"] = 1.1 if row["group"] == "encoder" else 0.06
+    said = findings(rows)[0]
+    assert said.startswith("2 of 16 reference gradients")
+    assert "not known to 0.05 of their norm" in said
+    assert "iwae, K = 64, encoder, is 1.1 times its norm" in said
 
 
 def test_biases_are_named_and_what_would_have_been_seen():
