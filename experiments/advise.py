@@ -202,6 +202,8 @@ def make_candidates(
             keys=keys,
             draws=config.draws,
             batch_size=size,
+            trained_with=place.estimator,
+            trained_state=place.state,
         )
         for size in config.batch_size
     ]

@@ -188,6 +188,8 @@ def make_settings(config: Config) -> list[Setting]:
             split_variance=config.pool is not None,
             per_layer=config.per_layer,
             reference_error=config.reference_error,
+            trained_with=place.estimator,
+            trained_state=place.state,
         )
         for place in places
     ]

@@ -90,7 +90,7 @@ def run(config: Config) -> Results:
         )
     examples = jax.tree.map(lambda leaf: leaf[: config.batch_size], trained.data.test)
     work = []
-    for step, params in snapshots.items():
+    for step, (params, state) in snapshots.items():
         setting = Setting(
             model=trained.model,
             params=params,
@@ -100,6 +100,8 @@ def run(config: Config) -> Results:
             per_layer=config.per_layer,
             reference_error=config.reference_error,
             step=step,
+            trained_with=trained.config.estimator,
+            trained_state=state,
         )
         sets = make_sets(
             setting,

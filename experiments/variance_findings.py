@@ -13,6 +13,7 @@ from itertools import groupby
 import numpy as np
 from scipy.stats import norm
 
+from experiments.gradient_cells import AS_INITIALISED
 from vaejax.plotting.bias import FALSE_ALARMS, least_seen
 from vaejax.plotting.gradients import SETTINGS, distinct
 from vaejax.plotting.style import Row, number
@@ -28,6 +29,7 @@ def findings(rows: Sequence[Row]) -> list[str]:
     """
     return [
         *_references(rows),
+        *_untrained(rows),
         *_comparisons(rows),
         *_biases(rows),
         *_refusals(rows),
@@ -185,6 +187,17 @@ def _references(rows: Sequence[Row]) -> Iterator[str]:
         f"{told['bound']}, K = {told['num_samples']}, {worst[-1]}, is {size}. Use more "
         "--draws, or a larger --batch-size."
     )
+
+
+def _untrained(rows: Sequence[Row]) -> Iterator[str]:
+    names = distinct(
+        row["estimator"] for row in rows if str(row["reason"]).endswith(AS_INITIALISED)
+    )
+    if names:
+        yield (
+            f"What {', '.join(names)} could learn beside the model is as initialised: "
+            "trained with it, a control variate may leave less variance."
+        )
 
 
 def _pair(row: Row) -> str:

@@ -25,10 +25,12 @@ from experiments import (
     train,
 )
 from experiments.estimator_variance import Config, seconds_of
+from experiments.gradient_cells import AS_INITIALISED, make_sets, objective_at
 from vaejax.bounds import BOUNDS
 from vaejax.core import Problem, VaejaxError
 from vaejax.diagnostics import CostReport
 from vaejax.diagnostics.report import groups
+from vaejax.estimators import ESTIMATORS
 
 TIMED = {*CostReport._fields, "work_normalized_variance"}
 
@@ -256,6 +258,42 @@ def test_a_drawn_reference_says_how_well_it_is_known(monkeypatch):
     assert abs(scores.mean() / 4 - 1) > 4 * scores.std(ddof=1) / 4 / np.sqrt(20)
 
 
+def test_a_trained_control_variate_is_the_run_s_own():
+    """Of the estimator that trained it; what others could learn is said to be new."""
+    config = config_for(None)
+    (setting,) = estimator_variance.make_settings(config)
+    problem = Problem(model=setting.model, bound=BOUNDS["iwae"](), num_samples=3)
+    own, state = ESTIMATORS["nvil"]().init(problem, jax.random.key(9))
+    setting = setting._replace(
+        params=setting.params._replace(auxiliary=own),
+        trained_with="nvil",
+        trained_state=state,
+    )
+    names = ("nvil", "moving_average", "dreg", "gumbel_softmax")
+
+    def cells_at(setting):
+        estimators = [ESTIMATORS[name]() for name in names]
+        (cells,) = make_sets(setting, [problem.bound], estimators, (3,), (1,))
+        marked = [n for n in names if AS_INITIALISED in cells.rows[n]["reason"]]
+        return cells, marked
+
+    cells, marked = cells_at(setting)
+    assert marked == ["moving_average"]
+    _, params, found = objective_at(setting, cells, "nvil")
+    assert params.auxiliary is own
+    assert found is state
+    reference = gradient_reference.reference_of(setting, problem)
+    assert reference.errors.keys() == {"encoder", "decoder"}  # none of its own
+    _, params, found = objective_at(setting, cells, "moving_average")
+    assert params.auxiliary == ()
+    assert found is not state
+    # Of other shapes, as by other settings of the estimator, it does not fit.
+    own = jax.tree.map(lambda leaf: leaf[..., :1], own)
+    other = setting._replace(params=setting.params._replace(auxiliary=own))
+    assert cells_at(other)[1] == ["nvil", "moving_average"]
+    assert cells_at(setting._replace(trained_with=None))[1] == []
+
+
 def test_estimators_are_replayed_along_a_run(tmp_path, monkeypatch):
     monkeypatch.setattr(train.train_report, "draw", lambda *_: None)
     run = train.Config(
@@ -286,6 +324,8 @@ def test_estimators_are_replayed_along_a_run(tmp_path, monkeypatch):
         if estimator == "dreg" or group == "decoder":
             assert abs(row["bias"]) < 5 * row["bias_stderr"]
         assert row["variance"] != rows[6 - step, estimator, group]["variance"]
+        assert (row["cosine"] is None) == (row["reference_error"] > 0.05)
+        assert (row["checkpoint"], row["seed"]) == (str(run.out), 0)
     # The first parameters are those that the run starts from, and no others.
     again = replay.run(dataclasses.replace(config, overwrite=True))
     assert untimed(again.rows) == untimed(results.rows)
