@@ -31,6 +31,7 @@ def findings(rows: Sequence[Row]) -> list[str]:
         *_references(rows),
         *_untrained(rows),
         *_comparisons(rows),
+        *_along_training(rows),
         *_biases(rows),
         *_refusals(rows),
     ]
@@ -72,26 +73,58 @@ def ratio_interval(
 
 def _comparisons(rows: Sequence[Row]) -> Iterator[str]:
     """For each bound, who has the least variance, at the largest K that has several."""
+    for where, _, measured in _by_bound(rows):
+        comparable: dict[int, list[Row]] = {}
+        for row in at_last_step(measured):
+            if row["status"] == "unbiased":
+                comparable.setdefault(int(row["num_samples"]), []).append(row)
+        if counts := [k for k, cells in comparable.items() if len(cells) > 1]:
+            most = max(counts)
+            yield _comparison(f"{where} at K = {most}", comparable[most])
+
+
+def _by_bound(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[Row]]]:
+    """Of each place and bound the rows of one group whose variance is known."""
     several = places(rows)
     for place, members in several.items():
-        measured = at_last_step(of_whole_groups(members))
+        measured = of_whole_groups(members)
         groups = distinct(row["group"] for row in measured)
-        group = "encoder" if "encoder" in groups else next(iter(groups), None)
+        group = "encoder" if "encoder" in groups else next(iter(groups), "")
         for bound in distinct(row["bound"] for row in measured):
-            comparable: dict[int, list[Row]] = {}
-            for row in measured:
-                if (
-                    (row["bound"], row["group"]) == (bound, group)
-                    and row["status"] == "unbiased"
-                    and number(row["variance"]) > 0
-                    and np.isfinite(number(row["variance_stderr"]))
-                ):
-                    comparable.setdefault(int(row["num_samples"]), []).append(row)
-            counts = [k for k, cells in comparable.items() if len(cells) > 1]
-            if counts:
-                where = f"On {place}: under" if len(several) > 1 else "Under"
-                most = max(counts)
-                yield _comparison(f"{where} {bound} at K = {most}", comparable[most])
+            where = f"On {place}: under" if len(several) > 1 else "Under"
+            known = [
+                row
+                for row in measured
+                if (row["bound"], row["group"]) == (bound, group)
+                and number(row["variance"]) > 0
+                and np.isfinite(number(row["variance_stderr"]))
+            ]
+            yield f"{where} {bound}", group, known
+
+
+def _along_training(rows: Sequence[Row]) -> Iterator[str]:
+    """How many times its first variance is each estimator's last, at the largest K."""
+    for where, group, known in _by_bound(rows):
+        most = max((int(row["num_samples"]) for row in known), default=0)
+        known = [row for row in known if int(row["num_samples"]) == most]
+        steps = sorted({number(row["step"]) for row in known})
+        ends = {(row["estimator"], number(row["step"])): row for row in known}
+        names = [
+            name
+            for name in distinct(row["estimator"] for row in known)
+            if {(name, steps[0]), (name, steps[-1])} <= ends.keys()
+        ]
+        if len(steps) < 2 or not names:
+            continue
+        texts = []
+        for name in names:
+            first, last = (ends[name, step] for step in (steps[0], steps[-1]))
+            ratio, low, high = map(_short, ratio_interval(last, first, len(names)))
+            texts.append(f"{name} {ratio} (95% interval {low} to {high})")
+        yield (
+            f"{where} at K = {most}, the {group} variance at step {steps[-1]:.0f} is "
+            f"so many times that at step {steps[0]:.0f}: {', '.join(texts)}."
+        )
 
 
 def _comparison(where: str, rows: list[Row]) -> str:

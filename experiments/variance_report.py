@@ -110,8 +110,14 @@ def draw(rows: Sequence[Row]) -> dict[str, Figure]:
     def known(*names: str) -> bool:
         return bool(np.isfinite([values_of(groups, n) for n in names]).all(0).any())
 
-    for statistic in CURVES:
+    replayed = len({row["step"] for row in rows}) > 1
+    for statistic in ("variance", "bias", "snr") if replayed else ():
         if known(statistic):
+            curves = replay_curves(of_whole_groups(rows), statistic)
+            figures[f"replay_{statistic}"] = curves
+    several = len({row["num_samples"] for row in groups}) > 1
+    for statistic in CURVES:
+        if known(statistic) and (several or not replayed):
             figures[statistic] = gradient_statistic(groups, statistic)
     if known("bias", "bias_stderr"):
         shown = [*groups, *refused]
@@ -125,10 +131,6 @@ def draw(rows: Sequence[Row]) -> dict[str, Figure]:
     figures["map"] = estimator_map([*groups, *refused])
     if known("variance_data", "variance_latents"):
         figures["split"] = variance_split(groups)
-    if len({row["step"] for row in rows}) > 1:
-        for statistic in ("variance", "snr"):
-            curves = replay_curves(of_whole_groups(rows), statistic)
-            figures[f"replay_{statistic}"] = curves
     return figures
 
 

@@ -125,8 +125,22 @@ def test_places_speak_for_themselves_and_the_last_step_for_all():
             row["variance"], row["variance_stderr"] = 1.0, 1e-9
     assert list(places(rows)) == ["a, M = 1, batch of 4", "b, M = 1, batch of 4"]
     for model in "ab":
-        found = sentence(rows, f"On {model}, M = 1, batch of 4: under iwae at K = 4")
+        place = f"On {model}, M = 1, batch of 4: under iwae at K = 4"
+        found = sentence(rows, place, "times less")
         assert "dreg has 1" in found  # 16 times, by the laws; at step 0 they are equal
+
+
+def test_the_variance_along_training_is_the_last_over_the_first():
+    rows = pair(2, 0.01, step=0) + pair(2, 0.01, step=5) + pair(2, 0.01, step=9)
+    for row in rows:
+        if (row["step"], row["estimator"]) == (9, "dreg"):
+            row["variance"], row["variance_stderr"] = 0.05, 0.0005
+    said = sentence(rows, "so many times that at step 0")
+    assert said.startswith("Under iwae at K = 64, the encoder variance at step 9")
+    # exp(2.2414 sqrt(2) 0.01), z for two intervals
+    assert "pathwise 1 (95% interval 0.969 to 1.03)" in said
+    assert "dreg 0.1 (95% interval 0.0969 to 0.103)" in said
+    assert not any("at step 0" in text for text in findings(pair(2, 0.01)))
 
 
 # ---- references, biases and refusals
@@ -269,7 +283,11 @@ def test_figures_of_what_there_is():
         return set(variance_report.draw(rows))
 
     rows = make_rows(num_samples=(1,), steps=(0, 5), bounds=("iwae",))
-    assert names(rows) == FIGURES | {"split", "replay_variance", "replay_snr"}
+    replayed = ["replay_variance", "replay_bias", "replay_snr"]
+    # Of a single K there are no curves against it.
+    expected = FIGURES - set(variance_report.CURVES) | {"split", *replayed}
+    assert names(rows) == expected
+    assert list(variance_report.draw(rows))[:3] == replayed
     bare = [
         row | dict.fromkeys(("variance_data", "bias", *variance_report.COSTS.values()))
         for row in make_rows(num_samples=(1,))
