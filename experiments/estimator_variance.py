@@ -7,7 +7,9 @@
 All gradients are taken at the same parameters, on the same observations, with the same
 keys. The reference is the exact gradient where the model can be integrated, and else an
 unbiased estimator with draws of its own. A cell that cannot be is a row that says so. A
-cell that is measured is written at once; --resume goes on with the others.
+cell that is measured is written at once; --resume goes on with the others. A --budget
+is spent on the cells' draws: references, splits of the variance and costs come on top,
+and the report says what precision it bought.
 """
 
 import dataclasses
@@ -55,7 +57,7 @@ class Config:
     draws: Annotated[int, option("N")] = 2000
     """gradients per cell"""
     budget: Annotated[str | None, option("TIME")] = None
-    """instead: as in 90s, 10m or 2h, in equal parts for the cells"""
+    """instead: as in 90s, 10m or 2h, of drawing alone, in equal parts"""
     batch_size: Annotated[int, option("N")] = 4
     """observations that a gradient is the mean over"""
     pool: Annotated[int | None, option("N")] = None
@@ -117,6 +119,8 @@ def check(config: Config) -> tuple[list[Bound], list[Estimator]]:
 
 
 def _names(asked: tuple[str, ...], registry: Iterable[str]) -> tuple[str, ...]:
+    if "all" in asked and len(asked) > 1:
+        raise VaejaxError(f"all is every one of {', '.join(registry)}: name it alone")
     return tuple(registry) if asked == ("all",) else asked
 
 

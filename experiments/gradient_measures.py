@@ -12,6 +12,7 @@ from functools import partial
 
 import jax
 import numpy as np
+from jax.extend.core import Jaxpr, jaxprs_in_params
 
 from experiments.gradient_cells import (
     SPLIT_COLUMNS,
@@ -28,7 +29,7 @@ from experiments.gradient_reference import (
     direction_of,
     reference_of,
 )
-from vaejax.core import Batch, EstState, Objective, Params
+from vaejax.core import Batch, EstState, Key, Objective, Params
 from vaejax.diagnostics import (
     CostReport,
     Moments,
@@ -126,8 +127,29 @@ def measure_costs(setting: Setting, cells: Set, timed: bool) -> dict[str, CostRe
     """What a gradient of each estimator costs; they take turns."""
     names = valid(cells)
     at = [contestant(setting, cells, name) for name in names]
-    costs = cost_reports(at, setting.keys.draws, **({} if timed else {"calls": 0}))
-    return dict(zip(names, costs, strict=True))
+    if not timed:
+        found = cost_reports(at, setting.keys.draws, calls=0)
+    else:
+        found = [
+            cost._replace(flops=np.nan) if _loops(one, setting.keys.draws) else cost
+            for cost, one in zip(cost_reports(at, setting.keys.draws), at, strict=True)
+        ]
+    return dict(zip(names, found, strict=True))
+
+
+def _loops(at: tuple[Objective, Params, EstState, Batch], key: Key) -> bool:
+    """Whether the gradient's program has a loop, whose body XLA counts only once."""
+    objective, params, state, batch = at
+
+    def holds_one(program: Jaxpr) -> bool:
+        return any(
+            equation.primitive.name in ("scan", "while")
+            or any(map(holds_one, jaxprs_in_params(equation.params)))
+            for equation in program.eqns
+        )
+
+    gradient = jax.grad(objective.loss, has_aux=True)
+    return holds_one(jax.make_jaxpr(gradient)(params, state, key, batch).jaxpr)
 
 
 def contestant(

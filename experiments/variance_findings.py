@@ -15,7 +15,7 @@ from scipy.stats import norm
 
 from experiments.gradient_cells import AS_INITIALISED
 from vaejax.plotting.bias import FALSE_ALARMS, least_seen
-from vaejax.plotting.gradients import SETTINGS, distinct
+from vaejax.plotting.gradients import NORMAL_95, SETTINGS, distinct
 from vaejax.plotting.style import Row, number
 
 COSTS = {"seconds_per_gradient": "cost", "decoder_evaluations": "decoder evaluations"}
@@ -29,6 +29,7 @@ def findings(rows: Sequence[Row]) -> list[str]:
     """
     return [
         *_references(rows),
+        *_budget(rows),
         *_untrained(rows),
         *_comparisons(rows),
         *_along_training(rows),
@@ -219,6 +220,27 @@ def _references(rows: Sequence[Row]) -> Iterator[str]:
         f"them is given. The error of the worst, {told['model']}{step}, "
         f"{told['bound']}, K = {told['num_samples']}, {worst[-1]}, is {size}. Use more "
         "--draws, or a larger --batch-size."
+    )
+
+
+def _budget(rows: Sequence[Row]) -> Iterator[str]:
+    """What precision the time bought."""
+    measured = of_whole_groups(rows)
+    if not measured or not measured[0].get("budget"):
+        return
+    draws = [int(row["draws"]) for row in measured]
+    errors = [
+        NORMAL_95 * number(row["variance_stderr"]) / number(row["variance"])
+        for row in measured
+        if number(row["variance"]) > 0
+    ]
+    biases = {id(row): number(row["bias_detectable"]) for row in measured}
+    known = [row for row in measured if np.isfinite(biases[id(row)])]
+    seen = f", and would show squared biases of {_ranges(known, biases)}"
+    yield (
+        f"The budget of {measured[0]['budget']}, references, splits and costs not "
+        f"counted, bought {min(draws):,} to {max(draws):,} draws a cell: they tell the "
+        f"variances to ±{min(errors):.1%} to ±{max(errors):.1%}{seen * bool(known)}."
     )
 
 

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table as TerminalTable
 
 from experiments import run_folder
-from experiments.result_table import columns_of, differing, plain, write_csv
+from experiments.result_table import BETWEEN, columns_of, differing, plain, write_csv
 from experiments.variance_findings import (
     PLACE,
     at_last_step,
@@ -60,6 +60,7 @@ INTERVALS = (
     "Intervals are of 95%; that of the ratio of variances above is wider, by "
     "Bonferroni, for the number of estimators that the best was chosen from."
 )
+AS_FIT = ("snr", "cosine", "µs", "var x s", "decodes", "var x d")  # on the terminal
 LABELS = {  # of the settings, in the order of a table's columns
     **{"model": "model", "num_outer": "M", "batch_size": "batch", "step": "step"},
     **{"bound": "bound", "estimator": "estimator", "num_samples": "K"},
@@ -150,14 +151,21 @@ def print_rows(rows: Sequence[Row]) -> None:
     }
     if all(row["seconds_per_gradient"] is None for row in rows):
         del columns["µs"], columns["var x s"]
-    table = TerminalTable(box=box.SIMPLE)
-    for name in columns:
-        text = name in ("model", "bound", "estimator", "group", "status")
-        table.add_column(name, justify="left" if text else "right", no_wrap=True)
-    for row in of_whole_groups(rows):
-        table.add_row(*(str(cell(row)) for cell in columns.values()))
+    groups = of_whole_groups(rows)
+    cells = {name: [str(cell(r)) for r in groups] for name, cell in columns.items()}
     # A pipe has no width of its own, and a folded table cannot be read.
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    room, table, shown = console.width, TerminalTable(box=box.SIMPLE), []
+    for name, texts in cells.items():
+        room -= BETWEEN + max(map(len, [name, *texts]))
+        if room < 0 and name in AS_FIT:
+            break
+        is_text = name in ("model", "bound", "estimator", "group", "status")
+        table.add_column(name, justify="left" if is_text else "right", overflow="fold")
+        shown.append(texts)
+    for line in zip(*shown, strict=True):
+        table.add_row(*line)
+    console.print(table)
     for *settings, counts, reason in _refusals(rows):
         print(f"refused: {' x '.join(settings)}, K = {counts}: {reason}")
     for finding in findings(rows):
@@ -257,7 +265,8 @@ def _tables(rows: Sequence[Row]) -> list[Section]:
         (
             "Cost",
             "A decoder evaluation is of p(x | z) at one latent of one observation; "
-            "equal ones, which XLA merges, count once.",
+            "equal ones, which XLA merges, count once. XLA counts the operations of a "
+            "loop's body once: of a program that loops no FLOPs are given.",
             settings | cost,
             list(firsts.values())[::-1],
         ),

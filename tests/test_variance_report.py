@@ -143,6 +143,16 @@ def test_the_variance_along_training_is_the_last_over_the_first():
     assert not any("at step 0" in text for text in findings(pair(2, 0.01)))
 
 
+def test_what_a_budget_bought_is_said():
+    rows = pair(2, 0.01, budget="20s", bias_detectable=0.3)
+    rows[0] |= {"draws": 400, "variance_stderr": 0.05}  # of a variance of 1
+    said = sentence(rows, "The budget of 20s")
+    assert "bought 400 to 2,000 draws a cell" in said
+    assert "to ±2.0% to ±9.8%" in said  # 1.96 standard errors
+    assert "squared biases of 0.3 to 0.3 (encoder)" in said
+    assert not any("budget" in text for text in findings(pair(2, 0.01)))
+
+
 # ---- references, biases and refusals
 
 
@@ -327,6 +337,7 @@ def test_the_terminal_shows_the_cells_the_refusals_and_the_findings(capsys):
     assert "refused: elbo x vimco, K = 1, 4, 16, 64: vimco needs K > 1" in text
     assert "layers" not in text
     assert all(finding in text for finding in findings(rows))
+    assert "decodes" in text
     table = [line.split() for line in text.splitlines() if " encoder " in line]
     cells = [line[:5] for line in table if line[0] in ("elbo", "iwae")]
     expected = [
@@ -336,3 +347,18 @@ def test_the_terminal_shows_the_cells_the_refusals_and_the_findings(capsys):
     ]
     assert [cell[:4] for cell in cells] == expected
     assert max(map(len, text[: text.index("refused")].splitlines())) <= 160
+
+
+def test_columns_that_do_not_fit_are_left_out_and_no_number_is_cut(capsys):
+    wide = {"model": "m" * 30, "bound": "b" * 30, "estimator": "e" * 30}
+    rows = make_rows(num_samples=(64,), bounds=("iwae",))
+    rows = [row | wide for row in rows] + [row | {"model": "x"} for row in rows]
+    variance_report.print_rows(rows)
+    text = capsys.readouterr().out
+    table = text[: text.index("refused") if "refused" in text else None]
+    assert "variance" in table
+    assert "var x d" not in table
+    assert "\N{HORIZONTAL ELLIPSIS}" not in table
+    for row in rows:
+        if row["status"] != "refused":
+            assert estimate(row, "variance") in table
