@@ -35,7 +35,7 @@ from experiments.gradient_cells import (
 from experiments.gradient_measures import contestant
 from experiments.gradient_reference import direction_of, drawn_reference
 from experiments.journal import Journal
-from experiments.setup import build_named, check_seed
+from experiments.setup import build_named, check_named_once, check_seed
 from experiments.signal_ranking import Measured, Ranking, rank, signal_of_folds
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Bound, Estimator, Params, VaejaxError
@@ -135,10 +135,7 @@ def check(config: Config) -> tuple[Bound, list[Estimator]]:
         value = getattr(config, field)
         if value is not None and np.min(value) < 1:
             raise VaejaxError(f"{field} is {value}: use at least 1")
-    for field in ("estimators", *CHOICE[1:]):
-        value = getattr(config, field)
-        if len(set(value)) < len(value):
-            raise VaejaxError(f"{field} is {value}: name each one once")
+    check_named_once(config, "estimators", *CHOICE[1:])
     if config.max_seconds is not None and not config.max_seconds > 0:
         raise VaejaxError(f"max_seconds is {config.max_seconds}: use more than 0")
     allowed = ("all", *(name for name in Params._fields if name != "auxiliary"))
@@ -205,6 +202,8 @@ def make_candidates(
             keys=keys,
             draws=config.draws,
             batch_size=size,
+            trained_with=place.estimator,
+            trained_state=place.state,
         )
         for size in config.batch_size
     ]

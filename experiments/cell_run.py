@@ -15,6 +15,7 @@ from experiments.cli import progress_bar
 from experiments.gradient_cells import (
     CELL,
     COLUMNS,
+    SETTINGS,
     Row,
     Set,
     Setting,
@@ -22,7 +23,7 @@ from experiments.gradient_cells import (
 )
 from experiments.gradient_measures import measure_costs, measure_sets, with_cost
 from experiments.journal import Journal
-from experiments.result_table import write_csv
+from experiments.result_table import plain, write_csv
 from vaejax.diagnostics.cost import CostReport
 
 
@@ -83,10 +84,17 @@ def _measure(
         + (f"{config.draws} draws each" if seconds is None else f"{seconds:.0f} s")
         + f" -> {config.out}"
     )
-    fingerprint = json.dumps(run_folder.settings_of(config), sort_keys=True)
-    empty = dict.fromkeys(COLUMNS) | {
-        "config_hash": hashlib.sha256(fingerprint.encode()).hexdigest()[:12]
-    }
+    settings = run_folder.settings_of(config)
+    fingerprint = json.dumps(settings, sort_keys=True)
+    empty = (
+        dict.fromkeys(COLUMNS)
+        | {name: plain(settings.get(name)) or None for name in SETTINGS}
+        | {
+            "seed": config.seed,
+            "reference_error_asked": config.reference_error,
+            "config_hash": hashlib.sha256(fingerprint.encode()).hexdigest()[:12],
+        }
+    )
     journal = Journal(config.out)
     rows: list[Row] = []
     sets = []

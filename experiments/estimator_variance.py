@@ -7,7 +7,9 @@
 All gradients are taken at the same parameters, on the same observations, with the same
 keys. The reference is the exact gradient where the model can be integrated, and else an
 unbiased estimator with draws of its own. A cell that cannot be is a row that says so. A
-cell that is measured is written at once; --resume goes on with the others.
+cell that is measured is written at once; --resume goes on with the others. A --budget
+is spent on the cells' draws: references, splits of the variance and costs come on top,
+and the report says what precision it bought.
 """
 
 import dataclasses
@@ -23,7 +25,7 @@ from experiments import measured_model
 from experiments.cell_run import Results, measure
 from experiments.cli import command_of, option, run_main
 from experiments.gradient_cells import Setting, make_keys, make_sets
-from experiments.setup import build_named, check_seed
+from experiments.setup import build_named, check_named_once, check_seed
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Bound, Estimator, VaejaxError
 from vaejax.diagnostics import fold_count
@@ -55,13 +57,13 @@ class Config:
     draws: Annotated[int, option("N")] = 2000
     """gradients per cell"""
     budget: Annotated[str | None, option("TIME")] = None
-    """instead: as in 90s, 10m or 2h, in equal parts for the cells"""
+    """instead: as in 90s, 10m or 2h, of drawing alone, in equal parts"""
     batch_size: Annotated[int, option("N")] = 4
     """observations that a gradient is the mean over"""
     pool: Annotated[int | None, option("N")] = None
     """draw them anew for every gradient, from so many; and split the variance"""
     reference_error: Annotated[float, option("X")] = 0.05
-    """of a drawn reference, relative to its norm, if 16 passes reach it"""
+    """of a drawn reference, of each group's norm, if 16 passes reach it"""
     cost: Annotated[Literal["timed", "counted"], option("NAME")] = "timed"
     """or counted: evaluations of the decoder alone, with nothing to compile"""
     per_layer: bool = False
@@ -92,6 +94,9 @@ def check(config: Config) -> tuple[list[Bound], list[Estimator]]:
         value = getattr(config, field)
         if value is not None and np.min(value) < 1:
             raise VaejaxError(f"{field} is {value}: use at least 1")
+    check_named_once(
+        config, "model", "bounds", "estimators", "num_samples", "num_outer"
+    )
     if not config.reference_error > 0:
         raise VaejaxError(
             f"reference_error is {config.reference_error}: use more than 0"
@@ -103,12 +108,19 @@ def check(config: Config) -> tuple[list[Bound], list[Estimator]]:
     if not (config.model or config.checkpoint):
         raise VaejaxError("name at least one model, as in --model linear_gaussian")
     seconds_of(config.budget)
-    fold_count(config.draws)
+    folds = fold_count(config.draws)
+    if config.pool is not None and config.budget is None and config.draws < 2 * folds:
+        raise VaejaxError(
+            f"draws is {config.draws}, one in each of {folds} folds, but the split of "
+            "--pool needs two: use at least 42, such as 2000"
+        )
     check_seed(config.seed)
     return bounds, estimators
 
 
 def _names(asked: tuple[str, ...], registry: Iterable[str]) -> tuple[str, ...]:
+    if "all" in asked and len(asked) > 1:
+        raise VaejaxError(f"all is every one of {', '.join(registry)}: name it alone")
     return tuple(registry) if asked == ("all",) else asked
 
 
@@ -180,6 +192,8 @@ def make_settings(config: Config) -> list[Setting]:
             split_variance=config.pool is not None,
             per_layer=config.per_layer,
             reference_error=config.reference_error,
+            trained_with=place.estimator,
+            trained_state=place.state,
         )
         for place in places
     ]

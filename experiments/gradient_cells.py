@@ -4,8 +4,8 @@ The cells of a set share the bound, K and M, and the reference that they are com
 with. All cells see the same parameters, observations and keys.
 """
 
-import functools
 from collections.abc import Sequence
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -21,6 +21,8 @@ from vaejax.core import (
     Objective,
     Params,
     Problem,
+    PyTree,
+    Verdict,
 )
 from vaejax.diagnostics import CostReport, GroupReport, VarianceSplit, counted
 from vaejax.estimators import ESTIMATORS
@@ -28,15 +30,21 @@ from vaejax.objective import check, make_objective
 
 Row = dict[str, Any]
 
+AS_INITIALISED = "control variate as initialised"
 SPLIT_COLUMNS = tuple(f"variance_{name}" for name in VarianceSplit._fields)
 CELL = ("model", "bound", "estimator", "num_samples", "num_outer", "batch_size", "step")
+# The run's settings that tell the rows of several runs apart.
+SETTINGS = ("checkpoint", "model_settings", "seed", "pool", "budget")
 COLUMNS = (
     *CELL,
-    *("group", "status", "reason", "reference", "draws"),
+    *("group", "status", "reason", "draws"),
+    *("reference", "reference_error", "reference_error_asked"),
     *GroupReport._fields,
     *SPLIT_COLUMNS,
     *CostReport._fields,
-    *("work_normalized_variance", "evaluation_normalized_variance", "config_hash"),
+    *("work_normalized_variance", "evaluation_normalized_variance"),
+    *SETTINGS,
+    "config_hash",
 )
 
 
@@ -68,8 +76,10 @@ class Setting(NamedTuple):
     seconds: float | None = None  # for each cell: draws until they are spent
     split_variance: bool = False
     per_layer: bool = False
-    reference_error: float = 0.05  # of a drawn reference, relative to its norm
+    reference_error: float = 0.05  # of a drawn reference, relative to each group's norm
     step: int | None = None  # of the training run that the parameters come from
+    trained_with: str | None = None  # the estimator of that run
+    trained_state: EstState = ()
 
     @property
     def observations(self) -> int:
@@ -97,7 +107,7 @@ def make_sets(
     for bound in bounds:
         for k in num_samples:
             problem = Problem(model=setting.model, bound=bound, num_samples=k)
-            verdicts = {est.name: check(problem, est) for est in estimators}
+            verdicts = {est.name: _verdict(setting, problem, est) for est in estimators}
             sets += [
                 Set(
                     problem,
@@ -112,14 +122,34 @@ def make_sets(
                             "batch_size": setting.observations,
                             "step": setting.step,
                             "status": verdict.status,
-                            "reason": verdict.reason,
+                            "reason": reason,
                         }
-                        for name, verdict in verdicts.items()
+                        for name, (verdict, reason) in verdicts.items()
                     },
                 )
                 for outer in num_outer
             ]
     return sets
+
+
+def _verdict(
+    setting: Setting, problem: Problem, estimator: Estimator
+) -> tuple[Verdict, str]:
+    """The verdict, and its reason: also that what could be trained is not."""
+    verdict = check(problem, estimator)
+    if setting.trained_with is None or verdict.status == "refused":
+        return verdict, verdict.reason
+    own = jax.eval_shape(partial(estimator.init, problem), setting.keys.state)
+    if not jax.tree.leaves(own) or _is_trained(setting, estimator.name, own):
+        return verdict, verdict.reason
+    return verdict, "; ".join(filter(None, (verdict.reason, AS_INITIALISED)))
+
+
+def _is_trained(setting: Setting, name: str, own: tuple[PyTree, EstState]) -> bool:
+    """Whether the run trained what the estimator has of its own, of these shapes."""
+    trained = setting.params.auxiliary, setting.trained_state
+    shapes = [jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (own, trained)]
+    return name == setting.trained_with and shapes[0] == shapes[1]
 
 
 def valid(cells: Set) -> list[str]:
@@ -133,11 +163,12 @@ def objective_at(
     """A cell's objective, with the parameters and the estimator's state."""
     objective = _objective(cells.problem, name, cells.num_outer)
     fresh, state = objective.init(setting.keys.state)
-    # What the estimator has parameters of its own for is not trained here.
+    if _is_trained(setting, name, (fresh.auxiliary, state)):
+        return objective, setting.params, setting.trained_state
     return objective, setting.params._replace(auxiliary=fresh.auxiliary), state
 
 
-@functools.cache  # the same one, so that what is compiled serves at other parameters
+@cache  # the same one, so that what is compiled serves at other parameters
 def _objective(problem: Problem, name: str, num_outer: int) -> Objective:
     objective = make_objective(
         counted(problem.model),

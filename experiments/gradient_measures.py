@@ -12,6 +12,7 @@ from functools import partial
 
 import jax
 import numpy as np
+from jax.extend.core import Jaxpr, jaxprs_in_params
 
 from experiments.gradient_cells import (
     SPLIT_COLUMNS,
@@ -22,8 +23,13 @@ from experiments.gradient_cells import (
     valid,
     work_of,
 )
-from experiments.gradient_reference import BUDGET_DRAWS, direction_of, reference_of
-from vaejax.core import Batch, EstState, Objective, Params
+from experiments.gradient_reference import (
+    BUDGET_DRAWS,
+    Reference,
+    direction_of,
+    reference_of,
+)
+from vaejax.core import Batch, EstState, Key, Objective, Params
 from vaejax.diagnostics import (
     CostReport,
     Moments,
@@ -35,15 +41,21 @@ from vaejax.diagnostics import (
     variance_split,
 )
 
-Reference = tuple[Params | Moments, str]
+# What a direction that is not known makes of these is not worth a number.
+OF_DIRECTION = [
+    name
+    for statistic in ("cosine", "draw_cosine", "directional_snr")
+    for name in (statistic, f"{statistic}_stderr")
+]
 Work = tuple[Setting, Set, Sequence[str]]  # the estimators to be measured
 
 
 def measure_sets(work: Sequence[Work]) -> Generator[Iterator[tuple[str, list[Row]]]]:
     """For every set, the rows of its estimators, one after the other as they are done.
 
-    While the gradients of a set are drawn, so is the reference of the next. A budget of
-    seconds is each cell's own: then they take turns.
+    While the gradients of a set are drawn, so is the reference of the next; nothing
+    runs any more when its rows come to an end. A budget of seconds is each cell's own:
+    then they take turns.
     """
     alone = any(setting.seconds is not None for setting, _, _ in work)
     with ThreadPoolExecutor(1 if alone else os.cpu_count()) as pool:
@@ -54,22 +66,25 @@ def measure_sets(work: Sequence[Work]) -> Generator[Iterator[tuple[str, list[Row
             setting, cells, _ = work[at]
             return pool.submit(reference_of, setting, cells.problem)
 
-        def rows(at: int, source: Future[Reference]) -> Iterator[tuple[str, list[Row]]]:
+        def rows(
+            at: int, source: Future[Reference] | None, following: Future | None
+        ) -> Iterator[tuple[str, list[Row]]]:
             setting, cells, names = work[at]
-            futures = {
-                pool.submit(_measure, setting, cells, name, source): name
-                for name in names
-            }
-            for future in as_completed(futures):
-                yield futures[future], future.result()
+            if source is not None:
+                futures = {
+                    pool.submit(_measure, setting, cells, name, source): name
+                    for name in names
+                }
+                for future in as_completed(futures):
+                    yield futures[future], future.result()
+            if following is not None:
+                following.exception()  # wait: what comes next is timed
 
         try:
             current = reference(0)
             for at in range(len(work)):
                 following = reference(at + 1)
-                yield iter(()) if current is None else rows(at, current)
-                if following is not None:
-                    following.exception()  # wait: what comes now may be timed
+                yield rows(at, current, following)
                 current = following
         finally:
             pool.shutdown(cancel_futures=True)
@@ -79,7 +94,7 @@ def _measure(
     setting: Setting, cells: Set, name: str, source: Future[Reference]
 ) -> list[Row]:
     """Draw the gradients of an estimator: its rows."""
-    reference, words = source.result()
+    reference, words, errors = source.result()
     start = time.perf_counter()
     at = objective_at(setting, cells, name)
     work = work_of(setting, cells.problem, cells.num_outer)
@@ -96,21 +111,45 @@ def _measure(
             per_layer=setting.per_layer,
         )
     shared = cells.rows[name] | {"reference": words, "draws": moments.draws}
-    return [
-        shared
-        | {"group": group}
-        | report._asdict()
-        | (dict(zip(SPLIT_COLUMNS, splits[group], strict=True)) if splits else {})
-        for group, report in reports.items()
-    ]
+    rows = []
+    for group, report in reports.items():
+        row = shared | {"group": group, "reference_error": errors.get(group)}
+        row |= report._asdict()
+        if splits:
+            row |= zip(SPLIT_COLUMNS, splits[group], strict=True)
+        if errors.get(group, 0.0) > setting.reference_error:
+            row |= dict.fromkeys(OF_DIRECTION)
+        rows.append(row)
+    return rows
 
 
 def measure_costs(setting: Setting, cells: Set, timed: bool) -> dict[str, CostReport]:
     """What a gradient of each estimator costs; they take turns."""
     names = valid(cells)
     at = [contestant(setting, cells, name) for name in names]
-    costs = cost_reports(at, setting.keys.draws, **({} if timed else {"calls": 0}))
-    return dict(zip(names, costs, strict=True))
+    if not timed:
+        found = cost_reports(at, setting.keys.draws, calls=0)
+    else:
+        found = [
+            cost._replace(flops=np.nan) if _loops(one, setting.keys.draws) else cost
+            for cost, one in zip(cost_reports(at, setting.keys.draws), at, strict=True)
+        ]
+    return dict(zip(names, found, strict=True))
+
+
+def _loops(at: tuple[Objective, Params, EstState, Batch], key: Key) -> bool:
+    """Whether the gradient's program has a loop, whose body XLA counts only once."""
+    objective, params, state, batch = at
+
+    def holds_one(program: Jaxpr) -> bool:
+        return any(
+            equation.primitive.name in ("scan", "while")
+            or any(map(holds_one, jaxprs_in_params(equation.params)))
+            for equation in program.eqns
+        )
+
+    gradient = jax.grad(objective.loss, has_aux=True)
+    return holds_one(jax.make_jaxpr(gradient)(params, state, key, batch).jaxpr)
 
 
 def contestant(

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array
 
-from experiments.prepared_run import load_trained
+from experiments.prepared_run import load_final, load_run
 from experiments.setup import build_named, labels_in_turn
-from vaejax.core import Example, Key, Model, Params, VaejaxError
+from vaejax.core import EstState, Example, Key, Model, Params, VaejaxError
 from vaejax.models import MODELS
 
 
@@ -20,6 +20,8 @@ class Measured(NamedTuple):
     model: Model
     params: Params
     examples: Example  # every leaf [count, ...]
+    estimator: str | None = None  # that it was trained with
+    state: EstState = ()  # of that estimator
 
 
 def of_registry(
@@ -54,11 +56,19 @@ def of_checkpoint(folder: Path, count: int, count_name: str) -> Measured:
     Raises:
         VaejaxError: the folder holds no trained run, or too few test images.
     """
-    trained, model, params, data = load_trained(folder)
-    if count > len(data.test.x):
+    trained = load_run(folder)
+    params, state = load_final(trained)
+    test = trained.data.test
+    if count > len(test.x):
         raise VaejaxError(
-            f"{count_name} is {count}, but {folder} has only {len(data.test.x)} test "
+            f"{count_name} is {count}, but {folder} has only {len(test.x)} test "
             "images: use a smaller one"
         )
-    examples = jax.tree.map(lambda leaf: leaf[:count], data.test)
-    return Measured(f"{trained.model} of {folder}", model, params, examples)
+    return Measured(
+        f"{trained.config.model} of {folder}",
+        trained.model,
+        params,
+        jax.tree.map(lambda leaf: leaf[:count], test),
+        trained.config.estimator,
+        state,
+    )

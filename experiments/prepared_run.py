@@ -22,6 +22,7 @@ from experiments.setup import (
 from experiments.train_config import SCHEDULES, Config, check_numbers
 from vaejax.bounds import BOUNDS
 from vaejax.core import (
+    EstState,
     Example,
     Key,
     KLWeight,
@@ -266,12 +267,17 @@ def load_trained(folder: Path) -> tuple[Config, Model, Params, Data]:
         VaejaxError: the folder holds no run of this experiment.
     """
     run = load_run(folder)
-    state, _ = checkpoints.restore(folder / "checkpoints", run.like)
-    return run.config, run.model, params_by_seed(run.config, state)[0], run.data
+    return run.config, run.model, load_final(run)[0], run.data
 
 
-def load_snapshots(run: Trained) -> dict[int, Params]:
-    """The parameters (of the first seed) by step: at the start, and those kept.
+def load_final(run: Trained) -> tuple[Params, EstState]:
+    """The trained parameters and estimator's state, of the first seed."""
+    state, _ = checkpoints.restore(run.config.out / "checkpoints", run.like)
+    return _first_seed(run.config, state)
+
+
+def load_snapshots(run: Trained) -> dict[int, tuple[Params, EstState]]:
+    """Those of the first seed by step: at the start, and those kept.
 
     Raises:
         VaejaxError: the run kept none.
@@ -285,6 +291,12 @@ def load_snapshots(run: Trained) -> dict[int, Params]:
         )
     states = {step: checkpoints.restore(folder, run.like, step)[0] for step in kept}
     return {
-        step: params_by_seed(run.config, state)[0]
+        step: _first_seed(run.config, state)
         for step, state in ({0: run.like} | states).items()
     }
+
+
+def _first_seed(config: Config, state: TrainState) -> tuple[Params, EstState]:
+    found = state.params, state.est_state
+    params, own = found if config.num_seeds == 1 else of_seed(found, 0)
+    return params, own[0] if config.kl_weight else own  # beside the KL weight's

@@ -20,7 +20,7 @@ from experiments import prepared_run
 from experiments.cell_run import Results, measure
 from experiments.cli import command_of, option, run_main
 from experiments.gradient_cells import Setting, make_keys, make_sets
-from experiments.setup import build_named, check_seed
+from experiments.setup import build_named, check_named_once, check_seed
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, VaejaxError
 from vaejax.diagnostics import fold_count
@@ -48,7 +48,7 @@ class Config:
     batch_size: Annotated[int, option("N")] = 20
     """test images that a gradient is the mean over"""
     reference_error: Annotated[float, option("X")] = 0.05
-    """of a drawn reference, relative to its norm, if 16 passes reach it"""
+    """of a drawn reference, of each group's norm, if 16 passes reach it"""
     per_layer: bool = False
     """report on every array of parameters"""
     seed: Annotated[int, option("N")] = 0
@@ -72,6 +72,7 @@ def run(config: Config) -> Results:
     for name in ("draws", "batch_size", *["num_samples"] * bool(config.num_samples)):
         if jnp.min(jnp.asarray(getattr(config, name))) < 1:
             raise VaejaxError(f"{name} is {getattr(config, name)}: use at least 1")
+    check_named_once(config, "bounds", "estimators", "num_samples")
     if not estimators:
         raise VaejaxError("name at least one estimator, as in --estimators dreg")
     if not config.reference_error > 0:
@@ -89,7 +90,7 @@ def run(config: Config) -> Results:
         )
     examples = jax.tree.map(lambda leaf: leaf[: config.batch_size], trained.data.test)
     work = []
-    for step, params in snapshots.items():
+    for step, (params, state) in snapshots.items():
         setting = Setting(
             model=trained.model,
             params=params,
@@ -99,6 +100,8 @@ def run(config: Config) -> Results:
             per_layer=config.per_layer,
             reference_error=config.reference_error,
             step=step,
+            trained_with=trained.config.estimator,
+            trained_state=state,
         )
         sets = make_sets(
             setting,

@@ -26,6 +26,14 @@ def check_seed(seed: int) -> None:
         raise VaejaxError(f"seed is {seed}: use one from 0 to 2^32 - 1")
 
 
+def check_named_once(config: Any, *fields: str) -> None:
+    """Raise a `VaejaxError` for a setting that holds a value twice."""
+    for field in fields:
+        value = getattr(config, field)
+        if len(set(value)) < len(value):
+            raise VaejaxError(f"{field} is {value}: name each one once")
+
+
 def build_named(
     registry: Mapping[str, Callable[..., T]],
     name: str,

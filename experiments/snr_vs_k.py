@@ -133,7 +133,7 @@ def run(config: Config) -> Results:
         VaejaxError: a setting that cannot be, before anything is computed.
     """
     bound, estimators = check(config)
-    name, model, params, examples = _problem(config)
+    name, model, params, examples, *_ = _problem(config)
     batch = Batch(
         Example(examples.x[: config.batch_size]), jnp.arange(config.batch_size)
     )

@@ -13,8 +13,9 @@ from itertools import groupby
 import numpy as np
 from scipy.stats import norm
 
+from experiments.gradient_cells import AS_INITIALISED
 from vaejax.plotting.bias import FALSE_ALARMS, least_seen
-from vaejax.plotting.gradients import SETTINGS, distinct
+from vaejax.plotting.gradients import NORMAL_95, SETTINGS, distinct
 from vaejax.plotting.style import Row, number
 
 COSTS = {"seconds_per_gradient": "cost", "decoder_evaluations": "decoder evaluations"}
@@ -22,8 +23,19 @@ PLACE = ("model", "num_outer", "batch_size")  # what figures and claims are with
 
 
 def findings(rows: Sequence[Row]) -> list[str]:
-    """The answer, a sentence a claim: less variance, biases, and what is refused."""
-    return [*_comparisons(rows), *_biases(rows), *_refusals(rows)]
+    """The answer, a sentence a claim: less variance, biases, and what is refused.
+
+    What is wrong with the run itself comes first.
+    """
+    return [
+        *_references(rows),
+        *_budget(rows),
+        *_untrained(rows),
+        *_comparisons(rows),
+        *_along_training(rows),
+        *_biases(rows),
+        *_refusals(rows),
+    ]
 
 
 def places(rows: Sequence[Row]) -> dict[str, list[Row]]:
@@ -62,26 +74,58 @@ def ratio_interval(
 
 def _comparisons(rows: Sequence[Row]) -> Iterator[str]:
     """For each bound, who has the least variance, at the largest K that has several."""
+    for where, _, measured in _by_bound(rows):
+        comparable: dict[int, list[Row]] = {}
+        for row in at_last_step(measured):
+            if row["status"] == "unbiased":
+                comparable.setdefault(int(row["num_samples"]), []).append(row)
+        if counts := [k for k, cells in comparable.items() if len(cells) > 1]:
+            most = max(counts)
+            yield _comparison(f"{where} at K = {most}", comparable[most])
+
+
+def _by_bound(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[Row]]]:
+    """Of each place and bound the rows of one group whose variance is known."""
     several = places(rows)
     for place, members in several.items():
-        measured = at_last_step(of_whole_groups(members))
+        measured = of_whole_groups(members)
         groups = distinct(row["group"] for row in measured)
-        group = "encoder" if "encoder" in groups else next(iter(groups), None)
+        group = "encoder" if "encoder" in groups else next(iter(groups), "")
         for bound in distinct(row["bound"] for row in measured):
-            comparable: dict[int, list[Row]] = {}
-            for row in measured:
-                if (
-                    (row["bound"], row["group"]) == (bound, group)
-                    and row["status"] == "unbiased"
-                    and number(row["variance"]) > 0
-                    and np.isfinite(number(row["variance_stderr"]))
-                ):
-                    comparable.setdefault(int(row["num_samples"]), []).append(row)
-            counts = [k for k, cells in comparable.items() if len(cells) > 1]
-            if counts:
-                where = f"On {place}: under" if len(several) > 1 else "Under"
-                most = max(counts)
-                yield _comparison(f"{where} {bound} at K = {most}", comparable[most])
+            where = f"On {place}: under" if len(several) > 1 else "Under"
+            known = [
+                row
+                for row in measured
+                if (row["bound"], row["group"]) == (bound, group)
+                and number(row["variance"]) > 0
+                and np.isfinite(number(row["variance_stderr"]))
+            ]
+            yield f"{where} {bound}", group, known
+
+
+def _along_training(rows: Sequence[Row]) -> Iterator[str]:
+    """How many times its first variance is each estimator's last, at the largest K."""
+    for where, group, known in _by_bound(rows):
+        most = max((int(row["num_samples"]) for row in known), default=0)
+        known = [row for row in known if int(row["num_samples"]) == most]
+        steps = sorted({number(row["step"]) for row in known})
+        ends = {(row["estimator"], number(row["step"])): row for row in known}
+        names = [
+            name
+            for name in distinct(row["estimator"] for row in known)
+            if {(name, steps[0]), (name, steps[-1])} <= ends.keys()
+        ]
+        if len(steps) < 2 or not names:
+            continue
+        texts = []
+        for name in names:
+            first, last = (ends[name, step] for step in (steps[0], steps[-1]))
+            ratio, low, high = map(_short, ratio_interval(last, first, len(names)))
+            texts.append(f"{name} {ratio} (95% interval {low} to {high})")
+        yield (
+            f"{where} at K = {most}, the {group} variance at step {steps[-1]:.0f} is "
+            f"so many times that at step {steps[0]:.0f}: {', '.join(texts)}."
+        )
 
 
 def _comparison(where: str, rows: list[Row]) -> str:
@@ -155,6 +199,62 @@ def _biases(rows: Sequence[Row]) -> Iterator[str]:
         )
 
 
+def _references(rows: Sequence[Row]) -> Iterator[str]:
+    """Which references are worse than was asked for, by how much."""
+    errors: dict[tuple, float] = {}
+    for row in of_whole_groups(rows):
+        key = *(row[name] for name in _SET), row["group"]
+        errors[key] = number(row.get("reference_error"))
+    asked = number(rows[0].get("reference_error_asked"))
+    if not (missed := [key for key, error in errors.items() if error > asked]):
+        return
+    worst = max(missed, key=errors.__getitem__)
+    size = f"{errors[worst]:.2g} times its norm"
+    if np.isinf(errors[worst]):
+        size = "more than its norm"
+    told = dict(zip(_SET, worst, strict=False))
+    step = f", step {told['step']}" if told["step"] is not None else ""
+    yield (
+        f"{len(missed)} of {len(errors)} reference gradients, of a bound, K and group, "
+        f"are not known to {asked:.2g} of their norm, as was asked for: no cosine to "
+        f"them is given. The error of the worst, {told['model']}{step}, "
+        f"{told['bound']}, K = {told['num_samples']}, {worst[-1]}, is {size}. Use more "
+        "--draws, or a larger --batch-size."
+    )
+
+
+def _budget(rows: Sequence[Row]) -> Iterator[str]:
+    """What precision the time bought."""
+    measured = of_whole_groups(rows)
+    if not measured or not measured[0].get("budget"):
+        return
+    draws = [int(row["draws"]) for row in measured]
+    errors = [
+        NORMAL_95 * number(row["variance_stderr"]) / number(row["variance"])
+        for row in measured
+        if number(row["variance"]) > 0
+    ]
+    biases = {id(row): number(row["bias_detectable"]) for row in measured}
+    known = [row for row in measured if np.isfinite(biases[id(row)])]
+    seen = f", and would show squared biases of {_ranges(known, biases)}"
+    yield (
+        f"The budget of {measured[0]['budget']}, references, splits and costs not "
+        f"counted, bought {min(draws):,} to {max(draws):,} draws a cell: they tell the "
+        f"variances to ±{min(errors):.1%} to ±{max(errors):.1%}{seen * bool(known)}."
+    )
+
+
+def _untrained(rows: Sequence[Row]) -> Iterator[str]:
+    names = distinct(
+        row["estimator"] for row in rows if str(row["reason"]).endswith(AS_INITIALISED)
+    )
+    if names:
+        yield (
+            f"What {', '.join(names)} could learn beside the model is as initialised: "
+            "trained with it, a control variate may leave less variance."
+        )
+
+
 def _pair(row: Row) -> str:
     return f"{row['estimator']} under {row['bound']}"
 
@@ -196,4 +296,5 @@ def _refusals(rows: Sequence[Row]) -> Iterator[str]:
     )
 
 
-_CELL = (*PLACE, "step", "bound", "estimator", "num_samples")
+_SET = (*PLACE, "step", "bound", "num_samples")  # whose cells share a reference
+_CELL = (*_SET, "estimator")

@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table as TerminalTable
 
 from experiments import run_folder
-from experiments.result_table import columns_of, differing, plain, write_csv
+from experiments.result_table import BETWEEN, columns_of, differing, plain, write_csv
 from experiments.variance_findings import (
     PLACE,
     at_last_step,
@@ -48,7 +48,7 @@ from vaejax.plotting.style import Row, number, write_whole
 
 TEXTS = (
     *("model", "bound", "estimator", "group", "status", "reason", "reference"),
-    "config_hash",
+    *("checkpoint", "model_settings", "budget", "config_hash"),
 )
 CURVES = ("variance", "snr", "work_normalized_variance")
 COSTS = {  # what the frontiers are of, by the names of their files
@@ -60,6 +60,7 @@ INTERVALS = (
     "Intervals are of 95%; that of the ratio of variances above is wider, by "
     "Bonferroni, for the number of estimators that the best was chosen from."
 )
+AS_FIT = ("snr", "cosine", "µs", "var x s", "decodes", "var x d")  # on the terminal
 LABELS = {  # of the settings, in the order of a table's columns
     **{"model": "model", "num_outer": "M", "batch_size": "batch", "step": "step"},
     **{"bound": "bound", "estimator": "estimator", "num_samples": "K"},
@@ -110,8 +111,14 @@ def draw(rows: Sequence[Row]) -> dict[str, Figure]:
     def known(*names: str) -> bool:
         return bool(np.isfinite([values_of(groups, n) for n in names]).all(0).any())
 
-    for statistic in CURVES:
+    replayed = len({row["step"] for row in rows}) > 1
+    for statistic in ("variance", "bias", "snr") if replayed else ():
         if known(statistic):
+            curves = replay_curves(of_whole_groups(rows), statistic)
+            figures[f"replay_{statistic}"] = curves
+    several = len({row["num_samples"] for row in groups}) > 1
+    for statistic in CURVES:
+        if known(statistic) and (several or not replayed):
             figures[statistic] = gradient_statistic(groups, statistic)
     if known("bias", "bias_stderr"):
         shown = [*groups, *refused]
@@ -125,10 +132,6 @@ def draw(rows: Sequence[Row]) -> dict[str, Figure]:
     figures["map"] = estimator_map([*groups, *refused])
     if known("variance_data", "variance_latents"):
         figures["split"] = variance_split(groups)
-    if len({row["step"] for row in rows}) > 1:
-        for statistic in ("variance", "snr"):
-            curves = replay_curves(of_whole_groups(rows), statistic)
-            figures[f"replay_{statistic}"] = curves
     return figures
 
 
@@ -148,14 +151,21 @@ def print_rows(rows: Sequence[Row]) -> None:
     }
     if all(row["seconds_per_gradient"] is None for row in rows):
         del columns["µs"], columns["var x s"]
-    table = TerminalTable(box=box.SIMPLE)
-    for name in columns:
-        text = name in ("model", "bound", "estimator", "group", "status")
-        table.add_column(name, justify="left" if text else "right", no_wrap=True)
-    for row in of_whole_groups(rows):
-        table.add_row(*(str(cell(row)) for cell in columns.values()))
+    groups = of_whole_groups(rows)
+    cells = {name: [str(cell(r)) for r in groups] for name, cell in columns.items()}
     # A pipe has no width of its own, and a folded table cannot be read.
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    room, table, shown = console.width, TerminalTable(box=box.SIMPLE), []
+    for name, texts in cells.items():
+        room -= BETWEEN + max(map(len, [name, *texts]))
+        if room < 0 and name in AS_FIT:
+            break
+        is_text = name in ("model", "bound", "estimator", "group", "status")
+        table.add_column(name, justify="left" if is_text else "right", overflow="fold")
+        shown.append(texts)
+    for line in zip(*shown, strict=True):
+        table.add_row(*line)
+    console.print(table)
     for *settings, counts, reason in _refusals(rows):
         print(f"refused: {' x '.join(settings)}, K = {counts}: {reason}")
     for finding in findings(rows):
@@ -220,6 +230,7 @@ def _tables(rows: Sequence[Row]) -> list[Section]:
         "SNR along / across": _estimate("directional_snr"),
         "cosine of the mean": _estimate("cosine"),
         "cosine of a draw": _estimate("draw_cosine"),
+        "reference's error": lambda row: row.get("reference_error"),
         "draws": _value("draws"),
     }
     cost = {
@@ -254,7 +265,8 @@ def _tables(rows: Sequence[Row]) -> list[Section]:
         (
             "Cost",
             "A decoder evaluation is of p(x | z) at one latent of one observation; "
-            "equal ones, which XLA merges, count once.",
+            "equal ones, which XLA merges, count once. XLA counts the operations of a "
+            "loop's body once: of a program that loops no FLOPs are given.",
             settings | cost,
             list(firsts.values())[::-1],
         ),

@@ -1,5 +1,6 @@
 """The benchmark itself: cells go on where they were, budgets are kept, laws hold."""
 
+import contextlib
 import dataclasses
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -15,14 +17,20 @@ import pytest
 from experiments import (
     cell_run,
     estimator_variance,
+    gradient_measures,
+    gradient_reference,
     machine,
     replay,
     run_folder,
     train,
 )
 from experiments.estimator_variance import Config, seconds_of
-from vaejax.core import VaejaxError
+from experiments.gradient_cells import AS_INITIALISED, make_sets, objective_at
+from vaejax.bounds import BOUNDS
+from vaejax.core import Problem, VaejaxError
 from vaejax.diagnostics import CostReport
+from vaejax.diagnostics.report import groups
+from vaejax.estimators import ESTIMATORS
 
 TIMED = {*CostReport._fields, "work_normalized_variance"}
 
@@ -111,6 +119,50 @@ def test_a_killed_run_goes_on_with_what_is_not_measured(whole, tmp_path):
             np.testing.assert_allclose(row[name], before[name], rtol=1e-2, atol=1e-5)
 
 
+@pytest.mark.parametrize("names", [["dreg", "stl"], []])
+def test_nothing_else_runs_when_the_rows_of_a_set_are_out(names, monkeypatch):
+    """What follows is a measurement of time; also where only that was missing."""
+    running = []
+
+    def reference_of(setting, problem):
+        running.append(problem)
+        time.sleep(0.2 * problem)  # the second set's is slower than the first's rows
+        running.remove(problem)
+
+    monkeypatch.setattr(gradient_measures, "reference_of", reference_of)
+    monkeypatch.setattr(gradient_measures, "_measure", lambda *at: at[3].result() or [])
+    setting = SimpleNamespace(seconds=None)
+    work = [
+        (setting, SimpleNamespace(problem=0), names),
+        (setting, SimpleNamespace(problem=1), ["dreg"]),
+    ]
+    overlapped = []
+    with contextlib.closing(gradient_measures.measure_sets(work)) as sets:
+        for expected, rows in zip((names, ["dreg"]), sets, strict=True):
+            found = []
+            for name, _ in rows:
+                found.append(name)
+                overlapped += running
+            assert sorted(found) == expected
+            assert not running
+    assert overlapped == [1] * len(names)  # they do run beside the rows
+
+
+def test_no_flops_are_given_of_a_program_that_loops(monkeypatch):
+    def cost_reports(contestants, key):
+        return [CostReport(1, 1e-3, 1e-4, 7.0, 9) for _ in contestants]
+
+    monkeypatch.setattr(gradient_measures, "cost_reports", cost_reports)
+    config = config_for(None)
+    (setting,) = estimator_variance.make_settings(config)
+    estimators = [ESTIMATORS[name]() for name in ("dreg", "measure_valued")]
+    (cells,) = make_sets(setting, [BOUNDS["iwae"]()], estimators, (2,), (3,))
+    costs = gradient_measures.measure_costs(setting, cells, timed=True)
+    assert costs["dreg"].flops == 7  # of M = 3 estimates, side by side
+    assert np.isnan(costs["measure_valued"].flops)
+    assert costs["measure_valued"].peak_bytes == 9
+
+
 def test_programs_are_forgotten_before_there_is_no_room_for_another(monkeypatch):
     traces = []
     program = jax.jit(lambda x: traces.append(x) or x + 1)
@@ -188,6 +240,75 @@ def test_the_variance_over_a_pool_is_that_of_the_data_and_of_the_latents(tmp_pat
         assert (row["batch_size"], row["reference"]) == (2, "the exact gradient")
 
 
+def test_a_drawn_reference_says_how_well_it_is_known(monkeypatch):
+    """Its errors are those of many references; VIMCO's are the least at K > 1.
+
+    What cannot become known in 16 passes is not waited for.
+    """
+    config = config_for(None, model_settings=("latent_dim=2", "data_shape=3"))
+    (setting,) = estimator_variance.make_settings(config)
+    problem = Problem(model=setting.model, bound=BOUNDS["iwae"](), num_samples=3)
+    monkeypatch.setattr(
+        gradient_reference, "REFERENCES", gradient_reference.REFERENCES[2:]
+    )
+    exact = gradient_reference.reference_of(setting, problem)
+    assert set(exact.errors.values()) == {0.0}
+    monkeypatch.setattr(gradient_reference, "EXACT_TOLERANCE", 0.0)  # none reaches it
+    truth = groups(exact.gradient)
+    scores = []
+    for seed in range(20):
+        key = jax.random.key(seed)
+        again = setting._replace(
+            keys=setting.keys._replace(reference=key), reference_error=1e-9
+        )
+        drawn = gradient_reference.reference_of(again, problem)
+        assert drawn.gradient.draws == 4 * setting.draws
+        assert drawn.words.startswith("vimco, 320 draws, error ")
+        for name, mean in groups(drawn.gradient.mean).items():
+            distance = np.linalg.norm(mean - truth[name]) / np.linalg.norm(truth[name])
+            scores.append((distance / drawn.errors[name]) ** 2)
+    # E distance^2 = error^2; the spread of the mean over references is measured.
+    scores = np.mean(np.reshape(scores, (20, -1)), axis=1)
+    assert abs(scores.mean() - 1) < 4 * scores.std(ddof=1) / np.sqrt(20)
+    assert abs(scores.mean() / 4 - 1) > 4 * scores.std(ddof=1) / 4 / np.sqrt(20)
+
+
+def test_a_trained_control_variate_is_the_run_s_own():
+    """Of the estimator that trained it; what others could learn is said to be new."""
+    config = config_for(None)
+    (setting,) = estimator_variance.make_settings(config)
+    problem = Problem(model=setting.model, bound=BOUNDS["iwae"](), num_samples=3)
+    own, state = ESTIMATORS["nvil"]().init(problem, jax.random.key(9))
+    setting = setting._replace(
+        params=setting.params._replace(auxiliary=own),
+        trained_with="nvil",
+        trained_state=state,
+    )
+    names = ("nvil", "moving_average", "dreg", "gumbel_softmax")
+
+    def cells_at(setting):
+        estimators = [ESTIMATORS[name]() for name in names]
+        (cells,) = make_sets(setting, [problem.bound], estimators, (3,), (1,))
+        marked = [n for n in names if AS_INITIALISED in cells.rows[n]["reason"]]
+        return cells, marked
+
+    cells, marked = cells_at(setting)
+    assert marked == ["moving_average"]
+    _, params, found = objective_at(setting, cells, "nvil")
+    assert params.auxiliary is own
+    assert found is state
+    reference = gradient_reference.reference_of(setting, problem)
+    assert reference.errors.keys() == {"encoder", "decoder"}  # none of its own
+    _, params, found = objective_at(setting, cells, "moving_average")
+    assert params.auxiliary == ()
+    assert found is not state
+    # Of other shapes, as by other settings of the estimator, it does not fit.
+    own = jax.tree.map(lambda leaf: leaf[..., :1], own)
+    other = setting._replace(params=setting.params._replace(auxiliary=own))
+    assert cells_at(other)[1] == ["nvil", "moving_average"]
+    assert cells_at(setting._replace(trained_with=None))[1] == []
+
+
 def test_estimators_are_replayed_along_a_run(tmp_path, monkeypatch):
     monkeypatch.setattr(train.train_report, "draw", lambda *_: None)
     run = train.Config(
@@ -218,6 +339,8 @@ def test_estimators_are_replayed_along_a_run(tmp_path, monkeypatch):
         if estimator == "dreg" or group == "decoder":
             assert abs(row["bias"]) < 5 * row["bias_stderr"]
         assert row["variance"] != rows[6 - step, estimator, group]["variance"]
+        assert (row["cosine"] is None) == (row["reference_error"] > 0.05)
+        assert (row["checkpoint"], row["seed"]) == (str(run.out), 0)
     # The first parameters are those that the run starts from, and no others.
     again = replay.run(dataclasses.replace(config, overwrite=True))
     assert untimed(again.rows) == untimed(results.rows)

@@ -79,11 +79,11 @@ def test_the_laws_are_drawn_where_they_hold_and_nowhere_else():
         "iwae, encoder": pytest.approx([-0.5, 0.5]),
         "iwae, decoder": pytest.approx([0.5, 0.5]),
     }
-    first = one(rows, bound="iwae", estimator="dreg", num_samples=1, group="encoder")[
-        "snr"
-    ]
-    _, dreg = named(figure.axes[2].lines, r"$\propto K^{\pm 1/2}$")
-    assert dreg.get_ydata()[0] == pytest.approx(first)
+    last = one(rows, bound="iwae", estimator="dreg", num_samples=64, group="encoder")
+    _, dreg = named(figure.axes[2].lines, r"asymptotic: $\propto K^{\pm 1/2}$")
+    assert dreg.get_ydata()[-1] == pytest.approx(last["snr"])
+    pooled = plotting.gradient_statistic([row | {"pool": "50"} for row in rows], "snr")
+    assert not any("propto" in line.get_label() for line in pooled.axes[2].lines)
     variance = plotting.gradient_statistic(rows, "variance")
     assert not any("propto" in line.get_label() for line in variance.axes[2].lines)
 
@@ -256,6 +256,26 @@ def test_replay_curves_follow_the_steps_at_the_largest_k():
     assert "K = 64" in figure.get_label()
 
 
+def test_the_bias_along_training_is_linear_around_zero_and_logarithmic_beyond():
+    """The linear zone, shaded, is the smallest interval; decades are labelled."""
+    rows = make_rows(bounds=("iwae",), num_samples=(4,), steps=(0, 1, 2))
+    for row in rows:
+        if row["status"] != "refused":
+            row["bias"] = -1.5 if row["step"] == 0 else 0.3 * row["step"]
+            row["bias_stderr"] = 0.5 if row["step"] == 0 else 1e-3
+    figure = plotting.replay_curves(rows, "bias", "encoder")
+    (axes,) = figure.axes
+    transform = axes.yaxis.get_transform()
+    assert axes.get_yscale() == "symlog"
+    assert transform.linthresh == pytest.approx(1.96e-3)
+    assert list(axes.get_yticks()) == [-1, -0.1, -0.01, 0, 0.01, 0.1, 1]
+    (line,) = named(axes.lines, "dreg")
+    assert line.get_ydata() == pytest.approx([-1.5, 0.3, 0.6])
+    (band,) = named(axes.collections, "_dreg")
+    low = band.get_paths()[0].vertices[:, 1].min()
+    assert low == pytest.approx(-1.5 - 1.96 * 0.5)
+
+
 # ---- odd rows
 
 FIGURES = {
@@ -263,6 +283,7 @@ FIGURES = {
     "estimator_map": plotting.estimator_map,
     "variance_split": plotting.variance_split,
     "replay_curves": lambda rows: plotting.replay_curves(rows, "variance"),
+    "replay_bias": lambda rows: plotting.replay_curves(rows, "bias"),
     "gradient_statistic": lambda rows: plotting.gradient_statistic(rows, "snr"),
     "bias_forest": plotting.bias_forest,
 }
@@ -295,7 +316,7 @@ def test_a_figure_of_nothing_is_refused(draw, change, message):
 
 
 def test_a_map_refuses_what_is_not_there():
-    with pytest.raises(VaejaxError, match="unknown statistic 'bias': use one of"):
-        plotting.estimator_map(make_rows(num_samples=(1,)), "bias")
+    with pytest.raises(VaejaxError, match="unknown statistic 'nope': use one of"):
+        plotting.estimator_map(make_rows(num_samples=(1,)), "nope")
     with pytest.raises(VaejaxError, match="no rows to draw: estimator_map at K = 5"):
         plotting.estimator_map(make_rows(num_samples=(1,)), num_samples=5)

@@ -125,11 +125,50 @@ def test_places_speak_for_themselves_and_the_last_step_for_all():
             row["variance"], row["variance_stderr"] = 1.0, 1e-9
     assert list(places(rows)) == ["a, M = 1, batch of 4", "b, M = 1, batch of 4"]
     for model in "ab":
-        found = sentence(rows, f"On {model}, M = 1, batch of 4: under iwae at K = 4")
+        place = f"On {model}, M = 1, batch of 4: under iwae at K = 4"
+        found = sentence(rows, place, "times less")
         assert "dreg has 1" in found  # 16 times, by the laws; at step 0 they are equal
 
 
-# ---- biases and refusals
+def test_the_variance_along_training_is_the_last_over_the_first():
+    rows = pair(2, 0.01, step=0) + pair(2, 0.01, step=5) + pair(2, 0.01, step=9)
+    for row in rows:
+        if (row["step"], row["estimator"]) == (9, "dreg"):
+            row["variance"], row["variance_stderr"] = 0.05, 0.0005
+    said = sentence(rows, "so many times that at step 0")
+    assert said.startswith("Under iwae at K = 64, the encoder variance at step 9")
+    # exp(2.2414 sqrt(2) 0.01), z for two intervals
+    assert "pathwise 1 (95% interval 0.969 to 1.03)" in said
+    assert "dreg 0.1 (95% interval 0.0969 to 0.103)" in said
+    assert not any("at step 0" in text for text in findings(pair(2, 0.01)))
+
+
+def test_what_a_budget_bought_is_said():
+    rows = pair(2, 0.01, budget="20s", bias_detectable=0.3)
+    rows[0] |= {"draws": 400, "variance_stderr": 0.05}  # of a variance of 1
+    said = sentence(rows, "The budget of 20s")
+    assert "bought 400 to 2,000 draws a cell" in said
+    assert "to ±2.0% to ±9.8%" in said  # 1.96 standard errors
+    assert "squared biases of 0.3 to 0.3 (encoder)" in said
+    assert not any("budget" in text for text in findings(pair(2, 0.01)))
+
+
+# ---- references, biases and refusals
+
+
+def test_a_reference_that_is_worse_than_asked_for_leads():
+    rows = [
+        row | {"reference_error": 0.03, "reference_error_asked": 0.05}
+        for row in make_rows()
+    ]
+    assert not any("reference" in text for text in findings(rows))
+    for row in rows:
+        if row["num_samples"] == 64 and row["bound"] == "iwae":
+            row["reference_error"] = 1.1 if row["group"] == "encoder" else 0.06
+    said = findings(rows)[0]
+    assert said.startswith("2 of 16 reference gradients")
+    assert "not known to 0.05 of their norm" in said
+    assert "iwae, K = 64, encoder, is 1.1 times its norm" in said
 
 
 def test_biases_are_named_and_what_would_have_been_seen():
@@ -254,7 +293,11 @@ def test_figures_of_what_there_is():
         return set(variance_report.draw(rows))
 
     rows = make_rows(num_samples=(1,), steps=(0, 5), bounds=("iwae",))
-    assert names(rows) == FIGURES | {"split", "replay_variance", "replay_snr"}
+    replayed = ["replay_variance", "replay_bias", "replay_snr"]
+    # Of a single K there are no curves against it.
+    expected = FIGURES - set(variance_report.CURVES) | {"split", *replayed}
+    assert names(rows) == expected
+    assert list(variance_report.draw(rows))[:3] == replayed
     bare = [
         row | dict.fromkeys(("variance_data", "bias", *variance_report.COSTS.values()))
         for row in make_rows(num_samples=(1,))
@@ -294,6 +337,7 @@ def test_the_terminal_shows_the_cells_the_refusals_and_the_findings(capsys):
     assert "refused: elbo x vimco, K = 1, 4, 16, 64: vimco needs K > 1" in text
     assert "layers" not in text
     assert all(finding in text for finding in findings(rows))
+    assert "decodes" in text
     table = [line.split() for line in text.splitlines() if " encoder " in line]
     cells = [line[:5] for line in table if line[0] in ("elbo", "iwae")]
     expected = [
@@ -303,3 +347,18 @@ def test_the_terminal_shows_the_cells_the_refusals_and_the_findings(capsys):
     ]
     assert [cell[:4] for cell in cells] == expected
     assert max(map(len, text[: text.index("refused")].splitlines())) <= 160
+
+
+def test_columns_that_do_not_fit_are_left_out_and_no_number_is_cut(capsys):
+    wide = {"model": "m" * 30, "bound": "b" * 30, "estimator": "e" * 30}
+    rows = make_rows(num_samples=(64,), bounds=("iwae",))
+    rows = [row | wide for row in rows] + [row | {"model": "x"} for row in rows]
+    variance_report.print_rows(rows)
+    text = capsys.readouterr().out
+    table = text[: text.index("refused") if "refused" in text else None]
+    assert "variance" in table
+    assert "var x d" not in table
+    assert "\N{HORIZONTAL ELLIPSIS}" not in table
+    for row in rows:
+        if row["status"] != "refused":
+            assert estimate(row, "variance") in table

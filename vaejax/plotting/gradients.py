@@ -36,6 +36,7 @@ from vaejax.plotting.style import (
 )
 
 STATISTICS = {  # with the label of the axis
+    "bias": r"$\|\mathrm{E}\,g - g^*\|^2$ (nats$^2$)",
     "variance": r"gradient variance (nats$^2$)",
     "snr": "signal-to-noise ratio",
     "norm_snr": r"$\|\mathrm{E}\,g\| \,/\, \sqrt{\mathrm{tr\,Cov}\,g}$",
@@ -44,7 +45,11 @@ STATISTICS = {  # with the label of the axis
     "cosine": "cosine of the mean to the reference",
     "draw_cosine": "cosine of a draw to the reference",
 }
-SIGNED = ("cosine", "draw_cosine")  # the others are positive: a logarithmic axis
+SIGNED = (
+    "bias",
+    "cosine",
+    "draw_cosine",
+)  # the others are positive: a logarithmic axis
 NORMAL_95 = 1.96  # half-width of a 95% interval in standard errors
 # The power of K with which the signal-to-noise ratio grows under IWAE, where the
 # weights and their gradients have finite variance.
@@ -71,9 +76,10 @@ def gradient_statistic(
     """A statistic of the gradient against K with 95% bands, a line per estimator.
 
     A row of panels per bound, a column per parameter group; the panels of a group have
-    one scale. For the signal-to-noise ratio, thin lines through the first points show
-    the laws K^(-1/2) and K^(1/2) where they hold, and the noise floor
-    sqrt(2 / (pi draws)), which `snr` has where the true gradient is zero.
+    one scale. For the signal-to-noise ratio, thin lines through the last points show
+    the laws K^(-1/2) and K^(1/2), to which it tends as K grows where the data are the
+    same in all draws, and the noise floor sqrt(2 / (pi draws)), which `snr` has where
+    the true gradient is zero.
 
     Args:
         rows: cells of the benchmark; refused cells are left out.
@@ -94,8 +100,8 @@ def gradient_statistic(
 
 
 _THEORY = (
-    "; thin lines: the laws of Rainforth et al. (2018) and Tucker et al. (2019) for "
-    "finite variances, through the first points, and the noise floor where it is near"
+    "; thin lines: the asymptotic laws of Rainforth et al. (2018) and Tucker et al. "
+    "(2019), through the points of the largest K, and the noise floor where it is near"
 )
 
 
@@ -201,12 +207,13 @@ def _laws(axes: Axes, rows: list[Row], statistic: str) -> list[Line2D]:
     if statistic not in ("snr", "norm_snr") or not rows:
         return []
     drawn = []
-    first = next((row for row in rows if number(row[statistic]) > 0), None)
+    last = next((row for row in rows[::-1] if number(row[statistic]) > 0), None)
     power = LAWS.get((rows[0]["group"], rows[0]["estimator"]))
-    if first is not None and power is not None and rows[0]["bound"] == "iwae":
+    pooled = any(np.isfinite(values_of(rows, "pool")))  # the data vary: no law is known
+    if last and power is not None and rows[0]["bound"] == "iwae" and not pooled:
         x = values_of(rows, "num_samples")
-        y = number(first[statistic]) * (x / number(first["num_samples"])) ** power
-        law = r"$\propto K^{\pm 1/2}$"
+        y = number(last[statistic]) * (x / number(last["num_samples"])) ** power
+        law = r"asymptotic: $\propto K^{\pm 1/2}$"
         drawn += axes.plot(x, y, color=QUIET, linewidth=0.7, label=law, zorder=1)
     draws = {number(row.get("draws")) for row in rows}
     floor = np.sqrt(2 / (np.pi * min(draws)))

@@ -2,8 +2,27 @@
 
 from collections.abc import Sequence
 
-from vaejax.plotting.gradients import curves, in_words
-from vaejax.plotting.style import Picture, PlottingError, Row, number, styled
+import numpy as np
+from matplotlib.axes import Axes
+
+from vaejax.plotting.gradients import (
+    NORMAL_95,
+    curves,
+    distinct,
+    in_words,
+    values_of,
+)
+from vaejax.plotting.style import (
+    QUIET,
+    Picture,
+    PlottingError,
+    Row,
+    number,
+    signed_log,
+    styled,
+)
+
+DECADES = 5  # beyond the linear zone, at most
 
 
 @styled
@@ -12,7 +31,8 @@ def replay_curves(
 ) -> Picture:
     """A statistic of the gradient against the training step, a line per estimator.
 
-    The panels, bands and marks are those of `gradient_statistic`.
+    The panels, bands and marks are those of `gradient_statistic`. A bias, debiased and
+    so of either sign, is on an axis that is linear within the smallest interval.
 
     Args:
         rows: cells of the benchmark at several checkpoints; those of no step, and of
@@ -29,8 +49,26 @@ def replay_curves(
     most = max(int(row["num_samples"]) for row in rows)
     rows = [row for row in rows if int(row["num_samples"]) == most]
     figure = curves(rows, statistic, group, "step")
+    if statistic == "bias":
+        measured = [row for row in rows if row["status"] != "refused"]
+        names = distinct(row["group"] for row in measured)
+        drawn = [panel for panel in figure.axes if panel.axison]
+        for i, panel in enumerate(drawn):
+            shown = names[i % len(names)] if group is None else group
+            _bias_axis(panel, [row for row in measured if row["group"] == shown])
     figure.set_label(
         f"The {in_words(statistic)} of the gradient estimators at K = {most} "
         "along training, with 95% intervals."
     )
     return figure
+
+
+def _bias_axis(axes: Axes, rows: Sequence[Row]) -> None:
+    half = NORMAL_95 * values_of(rows, "bias_stderr")
+    ends = np.abs(values_of(rows, "bias")) + half
+    half, ends = half[np.isfinite(ends)], ends[np.isfinite(ends)]
+    reach = ends.max(initial=0)
+    axes.axhline(0, color=QUIET, linewidth=0.8)
+    if reach > 0:
+        linear = max(half[half > 0].min(initial=reach), reach * 10.0**-DECADES)
+        signed_log(axes, "y", linear, reach)

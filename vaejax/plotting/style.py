@@ -20,7 +20,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from vaejax.core import VaejaxError
 
@@ -130,6 +130,22 @@ def number(value: Any) -> float:
 def written(value: float) -> str:
     """A value in nats for a label: two decimals, a true minus sign."""
     return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
+
+
+def signed_log(axes: Axes, along: str, linear: float, reach: float) -> None:
+    """Scale the x or y axis: linear to `linear` on both sides of 0, then logarithmic.
+
+    The linear zone is shaded, and the decades beyond it, up to `reach`, are labelled;
+    of many, every second or third from the outermost on.
+    """
+    axis = getattr(axes, f"{along}axis")
+    getattr(axes, f"set_{along}scale")("symlog", linthresh=linear, linscale=0.6)
+    shade = axes.axvspan if along == "x" else axes.axhspan
+    shade(-linear, linear, color=QUIET, alpha=0.12, linewidth=0, zorder=0)
+    decades = np.arange(np.floor(np.log10(reach)), np.log10(linear) - 1e-9, -1)
+    powers = 10.0 ** decades[:: max(1, -(-len(decades) // 3))]
+    axis.set_ticks([*-powers, 0, *powers[::-1]])
+    axis.set_minor_locator(NullLocator())
 
 
 def require_rows(rows: Sequence[Row], what: str) -> None:
