@@ -12,22 +12,23 @@ draws of the gradient g, for a group of parameters:
                      arXiv:1802.04537); where E g_i = 0 it shows its noise floor,
                      sqrt(2 / (pi n))
     norm_snr         ||E g|| / sqrt(tr Cov(g)), less what the noise adds to ||mean g||
-    cosine           of E g to g*
+    cosine           of E g to g*, without the noise of either; NaN where it hides one
     draw_cosine      of a single g to g*, on average
     directional_snr  E ||g_par|| / ||g_orth||, parts along and across g* (Rainforth)
 
-Standard errors are by the jackknife over folds of the draws, those of the last two by
-the draws' own spread.
+Standard errors are by the jackknife over folds of the draws, of the
+cosine over those of a drawn reference too; those of the last two are by the draws' own
+spread.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from vaejax.core import Batch, EstState, Key, Objective, Params
+from vaejax.diagnostics.direction import alignment, cosine_of_means
 from vaejax.diagnostics.moments import Moments, gradient_moments
 
 QUANTILE = 1.645  # of the normal distribution at 95%
@@ -111,12 +112,12 @@ def summarize(
         target = targets.get(name, np.full_like(mean, np.nan))
         pairs = min(len(folds), len(theirs.get(name, folds)))
         errors = folds[:pairs] - (theirs[name][:pairs] if name in theirs else target)
-        statistics = partial(_statistics, target)
-        found = statistics(mean, variance, moments.draws)
-        errors_of = jackknife(statistics, folds, squares[name], moments.draws)
+        found = _statistics(mean, variance, moments.draws)
+        errors_of = jackknife(_statistics, folds, squares[name], moments.draws)
         low, middle, high = np.quantile(variance, (0.05, 0.5, 0.95))
-        trace, snr, norm_snr, cosine = map(float, found)
-        trace_error, snr_error, norm_snr_error, cosine_error = map(float, errors_of)
+        trace, snr, norm_snr = map(float, found)
+        trace_error, snr_error, norm_snr_error = map(float, errors_of)
+        cosine, cosine_error = cosine_of_means(folds, theirs.get(name, target[None]))
         reports[name] = GroupReport(
             *squared_norm_of_mean(errors),
             variance=trace,
@@ -131,7 +132,7 @@ def summarize(
             cosine=cosine,
             cosine_stderr=cosine_error,
             **(
-                _alignment(products[name], squared_norms[name], target)
+                alignment(products[name], squared_norms[name], target)
                 if products
                 else {}
             ),
@@ -156,25 +157,15 @@ def groups(
     return {name: np.concatenate(parts, -1) for name, parts in found.items()}
 
 
-def _statistics(
-    target: np.ndarray, mean: np.ndarray, variance: np.ndarray, count: int
-) -> np.ndarray:
-    """Trace of the covariance, snr, norm snr and cosine."""
+def _statistics(mean: np.ndarray, variance: np.ndarray, count: int) -> np.ndarray:
+    """Trace of the covariance, snr and norm snr."""
     trace = variance.sum()
     varies = variance > 0
     snr = np.inf
     if varies.any():
         snr = (np.abs(mean[varies]) / np.sqrt(variance[varies])).mean()
     signal = max(mean @ mean - trace / count, 0.0)
-    norms = np.linalg.norm(mean) * np.linalg.norm(target)
-    return np.array(
-        [
-            trace,
-            snr,
-            np.sqrt(signal / trace) if trace > 0 else np.inf,
-            mean @ target / norms if norms > 0 else np.nan,
-        ]
-    )
+    return np.array([trace, snr, np.sqrt(signal / trace) if trace > 0 else np.inf])
 
 
 def jackknife(
@@ -209,35 +200,6 @@ def jackknife(
     values = list(map(without, fold_means, fold_squares))
     with np.errstate(invalid="ignore"):  # infinities have no spread
         return np.sqrt((folds - 1) * np.var(values, axis=0))
-
-
-def _alignment(
-    products: np.ndarray, squared_norms: np.ndarray, target: np.ndarray
-) -> dict[str, float]:
-    """How single draws point; products and squared norms are [n, leaves]."""
-    along, across = along_and_across(products, squared_norms, target)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        cosine = along / np.hypot(along, across)
-        ratio = np.abs(along) / across
-        found = {}
-        for name, values in (("draw_cosine", cosine), ("directional_snr", ratio)):
-            found[name] = float(values.mean())
-            error = values.std(ddof=1) / np.sqrt(len(values))
-            found[f"{name}_stderr"] = float(error)
-    return found
-
-
-def along_and_across(
-    products: np.ndarray, squared_norms: np.ndarray, target: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Every draw's part along the target, signed, and the norm of that across, [n].
-
-    From `Moments.products` and `squared_norms`, [n, leaves]; NaN where the target is 0.
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        along = products.sum(1) / np.linalg.norm(target)
-    across = np.sqrt(np.maximum(squared_norms.sum(1) - along**2, 0))
-    return along, across
 
 
 def squared_norm_of_mean(vectors: np.ndarray) -> tuple[float, float, float]:
