@@ -238,7 +238,8 @@ def _tables(rows: Sequence[Row]) -> list[Section]:
         (
             "Bias and variance",
             f"Compared with: {references}. Bias is the debiased ‖E g − g*‖², below 0 "
-            "by chance; ± is the standard error. Coordinate quantiles are of the "
+            "by chance; ± is the standard error. Detectable is what one test at 5% "
+            "finds with a chance of 95% or more. Coordinate quantiles are of the "
             "variances of single coordinates.",
             settings | group | accuracy,
             groups,

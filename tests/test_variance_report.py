@@ -138,7 +138,7 @@ def test_biases_are_named_and_what_would_have_been_seen():
     assert "stl under iwae, K = 4, 16, 64 (squared bias up to 0.2" in seen
     unseen = sentence(rows, "No bias is seen in 50 estimates")
     limits = [
-        max(3.3, 3.1243) * row["bias_stderr"]  # the z of 0.05 / 56
+        (3.1243 + 1.6449) * row["bias_stderr"]  # the z of 0.05 / 56, and of 0.05
         for row in rows
         if row["status"] == "unbiased" and row["group"] == "encoder"
     ]

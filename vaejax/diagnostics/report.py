@@ -5,8 +5,9 @@ draws of the gradient g, for a group of parameters:
 
     bias             ||E g - g*||^2, by a U-statistic, which is unbiased itself: the
                      plug-in ||mean g - g*||^2 would be too large by tr Cov(g) / n
-    bias_detectable  the bias that a one-sided test at 5% would find with probability
-                     95% in so many draws
+    bias_noise       the spread of that estimate where there is no bias
+    bias_detectable  the bias that a single one-sided test at 5% would find with
+                     probability 95% or more in so many draws
     variance         tr Cov(g), and quantiles of the coordinates' variances
     snr              mean over coordinates of |E g_i| / sd(g_i) (Rainforth et al. 2018,
                      arXiv:1802.04537); where E g_i = 0 it shows its noise floor,
@@ -32,6 +33,8 @@ from vaejax.diagnostics.direction import alignment, cosine_of_means
 from vaejax.diagnostics.moments import Moments, gradient_moments
 
 QUANTILE = 1.645  # of the normal distribution at 95%
+# Of the gradient: what the sums in float32, and an exact reference, are good to.
+ROUNDING = 1e-5
 
 
 class GroupReport(NamedTuple):
@@ -39,6 +42,7 @@ class GroupReport(NamedTuple):
 
     bias: float  # below zero by chance where there is none
     bias_stderr: float
+    bias_noise: float
     bias_detectable: float
     variance: float
     variance_stderr: float
@@ -119,7 +123,7 @@ def summarize(
         trace_error, snr_error, norm_snr_error = map(float, errors_of)
         cosine, cosine_error = cosine_of_means(folds, theirs.get(name, target[None]))
         reports[name] = GroupReport(
-            *squared_norm_of_mean(errors),
+            *squared_norm_of_mean(errors, ROUNDING**2 * (mean @ mean + trace)),
             variance=trace,
             variance_stderr=trace_error,
             variance_q05=float(low),
@@ -202,7 +206,9 @@ def jackknife(
         return np.sqrt((folds - 1) * np.var(values, axis=0))
 
 
-def squared_norm_of_mean(vectors: np.ndarray) -> tuple[float, float, float]:
+def squared_norm_of_mean(
+    vectors: np.ndarray, floor: float = 0.0
+) -> tuple[float, float, float, float]:
     """Unbiased ||E v||^2 from independent v, [n, P]; its error; what would be found.
 
         U = mean_{i != j} v_i . v_j,
@@ -214,10 +220,22 @@ def squared_norm_of_mean(vectors: np.ndarray) -> tuple[float, float, float]:
     at 0 or above.
 
     Without a mean zeta_2 is tr C^2, C = Cov(v), and zeta_1 is 0; a mean m adds m'C m to
-    the latter, |m|^2 tr C^2 / tr C where it lies as the noise does. The |m|^2 that a
-    one-sided test at 5% finds with probability 95% then is, with q = 1.645,
+    the latter, |m|^2 tr C^2 / tr C where it lies as the noise does:
 
-        2 q sqrt(2 tr C^2 / (n (n - 1))) + 4 q^2 tr C^2 / (n tr C).
+        Var U = noise^2 + growth |m|^2,   noise^2 = 2 tr C^2 / (n (n - 1)),
+                                          growth = 4 tr C^2 / (n tr C).
+
+    A test at 5% finds U > q stderr, q = 1.645; with probability 95% it finds the |m|^2
+    that is 2 q of its own standard errors, the root of x^2 = 4 q^2 (noise^2 + growth
+    x). By simulation it does so somewhat more often, as a U that is small by chance has
+    a small error.
+
+    Args:
+        vectors: v, [n, P].
+        floor: an error of U besides that of the draws.
+
+    Returns:
+        U, its standard error, the noise, and the |m|^2 that would be found.
     """
     n = len(vectors)
     products = vectors @ vectors.T
@@ -225,19 +243,20 @@ def squared_norm_of_mean(vectors: np.ndarray) -> tuple[float, float, float]:
     np.fill_diagonal(products, 0.0)
     rows, total = products.sum(1), products.sum()
     squares = (products**2).sum()
-    estimate = total / (n * (n - 1))
-    same_pair = squares / (n * (n - 1))
-    one_shared = ((rows**2).sum() - squares) / (n * (n - 1) * (n - 2))
+    pairs = n * (n - 1)
+    estimate = total / pairs
+    same_pair = squares / pairs
+    one_shared = ((rows**2).sum() - squares) / (pairs * (n - 2))
     none_shared = (total**2 - 4 * (rows**2).sum() + 2 * squares) / (
-        n * (n - 1) * (n - 2) * (n - 3)
+        pairs * (n - 2) * (n - 3)
     )
     zeta_1 = max(one_shared - none_shared, 0.0)
     zeta_2 = max(same_pair - none_shared, 0.0)
     of_noise = max(same_pair - 2 * one_shared + none_shared, 0.0)
+    stderr = np.sqrt((4 * (n - 2) * zeta_1 + 2 * zeta_2) / pairs + floor**2)
+    noise = np.sqrt(2 * of_noise / pairs + floor**2)
     trace = squared_norms - estimate
-    pairs = n * (n - 1)
-    stderr = np.sqrt((4 * (n - 2) * zeta_1 + 2 * zeta_2) / pairs)
-    detectable = 2 * QUANTILE * np.sqrt(2 * of_noise / pairs)
-    if trace > 0:
-        detectable += 4 * QUANTILE**2 * of_noise / (n * trace)
-    return float(estimate), float(stderr), float(detectable)
+    growth = 4 * of_noise / (n * trace) if trace > 0 else 0.0
+    half = 2 * QUANTILE**2 * growth
+    detectable = half + np.hypot(half, 2 * QUANTILE * noise)
+    return float(estimate), float(stderr), float(noise), float(detectable)
