@@ -3,7 +3,8 @@
 Two variances are compared by their ratio. Its interval is by the delta method on
 logarithms: log(a / b) +- z sqrt((se_a / a)^2 + (se_b / b)^2), with z corrected for the
 number of estimators that the one named was chosen from. The estimators share their
-random keys, and so their errors, by which the interval is on the safe side.
+random keys, and so their errors, by which the interval is on the safe side. The
+signal-to-noise ratios told are those without a noise floor.
 """
 
 from collections import Counter
@@ -14,7 +15,7 @@ import numpy as np
 from scipy.stats import norm
 
 from vaejax.plotting.bias import FALSE_ALARMS, FOUND, least_found, least_seen
-from vaejax.plotting.gradients import SETTINGS, distinct
+from vaejax.plotting.gradients import SETTINGS, distinct, near_floor
 from vaejax.plotting.style import Row, number
 
 COSTS = {"seconds_per_gradient": "cost", "decoder_evaluations": "decoder evaluations"}
@@ -102,8 +103,8 @@ def _comparison(where: str, rows: list[Row]) -> str:
         if np.isfinite(cost):
             at_cost = f" at {cost:.3g} times the {words}"
             break
-    snr = [estimate(row, "snr") for row in (best, other)]
-    signal = f"; its signal-to-noise ratio is {snr[0]} against {snr[1]}"
+    snr = [estimate(row, "rms_snr") for row in (best, other)]
+    signal = f"; its rms signal-to-noise ratio is {snr[0]} against {snr[1]}"
     return (
         f"{where}, {names[0]} has {_short(ratio)} times less {group} variance than "
         f"{names[1]} ({interval}){at_cost}{signal * all(snr)}."
@@ -117,7 +118,7 @@ def _short(value: float) -> str:
 
 def estimate(row: Row, name: str) -> str:
     """A statistic with its standard error in two digits, "" if it is unknown."""
-    value, error = number(row[name]), number(row.get(f"{name}_stderr"))
+    value, error = number(row.get(name)), number(row.get(f"{name}_stderr"))
     if not np.isfinite(value):
         return ""
     if not error > 0:
@@ -129,6 +130,11 @@ def estimate(row: Row, name: str) -> str:
         f"{value / scale:.{decimals}f}{exponent} ± "
         f"{error / scale:.{decimals}f}{exponent}"
     )
+
+
+def plain_snr(row: Row) -> str:
+    """The `snr` with its error, marked where it may be mostly its noise floor."""
+    return estimate(row, "snr") + " (floor)" * near_floor(row)
 
 
 def _biases(rows: Sequence[Row]) -> Iterator[str]:

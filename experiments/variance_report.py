@@ -30,6 +30,7 @@ from experiments.variance_findings import (
     findings,
     of_whole_groups,
     places,
+    plain_snr,
 )
 from vaejax.plotting import (
     Section,
@@ -50,7 +51,7 @@ TEXTS = (
     *("model", "bound", "estimator", "group", "status", "reason", "reference"),
     "config_hash",
 )
-CURVES = ("variance", "snr", "work_normalized_variance")
+CURVES = ("variance", "rms_snr", "work_normalized_variance")
 COSTS = {  # what the frontiers are of, by the names of their files
     "frontier": "seconds_per_gradient",
     "evaluations": "decoder_evaluations",
@@ -126,7 +127,7 @@ def draw(rows: Sequence[Row]) -> dict[str, Figure]:
     if known("variance_data", "variance_latents"):
         figures["split"] = variance_split(groups)
     if len({row["step"] for row in rows}) > 1:
-        for statistic in ("variance", "snr"):
+        for statistic in ("variance", "rms_snr"):
             curves = replay_curves(of_whole_groups(rows), statistic)
             figures[f"replay_{statistic}"] = curves
     return figures
@@ -139,7 +140,7 @@ def print_rows(rows: Sequence[Row]) -> None:
         "status": _value("status"),
         "bias": _estimate("bias"),
         "variance": _estimate("variance"),
-        "snr": _estimate("snr"),
+        "rms snr": _estimate("rms_snr"),
         "cosine": _estimate("cosine"),
         "µs": lambda row: f"{1e6 * number(row['seconds_per_gradient']):.0f}",
         "var x s": lambda row: f"{number(row['work_normalized_variance']):.2g}",
@@ -215,7 +216,8 @@ def _tables(rows: Sequence[Row]) -> list[Section]:
         "95%": _value("variance_q95"),
     }
     signal = {
-        "SNR": _estimate("snr"),
+        "rms SNR": _estimate("rms_snr"),
+        "SNR": plain_snr,
         "SNR of the norm": _estimate("norm_snr"),
         "SNR along / across": _estimate("directional_snr"),
         "cosine of the mean": _estimate("cosine"),
@@ -246,7 +248,9 @@ def _tables(rows: Sequence[Row]) -> list[Section]:
         ),
         (
             "Signal and direction",
-            "SNR is |E gᵢ| / sd gᵢ, averaged over the coordinates i; of the norm, "
+            "SNR is |E gᵢ| / sd gᵢ, averaged over the coordinates i, with the noise of "
+            "E gᵢ, and (floor) where below 3 times what noise alone gives; rms SNR is "
+            "the root mean square, without that noise; of the norm, "
             "‖E g‖ / √tr Cov g; along / across, of a draw's parts along the reference "
             "and across it.",
             settings | group | signal,

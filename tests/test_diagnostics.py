@@ -353,11 +353,16 @@ SCALE = np.linspace(0.5, 1.5, DIM)
 
 
 @functools.cache
-def reports_of_known_draws() -> list:
-    """Reports of normal draws with mean MEAN and deviations SCALE, seed by seed."""
+def reports_of_known_draws(signal: float = 1.0) -> list:
+    """Reports of normal draws, seed by seed: of the mean signal MEAN, and spread SCALE.
+
+    The reference is MEAN.
+    """
     found = []
     for seed in range(200):
-        draws = MEAN + SCALE * np.random.default_rng(seed).normal(size=(DRAWS, DIM))
+        draws = signal * MEAN + SCALE * np.random.default_rng(seed).normal(
+            size=(DRAWS, DIM)
+        )
         folds = draws.reshape(40, -1, DIM)
         means = folds.mean(1)
         moments = Moments(
@@ -381,6 +386,7 @@ def test_the_intervals_of_every_statistic_cover_as_often_as_they_say():
     truths = {
         "bias": 0.0,
         "variance": np.sum(SCALE**2),
+        "rms_snr": np.sqrt(np.mean((MEAN / SCALE) ** 2)),
         "norm_snr": np.linalg.norm(MEAN) / np.linalg.norm(SCALE),
         "draw_cosine": np.mean(along / norms),
         "directional_snr": np.mean(np.abs(along) / np.sqrt(norms**2 - along**2)),
@@ -395,6 +401,24 @@ def test_the_intervals_of_every_statistic_cover_as_often_as_they_say():
     values = np.array([report.snr for report in reports])
     stderrs = np.array([report.snr_stderr for report in reports])
     assert 0.8 < np.median(stderrs) / values.std(ddof=1) < 1.25
+
+
+def test_the_rms_snr_covers_near_the_floor_where_the_plug_in_does_not():
+    reports = reports_of_known_draws(0.25)
+    ratios = np.abs(0.25 * MEAN / SCALE)
+    floor = np.sqrt(2 / (np.pi * DRAWS))
+    assert np.sqrt(np.mean(ratios**2)) < 1.3 * floor
+    covered = {}
+    for name, truth in (
+        ("rms_snr", np.sqrt(np.mean(ratios**2))),
+        ("snr", ratios.mean()),
+    ):
+        values, stderrs = np.array(
+            [(getattr(r, name), getattr(r, f"{name}_stderr")) for r in reports]
+        ).T
+        covered[name] = np.mean(np.abs(values - truth) <= 1.96 * stderrs)
+    assert covered["rms_snr"] > 0.90
+    assert covered["snr"] < 0.75
 
 
 @pytest.mark.parametrize("drawn", [False, True])

@@ -12,7 +12,13 @@ from vaejax.plotting.frontier import frontier
 from vaejax.plotting.style import line_style, series
 
 STATISTICS = (
-    *("bias", "variance", "snr", "seconds_per_gradient", "work_normalized_variance"),
+    *(
+        "bias",
+        "variance",
+        "rms_snr",
+        "seconds_per_gradient",
+        "work_normalized_variance",
+    ),
     *("variance_data", "variance_latents"),
 )
 
@@ -288,7 +294,7 @@ FIGURES = {
     "estimator_map": plotting.estimator_map,
     "variance_split": plotting.variance_split,
     "replay_curves": lambda rows: plotting.replay_curves(rows, "variance"),
-    "gradient_statistic": lambda rows: plotting.gradient_statistic(rows, "snr"),
+    "gradient_statistic": lambda rows: plotting.gradient_statistic(rows, "rms_snr"),
     "bias_forest": plotting.bias_forest,
 }
 

@@ -16,11 +16,12 @@ from experiments.variance_findings import (
     estimate,
     findings,
     places,
+    plain_snr,
     ratio_interval,
 )
 
 FIGURES = {
-    *("variance", "snr", "work_normalized_variance"),
+    *("variance", "rms_snr", "work_normalized_variance"),
     *("bias", "frontier", "evaluations", "map"),
 }
 
@@ -70,7 +71,7 @@ def test_a_ratio_is_claimed_only_where_its_interval_excludes_one():
     clear = sentence(pair(41, 0.01), "times less encoder variance")
     assert clear.startswith(
         "Under iwae at K = 64, dreg has 41 times less encoder variance than pathwise "
-        "(95% interval 39.9 to 42.2) at 1.1 times the cost; its signal-to-noise ratio"
+        "(95% interval 39.9 to 42.2) at 1.1 times the cost; its rms signal-to-noise"
     )
     unclear = sentence(pair(1.02, 0.01), "cannot be told apart")
     assert "of dreg and pathwise" in unclear
@@ -96,12 +97,12 @@ def test_the_first_named_is_compared_with_the_next_where_it_is_best():
     )
 
 
-@pytest.mark.parametrize("name", ["seconds_per_gradient", "snr", "variance_stderr"])
+@pytest.mark.parametrize("name", ["seconds_per_gradient", "rms_snr", "variance_stderr"])
 def test_what_is_unknown_is_not_said(name):
     text = " ".join(findings(pair(41, 0.01, **{name: None})))
     said = {
         "seconds_per_gradient": "times the cost",
-        "snr": "signal-to-noise",
+        "rms_snr": "signal-to-noise",
         "variance_stderr": "variance",
     }
     assert said[name] not in text
@@ -181,6 +182,13 @@ def test_an_estimate_has_the_digits_of_its_error(value, error, text):
     assert estimate({"x": value, "x_stderr": error}, "x") == text
 
 
+@pytest.mark.parametrize(("floors", "marked"), [(2.9, True), (3.1, False)])
+def test_a_ratio_near_its_noise_floor_is_marked(floors, marked):
+    snr = floors * math.sqrt(2 / (math.pi * 2000))
+    row = {"snr": snr, "snr_stderr": 0.01, "draws": 2000}
+    assert ("floor" in plain_snr(row)) == marked
+
+
 # ---- files
 
 
@@ -254,7 +262,7 @@ def test_figures_of_what_there_is():
         return set(variance_report.draw(rows))
 
     rows = make_rows(num_samples=(1,), steps=(0, 5), bounds=("iwae",))
-    assert names(rows) == FIGURES | {"split", "replay_variance", "replay_snr"}
+    assert names(rows) == FIGURES | {"split", "replay_variance", "replay_rms_snr"}
     bare = [
         row | dict.fromkeys(("variance_data", "bias", *variance_report.COSTS.values()))
         for row in make_rows(num_samples=(1,))

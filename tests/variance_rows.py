@@ -95,6 +95,7 @@ def _statistics(group, k, slope, biased, draw):
     }
     for name, value in {
         "snr": snr,
+        "rms_snr": 1.1 * snr,
         "norm_snr": 0.9 * snr,
         "cosine": 0.99,
         "draw_cosine": snr / np.hypot(1, snr),

@@ -12,6 +12,9 @@ draws of the gradient g, for a group of parameters:
     snr              mean over coordinates of |E g_i| / sd(g_i) (Rainforth et al. 2018,
                      arXiv:1802.04537); where E g_i = 0 it shows its noise floor,
                      sqrt(2 / (pi n))
+    rms_snr          the root mean square over coordinates of E g_i / sd(g_i), without a
+                     floor: the square is less 1 / n, what the noise adds to it; NaN
+                     where nothing is left
     norm_snr         ||E g|| / sqrt(tr Cov(g)), less what the noise adds to ||mean g||
     cosine           of E g to g*, without the noise of either; NaN where it hides one
     draw_cosine      of a single g to g*, on average
@@ -51,6 +54,8 @@ class GroupReport(NamedTuple):
     variance_q95: float
     snr: float
     snr_stderr: float
+    rms_snr: float
+    rms_snr_stderr: float
     norm_snr: float
     norm_snr_stderr: float
     cosine: float
@@ -119,8 +124,9 @@ def summarize(
         found = _statistics(mean, variance, moments.draws)
         errors_of = jackknife(_statistics, folds, squares[name], moments.draws)
         low, middle, high = np.quantile(variance, (0.05, 0.5, 0.95))
-        trace, snr, norm_snr = map(float, found)
-        trace_error, snr_error, norm_snr_error = map(float, errors_of)
+        trace, snr, square, norm_snr = map(float, found)
+        trace_error, snr_error, square_error, norm_snr_error = map(float, errors_of)
+        rms_snr = np.sqrt(square) if square > 0 else np.nan
         cosine, cosine_error = cosine_of_means(folds, theirs.get(name, target[None]))
         reports[name] = GroupReport(
             *squared_norm_of_mean(errors, ROUNDING**2 * (mean @ mean + trace)),
@@ -131,6 +137,8 @@ def summarize(
             variance_q95=float(high),
             snr=snr,
             snr_stderr=snr_error,
+            rms_snr=float(rms_snr),
+            rms_snr_stderr=float(square_error / (2 * rms_snr)),
             norm_snr=norm_snr,
             norm_snr_stderr=norm_snr_error,
             cosine=cosine,
@@ -162,14 +170,15 @@ def groups(
 
 
 def _statistics(mean: np.ndarray, variance: np.ndarray, count: int) -> np.ndarray:
-    """Trace of the covariance, snr and norm snr."""
+    """Trace of the covariance, snr, the square of the rms snr, and norm snr."""
     trace = variance.sum()
     varies = variance > 0
-    snr = np.inf
-    if varies.any():
-        snr = (np.abs(mean[varies]) / np.sqrt(variance[varies])).mean()
+    if not varies.any():
+        return np.array([trace, np.inf, np.inf, np.inf])
+    ratios = np.abs(mean[varies]) / np.sqrt(variance[varies])
+    square = np.mean(ratios**2) - 1 / count
     signal = max(mean @ mean - trace / count, 0.0)
-    return np.array([trace, snr, np.sqrt(signal / trace) if trace > 0 else np.inf])
+    return np.array([trace, ratios.mean(), square, np.sqrt(signal / trace)])
 
 
 def jackknife(
