@@ -36,7 +36,9 @@ COLUMNS = (
     *GroupReport._fields,
     *SPLIT_COLUMNS,
     *CostReport._fields,
-    *("work_normalized_variance", "evaluation_normalized_variance", "config_hash"),
+    *("work_normalized_variance", "work_normalized_variance_stderr"),
+    *("evaluation_normalized_variance", "evaluation_normalized_variance_stderr"),
+    "config_hash",
 )
 
 

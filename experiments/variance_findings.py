@@ -49,14 +49,20 @@ def at_last_step(rows: Sequence[Row]) -> list[Row]:
 
 
 def ratio_interval(
-    above: Row, below: Row, comparisons: int = 1
+    above: Row,
+    below: Row,
+    comparisons: int = 1,
+    columns: tuple[str, str] = ("variance", "variance_stderr"),
 ) -> tuple[float, float, float]:
-    """How many times the variance of one row is another's, and its 95% interval."""
-    a, b = (number(row["variance"]) for row in (above, below))
-    errors = [
-        number(row["variance_stderr"]) / number(row["variance"])
-        for row in (above, below)
-    ]
+    """How many times the variance of one row is another's, and its 95% interval.
+
+    Or that of what else is in a column, with its standard error in another.
+    """
+    (a, b), errors = (
+        np.array([number(row.get(column)) for row in (above, below)])
+        for column in columns
+    )
+    errors = errors / (a, b)
     spread = float(np.exp(norm.isf(0.025 / comparisons) * np.linalg.norm(errors)))
     return a / b, a / b / spread, a / b * spread
 
@@ -99,9 +105,11 @@ def _comparison(where: str, rows: list[Row]) -> str:
         )
     at_cost = ""
     for name, words in COSTS.items():
-        cost = number(best.get(name)) / number(other.get(name))
+        cost, *ends = ratio_interval(best, other, columns=(name, "seconds_stderr"))
         if np.isfinite(cost):
             at_cost = f" at {cost:.3g} times the {words}"
+            if name == "seconds_per_gradient" and np.isfinite(ends).all():
+                at_cost += f" ({_short(ends[0])} to {_short(ends[1])})"
             break
     snr = [estimate(row, "rms_snr") for row in (best, other)]
     signal = f"; its rms signal-to-noise ratio is {snr[0]} against {snr[1]}"

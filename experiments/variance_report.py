@@ -207,13 +207,13 @@ def _tables(rows: Sequence[Row]) -> list[Section]:
         "bias": _estimate("bias"),
         "detectable": _value("bias_detectable"),
         "variance": _estimate("variance"),
-        "variance × s": _value("work_normalized_variance"),
-        "variance × evaluations": _value("evaluation_normalized_variance"),
+        "variance × s": _estimate("work_normalized_variance"),
+        "variance × evaluations": _estimate("evaluation_normalized_variance"),
         "from data": _estimate("variance_data"),
         "from latents": _estimate("variance_latents"),
-        "coordinate 5%": _value("variance_q05"),
-        "50%": _value("variance_q50"),
-        "95%": _value("variance_q95"),
+        "coordinate 5%": _estimate("variance_q05"),
+        "50%": _estimate("variance_q50"),
+        "95%": _estimate("variance_q95"),
     }
     signal = {
         "rms SNR": _estimate("rms_snr"),
@@ -227,6 +227,7 @@ def _tables(rows: Sequence[Row]) -> list[Section]:
     cost = {
         "decoder evaluations": _value("decoder_evaluations"),
         "µs per gradient": _scaled("seconds_per_gradient", 1e6),
+        "± µs": _scaled("seconds_stderr", 1e6),
         "FLOPs": _value("flops"),
         "MB": _scaled("peak_bytes", 1e-6),
     }

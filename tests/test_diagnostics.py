@@ -29,6 +29,7 @@ from vaejax.diagnostics import (
     variance_split,
 )
 from vaejax.diagnostics import moments as moments_module
+from vaejax.diagnostics.report import QUANTILES
 from vaejax.estimators import dreg, measure_valued, pathwise
 from vaejax.families import fixed_normal
 from vaejax.models import linear_gaussian
@@ -386,6 +387,7 @@ def test_the_intervals_of_every_statistic_cover_as_often_as_they_say():
     truths = {
         "bias": 0.0,
         "variance": np.sum(SCALE**2),
+        **dict(zip(QUANTILES, np.quantile(SCALE**2, (0.05, 0.5, 0.95)), strict=True)),
         "rms_snr": np.sqrt(np.mean((MEAN / SCALE) ** 2)),
         "norm_snr": np.linalg.norm(MEAN) / np.linalg.norm(SCALE),
         "draw_cosine": np.mean(along / norms),

@@ -71,7 +71,8 @@ def test_a_ratio_is_claimed_only_where_its_interval_excludes_one():
     clear = sentence(pair(41, 0.01), "times less encoder variance")
     assert clear.startswith(
         "Under iwae at K = 64, dreg has 41 times less encoder variance than pathwise "
-        "(95% interval 39.9 to 42.2) at 1.1 times the cost; its rms signal-to-noise"
+        "(95% interval 39.9 to 42.2) at 1.1 times the cost (1.07 to 1.13); its "
+        "rms signal-to-noise ratio"
     )
     unclear = sentence(pair(1.02, 0.01), "cannot be told apart")
     assert "of dreg and pathwise" in unclear

@@ -8,7 +8,8 @@ draws of the gradient g, for a group of parameters:
     bias_noise       the spread of that estimate where there is no bias
     bias_detectable  the bias that a single one-sided test at 5% would find with
                      probability 95% or more in so many draws
-    variance         tr Cov(g), and quantiles of the coordinates' variances
+    variance         tr Cov(g), and quantiles of the coordinates' sample variances, that
+                     are further apart than the variances, by the noise of n draws
     snr              mean over coordinates of |E g_i| / sd(g_i) (Rainforth et al. 2018,
                      arXiv:1802.04537); where E g_i = 0 it shows its noise floor,
                      sqrt(2 / (pi n))
@@ -50,8 +51,11 @@ class GroupReport(NamedTuple):
     variance: float
     variance_stderr: float
     variance_q05: float
+    variance_q05_stderr: float
     variance_q50: float
+    variance_q50_stderr: float
     variance_q95: float
+    variance_q95_stderr: float
     snr: float
     snr_stderr: float
     rms_snr: float
@@ -123,24 +127,18 @@ def summarize(
         errors = folds[:pairs] - (theirs[name][:pairs] if name in theirs else target)
         found = _statistics(mean, variance, moments.draws)
         errors_of = jackknife(_statistics, folds, squares[name], moments.draws)
-        low, middle, high = np.quantile(variance, (0.05, 0.5, 0.95))
-        trace, snr, square, norm_snr = map(float, found)
-        trace_error, snr_error, square_error, norm_snr_error = map(float, errors_of)
-        rms_snr = np.sqrt(square) if square > 0 else np.nan
+        told = dict(zip(STATISTICS, map(float, found), strict=True))
+        stderrs = dict(zip(STATISTICS, map(float, errors_of), strict=True))
+        # The jackknife was of its square, which may be below 0.
+        square = told["rms_snr"]
+        told["rms_snr"] = float(np.sqrt(square)) if square > 0 else np.nan
+        stderrs["rms_snr"] /= 2 * told["rms_snr"]
         cosine, cosine_error = cosine_of_means(folds, theirs.get(name, target[None]))
+        floor = ROUNDING**2 * (mean @ mean + told["variance"])
+        told |= zip(BIASES, squared_norm_of_mean(errors, floor), strict=True)
         reports[name] = GroupReport(
-            *squared_norm_of_mean(errors, ROUNDING**2 * (mean @ mean + trace)),
-            variance=trace,
-            variance_stderr=trace_error,
-            variance_q05=float(low),
-            variance_q50=float(middle),
-            variance_q95=float(high),
-            snr=snr,
-            snr_stderr=snr_error,
-            rms_snr=float(rms_snr),
-            rms_snr_stderr=float(square_error / (2 * rms_snr)),
-            norm_snr=norm_snr,
-            norm_snr_stderr=norm_snr_error,
+            **told,
+            **{f"{statistic}_stderr": error for statistic, error in stderrs.items()},
             cosine=cosine,
             cosine_stderr=cosine_error,
             **(
@@ -169,16 +167,22 @@ def groups(
     return {name: np.concatenate(parts, -1) for name, parts in found.items()}
 
 
+QUANTILES = {"variance_q05": 0.05, "variance_q50": 0.5, "variance_q95": 0.95}
+BIASES = ("bias", "bias_stderr", "bias_noise", "bias_detectable")
+STATISTICS = ("variance", *QUANTILES, "snr", "rms_snr", "norm_snr")
+
+
 def _statistics(mean: np.ndarray, variance: np.ndarray, count: int) -> np.ndarray:
-    """Trace of the covariance, snr, the square of the rms snr, and norm snr."""
+    """Those of `STATISTICS`, the rms snr squared."""
     trace = variance.sum()
+    quantiles = np.quantile(variance, list(QUANTILES.values()))
     varies = variance > 0
     if not varies.any():
-        return np.array([trace, np.inf, np.inf, np.inf])
+        return np.array([trace, *quantiles, np.inf, np.inf, np.inf])
     ratios = np.abs(mean[varies]) / np.sqrt(variance[varies])
     square = np.mean(ratios**2) - 1 / count
     signal = max(mean @ mean - trace / count, 0.0)
-    return np.array([trace, ratios.mean(), square, np.sqrt(signal / trace)])
+    return np.array([trace, *quantiles, ratios.mean(), square, np.sqrt(signal / trace)])
 
 
 def jackknife(

@@ -167,12 +167,9 @@ def values_of(rows: Sequence[Row], name: str) -> np.ndarray:
 def interval(rows: Sequence[Row], statistic: str) -> tuple[np.ndarray, np.ndarray]:
     """The ends of the 95% intervals, NaN where the error is unknown."""
     value = values_of(rows, statistic)
-    if statistic == "work_normalized_variance":  # the time counts as known
-        stderr = values_of(rows, "variance_stderr")
-        stderr = stderr * values_of(rows, "seconds_per_gradient")
-    else:
-        stderr = values_of(rows, f"{statistic}_stderr")
-    half = NORMAL_95 * stderr
+    # Of a time the column is seconds_stderr.
+    name = statistic.replace("seconds_per_gradient", "seconds")
+    half = NORMAL_95 * values_of(rows, f"{name}_stderr")
     if statistic in SIGNED:
         return value - half, value + half
     with np.errstate(divide="ignore", invalid="ignore"):
