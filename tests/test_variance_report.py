@@ -16,11 +16,12 @@ from experiments.variance_findings import (
     estimate,
     findings,
     places,
+    plain_snr,
     ratio_interval,
 )
 
 FIGURES = {
-    *("variance", "snr", "work_normalized_variance"),
+    *("variance", "rms_snr", "work_normalized_variance"),
     *("bias", "frontier", "evaluations", "map"),
 }
 
@@ -70,7 +71,8 @@ def test_a_ratio_is_claimed_only_where_its_interval_excludes_one():
     clear = sentence(pair(41, 0.01), "times less encoder variance")
     assert clear.startswith(
         "Under iwae at K = 64, dreg has 41 times less encoder variance than pathwise "
-        "(95% interval 39.9 to 42.2) at 1.1 times the cost; its signal-to-noise ratio"
+        "(95% interval 39.9 to 42.2) at 1.1 times the cost (1.07 to 1.13); its "
+        "rms signal-to-noise ratio"
     )
     unclear = sentence(pair(1.02, 0.01), "cannot be told apart")
     assert "of dreg and pathwise" in unclear
@@ -96,12 +98,12 @@ def test_the_first_named_is_compared_with_the_next_where_it_is_best():
     )
 
 
-@pytest.mark.parametrize("name", ["seconds_per_gradient", "snr", "variance_stderr"])
+@pytest.mark.parametrize("name", ["seconds_per_gradient", "rms_snr", "variance_stderr"])
 def test_what_is_unknown_is_not_said(name):
     text = " ".join(findings(pair(41, 0.01, **{name: None})))
     said = {
         "seconds_per_gradient": "times the cost",
-        "snr": "signal-to-noise",
+        "rms_snr": "signal-to-noise",
         "variance_stderr": "variance",
     }
     assert said[name] not in text
@@ -177,7 +179,7 @@ def test_biases_are_named_and_what_would_have_been_seen():
     assert "stl under iwae, K = 4, 16, 64 (squared bias up to 0.2" in seen
     unseen = sentence(rows, "No bias is seen in 50 estimates")
     limits = [
-        max(3.3, 3.1243) * row["bias_stderr"]  # the z of 0.05 / 56
+        (3.1243 + 1.6449) * row["bias_stderr"]  # the z of 0.05 / 56, and of 0.05
         for row in rows
         if row["status"] == "unbiased" and row["group"] == "encoder"
     ]
@@ -218,6 +220,13 @@ def test_refusals_are_counted():
 )
 def test_an_estimate_has_the_digits_of_its_error(value, error, text):
     assert estimate({"x": value, "x_stderr": error}, "x") == text
+
+
+@pytest.mark.parametrize(("floors", "marked"), [(2.9, True), (3.1, False)])
+def test_a_ratio_near_its_noise_floor_is_marked(floors, marked):
+    snr = floors * math.sqrt(2 / (math.pi * 2000))
+    row = {"snr": snr, "snr_stderr": 0.01, "draws": 2000}
+    assert ("floor" in plain_snr(row)) == marked
 
 
 # ---- files
@@ -293,7 +302,7 @@ def test_figures_of_what_there_is():
         return set(variance_report.draw(rows))
 
     rows = make_rows(num_samples=(1,), steps=(0, 5), bounds=("iwae",))
-    replayed = ["replay_variance", "replay_bias", "replay_snr"]
+    replayed = ["replay_variance", "replay_bias", "replay_rms_snr"]
     # Of a single K there are no curves against it.
     expected = FIGURES - set(variance_report.CURVES) | {"split", *replayed}
     assert names(rows) == expected
