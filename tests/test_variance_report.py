@@ -70,7 +70,7 @@ def test_the_interval_of_a_ratio_holds_it_as_often_as_is_said():
 
 
 def test_variance_times_seconds_has_the_error_of_both():
-    """2000 intervals hold the product as often as is said; the variance's own do not."""
+    """2000 intervals hold it as often as is said; those of the variance alone not."""
     key, runs = np.random.default_rng(0), 2000
     held = np.zeros(2)
     for variance, seconds in zip(
