@@ -12,6 +12,7 @@ from test_plotting import Page
 from variance_rows import make_rows
 
 from experiments import run_folder, variance_report
+from experiments.gradient_measures import with_cost
 from experiments.variance_findings import (
     estimate,
     findings,
@@ -19,6 +20,7 @@ from experiments.variance_findings import (
     plain_snr,
     ratio_interval,
 )
+from vaejax.diagnostics import CostReport
 
 FIGURES = {
     *("variance", "rms_snr", "work_normalized_variance"),
@@ -63,6 +65,22 @@ def test_the_interval_of_a_ratio_holds_it_as_often_as_is_said():
         for i, cells in enumerate((rows, halved)):
             _, low, high = ratio_interval(*cells)
             held[i] += low < 3 < high
+    score = (held / runs - 0.95) / math.sqrt(0.95 * 0.05 / runs)
+    assert abs(score[0]) < 4 < abs(score[1])
+
+
+def test_variance_times_seconds_has_the_error_of_both():
+    """2000 intervals hold it as often as is said; those of the variance alone not."""
+    key, runs = np.random.default_rng(0), 2000
+    held = np.zeros(2)
+    for variance, seconds in zip(
+        3 + 0.1 * key.normal(size=runs), 2 + 0.1 * key.normal(size=runs), strict=True
+    ):
+        cost = CostReport(1, seconds, 0.1)
+        row = with_cost({"variance": variance, "variance_stderr": 0.1}, cost)
+        off = abs(row["work_normalized_variance"] - 3 * 2)
+        stderrs = row["work_normalized_variance_stderr"], 0.1 * seconds
+        held += [off < 1.96 * stderr for stderr in stderrs]
     score = (held / runs - 0.95) / math.sqrt(0.95 * 0.05 / runs)
     assert abs(score[0]) < 4 < abs(score[1])
 
