@@ -45,11 +45,8 @@ STATISTICS = {  # with the label of the axis
     "cosine": "cosine of the mean to the reference",
     "draw_cosine": "cosine of a draw to the reference",
 }
-SIGNED = (
-    "bias",
-    "cosine",
-    "draw_cosine",
-)  # the others are positive: a logarithmic axis
+# The others are positive: a logarithmic axis.
+SIGNED = ("bias", "cosine", "draw_cosine")
 NORMAL_95 = 1.96  # half-width of a 95% interval in standard errors
 # The power of K with which the signal-to-noise ratio grows under IWAE, where the
 # weights and their gradients have finite variance.
