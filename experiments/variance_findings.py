@@ -7,7 +7,7 @@ random keys, and so their errors, by which the interval is on the safe side. The
 signal-to-noise ratios told are those without a noise floor.
 """
 
-from collections import Counter
+import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
@@ -304,12 +304,17 @@ def _ranges(rows: list[Row], values: dict[int, float]) -> str:
     return ", ".join(texts)
 
 
+def reason_at_any_k(row: Row) -> str:
+    """Why a cell is refused, without the numbers, which may be those of its K."""
+    return re.sub(r"\d+", "#", str(row["reason"]))
+
+
 def _refusals(rows: Sequence[Row]) -> Iterator[str]:
     refused = [row for row in rows if row["status"] == "refused"]
     if not refused:
         return
     cells = {tuple(row[key] for key in _CELL) for row in rows}
-    reasons = Counter(row["reason"] for row in refused)
+    reasons = set(map(reason_at_any_k, refused))
     yield (
         f"{len(refused)} of {len(cells)} cells are refused, for {len(reasons)} "
         f"reason{'s' * (len(reasons) > 1)}: they are hatched in the map, and listed "

@@ -31,6 +31,7 @@ from experiments.variance_findings import (
     of_whole_groups,
     places,
     plain_snr,
+    reason_at_any_k,
 )
 from vaejax.plotting import (
     Section,
@@ -302,13 +303,15 @@ def _places(rows: Sequence[Row]) -> list[str]:
 
 def _refusals(rows: Sequence[Row]) -> list[tuple[str, ...]]:
     """The place where several, bound, estimator, all their Ks, and the reason."""
-    names = [*_places(rows), "bound", "estimator", "reason"]
-    counts: dict[tuple[str, ...], set[int]] = {}
+    names = [*_places(rows), "bound", "estimator"]
+    alike: dict[tuple[str, ...], list[Row]] = {}
     for row in rows:
         if row["status"] == "refused":
-            key = tuple(str(row[name]) for name in names)
-            counts.setdefault(key, set()).add(int(row["num_samples"]))
-    return [
-        (*settings, ", ".join(map(str, sorted(found))), reason)
-        for (*settings, reason), found in counts.items()
-    ]
+            key = *(str(row[name]) for name in names), reason_at_any_k(row)
+            alike.setdefault(key, []).append(row)
+    found = []
+    for (*settings, _), members in alike.items():
+        counts = sorted({int(row["num_samples"]) for row in members})
+        reason = str(members[0]["reason"])
+        found.append((*settings, ", ".join(map(str, counts)), reason))
+    return found

@@ -220,6 +220,12 @@ def test_a_bias_that_should_not_be_is_said_first():
 def test_refusals_are_counted():
     assert "4 of 32 cells are refused, for 1 reason" in sentence(make_rows(), "refused")
     only = make_rows(bounds=("elbo",), estimators=("vimco",))
+    for row in only:  # a reason that tells its K is one reason
+        row["reason"] = f"all 2^{row['num_samples']} subsets are too many"
+    assert "4 of 4 cells are refused, for 1 reason:" in sentence(only, "refused")
+    assert variance_report._refusals(only) == [
+        ("elbo", "vimco", "1, 4, 16, 64", "all 2^1 subsets are too many")
+    ]
     assert len(findings(only)) == 1
     assert "4 of 4" in sentence(only, "refused")
 
