@@ -2,11 +2,12 @@
 
     python -m experiments.cost --out runs/cost
 
-Each curve varies one setting of the IWAE paper's network, in the bound and the
-first estimator named, and leaves the others at the base, where the other estimators are
-compared with it. All points take turns, round by round, and the
-medians are reported. A point is off the linear regime where it lies more than 1.5 times
-above or below a line a + b x through the curve (see `experiments.cost_report`).
+Each curve varies one setting of the IWAE paper's network, in the bound and the first
+estimator named, and leaves the others at the base. There the other estimators are
+compared with it, and so are the moments of its gradients, streamed. All points take
+turns, round by round, and the medians are reported. A point is off the linear regime
+where it lies more than 1.5 times above or below a line a + b x through the curve (see
+`experiments.cost_report`).
 """
 
 import dataclasses
@@ -26,7 +27,8 @@ from experiments import cost_report, run_folder
 from experiments.cli import option, progress_bar, run_main
 from experiments.setup import build_named
 from vaejax.bounds import BOUNDS
-from vaejax.core import Example, Model, Objective, VaejaxError
+from vaejax.core import Batch, Example, Model, Objective, VaejaxError
+from vaejax.diagnostics import gradient_moments
 from vaejax.estimators import ESTIMATORS
 from vaejax.evaluation import log_likelihood
 from vaejax.models import gaussian_mlp
@@ -88,7 +90,7 @@ class Results(NamedTuple):
 class Point(NamedTuple):
     """A place on a curve; `seeds` is None for a program of a single state."""
 
-    work: str  # "training step" or "evaluation"
+    work: str  # "training step", "evaluation" or "gradient moments"
     axis: str
     value: int | str
     num_samples: int
@@ -116,6 +118,7 @@ def points_of(config: Config) -> Iterator[Point]:
         yield Point("training step", "num_seeds", value, **base, seeds=value)
     for name in config.estimators:
         yield Point("training step", "estimator", name, **base)
+    yield Point("gradient moments", "estimator", config.estimators[0], **base)
 
 
 def run(config: Config) -> Results:
@@ -165,7 +168,14 @@ def _measure(
     ]
     rows, findings = cost_report.with_lines(rows)
     compared = [at for at, point in enumerate(points) if point.axis == "estimator"]
-    findings += cost_report.ratios(config.estimators, seconds[:, compared])
+    *steps, last = compared
+    findings += cost_report.ratios(config.estimators, seconds[:, steps])
+    step, moments = seconds[:, [steps[0], last]].T
+    findings.append(
+        f"gradients of {config.estimators[0]} are drawn and summed up at "
+        f"{np.median(step / moments):.2f} times the speed of its training steps "
+        f"({(step / moments).min():.2f} to {(step / moments).max():.2f})"
+    )
     cost_report.write(config.out, rows, findings)
     for finding in findings:
         print(finding)
@@ -194,6 +204,8 @@ def _program_of(point: Point, config: Config) -> Callable[[], Program]:
         num_samples=point.num_samples,
         allow_bias=True,
     )
+    if point.work == "gradient moments":
+        return partial(_moments, objective, point)
     return partial(_training, objective, point)
 
 
@@ -236,6 +248,19 @@ def _training(objective: Objective, point: Point) -> Program:
     assert memory is not None  # None only on exotic backends
     peak = memory.argument_size_in_bytes + memory.temp_size_in_bytes
     return Program(call, num_steps * point.batch_size * seeds, peak)
+
+
+def _moments(objective: Objective, point: Point) -> Program:
+    """The streamed moments of as many gradients as make a call worth its start."""
+    params, state = objective.init(jax.random.key(0))
+    batch = Batch(_examples(point.batch_size), jnp.arange(point.batch_size))
+    draws = 8 * max(1, DECODINGS_PER_CALL // (8 * point.batch_size * point.num_samples))
+
+    def call() -> None:
+        at = objective, params, state, jax.random.key(1), batch
+        jax.block_until_ready(gradient_moments(*at, draws=draws, folds=8))
+
+    return Program(call, draws * point.batch_size, None)
 
 
 def _evaluation(model: Model, point: Point) -> Program:

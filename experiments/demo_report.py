@@ -7,6 +7,7 @@ from rich.table import Table as TerminalTable
 
 from experiments.train_config import Config as TrainConfig
 from experiments.train_report import unreliable, with_error
+from experiments.variance_findings import estimate
 from vaejax.plotting import Section, Table, log_likelihood_bars
 
 
@@ -32,7 +33,8 @@ def lead(
         sentences.append(
             f"On the {place}, at K = 64, DReG's encoder gradient has {ratio:.2g} times "
             f"less variance than the pathwise one, at {cost:.2f} times the cost, and "
-            f"signal-to-noise {dreg['snr']:.2g} against {pathwise['snr']:.2g}."
+            f"rms signal-to-noise {estimate(dreg, 'rms_snr') or 'unknown'} against "
+            f"{estimate(pathwise, 'rms_snr') or 'unknown'}."
         )
     stl = _encoder_row(oracle_rows, "stl")
     sentences.append(

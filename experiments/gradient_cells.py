@@ -42,7 +42,8 @@ COLUMNS = (
     *GroupReport._fields,
     *SPLIT_COLUMNS,
     *CostReport._fields,
-    *("work_normalized_variance", "evaluation_normalized_variance"),
+    *("work_normalized_variance", "work_normalized_variance_stderr"),
+    *("evaluation_normalized_variance", "evaluation_normalized_variance_stderr"),
     *SETTINGS,
     "config_hash",
 )

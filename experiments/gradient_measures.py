@@ -164,9 +164,15 @@ def contestant(
 
 def with_cost(row: Row, cost: CostReport) -> Row:
     """Add what the gradient costs, and what its variance is worth."""
+    variance, error = (np.array(row[f"variance{n}"], float) for n in ("", "_stderr"))
+    seconds, evaluations = cost.seconds_per_gradient, cost.decoder_evaluations
     found = cost._asdict() | {
-        "work_normalized_variance": row["variance"] * cost.seconds_per_gradient,
-        "evaluation_normalized_variance": row["variance"] * cost.decoder_evaluations,
+        "work_normalized_variance": float(variance * seconds),
+        "work_normalized_variance_stderr": float(
+            np.hypot(error * seconds, variance * cost.seconds_stderr)
+        ),
+        "evaluation_normalized_variance": float(variance * evaluations),
+        "evaluation_normalized_variance_stderr": float(error * evaluations),
     }
     return row | {k: None if np.isnan(v) else v for k, v in found.items()}
 

@@ -57,7 +57,7 @@ def gradient_section(
         "bias",
         "bias_stderr",
         "variance",
-        "snr",
+        "rms_snr",
         "cosine",
         "seconds_per_gradient",
         "work_normalized_variance",
@@ -73,7 +73,7 @@ def gradient_section(
         text=text + refused,
         figures=[
             gradient_statistic(results.rows, "variance"),
-            gradient_statistic(results.rows, "snr"),
+            gradient_statistic(results.rows, "rms_snr"),
             bias_forest(results.rows),
         ],
         tables=[Table(columns, values, caption)],

@@ -3,7 +3,8 @@
 Two variances are compared by their ratio. Its interval is by the delta method on
 logarithms: log(a / b) +- z sqrt((se_a / a)^2 + (se_b / b)^2), with z corrected for the
 number of estimators that the one named was chosen from. The estimators share their
-random keys, and so their errors, by which the interval is on the safe side.
+random keys, and so their errors, by which the interval is on the safe side. The
+signal-to-noise ratios told are those without a noise floor.
 """
 
 import re
@@ -14,8 +15,8 @@ import numpy as np
 from scipy.stats import norm
 
 from experiments.gradient_cells import AS_INITIALISED
-from vaejax.plotting.bias import FALSE_ALARMS, least_seen
-from vaejax.plotting.gradients import NORMAL_95, SETTINGS, distinct
+from vaejax.plotting.bias import FALSE_ALARMS, FOUND, least_found, least_seen
+from vaejax.plotting.gradients import NORMAL_95, SETTINGS, distinct, near_floor
 from vaejax.plotting.style import Row, number
 
 COSTS = {"seconds_per_gradient": "cost", "decoder_evaluations": "decoder evaluations"}
@@ -60,14 +61,20 @@ def at_last_step(rows: Sequence[Row]) -> list[Row]:
 
 
 def ratio_interval(
-    above: Row, below: Row, comparisons: int = 1
+    above: Row,
+    below: Row,
+    comparisons: int = 1,
+    columns: tuple[str, str] = ("variance", "variance_stderr"),
 ) -> tuple[float, float, float]:
-    """How many times the variance of one row is another's, and its 95% interval."""
-    a, b = (number(row["variance"]) for row in (above, below))
-    errors = [
-        number(row["variance_stderr"]) / number(row["variance"])
-        for row in (above, below)
-    ]
+    """How many times the variance of one row is another's, and its 95% interval.
+
+    Or that of what else is in a column, with its standard error in another.
+    """
+    (a, b), errors = (
+        np.array([number(row.get(column)) for row in (above, below)])
+        for column in columns
+    )
+    errors = errors / (a, b)
     spread = float(np.exp(norm.isf(0.025 / comparisons) * np.linalg.norm(errors)))
     return a / b, a / b / spread, a / b * spread
 
@@ -142,12 +149,14 @@ def _comparison(where: str, rows: list[Row]) -> str:
         )
     at_cost = ""
     for name, words in COSTS.items():
-        cost = number(best.get(name)) / number(other.get(name))
+        cost, *ends = ratio_interval(best, other, columns=(name, "seconds_stderr"))
         if np.isfinite(cost):
             at_cost = f" at {cost:.3g} times the {words}"
+            if name == "seconds_per_gradient" and np.isfinite(ends).all():
+                at_cost += f" ({_short(ends[0])} to {_short(ends[1])})"
             break
-    snr = [estimate(row, "snr") for row in (best, other)]
-    signal = f"; its signal-to-noise ratio is {snr[0]} against {snr[1]}"
+    snr = [estimate(row, "rms_snr") for row in (best, other)]
+    signal = f"; its rms signal-to-noise ratio is {snr[0]} against {snr[1]}"
     return (
         f"{where}, {names[0]} has {_short(ratio)} times less {group} variance than "
         f"{names[1]} ({interval}){at_cost}{signal * all(snr)}."
@@ -161,7 +170,7 @@ def _short(value: float) -> str:
 
 def estimate(row: Row, name: str) -> str:
     """A statistic with its standard error in two digits, "" if it is unknown."""
-    value, error = number(row[name]), number(row.get(f"{name}_stderr"))
+    value, error = number(row.get(name)), number(row.get(f"{name}_stderr"))
     if not np.isfinite(value):
         return ""
     if not error > 0:
@@ -173,6 +182,11 @@ def estimate(row: Row, name: str) -> str:
         f"{value / scale:.{decimals}f}{exponent} ± "
         f"{error / scale:.{decimals}f}{exponent}"
     )
+
+
+def plain_snr(row: Row) -> str:
+    """The `snr` with its error, marked where it may be mostly its noise floor."""
+    return estimate(row, "snr") + " (floor)" * near_floor(row)
 
 
 def _biases(rows: Sequence[Row]) -> Iterator[str]:
@@ -192,10 +206,16 @@ def _biases(rows: Sequence[Row]) -> Iterator[str]:
     if missed := sorted(pairs - set(map(_pair, found))):
         yield f"Declared biased, with no bias seen: {', '.join(missed)}."
     if unbiased and not wrong:
+        smallest = dict(zip(map(id, rows), least_found(rows), strict=True))
+        found_by = ""
+        if ranges := _ranges(unbiased, smallest):
+            found_by = (
+                f" A squared bias of {ranges}, depending on the cell, would have been "
+                f"found with a chance of {FOUND:.0%} or more."
+            )
         yield (
-            f"No bias is seen in {len(unbiased)} estimates that are declared unbiased. "
-            "An estimated squared bias would have been seen above "
-            f"{_ranges(unbiased, limits)}, depending on the cell."
+            f"No bias is seen in {len(unbiased)} estimates that are declared unbiased."
+            f"{found_by}"
         )
 
 
@@ -274,11 +294,12 @@ def _named(rows: list[Row]) -> str:
     return "; ".join(texts)
 
 
-def _ranges(rows: list[Row], limits: dict[int, float]) -> str:
-    """The smallest and the largest limit of each group."""
+def _ranges(rows: list[Row], values: dict[int, float]) -> str:
+    """The smallest and the largest value of each group that has any."""
     texts = []
+    rows = [row for row in rows if np.isfinite(values[id(row)])]
     for group in distinct(row["group"] for row in rows):
-        found = [limits[id(row)] for row in rows if row["group"] == group]
+        found = [values[id(row)] for row in rows if row["group"] == group]
         texts.append(f"{min(found):.2g} to {max(found):.2g} ({group})")
     return ", ".join(texts)
 

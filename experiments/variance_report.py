@@ -30,6 +30,7 @@ from experiments.variance_findings import (
     findings,
     of_whole_groups,
     places,
+    plain_snr,
     reason_at_any_k,
 )
 from vaejax.plotting import (
@@ -51,7 +52,7 @@ TEXTS = (
     *("model", "bound", "estimator", "group", "status", "reason", "reference"),
     *("checkpoint", "model_settings", "budget", "config_hash"),
 )
-CURVES = ("variance", "snr", "work_normalized_variance")
+CURVES = ("variance", "rms_snr", "work_normalized_variance")
 COSTS = {  # what the frontiers are of, by the names of their files
     "frontier": "seconds_per_gradient",
     "evaluations": "decoder_evaluations",
@@ -113,7 +114,7 @@ def draw(rows: Sequence[Row]) -> dict[str, Figure]:
         return bool(np.isfinite([values_of(groups, n) for n in names]).all(0).any())
 
     replayed = len({row["step"] for row in rows}) > 1
-    for statistic in ("variance", "bias", "snr") if replayed else ():
+    for statistic in ("variance", "bias", "rms_snr") if replayed else ():
         if known(statistic):
             curves = replay_curves(of_whole_groups(rows), statistic)
             figures[f"replay_{statistic}"] = curves
@@ -143,7 +144,7 @@ def print_rows(rows: Sequence[Row]) -> None:
         "status": _value("status"),
         "bias": _estimate("bias"),
         "variance": _estimate("variance"),
-        "snr": _estimate("snr"),
+        "rms snr": _estimate("rms_snr"),
         "cosine": _estimate("cosine"),
         "µs": lambda row: f"{1e6 * number(row['seconds_per_gradient']):.0f}",
         "var x s": lambda row: f"{number(row['work_normalized_variance']):.2g}",
@@ -217,16 +218,17 @@ def _tables(rows: Sequence[Row]) -> list[Section]:
         "bias": _estimate("bias"),
         "detectable": _value("bias_detectable"),
         "variance": _estimate("variance"),
-        "variance × s": _value("work_normalized_variance"),
-        "variance × evaluations": _value("evaluation_normalized_variance"),
+        "variance × s": _estimate("work_normalized_variance"),
+        "variance × evaluations": _estimate("evaluation_normalized_variance"),
         "from data": _estimate("variance_data"),
         "from latents": _estimate("variance_latents"),
-        "coordinate 5%": _value("variance_q05"),
-        "50%": _value("variance_q50"),
-        "95%": _value("variance_q95"),
+        "coordinate 5%": _estimate("variance_q05"),
+        "50%": _estimate("variance_q50"),
+        "95%": _estimate("variance_q95"),
     }
     signal = {
-        "SNR": _estimate("snr"),
+        "rms SNR": _estimate("rms_snr"),
+        "SNR": plain_snr,
         "SNR of the norm": _estimate("norm_snr"),
         "SNR along / across": _estimate("directional_snr"),
         "cosine of the mean": _estimate("cosine"),
@@ -237,6 +239,7 @@ def _tables(rows: Sequence[Row]) -> list[Section]:
     cost = {
         "decoder evaluations": _value("decoder_evaluations"),
         "µs per gradient": _scaled("seconds_per_gradient", 1e6),
+        "± µs": _scaled("seconds_stderr", 1e6),
         "FLOPs": _value("flops"),
         "MB": _scaled("peak_bytes", 1e-6),
     }
@@ -250,14 +253,17 @@ def _tables(rows: Sequence[Row]) -> list[Section]:
         (
             "Bias and variance",
             f"Compared with: {references}. Bias is the debiased ‖E g − g*‖², below 0 "
-            "by chance; ± is the standard error. Coordinate quantiles are of the "
+            "by chance; ± is the standard error. Detectable is what one test at 5% "
+            "finds with a chance of 95% or more. Coordinate quantiles are of the "
             "variances of single coordinates.",
             settings | group | accuracy,
             groups,
         ),
         (
             "Signal and direction",
-            "SNR is |E gᵢ| / sd gᵢ, averaged over the coordinates i; of the norm, "
+            "SNR is |E gᵢ| / sd gᵢ, averaged over the coordinates i, with the noise of "
+            "E gᵢ, and (floor) where below 3 times what noise alone gives; rms SNR is "
+            "the root mean square, without that noise; of the norm, "
             "‖E g‖ / √tr Cov g; along / across, of a draw's parts along the reference "
             "and across it.",
             settings | group | signal,

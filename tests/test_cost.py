@@ -81,7 +81,7 @@ def test_a_run_writes_every_curve_and_its_figures(tmp_path):
     rows = list(csv.DictReader((config.out / "results.csv").read_text().splitlines()))
     curves = [(row["work"], row["axis"], row["value"]) for row in rows]
     assert curves == [(r["work"], r["axis"], str(r["value"])) for r in results.rows]
-    assert len(set(curves)) == 8
+    assert len(set(curves)) == 9
     for row in rows:
         fastest, median, slowest = (
             float(row[name]) for name in ("fastest", "seconds_per_image", "slowest")
@@ -92,10 +92,11 @@ def test_a_run_writes_every_curve_and_its_figures(tmp_path):
     assert seeds[1] > 1.5 * seeds[0]
     saved = json.loads((config.out / "results.json").read_text())
     assert saved["findings"] == results.findings
-    assert len(results.findings) == 4
-    taken = [row["seconds_per_image"] for row in results.rows[-2:]]
-    assert "score_function takes " in results.findings[-1]
-    times = float(results.findings[-1].split("takes ")[1].split()[0])
+    assert len(results.findings) == 5
+    taken = [row["seconds_per_image"] for row in results.rows[-3:-1]]
+    assert "score_function takes " in results.findings[-2]
+    assert "drawn and summed up at " in results.findings[-1]
+    times = float(results.findings[-2].split("takes ")[1].split()[0])
     assert times == pytest.approx(taken[1] / taken[0], rel=0.5)
     for name in ("seconds_per_image", "peak_bytes"):
         assert (config.out / "figures" / f"{name}.png").stat().st_size > 1000

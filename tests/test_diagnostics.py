@@ -17,6 +17,7 @@ from vaejax.core import Batch, Example, Objective, Params, VaejaxError
 from vaejax.diagnostics import (
     Moments,
     combine,
+    cosine_of_means,
     cost_report,
     counted,
     decoder_evaluations,
@@ -28,6 +29,7 @@ from vaejax.diagnostics import (
     variance_split,
 )
 from vaejax.diagnostics import moments as moments_module
+from vaejax.diagnostics.report import QUANTILES
 from vaejax.estimators import dreg, measure_valued, pathwise
 from vaejax.families import fixed_normal
 from vaejax.models import linear_gaussian
@@ -89,34 +91,25 @@ def test_its_interval_covers_as_often_as_it_says(case):
 def test_the_squared_norm_is_the_mean_over_pairs():
     vectors = samples(9, 4, 1.0, seed=0)
     pairs = [a @ b for i, a in enumerate(vectors) for b in np.delete(vectors, i, 0)]
-    value, _, _ = squared_norm_of_mean(vectors)
+    value, *_ = squared_norm_of_mean(vectors)
     np.testing.assert_allclose(value, np.mean(pairs), rtol=1e-12)
 
 
 def test_without_noise_it_is_exact():
-    value, stderr, detectable = squared_norm_of_mean(np.ones((8, 3)))
+    value, *errors = squared_norm_of_mean(np.ones((8, 3)))
     assert value == pytest.approx(3.0)
-    assert stderr == pytest.approx(0.0, abs=1e-7)
-    assert detectable == pytest.approx(0.0, abs=1e-7)
+    assert errors == pytest.approx([0.0, 0.0, 0.0], abs=1e-7)
+    _, *errors = squared_norm_of_mean(np.ones((8, 3)), floor=0.1)
+    assert errors == pytest.approx([0.1, 0.1, 0.329], abs=1e-6)
 
 
-def test_a_bias_that_is_called_detectable_is_detected():
-    _, _, detectable = squared_norm_of_mean(samples(40, 50, 0.0, seed=0))
-    # A test at 5%: above what 95% of the runs without a bias show.
-    threshold = np.quantile(estimates(40, 50, 0.0)[:, 0], 0.95)
+def test_what_is_planted_hardly_changes_what_is_called_detectable():
+    *_, detectable = squared_norm_of_mean(samples(40, 50, 0.0, seed=0))
     norm = np.sqrt(detectable)
     planted = [
-        squared_norm_of_mean(samples(40, 50, norm, 1000 + seed)) for seed in range(400)
+        squared_norm_of_mean(samples(40, 50, norm, 1000 + seed)) for seed in range(100)
     ]
-    found = np.mean([value > threshold for value, _, _ in planted])
-    assert 0.92 < found < 0.99
-    half = [
-        squared_norm_of_mean(samples(40, 50, norm / 2, 1000 + seed))[0]
-        for seed in range(400)
-    ]
-    assert np.mean(np.array(half) > threshold) < 0.8
-    # What is planted hardly changes what is said to be detectable.
-    said = np.median([detectable for _, _, detectable in planted])
+    said = np.median([detectable for *_, detectable in planted])
     assert said == pytest.approx(detectable, rel=0.2)
 
 
@@ -292,14 +285,12 @@ def test_moments_of_an_unbiased_objective_are_a_reference(bias, found):
 # The other columns.
 
 
-def test_snr_and_cosine_are_their_definitions():
+def test_snr_is_its_definition():
     report = summarize(moments_of(toy(0.3), 400), TRUTH)["encoder"]
     encoder = flat(TRUTH.encoder)
     draws = stacked(toy(0.3), 400)[:, : encoder.size]
     mean, deviation = draws.mean(0), draws.std(0, ddof=1)
     np.testing.assert_allclose(report.snr, np.mean(np.abs(mean) / deviation), rtol=1e-4)
-    cosine = mean @ encoder / np.linalg.norm(mean) / np.linalg.norm(encoder)
-    np.testing.assert_allclose(report.cosine, cosine, rtol=1e-5)
 
 
 def test_an_exact_gradient_has_no_noise_and_the_right_direction():
@@ -309,6 +300,17 @@ def test_an_exact_gradient_has_no_noise_and_the_right_direction():
     assert (report.variance, report.variance_stderr, report.variance_q95) == (0, 0, 0)
     assert (report.snr, report.norm_snr, report.directional_snr) == (np.inf,) * 3
     assert (report.cosine, report.draw_cosine) == pytest.approx((1, 1))
+
+
+@pytest.mark.parametrize(("off", "biased"), [(1e-6, False), (1e-3, True)])
+def test_rounding_is_no_bias(off, biased):
+    """An exact gradient is off by what float32 rounds, of either sign."""
+    moments = moments_of(toy(), 80)
+    near = jax.tree.map(lambda leaf: leaf * (1 + off), TRUTH)
+    report = summarize(moments, near)["decoder"]
+    assert report.variance == 0
+    assert report.bias > 0
+    assert (z_of_bias(report) > 1.645) == biased
 
 
 def test_groups_without_parameters_are_left_out():
@@ -352,11 +354,16 @@ SCALE = np.linspace(0.5, 1.5, DIM)
 
 
 @functools.cache
-def reports_of_known_draws() -> list:
-    """Reports of normal draws with mean MEAN and deviations SCALE, seed by seed."""
+def reports_of_known_draws(signal: float = 1.0) -> list:
+    """Reports of normal draws, seed by seed: of the mean signal MEAN, and spread SCALE.
+
+    The reference is MEAN.
+    """
     found = []
     for seed in range(200):
-        draws = MEAN + SCALE * np.random.default_rng(seed).normal(size=(DRAWS, DIM))
+        draws = signal * MEAN + SCALE * np.random.default_rng(seed).normal(
+            size=(DRAWS, DIM)
+        )
         folds = draws.reshape(40, -1, DIM)
         means = folds.mean(1)
         moments = Moments(
@@ -380,6 +387,8 @@ def test_the_intervals_of_every_statistic_cover_as_often_as_they_say():
     truths = {
         "bias": 0.0,
         "variance": np.sum(SCALE**2),
+        **dict(zip(QUANTILES, np.quantile(SCALE**2, (0.05, 0.5, 0.95)), strict=True)),
+        "rms_snr": np.sqrt(np.mean((MEAN / SCALE) ** 2)),
         "norm_snr": np.linalg.norm(MEAN) / np.linalg.norm(SCALE),
         "draw_cosine": np.mean(along / norms),
         "directional_snr": np.mean(np.abs(along) / np.sqrt(norms**2 - along**2)),
@@ -389,12 +398,77 @@ def test_the_intervals_of_every_statistic_cover_as_often_as_they_say():
         stderrs = np.array([getattr(report, f"{name}_stderr") for report in reports])
         covered = np.mean(np.abs(values - truth) <= 1.96 * stderrs)
         assert 0.90 <= covered <= 0.985, (name, covered)
-    # The plug-in snr and cosine are off by their noise, which their errors do not hold:
-    # these are of the spread over runs.
-    for name in ("snr", "cosine"):
-        values = np.array([getattr(report, name) for report in reports])
-        stderrs = np.array([getattr(report, f"{name}_stderr") for report in reports])
-        assert 0.8 < np.median(stderrs) / values.std(ddof=1) < 1.25, name
+    # The plug-in snr is off by its noise, which its error does not hold: that is of the
+    # spread over runs.
+    values = np.array([report.snr for report in reports])
+    stderrs = np.array([report.snr_stderr for report in reports])
+    assert 0.8 < np.median(stderrs) / values.std(ddof=1) < 1.25
+
+
+def test_the_rms_snr_covers_near_the_floor_where_the_plug_in_does_not():
+    reports = reports_of_known_draws(0.25)
+    ratios = np.abs(0.25 * MEAN / SCALE)
+    floor = np.sqrt(2 / (np.pi * DRAWS))
+    assert np.sqrt(np.mean(ratios**2)) < 1.3 * floor
+    covered = {}
+    for name, truth in (
+        ("rms_snr", np.sqrt(np.mean(ratios**2))),
+        ("snr", ratios.mean()),
+    ):
+        values, stderrs = np.array(
+            [(getattr(r, name), getattr(r, f"{name}_stderr")) for r in reports]
+        ).T
+        covered[name] = np.mean(np.abs(values - truth) <= 1.96 * stderrs)
+    assert covered["rms_snr"] > 0.90
+    assert covered["snr"] < 0.75
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+@pytest.mark.parametrize("truth", [1.0, 0.5])
+@pytest.mark.parametrize("length", [1.0, 4.0])
+def test_the_cosine_covers_where_the_noise_is_as_long_as_the_mean(length, truth, drawn):
+    """Of 300 intervals 95% hold it, less 4 standard errors of that: 90%.
+
+    Along E v they are on the safe side. The plug-in cosine with its error over folds,
+    the negative control, holds the truth hardly ever where the noise is as long.
+    """
+    other, key = np.zeros(DIM), np.random.default_rng(0)
+    other[0] = length
+    mean = np.r_[truth, np.sqrt(1 - truth**2), np.zeros(DIM - 2)] * length
+    noise = np.sqrt(40 / DIM)  # of the mean of 40 folds then has the length 1
+    covered, plug_in = [], []
+    for _ in range(300):
+        folds = mean + noise * key.normal(size=(40, DIM))
+        others = other[None]
+        if drawn:
+            others = other + noise / 2 * key.normal(size=(40, DIM))
+        value, stderr = cosine_of_means(folds, others)
+        if np.isfinite(value):
+            covered.append(abs(value - truth) <= 1.96 * stderr)
+        target = others.mean(0) / np.linalg.norm(others.mean(0))
+        left_out = (folds.sum(0) - folds) / 39
+        cosines = left_out @ target / np.linalg.norm(left_out, axis=1)
+        error = np.sqrt(39 * np.var(cosines))
+        plug_in.append(abs(cosines.mean() - truth) <= 1.96 * error)
+    assert len(covered) > 280
+    assert np.mean(covered) > 0.90
+    if truth == 1.0 and length == 1.0:
+        assert np.mean(plug_in) < 0.5
+
+
+def test_a_drawn_reference_counts_with_its_noise():
+    own, theirs = (moments_of(toy(), 400, seed) for seed in (0, 1))
+    found = summarize(own, theirs)["encoder"]
+    known = summarize(own, TRUTH)["encoder"]
+    assert found.cosine_stderr > 1.2 * known.cosine_stderr
+    assert abs(found.cosine - 1) < 4 * found.cosine_stderr
+
+
+def test_a_length_that_the_noise_hides_has_no_cosine():
+    noise = np.random.default_rng(0).normal(size=(40, DIM))
+    noise -= noise.mean(0)  # so that the products of different ones are below 0
+    assert np.isnan(cosine_of_means(noise, np.ones((1, DIM)))).all()
+    assert np.isnan(cosine_of_means(np.ones((40, DIM)), noise)).all()
 
 
 # The parts of the variance.

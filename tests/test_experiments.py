@@ -340,7 +340,7 @@ def test_results_csv_has_its_columns_and_a_row_for_every_refusal(oracle):
         if row["status"] != "refused":
             assert all(math.isfinite(float(row[name])) for name in figures)
             assert row["reference"] == "the exact gradient"
-    for name in ("variance", "snr", "work_normalized_variance", "bias"):
+    for name in ("variance", "rms_snr", "work_normalized_variance", "bias"):
         assert (oracle.out / "figures" / f"{name}.png").exists()
 
 

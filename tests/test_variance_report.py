@@ -12,15 +12,18 @@ from test_plotting import Page
 from variance_rows import make_rows
 
 from experiments import run_folder, variance_report
+from experiments.gradient_measures import with_cost
 from experiments.variance_findings import (
     estimate,
     findings,
     places,
+    plain_snr,
     ratio_interval,
 )
+from vaejax.diagnostics import CostReport
 
 FIGURES = {
-    *("variance", "snr", "work_normalized_variance"),
+    *("variance", "rms_snr", "work_normalized_variance"),
     *("bias", "frontier", "evaluations", "map"),
 }
 
@@ -66,11 +69,28 @@ def test_the_interval_of_a_ratio_holds_it_as_often_as_is_said():
     assert abs(score[0]) < 4 < abs(score[1])
 
 
+def test_variance_times_seconds_has_the_error_of_both():
+    """2000 intervals hold it as often as is said; those of the variance alone not."""
+    key, runs = np.random.default_rng(0), 2000
+    held = np.zeros(2)
+    for variance, seconds in zip(
+        3 + 0.1 * key.normal(size=runs), 2 + 0.1 * key.normal(size=runs), strict=True
+    ):
+        cost = CostReport(1, seconds, 0.1)
+        row = with_cost({"variance": variance, "variance_stderr": 0.1}, cost)
+        off = abs(row["work_normalized_variance"] - 3 * 2)
+        stderrs = row["work_normalized_variance_stderr"], 0.1 * seconds
+        held += [off < 1.96 * stderr for stderr in stderrs]
+    score = (held / runs - 0.95) / math.sqrt(0.95 * 0.05 / runs)
+    assert abs(score[0]) < 4 < abs(score[1])
+
+
 def test_a_ratio_is_claimed_only_where_its_interval_excludes_one():
     clear = sentence(pair(41, 0.01), "times less encoder variance")
     assert clear.startswith(
         "Under iwae at K = 64, dreg has 41 times less encoder variance than pathwise "
-        "(95% interval 39.9 to 42.2) at 1.1 times the cost; its signal-to-noise ratio"
+        "(95% interval 39.9 to 42.2) at 1.1 times the cost (1.07 to 1.13); its "
+        "rms signal-to-noise ratio"
     )
     unclear = sentence(pair(1.02, 0.01), "cannot be told apart")
     assert "of dreg and pathwise" in unclear
@@ -96,12 +116,12 @@ def test_the_first_named_is_compared_with_the_next_where_it_is_best():
     )
 
 
-@pytest.mark.parametrize("name", ["seconds_per_gradient", "snr", "variance_stderr"])
+@pytest.mark.parametrize("name", ["seconds_per_gradient", "rms_snr", "variance_stderr"])
 def test_what_is_unknown_is_not_said(name):
     text = " ".join(findings(pair(41, 0.01, **{name: None})))
     said = {
         "seconds_per_gradient": "times the cost",
-        "snr": "signal-to-noise",
+        "rms_snr": "signal-to-noise",
         "variance_stderr": "variance",
     }
     assert said[name] not in text
@@ -177,7 +197,7 @@ def test_biases_are_named_and_what_would_have_been_seen():
     assert "stl under iwae, K = 4, 16, 64 (squared bias up to 0.2" in seen
     unseen = sentence(rows, "No bias is seen in 50 estimates")
     limits = [
-        max(3.3, 3.1243) * row["bias_stderr"]  # the z of 0.05 / 56
+        (3.1243 + 1.6449) * row["bias_stderr"]  # the z of 0.05 / 56, and of 0.05
         for row in rows
         if row["status"] == "unbiased" and row["group"] == "encoder"
     ]
@@ -224,6 +244,13 @@ def test_refusals_are_counted():
 )
 def test_an_estimate_has_the_digits_of_its_error(value, error, text):
     assert estimate({"x": value, "x_stderr": error}, "x") == text
+
+
+@pytest.mark.parametrize(("floors", "marked"), [(2.9, True), (3.1, False)])
+def test_a_ratio_near_its_noise_floor_is_marked(floors, marked):
+    snr = floors * math.sqrt(2 / (math.pi * 2000))
+    row = {"snr": snr, "snr_stderr": 0.01, "draws": 2000}
+    assert ("floor" in plain_snr(row)) == marked
 
 
 # ---- files
@@ -299,7 +326,7 @@ def test_figures_of_what_there_is():
         return set(variance_report.draw(rows))
 
     rows = make_rows(num_samples=(1,), steps=(0, 5), bounds=("iwae",))
-    replayed = ["replay_variance", "replay_bias", "replay_snr"]
+    replayed = ["replay_variance", "replay_bias", "replay_rms_snr"]
     # Of a single K there are no curves against it.
     expected = FIGURES - set(variance_report.CURVES) | {"split", *replayed}
     assert names(rows) == expected

@@ -7,6 +7,7 @@ REFUSED = {("elbo", "vimco"): "vimco needs K > 1 and no separable bound: use rlo
 COSTS = {"pathwise": 1.0, "stl": 1.05, "dreg": 1.1, "vimco": 1.6}  # of pathwise's
 SLOPES = {"pathwise": -1.0, "stl": -2.0, "dreg": -3.0, "vimco": -0.8}  # in K
 ERROR = 0.03  # relative, of every statistic
+TIMING = 0.01  # of the seconds
 
 
 def make_rows(
@@ -70,6 +71,7 @@ def _cost(seconds):
     return {
         "decoder_evaluations": round(seconds / 1e-6),
         "seconds_per_gradient": seconds,
+        "seconds_stderr": TIMING * seconds,
         "flops": 4e9 * seconds,
         "peak_bytes": int(1e10 * seconds),
     }
@@ -86,23 +88,24 @@ def _statistics(group, k, slope, biased, draw):
         "draws": 2000,
         "bias": (0.2 if biased else 0.0) + error * draw.normal(),
         "bias_stderr": error,
-        "bias_detectable": 3.3 * error,
+        "bias_noise": error,
+        "bias_detectable": 3.29 * error,
+    }
+    for name, value in {
+        "variance": variance,
         "variance_q05": 0.001 * variance,
         "variance_q50": 0.01 * variance,
         "variance_q95": 0.1 * variance,
-        "variance": variance,
-    }
-    for name, value in {
         "snr": snr,
+        "rms_snr": 1.1 * snr,
         "norm_snr": 0.9 * snr,
         "cosine": 0.99,
         "draw_cosine": snr / np.hypot(1, snr),
         "directional_snr": 1.2 * snr,
         "variance_data": 0.3 * variance,
         "variance_latents": 0.7 * variance,
+        "work_normalized_variance": variance * 1e-5 * (1 + k),
+        "evaluation_normalized_variance": variance * (20 + k),
     }.items():
         found |= {name: value, f"{name}_stderr": ERROR * value}
-    found["variance_stderr"] = ERROR * variance
-    found["work_normalized_variance"] = variance * 1e-5 * (1 + k)
-    found["evaluation_normalized_variance"] = variance * (20 + k)
     return found | _cost(1.0)

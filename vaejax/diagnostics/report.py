@@ -5,32 +5,40 @@ draws of the gradient g, for a group of parameters:
 
     bias             ||E g - g*||^2, by a U-statistic, which is unbiased itself: the
                      plug-in ||mean g - g*||^2 would be too large by tr Cov(g) / n
-    bias_detectable  the bias that a one-sided test at 5% would find with probability
-                     95% in so many draws
-    variance         tr Cov(g), and quantiles of the coordinates' variances
+    bias_noise       the spread of that estimate where there is no bias
+    bias_detectable  the bias that a single one-sided test at 5% would find with
+                     probability 95% or more in so many draws
+    variance         tr Cov(g), and quantiles of the coordinates' sample variances, that
+                     are further apart than the variances, by the noise of n draws
     snr              mean over coordinates of |E g_i| / sd(g_i) (Rainforth et al. 2018,
                      arXiv:1802.04537); where E g_i = 0 it shows its noise floor,
                      sqrt(2 / (pi n))
+    rms_snr          the root mean square over coordinates of E g_i / sd(g_i), without a
+                     floor: the square is less 1 / n, what the noise adds to it; NaN
+                     where nothing is left
     norm_snr         ||E g|| / sqrt(tr Cov(g)), less what the noise adds to ||mean g||
-    cosine           of E g to g*
+    cosine           of E g to g*, without the noise of either; NaN where it hides one
     draw_cosine      of a single g to g*, on average
     directional_snr  E ||g_par|| / ||g_orth||, parts along and across g* (Rainforth)
 
-Standard errors are by the jackknife over folds of the draws, those of the last two by
-the draws' own spread.
+Standard errors are by the jackknife over folds of the draws, of the
+cosine over those of a drawn reference too; those of the last two are by the draws' own
+spread.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from vaejax.core import Batch, EstState, Key, Objective, Params
+from vaejax.diagnostics.direction import alignment, cosine_of_means
 from vaejax.diagnostics.moments import Moments, gradient_moments
 
 QUANTILE = 1.645  # of the normal distribution at 95%
+# Of the gradient: what the sums in float32, and an exact reference, are good to.
+ROUNDING = 1e-5
 
 
 class GroupReport(NamedTuple):
@@ -38,14 +46,20 @@ class GroupReport(NamedTuple):
 
     bias: float  # below zero by chance where there is none
     bias_stderr: float
+    bias_noise: float
     bias_detectable: float
     variance: float
     variance_stderr: float
     variance_q05: float
+    variance_q05_stderr: float
     variance_q50: float
+    variance_q50_stderr: float
     variance_q95: float
+    variance_q95_stderr: float
     snr: float
     snr_stderr: float
+    rms_snr: float
+    rms_snr_stderr: float
     norm_snr: float
     norm_snr_stderr: float
     cosine: float
@@ -111,27 +125,24 @@ def summarize(
         target = targets.get(name, np.full_like(mean, np.nan))
         pairs = min(len(folds), len(theirs.get(name, folds)))
         errors = folds[:pairs] - (theirs[name][:pairs] if name in theirs else target)
-        statistics = partial(_statistics, target)
-        found = statistics(mean, variance, moments.draws)
-        errors_of = jackknife(statistics, folds, squares[name], moments.draws)
-        low, middle, high = np.quantile(variance, (0.05, 0.5, 0.95))
-        trace, snr, norm_snr, cosine = map(float, found)
-        trace_error, snr_error, norm_snr_error, cosine_error = map(float, errors_of)
+        found = _statistics(mean, variance, moments.draws)
+        errors_of = jackknife(_statistics, folds, squares[name], moments.draws)
+        told = dict(zip(STATISTICS, map(float, found), strict=True))
+        stderrs = dict(zip(STATISTICS, map(float, errors_of), strict=True))
+        # The jackknife was of its square, which may be below 0.
+        square = told["rms_snr"]
+        told["rms_snr"] = float(np.sqrt(square)) if square > 0 else np.nan
+        stderrs["rms_snr"] /= 2 * told["rms_snr"]
+        cosine, cosine_error = cosine_of_means(folds, theirs.get(name, target[None]))
+        floor = ROUNDING**2 * (mean @ mean + told["variance"])
+        told |= zip(BIASES, squared_norm_of_mean(errors, floor), strict=True)
         reports[name] = GroupReport(
-            *squared_norm_of_mean(errors),
-            variance=trace,
-            variance_stderr=trace_error,
-            variance_q05=float(low),
-            variance_q50=float(middle),
-            variance_q95=float(high),
-            snr=snr,
-            snr_stderr=snr_error,
-            norm_snr=norm_snr,
-            norm_snr_stderr=norm_snr_error,
+            **told,
+            **{f"{statistic}_stderr": error for statistic, error in stderrs.items()},
             cosine=cosine,
             cosine_stderr=cosine_error,
             **(
-                _alignment(products[name], squared_norms[name], target)
+                alignment(products[name], squared_norms[name], target)
                 if products
                 else {}
             ),
@@ -156,25 +167,22 @@ def groups(
     return {name: np.concatenate(parts, -1) for name, parts in found.items()}
 
 
-def _statistics(
-    target: np.ndarray, mean: np.ndarray, variance: np.ndarray, count: int
-) -> np.ndarray:
-    """Trace of the covariance, snr, norm snr and cosine."""
+QUANTILES = {"variance_q05": 0.05, "variance_q50": 0.5, "variance_q95": 0.95}
+BIASES = ("bias", "bias_stderr", "bias_noise", "bias_detectable")
+STATISTICS = ("variance", *QUANTILES, "snr", "rms_snr", "norm_snr")
+
+
+def _statistics(mean: np.ndarray, variance: np.ndarray, count: int) -> np.ndarray:
+    """Those of `STATISTICS`, the rms snr squared."""
     trace = variance.sum()
+    quantiles = np.quantile(variance, list(QUANTILES.values()))
     varies = variance > 0
-    snr = np.inf
-    if varies.any():
-        snr = (np.abs(mean[varies]) / np.sqrt(variance[varies])).mean()
+    if not varies.any():
+        return np.array([trace, *quantiles, np.inf, np.inf, np.inf])
+    ratios = np.abs(mean[varies]) / np.sqrt(variance[varies])
+    square = np.mean(ratios**2) - 1 / count
     signal = max(mean @ mean - trace / count, 0.0)
-    norms = np.linalg.norm(mean) * np.linalg.norm(target)
-    return np.array(
-        [
-            trace,
-            snr,
-            np.sqrt(signal / trace) if trace > 0 else np.inf,
-            mean @ target / norms if norms > 0 else np.nan,
-        ]
-    )
+    return np.array([trace, *quantiles, ratios.mean(), square, np.sqrt(signal / trace)])
 
 
 def jackknife(
@@ -211,36 +219,9 @@ def jackknife(
         return np.sqrt((folds - 1) * np.var(values, axis=0))
 
 
-def _alignment(
-    products: np.ndarray, squared_norms: np.ndarray, target: np.ndarray
-) -> dict[str, float]:
-    """How single draws point; products and squared norms are [n, leaves]."""
-    along, across = along_and_across(products, squared_norms, target)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        cosine = along / np.hypot(along, across)
-        ratio = np.abs(along) / across
-        found = {}
-        for name, values in (("draw_cosine", cosine), ("directional_snr", ratio)):
-            found[name] = float(values.mean())
-            error = values.std(ddof=1) / np.sqrt(len(values))
-            found[f"{name}_stderr"] = float(error)
-    return found
-
-
-def along_and_across(
-    products: np.ndarray, squared_norms: np.ndarray, target: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Every draw's part along the target, signed, and the norm of that across, [n].
-
-    From `Moments.products` and `squared_norms`, [n, leaves]; NaN where the target is 0.
-    """
-    with np.errstate(divide="ignore", invalid="ignore"):
-        along = products.sum(1) / np.linalg.norm(target)
-    across = np.sqrt(np.maximum(squared_norms.sum(1) - along**2, 0))
-    return along, across
-
-
-def squared_norm_of_mean(vectors: np.ndarray) -> tuple[float, float, float]:
+def squared_norm_of_mean(
+    vectors: np.ndarray, floor: float = 0.0
+) -> tuple[float, float, float, float]:
     """Unbiased ||E v||^2 from independent v, [n, P]; its error; what would be found.
 
         U = mean_{i != j} v_i . v_j,
@@ -252,10 +233,22 @@ def squared_norm_of_mean(vectors: np.ndarray) -> tuple[float, float, float]:
     at 0 or above.
 
     Without a mean zeta_2 is tr C^2, C = Cov(v), and zeta_1 is 0; a mean m adds m'C m to
-    the latter, |m|^2 tr C^2 / tr C where it lies as the noise does. The |m|^2 that a
-    one-sided test at 5% finds with probability 95% then is, with q = 1.645,
+    the latter, |m|^2 tr C^2 / tr C where it lies as the noise does:
 
-        2 q sqrt(2 tr C^2 / (n (n - 1))) + 4 q^2 tr C^2 / (n tr C).
+        Var U = noise^2 + growth |m|^2,   noise^2 = 2 tr C^2 / (n (n - 1)),
+                                          growth = 4 tr C^2 / (n tr C).
+
+    A test at 5% finds U > q stderr, q = 1.645; with probability 95% it finds the |m|^2
+    that is 2 q of its own standard errors, the root of x^2 = 4 q^2 (noise^2 + growth
+    x). By simulation it does so somewhat more often, as a U that is small by chance has
+    a small error.
+
+    Args:
+        vectors: v, [n, P].
+        floor: an error of U besides that of the draws.
+
+    Returns:
+        U, its standard error, the noise, and the |m|^2 that would be found.
     """
     n = len(vectors)
     products = vectors @ vectors.T
@@ -263,19 +256,20 @@ def squared_norm_of_mean(vectors: np.ndarray) -> tuple[float, float, float]:
     np.fill_diagonal(products, 0.0)
     rows, total = products.sum(1), products.sum()
     squares = (products**2).sum()
-    estimate = total / (n * (n - 1))
-    same_pair = squares / (n * (n - 1))
-    one_shared = ((rows**2).sum() - squares) / (n * (n - 1) * (n - 2))
+    pairs = n * (n - 1)
+    estimate = total / pairs
+    same_pair = squares / pairs
+    one_shared = ((rows**2).sum() - squares) / (pairs * (n - 2))
     none_shared = (total**2 - 4 * (rows**2).sum() + 2 * squares) / (
-        n * (n - 1) * (n - 2) * (n - 3)
+        pairs * (n - 2) * (n - 3)
     )
     zeta_1 = max(one_shared - none_shared, 0.0)
     zeta_2 = max(same_pair - none_shared, 0.0)
     of_noise = max(same_pair - 2 * one_shared + none_shared, 0.0)
+    stderr = np.sqrt((4 * (n - 2) * zeta_1 + 2 * zeta_2) / pairs + floor**2)
+    noise = np.sqrt(2 * of_noise / pairs + floor**2)
     trace = squared_norms - estimate
-    pairs = n * (n - 1)
-    stderr = np.sqrt((4 * (n - 2) * zeta_1 + 2 * zeta_2) / pairs)
-    detectable = 2 * QUANTILE * np.sqrt(2 * of_noise / pairs)
-    if trace > 0:
-        detectable += 4 * QUANTILE**2 * of_noise / (n * trace)
-    return float(estimate), float(stderr), float(detectable)
+    growth = 4 * of_noise / (n * trace) if trace > 0 else 0.0
+    half = 2 * QUANTILE**2 * growth
+    detectable = half + np.hypot(half, 2 * QUANTILE * noise)
+    return float(estimate), float(stderr), float(noise), float(detectable)

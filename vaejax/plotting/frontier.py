@@ -29,7 +29,7 @@ from vaejax.plotting.style import (
 
 COSTS = {  # a column: its unit's size, the axis, and in words
     "seconds_per_gradient": (1e-6, "µs per gradient", "the time"),
-    "decoder_evaluations": (1, "decoder evaluations", "the decoder evaluations"),
+    "decoder_evaluations": (1.0, "decoder evaluations", "the decoder evaluations"),
 }
 
 
@@ -72,8 +72,8 @@ def cost_frontier(
     figure, axes = panels(len(cells), size=(wide, 2.2), columns=columns)
     for panel, cell in zip(axes, cells, strict=True):
         members = [row for row in rows if (row["bound"], row["group"]) == cell]
-        x = values_of(members, cost) / unit
-        _points(panel, x, members, [names.index(name_of(row)) for row in members])
+        which = [names.index(name_of(row)) for row in members]
+        _points(panel, members, cost, unit, which)
         panel.set(title=", ".join(cell))
     for i, panel in enumerate(axes):
         if i % columns == 0:
@@ -92,8 +92,8 @@ def cost_frontier(
         ],
     )
     figure.set_label(
-        f"Variance, with 95% intervals, against {words} of a gradient at K = "
-        f"{num_samples}; nearer to the lower left is better."
+        f"Variance against {words} of a gradient at K = {num_samples}, with 95% "
+        f"intervals; nearer to the lower left is better."
     )
     return figure
 
@@ -109,10 +109,13 @@ def frontier(points: np.ndarray) -> np.ndarray:
 
 
 def _points(
-    axes: Axes, x: np.ndarray, rows: Sequence[Row], which: Sequence[int]
+    axes: Axes, rows: Sequence[Row], cost: str, unit: float, which: Sequence[int]
 ) -> None:
-    y = values_of(rows, "variance")
-    low, high = interval(rows, "variance")
+    x, y = values_of(rows, cost) / unit, values_of(rows, "variance")
+    across, upwards = (
+        np.nan_to_num(np.abs(np.array(interval(rows, name)) / scale - values))
+        for name, scale, values in ((cost, unit, x), ("variance", 1, y))
+    )
     biased = np.array([row["status"] == "biased" for row in rows])
     for i, series_index in enumerate(which):
         look = series(series_index)
@@ -120,7 +123,8 @@ def _points(
         axes.errorbar(
             x[i],
             y[i],
-            yerr=np.nan_to_num([[y[i] - low[i]], [high[i] - y[i]]]),
+            xerr=across[:, [i]],
+            yerr=upwards[:, [i]],
             linestyle="none",
             capsize=2,
             elinewidth=0.9,

@@ -39,12 +39,14 @@ STATISTICS = {  # with the label of the axis
     "bias": r"$\|\mathrm{E}\,g - g^*\|^2$ (nats$^2$)",
     "variance": r"gradient variance (nats$^2$)",
     "snr": "signal-to-noise ratio",
+    "rms_snr": "rms signal-to-noise ratio",
     "norm_snr": r"$\|\mathrm{E}\,g\| \,/\, \sqrt{\mathrm{tr\,Cov}\,g}$",
     "directional_snr": "along / across the gradient",
     "work_normalized_variance": r"variance $\times$ seconds (nats$^2$ s)",
     "cosine": "cosine of the mean to the reference",
     "draw_cosine": "cosine of a draw to the reference",
 }
+RATIOS = ("snr", "rms_snr", "norm_snr")  # of signal to noise, that obey the laws
 # The others are positive: a logarithmic axis.
 SIGNED = ("bias", "cosine", "draw_cosine")
 NORMAL_95 = 1.96  # half-width of a 95% interval in standard errors
@@ -90,7 +92,7 @@ def gradient_statistic(
     figure.set_label(
         f"The {in_words(statistic)} of the gradient estimators against the number of "
         " importance samples, with 95% intervals"
-        + _THEORY * (statistic in ("snr", "norm_snr"))
+        + _THEORY * (statistic in RATIOS)
         + "."
     )
     return figure
@@ -168,12 +170,9 @@ def values_of(rows: Sequence[Row], name: str) -> np.ndarray:
 def interval(rows: Sequence[Row], statistic: str) -> tuple[np.ndarray, np.ndarray]:
     """The ends of the 95% intervals, NaN where the error is unknown."""
     value = values_of(rows, statistic)
-    if statistic == "work_normalized_variance":  # the time counts as known
-        stderr = values_of(rows, "variance_stderr")
-        stderr = stderr * values_of(rows, "seconds_per_gradient")
-    else:
-        stderr = values_of(rows, f"{statistic}_stderr")
-    half = NORMAL_95 * stderr
+    # Of a time the column is seconds_stderr.
+    name = statistic.replace("seconds_per_gradient", "seconds")
+    half = NORMAL_95 * values_of(rows, f"{name}_stderr")
     if statistic in SIGNED:
         return value - half, value + half
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -201,7 +200,7 @@ def _line(
 
 def _laws(axes: Axes, rows: list[Row], statistic: str) -> list[Line2D]:
     """What theory says of these rows' signal-to-noise ratio, drawn."""
-    if statistic not in ("snr", "norm_snr") or not rows:
+    if statistic not in RATIOS or not rows:
         return []
     drawn = []
     last = next((row for row in rows[::-1] if number(row[statistic]) > 0), None)
@@ -212,12 +211,21 @@ def _laws(axes: Axes, rows: list[Row], statistic: str) -> list[Line2D]:
         y = number(last[statistic]) * (x / number(last["num_samples"])) ** power
         law = r"asymptotic: $\propto K^{\pm 1/2}$"
         drawn += axes.plot(x, y, color=QUIET, linewidth=0.7, label=law, zorder=1)
-    draws = {number(row.get("draws")) for row in rows}
-    floor = np.sqrt(2 / (np.pi * min(draws)))
-    if statistic == "snr" and (values_of(rows, "snr") < 3 * floor).any():
+    floor = max(map(noise_floor, rows))
+    if statistic == "snr" and any(map(near_floor, rows)):
         look: Look = {"color": QUIET, "linewidth": 0.7, "linestyle": (0, (1, 3))}
         drawn.append(axes.axhline(floor, label="noise floor", zorder=1, **look))
     return drawn
+
+
+def noise_floor(row: Row) -> float:
+    """The `snr` of so many draws where the true gradient is zero."""
+    return float(np.sqrt(2 / (np.pi * number(row.get("draws")))))
+
+
+def near_floor(row: Row) -> bool:
+    """Whether the `snr` may be mostly noise: it is below 3 floors."""
+    return number(row["snr"]) < 3 * noise_floor(row)
 
 
 def _x_axis(axes: Axes, rows: Sequence[Row], against: str) -> None:
