@@ -32,7 +32,10 @@ from vaejax.diagnostics import CostReport
 from vaejax.diagnostics.report import groups
 from vaejax.estimators import ESTIMATORS
 
-TIMED = {*CostReport._fields, "work_normalized_variance"}
+TIMED = {
+    *CostReport._fields,
+    *("work_normalized_variance", "work_normalized_variance_stderr"),
+}
 
 
 def only_the_summary(out, rows, *, command, summary):
