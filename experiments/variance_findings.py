@@ -254,7 +254,7 @@ def _budget(rows: Sequence[Row]) -> Iterator[str]:
         for row in measured
         if number(row["variance"]) > 0
     ]
-    biases = {id(row): number(row["bias_detectable"]) for row in measured}
+    biases = dict(zip(map(id, measured), least_found(measured), strict=True))
     known = [row for row in measured if np.isfinite(biases[id(row)])]
     seen = f", and would show squared biases of {_ranges(known, biases)}"
     yield (

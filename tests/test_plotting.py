@@ -274,7 +274,7 @@ def test_gradient_statistic_of_many_groups_and_missing_numbers():
 def test_gradient_statistic_keeps_models_apart():
     rows = [cell(), cell(model="gaussian_mlp")]
     (axes,) = plotting.gradient_statistic(rows, "snr").axes
-    assert set(lines(axes)) - {r"$\propto K^{\pm 1/2}$"} == {
+    assert set(lines(axes)) - {r"asymptotic: $\propto K^{\pm 1/2}$"} == {
         "dreg (linear_gaussian)",
         "dreg (gaussian_mlp)",
     }
