@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 from scipy.stats import norm
 
 from vaejax.plotting.gradients import NORMAL_95, distinct, namer, values_of
@@ -24,6 +24,7 @@ from vaejax.plotting.style import (
     Row,
     panels,
     require_rows,
+    signed_log,
     styled,
 )
 
@@ -164,11 +165,7 @@ def _signed_log_axis(axes: Axes, half: np.ndarray, ends: np.ndarray) -> None:
     if low >= top:  # within one decade a linear axis shows it all
         axes.xaxis.set_major_locator(MaxNLocator(4))
         return
-    axes.set_xscale("symlog", linthresh=linear, linscale=0.6)
-    # Nearer to each other than three decades, the labels would overlap.
-    powers = 10.0 ** np.array([top - 3, top] if top - 3 > low else [top])
-    axes.set_xticks([*-powers[::-1], 0, *powers])
-    axes.xaxis.set_minor_locator(NullLocator())
+    signed_log(axes, "x", linear, reach)
 
 
 def _refusals(refused: list[Row], name_of: Callable[[Row], str]) -> str:
