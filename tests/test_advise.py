@@ -38,7 +38,7 @@ def verdicts(results):
     }
 
 
-def test_the_known_order_is_found(tmp_path):
+def test_the_known_order_is_found(tmp_path, known_costs):
     """Tucker et al. 2019: of the encoder, at large K, DReG has the most signal."""
     results = advise.run(config_for(tmp_path / "run", num_samples=(64,)))
     assert results.recommended["estimator"] == "dreg"
