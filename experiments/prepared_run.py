@@ -174,14 +174,17 @@ def _kl_weight(config: Config, num_examples: int) -> KLWeight | None:
     if not config.kl_weight:
         return None
     name, *pairs = config.kl_weight
-    epochs = [pair.removeprefix("epochs=") for pair in pairs if "epochs=" in pair]
-    pairs = [pair for pair in pairs if not pair.startswith("epochs=")]
-    for count in epochs:
+
+    def in_steps(pair: str) -> str:
+        setting, _, count = pair.partition("=")
+        if setting != "epochs":
+            return pair
         if not count.isdecimal() or int(count) < 1:
-            raise VaejaxError(f"epochs={count} of {name} must be an integer above 0")
+            raise VaejaxError(f"{pair} of {name} must be an integer above 0")
         steps = int(count) * steps_per_epoch(num_examples, config.batch_size)
-        pairs.append(f"num_steps={steps}")
-    return build_named(KL_WEIGHTS, name, pairs)
+        return f"num_steps={steps}"
+
+    return build_named(KL_WEIGHTS, name, list(map(in_steps, pairs)))
 
 
 def make_optimizer(config: Config, num_examples: int) -> optax.GradientTransformation:
