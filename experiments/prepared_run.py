@@ -36,7 +36,7 @@ from vaejax.data import DATASETS, PROTOCOLS, ImageData, load
 from vaejax.estimators import ESTIMATORS
 from vaejax.kl_weights import KL_WEIGHTS
 from vaejax.models import MODELS
-from vaejax.objective import make_objective
+from vaejax.objective import make_objective, of_estimator
 from vaejax.regularizers import REGULARIZERS
 from vaejax.training import (
     TrainState,
@@ -195,6 +195,10 @@ def make_optimizer(config: Config, num_examples: int) -> optax.GradientTransform
     """
     steps = config.epochs * steps_per_epoch(num_examples, config.batch_size)
     adam = optax.adam(SCHEDULES[config.schedule](config.learning_rate, steps))
+    if config.auxiliary_learning_rate is not None:
+        ratio = config.auxiliary_learning_rate / config.learning_rate
+        of_auxiliary = Params(encoder=False, decoder=False, prior=False, auxiliary=True)
+        adam = optax.chain(adam, optax.masked(optax.scale(ratio), of_auxiliary))
     if config.encoder_steps == 1:
         return adam
     return encoder_first(adam, config.encoder_steps, until=steps // 2)
@@ -302,4 +306,5 @@ def load_snapshots(run: Trained) -> dict[int, tuple[Params, EstState]]:
 def _first_seed(config: Config, state: TrainState) -> tuple[Params, EstState]:
     found = state.params, state.est_state
     params, own = found if config.num_seeds == 1 else of_seed(found, 0)
-    return params, own[0] if config.kl_weight else own  # beside the KL weight's
+    # Beside the regularizers', and the KL weight's.
+    return of_estimator(params), own[0] if config.kl_weight else own

@@ -36,7 +36,12 @@ from experiments.training_loop import (
 )
 from vaejax.core import Key, Model, Params, VaejaxError
 from vaejax.data import LEVELS
-from vaejax.evaluation import active_units, bits_per_dim, log_likelihood
+from vaejax.evaluation import (
+    active_units,
+    bits_per_dim,
+    log_likelihood,
+    reconstruction,
+)
 from vaejax.matmul import matmul_precision
 from vaejax.sharding import training_mesh
 
@@ -154,8 +159,16 @@ def _on_devices(mesh: Mesh) -> str:
 def _evaluate(
     config: Config, model: Model, params: Params, key: Key, data: Data
 ) -> dict[str, Any]:
-    """The test log-likelihood and active units, as results.json names them."""
+    """The test log-likelihood and active units, as results.json names them.
+
+    Of an autoencoder, whose code has no density, what its codes keep of the images.
+    """
     count = len(data.test.x)
+    units = {"active_units": active_units(model, params, data.test)}
+    if not model.posterior.has_density:
+        kept = reconstruction(model, params, data.test)
+        figures = {name: float(of.mean()) for name, of in kept._asdict().items()}
+        return {**figures, "num_examples": count, **units}
     start = time.perf_counter()
     with progress_bar("log-likelihood", count, "images") as update:
         estimate = log_likelihood(
@@ -175,7 +188,7 @@ def _evaluate(
     return {
         **estimate.summary(),
         **bits(model, data.protocol, float(np.mean(estimate.log_px))),
-        "active_units": active_units(model, params, data.test),
+        **units,
         "images_per_second": count / seconds,
     }
 
@@ -198,6 +211,7 @@ def over_seeds(tests: list[dict[str, Any]]) -> dict[str, Any]:
         name: None if value is None else float(np.mean([test[name] for test in tests]))
         for name, value in tests[0].items()
     }
+    means["num_examples"] = tests[0]["num_examples"]
 
     def together(error: str) -> float | None:
         errors = [test[error] for test in tests]
@@ -206,9 +220,13 @@ def over_seeds(tests: list[dict[str, Any]]) -> dict[str, Any]:
     def spread(figure: str) -> float:
         return float(np.std([test[figure] for test in tests], ddof=1))
 
+    if "log_likelihood" not in means:
+        return means | {
+            "squared_error_standard_deviation_over_seeds": spread("squared_error"),
+            "seeds": tests,
+        }
     return means | {
         "num_samples": tests[0]["num_samples"],
-        "num_examples": tests[0]["num_examples"],
         "monte_carlo_error": together("monte_carlo_error"),
         "elbo_error": together("elbo_error"),
         "standard_deviation_over_seeds": spread("log_likelihood"),

@@ -62,6 +62,8 @@ class Config:
     """float32, tensorfloat32 or bfloat16 (default: JAX's)"""
     learning_rate: Annotated[float, option("X")] = 1e-3
     """Adam's, at its highest"""
+    auxiliary_learning_rate: Annotated[float | None, option("X")] = None
+    """of discriminators and baselines (default: the same)"""
     schedule: Annotated[str, option("NAME")] = "cosine"
     """of the learning rate: cosine (to zero) or constant"""
     encoder_steps: Annotated[int, option("N")] = 1
@@ -117,10 +119,10 @@ def check_numbers(config: Config) -> None:
         value = getattr(config, name)
         if value is not None and value < 1:
             raise VaejaxError(f"{name} is {value}: use at least 1")
-    if not 0 < config.learning_rate < math.inf:
-        raise VaejaxError(
-            f"learning_rate is {config.learning_rate}: use a finite one above 0"
-        )
+    for name in ("learning_rate", "auxiliary_learning_rate"):
+        rate = getattr(config, name)
+        if rate is not None and not 0 < rate < math.inf:
+            raise VaejaxError(f"{name} is {rate}: use a finite one above 0")
     if not config.checkpoint_seconds >= 0:  # NaN is not either
         raise VaejaxError(
             f"checkpoint_seconds is {config.checkpoint_seconds}: use at least 0"

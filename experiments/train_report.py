@@ -62,6 +62,27 @@ def print_summary(out: Path, summary: dict[str, Any]) -> None:
     table = Table(title=f"{out} (protocol: {summary['protocol']})")
     table.add_column("result")
     table.add_column("value", justify="right")
+    if "log_likelihood" in test:
+        _add_likelihoods(table, summary)
+    else:
+        table.add_row("test log p(x|z)", f"{test['log_px_z']:.2f} nats")
+        table.add_row("squared error of an image", f"{test['squared_error']:.3f}")
+    table.add_row("test examples", str(test["num_examples"]))
+    table.add_row("active units", f"{test['active_units']:g}")
+    table.add_row("training", f"{train['images_per_second']:,.0f} images/s")
+    table.add_row("compilation", f"{train['compile_seconds']:.1f} s")
+    Console().print(table)
+    if (test.get("pareto_k_above_0.7") or 0) > 0.5:
+        print(
+            "for most examples a few importance samples outweigh the rest (Pareto k "
+            "above 0.7): log p(x) is above the estimate, and the error larger than "
+            "stated; use a larger --eval-num-samples"
+        )
+    print(f"results, metrics, figures and checkpoint: {out}")
+
+
+def _add_likelihoods(table: Table, summary: dict[str, Any]) -> None:
+    test = summary["test"]
     normalized = summary["normalized"]
     name = "log-likelihood" if normalized else "score, of no density"
     table.add_row(f"test {name}, S = {test['num_samples']}", with_error(test) + " nats")
@@ -74,20 +95,8 @@ def print_summary(out: Path, summary: dict[str, Any]) -> None:
         table.add_row("its spread over seeds", f"{spread:.2f}")
     if (bits := test.get("bits_per_dim")) is not None:
         table.add_row("bits per dimension", f"{bits:.3f}")
-    table.add_row("test examples", str(test["num_examples"]))
     table.add_row("effective sample size", f"{test['effective_sample_size']:,.1f}")
     table.add_row("Pareto k above 0.7", unreliable(test))
-    table.add_row("active units", f"{test['active_units']:g}")
-    table.add_row("training", f"{train['images_per_second']:,.0f} images/s")
-    table.add_row("compilation", f"{train['compile_seconds']:.1f} s")
-    Console().print(table)
-    if (test["pareto_k_above_0.7"] or 0) > 0.5:
-        print(
-            "for most examples a few importance samples outweigh the rest (Pareto k "
-            "above 0.7): log p(x) is above the estimate, and the error larger than "
-            "stated; use a larger --eval-num-samples"
-        )
-    print(f"results, metrics, figures and checkpoint: {out}")
 
 
 def with_error(test: dict[str, Any]) -> str:

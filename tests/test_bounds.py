@@ -73,6 +73,7 @@ NUMPY_VALUES = {
     "elbo": np.mean,
     "elbo_analytic_kl": np.mean,
     "beta_elbo": np.mean,
+    "reconstruction": np.mean,
     "iwae": log_mean,
     "renyi": lambda log_w: log_mean(log_w, 0.5),
     "miwae": lambda log_w: (log_mean(log_w[:2]) + log_mean(log_w[2:])) / 2,

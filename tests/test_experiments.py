@@ -22,6 +22,7 @@ from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Problem, VaejaxError
 from vaejax.diagnostics import CostReport, GroupReport
 from vaejax.estimators import ESTIMATORS
+from vaejax.evaluation import reconstruction
 from vaejax.models import MODELS
 from vaejax.objective import check
 from vaejax.training import checkpoints
@@ -435,3 +436,22 @@ def test_a_run_on_mnist(prepared_dir, tmp_path):
     test = train.run(config).summary["test"]
     assert (test["num_samples"], test["num_examples"]) == (50, 20)
     assert -250 < test["log_likelihood"] < -80
+
+
+def test_an_autoencoder_is_trained_and_told_by_its_reconstructions(tmp_path):
+    settings = {
+        "bound": "reconstruction",
+        "estimator": "pathwise",
+        "num_samples": 1,
+        "model_settings": ("posterior=point_mass", "hidden=8", "latent_dim=2"),
+        "auxiliary_learning_rate": 1e-4,
+        "num_seeds": 2,
+    }
+    test = train.run(tiny(tmp_path / "run", **settings)).summary["test"]
+    assert "log_likelihood" not in test
+    assert 0 < test["squared_error"] < 64  # pixels in [0, 1]
+    assert test["squared_error_standard_deviation_over_seeds"] > 0
+    first = test["seeds"][0]
+    _, model, params, data = load_trained(tmp_path / "run")
+    kept = reconstruction(model, params, data.test)
+    assert first["squared_error"] == pytest.approx(kept.squared_error.mean(), rel=1e-5)

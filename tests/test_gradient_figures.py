@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from variance_rows import COSTS, ERROR, TIMING, make_rows
+from variance_rows import COSTS, ERROR, TIMING, bias_of, make_rows
 
 from vaejax import plotting
 from vaejax.core import VaejaxError
@@ -98,8 +98,6 @@ def test_the_noise_floor_is_drawn_where_it_matters():
 
 # ---- biases
 
-BIASES = ("bias", "bias_stderr", "bias_noise", "bias_detectable")
-
 
 def estimates(vectors_of, runs=3000, folds=20):
     """The biases of many runs, with what is known of them, as rows."""
@@ -107,7 +105,10 @@ def estimates(vectors_of, runs=3000, folds=20):
     rows = []
     for _ in range(runs):
         found = squared_norm_of_mean(vectors_of(key, folds))
-        rows.append(dict(zip(BIASES, found, strict=True)))
+        rows.append(
+            {"bias": found.estimate}
+            | {f"bias_{name}": value for name, value in found._asdict().items()}
+        )
     return rows
 
 
@@ -287,8 +288,8 @@ def test_the_bias_along_training_is_linear_around_zero_and_logarithmic_beyond():
     rows = make_rows(bounds=("iwae",), num_samples=(4,), steps=(0, 1, 2))
     for row in rows:
         if row["status"] != "refused":
-            row["bias"] = -1.5 if row["step"] == 0 else 0.3 * row["step"]
-            row["bias_stderr"] = 0.5 if row["step"] == 0 else 1e-3
+            known = row["step"] > 0
+            row |= bias_of(0.3 * row["step"], 1e-3) if known else bias_of(-1.5, 0.5)
     figure = plotting.replay_curves(rows, "bias", "encoder")
     (axes,) = figure.axes
     transform = axes.yaxis.get_transform()

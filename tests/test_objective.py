@@ -15,7 +15,7 @@ import optax
 import pytest
 from jax.lax import stop_gradient
 
-from vaejax.bounds import BOUNDS, elbo, iwae
+from vaejax.bounds import BOUNDS, elbo, iwae, reconstruction
 from vaejax.core import (
     Batch,
     Estimator,
@@ -25,7 +25,9 @@ from vaejax.core import (
     VaejaxError,
     Verdict,
 )
-from vaejax.estimators import ESTIMATORS, pathwise, score_function, stl
+from vaejax.estimators import ESTIMATORS, nvil, pathwise, score_function, stl
+from vaejax.evaluation import log_likelihood
+from vaejax.kl_weights import linear
 from vaejax.models import gaussian_mlp, sigmoid_belief_network
 from vaejax.objective import compatibility_table, make_objective
 from vaejax.regularizers import REGULARIZERS, mmd
@@ -382,3 +384,100 @@ def test_mmd_refuses_a_batch_of_one():
     alone = Batch(Example(X[:1]), jnp.arange(1))
     with pytest.raises(VaejaxError, match="at least 2"):
         objective.loss(*objective.init(jax.random.key(0)), jax.random.key(1), alone)
+
+
+# Regularizers that learn.
+
+
+def mean_follower(name: str) -> Regularizer:
+    """Learns the mean of x by a parameter of its own, which it must find."""
+
+    def penalty(model, params, key, batch):
+        return jnp.square(params.auxiliary - batch.example.x.mean(0)).sum()
+
+    return Regularizer(
+        name=name,
+        penalty=penalty,
+        init=lambda model, key: jax.random.normal(key, model.data_shape),
+    )
+
+
+def test_regularizers_and_the_estimator_each_find_their_own_parameters():
+    regularizers = [mmd(weight=0.0), mean_follower("one"), mean_follower("other")]
+    settings = {"num_samples": 2, "regularizers": regularizers}
+    estimators = nvil(), pathwise()
+    for model, estimator in zip((BINARY, MODEL), estimators, strict=True):
+        own = settings | ({"regularizers": regularizers[1:]} if model is BINARY else {})
+        objective = make_objective(model, elbo(), estimator, **own)
+        params, state = objective.init(jax.random.key(0))
+        start = jax.tree.map(jnp.array, params.auxiliary)
+        found, (_, metrics) = gradient(objective, params, state, jax.random.key(1))
+        mean = X.mean(0)
+        ours = found.auxiliary.regularizers[-2:]
+        for term, own_start in zip(ours, start.regularizers[-2:], strict=True):
+            np.testing.assert_allclose(term, 2 * (own_start - mean), rtol=1e-5)
+        assert (start.regularizers[-1] != start.regularizers[-2]).any()
+        assert {"one", "other", "bound"} <= metrics.keys()
+        alone = make_objective(model, elbo(), estimator, num_samples=2)
+        plain = params._replace(auxiliary=start.estimator)
+        expected, _ = gradient(alone, plain, state, jax.random.key(1))
+        chex.assert_trees_all_close(found.auxiliary.estimator, expected.auxiliary)
+        chex.assert_trees_all_close(found.decoder, expected.decoder, rtol=1e-5)
+
+
+# Autoencoders: posteriors without a density.
+
+AUTOENCODER = gaussian_mlp(
+    data_shape=(3,),
+    latent_dim=2,
+    hidden=(4,),
+    posterior="point_mass",
+    likelihood="fixed_normal",
+    likelihood_settings={"scale": 1.0},
+)
+
+
+def test_the_gradient_of_an_autoencoder_is_that_of_its_squared_error():
+    objective = make_objective(AUTOENCODER, reconstruction(), pathwise(), num_samples=1)
+    params, state = objective.init(jax.random.key(0))
+    found, (_, metrics) = gradient(objective, params, state, jax.random.key(1))
+
+    def half_squared_error(params):
+        def one(x):
+            z = AUTOENCODER.encode(params, Example(x))
+            return jnp.square(AUTOENCODER.decode(params, z, None) - x).sum() / 2
+
+        return jax.vmap(one)(X).mean()
+
+    chex.assert_trees_all_close(found, jax.grad(half_squared_error)(params), rtol=1e-5)
+    assert "bound" in metrics
+    assert not {"elbo", "kl", "log_pz", "log_qz", "beta"} & metrics.keys()
+
+
+@pytest.mark.parametrize(
+    ("bound", "estimator", "message"),
+    [
+        ("elbo", "pathwise", "point_mass has no density: use the bound reconstruction"),
+        ("iwae", "pathwise", "point_mass has no density"),
+        ("reconstruction", "score_function", "no density.*use pathwise"),
+        ("reconstruction", "dreg", "use pathwise"),
+    ],
+)
+def test_what_takes_a_density_is_refused_where_there_is_none(bound, estimator, message):
+    with pytest.raises(IncompatibleError, match=message):
+        make_objective(
+            AUTOENCODER, BOUNDS[bound](), ESTIMATORS[estimator](), num_samples=1
+        )
+
+
+def test_there_is_no_log_likelihood_without_a_density():
+    params = AUTOENCODER.init(jax.random.key(0))
+    with pytest.raises(VaejaxError, match="no importance weights"):
+        log_likelihood(AUTOENCODER, params, Example(X), jax.random.key(0))
+
+
+def test_a_kl_weight_needs_a_kl():
+    with pytest.raises(IncompatibleError, match="reconstruction has none of"):
+        make_objective(
+            MODEL, reconstruction(), pathwise(), num_samples=1, kl_weight=linear()
+        )

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from variance_rows import bias_of
 
 from vaejax import plotting
 from vaejax.core import VaejaxError
@@ -30,18 +31,17 @@ def cell(**changes):
         "num_samples": "8",
         "group": "encoder",
         "status": "unbiased",
-        "bias": "0.001",
-        "bias_stderr": "0.01",
+        **bias_of(0.001, 0.01),
         "variance": "0.5",
         "snr": "3.0",
         "cosine": "-0.2",
         "work_normalized_variance": "0.01",
     }
-    return row | {name: str(value) for name, value in changes.items()}
+    return {name: str(value) for name, value in (row | changes).items()}
 
 
 def refused(**changes):
-    numbers = ("bias", "bias_stderr", "variance", "snr", "cosine")
+    numbers = (*bias_of(0, 0), "variance", "snr", "cosine")
     return cell(status="refused", **changes) | dict.fromkeys(numbers, "")
 
 
@@ -296,9 +296,9 @@ def test_gradient_statistic_refuses(rows, settings, message):
 
 def test_bias_forest_fills_only_biases_above_the_noise_of_all():
     rows = [
-        cell(estimator="pathwise", bias=-0.01, bias_stderr=0.01),
-        cell(estimator="stl", bias=0.5, bias_stderr=0.01, status="biased"),
-        cell(estimator="just", bias=0.0205, bias_stderr=0.01),
+        cell(estimator="pathwise", **bias_of(-0.01, 0.01)),
+        cell(estimator="stl", **bias_of(0.5, 0.01), status="biased"),
+        cell(estimator="just", **bias_of(0.0205, 0.01)),
         refused(estimator="loo", num_samples=1),
         refused(estimator="loo", num_samples=8),
     ]
@@ -319,9 +319,9 @@ def test_bias_forest_fills_only_biases_above_the_noise_of_all():
     "rows",
     [
         [refused()],
-        [cell(bias="", bias_stderr="")],
-        [cell(bias=0, bias_stderr=0)],
-        [cell(bias=1e-9, bias_stderr=1e-12), cell(bias=1e6, bias_stderr=1, group="g")],
+        [cell(**dict.fromkeys(bias_of(0, 0), ""))],
+        [cell(**bias_of(0, 0))],
+        [cell(**bias_of(1e-9, 1e-12)), cell(**bias_of(1e6, 1), group="g")],
         [cell(estimator=f"e{i}", group=f"g{i % 3}") for i in range(18)],
     ],
 )

@@ -77,6 +77,16 @@ def _cost(seconds):
     }
 
 
+def bias_of(bias: float, stderr: float) -> dict[str, float]:
+    """The columns of an estimate whose error is that of no bias, too."""
+    return {
+        "bias": bias,
+        "bias_stderr": stderr,
+        "bias_low": bias - 1.96 * stderr,
+        "bias_high": bias + 1.96 * stderr,
+    }
+
+
 def _statistics(group, k, slope, biased, draw):
     slope = slope if group.startswith("encoder") else -1.0
     variance = 2 * k**slope * (1 + ERROR * draw.normal())
@@ -86,8 +96,7 @@ def _statistics(group, k, slope, biased, draw):
     found = {
         "reference": "the exact gradient",
         "draws": 2000,
-        "bias": (0.2 if biased else 0.0) + error * draw.normal(),
-        "bias_stderr": error,
+        **bias_of((0.2 if biased else 0.0) + error * draw.normal(), error),
         "bias_noise": error,
         "bias_detectable": 3.29 * error,
     }

@@ -115,6 +115,26 @@ def beta_elbo(beta: float = 4.0) -> Bound:
     )
 
 
+def reconstruction() -> Bound:
+    """An autoencoder's objective: `mean_k log p(x|z_k)`, the prior left out.
+
+    Relation to log p(x): none; with normal pixels of fixed scale s it is a constant
+    less the squared error over 2 s^2. The posterior may be a point mass.
+
+    References:
+        Hinton and Salakhutdinov 2006, "Reducing the dimensionality of data with neural
+        networks", Science 313.
+    """
+    return Bound(
+        name="reconstruction",
+        aggregate=jnp.mean,
+        log_weight=lambda terms: terms.log_px_z,
+        separable=True,
+        curvature=jnp.zeros_like,
+        expectation=_mean_of_singles,
+    )
+
+
 def iwae() -> Bound:
     """The importance-weighted bound: `log mean_k w_k`.
 
@@ -429,6 +449,7 @@ BOUNDS: dict[str, Callable[..., Bound]] = {
     "elbo": elbo,
     "elbo_analytic_kl": elbo_analytic_kl,
     "beta_elbo": beta_elbo,
+    "reconstruction": reconstruction,
     "iwae": iwae,
     "renyi": renyi,
     "miwae": miwae,

@@ -65,6 +65,16 @@ class Batch(NamedTuple):
     global_index: Int[Array, " B"]  # position in the global batch, whatever the devices
 
 
+class Auxiliary(NamedTuple):
+    """`Params.auxiliary` where regularizers learn beside the estimator.
+
+    Each finds its own there: the estimator, and the regularizers in their order.
+    """
+
+    estimator: PyTree
+    regularizers: tuple[PyTree, ...]
+
+
 class Params(NamedTuple):
     """Everything trainable; the fields are the parameter groups of every report."""
 
@@ -166,6 +176,9 @@ class Family:
     # Why `log_prob` of an event is too dear for training, if it is: `pathwise` and
     # evaluation do with `sample_and_log_prob`, all others are refused.
     costly_log_prob: str | None = None
+    # False for an outcome that is a function of x, or of x and noise, whose `log_prob`
+    # is 0: what autoencoders encode to. Only bounds that do without log q take it.
+    has_density: bool = True
     strata: Strata | None = None  # what stratified sampling of a mixture needs
 
     parameterises: str | None = None  # the family that it is, by other parameters
@@ -347,6 +360,10 @@ class Regularizer:
     name: str
     penalty: Callable[[Model, Params, Key, Batch], Scalar]
     needs: Callable[[Model], str | None] = lambda model: None  # reason for a refusal
+    # Its own parameters (a discriminator's), which it finds in `Params.auxiliary`. The
+    # optimizer descends one loss: an adversary's part and the model's each stop what
+    # the other is to train.
+    init: Callable[[Model, Key], PyTree] | None = None
     # Figures to log beside it, of the same arguments.
     report: Callable[[Model, Params, Key, Batch], Stats] = lambda *_: {}
 

@@ -9,6 +9,7 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
 from vaejax.core import (
+    Auxiliary,
     Batch,
     Bound,
     DistParams,
@@ -79,6 +80,11 @@ def make_objective(
         )
 
     own_weight = weight_of_kl(bound)
+    if kl_weight is not None and own_weight == 0:
+        raise IncompatibleError(
+            f"a KL weight weighs the KL divergence, which {bound.name} has none of: "
+            "leave it out, or use a bound such as elbo"
+        )
     regularizers = (*model.regularizers, *regularizers)
     for regularizer in regularizers:
         if reason := regularizer.needs(model):
@@ -86,9 +92,20 @@ def make_objective(
                 f"{regularizer.name} refuses {model.name}: {reason}"
             )
 
+    regularizers_learn = any(one.init is not None for one in regularizers)
+
     def init(key: Key) -> tuple[Params, EstState]:
         model_key, estimator_key = jax.random.split(key)
+        if regularizers_learn:
+            estimator_key, own_key = jax.random.split(estimator_key)
         auxiliary, state = estimator.init(problem, estimator_key)
+        if regularizers_learn:
+            keys = jax.random.split(own_key, len(regularizers))
+            own = [
+                () if one.init is None else one.init(model, own_key)
+                for one, own_key in zip(regularizers, keys, strict=True)
+            ]
+            auxiliary = Auxiliary(auxiliary, tuple(own))
         params = model.init(model_key)._replace(auxiliary=auxiliary)
         return params, state if kl_weight is None else (state, kl_weight.init())
 
@@ -110,21 +127,38 @@ def make_objective(
     ) -> tuple[Scalar, tuple[EstState, Stats]]:
         examples_key, batch_key = jax.random.split(key)
         keys = fold_examples(examples_key, batch.global_index)
+        own = of_estimator(params)
         surrogates, stats = jax.vmap(
-            lambda k, example: surrogate(problem, estimator, params, state, k, example)
+            lambda k, example: surrogate(problem, estimator, own, state, k, example)
         )(keys, batch.example)
         metrics = jax.tree.map(jnp.mean, stats)
         metrics["elbo"] = metrics["log_px_z"] - metrics["kl"]
         metrics["beta"] = jnp.float32(own_weight)
+        if not model.posterior.has_density:
+            metrics = {name: metrics[name] for name in metrics.keys() - OF_DENSITIES}
         total = surrogates.mean() if bound.upper else -surrogates.mean()
         for i, regularizer in enumerate(regularizers):
-            given = model, params, jax.random.fold_in(batch_key, i), batch
+            own = params
+            if isinstance(params.auxiliary, Auxiliary):
+                own = params._replace(auxiliary=params.auxiliary.regularizers[i])
+            given = model, own, jax.random.fold_in(batch_key, i), batch
             term = regularizer.penalty(*given)
             metrics |= {regularizer.name: term, **regularizer.report(*given)}
             total += term
         return total, (estimator.update(problem, state, metrics), metrics)
 
     return Objective(init=init, loss=loss, whole_batch=bool(regularizers))
+
+
+# The metrics that mean nothing where the posterior has no density.
+OF_DENSITIES = {"kl", "log_pz", "log_qz", "elbo", "beta"}
+
+
+def of_estimator(params: Params) -> Params:
+    """The parameters as the estimator sees them: of the auxiliary ones, its own."""
+    if isinstance(params.auxiliary, Auxiliary):
+        return params._replace(auxiliary=params.auxiliary.estimator)
+    return params
 
 
 def weigh_kl(problem: Problem, beta: Scalar | float) -> Problem:
@@ -176,10 +210,15 @@ def check(problem: Problem, estimator: Estimator) -> Verdict:
         )
     if reason := problem.bound.needs(problem.model, num_samples):
         return Verdict("refused", reason)
-    if not estimator.own_samples and (
-        reason := problem.model.posterior.costly_log_prob
-    ):
+    posterior = problem.model.posterior
+    if not estimator.own_samples and (reason := posterior.costly_log_prob):
         return Verdict("refused", reason)
+    if not posterior.has_density and weight_of_kl(problem.bound) != 0:
+        return Verdict(
+            "refused",
+            f"{problem.bound.name} takes log q(z|x), and a {posterior.name} has no "
+            "density: use the bound reconstruction, or another posterior",
+        )
     if problem.bound.inference is None:
         return estimator.check(problem)
     severity = ("unbiased", "biased", "refused")

@@ -14,8 +14,10 @@ import numpy as np
 def cosine_of_means(vectors: np.ndarray, others: np.ndarray) -> tuple[float, float]:
     """The cosine of E v to E w, without the noise of either, and its standard error.
 
-    Its error is the jackknife's, over v and over w, whose variances add. An estimate
-    may be above 1 by chance.
+    The jackknife's, over v and over w: what it says of the bias is taken off, which
+    where v varies along E v most is more than the error, and its variances add. The
+    error is on the safe side where the cosine is 1. An estimate may be above 1 by
+    chance.
 
     Args:
         vectors: independent v, [n, P]; n is at least 3.
@@ -27,7 +29,7 @@ def cosine_of_means(vectors: np.ndarray, others: np.ndarray) -> tuple[float, flo
     """
     products = vectors @ others.T
     own, of_others = _squared_length(vectors), _squared_length(others)
-    variance = 0.0
+    variance = excess = 0.0
     with np.errstate(divide="ignore", invalid="ignore"):
         cosine = products.mean() / np.sqrt(own[0] * of_others[0])
         sides = (products.mean(1), own, of_others), (products.mean(0), of_others, own)
@@ -35,10 +37,11 @@ def cosine_of_means(vectors: np.ndarray, others: np.ndarray) -> tuple[float, flo
             if (n := len(mean)) > 1:
                 without = (mean.sum() - mean) / (n - 1) / np.sqrt(left_out * whole)
                 variance += (n - 1) * np.var(without)
+                excess += (n - 1) * (without.mean() - cosine)
     hidden = any(min(whole, *left_out) <= 0 for whole, left_out in (own, of_others))
     if hidden or not np.isfinite(cosine + variance):
         return np.nan, np.nan
-    return float(cosine), float(np.sqrt(variance))
+    return float(cosine - excess), float(np.sqrt(variance))
 
 
 def _squared_length(vectors: np.ndarray) -> tuple[float, np.ndarray]:
@@ -56,11 +59,15 @@ def _squared_length(vectors: np.ndarray) -> tuple[float, np.ndarray]:
 def alignment(
     products: np.ndarray, squared_norms: np.ndarray, target: np.ndarray
 ) -> dict[str, float]:
-    """How single draws point; products and squared norms are [n, leaves]."""
+    """How single draws point; products and squared norms are [n, leaves].
+
+    A draw of zeros points nowhere: its cosine and its ratio are 0.
+    """
     along, across = along_and_across(products, squared_norms, target)
+    nowhere = (along == 0) & (across == 0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        cosine = along / np.hypot(along, across)
-        ratio = np.abs(along) / across
+        cosine = np.where(nowhere, 0.0, along / np.hypot(along, across))
+        ratio = np.where(nowhere, 0.0, np.abs(along) / across)
         found = {}
         for name, values in (("draw_cosine", cosine), ("directional_snr", ratio)):
             found[name] = float(values.mean())

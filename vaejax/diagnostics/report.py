@@ -6,6 +6,8 @@ draws of the gradient g, for a group of parameters:
     bias             ||E g - g*||^2, by a U-statistic, which is unbiased itself: the
                      plug-in ||mean g - g*||^2 would be too large by tr Cov(g) / n
     bias_noise       the spread of that estimate where there is no bias
+    bias_low, bias_high
+                     the ends of its 95% interval (see `squared_norm_of_mean`)
     bias_detectable  the bias that a single one-sided test at 5% would find with
                      probability 95% or more in so many draws
     variance         tr Cov(g), and quantiles of the coordinates' sample variances, that
@@ -19,7 +21,8 @@ draws of the gradient g, for a group of parameters:
     norm_snr         ||E g|| / sqrt(tr Cov(g)), less what the noise adds to ||mean g||
     cosine           of E g to g*, without the noise of either; NaN where it hides one
     draw_cosine      of a single g to g*, on average
-    directional_snr  E ||g_par|| / ||g_orth||, parts along and across g* (Rainforth)
+    directional_snr  E ||g_par|| / ||g_orth||, parts along and across g* (Rainforth);
+                     a draw of zeros counts as 0 here and in draw_cosine
 
 Standard errors are by the jackknife over folds of the draws, of the
 cosine over those of a drawn reference too; those of the last two are by the draws' own
@@ -37,6 +40,7 @@ from vaejax.diagnostics.direction import alignment, cosine_of_means
 from vaejax.diagnostics.moments import Moments, gradient_moments
 
 QUANTILE = 1.645  # of the normal distribution at 95%
+NORMAL_95 = 1.96  # half-width of a 95% interval in standard errors
 # Of the gradient: what the sums in float32, and an exact reference, are good to.
 ROUNDING = 1e-5
 
@@ -48,6 +52,8 @@ class GroupReport(NamedTuple):
     bias_stderr: float
     bias_noise: float
     bias_detectable: float
+    bias_low: float
+    bias_high: float
     variance: float
     variance_stderr: float
     variance_q05: float
@@ -126,11 +132,12 @@ def summarize(
         pairs = min(len(folds), len(theirs.get(name, folds)))
         errors = folds[:pairs] - (theirs[name][:pairs] if name in theirs else target)
         found = _statistics(mean, variance, moments.draws)
-        errors_of = jackknife(_statistics, folds, squares[name], moments.draws)
+        errors_of, excess = jackknife(_statistics, folds, squares[name], moments.draws)
         told = dict(zip(STATISTICS, map(float, found), strict=True))
         stderrs = dict(zip(STATISTICS, map(float, errors_of), strict=True))
-        # The jackknife was of its square, which may be below 0.
-        square = told["rms_snr"]
+        # The jackknife was of its square, which may be below 0; draws that are skewed
+        # bend the ratio, by as much as the jackknife says.
+        square = told["rms_snr"] - excess[STATISTICS.index("rms_snr")]
         told["rms_snr"] = float(np.sqrt(square)) if square > 0 else np.nan
         stderrs["rms_snr"] /= 2 * told["rms_snr"]
         cosine, cosine_error = cosine_of_means(folds, theirs.get(name, target[None]))
@@ -168,7 +175,10 @@ def groups(
 
 
 QUANTILES = {"variance_q05": 0.05, "variance_q50": 0.5, "variance_q95": 0.95}
-BIASES = ("bias", "bias_stderr", "bias_noise", "bias_detectable")
+BIASES = (
+    *("bias", "bias_stderr", "bias_noise", "bias_detectable"),
+    *("bias_low", "bias_high"),
+)
 STATISTICS = ("variance", *QUANTILES, "snr", "rms_snr", "norm_snr")
 
 
@@ -190,8 +200,11 @@ def jackknife(
     fold_means: np.ndarray,
     fold_squares: np.ndarray,
     draws: int,
-) -> np.ndarray:
-    """Standard errors of statistics of (mean, variance, count), by leaving a fold out.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Standard errors and biases of statistics of (mean, variance, count).
+
+    By leaving a fold out (Efron 1982, "The jackknife, the bootstrap and other
+    resampling plans").
 
     Args:
         statistics: of the mean and the variance [P] of so many draws.
@@ -213,16 +226,29 @@ def jackknife(
         return statistics(others, variance, rest)
 
     if rest < 2:
-        return np.full_like(statistics(mean, square, draws), np.nan)
+        unknown = np.full_like(statistics(mean, square, draws), np.nan)
+        return unknown, np.zeros_like(unknown)
     values = list(map(without, fold_means, fold_squares))
     with np.errstate(invalid="ignore"):  # infinities have no spread
-        return np.sqrt((folds - 1) * np.var(values, axis=0))
+        whole = statistics(mean, square / (draws - 1), draws)
+        excess = (folds - 1) * (np.mean(values, axis=0) - whole)
+        error = np.sqrt((folds - 1) * np.var(values, axis=0))
+        return error, np.where(np.isfinite(excess), excess, 0.0)
 
 
-def squared_norm_of_mean(
-    vectors: np.ndarray, floor: float = 0.0
-) -> tuple[float, float, float, float]:
-    """Unbiased ||E v||^2 from independent v, [n, P]; its error; what would be found.
+class SquaredNorm(NamedTuple):
+    """An estimate of ||E v||^2, and what is known of it."""
+
+    estimate: float
+    stderr: float
+    noise: float  # its spread where E v = 0
+    detectable: float  # the ||E v||^2 that would be found
+    low: float  # ends of its 95% interval
+    high: float
+
+
+def squared_norm_of_mean(vectors: np.ndarray, floor: float = 0.0) -> SquaredNorm:
+    """Unbiased ||E v||^2 from independent v, [n, P], and what is known of it.
 
         U = mean_{i != j} v_i . v_j,
         Var U = (4 (n - 2) zeta_1 + 2 zeta_2) / (n (n - 1)),
@@ -243,12 +269,15 @@ def squared_norm_of_mean(
     x). By simulation it does so somewhat more often, as a U that is small by chance has
     a small error.
 
+    The interval's lower end is the |m|^2 below which U would be 1.96 of its standard
+    errors too high, taken there, as U and its error from the same draws are large
+    together: (U - low)^2 = 1.96^2 (noise^2 + slope low), where the slope is that which
+    gives U its error. The upper end is 1.96 standard errors above U.
+
     Args:
         vectors: v, [n, P].
         floor: an error of U besides that of the draws.
 
-    Returns:
-        U, its standard error, the noise, and the |m|^2 that would be found.
     """
     n = len(vectors)
     products = vectors @ vectors.T
@@ -272,4 +301,15 @@ def squared_norm_of_mean(
     growth = 4 * of_noise / (n * trace) if trace > 0 else 0.0
     half = 2 * QUANTILE**2 * growth
     detectable = half + np.hypot(half, 2 * QUANTILE * noise)
-    return float(estimate), float(stderr), float(noise), float(detectable)
+    found = estimate, stderr, noise, detectable, *_ends(estimate, stderr, noise)
+    return SquaredNorm(*map(float, found))
+
+
+def _ends(estimate: float, stderr: float, noise: float) -> tuple[float, float]:
+    """The 95% interval around an estimate U of a squared norm."""
+    high = estimate + NORMAL_95 * stderr
+    if estimate <= NORMAL_95 * noise:
+        return estimate - NORMAL_95 * noise, high
+    slope = NORMAL_95**2 * max(stderr**2 - noise**2, 0.0) / estimate
+    reach = np.sqrt(slope * estimate + slope**2 / 4 + (NORMAL_95 * noise) ** 2)
+    return estimate + slope / 2 - reach, high

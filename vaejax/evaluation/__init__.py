@@ -5,14 +5,17 @@ from vaejax.evaluation.amortization import AmortizationGap, amortization_gap
 from vaejax.evaluation.bits_per_dim import bits_per_dim
 from vaejax.evaluation.log_likelihood import LogLikelihood, log_likelihood
 from vaejax.evaluation.perplexity import perplexity
+from vaejax.evaluation.reconstruction import Reconstruction, reconstruction
 
 __all__ = [
     "AmortizationGap",
     "LogLikelihood",
+    "Reconstruction",
     "active_units",
     "amortization_gap",
     "bits_per_dim",
     "log_likelihood",
     "perplexity",
     "posterior_means",
+    "reconstruction",
 ]

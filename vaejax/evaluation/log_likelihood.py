@@ -114,10 +114,17 @@ def log_likelihood(
         progress: called with the number of examples done so far.
 
     Raises:
-        VaejaxError: `num_samples` or `chunk_size` below 1, or no examples.
+        VaejaxError: `num_samples` or `chunk_size` below 1, no examples, or a posterior
+            without a density.
         AssertionError: leaves of the examples of different lengths.
     """
     chex.assert_equal_shape_prefix(jax.tree.leaves(examples), 1)  # else x, y mispair
+    if not model.posterior.has_density:
+        raise VaejaxError(
+            f"the posterior of {model.name}, a {model.posterior.name}, has no density, "
+            "and log p(x) no importance weights: use evaluation.reconstruction, or a "
+            "posterior such as diagonal_normal"
+        )
     count = len(jax.tree.leaves(examples)[0])
     if min(num_samples, chunk_size, count) < 1:
         raise VaejaxError(

@@ -42,6 +42,7 @@ from vaejax.families.normal import (
 )
 from vaejax.families.optimal_normal import optimal_normal
 from vaejax.families.pixel_beta import pixel_beta
+from vaejax.families.point_mass import point_mass
 from vaejax.families.poisson import poisson
 from vaejax.families.shared_mixture import shared_mixture
 from vaejax.families.truncated_normal import truncated_normal
@@ -129,6 +130,7 @@ __all__ = [
     "optimal_normal",
     "pixel_beta",
     "planar_flow",
+    "point_mass",
     "poisson",
     "radial_flow",
     "shared_mixture",

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from vaejax.core import Family, Prior, build
-from vaejax.families import FAMILIES, optimal_normal
+from vaejax.families import FAMILIES, optimal_normal, point_mass
 from vaejax.priors import PRIORS
 
 T = TypeVar("T")
@@ -30,10 +30,13 @@ LIKELIHOODS: dict[str, Callable[..., Family]] = {
     )
 } | {"optimal_normal": optimal_normal}  # no distribution, and so no posterior
 
+# Beside the distributions an autoencoder's code, which is none.
+POSTERIORS = FAMILIES | {"point_mass": point_mass}
+
 
 def named_posterior(name: str, settings: Settings, latent_dim: int) -> Family:
-    """The family of this name in `FAMILIES`, of so many latents."""
-    return _build(FAMILIES, name, settings, dim=latent_dim)
+    """The family of this name in `POSTERIORS`, of so many latents."""
+    return _build(POSTERIORS, name, settings, dim=latent_dim)
 
 
 def named_prior(
@@ -65,7 +68,7 @@ def named_likelihood(name: str, settings: Settings) -> Family:
 
 # What `<part>.<setting>=value` is a setting of, on a command line.
 PARTS: dict[str, Mapping[str, Callable[..., Any]]] = {
-    "posterior": FAMILIES,
+    "posterior": POSTERIORS,
     "prior": PRIORS,
     "likelihood": LIKELIHOODS,
 }

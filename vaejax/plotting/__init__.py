@@ -6,6 +6,7 @@ Imported by experiments and notebooks, never by `vaejax` itself, so that
 
 from vaejax.plotting.bias import bias_forest
 from vaejax.plotting.cost import cost_curves
+from vaejax.plotting.coverage import interval_coverage
 from vaejax.plotting.estimator_map import estimator_map
 from vaejax.plotting.frontier import cost_frontier
 from vaejax.plotting.gradients import gradient_statistic
@@ -35,6 +36,7 @@ __all__ = [
     "estimator_map",
     "gradient_statistic",
     "image_grid",
+    "interval_coverage",
     "latent_space",
     "log_likelihood_bars",
     "png",

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import norm
 
-from vaejax.plotting.gradients import NORMAL_95, distinct, namer, values_of
+from vaejax.plotting.gradients import distinct, interval, namer, values_of
 from vaejax.plotting.style import (
     ALARM,
     COLOURS,
@@ -141,7 +141,8 @@ def bias_forest(rows: Sequence[Row]) -> Picture:
 def _forest(axes: Axes, rows: list[Row], at: list[int], least: np.ndarray) -> None:
     """Draw the cells of one group."""
     bias = values_of(rows, "bias")
-    half = NORMAL_95 * values_of(rows, "bias_stderr")
+    ends = np.array(interval(rows, "bias"))
+    arms = np.abs(ends - bias)
     axes.axvline(0, color=QUIET, linewidth=0.8)
     axes.plot(least, at, **TICK)
     seen = bias > least
@@ -149,9 +150,10 @@ def _forest(axes: Axes, rows: list[Row], at: list[int], least: np.ndarray) -> No
     alarms: Look = {"fmt": "s", "color": ALARM}
     for chosen, look in ((~seen, spares), (seen, alarms)):
         axes.errorbar(
-            bias[chosen], np.array(at)[chosen], xerr=half[chosen], capsize=2, **look
+            bias[chosen], np.array(at)[chosen], xerr=arms[:, chosen], capsize=2, **look
         )
-    _signed_log_axis(axes, half, np.abs(bias) + np.nan_to_num(half))
+    reach = np.maximum(np.abs(bias), np.nan_to_num(np.abs(ends)).max(0))
+    _signed_log_axis(axes, arms[1], reach)
     axes.grid(visible=False, axis="y")
 
 

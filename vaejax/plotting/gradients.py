@@ -169,6 +169,8 @@ def values_of(rows: Sequence[Row], name: str) -> np.ndarray:
 
 def interval(rows: Sequence[Row], statistic: str) -> tuple[np.ndarray, np.ndarray]:
     """The ends of the 95% intervals, NaN where the error is unknown."""
+    if statistic == "bias":  # it has its own
+        return values_of(rows, "bias_low"), values_of(rows, "bias_high")
     value = values_of(rows, statistic)
     # Of a time the column is seconds_stderr.
     name = statistic.replace("seconds_per_gradient", "seconds")

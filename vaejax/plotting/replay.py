@@ -6,10 +6,10 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from vaejax.plotting.gradients import (
-    NORMAL_95,
     curves,
     distinct,
     in_words,
+    interval,
     values_of,
 )
 from vaejax.plotting.style import (
@@ -64,8 +64,8 @@ def replay_curves(
 
 
 def _bias_axis(axes: Axes, rows: Sequence[Row]) -> None:
-    half = NORMAL_95 * values_of(rows, "bias_stderr")
-    ends = np.abs(values_of(rows, "bias")) + half
+    low, high = interval(rows, "bias")
+    half, ends = high - values_of(rows, "bias"), np.maximum(np.abs(low), np.abs(high))
     half, ends = half[np.isfinite(ends)], ends[np.isfinite(ends)]
     reach = ends.max(initial=0)
     axes.axhline(0, color=QUIET, linewidth=0.8)

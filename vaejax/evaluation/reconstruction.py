@@ -1,0 +1,39 @@
+"""What a model makes of the codes that it gives to observations."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from vaejax.core import Example, Model, Params
+
+
+class Reconstruction(NamedTuple):
+    """Of every example, at the mean of q(z|x)."""
+
+    log_px_z: Float[np.ndarray, " N"]  # nats
+    squared_error: Float[
+        np.ndarray, " N"
+    ]  # of the mean of p(x|z), sum over coordinates
+
+
+def reconstruction(model: Model, params: Params, examples: Example) -> Reconstruction:
+    """Log p(x|z) and the squared error of E p(x|z), at z = E q(z|x)."""
+    found = _reconstruction(model, params, examples)
+    return Reconstruction(*map(np.asarray, found))
+
+
+@partial(jax.jit, static_argnums=0)
+def _reconstruction(
+    model: Model, params: Params, examples: Example
+) -> tuple[Array, Array]:
+    def one(example: Example) -> tuple[Array, Array]:
+        z = model.posterior.mean(model.encode(params, example))
+        found = model.decode(params, z, example.y)
+        error = jnp.square(model.likelihood.mean(found) - example.x).sum()
+        return model.likelihood.log_prob(found, example.x), error
+
+    return jax.lax.map(one, examples, batch_size=256)
