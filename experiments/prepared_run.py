@@ -210,11 +210,12 @@ class Keys(NamedTuple):
     train: Key
     evaluate: Key
     watch: Key
+    start: Key
 
 
 def make_keys(config: Config) -> Keys:
     """Split the seed's key."""
-    return Keys(*jax.random.split(jax.random.key(config.seed), 3))
+    return Keys(*jax.random.split(jax.random.key(config.seed), len(Keys._fields)))
 
 
 def params_by_seed(config: Config, state: TrainState) -> list[Params]:
@@ -251,8 +252,9 @@ def load_run(folder: Path) -> Trained:
         name: tuple(value) if isinstance(value, list) else value
         for name, value in settings.items()
     }
-    if values.get("data_dir") is not None:
-        values["data_dir"] = Path(values["data_dir"])
+    for name in ("data_dir", "start_from"):
+        if values.get(name) is not None:
+            values[name] = Path(values[name])
     config = Config(**values | {"out": folder})
     try:
         model, objective, data = prepare(config)

@@ -10,6 +10,7 @@ the same result, bit for bit.
 import contextlib
 import math
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ from experiments.prepared_run import (
     params_by_seed,
     prepare,
 )
+from experiments.starting_point import starting_state
 from experiments.train_config import Config
 from experiments.training_loop import (
     choose_micro_batch_size,
@@ -109,7 +111,14 @@ def _run(config: Config) -> Results:
                     profiler = watched.enter_context(profiling(config))
                     watchers = [*sinks, *snapshots(config), *profiler]
                 state, training = train_to_end(
-                    config, objective, optimizer, data, micro_batch_size, mesh, watchers
+                    config,
+                    objective,
+                    optimizer,
+                    data,
+                    micro_batch_size,
+                    mesh,
+                    watchers,
+                    partial(starting_state, config, model, objective, optimizer, data),
                 )
             params = params_by_seed(config, state)
             key = make_keys(config).evaluate

@@ -48,6 +48,8 @@ class Config:
     """importance samples per example"""
     allow_bias: bool = False
     """accept an estimator that is biased for the bound"""
+    start_from: Annotated[Path | None, option("DIR")] = None
+    """networks of another run, of the same shapes"""
     epochs: Annotated[int, option("N")] = 60
     """passes over the training split"""
     batch_size: Annotated[int, option("N")] = 100

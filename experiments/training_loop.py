@@ -85,18 +85,22 @@ def train_to_end(
     micro_batch_size: int | None = None,
     mesh: Mesh | None = None,
     watchers: Sequence[Watcher] = (),
+    start: Callable[[], TrainState] | None = None,
 ) -> tuple[TrainState, dict[str, Any]]:
     """Train from the start or the last checkpoint; the final state and its figures.
 
-    The watchers are handed every epoch's row, as in metrics.jsonl, and state.
+    The watchers are handed every epoch's row, as in metrics.jsonl, and state. A run
+    that does not go on from a checkpoint starts at `start`, by default anew.
     """
     key = make_keys(config).train
     folder = config.out / "checkpoints"
-    state, totals, rows = None, None, []
+    totals, rows = None, []
     saved_step, saved_at = 0, time.monotonic()
     newest = checkpoints.latest(folder) if config.resume else None
     distributed.check_shared(f"the newest checkpoint in {folder}", newest)
-    if newest is not None:
+    if newest is None:
+        state = None if start is None else start()
+    else:
         like = init_state(objective, optimizer, key)
         state, extra = checkpoints.restore(folder, like)
         run_folder.check_settings(extra.get("settings"), config, folder)

@@ -232,6 +232,9 @@ class Model:
     latent_shape: Event | None = None  # of `jax.ShapeDtypeStruct`
     exact_elbo: Callable[[Params, Array], Scalar] | None = None  # of x, in closed form
     regularizers: "tuple[Regularizer, ...]" = ()  # that are part of its training
+    # Where training starts, from the initial parameters and all observations (leaves
+    # [N, ...]): a clustering of the codes, say.
+    start: Callable[[Params, Example, Key], Params] | None = None
     num_classes: int | None = None  # of the labels y that it needs, 0 to this less 1
 
 

@@ -15,6 +15,7 @@ from vaejax.plotting.latents import latent_space
 from vaejax.plotting.laws import scaling_laws
 from vaejax.plotting.likelihoods import log_likelihood_bars
 from vaejax.plotting.pairs import reconstructions
+from vaejax.plotting.rate_distortion import rate_distortion
 from vaejax.plotting.replay import replay_curves
 from vaejax.plotting.report import Section, write_report
 from vaejax.plotting.style import Picture, PlottingError, png, save
@@ -40,6 +41,7 @@ __all__ = [
     "latent_space",
     "log_likelihood_bars",
     "png",
+    "rate_distortion",
     "reconstructions",
     "replay_curves",
     "save",

@@ -1,0 +1,161 @@
+"""Train the systems of the literature, one after the other, and show what each is for.
+
+    python -m experiments.gallery --systems vae vade --out runs/gallery
+
+Every training is one of `experiments.train`, in a folder of its own; those that are
+finished are not repeated, and an interrupted one goes on with --resume. The report,
+`report.html`, has a section for each system.
+"""
+
+import dataclasses
+import time
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from experiments import run_folder, train
+from experiments.cli import command_of, option, run_main
+from experiments.gallery import ENTRIES
+from experiments.gallery.entry import Entry, Shown, load
+from experiments.prepared_run import check as check_training
+from vaejax.core import VaejaxError
+from vaejax.plotting import Section, save, write_report
+
+PRESETS = ("short", "paper")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config:
+    """Train the systems of the literature and show what each is for."""
+
+    systems: Annotated[tuple[str, ...], option("NAME..", ", ".join(ENTRIES))] = ()
+    """(default: all)"""
+    preset: Annotated[str, option("NAME")] = "short"
+    """short, minutes on two cores, or paper, as published"""
+    data_dir: Annotated[Path | None, option("DIR")] = None
+    """prepared data (default: $TFDS_DATA_DIR)"""
+    out: Annotated[Path, option("DIR")] = Path("runs/gallery")
+    """folder of the report and the trainings"""
+    overwrite: bool = False
+    """replace the gallery in --out"""
+    resume: bool = False
+    """go on with the unfinished gallery in --out"""
+
+
+class Results(NamedTuple):
+    """What each system showed, and where the report is."""
+
+    numbers: dict[str, dict[str, float]]
+    report: Path
+
+
+def check(config: Config) -> dict[str, Entry]:
+    """The systems asked for, once all their trainings are known to make sense.
+
+    Raises:
+        VaejaxError: an unknown system or preset, or a training that cannot be.
+    """
+    names = config.systems or tuple(ENTRIES)
+    if unknown := sorted(set(names) - set(ENTRIES)):
+        raise VaejaxError(f"unknown systems {unknown}: use some of {sorted(ENTRIES)}")
+    if config.preset not in PRESETS:
+        raise VaejaxError(
+            f"unknown preset {config.preset!r}: use one of {sorted(PRESETS)}"
+        )
+    for name in names:
+        for training in ENTRIES[name].presets[config.preset].values():
+            check_training(training)
+    return {name: ENTRIES[name] for name in names}
+
+
+def run(config: Config) -> Results:
+    """Train and show every system; write results.json, figures and report.html.
+
+    Raises:
+        VaejaxError: a setting that cannot be, before anything is computed.
+    """
+    entries = check(config)
+    with run_folder.open_run(
+        config.out, config, overwrite=config.overwrite, resume=config.resume
+    ):
+        shown, seconds = {}, {}
+        try:
+            for name, entry in entries.items():
+                start = time.perf_counter()
+                shown[name] = _show(config, name, entry)
+                seconds[name] = time.perf_counter() - start
+                print(f"{name}: {shown[name].finding} ({seconds[name]:.0f} s)")
+        except KeyboardInterrupt as interrupt:
+            raise KeyboardInterrupt(
+                f"what is done is in {config.out}; the same command with --resume goes "
+                "on from there"
+            ) from interrupt
+        numbers = {name: dict(one.numbers) for name, one in shown.items()}
+        report = write_report(
+            config.out / "report.html",
+            title="The variational autoencoder and its family",
+            lead=[f"{entries[name].title}: {shown[name].finding}" for name in entries],
+            sections=[
+                _section(config, name, entries[name], shown[name]) for name in entries
+            ],
+        )
+        run_folder.write_json(
+            config.out / "results.json",
+            {
+                "systems": numbers,
+                "findings": {name: one.finding for name, one in shown.items()},
+                "seconds": seconds,
+                "versions": run_folder.versions(),
+            },
+        )
+        print(f"report: {report}")
+        return Results(numbers, report)
+
+
+def _show(config: Config, name: str, entry: Entry) -> Shown:
+    """Train what is not trained yet, then look at all of it."""
+    folder = config.out / name
+    trainings = entry.presets[config.preset]
+    for label, training in trainings.items():
+        placed = _placed(config, folder, label, training)
+        finished = (placed.out / "results.json").exists()
+        if finished and not config.overwrite:
+            run_folder.check_same_settings(placed.out, placed)
+            continue
+        begun = (placed.out / "config.json").exists() and not config.overwrite
+        train.run(dataclasses.replace(placed, resume=begun, overwrite=config.overwrite))
+    shown = entry.show({label: load(folder / label) for label in trainings})
+    for number, figure in enumerate(shown.figures, start=1):
+        save(figure, folder / f"figure_{number}.png")
+    return shown
+
+
+def _placed(
+    config: Config, folder: Path, label: str, training: train.Config
+) -> train.Config:
+    """The training in a folder of its own, with its start where that is."""
+    start = training.start_from
+    return dataclasses.replace(
+        training,
+        out=folder / label,
+        data_dir=config.data_dir,
+        start_from=None if start is None else folder / start,
+    )
+
+
+def _section(config: Config, name: str, entry: Entry, shown: Shown) -> Section:
+    trainings = entry.presets[config.preset]
+    commands = [
+        command_of("train", _placed(config, config.out / name, label, training))
+        for label, training in trainings.items()
+    ]
+    return Section(
+        title=entry.title,
+        text=f"{entry.text}\n\n{shown.finding}",
+        tables=shown.tables,
+        figures=shown.figures,
+        command="\n".join(commands),
+    )
+
+
+if __name__ == "__main__":
+    run_main(Config, run)
