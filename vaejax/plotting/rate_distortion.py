@@ -39,7 +39,7 @@ def rate_distortion(rows: Sequence[Row]) -> Picture:
         axes.annotate(
             str(row["name"]), (x, y), xytext=(4, 4), textcoords="offset points"
         )
-    ends = np.array([0.0, rate.max() * 1.15 + 1e-9])
+    ends = np.array([0.0, rate.max() * 1.3 + 1e-9])
     for total in np.unique(np.round(rate + distortion, 6)):
         look: Look = {"color": QUIET, "linewidth": 0.6, "linestyle": ":"}
         axes.plot(ends, total - ends, label="_equal ELBO", **look)
