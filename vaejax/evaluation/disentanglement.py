@@ -2,9 +2,9 @@
 
 Each compares every latent with every factor over one set of examples. Higher is better
 and 1 is perfect. Mutual information, I, is that of a latent cut into 20 intervals of
-equal width with a factor, in nats; such an estimate from N examples lies too high, by
-about (20 - 1)(S - 1) / (2 N) for a factor of S values, which the scores' differences
-and ratios do not undo where N is small.
+equal width with a factor, in nats. Such an estimate is at most log 20, and of
+independent latents it is not 0 but about (20 - 1)(S - 1) / (2 N), for a factor of S
+values and N examples.
 
 The scores that draw groups of examples with a factor in common are in
 `vaejax.evaluation.shared_factor`. None is comparable with numbers from other factors,
@@ -28,6 +28,8 @@ def mutual_information_gap(
     """MIG: how much more the best latent knows of a factor than the second best does.
 
         mean_k (I(z_i; v_k) - max_{j != i} I(z_j; v_k)) / H(v_k),   i = argmax_j I
+
+    A factor of S > 20 equally frequent values adds at most log 20 / log S, not 1.
 
     References:
         Chen et al. 2018, arXiv:1802.04942, section 4.1.
@@ -78,7 +80,8 @@ def modularity(
         mean_i 1 - sum_{k != k_i} I(z_i; v_k)^2 / ((F - 1) I(z_i; v_{k_i})^2)
 
     with k_i the factor that latent i knows most of. A latent that does not vary counts
-    as 0.
+    as 0; one that is independent of all factors does not, as what I is too high by
+    depends on the factor: the score says nothing of how much the latents know.
 
     Raises:
         VaejaxError: a single factor, which there is nothing to confuse with.
