@@ -1,7 +1,7 @@
 """Disentanglement scores of codes whose factors of variation are known.
 
-Each compares every latent with every factor over one set of examples. Higher is better
-and 1 is perfect. Mutual information, I, is that of a latent cut into 20 intervals of
+Each compares every latent with every factor over one set of examples, and is the higher
+the better. Mutual information, I, is that of a latent cut into 20 intervals of
 equal width with a factor, in nats. Such an estimate is at most log 20, and of
 independent latents it is not 0 but about (20 - 1)(S - 1) / (2 N), for a factor of S
 values and N examples.
@@ -48,11 +48,12 @@ def separated_attribute_predictability(
     """SAP: how much better the best latent predicts a factor than the second best does.
 
     A latent's prediction is by as many thresholds as the factor has values, less one,
-    fitted to the same examples; it is scored by its balanced accuracy.
+    fitted to the same examples; it is scored by its balanced accuracy. Of two latents or
+    more the score is at most the mean of 1 - 1/S over factors of S values.
 
     References:
-        Kumar, Sattigeri and Balakrishnan 2018, arXiv:1711.00848, section 3; all factors
-        are taken as categories.
+        Kumar, Sattigeri and Balakrishnan 2018, arXiv:1711.00848; all factors are taken
+        as categories.
     """
     from sklearn.metrics import balanced_accuracy_score
     from sklearn.tree import DecisionTreeClassifier
@@ -87,7 +88,7 @@ def modularity(
         VaejaxError: a single factor, which there is nothing to confuse with.
 
     References:
-        Ridgeway and Mozer 2018, arXiv:1802.05312, section 3.
+        Ridgeway and Mozer 2018, arXiv:1802.05312.
     """
     check_factors(codes, factors)
     if factors.shape[1] < 2:
@@ -133,7 +134,7 @@ def dci(
 
     References:
         Eastwood and Williams 2018, "A framework for the quantitative evaluation of
-        disentangled representations", section 2.
+        disentangled representations".
     """
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.metrics import balanced_accuracy_score
