@@ -53,9 +53,6 @@ __all__ = [
     "linear_probe",
     "log_likelihood",
     "log_normalizer",
-    "perplexity",
-    "posterior_means",
-    "reconstruction",
     "mmd_test",
     "modularity",
     "mutual_information_gap",
@@ -63,6 +60,7 @@ __all__ = [
     "perplexity",
     "posterior_means",
     "psnr",
+    "reconstruction",
     "separated_attribute_predictability",
     "ssim",
 ]

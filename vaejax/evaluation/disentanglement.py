@@ -48,8 +48,8 @@ def separated_attribute_predictability(
     """SAP: how much better the best latent predicts a factor than the second best does.
 
     A latent's prediction is by as many thresholds as the factor has values, less one,
-    fitted to the same examples; it is scored by its balanced accuracy. Of two latents or
-    more the score is at most the mean of 1 - 1/S over factors of S values.
+    fitted to the same examples; it is scored by its balanced accuracy. With two latents
+    or more the score is at most the mean of 1 - 1/S over factors of S values.
 
     References:
         Kumar, Sattigeri and Balakrishnan 2018, arXiv:1711.00848; all factors are taken
