@@ -9,6 +9,7 @@ from vaejax.models.family_mlp import family_mlp
 from vaejax.models.gaussian_conv import gaussian_conv
 from vaejax.models.gaussian_mlp import gaussian_mlp
 from vaejax.models.gaussian_toy import gaussian_toy
+from vaejax.models.ladder import hierarchical_mlp, ladder_mlp
 from vaejax.models.linear_gaussian import linear_gaussian
 from vaejax.models.semi_amortized import semi_amortized_mlp, with_refinement
 from vaejax.models.sigmoid_belief_network import sigmoid_belief_network
@@ -21,6 +22,8 @@ MODELS: dict[str, Callable[..., Model]] = {
     "gaussian_mlp": gaussian_mlp,
     "gaussian_conv": gaussian_conv,
     "family_mlp": family_mlp,
+    "hierarchical_mlp": hierarchical_mlp,
+    "ladder_mlp": ladder_mlp,
     "semi_amortized_mlp": semi_amortized_mlp,
     "categorical_mlp": categorical_mlp,
     "sigmoid_belief_network": sigmoid_belief_network,
@@ -39,6 +42,8 @@ __all__ = [
     "gaussian_conv",
     "gaussian_mlp",
     "gaussian_toy",
+    "hierarchical_mlp",
+    "ladder_mlp",
     "linear_gaussian",
     "semi_amortized_mlp",
     "sigmoid_belief_network",
