@@ -57,8 +57,8 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
         numbers={f"elbo {label}": value for label, value in elbos.items()}
         | {f"upper active units {label}": float(n) for label, n in upper.items()},
         finding=(
-            f"with {len(layers)} layers the ladder keeps {words} units active above the "
-            f"first, {upper[ladder]} against {upper[plain]}, at a {better} test ELBO, "
+            f"with {len(layers)} layers the ladder keeps {words} units active above "
+            f"the first, {upper[ladder]} against {upper[plain]}, at a {better} test ELBO, "
             f"{elbos[ladder]:.2f} against {elbos[plain]:.2f} nats."
         ),
         figures=[bars_by_layer(active, "active units")],
