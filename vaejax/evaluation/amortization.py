@@ -101,7 +101,6 @@ def _one(
         refine_key,
         num_steps=num_steps,
         step_size=optax.cosine_decay_schedule(step_size, num_steps),
-        fresh_noise=True,
     )
     keys = jax.random.split(key, num_samples)
 
