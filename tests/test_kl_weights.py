@@ -1,6 +1,7 @@
 """KL weights: schedules by their values, constraints by the exact problem solved."""
 
 import inspect
+from fractions import Fraction
 from functools import partial
 
 import jax
@@ -37,9 +38,10 @@ X = np.random.default_rng(0).normal(size=(64, 3)) @ np.diag([2.0, 0.7, 0.5])
 
 
 def betas(weight, steps):
-    state, found = weight.init(), []
+    """As training sees them: compiled, where a division may become a product."""
+    state, found, of = weight.init(), [], jax.jit(weight.weight)
     for _ in range(steps):
-        found.append(float(weight.weight(state)))
+        found.append(float(of(state)))
         state = weight.update(state, {})
     return np.array(found)
 
@@ -54,6 +56,21 @@ def test_schedules_reach_their_ends_in_their_steps():
     saw = [0, 0.5, 1, 1]
     np.testing.assert_allclose(betas(cyclical(8, cycles=2), 10), [*saw, *saw, 1, 1])
     np.testing.assert_allclose(betas(constant(3.0), 2), [3, 3])
+
+
+@pytest.mark.parametrize(("num_steps", "cycles"), [(49, 7), (10, 3), (100, 7), (7, 2)])
+def test_cycles_begin_at_their_steps_whatever_their_length(num_steps, cycles):
+    exact = [
+        min(2 * (Fraction(cycles * step, num_steps) % 1), 1)
+        for step in range(num_steps)
+    ]
+    found = betas(linear(num_steps, cycles=cycles), num_steps + 2)
+    np.testing.assert_allclose(found, [*map(float, exact), 1, 1], atol=1e-6)
+
+
+def test_more_steps_than_an_integer_holds_are_refused():
+    with pytest.raises(VaejaxError, match=r"below 2\^31"):
+        linear(10**9, cycles=3)
 
 
 @pytest.mark.parametrize("name", KL_WEIGHTS)

@@ -151,12 +151,19 @@ def _schedule(
         raise VaejaxError(
             f"num_steps is {num_steps} and cycles {cycles}: use at least 1 of each"
         )
+    if cycles * num_steps >= 2**31:
+        raise VaejaxError(
+            f"num_steps is {num_steps} and cycles {cycles}: use fewer of either, of a "
+            "product below 2^31"
+        )
     rising = 0.5 if cycles > 1 else 1.0  # of a cycle
 
     def weight(step: Scalar) -> Scalar:
-        place = cycles * step / num_steps
-        share = jnp.clip((place - jnp.floor(place)) / rising, 0, 1)
-        return start + (end - start) * along(jnp.where(place < cycles, share, 1.0))
+        # In integers: a quotient just below a whole number is in the cycle before.
+        place = cycles * jnp.minimum(jnp.rint(step).astype(jnp.int32), num_steps)
+        share = jnp.clip(place % num_steps / (rising * num_steps), 0, 1)
+        ended = place == cycles * num_steps
+        return start + (end - start) * along(jnp.where(ended, 1.0, share))
 
     # Counted in float32, exact to 16 million: states are averaged over micro-batches.
     return KLWeight(
