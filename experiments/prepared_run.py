@@ -92,7 +92,7 @@ def check(config: Config) -> Checked:
             num_samples=config.num_samples,
             allow_bias=config.allow_bias,
             regularizers=regularizers,
-            kl_weight=_kl_weight(config, num_examples),
+            kl_weight=named_kl_weight(config, num_examples),
         )
         if config.num_seeds == 1:
             return objective
@@ -169,7 +169,7 @@ def _regularizers(words: Sequence[str]) -> list[Regularizer]:
     return [build_named(REGULARIZERS, name, pairs) for name, pairs in named]
 
 
-def _kl_weight(config: Config, num_examples: int) -> KLWeight | None:
+def named_kl_weight(config: Config, num_examples: int) -> KLWeight | None:
     """The KL weight named, with the settings that follow; `epochs` become steps."""
     if not config.kl_weight:
         return None

@@ -1,6 +1,7 @@
 """KL weights: schedules by their values, constraints by the exact problem solved."""
 
 import inspect
+import re
 from fractions import Fraction
 from functools import partial
 
@@ -12,6 +13,7 @@ import pytest
 import scipy.optimize
 from jax.flatten_util import ravel_pytree
 
+from vaejax import kl_weights
 from vaejax.bounds import BOUNDS, beta_elbo, elbo, elbo_analytic_kl
 from vaejax.core import Batch, Example, VaejaxError
 from vaejax.estimators import dreg, pathwise
@@ -189,6 +191,75 @@ def test_the_multiplier_is_the_beta_of_the_unconstrained_problem(
         lambda beta: exact(beta)[constrained] - 1.1 * limit, 0.2, 6, xtol=1e-4
     )
     assert abs(moved / beta - 1) > 0.08
+
+
+def followed(weight, plant, steps):
+    """Beta and KL, where training is a lag of 500 steps behind the plant's KL(beta)."""
+
+    def step(carry, _):
+        state, kl = carry
+        beta = weight.weight(state)
+        kl += (plant(beta) - kl) / 500
+        metrics = {"kl": kl, "log_px_z": -plant(1.0)}
+        return (weight.update(state, metrics), kl), (beta, kl)
+
+    start = weight.init(), jnp.zeros(())
+    return map(np.asarray, jax.lax.scan(step, start, length=steps)[1])
+
+
+def test_the_multiplier_does_not_wind_up(monkeypatch):
+    """From far below the limit it lands there; the control is the sum alone."""
+
+    def plant(beta):
+        return 10 / jnp.sqrt(beta)
+
+    beta, kl = followed(kl_at_most(40.0), plant, 10_000)
+    assert kl.max() < 1.05 * 40
+    assert kl[-1] == pytest.approx(40, rel=0.01)
+    assert beta[-1] == pytest.approx(1 / 16, rel=0.02)
+    with monkeypatch.context() as patch:
+        patch.setattr(kl_weights, "PROPORTION", 0.0)
+        _, kl = followed(kl_at_most(40.0), plant, 10_000)
+    assert kl.max() > 1.2 * 40
+    # For long out of reach, in either direction, and then within.
+    for size in (1.0, 1000.0):
+        beta, kl = followed(kl_at_most(40.0), lambda beta, n=size: n, 5000)
+        assert beta[-1] == pytest.approx(1e-3 if size < 40 else 1e3)
+        state = weight_after(kl_at_most(40.0), {"kl": size}, 5000)
+        back = weight_after(kl_at_most(40.0), {"kl": 40 + (40 - size)}, 100, state)
+        assert abs(np.log(kl_at_most().weight(back) / beta[-1])) > 0.9
+
+
+def weight_after(weight, metrics, steps, state=None):
+    """The state of so many steps with the same metrics."""
+
+    def step(_, state):
+        return weight.update(state, {k: jnp.float32(v) for k, v in metrics.items()})
+
+    return jax.lax.fori_loop(0, steps, step, state or weight.init())
+
+
+@pytest.mark.parametrize(
+    ("weight", "metrics", "remark"),
+    [
+        (kl_at_most(10.0), {"kl": 10.1, "beta": 2.0}, None),
+        (
+            kl_at_most(10.0, num_steps=9),
+            {"kl": 11, "beta": 2.0},
+            "not met .10%.*longer",
+        ),
+        (kl_at_most(10.0), {"kl": 11, "beta": 1e3}, "cannot be met .*larger limit"),
+        (kl_at_most(10.0), {"kl": 9, "beta": 1e-3}, "does not bind .*leave it out"),
+        (distortion_at_most(-5.0), {"log_px_z": 5.05, "beta": 1.0}, None),
+        (distortion_at_most(5.0), {"log_px_z": -6, "beta": 1e-3}, "cannot be met"),
+        (distortion_at_most(5.0), {"log_px_z": -4, "beta": 1e3}, "does not bind"),
+        (distortion_at_most(5.0), {"log_px_z": -4, "beta": 1.0}, "not reached .20%"),
+        (constant(), {"kl": 11, "beta": 2.0}, None),
+    ],
+)
+def test_a_limit_that_was_not_kept_is_told(weight, metrics, remark):
+    found = weight.remark({name: float(value) for name, value in metrics.items()})
+    assert found is None if remark is None else re.search(remark, found)
 
 
 def kl_of(model, params, batch):

@@ -363,6 +363,8 @@ class KLWeight:
     weight: Callable[[PyTree], Scalar]  # beta, from the state
     init: Callable[[], PyTree] = lambda: ()
     update: Callable[[PyTree, Stats], PyTree] = lambda state, metrics: state
+    # What to know of it at the end, by the mean metrics of the last epoch, if anything.
+    remark: Callable[[Mapping[str, float]], str | None] = lambda metrics: None
 
 
 @record
