@@ -13,6 +13,8 @@ import pytest
 import scipy.optimize
 from jax.flatten_util import ravel_pytree
 
+from experiments.prepared_run import check, make_optimizer
+from experiments.train_config import Config
 from vaejax import kl_weights
 from vaejax.bounds import BOUNDS, beta_elbo, elbo, elbo_analytic_kl
 from vaejax.core import Batch, Example, VaejaxError
@@ -321,6 +323,25 @@ def test_the_encoder_goes_first_then_all_go():
     encoder, decoder = zip(*moved, strict=True)
     assert all(encoder)
     assert decoder == (False, False, True, False, False, True, True, True)
+
+
+@pytest.mark.parametrize(
+    ("prior", "moves"), [("implicit_optimal", True), ("vamp", False)]
+)
+def test_a_density_ratio_tracks_the_encoder_at_every_step(prior, moves):
+    config = Config(
+        dataset="digits",
+        epochs=2,
+        encoder_steps=5,
+        model_settings=("hidden=(4,)", "latent_dim=2", f"prior={prior}"),
+    )
+    model = check(config).build_model()
+    params = model.init(KEY)
+    optimizer = make_optimizer(config, model, 1000)
+    ones = jax.tree.map(jnp.ones_like, params)
+    updates, _ = optimizer.update(ones, optimizer.init(params), params)
+    assert (optax.tree.norm(updates.prior) > 0) == moves
+    assert optax.tree.norm(updates.decoder) == 0
 
 
 def test_bounds_say_their_own_weight():
