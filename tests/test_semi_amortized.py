@@ -9,10 +9,11 @@ import optax
 import pytest
 
 from vaejax.bounds import elbo
-from vaejax.core import Batch, Example, IncompatibleError, plain
+from vaejax.core import Batch, Example, IncompatibleError, VaejaxError, plain
 from vaejax.data import load
 from vaejax.estimators import pathwise
 from vaejax.evaluation import amortization_gap
+from vaejax.families import NormalParams, diagonal_normal, floored_normal
 from vaejax.models import (
     MODELS,
     gaussian_mlp,
@@ -141,6 +142,38 @@ def test_the_noise_of_refinement_is_a_function_of_the_example():
     keys = jax.random.key_data(jax.vmap(key_of)(images))
     assert len(np.unique(keys, axis=0)) == len(np.unique(images, axis=0))
     np.testing.assert_array_equal(keys[0], jax.random.key_data(key_of(images[0])))
+
+
+def test_refinement_stays_in_the_family():
+    """A floor of 2 nats per latent, which the ELBO would have lower."""
+    settings = {"data_shape": (3,), "latent_dim": 2, "hidden": (4,)}
+    floor = {"posterior_settings": {"min_kl": 2.0}}
+    model = gaussian_mlp(**settings, posterior="floored_normal", **floor)
+    params = model.init(KEY)
+    prior = NormalParams(jnp.zeros(2), jnp.zeros(2))
+
+    def least_kl(model):
+        q = with_refinement(model, 100, 0.05).encode(params, Example(X[0]))
+        return jax.vmap(diagonal_normal().kl)(q, prior).min()
+
+    assert least_kl(model) > 2 - 1e-4
+    free = dataclasses.replace(model, posterior=diagonal_normal())
+    assert least_kl(free) < 0.5
+    with pytest.raises(IncompatibleError, match="use the prior standard_normal"):
+        gaussian_mlp(**settings, posterior="floored_normal", prior="gaussian_mixture")
+    with pytest.raises(VaejaxError, match=r"min_kl is 800.0: .* at most 10"):
+        floored_normal(800.0)
+
+
+@pytest.mark.parametrize("flow", ["iaf", "coupling_flow", "spline_flow"])
+def test_weights_of_a_flow_are_no_examples_own(flow):
+    model = gaussian_mlp(data_shape=(3,), latent_dim=2, hidden=(4,), posterior=flow)
+    for refused in (
+        lambda: amortization_gap(model, model.init(KEY), Example(X), KEY),
+        lambda: with_refinement(model, 1, 0.1),
+    ):
+        with pytest.raises(IncompatibleError, match="weights of their own"):
+            refused()
 
 
 def test_latents_without_a_path_are_refused():

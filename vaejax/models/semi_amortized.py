@@ -76,19 +76,30 @@ def refine(
         own, state = carry
         slope = jax.grad(loss)(own, own, jax.random.fold_in(key, number))
         updates, state = optimizer.update(slope, state)
-        return (optax.apply_updates(own, updates), state), None
+        own = model.posterior.project(optax.apply_updates(own, updates))
+        return (own, state), None
 
     start = dist_params, optimizer.init(dist_params)
     (refined, _), _ = jax.lax.scan(step, start, jnp.arange(num_steps))
     return refined
 
 
-def require_path(model: Model) -> None:
-    """Refuse a posterior whose parameters no gradient through a sample reaches."""
+def require_refinable(model: Model) -> None:
+    """Refuse a posterior whose parameters cannot, or should not, be an example's own.
+
+    Raises:
+        IncompatibleError: one without a path to its parameters, or with weights of its
+            own, which would be refined for every example.
+    """
     if model.posterior.reparam is None:
         raise IncompatibleError(
             f"the parameters of {model.posterior.name} latents cannot be refined by a "
             "gradient through samples: use a reparameterisable posterior"
+        )
+    if model.posterior.weights is not None:
+        raise IncompatibleError(
+            f"{model.posterior.name} latents have weights of their own, which would be "
+            "refined for every example: use a posterior without, as diagonal_normal"
         )
 
 
@@ -100,15 +111,10 @@ def with_refinement(
     The noise follows from x, so that `encode` stays a function of the example.
 
     Raises:
-        IncompatibleError: a posterior without a path to its parameters, or with weights
-            of its own, which would be refined for every example.
+        IncompatibleError: as `require_refinable` does.
+        VaejaxError: a step size that is no number above 0.
     """
-    require_path(model)
-    if model.posterior.weights is not None:
-        raise IncompatibleError(
-            f"{model.posterior.name} latents have weights of their own, which would be "
-            "refined for every example: use a posterior without, as diagonal_normal"
-        )
+    require_refinable(model)
     if not step_size > 0:
         raise VaejaxError(f"step_size is {step_size}: use a number above 0")
 
