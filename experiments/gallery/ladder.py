@@ -58,8 +58,8 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
         | {f"upper active units {label}": float(n) for label, n in upper.items()},
         finding=(
             f"with {len(layers)} layers the ladder keeps {words} units active above "
-            f"the first, {upper[ladder]} against {upper[plain]}, at a {better} test ELBO, "
-            f"{elbos[ladder]:.2f} against {elbos[plain]:.2f} nats."
+            f"the first, {upper[ladder]} against {upper[plain]}, at a {better} test "
+            f"ELBO, {elbos[ladder]:.2f} against {elbos[plain]:.2f} nats."
         ),
         figures=[bars_by_layer(active, "active units")],
         tables=[

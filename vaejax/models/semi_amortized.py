@@ -152,6 +152,10 @@ def semi_amortized_mlp(
     latent_dim: int = 50,
     hidden: Sequence[int] = (200, 200),
     activation: str = "tanh",
+    posterior: str = "diagonal_normal",
+    posterior_settings: Settings = NONE,
+    prior: str = "standard_normal",
+    prior_settings: Settings = NONE,
     likelihood: str = "bernoulli",
     likelihood_settings: Settings = NONE,
     num_steps: int = 5,
@@ -162,7 +166,7 @@ def semi_amortized_mlp(
 
     Args:
         data_shape, data_mean, latent_dim, hidden, activation: as for `gaussian_mlp`.
-        likelihood, likelihood_settings: likewise.
+        posterior, prior, likelihood: likewise, with their settings.
         num_steps, step_size, num_samples: as for `refine`.
     """
     model = gaussian_mlp(
@@ -171,6 +175,10 @@ def semi_amortized_mlp(
         latent_dim,
         hidden,
         activation,
+        posterior=posterior,
+        posterior_settings=posterior_settings,
+        prior=prior,
+        prior_settings=prior_settings,
         likelihood=likelihood,
         likelihood_settings=likelihood_settings,
     )
