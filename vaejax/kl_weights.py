@@ -29,7 +29,7 @@ end says that the constraint does not bind, or cannot be met.
 
 References:
     Bertsekas 1982, "Constrained optimization and Lagrange multiplier methods"; Shao et
-    al. 2020, arXiv:2004.06988, for a controller of the KL with both terms.
+    al. 2020, arXiv:2004.05988, for a controller of the KL with both terms.
 """
 
 import math
