@@ -3,8 +3,10 @@
 from collections.abc import Callable
 
 from vaejax.core import Model
+from vaejax.models.autoencoder import autoencoder
 from vaejax.models.bernoulli_toy import bernoulli_toy
 from vaejax.models.categorical_mlp import categorical_mlp
+from vaejax.models.denoising_autoencoder import denoising_autoencoder
 from vaejax.models.family_mlp import family_mlp
 from vaejax.models.gaussian_conv import gaussian_conv
 from vaejax.models.gaussian_mlp import gaussian_mlp
@@ -12,6 +14,7 @@ from vaejax.models.gaussian_toy import gaussian_toy
 from vaejax.models.linear_gaussian import linear_gaussian
 from vaejax.models.semi_amortized import semi_amortized_mlp, with_refinement
 from vaejax.models.sigmoid_belief_network import sigmoid_belief_network
+from vaejax.models.sparse_autoencoder import sparse_autoencoder
 from vaejax.models.two_layer_gaussian import two_layer_gaussian
 from vaejax.models.two_layer_sigmoid_belief_network import (
     two_layer_sigmoid_belief_network,
@@ -22,6 +25,9 @@ MODELS: dict[str, Callable[..., Model]] = {
     "gaussian_conv": gaussian_conv,
     "family_mlp": family_mlp,
     "semi_amortized_mlp": semi_amortized_mlp,
+    "autoencoder": autoencoder,
+    "sparse_autoencoder": sparse_autoencoder,
+    "denoising_autoencoder": denoising_autoencoder,
     "categorical_mlp": categorical_mlp,
     "sigmoid_belief_network": sigmoid_belief_network,
     "two_layer_sigmoid_belief_network": two_layer_sigmoid_belief_network,
@@ -33,8 +39,10 @@ MODELS: dict[str, Callable[..., Model]] = {
 
 __all__ = [
     "MODELS",
+    "autoencoder",
     "bernoulli_toy",
     "categorical_mlp",
+    "denoising_autoencoder",
     "family_mlp",
     "gaussian_conv",
     "gaussian_mlp",
@@ -42,6 +50,7 @@ __all__ = [
     "linear_gaussian",
     "semi_amortized_mlp",
     "sigmoid_belief_network",
+    "sparse_autoencoder",
     "two_layer_gaussian",
     "two_layer_sigmoid_belief_network",
     "with_refinement",
