@@ -12,6 +12,7 @@ from vaejax.models.gaussian_conv import gaussian_conv
 from vaejax.models.gaussian_mlp import gaussian_mlp
 from vaejax.models.gaussian_toy import gaussian_toy
 from vaejax.models.linear_gaussian import linear_gaussian
+from vaejax.models.masked_autoencoder import masked_autoencoder
 from vaejax.models.semi_amortized import semi_amortized_mlp, with_refinement
 from vaejax.models.sigmoid_belief_network import sigmoid_belief_network
 from vaejax.models.sparse_autoencoder import sparse_autoencoder
@@ -28,6 +29,7 @@ MODELS: dict[str, Callable[..., Model]] = {
     "autoencoder": autoencoder,
     "sparse_autoencoder": sparse_autoencoder,
     "denoising_autoencoder": denoising_autoencoder,
+    "masked_autoencoder": masked_autoencoder,
     "categorical_mlp": categorical_mlp,
     "sigmoid_belief_network": sigmoid_belief_network,
     "two_layer_sigmoid_belief_network": two_layer_sigmoid_belief_network,
@@ -48,6 +50,7 @@ __all__ = [
     "gaussian_mlp",
     "gaussian_toy",
     "linear_gaussian",
+    "masked_autoencoder",
     "semi_amortized_mlp",
     "sigmoid_belief_network",
     "sparse_autoencoder",
