@@ -56,6 +56,12 @@ def test_latents_that_do_not_vary_change_nothing_but_what_counts_them():
     assert modularity(constant, FACTORS) == 0
 
 
+def test_the_gap_of_a_factor_of_many_values_is_at_most_that_of_its_intervals():
+    factor = np.repeat(np.arange(40), 50)[:, None]
+    found = mutual_information_gap(1.0 * factor, factor)
+    assert found == pytest.approx(np.log(20) / np.log(40))
+
+
 def test_a_random_code_scores_as_chance_does():
     assert 0 <= mutual_information_gap(RANDOM, FACTORS) < 0.02
     assert 0 <= separated_attribute_predictability(RANDOM, FACTORS) < 0.05

@@ -103,6 +103,21 @@ def test_the_errors_are_those_of_repetition():
         assert abs(spread / claimed - 1) < 4 / np.sqrt(2 * 100)
 
 
+def test_few_examples_tell_less_than_their_population():
+    marginal = WEIGHT @ WEIGHT.T + np.diag(SCALE**2)  # of z, where x ~ N(0, I)
+    truth = 0.5 * np.linalg.slogdet(marginal)[1] - np.log(SCALE).sum()
+    rng = np.random.default_rng(2)
+
+    def information(count):
+        examples = Example(rng.normal(size=(count, 3)))
+        key = jax.random.key(int(rng.integers(2**31)))
+        return elbo_surgery(MODEL, PARAMS, examples, key, num_samples=10)[1].value
+
+    few = np.array([information(10) for _ in range(50)])
+    assert few.mean() + 4 * few.std(ddof=1) / np.sqrt(50) < truth
+    assert information(2000) == pytest.approx(truth, abs=0.09)
+
+
 def test_the_parts_add_up_whatever_the_chunk():
     found = elbo_surgery(MODEL, PARAMS, Example(X), KEY, num_samples=3, chunk_size=4)
     kl, information, marginal, correlation, dimension_wise, per_unit = (
@@ -141,8 +156,25 @@ def test_coordinates_that_depend_on_each_other_have_no_parts_of_their_own():
     )
 
 
-def test_what_has_no_such_parts_is_refused():
+def with_family(part, **changes):
+    family = dataclasses.replace(getattr(MODEL, part), **changes)
+    return dataclasses.replace(MODEL, **{part: family})
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (dataclasses.replace(MODEL, num_classes=3), "one for each label"),
+        (with_family("latent_prior", normalized=False), "but for a factor"),
+        (with_family("posterior", has_density=False), "has no density"),
+        (with_family("posterior", costly_log_prob="too dear"), "too dear"),
+    ],
+)
+def test_what_has_no_such_parts_is_refused(model, says):
+    with pytest.raises(IncompatibleError, match=says):
+        elbo_surgery(model, PARAMS, Example(X), KEY)
+
+
+def test_a_single_sample_has_no_error_to_tell():
     with pytest.raises(VaejaxError, match="at least 2"):
         elbo_surgery(MODEL, PARAMS, Example(X), KEY, num_samples=1)
-    with pytest.raises(IncompatibleError, match="one for each label"):
-        elbo_surgery(dataclasses.replace(MODEL, num_classes=3), PARAMS, Example(X), KEY)

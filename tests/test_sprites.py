@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
+from experiments.prepared_run import prepare
+from experiments.train_config import Config
 from vaejax.core import VaejaxError
-from vaejax.data import DATASETS, load
+from vaejax.data import DATASETS, load, render_sprites, sprite_factors
 from vaejax.data.datasets import sprites
 from vaejax.data.sprites import (
     FACTOR_SIZES,
     NUM_SPRITES,
     RADIUS,
     SHAPES,
-    render_sprites,
-    sprite_factors,
 )
 
 LARGEST = FACTOR_SIZES["scale"] - 1
@@ -91,6 +91,16 @@ def test_splits_are_fixed_disjoint_and_true_to_their_factors():
         z = (counts - 20_000 * p) / np.sqrt(20_000 * p * (1 - p))
         assert len(counts) == size
         assert np.abs(z).max() < 4.5
+
+
+def test_a_training_takes_them_at_their_size():
+    settings = ("latent_dim=2", "hidden=4")
+    config = Config(dataset="sprites", estimator="pathwise", model_settings=settings)
+    model, _, data = prepare(config)
+    assert data.protocol == "static"
+    assert data.train.x.shape == (20_000, *model.data_shape) == (20_000, 64, 64, 1)
+    assert data.test.x.min() == 0
+    assert data.test.x.max() == 1
 
 
 def test_what_is_no_sprite_is_refused():

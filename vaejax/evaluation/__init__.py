@@ -22,6 +22,7 @@ from vaejax.evaluation.fine_tuning import fine_tuned_accuracy
 from vaejax.evaluation.image_quality import psnr, ssim
 from vaejax.evaluation.linear_probe import linear_probe
 from vaejax.evaluation.log_likelihood import LogLikelihood, log_likelihood
+from vaejax.evaluation.log_normalizer import LogNormalizer, log_normalizer
 from vaejax.evaluation.perplexity import perplexity
 from vaejax.evaluation.reconstruction import Reconstruction, reconstruction
 from vaejax.evaluation.shared_factor import beta_vae_score, factor_vae_score
@@ -36,6 +37,7 @@ __all__ = [
     "ElboSurgery",
     "Estimate",
     "LogLikelihood",
+    "LogNormalizer",
     "Reconstruction",
     "TwoSampleTest",
     "active_units",
@@ -52,6 +54,7 @@ __all__ = [
     "fine_tuned_accuracy",
     "linear_probe",
     "log_likelihood",
+    "log_normalizer",
     "mmd_test",
     "modularity",
     "mutual_information_gap",

@@ -42,7 +42,7 @@ def clustering_accuracy(
     Where there are more clusters than classes, those that are left over are errors.
 
     References:
-        Xie, Girshick and Farhadi 2016, arXiv:1511.06335, section 4.2.
+        Xie, Girshick and Farhadi 2016, arXiv:1511.06335.
     """
     from sklearn.metrics.cluster import contingency_matrix
 

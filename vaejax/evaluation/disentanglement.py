@@ -1,10 +1,10 @@
 """Disentanglement scores of codes whose factors of variation are known.
 
-Each compares every latent with every factor over one set of examples. Higher is better
-and 1 is perfect. Mutual information, I, is that of a latent cut into 20 intervals of
-equal width with a factor, in nats; such an estimate from N examples lies too high, by
-about (20 - 1)(S - 1) / (2 N) for a factor of S values, which the scores' differences
-and ratios do not undo where N is small.
+Each compares every latent with every factor over one set of examples, and is the higher
+the better. Mutual information, I, is that of a latent cut into 20 intervals of
+equal width with a factor, in nats. Such an estimate is at most log 20, and of
+independent latents it is not 0 but about (20 - 1)(S - 1) / (2 N), for a factor of S
+values and N examples.
 
 The scores that draw groups of examples with a factor in common are in
 `vaejax.evaluation.shared_factor`. None is comparable with numbers from other factors,
@@ -29,6 +29,8 @@ def mutual_information_gap(
 
         mean_k (I(z_i; v_k) - max_{j != i} I(z_j; v_k)) / H(v_k),   i = argmax_j I
 
+    A factor of S > 20 equally frequent values adds at most log 20 / log S, not 1.
+
     References:
         Chen et al. 2018, arXiv:1802.04942, section 4.1.
     """
@@ -46,11 +48,12 @@ def separated_attribute_predictability(
     """SAP: how much better the best latent predicts a factor than the second best does.
 
     A latent's prediction is by as many thresholds as the factor has values, less one,
-    fitted to the same examples; it is scored by its balanced accuracy.
+    fitted to the same examples; it is scored by its balanced accuracy. With two latents
+    or more the score is at most the mean of 1 - 1/S over factors of S values.
 
     References:
-        Kumar, Sattigeri and Balakrishnan 2018, arXiv:1711.00848, section 3; all factors
-        are taken as categories.
+        Kumar, Sattigeri and Balakrishnan 2018, arXiv:1711.00848; all factors are taken
+        as categories.
     """
     from sklearn.metrics import balanced_accuracy_score
     from sklearn.tree import DecisionTreeClassifier
@@ -78,13 +81,14 @@ def modularity(
         mean_i 1 - sum_{k != k_i} I(z_i; v_k)^2 / ((F - 1) I(z_i; v_{k_i})^2)
 
     with k_i the factor that latent i knows most of. A latent that does not vary counts
-    as 0.
+    as 0; one that is independent of all factors does not, as what I is too high by
+    depends on the factor: the score says nothing of how much the latents know.
 
     Raises:
         VaejaxError: a single factor, which there is nothing to confuse with.
 
     References:
-        Ridgeway and Mozer 2018, arXiv:1802.05312, section 3.
+        Ridgeway and Mozer 2018, arXiv:1802.05312.
     """
     check_factors(codes, factors)
     if factors.shape[1] < 2:
@@ -130,7 +134,7 @@ def dci(
 
     References:
         Eastwood and Williams 2018, "A framework for the quantitative evaluation of
-        disentangled representations", section 2.
+        disentangled representations".
     """
     from sklearn.ensemble import RandomForestClassifier
     from sklearn.metrics import balanced_accuracy_score

@@ -78,20 +78,13 @@ def elbo_surgery(
         chunk_size: draws that are weighed against all N examples at once, at most.
 
     Raises:
-        IncompatibleError: a prior that depends on labels, or a posterior whose density
-            at another's draws is too dear.
+        IncompatibleError: a prior that depends on labels or whose density is not
+            normalised; a posterior without a density, or whose density at another's
+            draws is too dear.
         VaejaxError: fewer than two samples.
     """
-    if model.num_classes is not None:
-        raise IncompatibleError(
-            f"elbo_surgery compares q(z) with one prior, and {model.name} has one for "
-            "each label: use a model without labels"
-        )
-    if model.posterior.costly_log_prob:
-        raise IncompatibleError(
-            f"elbo_surgery weighs every draw by every posterior of {model.name}: "
-            f"{model.posterior.costly_log_prob}"
-        )
+    if reason := _lacks(model):
+        raise IncompatibleError(f"elbo_surgery refuses {model.name}: {reason}")
     if num_samples < 2:
         raise VaejaxError(
             f"num_samples is {num_samples}: use at least 2, for the errors"
@@ -109,6 +102,25 @@ def elbo_surgery(
         dimension_wise_kl=_estimate(marginals - prior) if priors_known else None,
         kl_per_unit=_estimate(own - prior) if priors_known else None,
     )
+
+
+def _lacks(model: Model) -> str | None:
+    """Why the model has no such parts, if it has none."""
+    if model.num_classes is not None:
+        return (
+            "it compares q(z) with one prior, and there is one for each label: use a "
+            "model without labels"
+        )
+    if not model.latent_prior.normalized:
+        return "its prior's density is known but for a factor: use another prior"
+    if not model.posterior.has_density:
+        return (
+            f"its posterior, {model.posterior.name}, has no density: use a variational "
+            "autoencoder's"
+        )
+    if model.posterior.costly_log_prob:
+        return f"every draw is weighed by all: {model.posterior.costly_log_prob}"
+    return None
 
 
 def _estimate(terms: Float[np.ndarray, "N S *latents"]) -> Estimate:
