@@ -195,8 +195,8 @@ def make_optimizer(config: Config, num_examples: int) -> optax.GradientTransform
     """
     steps = config.epochs * steps_per_epoch(num_examples, config.batch_size)
     adam = optax.adam(SCHEDULES[config.schedule](config.learning_rate, steps))
-    if config.auxiliary_learning_rate is not None:
-        ratio = config.auxiliary_learning_rate / config.learning_rate
+    if config.auxiliary_rate is not None:
+        ratio = config.auxiliary_rate / config.learning_rate
         of_auxiliary = Params(encoder=False, decoder=False, prior=False, auxiliary=True)
         adam = optax.chain(adam, optax.masked(optax.scale(ratio), of_auxiliary))
     if config.encoder_steps == 1:

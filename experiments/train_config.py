@@ -23,13 +23,13 @@ class Config:
     """Train a variational autoencoder and estimate its test log-likelihood."""
 
     dataset: Annotated[str, option("NAME")] = "mnist"
-    """as in digits or sprites; a wrong name lists all"""
+    """a wrong name lists all"""
     protocol: Annotated[str | None, option("NAME")] = None
     """dynamic, static, threshold, none, dequantized"""
     data_dir: Annotated[Path | None, option("DIR")] = None
     """prepared data (default: $TFDS_DATA_DIR)"""
     model: Annotated[str, option("NAME")] = "gaussian_mlp"
-    """as in sigmoid_belief_network; a wrong name lists all"""
+    """a wrong name lists all"""
     model_settings: Annotated[tuple[str, ...], option("S=V")] = ()
     """of the model, as in latent_dim=20 hidden=300,300"""
     bound: Annotated[str, option("NAME")] = "elbo"
@@ -64,8 +64,8 @@ class Config:
     """float32, tensorfloat32 or bfloat16 (default: JAX's)"""
     learning_rate: Annotated[float, option("X")] = 1e-3
     """Adam's, at its highest"""
-    auxiliary_learning_rate: Annotated[float | None, option("X")] = None
-    """of discriminators and baselines (default: the same)"""
+    auxiliary_rate: Annotated[float | None, option("X")] = None
+    """of discriminators (default: the same)"""
     schedule: Annotated[str, option("NAME")] = "cosine"
     """of the learning rate: cosine (to zero) or constant"""
     encoder_steps: Annotated[int, option("N")] = 1
@@ -121,7 +121,7 @@ def check_numbers(config: Config) -> None:
         value = getattr(config, name)
         if value is not None and value < 1:
             raise VaejaxError(f"{name} is {value}: use at least 1")
-    for name in ("learning_rate", "auxiliary_learning_rate"):
+    for name in ("learning_rate", "auxiliary_rate"):
         rate = getattr(config, name)
         if rate is not None and not 0 < rate < math.inf:
             raise VaejaxError(f"{name} is {rate}: use a finite one above 0")

@@ -446,7 +446,7 @@ def test_an_autoencoder_is_trained_and_told_by_its_reconstructions(tmp_path):
         "estimator": "pathwise",
         "num_samples": 1,
         "model_settings": ("posterior=point_mass", "hidden=8", "latent_dim=2"),
-        "auxiliary_learning_rate": 1e-4,
+        "auxiliary_rate": 1e-4,
         "num_seeds": 2,
     }
     test = train.run(tiny(tmp_path / "run", **settings)).summary["test"]
