@@ -22,13 +22,13 @@ def test_fine_tuning_learns_a_representation_and_starts_from_the_given_one():
         return fine_tuned_accuracy(represent, weights, train, test, key, **settings)
 
     def hidden(weights, x):
-        return jnp.tanh(x @ weights["kernel"])
+        return jax.nn.relu(x @ weights["kernel"])
 
     linear = accuracy(lambda _, x: x, {}, 500)
-    assert abs(linear - 0.5) < 0.1
+    assert linear < 0.7
     assert accuracy(hidden, bent, 500) > 0.93
     nothing = {"kernel": 0 * bent["kernel"]}  # where no gradient leads away from
-    assert abs(accuracy(hidden, nothing, 500) - 0.5) < 0.1
+    assert accuracy(hidden, nothing, 500) < 0.7
 
 
 def test_a_single_class_is_refused():

@@ -25,6 +25,8 @@ from vaejax.core import Family, Key, Model, Params, PyTree, Scalar, VaejaxError
 from vaejax.families import point_mass
 from vaejax.nets import mlp, transformer
 
+CONTRAST = 4.0  # pixels in [0, 1] spread by about 1/4, and networks want 1
+
 
 class Seen(NamedTuple):
     """The code: what the encoder made of the patches that it saw."""
@@ -114,13 +116,17 @@ def masked_autoencoder(
 
         token = 0.02 * jax.random.normal(token_key, (decoder_width,))
         decoder = start(decoder_parts, decoder_key) | {"mask_token": token}
+        # So that training starts at the mean image, and not by forgetting a random one:
+        # transformers that begin with that tend to stay at the mean.
+        decoder["pixels"] = jax.tree.map(jnp.zeros_like, decoder["pixels"])
         return Params(start(encoder_parts, encoder_key), decoder, ())
 
     def look(image: Image, places: Int[Array, " V"]) -> Seen:
         """Encode the patches at these places, and those alone."""
         patches = _patches(image.x, patch_size)[places]
         embed = jax.vmap(encoder_parts["embed"].apply, (None, 0))
-        tokens = embed(image.encoder["embed"], patches - center[places])
+        contrast = CONTRAST * (patches - center[places])
+        tokens = embed(image.encoder["embed"], contrast)
         tokens = encoder_parts["blocks"].apply(
             image.encoder["blocks"], tokens + of_encoder[places]
         )
@@ -175,6 +181,7 @@ def masked_autoencoder(
             sample=lambda key, params: draw_code(key),
             mean=lambda params: draw_code(fixed),
             exact_mean=False,
+            costly_log_prob=None,
         ),
         likelihood=_hidden_pixels(scale),
         data_shape=data_shape,
