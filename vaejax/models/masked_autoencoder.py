@@ -116,9 +116,9 @@ def masked_autoencoder(
 
         token = 0.02 * jax.random.normal(token_key, (decoder_width,))
         decoder = start(decoder_parts, decoder_key) | {"mask_token": token}
-        # So that training starts at the mean image, and not by forgetting a random one:
-        # transformers that begin with that tend to stay at the mean.
-        decoder["pixels"] = jax.tree.map(jnp.zeros_like, decoder["pixels"])
+        # So that training starts near the mean image, and not by forgetting a random
+        # one: transformers that begin with that tend to stay at the mean.
+        decoder["pixels"] = jax.tree.map(lambda w: 0.01 * w, decoder["pixels"])
         return Params(start(encoder_parts, encoder_key), decoder, ())
 
     def look(image: Image, places: Int[Array, " V"]) -> Seen:
