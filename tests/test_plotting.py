@@ -167,6 +167,18 @@ def test_image_grid_refuses(shape, dtype, message):
         plotting.image_grid(np.full(shape, 255, dtype), "title")
 
 
+def test_image_rows_stand_below_each_other_by_name():
+    data = images(count=3)
+    (axes,) = plotting.image_rows({"data": data, "half": data / 2}, "two rows").axes
+    drawn = axes.images[0].get_array()
+    np.testing.assert_array_equal(drawn[:7, :4], data[0].repeat(3, axis=-1))
+    np.testing.assert_array_equal(drawn[8:, :4], data[0].repeat(3, -1) / 2)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["data", "half"]
+    for wrong in ({}, {"data": data, "more": images(count=4)}):
+        with pytest.raises(VaejaxError, match=r"give one or more, all \[N, H, W, C\]"):
+            plotting.image_rows(wrong, "nothing")
+
+
 def test_reconstructions_refuse_another_shape():
     with pytest.raises(VaejaxError, match="same shape"):
         plotting.reconstructions(images(), images(count=4))

@@ -10,6 +10,7 @@ from vaejax.plotting.coverage import interval_coverage
 from vaejax.plotting.estimator_map import estimator_map
 from vaejax.plotting.frontier import cost_frontier
 from vaejax.plotting.gradients import gradient_statistic
+from vaejax.plotting.image_rows import image_rows
 from vaejax.plotting.images import image_grid
 from vaejax.plotting.latents import latent_space
 from vaejax.plotting.laws import scaling_laws
@@ -37,6 +38,7 @@ __all__ = [
     "estimator_map",
     "gradient_statistic",
     "image_grid",
+    "image_rows",
     "interval_coverage",
     "latent_space",
     "log_likelihood_bars",
