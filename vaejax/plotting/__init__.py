@@ -24,6 +24,7 @@ from vaejax.plotting.tables import Table
 from vaejax.plotting.tightness import bound_tightness, weight_health
 from vaejax.plotting.training import bound_curves, training_curves
 from vaejax.plotting.variance_split import variance_split
+from vaejax.plotting.vector_fields import vector_fields
 
 __all__ = [
     "Picture",
@@ -50,6 +51,7 @@ __all__ = [
     "scaling_laws",
     "training_curves",
     "variance_split",
+    "vector_fields",
     "weight_health",
     "write_report",
 ]
