@@ -33,6 +33,7 @@ SETTINGS = {  # of the models that have sizes; the smallest that train
     "gaussian_mlp": ("latent_dim=2", "hidden=8"),
     "gaussian_conv": ("latent_dim=2", "channels=4"),
     "sigmoid_belief_network": ("latent_dim=4",),
+    "stacked_denoising_autoencoder": ("latent_dim=4", "pretraining_steps=2"),
 }
 
 

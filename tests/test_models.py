@@ -39,6 +39,7 @@ SMALL = {
     "autoencoder": {"hidden": (6,), "latent_dim": 3},
     "denoising_autoencoder": {"latent_dim": 3},
     "sparse_autoencoder": {"latent_dim": 3},
+    "stacked_denoising_autoencoder": {"hidden": (6,), "latent_dim": 3},
     "masked_autoencoder": {
         **{"patch_size": 1, "width": 4, "depth": 1, "heads": 1},
         **{"decoder_width": 4, "decoder_depth": 1},

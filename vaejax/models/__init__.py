@@ -16,6 +16,7 @@ from vaejax.models.masked_autoencoder import masked_autoencoder
 from vaejax.models.semi_amortized import semi_amortized_mlp, with_refinement
 from vaejax.models.sigmoid_belief_network import sigmoid_belief_network
 from vaejax.models.sparse_autoencoder import sparse_autoencoder
+from vaejax.models.stacked_denoising_autoencoder import stacked_denoising_autoencoder
 from vaejax.models.two_layer_gaussian import two_layer_gaussian
 from vaejax.models.two_layer_sigmoid_belief_network import (
     two_layer_sigmoid_belief_network,
@@ -29,6 +30,7 @@ MODELS: dict[str, Callable[..., Model]] = {
     "autoencoder": autoencoder,
     "sparse_autoencoder": sparse_autoencoder,
     "denoising_autoencoder": denoising_autoencoder,
+    "stacked_denoising_autoencoder": stacked_denoising_autoencoder,
     "masked_autoencoder": masked_autoencoder,
     "categorical_mlp": categorical_mlp,
     "sigmoid_belief_network": sigmoid_belief_network,
@@ -54,6 +56,7 @@ __all__ = [
     "semi_amortized_mlp",
     "sigmoid_belief_network",
     "sparse_autoencoder",
+    "stacked_denoising_autoencoder",
     "two_layer_gaussian",
     "two_layer_sigmoid_belief_network",
     "with_refinement",
