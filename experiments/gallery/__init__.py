@@ -5,12 +5,14 @@ from experiments.gallery.denoising import denoising
 from experiments.gallery.entry import Entry
 from experiments.gallery.masked import masked
 from experiments.gallery.sparse import sparse
+from experiments.gallery.stacked import stacked
 from experiments.gallery.vae import vae
 
 ENTRIES: dict[str, Entry] = {
     "autoencoders": autoencoders,
     "sparse": sparse,
     "denoising": denoising,
+    "stacked": stacked,
     "masked": masked,
     "vae": vae,
 }

@@ -9,17 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.gallery.entry import Entry, Shown, Trained, Trainings
+from experiments.gallery.few_labels import few_labels
 from experiments.setup import build_named
 from experiments.train_config import Config
 from vaejax.core import Example, Key, Model, Params
-from vaejax.data import load as load_data
-from vaejax.evaluation import fine_tuned_accuracy, linear_probe
 from vaejax.models import MODELS
 from vaejax.models.masked_autoencoder import represent
 from vaejax.plotting import Picture, Table, image_rows
 
-LABELS = (100, 1000)
-STEPS = 600  # of fine-tuning
 RATIOS = (0.0, 0.25, 0.5, 0.75)
 SHORT = ("patch_size=7", "depth=3", "decoder_depth=1")
 PAPER = ("patch_size=4", "width=192", "depth=12", "heads=3", "decoder_depth=4")
@@ -69,55 +66,15 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
     one = trained["masked"]
     flops = {r: encoder_flops(at_ratio(one, r), one.params) for r in RATIOS}
     whole = at_ratio(one, 0.0)
-    found = load_data("mnist", protocol="none", data_dir=one.config.data_dir)
-    assert found.labels is not None  # MNIST has some
-    most = max(LABELS)
-    x = jnp.asarray(found.images[:most] / 255, jnp.float32)
-    y = found.labels[:most]
-    test_x, test_y = one.data.test.x, np.asarray(one.data.test_labels)
-    starts = {
-        "masked autoencoder": one.params.encoder,
-        "from scratch": whole.init(jax.random.key(1)).encoder,
-    }
-    accuracy: dict[tuple[str, int], tuple[float, float]] = {}
-    see = partial(represent, whole)
-    codes = jax.jit(jax.vmap(see, (None, 0)))
-    for name, weights in starts.items():
-        train_codes, test_codes = (np.asarray(codes(weights, a)) for a in (x, test_x))
-        for count in LABELS:
-            probe = linear_probe(train_codes[:count], y[:count], test_codes, test_y)
-            tuned = fine_tuned_accuracy(
-                see,
-                weights,
-                (x[:count], jnp.asarray(y[:count])),
-                (test_x, jnp.asarray(test_y)),
-                jax.random.key(2),
-                steps=STEPS,
-                batch_size=50,
-            )
-            accuracy[name, count] = probe, tuned
-    rows = [[name, n, *pair] for (name, n), pair in accuracy.items()]
-    own, other = (
-        np.array([accuracy[name, count] for count in LABELS]) for name in starts
-    )
-    better = bool((own > other).all())
+    scratch = whole.init(jax.random.key(1)).encoder
+    starts = {"masked autoencoder": one.params.encoder, "from scratch": scratch}
+    found = few_labels(one, partial(represent, whole), starts)
     return Shown(
         numbers={f"encoder MFLOP at {r:g}": f / 1e6 for r, f in flops.items()}
-        | {
-            f"{kind}, {count} labels, {name}": pair[i]
-            for (name, count), pair in accuracy.items()
-            for i, kind in enumerate(("linear probe", "fine-tuned"))
-        },
+        | found.numbers(),
         finding=(
             f"the encoder takes {flops[0.75] / flops[0.0]:.2f} of the operations where "
-            "75% of the patches are dropped; with "
-            + " and ".join(
-                f"{n} labels the linear probe is right in {a[0]:.1%} (the same network "
-                f"untrained {b[0]:.1%}) and fine-tuning in {a[1]:.1%} (from scratch "
-                f"{b[1]:.1%})"
-                for n, a, b in zip(LABELS, own, other, strict=True)
-            )
-            + f": {'better in all' if better else 'not better in all'}."
+            "75% of the patches are dropped; " + found.sentence(*starts) + "."
         ),
         figures=[_guesses(one)],
         tables=[
@@ -125,7 +82,7 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
                 ["mask ratio", "encoder, MFLOP per image"],
                 [[r, f / 1e6] for r, f in flops.items()],
             ),
-            Table(["start", "labels", "linear probe", "fine-tuned"], rows),
+            found.table(),
         ],
     )
 
