@@ -1,18 +1,20 @@
 """The systems of the literature: each trained, measured and shown, one file each."""
 
-from experiments.gallery.autoencoders import autoencoders
-from experiments.gallery.denoising import denoising
+from experiments.gallery.autoencoder import autoencoder
+from experiments.gallery.denoising_autoencoder import denoising_autoencoder
 from experiments.gallery.entry import Entry
-from experiments.gallery.masked import masked
-from experiments.gallery.sparse import sparse
-from experiments.gallery.stacked import stacked
+from experiments.gallery.masked_autoencoder import masked_autoencoder
+from experiments.gallery.sparse_autoencoder import sparse_autoencoder
+from experiments.gallery.stacked_denoising_autoencoder import (
+    stacked_denoising_autoencoder,
+)
 from experiments.gallery.vae import vae
 
 ENTRIES: dict[str, Entry] = {
-    "autoencoders": autoencoders,
-    "sparse": sparse,
-    "denoising": denoising,
-    "stacked": stacked,
-    "masked": masked,
+    "autoencoder": autoencoder,
+    "sparse_autoencoder": sparse_autoencoder,
+    "denoising_autoencoder": denoising_autoencoder,
+    "stacked_denoising_autoencoder": stacked_denoising_autoencoder,
+    "masked_autoencoder": masked_autoencoder,
     "vae": vae,
 }

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from experiments.gallery.autoencoders import decoded
+from experiments.gallery.autoencoder import decoded
 from experiments.gallery.entry import Entry, Shown, Trained
 from experiments.gallery.score_field import score_field
 from experiments.train_config import Config
@@ -101,7 +101,7 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
     )
 
 
-denoising = Entry(
+denoising_autoencoder = Entry(
     title="Denoising autoencoders",
     text=(
         "The encoder sees the image through noise, the loss is of the image without "

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from experiments.gallery.autoencoders import decoded
+from experiments.gallery.autoencoder import decoded
 from experiments.gallery.entry import Entry, Shown, Trained
 from experiments.gallery.few_labels import few_labels
 from experiments.train_config import Config
@@ -63,7 +63,7 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
     )
 
 
-stacked = Entry(
+stacked_denoising_autoencoder = Entry(
     title="Stacked denoising autoencoder",
     text=(
         "Every layer first learns to denoise the codes of the one below (Vincent et "

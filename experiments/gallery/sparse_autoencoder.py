@@ -7,7 +7,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.gallery.autoencoders import squared_error
+from experiments.gallery.autoencoder import squared_error
 from experiments.gallery.entry import Entry, Shown, Trained
 from experiments.train_config import Config
 from vaejax.core import Example
@@ -106,7 +106,7 @@ def _atoms(one: Trained, title: str, count: int = 60) -> Picture:
     return image_grid(0.5 + atoms / reach / 2, title, columns=15)
 
 
-sparse = Entry(
+sparse_autoencoder = Entry(
     title="Sparse autoencoders",
     text=(
         "A dictionary of more atoms than an image needs, and a code that uses few: by "

@@ -104,7 +104,7 @@ def _guesses(one: Trained, count: int = 10) -> Picture:
     )
 
 
-masked = Entry(
+masked_autoencoder = Entry(
     title="Masked autoencoder",
     text=(
         "A vision transformer sees a quarter of the patches, and a small decoder tells "
