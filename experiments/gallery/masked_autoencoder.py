@@ -19,7 +19,7 @@ from vaejax.plotting import Picture, Table, image_rows
 
 RATIOS = (0.0, 0.25, 0.5, 0.75)
 SHORT = ("patch_size=7", "depth=3", "decoder_depth=1")
-PAPER = ("patch_size=4", "width=192", "depth=12", "heads=3", "decoder_depth=4")
+PAPER = ("patch_size=4", "width=192", "depth=12", "heads=4", "decoder_depth=4")
 
 
 def _trainings(epochs: int, batch_size: int, settings: tuple[str, ...]) -> Trainings:
