@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.quiver import Quiver
 from variance_rows import bias_of
 
 from vaejax import plotting
@@ -165,6 +166,36 @@ def test_reconstructions_stand_under_their_originals():
 def test_image_grid_refuses(shape, dtype, message):
     with pytest.raises(VaejaxError, match=message):
         plotting.image_grid(np.full(shape, 255, dtype), "title")
+
+
+def test_image_rows_stand_below_each_other_by_name():
+    data = images(count=3)
+    (axes,) = plotting.image_rows({"data": data, "half": data / 2}, "two rows").axes
+    drawn = axes.images[0].get_array()
+    np.testing.assert_array_equal(drawn[:7, :4], data[0].repeat(3, axis=-1))
+    np.testing.assert_array_equal(drawn[8:, :4], data[0].repeat(3, -1) / 2)
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["data", "half"]
+    for wrong in ({}, {"data": data, "more": images(count=4)}):
+        with pytest.raises(VaejaxError, match=r"give one or more, all \[N, H, W, C\]"):
+            plotting.image_rows(wrong, "nothing")
+
+
+def test_vector_fields_draw_every_arrow_at_one_scale():
+    points = np.stack(np.meshgrid(range(3), range(3)), -1).reshape(-1, 2)
+    density, field = points.sum(1), points - 1.0
+    figure = plotting.vector_fields(
+        points, density, {"one": field, "two": 2 * field}, "two fields"
+    )
+    one, two = (
+        next(part for part in axes.collections if isinstance(part, Quiver))
+        for axes in figure.axes
+    )
+    np.testing.assert_array_equal(np.stack([one.U, one.V], 1), field)
+    np.testing.assert_array_equal(np.stack([two.U, two.V], 1), 2 * field)
+    assert one.scale == two.scale
+    for wrong in ({}, {"one": field[1:]}):
+        with pytest.raises(VaejaxError, match=r"give \[N, 2\] and one or more fields"):
+            plotting.vector_fields(points, density, wrong, "nothing")
 
 
 def test_reconstructions_refuse_another_shape():

@@ -14,7 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from vaejax.convolution import convolve, convolve_transposed
-from vaejax.core import Key, PyTree, UnknownNameError, record
+from vaejax.core import Key, PyTree, UnknownNameError, VaejaxError, record
 from vaejax.matmul import vector_times_matrix
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
@@ -154,6 +154,49 @@ def conv_decoder(
             return x[:height, :width]
 
     return from_nnx(ConvDecoder)
+
+
+def transformer(width: int, depth: int, heads: int, expansion: int = 4) -> Network:
+    """A transformer's blocks on [T, width] tokens, which know no order, to as many.
+
+    Normalised before attention and MLP, and at the end: the vision transformer's
+    (Dosovitskiy et al. 2021, arXiv:2010.11929).
+    """
+    if width % heads:
+        raise VaejaxError(
+            f"{heads} heads do not divide a width of {width}: use a divisor"
+        )
+
+    class Block(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs) -> None:
+            self.norms = nnx.List(nnx.LayerNorm(width, rngs=rngs) for _ in range(2))
+            self.query_key_value = _linear(width, 3 * width, rngs)
+            self.out = _linear(width, width, rngs)
+            self.up = _linear(width, expansion * width, rngs)
+            self.down = _linear(expansion * width, width, rngs)
+
+        def __call__(self, x: Float[Array, "T width"]) -> Float[Array, "T width"]:
+            x = x + self.attend(self.norms[0](x))
+            hidden = jax.nn.gelu(jax.vmap(self.up)(self.norms[1](x)))
+            return x + jax.vmap(self.down)(hidden)
+
+        def attend(self, x: Float[Array, "T width"]) -> Float[Array, "T width"]:
+            split = jax.vmap(self.query_key_value)(x).reshape(len(x), 3, heads, -1)
+            query, key, value = jnp.moveaxis(split, 1, 0)
+            together = jax.nn.dot_product_attention(query, key, value)
+            return jax.vmap(self.out)(together.reshape(len(x), width))
+
+    class Transformer(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs) -> None:
+            self.blocks = nnx.List(Block(rngs) for _ in range(depth))
+            self.norm = nnx.LayerNorm(width, rngs=rngs)
+
+        def __call__(self, x: Float[Array, "T width"]) -> Float[Array, "T width"]:
+            for block in self.blocks:
+                x = block(x)
+            return self.norm(x)
+
+    return from_nnx(Transformer)
 
 
 def _linear(n_in: int, n_out: int, rngs: nnx.Rngs) -> nnx.Linear:

@@ -1,7 +1,22 @@
 """The systems of the literature: each trained, measured and shown, one file each."""
 
+from experiments.gallery.autoencoder import autoencoder
+from experiments.gallery.denoising_autoencoder import denoising_autoencoder
 from experiments.gallery.entry import Entry
 from experiments.gallery.ladder import ladder
+from experiments.gallery.masked_autoencoder import masked_autoencoder
+from experiments.gallery.sparse_autoencoder import sparse_autoencoder
+from experiments.gallery.stacked_denoising_autoencoder import (
+    stacked_denoising_autoencoder,
+)
 from experiments.gallery.vae import vae
 
-ENTRIES: dict[str, Entry] = {"vae": vae, "ladder": ladder}
+ENTRIES: dict[str, Entry] = {
+    "autoencoder": autoencoder,
+    "sparse_autoencoder": sparse_autoencoder,
+    "denoising_autoencoder": denoising_autoencoder,
+    "stacked_denoising_autoencoder": stacked_denoising_autoencoder,
+    "masked_autoencoder": masked_autoencoder,
+    "vae": vae,
+    "ladder": ladder,
+}

@@ -18,6 +18,7 @@ from vaejax.evaluation.disentanglement import (
     separated_attribute_predictability,
 )
 from vaejax.evaluation.elbo_surgery import ElboSurgery, Estimate, elbo_surgery
+from vaejax.evaluation.fine_tuning import fine_tuned_accuracy
 from vaejax.evaluation.image_quality import psnr, ssim
 from vaejax.evaluation.linear_probe import linear_probe
 from vaejax.evaluation.log_likelihood import LogLikelihood, log_likelihood
@@ -50,6 +51,7 @@ __all__ = [
     "dci",
     "elbo_surgery",
     "factor_vae_score",
+    "fine_tuned_accuracy",
     "linear_probe",
     "log_likelihood",
     "log_normalizer",

@@ -43,7 +43,7 @@ from vaejax.families.normal import (
 )
 from vaejax.families.optimal_normal import optimal_normal
 from vaejax.families.pixel_beta import pixel_beta
-from vaejax.families.point_mass import point_mass
+from vaejax.families.point_mass import k_sparse, point_mass
 from vaejax.families.poisson import poisson
 from vaejax.families.shared_mixture import shared_mixture
 from vaejax.families.truncated_normal import truncated_normal
@@ -123,6 +123,7 @@ __all__ = [
     "hierarchical",
     "householder_flow",
     "iaf",
+    "k_sparse",
     "laplace",
     "logit_normal",
     "low_rank_normal",

@@ -3,16 +3,21 @@
 from collections.abc import Callable
 
 from vaejax.core import Model
+from vaejax.models.autoencoder import autoencoder
 from vaejax.models.bernoulli_toy import bernoulli_toy
 from vaejax.models.categorical_mlp import categorical_mlp
+from vaejax.models.denoising_autoencoder import denoising_autoencoder
 from vaejax.models.family_mlp import family_mlp
 from vaejax.models.gaussian_conv import gaussian_conv
 from vaejax.models.gaussian_mlp import gaussian_mlp
 from vaejax.models.gaussian_toy import gaussian_toy
 from vaejax.models.ladder import hierarchical_mlp, ladder_mlp
 from vaejax.models.linear_gaussian import linear_gaussian
+from vaejax.models.masked_autoencoder import masked_autoencoder
 from vaejax.models.semi_amortized import semi_amortized_mlp, with_refinement
 from vaejax.models.sigmoid_belief_network import sigmoid_belief_network
+from vaejax.models.sparse_autoencoder import sparse_autoencoder
+from vaejax.models.stacked_denoising_autoencoder import stacked_denoising_autoencoder
 from vaejax.models.two_layer_gaussian import two_layer_gaussian
 from vaejax.models.two_layer_sigmoid_belief_network import (
     two_layer_sigmoid_belief_network,
@@ -25,6 +30,11 @@ MODELS: dict[str, Callable[..., Model]] = {
     "hierarchical_mlp": hierarchical_mlp,
     "ladder_mlp": ladder_mlp,
     "semi_amortized_mlp": semi_amortized_mlp,
+    "autoencoder": autoencoder,
+    "sparse_autoencoder": sparse_autoencoder,
+    "denoising_autoencoder": denoising_autoencoder,
+    "stacked_denoising_autoencoder": stacked_denoising_autoencoder,
+    "masked_autoencoder": masked_autoencoder,
     "categorical_mlp": categorical_mlp,
     "sigmoid_belief_network": sigmoid_belief_network,
     "two_layer_sigmoid_belief_network": two_layer_sigmoid_belief_network,
@@ -36,8 +46,10 @@ MODELS: dict[str, Callable[..., Model]] = {
 
 __all__ = [
     "MODELS",
+    "autoencoder",
     "bernoulli_toy",
     "categorical_mlp",
+    "denoising_autoencoder",
     "family_mlp",
     "gaussian_conv",
     "gaussian_mlp",
@@ -45,8 +57,11 @@ __all__ = [
     "hierarchical_mlp",
     "ladder_mlp",
     "linear_gaussian",
+    "masked_autoencoder",
     "semi_amortized_mlp",
     "sigmoid_belief_network",
+    "sparse_autoencoder",
+    "stacked_denoising_autoencoder",
     "two_layer_gaussian",
     "two_layer_sigmoid_belief_network",
     "with_refinement",

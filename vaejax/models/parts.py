@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from vaejax.core import Family, Prior, VaejaxError, build
-from vaejax.families import FAMILIES, optimal_normal, point_mass
+from vaejax.families import FAMILIES, k_sparse, optimal_normal, point_mass
 from vaejax.priors import PRIORS
 
 T = TypeVar("T")
@@ -31,7 +31,7 @@ LIKELIHOODS: dict[str, Callable[..., Family]] = {
 } | {"optimal_normal": optimal_normal}  # no distribution, and so no posterior
 
 # Beside the distributions an autoencoder's code, which is none.
-POSTERIORS = FAMILIES | {"point_mass": point_mass}
+POSTERIORS = FAMILIES | {"point_mass": point_mass, "k_sparse": k_sparse}
 
 
 def named_posterior(name: str, settings: Settings, latent_dim: int) -> Family:

@@ -10,6 +10,7 @@ from vaejax.plotting.coverage import interval_coverage
 from vaejax.plotting.estimator_map import estimator_map
 from vaejax.plotting.frontier import cost_frontier
 from vaejax.plotting.gradients import gradient_statistic
+from vaejax.plotting.image_rows import image_rows
 from vaejax.plotting.images import image_grid
 from vaejax.plotting.latents import latent_space
 from vaejax.plotting.laws import scaling_laws
@@ -24,6 +25,7 @@ from vaejax.plotting.tables import Table
 from vaejax.plotting.tightness import bound_tightness, weight_health
 from vaejax.plotting.training import bound_curves, training_curves
 from vaejax.plotting.variance_split import variance_split
+from vaejax.plotting.vector_fields import vector_fields
 
 __all__ = [
     "Picture",
@@ -39,6 +41,7 @@ __all__ = [
     "estimator_map",
     "gradient_statistic",
     "image_grid",
+    "image_rows",
     "interval_coverage",
     "latent_space",
     "log_likelihood_bars",
@@ -50,6 +53,7 @@ __all__ = [
     "scaling_laws",
     "training_curves",
     "variance_split",
+    "vector_fields",
     "weight_health",
     "write_report",
 ]

@@ -1,0 +1,87 @@
+"""What a representation is worth where few labels are left to learn from."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.gallery.entry import Trained
+from vaejax.core import PyTree
+from vaejax.data import load as load_data
+from vaejax.evaluation import fine_tuned_accuracy, linear_probe
+from vaejax.evaluation.fine_tuning import Represent
+from vaejax.plotting import Table
+
+LABELS = (100, 1000)
+STEPS = 600  # of fine-tuning
+
+
+class FewLabels(NamedTuple):
+    """Test accuracies by how many labels and by where the network started."""
+
+    probe: dict[tuple[int, str], float]  # linear, of the network as it starts
+    tuned: dict[tuple[int, str], float]
+
+    def numbers(self) -> dict[str, float]:
+        """All of them, named."""
+        return {
+            f"{kind}, {count} labels, {start}": value
+            for kind, found in (("linear probe", self.probe), ("tuned", self.tuned))
+            for (count, start), value in found.items()
+        }
+
+    def sentence(self, own: str, other: str) -> str:
+        """What starting from one is worth against the other."""
+        parts = [
+            f"with {n} labels a linear probe is right in {self.probe[n, own]:.1%} "
+            f"({other} {self.probe[n, other]:.1%}) and the network, fine-tuned, in "
+            f"{self.tuned[n, own]:.1%} ({other} {self.tuned[n, other]:.1%})"
+            for n in LABELS
+        ]
+        better = all(
+            found[n, own] > found[n, other]
+            for n in LABELS
+            for found in (self.probe, self.tuned)
+        )
+        return "; ".join(parts) + f": {'better' if better else 'not better'} in all"
+
+    def table(self) -> Table:
+        """A row for every start and number of labels."""
+        rows = [
+            [start, count, self.probe[count, start], self.tuned[count, start]]
+            for count, start in self.probe
+        ]
+        return Table(["start", "labels", "linear probe", "fine-tuned"], rows)
+
+
+def few_labels(
+    trained: Trained, represent: Represent, starts: Mapping[str, PyTree]
+) -> FewLabels:
+    """Probe and fine-tune from each of some weights, on the first training images."""
+    config = trained.config
+    found = load_data(
+        config.dataset, protocol=trained.data.protocol, data_dir=config.data_dir
+    )
+    assert found.labels is not None  # of a data set that has some
+    x = jnp.asarray(found.images[: max(LABELS)] / 255, jnp.float32)
+    y = found.labels[: max(LABELS)]
+    test_x, test_y = trained.data.test.x, np.asarray(trained.data.test_labels)
+    codes: Any = jax.jit(jax.vmap(represent, (None, 0)))
+    result = FewLabels({}, {})
+    for start, weights in starts.items():
+        train_codes, test_codes = (np.asarray(codes(weights, a)) for a in (x, test_x))
+        for n in LABELS:
+            seen = train_codes[:n], y[:n]
+            result.probe[n, start] = linear_probe(*seen, test_codes, test_y)
+            result.tuned[n, start] = fine_tuned_accuracy(
+                represent,
+                weights,
+                (x[:n], jnp.asarray(y[:n])),
+                (test_x, jnp.asarray(test_y)),
+                jax.random.key(2),
+                steps=STEPS,
+                batch_size=50,
+            )
+    return result

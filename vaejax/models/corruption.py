@@ -1,0 +1,46 @@
+"""What a denoising autoencoder's input suffers before it is encoded."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from vaejax.core import Key, UnknownNameError, VaejaxError
+
+Corrupt = Callable[[Key, Float[Array, "*event"]], Float[Array, "*event"]]
+
+
+class Corruption(NamedTuple):
+    """A kind of noise, and the levels that it may have."""
+
+    apply: Callable[[Key, Array, float], Array]
+    highest: float
+
+
+CORRUPTIONS = {
+    # Every coordinate is set to 0 with probability nu (Vincent et al. 2008).
+    "masking": Corruption(
+        lambda key, x, nu: x * jax.random.bernoulli(key, 1 - nu, x.shape), 1.0
+    ),
+    # x + N(0, sigma^2), which score matching wants (Vincent 2011).
+    "gaussian": Corruption(
+        lambda key, x, sigma: x + sigma * jax.random.normal(key, x.shape), jnp.inf
+    ),
+}
+
+
+def corruption(noise: str, level: float) -> Corrupt:
+    """The noise of this name in `CORRUPTIONS` at this level: nu, or sigma."""
+    if noise not in CORRUPTIONS:
+        raise UnknownNameError(
+            f"unknown noise {noise!r}: use one of {sorted(CORRUPTIONS)}"
+        )
+    kind = CORRUPTIONS[noise]
+    if not 0 <= level < kind.highest:
+        raise VaejaxError(
+            f"the level of {noise} noise is {level}: use one of at least 0 and less "
+            f"than {kind.highest:g}"
+        )
+    return lambda key, x: kind.apply(key, x, level)
