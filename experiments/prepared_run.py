@@ -92,7 +92,7 @@ def check(config: Config) -> Checked:
             num_samples=config.num_samples,
             allow_bias=config.allow_bias,
             regularizers=regularizers,
-            kl_weight=_kl_weight(config, num_examples),
+            kl_weight=named_kl_weight(config, num_examples),
         )
         if config.num_seeds == 1:
             return objective
@@ -169,7 +169,7 @@ def _regularizers(words: Sequence[str]) -> list[Regularizer]:
     return [build_named(REGULARIZERS, name, pairs) for name, pairs in named]
 
 
-def _kl_weight(config: Config, num_examples: int) -> KLWeight | None:
+def named_kl_weight(config: Config, num_examples: int) -> KLWeight | None:
     """The KL weight named, with the settings that follow; `epochs` become steps."""
     if not config.kl_weight:
         return None
@@ -187,7 +187,9 @@ def _kl_weight(config: Config, num_examples: int) -> KLWeight | None:
     return build_named(KL_WEIGHTS, name, list(map(in_steps, pairs)))
 
 
-def make_optimizer(config: Config, num_examples: int) -> optax.GradientTransformation:
+def make_optimizer(
+    config: Config, model: Model, num_examples: int
+) -> optax.GradientTransformation:
     """Adam, its learning rate scheduled over all steps of the run.
 
     Where the encoder takes more steps than the model, it does until half of the run is
@@ -201,7 +203,12 @@ def make_optimizer(config: Config, num_examples: int) -> optax.GradientTransform
         adam = optax.chain(adam, optax.masked(optax.scale(ratio), of_auxiliary))
     if config.encoder_steps == 1:
         return adam
-    return encoder_first(adam, config.encoder_steps, until=steps // 2)
+    return encoder_first(
+        adam,
+        config.encoder_steps,
+        until=steps // 2,
+        prior_follows=not model.latent_prior.normalized,  # it is a density ratio
+    )
 
 
 class Keys(NamedTuple):
@@ -264,7 +271,9 @@ def load_run(folder: Path) -> Trained:
             "that experiments.train wrote"
         ) from error
     like = init_state(
-        objective, make_optimizer(config, len(data.train.x)), make_keys(config).train
+        objective,
+        make_optimizer(config, model, len(data.train.x)),
+        make_keys(config).train,
     )
     return Trained(config, model, objective, data, like)
 

@@ -82,7 +82,7 @@ def _run(config: Config) -> Results:
     check_installed(config)
     distributed.start(config)
     model, objective, data = distributed.together(lambda: prepare(config))
-    optimizer = make_optimizer(config, len(data.train.x))
+    optimizer = make_optimizer(config, model, len(data.train.x))
     mesh = training_mesh(
         config.micro_batch_size or config.batch_size,
         sample_devices=config.sample_devices,

@@ -78,6 +78,8 @@ def print_summary(out: Path, summary: dict[str, Any]) -> None:
             "above 0.7): log p(x) is above the estimate, and the error larger than "
             "stated; use a larger --eval-num-samples"
         )
+    if train["kl_weight"]:
+        print(train["kl_weight"])
     print(f"results, metrics, figures and checkpoint: {out}")
 
 

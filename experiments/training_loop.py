@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 
 from experiments import distributed, run_folder
 from experiments.cli import noted_interrupts, progress_bar
-from experiments.prepared_run import Data, make_keys
+from experiments.prepared_run import Data, make_keys, named_kl_weight
 from experiments.train_config import Config
 from vaejax.core import Batch, Objective, Params, VaejaxError
 from vaejax.data import PROTOCOLS
@@ -218,6 +218,7 @@ def train_to_end(
         "steps": rows[-1]["step"],
         "skipped": rows[-1]["skipped"],
         "bound": rows[-1]["train"]["bound"],
+        "kl_weight": _remark(config, rows[-1]["train"], len(data.train.x)),
         "beta": rows[-1]["train"].get("beta"),
         "best": {
             "epoch": best["epoch"],
@@ -250,6 +251,15 @@ def _read_totals(saved: dict[str, Any] | None) -> Totals | None:
         return None
     metrics = {name: jnp.float32(total) for name, total in saved["metrics"].items()}
     return Totals(steps=jnp.int32(saved["steps"]), metrics=metrics)
+
+
+def _remark(
+    config: Config, metrics: dict[str, float | None], num_examples: int
+) -> str | None:
+    """What to know of the KL weight at the end; nothing where no step was applied."""
+    weight = named_kl_weight(config, num_examples)
+    known = {name: value for name, value in metrics.items() if value is not None}
+    return weight.remark(known) if weight is not None and "kl" in known else None
 
 
 def _finite_or_none(metrics: dict[str, float]) -> dict[str, float | None]:

@@ -1,6 +1,8 @@
 """KL weights: schedules by their values, constraints by the exact problem solved."""
 
 import inspect
+import re
+from fractions import Fraction
 from functools import partial
 
 import jax
@@ -11,6 +13,9 @@ import pytest
 import scipy.optimize
 from jax.flatten_util import ravel_pytree
 
+from experiments.prepared_run import check, make_optimizer
+from experiments.train_config import Config
+from vaejax import kl_weights
 from vaejax.bounds import BOUNDS, beta_elbo, elbo, elbo_analytic_kl
 from vaejax.core import Batch, Example, VaejaxError
 from vaejax.estimators import dreg, pathwise
@@ -37,9 +42,10 @@ X = np.random.default_rng(0).normal(size=(64, 3)) @ np.diag([2.0, 0.7, 0.5])
 
 
 def betas(weight, steps):
-    state, found = weight.init(), []
+    """As training sees them: compiled, where a division may become a product."""
+    state, found, of = weight.init(), [], jax.jit(weight.weight)
     for _ in range(steps):
-        found.append(float(weight.weight(state)))
+        found.append(float(of(state)))
         state = weight.update(state, {})
     return np.array(found)
 
@@ -54,6 +60,21 @@ def test_schedules_reach_their_ends_in_their_steps():
     saw = [0, 0.5, 1, 1]
     np.testing.assert_allclose(betas(cyclical(8, cycles=2), 10), [*saw, *saw, 1, 1])
     np.testing.assert_allclose(betas(constant(3.0), 2), [3, 3])
+
+
+@pytest.mark.parametrize(("num_steps", "cycles"), [(49, 7), (10, 3), (100, 7), (7, 2)])
+def test_cycles_begin_at_their_steps_whatever_their_length(num_steps, cycles):
+    exact = [
+        min(2 * (Fraction(cycles * step, num_steps) % 1), 1)
+        for step in range(num_steps)
+    ]
+    found = betas(linear(num_steps, cycles=cycles), num_steps + 2)
+    np.testing.assert_allclose(found, [*map(float, exact), 1, 1], atol=1e-6)
+
+
+def test_more_steps_than_an_integer_holds_are_refused():
+    with pytest.raises(VaejaxError, match=r"below 2\^31"):
+        linear(10**9, cycles=3)
 
 
 @pytest.mark.parametrize("name", KL_WEIGHTS)
@@ -174,6 +195,75 @@ def test_the_multiplier_is_the_beta_of_the_unconstrained_problem(
     assert abs(moved / beta - 1) > 0.08
 
 
+def followed(weight, plant, steps):
+    """Beta and KL, where training is a lag of 500 steps behind the plant's KL(beta)."""
+
+    def step(carry, _):
+        state, kl = carry
+        beta = weight.weight(state)
+        kl += (plant(beta) - kl) / 500
+        metrics = {"kl": kl, "log_px_z": -plant(1.0)}
+        return (weight.update(state, metrics), kl), (beta, kl)
+
+    start = weight.init(), jnp.zeros(())
+    return map(np.asarray, jax.lax.scan(step, start, length=steps)[1])
+
+
+def test_the_multiplier_does_not_wind_up(monkeypatch):
+    """From far below the limit it lands there; the control is the sum alone."""
+
+    def plant(beta):
+        return 10 / jnp.sqrt(beta)
+
+    beta, kl = followed(kl_at_most(40.0), plant, 10_000)
+    assert kl.max() < 1.05 * 40
+    assert kl[-1] == pytest.approx(40, rel=0.01)
+    assert beta[-1] == pytest.approx(1 / 16, rel=0.02)
+    with monkeypatch.context() as patch:
+        patch.setattr(kl_weights, "PROPORTION", 0.0)
+        _, kl = followed(kl_at_most(40.0), plant, 10_000)
+    assert kl.max() > 1.2 * 40
+    # For long out of reach, in either direction, and then within.
+    for size in (1.0, 1000.0):
+        beta, kl = followed(kl_at_most(40.0), lambda beta, n=size: n, 5000)
+        assert beta[-1] == pytest.approx(1e-3 if size < 40 else 1e3)
+        state = weight_after(kl_at_most(40.0), {"kl": size}, 5000)
+        back = weight_after(kl_at_most(40.0), {"kl": 40 + (40 - size)}, 100, state)
+        assert abs(np.log(kl_at_most().weight(back) / beta[-1])) > 0.9
+
+
+def weight_after(weight, metrics, steps, state=None):
+    """The state of so many steps with the same metrics."""
+
+    def step(_, state):
+        return weight.update(state, {k: jnp.float32(v) for k, v in metrics.items()})
+
+    return jax.lax.fori_loop(0, steps, step, state or weight.init())
+
+
+@pytest.mark.parametrize(
+    ("weight", "metrics", "remark"),
+    [
+        (kl_at_most(10.0), {"kl": 10.1, "beta": 2.0}, None),
+        (
+            kl_at_most(10.0, num_steps=9),
+            {"kl": 11, "beta": 2.0},
+            "not met .10%.*longer",
+        ),
+        (kl_at_most(10.0), {"kl": 11, "beta": 1e3}, "cannot be met .*larger limit"),
+        (kl_at_most(10.0), {"kl": 9, "beta": 1e-3}, "does not bind .*leave it out"),
+        (distortion_at_most(-5.0), {"log_px_z": 5.05, "beta": 1.0}, None),
+        (distortion_at_most(5.0), {"log_px_z": -6, "beta": 1e-3}, "cannot be met"),
+        (distortion_at_most(5.0), {"log_px_z": -4, "beta": 1e3}, "does not bind"),
+        (distortion_at_most(5.0), {"log_px_z": -4, "beta": 1.0}, "not reached .20%"),
+        (constant(), {"kl": 11, "beta": 2.0}, None),
+    ],
+)
+def test_a_limit_that_was_not_kept_is_told(weight, metrics, remark):
+    found = weight.remark({name: float(value) for name, value in metrics.items()})
+    assert found is None if remark is None else re.search(remark, found)
+
+
 def kl_of(model, params, batch):
     q = jax.vmap(lambda one: model.encode(params, Example(one)))(batch.example.x)
     return 0.5 * (q.loc**2 + jnp.exp(2 * q.log_scale) - 1) - q.log_scale
@@ -233,6 +323,25 @@ def test_the_encoder_goes_first_then_all_go():
     encoder, decoder = zip(*moved, strict=True)
     assert all(encoder)
     assert decoder == (False, False, True, False, False, True, True, True)
+
+
+@pytest.mark.parametrize(
+    ("prior", "moves"), [("implicit_optimal", True), ("vamp", False)]
+)
+def test_a_density_ratio_tracks_the_encoder_at_every_step(prior, moves):
+    config = Config(
+        dataset="digits",
+        epochs=2,
+        encoder_steps=5,
+        model_settings=("hidden=(4,)", "latent_dim=2", f"prior={prior}"),
+    )
+    model = check(config).build_model()
+    params = model.init(KEY)
+    optimizer = make_optimizer(config, model, 1000)
+    ones = jax.tree.map(jnp.ones_like, params)
+    updates, _ = optimizer.update(ones, optimizer.init(params), params)
+    assert (optax.tree.norm(updates.prior) > 0) == moves
+    assert optax.tree.norm(updates.decoder) == 0
 
 
 def test_bounds_say_their_own_weight():

@@ -53,6 +53,7 @@ from vaejax.families import (
     hierarchical,
 )
 from vaejax.families.hierarchical import linear
+from vaejax.kl_weights import constant
 from vaejax.models import linear_gaussian
 from vaejax.models.linear_gaussian import exact_log_px
 from vaejax.models.two_layer_gaussian import exact_log_px as two_layer_log_px
@@ -327,6 +328,21 @@ def test_refusals(estimator, bound, num_samples, message):
     with pytest.raises(IncompatibleError, match=message):
         make_objective(
             model, bound, estimator, num_samples=num_samples, allow_bias=True
+        )
+
+
+@pytest.mark.parametrize("estimator", [rws(), rws_dreg()])
+def test_a_kl_weight_is_the_reason_for_its_refusal(estimator):
+    with pytest.raises(
+        IncompatibleError, match=r"KL weight .*: leave the KL weight ou"
+    ):
+        make_objective(
+            MODELS["linear_gaussian"],
+            iwae(),
+            estimator,
+            num_samples=4,
+            allow_bias=True,
+            kl_weight=constant(),
         )
 
 

@@ -191,6 +191,11 @@ class Family:
     strata: Strata | None = None  # what stratified sampling of a mixture needs
 
     parameterises: str | None = None  # the family that it is, by other parameters
+    # The nearest parameters that the family has, where not every array will do: after a
+    # step in the parameters themselves.
+    project: Callable[[DistParams], DistParams] = lambda dist_params: dist_params
+    # The reason for refusing a prior to it as a posterior, if there is one.
+    needs: "Callable[[Prior], str | None]" = lambda prior: None
 
     @property
     def law(self) -> str:
@@ -363,6 +368,8 @@ class KLWeight:
     weight: Callable[[PyTree], Scalar]  # beta, from the state
     init: Callable[[], PyTree] = lambda: ()
     update: Callable[[PyTree, Stats], PyTree] = lambda state, metrics: state
+    # What to know of it at the end, by the mean metrics of the last epoch, if anything.
+    remark: Callable[[Mapping[str, float]], str | None] = lambda metrics: None
 
 
 @record

@@ -15,14 +15,28 @@ of the KL, the second with 1 / beta the multiplier of the distortion. Where the
 constraint holds with equality, beta is the weight of the unconstrained problem whose
 solution has that KL (Karush, Kuhn and Tucker): so derives the beta-VAE.
 
-Both ascend the dual by steps in log beta, proportional to the violation as a share of
-the limit, by its moving average over batches.
+Both move beta by v, what KL or log-likelihood is above the limit as a share of it, by
+its moving average over batches: by its sum over the steps, as in dual ascent, and by v
+itself,
+
+    log beta = step_size sum_t v_t + 3 v
+
+The second is the quadratic penalty of an augmented Lagrangian: it is 0 where the
+constraint holds with equality, and damps the approach, where the sum alone winds up
+while training is far from the limit, and overshoots it. Sum and beta stay within 1e-3
+to 1e3, from where they return as soon as v changes its sign: a beta that stays at an
+end says that the constraint does not bind, or cannot be met.
+
+References:
+    Bertsekas 1982, "Constrained optimization and Lagrange multiplier methods"; Shao et
+    al. 2020, arXiv:2004.05988, for a controller of the KL with both terms.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from vaejax.core import KLWeight, PyTree, Scalar, Stats, VaejaxError
@@ -83,7 +97,7 @@ def kl_at_most(
     """The multiplier of `KL <= max_kl`, in nats: capacity control, or a target rate.
 
     Where the model would use more than `max_kl`, beta rises until it does not; where it
-    uses less, beta falls, to 0 if the constraint never binds.
+    uses less, beta falls, to 1e-3 if the constraint never binds.
 
     Args:
         max_kl: R, the mean KL divergence of an example.
@@ -97,11 +111,11 @@ def kl_at_most(
     """
     _check_limit("max_kl", max_kl)
 
-    def violation(step: Scalar, metrics: Stats) -> Scalar:
+    def above(step: Scalar, metrics: Stats) -> Scalar:
         limit = max_kl * (jnp.clip((step + 1) / num_steps, 0, 1) if num_steps else 1)
         return (metrics["kl"] - limit) / max_kl
 
-    return _multiplier("kl_at_most", violation, step_size)
+    return _multiplier("kl_at_most", above, step_size, violated_above=True)
 
 
 def distortion_at_most(
@@ -121,10 +135,10 @@ def distortion_at_most(
             f"max_distortion is {max_distortion}: use a finite number of nats, not 0"
         )
 
-    def violation(step: Scalar, metrics: Stats) -> Scalar:
+    def above(step: Scalar, metrics: Stats) -> Scalar:
         return (max_distortion + metrics["log_px_z"]) / abs(max_distortion)
 
-    return _multiplier("distortion_at_most", violation, step_size)
+    return _multiplier("distortion_at_most", above, step_size, violated_above=False)
 
 
 KL_WEIGHTS: dict[str, Callable[..., KLWeight]] = {
@@ -151,12 +165,19 @@ def _schedule(
         raise VaejaxError(
             f"num_steps is {num_steps} and cycles {cycles}: use at least 1 of each"
         )
+    if cycles * num_steps >= 2**31:
+        raise VaejaxError(
+            f"num_steps is {num_steps} and cycles {cycles}: use fewer of either, of a "
+            "product below 2^31"
+        )
     rising = 0.5 if cycles > 1 else 1.0  # of a cycle
 
     def weight(step: Scalar) -> Scalar:
-        place = cycles * step / num_steps
-        share = jnp.clip((place - jnp.floor(place)) / rising, 0, 1)
-        return start + (end - start) * along(jnp.where(place < cycles, share, 1.0))
+        # In integers: a quotient just below a whole number is in the cycle before.
+        place = cycles * jnp.minimum(jnp.rint(step).astype(jnp.int32), num_steps)
+        share = jnp.clip(place % num_steps / (rising * num_steps), 0, 1)
+        ended = place == cycles * num_steps
+        return start + (end - start) * along(jnp.where(ended, 1.0, share))
 
     # Counted in float32, exact to 16 million: states are averaged over micro-batches.
     return KLWeight(
@@ -168,36 +189,59 @@ def _schedule(
 
 
 MEMORY = 0.9  # of the moving average, per step
+PROPORTION = 3.0  # of v in log beta
+BETA_RANGE = 1e-3, 1e3
+TOLERANCE = 0.02  # of the limit, which noise in an epoch's mean is well within
 
 
 def _multiplier(
-    name: str, violation: Callable[[Scalar, Stats], Scalar], step_size: float
+    name: str,
+    above: Callable[[Scalar, Stats], Scalar],
+    step_size: float,
+    *,
+    violated_above: bool,
 ) -> KLWeight:
-    """Exponentiated dual ascent: `log beta += step_size * average violation`."""
+    """Damped dual ascent in log beta, which rises with what is `above` the limit."""
     _check_limit("step_size", step_size)
 
     def update(
         state: dict[str, Float[Array, ""]], metrics: Stats
     ) -> dict[str, Float[Array, ""]]:
         # A start far from the limit moves beta no faster than this.
-        now = jnp.clip(violation(state["step"], metrics), -1, 1)
-        average = MEMORY * state["violation"] + (1 - MEMORY) * now
+        now = jnp.clip(above(state["step"], metrics), -1, 1)
+        average = MEMORY * state["above"] + (1 - MEMORY) * now
+        total = state["total"] + step_size * average
         return {
             "step": state["step"] + 1,
-            "violation": average,
-            "log_beta": state["log_beta"] + step_size * average,
+            "above": average,
+            "total": jnp.clip(total, *np.log(BETA_RANGE)),
         }
+
+    def weight(state: dict[str, Float[Array, ""]]) -> Scalar:
+        log_beta = state["total"] + PROPORTION * state["above"]
+        return jnp.clip(jnp.exp(log_beta), *BETA_RANGE)
 
     def init() -> PyTree:
         zero = jnp.zeros(())
-        return {"step": zero, "violation": zero, "log_beta": zero}
+        return {"step": zero, "above": zero, "total": zero}
 
-    return KLWeight(
-        name=name,
-        init=init,
-        weight=lambda state: jnp.exp(state["log_beta"]),
-        update=update,
-    )
+    def remark(metrics: Mapping[str, float]) -> str | None:
+        arrays = {metric: jnp.float32(value) for metric, value in metrics.items()}
+        share = float(above(jnp.float32(jnp.inf), arrays))
+        if abs(share) <= TOLERANCE:
+            return None
+        beta, (lowest, highest) = metrics["beta"], BETA_RANGE
+        violated = (share > 0) == violated_above
+        if 1.1 * lowest < beta < highest / 1.1:
+            found = "is not met" if violated else "is not reached"
+            remedy = f"beta, {beta:.3g}, is on its way: train longer"
+        elif violated:
+            found, remedy = "cannot be met", f"beta is {beta:.3g}: use a larger limit"
+        else:
+            found, remedy = "does not bind", f"beta is {beta:.3g}: leave it out"
+        return f"{name} {found} ({abs(share):.0%} off the limit) and {remedy}"
+
+    return KLWeight(name=name, init=init, weight=weight, update=update, remark=remark)
 
 
 def _check_weight(name: str, value: float) -> None:

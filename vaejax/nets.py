@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from vaejax.convolution import convolve, convolve_transposed
 from vaejax.core import Key, PyTree, UnknownNameError, VaejaxError, record
 from vaejax.matmul import vector_times_matrix
 
@@ -110,7 +111,7 @@ def conv_encoder(
 
         def __call__(self, x: Float[Array, "H W C"]) -> Float[Array, " out"]:
             for conv in self.convs:
-                x = act(conv(x))
+                x = act(_plus_bias(convolve(x, conv.kernel[...], 2), conv))
             return self.head(x.reshape(-1))
 
     return from_nnx(ConvEncoder)
@@ -148,7 +149,8 @@ def conv_decoder(
         def __call__(self, z: Float[Array, " Z"]) -> Float[Array, "H W C"]:
             x = self.stem(z).reshape(*small, channels[0])
             for conv in self.convs:
-                x = conv(act(x))
+                x = convolve_transposed(act(x), conv.kernel[...], 2)
+                x = _plus_bias(x, conv)
             return x[:height, :width]
 
     return from_nnx(ConvDecoder)
@@ -205,6 +207,13 @@ def _linear(n_in: int, n_out: int, rngs: nnx.Rngs) -> nnx.Linear:
         dot_general=lambda x, kernel, *_, **__: vector_times_matrix(x, kernel),
         rngs=rngs,
     )
+
+
+def _plus_bias(
+    x: Float[Array, "H W C"], layer: nnx.Conv | nnx.ConvTranspose
+) -> Float[Array, "H W C"]:
+    assert layer.bias is not None
+    return x + layer.bias[None, None]
 
 
 def _start_at(layer: nnx.Linear | nnx.ConvTranspose, bias: Array | None) -> None:

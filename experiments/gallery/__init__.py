@@ -3,6 +3,7 @@
 from experiments.gallery.autoencoder import autoencoder
 from experiments.gallery.denoising_autoencoder import denoising_autoencoder
 from experiments.gallery.entry import Entry
+from experiments.gallery.ladder import ladder
 from experiments.gallery.masked_autoencoder import masked_autoencoder
 from experiments.gallery.sparse_autoencoder import sparse_autoencoder
 from experiments.gallery.stacked_denoising_autoencoder import (
@@ -17,4 +18,5 @@ ENTRIES: dict[str, Entry] = {
     "stacked_denoising_autoencoder": stacked_denoising_autoencoder,
     "masked_autoencoder": masked_autoencoder,
     "vae": vae,
+    "ladder": ladder,
 }

@@ -216,8 +216,14 @@ def _refuse_wake(problem: Problem, name: str) -> Verdict | None:
     normalizes = parts is not None and all(
         part.size >= 2 and part.power == 1 for part in parts
     )
-    return require(
-        normalizes and bound.log_weight is plain and not bound.upper,
+    weighed = require(
+        not normalizes or bound.upper or bound.log_weight is plain,
+        f"the wake update of {name} samples p(z|x) by the weights p(x, z) / q(z|x), "
+        f"which {bound.name} under a KL weight does not have",
+        "leave the KL weight out",
+    )
+    return weighed or require(
+        normalizes and not bound.upper,
         f"the wake update of {name} samples p(z|x) by normalised weights of at least "
         f"two samples, and {bound.name} with K = {problem.num_samples} has none",
         "use the bound 'iwae' and num_samples >= 2",

@@ -24,7 +24,7 @@ from vaejax.core import (
     fold_examples,
     plain,
 )
-from vaejax.models.semi_amortized import refine, require_path
+from vaejax.models.semi_amortized import refine, require_refinable
 from vaejax.terms import weigh_own_samples
 
 
@@ -64,7 +64,7 @@ def amortization_gap(
     both. What has not converged after `num_steps` makes the gap too small.
 
     Args:
-        model: with a reparameterisable posterior.
+        model: with a reparameterisable posterior without weights of its own.
         params: its parameters.
         examples: every leaf [N, ...], as the model sees it.
         key: consumed.
@@ -73,9 +73,9 @@ def amortization_gap(
         num_samples: that the ELBOs are estimated with.
 
     Raises:
-        IncompatibleError: a posterior that is not reparameterisable.
+        IncompatibleError: a posterior that is not, as a flow.
     """
-    require_path(model)
+    require_refinable(model)
     keys = fold_examples(key, jnp.arange(len(examples.x)))
     one = partial(_one, model, params, num_steps, step_size, num_samples)
     found = jax.jit(partial(jax.lax.map, lambda pair: one(*pair)))((keys, examples))
@@ -101,7 +101,6 @@ def _one(
         refine_key,
         num_steps=num_steps,
         step_size=optax.cosine_decay_schedule(step_size, num_steps),
-        fresh_noise=True,
     )
     keys = jax.random.split(key, num_samples)
 

@@ -7,6 +7,7 @@ from vaejax.families.bernoulli import bernoulli
 from vaejax.families.beta import BetaParams, beta
 from vaejax.families.categorical import categorical
 from vaejax.families.categorical_levels import categorical_levels
+from vaejax.families.chain import ChainParams, chain
 from vaejax.families.continuous_bernoulli import continuous_bernoulli
 from vaejax.families.dirichlet import dirichlet
 from vaejax.families.discretized_logistic import LogisticParams, discretized_logistic
@@ -90,6 +91,7 @@ FAMILIES: dict[str, Callable[..., Family]] = {
 __all__ = [
     "FAMILIES",
     "BetaParams",
+    "ChainParams",
     "FlowParams",
     "FullNormalParams",
     "GammaParams",
@@ -107,6 +109,7 @@ __all__ = [
     "beta",
     "categorical",
     "categorical_levels",
+    "chain",
     "continuous_bernoulli",
     "coupling_flow",
     "diagonal_normal",

@@ -4,10 +4,11 @@ import dataclasses
 import math
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 from scipy.optimize import brentq
 
-from vaejax.core import Family, VaejaxError
+from vaejax.core import Family, Prior, VaejaxError
 from vaejax.families.normal import NormalParams, diagonal_normal
 
 
@@ -17,16 +18,21 @@ def floored_normal(min_kl: float = 0.1) -> Family:
         scale = s sigmoid(output),    (s^2 - 1) / 2 - log s = min_kl,  s < 1
 
     so that every latent carries `min_kl` nats, whatever the decoder does with them. To
-    other distributions than N(0, 1) there is no such floor.
+    other distributions than N(0, 1) there is no such floor, and the prior
+    `standard_normal` is the only one taken.
 
     Args:
-        min_kl: delta, in nats per latent.
+        min_kl: delta, in nats per latent, at most 10: s is then 3e-5, and float32 tells
+            few numbers apart around a location.
+
+    Raises:
+        VaejaxError: a `min_kl` out of that range.
 
     References:
         Razavi et al. 2019, arXiv:1901.03416, whose prior is an autoregressive one.
     """
-    if not 0 < min_kl < math.inf:
-        raise VaejaxError(f"min_kl is {min_kl}: use a finite number above 0")
+    if not 0 < min_kl <= 10:
+        raise VaejaxError(f"min_kl is {min_kl}: use a number above 0, and at most 10")
     log_widest = brentq(
         lambda t: (math.exp(2 * t) - 1) / 2 - t - min_kl, -min_kl - 1, -1e-12
     )
@@ -34,9 +40,22 @@ def floored_normal(min_kl: float = 0.1) -> Family:
     def from_outputs(outputs: Float[Array, "2 ..."]) -> NormalParams:
         return NormalParams(outputs[0], log_widest + jax.nn.log_sigmoid(outputs[1]))
 
+    def project(params: NormalParams) -> NormalParams:
+        return params._replace(log_scale=jnp.minimum(params.log_scale, log_widest))
+
+    def needs(prior: Prior) -> str | None:
+        if prior.name == "standard_normal":
+            return None
+        return (
+            f"its KL divergence has a floor from N(0, 1), and from {prior.name} none: "
+            "use the prior standard_normal, or the posterior diagonal_normal"
+        )
+
     return dataclasses.replace(
         diagonal_normal(),
         name="floored_normal",
         parameterises="diagonal_normal",
         from_outputs=from_outputs,
+        project=project,
+        needs=needs,
     )

@@ -11,6 +11,7 @@ from vaejax.models.family_mlp import family_mlp
 from vaejax.models.gaussian_conv import gaussian_conv
 from vaejax.models.gaussian_mlp import gaussian_mlp
 from vaejax.models.gaussian_toy import gaussian_toy
+from vaejax.models.ladder import hierarchical_mlp, ladder_mlp
 from vaejax.models.linear_gaussian import linear_gaussian
 from vaejax.models.masked_autoencoder import masked_autoencoder
 from vaejax.models.semi_amortized import semi_amortized_mlp, with_refinement
@@ -26,6 +27,8 @@ MODELS: dict[str, Callable[..., Model]] = {
     "gaussian_mlp": gaussian_mlp,
     "gaussian_conv": gaussian_conv,
     "family_mlp": family_mlp,
+    "hierarchical_mlp": hierarchical_mlp,
+    "ladder_mlp": ladder_mlp,
     "semi_amortized_mlp": semi_amortized_mlp,
     "autoencoder": autoencoder,
     "sparse_autoencoder": sparse_autoencoder,
@@ -51,6 +54,8 @@ __all__ = [
     "gaussian_conv",
     "gaussian_mlp",
     "gaussian_toy",
+    "hierarchical_mlp",
+    "ladder_mlp",
     "linear_gaussian",
     "masked_autoencoder",
     "semi_amortized_mlp",

@@ -26,6 +26,7 @@ def family_mlp(
     data_shape: tuple[int, ...] = (28, 28, 1),
     data_mean: np.ndarray | None = None,
     posterior: str = "gamma",
+    posterior_settings: Settings = NONE,
     latent_dim: int = 10,
     hidden: Sequence[int] = (200, 200),
     activation: str = "tanh",
@@ -41,14 +42,15 @@ def family_mlp(
         data_shape: shape of one observation.
         data_mean: mean observation; the decoder's output bias starts there, and the
             encoder sees x less it.
-        posterior: a name in `FAMILIES`, of the latents.
+        posterior: a name in `POSTERIORS`, of the latents.
+        posterior_settings: of that family.
         latent_dim: number of latents; of a Dirichlet vector, its length.
         hidden: widths of the encoder's hidden layers; the decoder's are mirrored.
         activation: a name in `vaejax.nets.ACTIVATIONS`.
         likelihood: a name in `LIKELIHOODS`.
         likelihood_settings: of the likelihood, such as `fixed_normal`'s scale.
     """
-    latents = named_posterior(posterior, NONE, latent_dim)
+    latents = named_posterior(posterior, posterior_settings, latent_dim)
     return from_mlps(
         "family_mlp",
         posterior=latents,

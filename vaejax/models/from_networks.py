@@ -14,6 +14,7 @@ from vaejax.core import (
     Event,
     Example,
     Family,
+    IncompatibleError,
     Key,
     Model,
     Params,
@@ -44,7 +45,12 @@ def from_networks(
     With a `data_mean` the encoder sees x - data_mean: its bias could do the same, but
     centred inputs condition its first layer better (LeCun et al. 1998, "Efficient
     BackProp").
+
+    Raises:
+        IncompatibleError: a posterior that does not go with the prior.
     """
+    if reason := posterior.needs(prior):
+        raise IncompatibleError(f"{posterior.name} refuses {prior.name}: {reason}")
     center = 0.0 if data_mean is None else np.asarray(data_mean, np.float32)
     encoder = _headed(encoder, posterior, (latent_dim,))
     decoder = _headed(decoder, likelihood, data_shape)

@@ -1,4 +1,4 @@
-"""The Gaussian variational autoencoder with convolutional networks, any image size."""
+"""The variational autoencoder with convolutional networks, for images of any size."""
 
 from collections.abc import Sequence
 
@@ -7,11 +7,15 @@ import numpy as np
 from jaxtyping import Array
 
 from vaejax.core import Model, VaejaxError
-from vaejax.families import diagonal_normal
-from vaejax.models.from_networks import from_networks, output_start
-from vaejax.models.parts import NONE, Settings, named_likelihood
+from vaejax.models.from_networks import event_of, from_networks, output_start
+from vaejax.models.parts import (
+    NONE,
+    Settings,
+    named_likelihood,
+    named_posterior,
+    named_prior,
+)
 from vaejax.nets import Network, conv_decoder, conv_encoder
-from vaejax.priors import standard_normal
 
 
 def gaussian_conv(
@@ -20,10 +24,15 @@ def gaussian_conv(
     latent_dim: int = 50,
     channels: Sequence[int] = (32, 64),
     activation: str = "relu",
+    posterior: str = "diagonal_normal",
+    posterior_settings: Settings = NONE,
+    prior: str = "standard_normal",
+    prior_settings: Settings = NONE,
     likelihood: str = "bernoulli",
     likelihood_settings: Settings = NONE,
+    exemplars: np.ndarray | None = None,
 ) -> Model:
-    """Gaussian latents, strided convolutions and their transposes.
+    """Real latents, strided convolutions and their transposes.
 
     Args:
         data_shape: [H, W, C] of one image; every layer halves H and W, rounding up.
@@ -32,8 +41,13 @@ def gaussian_conv(
         latent_dim: number of latents.
         channels: depth of each convolution of the encoder; the decoder's are mirrored.
         activation: a name in `vaejax.nets.ACTIVATIONS`.
+        posterior: a name in `POSTERIORS`, of real latents.
+        posterior_settings: of that family, but its `dim`.
+        prior: a name in `PRIORS`.
+        prior_settings: of that prior, but what follows from the model.
         likelihood: a name in `LIKELIHOODS`.
         likelihood_settings: of the likelihood, such as `fixed_normal`'s scale.
+        exemplars: training examples, [N, *data_shape], for a prior made of them.
     """
     if len(data_shape) != 3:
         raise VaejaxError(
@@ -43,12 +57,12 @@ def gaussian_conv(
     if not channels:
         raise VaejaxError("gaussian_conv needs a convolution: use channels=32 or more")
     height, width, depth = data_shape
-    posterior = diagonal_normal()
+    latents = named_posterior(posterior, posterior_settings, latent_dim)
     pixels = named_likelihood(likelihood, likelihood_settings)
     num_outputs = pixels.outputs_per_coordinate
     channel_mean = None if data_mean is None else jnp.mean(data_mean, (0, 1))
     decoder = conv_decoder(
-        latent_dim,
+        event_of(latents, (latent_dim,)).size,
         channels[::-1],
         (height, width, num_outputs * depth),
         activation,
@@ -64,12 +78,14 @@ def gaussian_conv(
         encoder=conv_encoder(
             (height, width, depth),
             channels,
-            posterior.outputs_per_coordinate * latent_dim,
+            latents.outputs_per_coordinate * latent_dim,
             activation,
         ),
         decoder=Network(init=decoder.init, apply=outputs_first),
-        prior=standard_normal(latent_dim),
-        posterior=posterior,
+        prior=named_prior(
+            prior, prior_settings, latents, latent_dim, data_shape, data_mean, exemplars
+        ),
+        posterior=latents,
         likelihood=pixels,
         data_shape=data_shape,
         latent_dim=latent_dim,

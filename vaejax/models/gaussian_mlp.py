@@ -47,7 +47,7 @@ def gaussian_mlp(
         latent_dim: number of latents.
         hidden: widths of the encoder's hidden layers; the decoder's are mirrored.
         activation: a name in `vaejax.nets.ACTIVATIONS`.
-        posterior: a name in `FAMILIES`, of real latents.
+        posterior: a name in `POSTERIORS`, of real latents.
         posterior_settings: of that family, but its `dim`.
         prior: a name in `PRIORS`.
         prior_settings: of that prior, but what follows from the model.

@@ -14,6 +14,7 @@ from vaejax.plotting.image_rows import image_rows
 from vaejax.plotting.images import image_grid
 from vaejax.plotting.latents import latent_space
 from vaejax.plotting.laws import scaling_laws
+from vaejax.plotting.layers import bars_by_layer
 from vaejax.plotting.likelihoods import log_likelihood_bars
 from vaejax.plotting.pairs import reconstructions
 from vaejax.plotting.rate_distortion import rate_distortion
@@ -31,6 +32,7 @@ __all__ = [
     "PlottingError",
     "Section",
     "Table",
+    "bars_by_layer",
     "bias_forest",
     "bound_curves",
     "bound_tightness",

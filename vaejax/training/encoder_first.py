@@ -8,7 +8,11 @@ from vaejax.core import Params
 
 
 def encoder_first(
-    optimizer: optax.GradientTransformation, encoder_steps: int, *, until: int
+    optimizer: optax.GradientTransformation,
+    encoder_steps: int,
+    *,
+    until: int,
+    prior_follows: bool = False,
 ) -> optax.GradientTransformation:
     """Update decoder and prior at every `encoder_steps`-th step only, at first.
 
@@ -21,6 +25,8 @@ def encoder_first(
         optimizer: of either part, with a state for each.
         encoder_steps: n, updates of the encoder per update of the model.
         until: the step from which all are updated at every step.
+        prior_follows: whether the prior is no part of the model but trained to track
+            the posterior, at every step: a density ratio, as of `implicit_optimal`.
     """
 
     def is_updated(step: Int[Array, ""]) -> Bool[Array, ""]:
@@ -28,7 +34,7 @@ def encoder_first(
 
     def labels(params: Params) -> Params:
         groups = params._asdict()
-        part = {"decoder": "model", "prior": "model"}
+        part = {"decoder": "model", "prior": "inference" if prior_follows else "model"}
         return Params(
             **{
                 name: jax.tree.map(lambda _, n=name: part.get(n, "inference"), group)

@@ -1,0 +1,97 @@
+"""Any number of layers of latents, each drawn given the one before, as one family.
+
+    bottom-up   p(z_1) p(z_2 | z_1) ... p(z_L | z_{L-1})
+    top-down    p(z_L) p(z_{L-1} | z_L) ... p(z_1 | z_2)
+
+An event is (z_1, ..., z_L) in either order of drawing, z_1 next to the data, so that a
+bottom-up posterior is weighed by a top-down prior. As in `hierarchical`, which has two
+layers that can be listed or integrated, the way from a layer into the next one's
+parameters is part of the density and of the sample.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, NoReturn
+
+import jax
+from jaxtyping import Array, Float
+
+from vaejax.core import DistParams, Family, Key, PyTree, Scalar, VaejaxError
+
+Conditional = Callable[[PyTree, Array], DistParams]
+Event = tuple[Float[Array, "..."], ...]
+
+
+class ChainParams(NamedTuple):
+    """Of the layer that is drawn first; and what gives each next one its parameters."""
+
+    first: DistParams
+    rest: tuple[PyTree, ...]  # in the order of drawing
+
+
+def chain(layer: Family, conditionals: Sequence[Conditional], top_down: bool) -> Family:
+    """Layers of one family, one more than there are conditionals.
+
+    Its `mean` puts every layer at its conditional's mean given the mean before it: a
+    summary, and no expectation.
+
+    Args:
+        layer: the family of every layer, given the one before.
+        conditionals: from the arrays in `ChainParams.rest` and the layer before to the
+            parameters of the next, in the order of drawing.
+        top_down: whether z_L is drawn first, and not z_1.
+    """
+
+    def in_order(layers: Sequence[Array]) -> Event:
+        return tuple(layers[::-1] if top_down else layers)
+
+    def drawn(
+        params: ChainParams, draw: Callable[[int, DistParams], Array]
+    ) -> Sequence[Array]:
+        """The layers in the order of drawing, each by `draw` from its number."""
+        layers = [draw(0, params.first)]
+        for i, (conditional, own) in enumerate(
+            zip(conditionals, params.rest, strict=True), start=1
+        ):
+            layers.append(draw(i, conditional(own, layers[-1])))
+        return layers
+
+    def sample(key: Key, params: ChainParams) -> Event:
+        keys = jax.random.split(key, len(conditionals) + 1)
+        return in_order(drawn(params, lambda i, own: layer.sample(keys[i], own)))
+
+    def log_prob(params: ChainParams, z: Event) -> Scalar:
+        layers = in_order(z)
+        total = layer.log_prob(params.first, layers[0])
+        for conditional, own, before, after in zip(
+            conditionals, params.rest, layers[:-1], layers[1:], strict=True
+        ):
+            total += layer.log_prob(conditional(own, before), after)
+        return total
+
+    def mean(params: ChainParams) -> Event:
+        return in_order(drawn(params, lambda i, own: layer.mean(own)))
+
+    def retrace(params: ChainParams, z: Event) -> Event:
+        again, layers = layer.retrace, in_order(z)
+        assert again is not None
+        return in_order(drawn(params, lambda i, own: again(own, layers[i])))
+
+    def unread(outputs: Any) -> NoReturn:
+        raise VaejaxError(
+            "the parameters of a chain hold its conditionals, not a number for every "
+            "coordinate: use ChainParams in the model's encode and prior"
+        )
+
+    return Family(
+        name=f"chain_of_{layer.name}",
+        space=layer.space,
+        sample=sample,
+        log_prob=log_prob,
+        mean=mean,
+        exact_mean=False,
+        outputs_per_coordinate=layer.outputs_per_coordinate,
+        from_outputs=unread,
+        to_outputs=unread,
+        reparam=layer.reparam,
+        retrace=retrace if layer.retrace else None,
+    )
