@@ -44,6 +44,8 @@ SMALL = {
         **{"patch_size": 1, "width": 4, "depth": 1, "heads": 1},
         **{"decoder_width": 4, "decoder_depth": 1},
     },
+    "hierarchical_mlp": {"hidden": (6, 5), "latent_dims": (3, 2), "num_hidden": 1},
+    "ladder_mlp": {"hidden": (6, 5), "latent_dims": (3, 2), "num_hidden": 1},
     "bernoulli_toy": {},
     "categorical_mlp": {"hidden": (6,), "latent_dim": 3, "num_categories": 2},
     "family_mlp": {"hidden": (6,), "latent_dim": 3},
