@@ -5,17 +5,20 @@ from collections.abc import Callable
 from vaejax.core import Model
 from vaejax.models.bernoulli_toy import bernoulli_toy
 from vaejax.models.categorical_mlp import categorical_mlp
+from vaejax.models.conditional_vae import conditional_vae
 from vaejax.models.family_mlp import family_mlp
 from vaejax.models.gaussian_conv import gaussian_conv
 from vaejax.models.gaussian_mlp import gaussian_mlp
 from vaejax.models.gaussian_toy import gaussian_toy
 from vaejax.models.linear_gaussian import linear_gaussian
+from vaejax.models.m2 import m2
 from vaejax.models.semi_amortized import semi_amortized_mlp, with_refinement
 from vaejax.models.sigmoid_belief_network import sigmoid_belief_network
 from vaejax.models.two_layer_gaussian import two_layer_gaussian
 from vaejax.models.two_layer_sigmoid_belief_network import (
     two_layer_sigmoid_belief_network,
 )
+from vaejax.models.vade import vade
 
 MODELS: dict[str, Callable[..., Model]] = {
     "gaussian_mlp": gaussian_mlp,
@@ -23,26 +26,32 @@ MODELS: dict[str, Callable[..., Model]] = {
     "family_mlp": family_mlp,
     "semi_amortized_mlp": semi_amortized_mlp,
     "categorical_mlp": categorical_mlp,
+    "conditional_vae": conditional_vae,
     "sigmoid_belief_network": sigmoid_belief_network,
     "two_layer_sigmoid_belief_network": two_layer_sigmoid_belief_network,
     "bernoulli_toy": bernoulli_toy,
     "gaussian_toy": gaussian_toy,
     "linear_gaussian": linear_gaussian,
+    "m2": m2,
     "two_layer_gaussian": two_layer_gaussian,
+    "vade": vade,
 }
 
 __all__ = [
     "MODELS",
     "bernoulli_toy",
     "categorical_mlp",
+    "conditional_vae",
     "family_mlp",
     "gaussian_conv",
     "gaussian_mlp",
     "gaussian_toy",
     "linear_gaussian",
+    "m2",
     "semi_amortized_mlp",
     "sigmoid_belief_network",
     "two_layer_gaussian",
     "two_layer_sigmoid_belief_network",
+    "vade",
     "with_refinement",
 ]
