@@ -44,8 +44,10 @@ format: $(STAMP) ## format, and repair what the linter can
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-bench: $(STAMP) ## training and evaluation speed
+bench: $(STAMP) ## speed, and how often the benchmark's intervals hold the truth
 	$(BIN)/python -m experiments.speed --overwrite
+	$(BIN)/python -m experiments.cost --overwrite
+	$(BIN)/python -m experiments.coverage --overwrite
 
 clean: ## remove .venv and caches; runs/ is yours and stays
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

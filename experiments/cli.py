@@ -47,9 +47,11 @@ def run_main(config_class: type, run: Callable[[Any], Any]) -> NoReturn:
     """
     signal.signal(signal.SIGTERM, _interrupt)
     use_compilation_cache()
+    path = Path(sys.argv[0])  # of a package its __main__.py
+    name = path.parent.name if path.stem == "__main__" else path.stem
     config: Any = tyro.cli(
         config_class,
-        prog=f"python -m experiments.{Path(sys.argv[0]).stem}",
+        prog=f"python -m experiments.{name}",
         config=(tyro.conf.FlagCreatePairsOff,),
     )
     try:

@@ -14,7 +14,9 @@ import tyro
 
 from experiments.cli import run_main
 from vaejax.core import UnknownNameError
+from vaejax.data import DATASETS
 from vaejax.data.prepare import prepare
+from vaejax.data.prepared import how_to_prepare
 from vaejax.data.sources import SOURCES
 from vaejax.data.types import default_data_dir
 
@@ -51,8 +53,13 @@ def run(config: Config) -> Results:
         UnknownNameError: no such data set.
         DataError: see `vaejax.data.prepare.prepare`.
     """
-    if config.name == "digits":
-        raise UnknownNameError("digits comes with scikit-learn: nothing to prepare")
+    if config.name in ("digits", "sprites"):
+        raise UnknownNameError(f"{config.name} needs no files: nothing to prepare")
+    if config.name in DATASETS.keys() - SOURCES.keys():
+        raise UnknownNameError(
+            f"{config.name} is prepared by TFDS, "
+            + how_to_prepare(config.name, config.data_dir)
+        )
     if config.name not in SOURCES:
         raise UnknownNameError(
             f"unknown data set {config.name!r}; known: {', '.join(SOURCES)}"

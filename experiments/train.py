@@ -39,9 +39,11 @@ from experiments.training_loop import (
 from vaejax.core import Key, Model, Params, VaejaxError
 from vaejax.data import LEVELS
 from vaejax.evaluation import (
+    LogNormalizer,
     active_units,
     bits_per_dim,
     log_likelihood,
+    log_normalizer,
     reconstruction,
 )
 from vaejax.matmul import matmul_precision
@@ -202,12 +204,32 @@ def _evaluate(
             "the log-likelihood of some test images is not finite: look at the metrics "
             f"in {config.out}, and lower the learning rate"
         )
+    summary: dict[str, Any] = estimate.summary()
+    if not model.latent_prior.normalized:
+        key = jax.random.fold_in(key, count)  # beside those of the examples
+        summary |= normalized(summary, log_normalizer(model, params, data.test, key))
     return {
-        **estimate.summary(),
-        **bits(model, data.protocol, float(np.mean(estimate.log_px))),
+        **summary,
+        **bits(model, data.protocol, summary["log_likelihood"]),
         **units,
         "images_per_second": count / seconds,
     }
+
+
+def normalized(summary: dict[str, Any], normalizer: LogNormalizer) -> dict[str, Any]:
+    """The figures of a prior that is known up to a factor, with that taken off."""
+    found: dict[str, Any] = {
+        "log_normalizer": normalizer.value,
+        "log_normalizer_error": normalizer.error,
+    }
+    for name, error in (
+        ("log_likelihood", "monte_carlo_error"),
+        ("elbo", "elbo_error"),
+    ):
+        found[name] = summary[name] - normalizer.value
+        if summary[error] is not None:
+            found[error] = float(np.hypot(summary[error], normalizer.error))
+    return found
 
 
 def bits(model: Model, protocol: str, log_px: float) -> dict[str, float]:

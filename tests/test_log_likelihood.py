@@ -11,9 +11,11 @@ import scipy.stats
 
 from vaejax import Example, VaejaxError, log_likelihood
 from vaejax.core import fold_examples
+from vaejax.evaluation import log_normalizer
 from vaejax.evaluation.log_likelihood import EXAMPLES_PER_CALL, _estimate
 from vaejax.evaluation.psis import pareto_shapes, tail_size
-from vaejax.models import linear_gaussian
+from vaejax.families import NormalParams
+from vaejax.models import gaussian_mlp, linear_gaussian, sigmoid_belief_network
 from vaejax.models.linear_gaussian import exact_log_px, exact_posterior
 from vaejax.sharding import evaluation_mesh
 from vaejax.terms import log_terms
@@ -284,3 +286,56 @@ def test_observations_and_conditions_of_different_lengths_are_refused():
     examples = Example(observations(3), jnp.zeros((2, 2)))
     with pytest.raises(AssertionError, match=r"shape prefix|same shape"):
         log_likelihood(MODEL, WIDE, examples, KEY, num_samples=5)
+
+
+# The normaliser of a prior that is known up to a factor.
+
+
+def scaled_prior_model(factor: float, scale: float = 1.0):
+    """A trained-like model whose prior is `factor` times a normal of this scale."""
+    model = gaussian_mlp(data_shape=(3,), latent_dim=2, hidden=(4,))
+
+    def log_prob(params, z):
+        wide = NormalParams(params.loc, jnp.full_like(params.loc, jnp.log(scale)))
+        return jnp.log(factor) + model.latent_prior.log_prob(wide, z)
+
+    prior = dataclasses.replace(model.latent_prior, log_prob=log_prob, normalized=False)
+    return dataclasses.replace(model, latent_prior=prior)
+
+
+@pytest.mark.parametrize(("factor", "scale"), [(1.0, 1.0), (20.0, 0.8), (1e-3, 1.2)])
+def test_the_normalizer_is_found_within_its_error(factor, scale):
+    model = scaled_prior_model(factor, scale)
+    x = jax.random.bernoulli(jax.random.key(1), 0.5, (300, 3)).astype(jnp.float32)
+    params = model.init(jax.random.key(2))
+    z = [
+        (found.value - np.log(factor)) / found.error
+        for seed in range(8)
+        for found in [
+            log_normalizer(
+                model, params, Example(x), jax.random.key(seed), num_steps=50
+            )
+        ]
+    ]
+    assert np.abs(z).max() < 4
+    assert np.sqrt(np.mean(np.square(z))) < 1.8
+
+
+def test_a_posterior_that_misses_the_prior_still_finds_its_mass():
+    """The chains move on to where the prior has its mass."""
+    model = scaled_prior_model(5.0, 3.0)
+    params = model.init(jax.random.key(0))
+    narrow = params._replace(encoder=jax.tree.map(jnp.zeros_like, params.encoder))
+    x = jnp.zeros((10, 3))
+    found = log_normalizer(model, narrow, Example(x), jax.random.key(1))
+    assert abs(found.value - np.log(5.0)) < 4 * found.error
+    assert found.error < 0.1
+    hasty = log_normalizer(model, narrow, Example(x), jax.random.key(1), num_steps=1)
+    assert hasty.effective_sample_size < found.effective_sample_size / 2
+
+
+def test_latents_that_are_not_real_have_no_such_normalizer():
+    model = sigmoid_belief_network(data_shape=(3,), latent_dim=2)
+    params = model.init(jax.random.key(0))
+    with pytest.raises(VaejaxError, match="one layer of real latents"):
+        log_normalizer(model, params, Example(jnp.zeros((5, 3))), jax.random.key(0))

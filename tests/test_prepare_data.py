@@ -12,6 +12,7 @@ import struct
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ import scipy.io
 from experiments.prepare_data import Config, run
 from vaejax.core import UnknownNameError
 from vaejax.data import DATASETS, DataError, ImageData, load
-from vaejax.data.formats import read_amat, read_idx, read_mat
+from vaejax.data.formats import read_amat, read_chardata, read_idx, read_mat
 from vaejax.data.prepare import prepare
 from vaejax.data.raw import OWNERS, read_raw
 from vaejax.data.sources import (
@@ -30,9 +31,11 @@ from vaejax.data.sources import (
     FREY_FACES,
     KMNIST,
     MNIST,
+    OMNIGLOT_28X28,
     SOURCES,
     Source,
     amat_file,
+    chardata_splits,
     idx_files,
 )
 
@@ -59,6 +62,17 @@ def mat_bytes(array: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def chardata_bytes(train: np.ndarray, test: np.ndarray) -> bytes:
+    """A file like Burda et al.'s: MATLAB goes through a matrix column by column."""
+
+    def columns(images: np.ndarray) -> np.ndarray:
+        return np.stack([image.ravel(order="F") for image in images / 255], 1)
+
+    buffer = io.BytesIO()
+    scipy.io.savemat(buffer, {"data": columns(train), "testdata": columns(test)})
+    return buffer.getvalue()
+
+
 def small(source: Source) -> tuple[Source, dict[str, bytes]]:
     """Return `source` with a few examples, and its raw files."""
     if source is BINARIZED_MNIST:
@@ -68,6 +82,13 @@ def small(source: Source) -> tuple[Source, dict[str, bytes]]:
     elif source is FREY_FACES:
         files = (dataclasses.replace(source.files[0], shape=(TRAIN, 28, 20)),)
         content = [mat_bytes(GREY[:TRAIN, :, :20])]
+    elif source is OMNIGLOT_28X28:
+        read = partial(read_chardata, num_test=TEST)
+        shape = (TRAIN + TEST, 28, 28)
+        files = (dataclasses.replace(source.files[0], shape=shape, parse=read),)
+        content = [chardata_bytes(GREY[:TRAIN], GREY[TRAIN:])]
+        assemble = partial(chardata_splits, num_test=TEST)
+        source = dataclasses.replace(source, assemble=assemble)
     else:
         files = idx_files(train=TRAIN, test=TEST)
         parts = (GREY[:TRAIN], LABELS[:TRAIN], GREY[TRAIN:], LABELS[TRAIN:])
@@ -146,7 +167,19 @@ def test_frey_faces_are_split_1565_200_200():
     np.testing.assert_array_equal(np.sort(everything.ravel()), counts.ravel())
 
 
+def test_omniglot_keeps_its_pixels_and_its_split(tmp_path):
+    source, content = small(OMNIGLOT_28X28)
+    splits = read_raw(source, write(tmp_path, content))
+    np.testing.assert_array_equal(splits["train"].images[..., 0], GREY[:TRAIN])
+    np.testing.assert_array_equal(splits["test"].images[..., 0], GREY[TRAIN:])
+    published = OMNIGLOT_28X28.assemble(np.zeros(OMNIGLOT_28X28.files[0].shape))
+    sizes = {name: len(data.images) for name, data in published.items()}
+    assert sizes == {"train": 24_345, "test": 8_070}
+
+
 IDX, AMAT, MAT = idx_bytes(GREY), amat_bytes(BINARY), mat_bytes(GREY)
+CHARDATA = chardata_bytes(GREY[:TRAIN], GREY[TRAIN:])
+read_small_chardata = partial(read_chardata, num_test=TEST)
 
 
 @pytest.mark.parametrize(
@@ -165,6 +198,13 @@ IDX, AMAT, MAT = idx_bytes(GREY), amat_bytes(BINARY), mat_bytes(GREY)
         (read_mat, MAT[: len(MAT) // 2], "no MATLAB 5 file"),
         (read_mat, mat_bytes(GREY[1:]), "expected uint8"),
         (read_mat, mat_bytes(GREY / 255), "expected uint8"),
+        (read_small_chardata, MAT, "no MATLAB 5 file with a variable data"),
+        (read_small_chardata, chardata_bytes(GREY[1:], GREY), "expected double"),
+        (
+            read_small_chardata,
+            chardata_bytes(3.0 * GREY[:TRAIN], GREY[TRAIN:]),
+            "expected 0 to 1",
+        ),
     ],
 )
 def test_damaged_raw_data_is_refused_with_the_reason(read, data, says):
@@ -176,6 +216,7 @@ def test_raw_data_reads_back():
     np.testing.assert_array_equal(read_idx(IDX, GREY.shape), GREY)
     np.testing.assert_array_equal(read_amat(AMAT, GREY.shape), BINARY)
     np.testing.assert_array_equal(read_mat(MAT, GREY.shape), GREY)
+    np.testing.assert_array_equal(read_small_chardata(CHARDATA, GREY.shape), GREY)
 
 
 def cut(data: bytes) -> bytes:
@@ -346,6 +387,8 @@ def test_run_refuses_unknown_names():
         run(Config(name="cifar"))
     with pytest.raises(UnknownNameError, match="nothing to prepare"):
         run(Config(name="digits"))
+    with pytest.raises(UnknownNameError, match=r"TensorFlow.* tfds build cifar10"):
+        run(Config(name="cifar10"))
 
 
 def test_command_line_prints_one_message_and_exits_2(tmp_path):

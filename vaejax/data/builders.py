@@ -33,7 +33,7 @@ class ImageBuilder(  # type: ignore[call-arg]
     splits: dict[str, ImageData]
 
     def _info(self) -> tfds.core.DatasetInfo:
-        images, labels = next(iter(self.splits.values()))
+        images, labels, _ = next(iter(self.splits.values()))
         features: dict[str, Any] = {
             "image": tfds.features.Image(shape=images.shape[1:])
         }
@@ -57,7 +57,7 @@ class ImageBuilder(  # type: ignore[call-arg]
         return {name: self._generate_examples(name) for name in self.splits}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        images, labels = self.splits[split]
+        images, labels, _ = self.splits[split]
         for i, image in enumerate(images):
             example: dict[str, Any] = {"image": io.BytesIO(_png(image))}
             if labels is not None:

@@ -6,16 +6,22 @@ A new set is one factory and one line of `DATASETS`.
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from vaejax.core import UnknownNameError
 from vaejax.data.binarization import PROTOCOLS
 from vaejax.data.digits import read_digits
-from vaejax.data.prepared import read_prepared
+from vaejax.data.prepared import Stored, read_prepared
+from vaejax.data.sprites import FACTOR_SIZES, SIDE, read_sprites
 from vaejax.data.types import DataError, DatasetInfo, ImageData, default_data_dir
 
 GREY_LEVELS = ("dynamic", "threshold", "none", "dequantized")  # what intensities allow
+PHOTOGRAPH = ("none", "dequantized", "dynamic", "threshold")  # the same, greys first
 STATIC_REMEDY = "static binarization is the data set binarized_mnist"
-BINARY_REMEDY = "its pixels are 0 and 1 already, the grey ones are the data set mnist"
+BINARY_REMEDY = "its pixels are 0 and 1 already, grey ones are in the data set mnist"
+DRAWN = 20_000, 2_000  # training and test images of sets that come without a split
 
 
 def load(
@@ -72,18 +78,45 @@ def digits() -> DatasetInfo:
     )
 
 
+def sprites(num_train: int = DRAWN[0], num_test: int = DRAWN[1]) -> DatasetInfo:
+    """Return binary sprites of known factors, drawn when they are read.
+
+    Args:
+        num_train: training images, of the 737,280 that there are.
+        num_test: test images, which do not depend on `num_train`.
+    """
+    return DatasetInfo(
+        name="sprites",
+        shape=(SIDE, SIDE, 1),
+        splits=("train", "test"),
+        protocols=("static",),
+        read=lambda split, data_dir: read_sprites(split, num_train, num_test),
+        factor_names=tuple(FACTOR_SIZES),
+    )
+
+
 def _prepared(
     name: str,
     shape: tuple[int, int, int] = (28, 28, 1),
     splits: tuple[str, ...] = ("train", "validation", "test"),
     protocols: tuple[str, ...] = GREY_LEVELS,
+    factor_names: tuple[str, ...] = (),
+    stored_shape: tuple[int, int, int] | None = None,
+    **stored: Any,
 ) -> DatasetInfo:
+    form = Stored(
+        name=name,
+        shape=stored_shape or shape,
+        factor_names=factor_names,
+        **stored,
+    )
     return DatasetInfo(
         name=name,
         shape=shape,
         splits=splits,
         protocols=protocols,
-        read=partial(read_prepared, name, shape),
+        read=partial(read_prepared, form),
+        factor_names=factor_names,
     )
 
 
@@ -112,8 +145,86 @@ def frey_faces() -> DatasetInfo:
     return _prepared(
         "frey_faces",
         shape=(28, 20, 1),
-        protocols=("none", "dequantized", "dynamic", "threshold"),
+        protocols=PHOTOGRAPH,
     )
+
+
+def omniglot_28x28() -> DatasetInfo:
+    """Return Omniglot as Burda et al. 2016 scaled it: 24,345 + 8,070 characters."""
+    return _prepared("omniglot_28x28", splits=("train", "test"))
+
+
+def omniglot() -> DatasetInfo:
+    """Return TFDS's Omniglot: 19,280 + 13,180 characters of 105x105 pixels.
+
+    Its white paper becomes 0 and its ink 255, as in other sets.
+    """
+    return _prepared(
+        "omniglot",
+        shape=(105, 105, 1),
+        splits=("train", "test"),
+        stored_shape=(105, 105, 3),
+        convert=lambda image: 255 - image[..., :1],
+    )
+
+
+def cifar10() -> DatasetInfo:
+    """Return CIFAR-10: 50,000 + 10,000 colour photographs of 32x32 pixels."""
+    return _prepared("cifar10", (32, 32, 3), ("train", "test"), PHOTOGRAPH)
+
+
+def svhn_cropped() -> DatasetInfo:
+    """Return SVHN: 73,257 + 26,032 house-number digits in colour, 32x32 pixels."""
+    return _prepared("svhn_cropped", (32, 32, 3), ("train", "test"), PHOTOGRAPH)
+
+
+def celeb_a() -> DatasetInfo:
+    """Return CelebA: 162,770 + 19,867 + 19,962 faces, scaled to 64x64 pixels.
+
+    Of the stored 218x178 the middle 140x140 is taken, as by Tolstikhin et al. 2018
+    (arXiv:1711.01558).
+    """
+    return _prepared(
+        "celeb_a",
+        shape=(64, 64, 3),
+        protocols=PHOTOGRAPH,
+        stored_shape=(218, 178, 3),
+        convert=_face,
+    )
+
+
+def dsprites() -> DatasetInfo:
+    """Return 20,000 + 2,000 of the 737,280 images of dSprites, with their factors."""
+    return _prepared(
+        "dsprites",
+        shape=(64, 64, 1),
+        splits=("train", "test"),
+        protocols=("static",),
+        factor_names=("shape", "scale", "orientation", "x_position", "y_position"),
+        convert=lambda image: (image > 0).astype(np.uint8),
+        drawn=DRAWN,
+    )
+
+
+def shapes3d() -> DatasetInfo:
+    """Return 20,000 + 2,000 of the 480,000 images of 3D Shapes, with their factors."""
+    hues = ("floor_hue", "wall_hue", "object_hue")
+    return _prepared(
+        "shapes3d",
+        shape=(64, 64, 3),
+        splits=("train", "test"),
+        protocols=PHOTOGRAPH,
+        factor_names=(*hues, "scale", "shape", "orientation"),
+        drawn=DRAWN,
+    )
+
+
+def _face(image: np.ndarray) -> np.ndarray:
+    import cv2
+
+    top, left = (image.shape[0] - 140) // 2, (image.shape[1] - 140) // 2
+    middle = image[top : top + 140, left : left + 140]
+    return cv2.resize(middle, (64, 64), interpolation=cv2.INTER_AREA)
 
 
 DATASETS: dict[str, Callable[[], DatasetInfo]] = {
@@ -123,6 +234,14 @@ DATASETS: dict[str, Callable[[], DatasetInfo]] = {
     "kmnist": kmnist,
     "binarized_mnist": binarized_mnist,
     "frey_faces": frey_faces,
+    "omniglot_28x28": omniglot_28x28,
+    "omniglot": omniglot,
+    "cifar10": cifar10,
+    "svhn_cropped": svhn_cropped,
+    "celeb_a": celeb_a,
+    "dsprites": dsprites,
+    "shapes3d": shapes3d,
+    "sprites": sprites,
 }
 
 

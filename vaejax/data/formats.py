@@ -3,7 +3,8 @@
 * idx (MNIST): a big-endian header, two zero bytes, 0x08 for unsigned bytes, the number
   of dimensions, each dimension as 32 bits; then the pixels.
 * amat (binarized MNIST): text, a line an image, digits 0 and 1 parted by single spaces.
-* mat (Frey faces): a MATLAB 5 file; the variable `ff` holds an image in each column.
+* mat (Frey faces, Omniglot): a MATLAB 5 file with an image in each column, the Frey
+  faces in the variable `ff`, Omniglot's 28x28 characters in `data` and `testdata`.
 """
 
 import io
@@ -67,20 +68,54 @@ def read_mat(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
     Raises:
         ValueError: with the reason, if `data` is anything else.
     """
+    columns = _variable(data, "ff", (int(np.prod(shape[1:])), shape[0]), "uint8")
+    return np.ascontiguousarray(columns.T).reshape(shape)
+
+
+def read_chardata(
+    data: bytes, shape: tuple[int, ...], num_test: int = 8_070
+) -> np.ndarray:
+    """Read `data`, then `testdata`, of the 28x28 Omniglot as [N, 28, 28] = `shape`.
+
+    Each is [784, .] of numbers in [0, 1], an image in a column and its pixels column by
+    column; they are kept to the nearest of 256 grey levels.
+
+    Args:
+        data: a MATLAB 5 file.
+        shape: of all images, those for test last.
+        num_test: how many those are.
+
+    Raises:
+        ValueError: with the reason, if `data` is anything else.
+    """
+    count, height, width = shape
+    parts = [
+        _variable(data, name, (height * width, size), "double")
+        for name, size in (("data", count - num_test), ("testdata", num_test))
+    ]
+    columns = np.concatenate(parts, axis=1)
+    low, high = columns.min(), columns.max()
+    if not (low >= 0 and high <= 1):  # NaN is not either
+        raise ValueError(f"its pixels go from {low:g} to {high:g}, expected 0 to 1")
+    images = columns.T.reshape(count, width, height).swapaxes(1, 2)
+    return np.rint(255 * images).astype(np.uint8)
+
+
+def _variable(data: bytes, name: str, shape: tuple[int, int], kind: str) -> np.ndarray:
+    """Read a variable of a MATLAB 5 file, which must be of this shape and kind."""
     from scipy.io import loadmat, whosmat
 
-    expected = (int(np.prod(shape[1:])), shape[0]), "uint8"
     try:
-        found = {name: kind for name, *kind in whosmat(io.BytesIO(data))}["ff"]
+        found = {name: kind for name, *kind in whosmat(io.BytesIO(data))}[name]
         # What its header promises is only made room for once it is what it must be.
-        if tuple(found) == expected:
-            columns = loadmat(io.BytesIO(data), variable_names=["ff"])["ff"]
-            return np.ascontiguousarray(columns.T).reshape(shape)
+        if tuple(found) == (shape, kind):
+            return loadmat(io.BytesIO(data), variable_names=[name])[name]
     except Exception as error:  # scipy raises a dozen types on damaged files
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ValueError(f"no MATLAB 5 file with a variable ff ({reason})") from error
+        message = f"no MATLAB 5 file with a variable {name} ({reason})"
+        raise ValueError(message) from error
     raise ValueError(
-        f"its variable ff is {found[1]} {found[0]}, expected uint8 {expected[0]}"
+        f"its variable {name} is {found[1]} {found[0]}, expected {kind} {shape}"
     )
 
 

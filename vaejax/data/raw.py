@@ -18,8 +18,7 @@ from vaejax.data.sources import SOURCES, RawFile, Source
 from vaejax.data.types import DataError, ImageData
 
 GZIP_MAGIC = b"\x1f\x8b"
-# No format takes more than two bytes a number; its headers, and gzip's, fit the rest.
-BYTES_PER_NUMBER, HEADERS = 2, 2**20
+HEADERS = 2**20  # bytes that those of a format and of gzip fit in
 OWNERS = {
     digest: source.name
     for source in SOURCES.values()
@@ -108,7 +107,7 @@ def _read_limited(file: RawFile, read: Callable[[int], bytes], where: str) -> by
 
     Else a few bytes of gzip, or a server, could fill the memory.
     """
-    limit = BYTES_PER_NUMBER * int(np.prod(file.shape)) + HEADERS
+    limit = file.bytes_per_number * int(np.prod(file.shape)) + HEADERS
     content = read(limit + 1)
     if len(content) > limit:
         raise _damaged(where, f"it holds more than {limit:,} bytes")

@@ -3,8 +3,9 @@
 `content_sha256` is the digest of the decompressed file and holds for every mirror,
 since gzip bytes differ between them; `download_sha256` is the digest of the file at the
 URL, for sets whose content digest we have not been able to compute ourselves. Both are
-those of TFDS's published checksums where it has the file. The Frey faces have neither:
-copies of the file differ in their MATLAB header.
+those of TFDS's published checksums where it has the file. The MATLAB files have
+neither: copies of the Frey faces differ in their header, and the 28x28 Omniglot is
+published without a digest.
 """
 
 from collections.abc import Callable
@@ -12,7 +13,13 @@ from collections.abc import Callable
 import numpy as np
 
 from vaejax.core import record
-from vaejax.data.formats import read_amat, read_digit_labels, read_idx, read_mat
+from vaejax.data.formats import (
+    read_amat,
+    read_chardata,
+    read_digit_labels,
+    read_idx,
+    read_mat,
+)
 from vaejax.data.splits import fixed_order
 from vaejax.data.types import ImageData
 
@@ -24,6 +31,7 @@ class RawFile:
     name: str
     shape: tuple[int, ...]  # the array it must hold
     parse: Callable[[bytes, tuple[int, ...]], np.ndarray]
+    bytes_per_number: int = 2  # at most, of the decompressed file
     content_sha256: str | None = None
     download_sha256: str | None = None
 
@@ -76,6 +84,12 @@ def frey_splits(faces: np.ndarray) -> dict[str, ImageData]:
     return {
         name: ImageData(part, None) for name, part in zip(names, parts, strict=True)
     }
+
+
+def chardata_splits(images: np.ndarray, num_test: int = 8_070) -> dict[str, ImageData]:
+    """Split characters of which those for test come last."""
+    train, test = np.split(images[..., None], [len(images) - num_test])
+    return {"train": ImageData(train, None), "test": ImageData(test, None)}
 
 
 def idx_files(
@@ -217,7 +231,29 @@ FREY_FACES = Source(
     assemble=frey_splits,
 )
 
+OMNIGLOT_28X28 = Source(
+    name="omniglot_28x28",
+    version="1.0.0",
+    base_url="https://raw.githubusercontent.com/yburda/iwae/master/datasets/OMNIGLOT/",
+    homepage="https://github.com/yburda/iwae",
+    citation="Lake, Salakhutdinov and Tenenbaum, Human-level concept learning through "
+    "probabilistic program induction, Science 350, 2015; this form: Burda, Grosse and "
+    "Salakhutdinov, 2016, arXiv:1509.00519",
+    files=(
+        RawFile(
+            name="chardata.mat",
+            shape=(32_415, 28, 28),
+            parse=read_chardata,
+            bytes_per_number=8,
+        ),
+    ),
+    assemble=chardata_splits,
+)
+
 SOURCES: dict[str, Source] = {
     source.name: source
-    for source in (MNIST, FASHION_MNIST, KMNIST, BINARIZED_MNIST, FREY_FACES)
+    for source in (
+        *(MNIST, FASHION_MNIST, KMNIST, BINARIZED_MNIST, FREY_FACES),
+        OMNIGLOT_28X28,
+    )
 }

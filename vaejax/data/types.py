@@ -19,6 +19,7 @@ class ImageData(NamedTuple):
 
     images: np.ndarray  # [N, H, W, C] uint8
     labels: np.ndarray | None  # [N] int32
+    factors: np.ndarray | None = None  # [N, F] int32, each from 0; of synthetic images
 
 
 @record
@@ -30,6 +31,7 @@ class DatasetInfo:
     splits: tuple[str, ...]
     protocols: tuple[str, ...]  # the first is the default
     read: Callable[[str, Path], ImageData]  # (split, data_dir); raw pixels
+    factor_names: tuple[str, ...] = ()  # of the columns of `ImageData.factors`
 
 
 def default_data_dir() -> Path:

@@ -12,10 +12,11 @@ T is trained by the regularizer `density_ratio` alone. The bound sees it as fixe
 its gradient takes the way through z: what is left out, E_q(z) [dT/dlam] at fixed z, is
 the score of q(z) where T is optimal, whose expectation is zero.
 
-The density is unnormalised until T is optimal: a log-likelihood under it is none unless
-the mean of exp T(z) over p is 1. And T knows the ratio only where there are samples of
-either kind; far from both it extrapolates: for N(1.5, 1/4) against N(0, 1) a trained T
-is right within 0.2 nats from 0.5 to 2, and wrong by more than 5 at -4 and at 6.
+The density is unnormalised until T is optimal: a log-likelihood under it is one once
+log E_p exp T(z) is taken off, which `vaejax.evaluation.log_normalizer` estimates. And T
+knows the ratio only where there are samples of either kind; far from both it
+extrapolates: for N(1.5, 1/4) against N(0, 1) a trained T is right within 0.2 nats from
+0.5 to 2, and wrong by more than 5 at -4 and at 6.
 """
 
 from collections.abc import Sequence
@@ -106,6 +107,7 @@ def _tilted(reference: Family, network: Network) -> Family:
         sample=sample,
         log_prob=log_prob,
         mean=lambda params: reference.mean(params.reference),
+        normalized=False,
         exact_mean=False,
         outputs_per_coordinate=reference.outputs_per_coordinate,
         from_outputs=lambda outputs, weights: TiltedParams(

@@ -1,0 +1,127 @@
+"""Disentanglement scores on codes whose scores are known."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from vaejax.core import VaejaxError
+from vaejax.evaluation import (
+    beta_vae_score,
+    dci,
+    factor_vae_score,
+    modularity,
+    mutual_information_gap,
+    separated_attribute_predictability,
+)
+from vaejax.evaluation.disentanglement import _concentration, check_factors
+
+SIZES = (3, 4, 5)
+# Every combination equally often, so that the factors are exactly independent.
+FACTORS = np.array(list(itertools.product(*map(range, SIZES))) * 40)
+RNG = np.random.default_rng(0)
+PERFECT = FACTORS[:, [2, 0, 1]] * [1.0, -3.0, 0.5]
+RANDOM = RNG.normal(size=(len(FACTORS), 4))
+ENTANGLED = np.array(list(itertools.product(range(4), range(4))) * 100)  # two factors
+
+
+def rotated(factors):
+    """Both latents say as much of both factors."""
+    return factors @ np.array([[1.0, 1.0], [1.0, -1.0]])
+
+
+def test_a_code_that_is_the_factors_is_perfect():
+    assert mutual_information_gap(PERFECT, FACTORS) == pytest.approx(1)
+    assert modularity(PERFECT, FACTORS) == pytest.approx(1)
+    # The second best latent is right by chance, 1 / S.
+    expected = np.mean([1 - 1 / size for size in SIZES])
+    assert separated_attribute_predictability(PERFECT, FACTORS) == pytest.approx(
+        expected
+    )
+    found = dci(PERFECT, FACTORS)
+    np.testing.assert_allclose(found[:3], 1, atol=0.01)
+    np.testing.assert_allclose(found.importance, np.eye(3)[[2, 0, 1]], atol=0.01)
+    assert factor_vae_score(PERFECT, FACTORS) == 1
+    assert beta_vae_score(PERFECT, FACTORS) == 1
+
+
+def test_latents_that_do_not_vary_change_nothing_but_what_counts_them():
+    codes = np.pad(PERFECT, ((0, 0), (0, 1)))
+    assert mutual_information_gap(codes, FACTORS) == pytest.approx(1)
+    assert factor_vae_score(codes, FACTORS) == 1
+    assert dci(codes, FACTORS).disentanglement == pytest.approx(1, abs=0.01)
+    assert modularity(codes, FACTORS) == pytest.approx(3 / 4)
+    constant = np.zeros_like(PERFECT)
+    assert mutual_information_gap(constant, FACTORS) == 0
+    assert modularity(constant, FACTORS) == 0
+
+
+def test_the_gap_of_a_factor_of_many_values_is_at_most_that_of_its_intervals():
+    factor = np.repeat(np.arange(40), 50)[:, None]
+    found = mutual_information_gap(1.0 * factor, factor)
+    assert found == pytest.approx(np.log(20) / np.log(40))
+
+
+def test_a_random_code_scores_as_chance_does():
+    assert 0 <= mutual_information_gap(RANDOM, FACTORS) < 0.02
+    assert 0 <= separated_attribute_predictability(RANDOM, FACTORS) < 0.05
+    found = dci(RANDOM, FACTORS)
+    assert found.disentanglement < 0.02
+    assert found.completeness < 0.02
+    assert found.informativeness == pytest.approx(
+        np.mean([1 / s for s in SIZES]), abs=0.05
+    )
+    # 800 groups are scored, each right with probability 1/3.
+    error = np.sqrt(2 / 9 / 800)
+    for score in (factor_vae_score, beta_vae_score):
+        assert abs(score(RANDOM, FACTORS) - 1 / 3) < 4 * error
+    collapsed = factor_vae_score(1e-3 * PERFECT, FACTORS)
+    assert abs(collapsed - 1 / 3) < 4 * error
+
+
+def test_a_rotation_of_two_factors_is_entangled():
+    codes = rotated(ENTANGLED)
+    assert mutual_information_gap(codes, ENTANGLED) == pytest.approx(0, abs=1e-9)
+    assert modularity(codes, ENTANGLED) == pytest.approx(0, abs=1e-9)
+    assert separated_attribute_predictability(codes, ENTANGLED) < 0.05
+    assert dci(codes, ENTANGLED).disentanglement < 0.1
+    assert factor_vae_score(codes, ENTANGLED) < 0.6
+    assert factor_vae_score(1.0 * ENTANGLED, ENTANGLED) == 1  # negative control
+
+
+def test_one_latent_of_two_factors_is_complete_and_not_disentangled():
+    both = 4.0 * ENTANGLED[:, 0] + ENTANGLED[:, 1]
+    codes = np.stack([both, RNG.normal(size=len(both))], 1)
+    found = dci(codes, ENTANGLED)
+    assert found.disentanglement < 0.02
+    assert found.completeness > 0.98
+    assert found.informativeness > 0.99
+    # Two latents of one factor each: disentangled and modular, but with no gap.
+    doubled = np.repeat(1.0 * ENTANGLED, 2, axis=1)
+    assert mutual_information_gap(doubled, ENTANGLED) == 0
+    assert separated_attribute_predictability(doubled, ENTANGLED) == 0
+    assert modularity(doubled, ENTANGLED) == pytest.approx(1)
+    assert dci(doubled, ENTANGLED).disentanglement == pytest.approx(1, abs=0.01)
+
+
+def test_the_concentration_of_shares_is_one_less_their_entropy():
+    importance = np.array([[1.0, 0, 0, 0], [2, 2, 0, 0], [1, 1, 1, 1], [0, 0, 0, 0]])
+    np.testing.assert_allclose(_concentration(importance), [1, 0.5, 0, 0], atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("codes", "factors", "says"),
+    [
+        (PERFECT[1:], FACTORS, "2399 codes and 2400 rows"),
+        (np.full_like(PERFECT, np.nan), FACTORS, "not finite"),
+        (PERFECT, FACTORS * [1, 0, 1], r"factors \[1\] are the same"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused(codes, factors, says):
+    with pytest.raises(VaejaxError, match=says):
+        check_factors(codes, factors)
+
+
+def test_modularity_needs_two_factors():
+    with pytest.raises(VaejaxError, match="there is one: use two"):
+        modularity(PERFECT, FACTORS[:, :1])

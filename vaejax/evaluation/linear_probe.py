@@ -1,0 +1,32 @@
+"""The linear probe: what a linear classifier makes of a representation."""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from vaejax.core import VaejaxError
+
+
+def linear_probe(
+    train_codes: Float[np.ndarray, "N Z"],
+    train_labels: Int[np.ndarray, " N"],
+    test_codes: Float[np.ndarray, "M Z"],
+    test_labels: Int[np.ndarray, " M"],
+) -> float:
+    """The test accuracy of logistic regression on frozen codes, each standardised.
+
+    Raises:
+        VaejaxError: a single class to learn from.
+
+    References:
+        Alain and Bengio 2017, arXiv:1610.01644.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if len(np.unique(train_labels)) < 2:
+        raise VaejaxError(
+            "a linear probe tells classes apart: use labels of two or more"
+        )
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    return float(probe.fit(train_codes, train_labels).score(test_codes, test_labels))
