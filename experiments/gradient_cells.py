@@ -26,7 +26,7 @@ from vaejax.core import (
 )
 from vaejax.diagnostics import CostReport, GroupReport, VarianceSplit, counted
 from vaejax.estimators import ESTIMATORS
-from vaejax.objective import check, make_objective
+from vaejax.objective import check, make_objective, weight_of_kl
 
 Row = dict[str, Any]
 
@@ -37,7 +37,7 @@ CELL = ("model", "bound", "estimator", "num_samples", "num_outer", "batch_size",
 SETTINGS = ("checkpoint", "model_settings", "seed", "pool", "budget")
 COLUMNS = (
     *CELL,
-    *("group", "status", "reason", "draws"),
+    *("beta", "group", "status", "reason", "draws"),
     *("reference", "reference_error", "reference_error_asked"),
     *GroupReport._fields,
     *SPLIT_COLUMNS,
@@ -119,6 +119,7 @@ def make_sets(
                             "bound": bound.name,
                             "estimator": name,
                             "num_samples": k,
+                            "beta": weight_of_kl(bound),
                             "num_outer": outer,
                             "batch_size": setting.observations,
                             "step": setting.step,

@@ -82,6 +82,14 @@ def run(config: Config) -> Results:
     fold_count(config.draws)
     check_seed(config.seed)
     trained = prepared_run.load_run(config.checkpoint)
+    own = trained.config.bound, trained.config.bound_settings
+    own_bound = build_named(BOUNDS, *own)
+    if trained.config.kl_weight:
+        print(
+            f"{config.checkpoint} was trained with --kl-weight "
+            f"{' '.join(trained.config.kl_weight)}; the gradients measured are those "
+            "of the bound without it"
+        )
     snapshots = prepared_run.load_snapshots(trained)
     if config.batch_size > len(trained.data.test.x):
         raise VaejaxError(
@@ -105,7 +113,7 @@ def run(config: Config) -> Results:
         )
         sets = make_sets(
             setting,
-            bounds or [build_named(BOUNDS, trained.config.bound)],
+            bounds or [own_bound],
             estimators,
             config.num_samples or (trained.config.num_samples,),
             (1,),

@@ -137,9 +137,9 @@ def choose_protocol(dataset: str, protocol: str | None, likelihood: Family) -> s
 
 def _outcomes(likelihood: Family) -> tuple[str, tuple[str, ...]]:
     """What the likelihood is one of, and the protocols that give it."""
-    if likelihood.binary:
+    if likelihood.space == "bits":
         return "bits", BITS
-    if likelihood.counts:
+    if likelihood.space == "counts":
         return "counts", ()
     if likelihood.levels is not None:
         return "grey levels", ("none",)

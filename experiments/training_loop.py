@@ -218,6 +218,7 @@ def train_to_end(
         "steps": rows[-1]["step"],
         "skipped": rows[-1]["skipped"],
         "bound": rows[-1]["train"]["bound"],
+        "beta": rows[-1]["train"].get("beta"),
         "best": {
             "epoch": best["epoch"],
             "step": best["step"],

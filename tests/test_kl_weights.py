@@ -238,5 +238,6 @@ def test_the_encoder_goes_first_then_all_go():
 def test_bounds_say_their_own_weight():
     weights = {name: weight_of_kl(factory()) for name, factory in BOUNDS.items()}
     assert weights.pop("beta_elbo") == 4
+    assert weights.pop("reconstruction") == 0
     assert set(weights.values()) == {1.0}
     assert weight_of_kl(elbo()) == 1

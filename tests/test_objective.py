@@ -21,15 +21,16 @@ from vaejax.core import (
     Estimator,
     Example,
     IncompatibleError,
+    Problem,
     Regularizer,
     VaejaxError,
     Verdict,
 )
-from vaejax.estimators import ESTIMATORS, nvil, pathwise, score_function, stl
+from vaejax.estimators import ESTIMATORS, dreg, nvil, pathwise, score_function, stl
 from vaejax.evaluation import log_likelihood
 from vaejax.kl_weights import linear
 from vaejax.models import gaussian_mlp, sigmoid_belief_network
-from vaejax.objective import compatibility_table, make_objective
+from vaejax.objective import check, compatibility_table, make_objective
 from vaejax.regularizers import REGULARIZERS, mmd
 from vaejax.regularizers.mmd import squared_mmd
 from vaejax.terms import bound_value, log_terms, make_stats, sample_posterior
@@ -481,3 +482,79 @@ def test_a_kl_weight_needs_a_kl():
         make_objective(
             MODEL, reconstruction(), pathwise(), num_samples=1, kl_weight=linear()
         )
+
+
+# Densities over different spaces.
+
+
+@pytest.mark.parametrize(
+    ("posterior", "prior"),
+    [
+        ("diagonal_normal", "uniform_sphere"),
+        ("diagonal_normal", "learned_bernoulli"),
+        ("diagonal_normal", "learned_categorical"),
+        ("von_mises_fisher", "standard_normal"),
+        ("bernoulli", "standard_normal"),
+        ("categorical", "learned_bernoulli"),
+        ("dirichlet", "standard_normal"),
+        ("poisson", "standard_normal"),
+    ],
+)
+def test_a_prior_over_another_space_is_refused(posterior, prior):
+    """Their ratio is none: pixels of 0 and 1 would get log-likelihoods above 0."""
+    model = gaussian_mlp(
+        data_shape=(3,), latent_dim=4, hidden=(4,), posterior=posterior, prior=prior
+    )
+    for estimator in (pathwise(), score_function()):
+        with pytest.raises(IncompatibleError, match="use "):
+            make_objective(model, elbo(), estimator, num_samples=1)
+    verdict = check(Problem(model=model, bound=elbo(), num_samples=1), score_function())
+    assert "use a prior and a posterior over the same space" in verdict.reason
+
+
+def test_an_interval_lies_within_the_reals():
+    model = gaussian_mlp(
+        data_shape=(3,), latent_dim=2, hidden=(4,), posterior="truncated_normal"
+    )
+    assert check(Problem(model=model, bound=elbo(), num_samples=1), pathwise()).status
+    make_objective(model, elbo(), pathwise(), num_samples=1)
+
+
+def test_a_prior_made_of_iafs_is_refused_for_every_estimator():
+    model = gaussian_mlp(
+        data_shape=(3,), latent_dim=2, hidden=(4,), posterior="iaf", prior="vamp"
+    )
+    with pytest.raises(IncompatibleError, match=r"given z is dear.*pay_for_inverse"):
+        make_objective(model, elbo(), pathwise(), num_samples=1)
+
+
+@pytest.mark.parametrize("name", ["free_bits", "capacity"])
+@pytest.mark.parametrize(
+    ("bound", "num_samples", "kl_weight"),
+    [("elbo", 1, linear()), ("beta_elbo", 1, None), ("iwae", 2, None)],
+)
+def test_free_bits_are_refused_where_the_kl_is_not_held_once(
+    name, bound, num_samples, kl_weight
+):
+    settings = {"num_samples": num_samples, "kl_weight": kl_weight}
+    regularizers = [REGULARIZERS[name]()]
+    with pytest.raises(IncompatibleError, match=r"holds once.*use the bound elbo"):
+        make_objective(
+            MODEL, BOUNDS[bound](), pathwise(), regularizers=regularizers, **settings
+        )
+    make_objective(MODEL, iwae(), pathwise(), num_samples=1, regularizers=regularizers)
+
+
+def test_the_bound_of_several_samples_is_logged_at_weight_1_too():
+    objective, plain = (
+        make_objective(MODEL, iwae(), dreg(), num_samples=3, kl_weight=weight)
+        for weight in (linear(start=0.2), None)
+    )
+    params, state = objective.init(jax.random.key(0))
+    key = jax.random.key(1)
+    _, (_, metrics) = objective.loss(params, state, key, BATCH)
+    _, (_, expected) = plain.loss(params, state[0], key, BATCH)
+    untempered = float(metrics["untempered_bound"])
+    assert untempered == pytest.approx(float(expected["bound"]), rel=1e-6)
+    assert metrics["bound"] > untempered
+    assert "untempered_bound" not in expected

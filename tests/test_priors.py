@@ -381,7 +381,8 @@ def test_an_exemplar_prior_without_exemplars_says_so():
 def test_stratified_refuses_what_has_no_strata(family, bound, message):
     model = gaussian_mlp(data_shape=(3,))
     if family is not None:
-        model = dataclasses.replace(model, posterior=family)
+        prior = dataclasses.replace(model.latent_prior, space=family.space)
+        model = dataclasses.replace(model, posterior=family, latent_prior=prior)
     with pytest.raises(IncompatibleError, match=message):
         make_objective(model, bound, stratified(), num_samples=2)
 

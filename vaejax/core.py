@@ -129,6 +129,16 @@ class Strata:
     split: Callable[[DistParams], tuple[Float[Array, " C"], DistParams]]
 
 
+# Where outcomes lie; what has a density there has none elsewhere, but for the positive
+# numbers and the intervals among the reals.
+# fmt: off
+Space = Literal[
+    "reals", "positive", "interval", "simplex", "sphere",
+    "bits", "one_hot", "counts", "levels",
+]
+# fmt: on
+
+
 @record
 class Family:
     """A distribution over one event, pure in (key, dist_params, event).
@@ -153,9 +163,8 @@ class Family:
     factorised: bool = False
     reparam: Literal["explicit", "implicit"] | None = None
     kl: Callable[[DistParams, DistParams], Scalar] | None = None  # KL(first || second)
-    binary: bool = False  # its outcomes are 0 and 1
-    levels: int | None = None  # its outcomes are i / (levels - 1) for i < levels
-    counts: bool = False  # its outcomes are the whole numbers from 0
+    space: Space = "reals"  # of one coordinate, or of the event where they are joined
+    levels: int | None = None  # of the space "levels": i / (levels - 1) for i < levels
     normalized: bool = True  # exp(log_prob) integrates, or sums, to one
     exact_mean: bool = True  # `mean` is the expectation, not a point that stands for it
     support: Callable[[DistParams], Event] | None = None  # every outcome, [S, *event]
@@ -364,6 +373,7 @@ class Regularizer:
     name: str
     penalty: Callable[[Model, Params, Key, Batch], Scalar]
     needs: Callable[[Model], str | None] = lambda model: None  # reason for a refusal
+    beside_elbo: bool = False  # it takes off a KL divergence that the bound holds once
     # Its own parameters (a discriminator's), which it finds in `Params.auxiliary`. The
     # optimizer descends one loss: an adversary's part and the model's each stop what
     # the other is to train.

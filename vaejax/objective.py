@@ -16,6 +16,7 @@ from vaejax.core import (
     Estimator,
     EstState,
     Example,
+    Family,
     IncompatibleError,
     Key,
     KLWeight,
@@ -48,7 +49,8 @@ def make_objective(
     loss(params, state, key, batch) = mean_b -surrogate(example_b) + sum_r penalty_r
 
     An upper bound keeps its sign, since it is minimised. Among the metrics, beside the
-    bound, are the KL weight `beta` that it holds and the `elbo` that holds none.
+    bound, are the KL weight `beta` that it holds and the `elbo` that holds none; with a
+    `kl_weight` also the bound of several samples at weight 1, `untempered_bound`.
 
     Args:
         model: encoder, decoder and prior, per example.
@@ -86,10 +88,17 @@ def make_objective(
             "leave it out, or use a bound such as elbo"
         )
     regularizers = (*model.regularizers, *regularizers)
+    holds_kl_once = bound.is_linear(num_samples) and own_weight == 1 and not kl_weight
     for regularizer in regularizers:
         if reason := regularizer.needs(model):
             raise IncompatibleError(
                 f"{regularizer.name} refuses {model.name}: {reason}"
+            )
+        if regularizer.beside_elbo and not holds_kl_once:
+            raise IncompatibleError(
+                f"{regularizer.name} takes off the KL divergence that the ELBO holds "
+                f"once, and {bound.name} with K = {num_samples} and this KL weight "
+                "does not: use the bound elbo, without a KL weight"
             )
 
     regularizers_learn = any(one.init is not None for one in regularizers)
@@ -120,6 +129,9 @@ def make_objective(
         total, (own, metrics) = batch_loss(weighed, params, own, key, batch)
         kl_state = kl_weight.update(kl_state, metrics)
         metrics["beta"] *= beta
+        if not bound.is_linear(num_samples):  # whose bound at weight 1 is the ELBO
+            _, (_, plain) = batch_loss(problem, params, state[0], key, batch)
+            metrics["untempered_bound"] = plain["bound"]
         return total, ((own, kl_state), metrics)
 
     def batch_loss(
@@ -213,6 +225,14 @@ def check(problem: Problem, estimator: Estimator) -> Verdict:
     posterior = problem.model.posterior
     if not estimator.own_samples and (reason := posterior.costly_log_prob):
         return Verdict("refused", reason)
+    if problem.model.latent_prior.costly_log_prob:
+        return Verdict(
+            "refused",
+            "the prior is made of posteriors whose density of a given z is dear: use "
+            "another prior or posterior, or pay_for_inverse=True",
+        )
+    if reason := _misplaced(posterior, problem.model.latent_prior):
+        return Verdict("refused", reason)
     if not posterior.has_density and weight_of_kl(problem.bound) != 0:
         return Verdict(
             "refused",
@@ -224,6 +244,20 @@ def check(problem: Problem, estimator: Estimator) -> Verdict:
     severity = ("unbiased", "biased", "refused")
     parts = map(estimator.check, split(problem))
     return max(parts, key=lambda verdict: severity.index(verdict.status))
+
+
+def _misplaced(posterior: Family, prior: Family) -> str | None:
+    """Why the two densities have no ratio, if they have none."""
+    within = {posterior.space}
+    if posterior.space in ("positive", "interval"):
+        within.add("reals")
+    if prior.space in within:
+        return None
+    return (
+        f"latents of a {posterior.name} ({posterior.space}) have no density under a "
+        f"{prior.name} prior ({prior.space}): use a prior and a posterior over the "
+        "same space, such as family_mlp's"
+    )
 
 
 def split(problem: Problem) -> tuple[Problem, Problem]:

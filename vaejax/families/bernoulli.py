@@ -48,7 +48,7 @@ def bernoulli() -> Family:
         support=_support,
         num_outcomes=lambda x: 2**x.size,
         measure=_measure,
-        binary=True,
+        space="bits",
         relax=Relaxation(
             noise=lambda key, logits: open_uniform(key, logits.shape, logits.dtype),
             soft=_soft,

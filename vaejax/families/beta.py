@@ -38,6 +38,7 @@ def beta() -> Family:
     """
     return Family(
         name="beta",
+        space="interval",
         sample=_sample,
         log_prob=_log_prob,
         mean=lambda params: jax.nn.sigmoid(params.log_alpha - params.log_beta),

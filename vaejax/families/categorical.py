@@ -40,6 +40,7 @@ def categorical(num_categories: int = 10) -> Family:
         raise VaejaxError(f"{num_categories} categories: use 2 or more")
     return Family(
         name="categorical",
+        space="one_hot",
         sample=_sample,
         log_prob=_log_prob,
         mean=lambda logits: jax.nn.softmax(logits),

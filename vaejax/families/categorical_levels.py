@@ -58,5 +58,6 @@ def categorical_levels(levels: int = 256) -> Family:
         outputs_per_coordinate=levels,
         from_outputs=lambda outputs: outputs,
         to_outputs=to_outputs,
+        space="levels",
         levels=levels,
     )

@@ -41,6 +41,7 @@ def continuous_bernoulli() -> Family:
     """
     return Family(
         name="continuous_bernoulli",
+        space="interval",
         sample=_sample,
         log_prob=_log_prob,
         mean=_mean,

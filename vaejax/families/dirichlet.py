@@ -27,6 +27,7 @@ def dirichlet() -> Family:
     """
     return Family(
         name="dirichlet",
+        space="simplex",
         sample=_sample,
         log_prob=_log_prob,
         mean=lambda log_concentration: jax.nn.softmax(log_concentration),

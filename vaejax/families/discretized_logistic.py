@@ -61,6 +61,7 @@ def discretized_logistic(levels: int = 256) -> Family:
         outputs_per_coordinate=2,
         from_outputs=lambda outputs: LogisticParams(outputs[0], outputs[1]),
         to_outputs=to_outputs,
+        space="levels",
         levels=levels,
     )
 

@@ -37,6 +37,7 @@ def gamma() -> Family:
     """
     return Family(
         name="gamma",
+        space="positive",
         sample=_sample,
         log_prob=_log_prob,
         mean=lambda params: jnp.exp(params.log_concentration - params.log_rate),

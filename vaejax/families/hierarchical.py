@@ -121,6 +121,7 @@ def hierarchical(
 
     return Family(
         name=f"hierarchical_{layer.name}",
+        space=layer.space,
         sample=sample,
         log_prob=log_prob,
         mean=mean,

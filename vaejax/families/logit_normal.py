@@ -36,6 +36,7 @@ def logit_normal() -> Family:
 
     return Family(
         name="logit_normal",
+        space="interval",
         sample=lambda key, params: _squash(normal.sample(key, params)),
         log_prob=log_prob,
         mean=_mean,

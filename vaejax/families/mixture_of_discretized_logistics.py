@@ -97,5 +97,6 @@ def mixture_of_discretized_logistics(
         outputs_per_coordinate=3 * num_components,
         from_outputs=from_outputs,
         to_outputs=to_outputs,
+        space="levels",
         levels=levels,
     )

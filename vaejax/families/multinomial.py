@@ -42,7 +42,7 @@ def multinomial(total_count: int = 100) -> Family:
         from_outputs=lambda outputs: outputs[0],
         # A word that never occurs starts at a finite logit.
         to_outputs=lambda mean: jnp.log(jnp.maximum(mean / mean.sum(), 1e-6))[None],
-        counts=True,
+        space="counts",
     )
 
 

@@ -42,7 +42,7 @@ def negative_binomial() -> Family:
         to_outputs=lambda mean: jnp.stack(
             [jnp.log(jnp.maximum(mean, 1e-3)), jnp.zeros_like(mean)]
         ),
-        counts=True,
+        space="counts",
     )
 
 

@@ -37,6 +37,7 @@ def pixel_beta(levels: int = 256) -> Family:
 
     return Family(
         name="pixel_beta",
+        space="interval",
         sample=lambda key, params: widened(inner.sample(key, params)),
         log_prob=log_prob,
         mean=lambda params: widened(inner.mean(params)),

@@ -34,7 +34,7 @@ def poisson() -> Family:
         kl=_kl,
         quadrature=_quadrature,
         measure=_measure,
-        counts=True,
+        space="counts",
     )
 
 

@@ -138,6 +138,7 @@ def truncated_normal(low: float = 0.0, high: float = 1.0) -> Family:
 
     return Family(
         name="truncated_normal",
+        space="interval",
         sample=sample,
         log_prob=lambda params, z: jnp.vectorize(log_prob)(*params, z).sum(),
         mean=lambda params: jnp.vectorize(mean)(*params),

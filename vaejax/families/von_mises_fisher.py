@@ -36,6 +36,7 @@ def von_mises_fisher() -> Family:
     """
     return Family(
         name="von_mises_fisher",
+        space="sphere",
         sample=_sample,
         log_prob=_log_prob,
         mean=_mean,

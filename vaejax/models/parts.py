@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from vaejax.core import Family, Prior, build
+from vaejax.core import Family, Prior, VaejaxError, build
 from vaejax.families import FAMILIES, optimal_normal, point_mass
 from vaejax.priors import PRIORS
 
@@ -55,6 +55,7 @@ def named_prior(
         settings,
         posterior=posterior,
         latent_dim=latent_dim,
+        num_categories=posterior.outputs_per_coordinate,
         data_shape=data_shape,
         data_mean=data_mean,
         exemplars=exemplars,
@@ -83,4 +84,6 @@ def _build(
     """Build with these settings, and with those that follow where they are taken."""
     taken = inspect.signature(registry.get(name, lambda: None)).parameters
     known = {key: value for key, value in follows.items() if key in taken}
-    return build(registry, name, **known | dict(settings))
+    if twice := sorted(known.keys() & settings.keys()):
+        raise VaejaxError(f"{twice} of {name} follow from the model: leave them out")
+    return build(registry, name, **known, **settings)

@@ -30,4 +30,4 @@ def capacity(target: float = 25.0, weight: float = 10.0) -> Regularizer:
         kl = kl_by_latent(model, params, batch).sum()
         return weight * jnp.abs(kl - target) - kl
 
-    return Regularizer(name="capacity", penalty=penalty, needs=needs)
+    return Regularizer(name="capacity", penalty=penalty, needs=needs, beside_elbo=True)

@@ -43,4 +43,6 @@ def free_bits(nats: float = 0.1, groups: int | None = None) -> Regularizer:
             )
         return needs(model)
 
-    return Regularizer(name="free_bits", penalty=penalty, needs=_needs)
+    return Regularizer(
+        name="free_bits", penalty=penalty, needs=_needs, beside_elbo=True
+    )
