@@ -35,7 +35,7 @@ from vaejax.models.from_networks import from_mlps
 from vaejax.models.parts import NONE, Settings, named_likelihood
 from vaejax.priors import gaussian_mixture
 
-STARTS = 5  # of the mixture's fit, of which the likeliest is kept
+STARTS = 10  # of the mixture's fit, of which the likeliest is kept
 MOST_CODES = 10000  # that it is fitted to
 
 
