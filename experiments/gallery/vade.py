@@ -56,9 +56,9 @@ def _short() -> dict[str, Config]:
             COMMON,
             model="vade",
             model_settings=SHORT,
-            epochs=20,
+            epochs=40,
             batch_size=256,
-            learning_rate=1e-3,
+            learning_rate=2e-3,
             seed=seed,
             start_from=Path(f"start_{seed}"),
         )

@@ -36,7 +36,7 @@ from vaejax.models.parts import NONE, Settings, named_likelihood
 from vaejax.priors import gaussian_mixture
 
 STARTS = 10  # of the mixture's fit, of which the likeliest is kept
-MOST_CODES = 10000  # that it is fitted to
+MOST_CODES = 10_000  # that a start is fitted to
 
 
 def vade(
@@ -91,24 +91,30 @@ def fit_mixture(
 ) -> MixtureParams:
     """Weights, means and variances of the mixture that makes the codes most likely.
 
-    By expectation maximisation from several clusterings, with full covariances, which
-    tell an autoencoder's clusters apart better; their diagonals are what is returned.
+    By expectation maximisation from several clusterings, each on some of the codes, of
+    which the one is kept that makes all codes most likely. Its covariances are full,
+    which tell clusters apart better; their diagonals are what is returned.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
-    few = np.random.default_rng(seed).permutation(len(codes))[:MOST_CODES]
-    mixture = GaussianMixture(
-        num_components, n_init=STARTS, random_state=seed, max_iter=200
-    )
+    codes, rng = np.asarray(codes, np.float64), np.random.default_rng(seed)
+    mixture, best = None, -np.inf
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # training goes on anyway
-        mixture.fit(np.asarray(codes, np.float64)[few])
+        for own_seed in rng.integers(2**31, size=STARTS):
+            few = rng.permutation(len(codes))[:MOST_CODES]
+            found = GaussianMixture(num_components, random_state=int(own_seed))
+            found.fit(codes[few])
+            # On all codes: on its own few, the fit that suits them best would win.
+            if (score := found.score(codes)) > best:
+                mixture, best = found, score
+    assert mixture is not None
     variances = np.diagonal(mixture.covariances_, axis1=1, axis2=2)
-    found = NormalParams(mixture.means_, 0.5 * np.log(variances))
+    components = NormalParams(mixture.means_, 0.5 * np.log(variances))
     return jax.tree.map(
         lambda leaf: jnp.asarray(leaf, jnp.float32),
-        MixtureParams(np.log(mixture.weights_), found),
+        MixtureParams(np.log(mixture.weights_), components),
     )
 
 
