@@ -201,8 +201,7 @@ vade = Entry(
         "is a mixture of normal distributions, whose components become clusters. It "
         "starts from networks trained before and a mixture fitted to their codes. The "
         "paper's are an autoencoder and 500-500-2000 hidden units; the short preset "
-        "has 256-256-512, started by a VAE with its KL divergence weighed by 0.2, "
-        "whose noise parts the clusters better than an autoencoder does."
+        "has 256-256-512, and a VAE with its KL divergence weighed by 0.2 before."
     ),
     presets={"short": _short(), "paper": _paper()},
     show=_show,
