@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array
 
 from experiments import run_folder
+from experiments.labels import check_few_labels, labels_in_test, training_examples
 from experiments.setup import (
     build_named,
     choose_protocol,
@@ -32,7 +32,7 @@ from vaejax.core import (
     Regularizer,
     VaejaxError,
 )
-from vaejax.data import DATASETS, PROTOCOLS, ImageData, load
+from vaejax.data import DATASETS, PROTOCOLS, load
 from vaejax.estimators import ESTIMATORS
 from vaejax.kl_weights import KL_WEIGHTS
 from vaejax.models import MODELS
@@ -56,6 +56,7 @@ class Data(NamedTuple):
     test: Example  # as the model sees it
     test_labels: np.ndarray | None
     protocol: str
+    labelled: np.ndarray | None = None  # which of `train` keep labels, where few do
 
 
 class Checked(NamedTuple):
@@ -99,6 +100,7 @@ def check(config: Config) -> Checked:
         return several_seeds(objective, config.num_seeds)
 
     shape_only = build_model()
+    check_few_labels(config, shape_only)
     build_objective(shape_only, config.batch_size)
     protocol = choose_protocol(config.dataset, config.protocol, shape_only.likelihood)
     return Checked(build_model, build_objective, protocol)
@@ -128,29 +130,16 @@ def prepare(config: Config) -> tuple[Model, Objective, Data]:
     observations = jax.vmap(PROTOCOLS[protocol].as_float)(
         jnp.asarray(test.images[kept])
     )
+    given = labels_in_test(model, test)
+    training = training_examples(config, model, train)
     data = Data(
-        Example(jnp.asarray(train.images), _labels(config, model, train)),
-        Example(observations, _labels(config, model, test, kept)),
+        training.examples,
+        Example(observations, None if given is None else jnp.asarray(given[kept])),
         None if test.labels is None else test.labels[kept],
         protocol,
+        training.labelled,
     )
-    return model, build_objective(model, len(train.images)), data
-
-
-def _labels(
-    config: Config, model: Model, data: ImageData, kept: slice = slice(None)
-) -> Array | None:
-    """The labels of a model that needs some, checked against its classes."""
-    if model.num_classes is None:
-        return None
-    if data.labels is None or data.labels.max() >= model.num_classes:
-        there = "no labels" if data.labels is None else f"{data.labels.max() + 1}"
-        raise VaejaxError(
-            f"{model.name} needs labels of {model.num_classes} classes, and "
-            f"{config.dataset} has {there}: use another data set or prior, or set "
-            "num_classes"
-        )
-    return jnp.asarray(data.labels[kept])
+    return model, build_objective(model, len(data.train.x)), data
 
 
 def _regularizers(words: Sequence[str]) -> list[Regularizer]:

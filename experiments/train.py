@@ -105,6 +105,8 @@ def _run(config: Config) -> Results:
                 f"{config.epochs} epochs of {len(data.train.x)} images in batches of "
                 f"{config.batch_size}{_on_devices(mesh)} -> {config.out}"
             )
+            for name, chosen in _labelled(data).items():
+                print(f"{name} ({len(chosen)}, by seed {config.seed}): {chosen}")
         try:
             with contextlib.ExitStack() as watched:
                 watchers = []
@@ -147,6 +149,7 @@ def _run(config: Config) -> Results:
             "test": tests[0] if len(tests) == 1 else over_seeds(tests),
             "train": training,
             "protocol": data.protocol,
+            **_labelled(data),
             "normalized": model.likelihood.normalized,
             "seed": config.seed,
             "versions": run_folder.versions(),
@@ -156,6 +159,11 @@ def _run(config: Config) -> Results:
     if first:
         train_report.print_summary(config.out, summary)
     return Results(summary, params[0], model, config.out)
+
+
+def _labelled(data: Data) -> dict[str, list[int]]:
+    """Which training examples keep their labels, where few do."""
+    return {} if data.labelled is None else {"labelled": data.labelled.tolist()}
 
 
 def _on_devices(mesh: Mesh) -> str:

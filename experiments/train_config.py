@@ -50,6 +50,8 @@ class Config:
     """accept an estimator that is biased for the bound"""
     start_from: Annotated[Path | None, option("DIR")] = None
     """networks of another run, of the same shapes"""
+    num_labels: Annotated[int | None, option("N")] = None
+    """labels that m2 is given, chosen by --seed (default: all)"""
     epochs: Annotated[int, option("N")] = 60
     """passes over the training split"""
     batch_size: Annotated[int, option("N")] = 100
@@ -117,7 +119,8 @@ def check_numbers(config: Config) -> None:
     counts = ("epochs", "batch_size", "micro_batch_size", "memory_budget")
     kept = ("checkpoint_steps", "snapshot_epochs")
     more = ("sample_devices", "max_skipped", "num_seeds", "encoder_steps")
-    for name in (*counts, *more, *kept, "eval_num_samples", "eval_examples"):
+    evaluated = ("eval_num_samples", "eval_examples")
+    for name in (*counts, *more, *kept, *evaluated, "num_labels"):
         value = getattr(config, name)
         if value is not None and value < 1:
             raise VaejaxError(f"{name} is {value}: use at least 1")

@@ -30,7 +30,10 @@ from vaejax.training import checkpoints
 SETTINGS = {  # of the models that have sizes; the smallest that train
     "categorical_mlp": ("latent_dim=2", "num_categories=3"),
     "two_layer_sigmoid_belief_network": ("latent_dims=3,2", "factorised=true"),
+    "conditional_vae": ("latent_dim=2", "hidden=8"),
     "gaussian_mlp": ("latent_dim=2", "hidden=8"),
+    "m2": ("latent_dim=2", "hidden=8"),
+    "vade": ("latent_dim=2", "hidden=8"),
     "gaussian_conv": ("latent_dim=2", "channels=4"),
     "sigmoid_belief_network": ("latent_dim=4",),
     "stacked_denoising_autoencoder": ("latent_dim=4", "pretraining_steps=2"),

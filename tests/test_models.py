@@ -48,6 +48,7 @@ SMALL = {
     "ladder_mlp": {"hidden": (6, 5), "latent_dims": (3, 2), "num_hidden": 1},
     "bernoulli_toy": {},
     "categorical_mlp": {"hidden": (6,), "latent_dim": 3, "num_categories": 2},
+    "conditional_vae": {"hidden": (6,), "latent_dim": 3, "num_classes": 2},
     "family_mlp": {"hidden": (6,), "latent_dim": 3},
     "two_layer_gaussian": {"latent_dims": (3, 2)},
     "two_layer_sigmoid_belief_network": {"hidden": (6,), "latent_dims": (3, 2)},
@@ -55,8 +56,10 @@ SMALL = {
     "gaussian_conv": {"channels": (2, 3), "latent_dim": 3},
     "gaussian_toy": {},
     "linear_gaussian": {"latent_dim": 3},
+    "m2": {"hidden": (6,), "latent_dim": 3, "num_classes": 2},
     "semi_amortized_mlp": {"hidden": (6,), "latent_dim": 3},
     "sigmoid_belief_network": {"hidden": (6,), "latent_dim": 3},
+    "vade": {"hidden": (6,), "latent_dim": 3, "num_components": 2},
 }
 CASES = [
     (name, shape)
@@ -65,6 +68,11 @@ CASES = [
     for shape in [(28, 20, 1), (13, 9, 3), (1, 1, 1), (5,)]
     if len(shape) == 3 or name != "gaussian_conv"
 ]
+
+
+def labels(model, *shape):
+    """Of class 1, for a model that needs them."""
+    return None if model.num_classes is None else jnp.ones(shape, int)
 
 
 def binary(shape, count=None):
@@ -89,12 +97,12 @@ def test_a_model_fits_the_shape_of_its_data(name, shape):
     model = MODELS[name](shape, **SMALL[name])
 
     def shapes(key):
-        params = model.init(key)
-        q = model.encode(params, Example(jnp.zeros(shape)))
+        params, y = model.init(key), labels(model)
+        q = model.encode(params, Example(jnp.zeros(shape), y))
         z = model.posterior.sample(key, q)
-        p = model.decode(params, z, None)
+        p = model.decode(params, z, y)
         x = model.likelihood.sample(key, p)
-        prior = model.prior(params, None)
+        prior = model.prior(params, y)
         densities = (
             model.likelihood.log_prob(p, x),
             model.latent_prior.log_prob(prior, z),
@@ -118,7 +126,8 @@ def test_every_parameter_learns(name):
     objective = make_objective(
         model, BOUNDS[bound](), ESTIMATORS[estimator](), num_samples=8
     )
-    batch = Batch(Example(binary(shape, 16)), jnp.arange(16))
+    y = None if model.unknown_labels else labels(model, 16)
+    batch = Batch(Example(binary(shape, 16), y), jnp.arange(16))
     init = jax.jit(objective.init)
     params, state = init(KEY)
     other, _ = init(jax.random.key(1))

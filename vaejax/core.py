@@ -250,6 +250,7 @@ class Model:
     # [N, ...]): a clustering of the codes, say.
     start: Callable[[Params, Example, Key], Params] | None = None
     num_classes: int | None = None  # of the labels y that it needs, 0 to this less 1
+    unknown_labels: bool = False  # y = -1 says that a label is not known
 
 
 class LogTerms(NamedTuple):

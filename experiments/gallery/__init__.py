@@ -9,6 +9,7 @@ from experiments.gallery.sparse_autoencoder import sparse_autoencoder
 from experiments.gallery.stacked_denoising_autoencoder import (
     stacked_denoising_autoencoder,
 )
+from experiments.gallery.vade import vade
 from experiments.gallery.vae import vae
 
 ENTRIES: dict[str, Entry] = {
@@ -18,5 +19,6 @@ ENTRIES: dict[str, Entry] = {
     "stacked_denoising_autoencoder": stacked_denoising_autoencoder,
     "masked_autoencoder": masked_autoencoder,
     "vae": vae,
+    "vade": vade,
     "ladder": ladder,
 }

@@ -3,6 +3,7 @@
 A new set is one factory and one line of `DATASETS`.
 """
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -125,6 +126,25 @@ def mnist() -> DatasetInfo:
     return _prepared("mnist", splits=("train", "test"))
 
 
+def mnist_70k() -> DatasetInfo:
+    """Return MNIST for clustering: all 70,000 digits to train on, the usual test."""
+    info = mnist()
+
+    def read(split: str, data_dir: Path) -> ImageData:
+        own = info.read("test", data_dir)
+        if split == "test":
+            return own
+        others = info.read("train", data_dir)
+        assert own.labels is not None
+        assert others.labels is not None
+        return ImageData(
+            np.concatenate([others.images, own.images]),
+            np.concatenate([others.labels, own.labels]),
+        )
+
+    return dataclasses.replace(info, name="mnist_70k", read=read)
+
+
 def fashion_mnist() -> DatasetInfo:
     """Return Fashion-MNIST: 60,000 + 10,000 pictures of clothes."""
     return _prepared("fashion_mnist", splits=("train", "test"))
@@ -230,6 +250,7 @@ def _face(image: np.ndarray) -> np.ndarray:
 DATASETS: dict[str, Callable[[], DatasetInfo]] = {
     "digits": digits,
     "mnist": mnist,
+    "mnist_70k": mnist_70k,
     "fashion_mnist": fashion_mnist,
     "kmnist": kmnist,
     "binarized_mnist": binarized_mnist,

@@ -6,6 +6,7 @@ from vaejax.core import Model
 from vaejax.models.autoencoder import autoencoder
 from vaejax.models.bernoulli_toy import bernoulli_toy
 from vaejax.models.categorical_mlp import categorical_mlp
+from vaejax.models.conditional_vae import conditional_vae
 from vaejax.models.denoising_autoencoder import denoising_autoencoder
 from vaejax.models.family_mlp import family_mlp
 from vaejax.models.gaussian_conv import gaussian_conv
@@ -13,6 +14,7 @@ from vaejax.models.gaussian_mlp import gaussian_mlp
 from vaejax.models.gaussian_toy import gaussian_toy
 from vaejax.models.ladder import hierarchical_mlp, ladder_mlp
 from vaejax.models.linear_gaussian import linear_gaussian
+from vaejax.models.m2 import m2
 from vaejax.models.masked_autoencoder import masked_autoencoder
 from vaejax.models.semi_amortized import semi_amortized_mlp, with_refinement
 from vaejax.models.sigmoid_belief_network import sigmoid_belief_network
@@ -22,6 +24,7 @@ from vaejax.models.two_layer_gaussian import two_layer_gaussian
 from vaejax.models.two_layer_sigmoid_belief_network import (
     two_layer_sigmoid_belief_network,
 )
+from vaejax.models.vade import vade
 
 MODELS: dict[str, Callable[..., Model]] = {
     "gaussian_mlp": gaussian_mlp,
@@ -36,12 +39,15 @@ MODELS: dict[str, Callable[..., Model]] = {
     "stacked_denoising_autoencoder": stacked_denoising_autoencoder,
     "masked_autoencoder": masked_autoencoder,
     "categorical_mlp": categorical_mlp,
+    "conditional_vae": conditional_vae,
     "sigmoid_belief_network": sigmoid_belief_network,
     "two_layer_sigmoid_belief_network": two_layer_sigmoid_belief_network,
     "bernoulli_toy": bernoulli_toy,
     "gaussian_toy": gaussian_toy,
     "linear_gaussian": linear_gaussian,
+    "m2": m2,
     "two_layer_gaussian": two_layer_gaussian,
+    "vade": vade,
 }
 
 __all__ = [
@@ -49,6 +55,7 @@ __all__ = [
     "autoencoder",
     "bernoulli_toy",
     "categorical_mlp",
+    "conditional_vae",
     "denoising_autoencoder",
     "family_mlp",
     "gaussian_conv",
@@ -57,6 +64,7 @@ __all__ = [
     "hierarchical_mlp",
     "ladder_mlp",
     "linear_gaussian",
+    "m2",
     "masked_autoencoder",
     "semi_amortized_mlp",
     "sigmoid_belief_network",
@@ -64,5 +72,6 @@ __all__ = [
     "stacked_denoising_autoencoder",
     "two_layer_gaussian",
     "two_layer_sigmoid_belief_network",
+    "vade",
     "with_refinement",
 ]

@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Int
 
 from vaejax.core import DistParams, Encode, Key, Params, Prior, VaejaxError
 from vaejax.families import NormalParams, diagonal_normal
@@ -30,13 +30,7 @@ def conditional_normal(latent_dim: int = 50, num_classes: int = 10) -> Prior:
         return NormalParams(jax.random.normal(key, shape), jnp.zeros(shape))
 
     def apply(encode: Encode, params: Params, y: Array | None) -> DistParams:
-        if y is None or jnp.shape(y) or not jnp.issubdtype(y.dtype, jnp.integer):
-            given = "none" if y is None else f"{y.dtype} of shape {jnp.shape(y)}"
-            raise VaejaxError(
-                f"the prior conditional_normal needs a label for every example, and "
-                f"was given {given}: use Example(x, y) with one integer y, or the "
-                "prior 'gaussian_mixture', which needs none"
-            )
+        y = require_label("the prior conditional_normal", y, "gaussian_mixture")
         return jax.tree.map(lambda table: table[y], params.prior)
 
     return Prior(
@@ -46,3 +40,19 @@ def conditional_normal(latent_dim: int = 50, num_classes: int = 10) -> Prior:
         apply=apply,
         num_classes=num_classes,
     )
+
+
+def require_label(user: str, y: Array | None, without: str) -> Int[Array, ""]:
+    """The label y.
+
+    Raises:
+        VaejaxError: there is none, or it is no single integer; `without` names what
+            needs none.
+    """
+    if y is None or jnp.shape(y) or not jnp.issubdtype(y.dtype, jnp.integer):
+        given = "none" if y is None else f"{y.dtype} of shape {jnp.shape(y)}"
+        raise VaejaxError(
+            f"{user} needs a label for every example, and was given {given}: use "
+            f"Example(x, y) with one integer y, or {without!r}, which needs none"
+        )
+    return y

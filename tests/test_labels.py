@@ -1,0 +1,135 @@
+"""Models of images and labels: the conditional VAE, and M2 with few labels."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from experiments.labels import UNKNOWN, choose_labelled
+from experiments.prepared_run import check, prepare
+from experiments.train_config import Config
+from vaejax import BOUNDS, ESTIMATORS, Batch, Example, VaejaxError, make_objective
+from vaejax.core import Problem
+from vaejax.models import conditional_vae, m2
+
+KEY = jax.random.key(0)
+SHAPE = (4, 3, 1)
+FEW = Config(
+    dataset="digits",
+    model="m2",
+    model_settings=("latent_dim=2", "hidden=8"),
+    estimator="stratified",
+    num_labels=30,
+)
+
+
+def test_samples_of_a_conditional_vae_are_of_the_class_asked_for():
+    rng = np.random.default_rng(0)
+    patterns = np.array([rng.permutation([0.1, 0.9] * 6) for _ in range(3)])
+    labels = jnp.asarray(rng.integers(3, size=600))
+    x = jnp.asarray(rng.random((600, 12)) < patterns[labels], jnp.float32)
+    x = x.reshape(-1, *SHAPE)
+    model = conditional_vae(SHAPE, latent_dim=2, num_classes=3, hidden=(16,))
+    pathwise = ESTIMATORS["pathwise"]()
+    objective = make_objective(model, BOUNDS["elbo"](), pathwise, num_samples=1)
+    optimizer = optax.adam(1e-2)
+    batch = Batch(Example(x, labels), jnp.arange(600))
+
+    def step(carry, key):
+        params, state = carry
+        gradient = jax.grad(lambda p: objective.loss(p, (), key, batch)[0])(params)
+        updates, state = optimizer.update(gradient, state)
+        return (optax.apply_updates(params, updates), state), None
+
+    start = objective.init(KEY)[0]
+    carry = start, optimizer.init(start)
+    (params, _), _ = jax.lax.scan(step, carry, jax.random.split(KEY, 200))
+    asked = jnp.arange(300) % 3
+
+    def right(params):
+        def mean(key, y):
+            z = model.latent_prior.sample(key, model.prior(params, y))
+            return model.likelihood.mean(model.decode(params, z, y)).reshape(-1)
+
+        means = jax.vmap(mean)(jax.random.split(KEY, 300), asked)
+        nearest = jnp.square(means[:, None] - patterns[None]).sum(-1).argmin(1)
+        return float((nearest == asked).mean())
+
+    assert right(params) > 0.95
+    assert right(start) < 0.6  # or the test could not fail
+    with pytest.raises(VaejaxError, match="needs a label"):
+        model.encode(params, Example(x[0]))
+
+
+def test_m2_sums_the_labelled_bounds_over_the_classes_in_closed_form():
+    """-U(x) = sum_y q(y|x) (-L(x, y)) + H(q(y|x)), at the same samples of z."""
+    model = m2(SHAPE, latent_dim=2, num_classes=3, hidden=(8,))
+    problem = Problem(model=model, bound=BOUNDS["elbo"](), num_samples=2)
+    params = model.init(KEY)
+    x = jax.random.bernoulli(KEY, 0.5, SHAPE).astype(jnp.float32)
+
+    def bound(params, y):
+        surrogate = ESTIMATORS["stratified"]().surrogate
+        return surrogate(problem, params, (), KEY, Example(x, jnp.asarray(y)))[0]
+
+    def by_hand(params):
+        log_q = model.encode(params, Example(x)).log_probs
+        of_class = jnp.stack([bound(params, y) for y in range(3)])
+        return jnp.exp(log_q) @ (of_class - log_q)
+
+    unlabelled = jax.jit(jax.value_and_grad(bound))(params, UNKNOWN)
+    expected = jax.jit(jax.value_and_grad(by_hand))(params)
+    for one, other in zip(*map(jax.tree.leaves, (unlabelled, expected)), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    assert bound(params, 0) != pytest.approx(float(unlabelled[0]), abs=1e-3)
+
+
+def test_the_classifier_learns_from_known_labels_alone():
+    model = m2(SHAPE, latent_dim=2, num_classes=3, hidden=(8,))
+    params = model.init(KEY)
+    x = jax.random.bernoulli(KEY, 0.5, (4, *SHAPE)).astype(jnp.float32)
+    (classification,) = model.regularizers
+
+    def penalty(*y):
+        batch = Batch(Example(x, jnp.array(y)), jnp.arange(4))
+        return float(classification.penalty(model, params, KEY, batch))
+
+    log_q = jax.vmap(lambda one: model.encode(params, Example(one)).log_probs)(x)
+    assert penalty(UNKNOWN, 2, UNKNOWN, 0) == pytest.approx(
+        float(-log_q[1, 2] - log_q[3, 0]) / 4, rel=1e-5
+    )
+    assert penalty(*[UNKNOWN] * 4) == 0
+
+
+def test_a_seed_chooses_as_many_labels_of_every_class():
+    labels = np.random.default_rng(0).integers(10, size=1000)
+    chosen = choose_labelled(labels, 100, seed=3)
+    assert np.bincount(labels[chosen]).tolist() == [10] * 10
+    np.testing.assert_array_equal(chosen, choose_labelled(labels, 100, seed=3))
+    assert set(chosen) != set(choose_labelled(labels, 100, seed=4))
+    assert len(set(choose_labelled(labels, 1000, seed=0))) == 1000
+
+
+def test_all_labels_but_the_chosen_are_unknown_and_those_of_the_test_too():
+    _, _, data = prepare(FEW)
+    assert data.labelled is not None
+    count = len(prepare(dataclasses.replace(FEW, num_labels=None))[2].train.x)
+    y = np.asarray(data.train.y)
+    np.testing.assert_array_equal(np.flatnonzero(y[:count] != UNKNOWN), data.labelled)
+    again = y[count:]
+    assert (again != UNKNOWN).all()
+    assert (y != UNKNOWN).mean() == pytest.approx(0.1, abs=0.01)
+    assert (np.asarray(data.test.y) == UNKNOWN).all()
+
+
+@pytest.mark.parametrize("model", ["gaussian_mlp", "conditional_vae"])
+def test_few_labels_are_refused_where_none_or_all_are_needed(model):
+    with pytest.raises(VaejaxError, match="use the model m2"):
+        check(dataclasses.replace(FEW, model=model, estimator="pathwise"))
+    with pytest.raises(VaejaxError, match="num_labels is 0"):
+        check(dataclasses.replace(FEW, num_labels=0))
+    with pytest.raises(VaejaxError, match="use fewer"):
+        prepare(dataclasses.replace(FEW, num_labels=10_000))

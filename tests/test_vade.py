@@ -1,0 +1,88 @@
+"""VaDE: its bound, its start, and that clusters come out as they went in."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vaejax import BOUNDS, ESTIMATORS, Example, IncompatibleError, make_objective
+from vaejax.evaluation import clustering_accuracy
+from vaejax.families import diagonal_normal
+from vaejax.models import vade
+from vaejax.models.vade import cluster_log_probs, fit_mixture
+
+KEY = jax.random.key(0)
+SMALL = {"data_shape": (5, 4, 1), "latent_dim": 3, "num_components": 4, "hidden": (8,)}
+
+
+def test_the_bound_is_the_papers_at_its_best_q_of_c_and_no_other_reaches_it():
+    model = vade(**SMALL)
+    params = model.init(KEY)
+    log_weights, components = params.prior
+    log_weights += jnp.array([0.0, 1.0, -1.0, 0.5])
+    params = params._replace(prior=params.prior._replace(log_weights=log_weights))
+    z = jnp.array([0.3, -0.8, 0.5])
+    given = jax.vmap(diagonal_normal().log_prob, (0, None))(components, z)
+    joint = jax.nn.log_softmax(log_weights) + given
+    marginal = model.latent_prior.log_prob(model.prior(params, None), z)
+
+    def papers(log_q):
+        return jnp.exp(log_q) @ (joint - log_q)
+
+    best = cluster_log_probs(params, z)
+    assert papers(best) == pytest.approx(float(marginal), abs=1e-5)
+    others = jax.nn.log_softmax(best[None] + jax.random.normal(KEY, (50, 4)))
+    assert jax.vmap(papers)(others).max() < marginal - 1e-3
+
+
+def test_the_fitted_mixture_is_the_one_that_the_codes_are_from():
+    rng = np.random.default_rng(0)
+    labels = rng.choice(3, 3000, p=[0.5, 0.3, 0.2])
+    loc = np.array([[0.0, 0], [6, 0], [0, 6]])
+    scale = np.array([[1.0, 0.3], [0.5, 2], [1, 1]])
+    codes = loc[labels] + scale[labels] * rng.normal(size=(3000, 2))
+    log_weights, found = fit_mixture(codes, 3, seed=1)
+    order = np.argmin(((loc[:, None] - found.loc[None]) ** 2).sum(-1), 1)
+    assert sorted(order) == [0, 1, 2]
+    np.testing.assert_allclose(found.loc[order], loc, atol=0.15)
+    np.testing.assert_allclose(np.exp(found.log_scale[order]), scale, rtol=0.1)
+    weights = np.exp(log_weights)[order]
+    np.testing.assert_allclose(weights, [0.5, 0.3, 0.2], atol=0.03)
+
+
+def test_training_starts_at_the_clusters_of_the_codes():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(4, size=1200)
+    patterns = rng.integers(2, size=(4, 5, 4, 1))
+    x = jnp.asarray(rng.normal(patterns[labels], 0.05), jnp.float32)
+    model = vade(**SMALL | {"hidden": (64,)})
+    before = model.init(KEY)
+    assert model.start is not None
+    after = model.start(before, Example(x), KEY)
+
+    def accuracy(params):
+        means = jax.vmap(lambda one: model.encode(params, Example(one)).loc)(x)
+        found = jax.vmap(lambda z: cluster_log_probs(params, z).argmax())(means)
+        return clustering_accuracy(labels, np.asarray(found))
+
+    assert accuracy(after) > 0.95
+    assert accuracy(before) < 0.9  # or the test could not fail
+    same = jax.tree.map(
+        np.array_equal, after._replace(prior=()), before._replace(prior=())
+    )
+    assert all(jax.tree.leaves(same))
+
+
+def test_the_autoencoder_has_the_same_networks_and_no_density():
+    model, first = vade(**SMALL), vade(**SMALL, autoencoder=True)
+    shapes = [
+        jax.tree.map(jnp.shape, jax.eval_shape(one.init, KEY)) for one in (model, first)
+    ]
+    assert shapes[0] == shapes[1]
+    q = first.encode(first.init(KEY), Example(jnp.ones((5, 4, 1))))
+    np.testing.assert_array_equal(first.posterior.sample(KEY, q), q.loc)
+    assert first.start is None
+    pathwise = ESTIMATORS["pathwise"]()
+    make_objective(first, BOUNDS["reconstruction"](), pathwise, num_samples=1)
+    with pytest.raises(IncompatibleError, match="reconstruction"):
+        make_objective(first, BOUNDS["elbo"](), pathwise, num_samples=1)

@@ -1,0 +1,241 @@
+"""M2: a semi-supervised VAE, whose class is a latent variable where no label tells it.
+
+    p(y) = 1 / C,   p(z) = N(0, I),   p(x|y, z) from decoder([z, y]),   y one-hot
+    q(y|x) = C(y; classifier(x)),   q(z|x, y) = N(loc, diag(scale^2)) from [x, y]
+
+The latent event is (y, z). Of an example without a label, y = -1, the posterior is the
+mixture sum_y q(y|x) q(z|x, y), and its ELBO is the paper's -U(x); a label puts all the
+weight on one component, and the ELBO is -L(x, y). The estimator `stratified` sums over
+the classes in closed form, with samples of z in each. Beside the bound the classifier
+learns from the labels,
+
+    weight * mean over the batch of -log q(y|x) where y is known.
+
+Source: Kingma et al. 2014, "Semi-supervised learning with deep generative models",
+arXiv:1406.5298, equations 6 to 9.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple, NoReturn
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from vaejax.core import (
+    Batch,
+    DistParams,
+    Event,
+    Example,
+    Family,
+    Key,
+    Model,
+    Params,
+    Regularizer,
+    Scalar,
+    Strata,
+    VaejaxError,
+)
+from vaejax.families import NormalParams, diagonal_normal
+from vaejax.models.from_networks import event_of, output_start
+from vaejax.models.parts import NONE, Settings, named_likelihood
+from vaejax.nets import mlp
+
+# log q of the classes that a label excludes: its exponential is 0 in float32, and
+# nothing that it multiplies is infinite.
+EXCLUDED = -1000.0
+
+
+class Labelled(NamedTuple):
+    """An event: the class, one-hot, and the other latents."""
+
+    y: Float[Array, "... C"]
+    z: Float[Array, "... Z"]
+
+
+class LabelledParams(NamedTuple):
+    """Log-probabilities of the classes, and z's parameters given each, stacked."""
+
+    log_probs: Float[Array, " C"]
+    given: NormalParams  # leaves [C, Z]
+
+
+def m2(
+    data_shape: tuple[int, ...] = (28, 28, 1),
+    data_mean: np.ndarray | None = None,
+    latent_dim: int = 50,
+    num_classes: int = 10,
+    hidden: Sequence[int] = (500,),
+    activation: str = "relu",
+    likelihood: str = "bernoulli",
+    likelihood_settings: Settings = NONE,
+    classification_weight: float = 1.0,
+) -> Model:
+    """A VAE with a class and real latents, for data of which few have labels.
+
+    Args:
+        data_shape: shape of one observation.
+        data_mean: mean observation; the decoder's output bias starts there, and the
+            encoder and the classifier see x less it.
+        latent_dim: number of latents besides the class.
+        num_classes: C; labels y are the integers from 0 to this less 1, or -1.
+        hidden: widths of the hidden layers of the classifier and of the encoder, where
+            y enters after the first of them; the decoder's are mirrored.
+        activation: a name in `vaejax.nets.ACTIVATIONS`.
+        likelihood: a name in `LIKELIHOODS`.
+        likelihood_settings: of the likelihood, such as `fixed_normal`'s scale.
+        classification_weight: of the labels' loss, in nats per example of a batch; the
+            paper's alpha / N where labelled examples are as rare in batches as in the
+            data.
+    """
+    if not 0 <= classification_weight < math.inf:
+        raise VaejaxError(
+            f"classification_weight is {classification_weight}: use at least 0, and "
+            "finite"
+        )
+    pixels = named_likelihood(likelihood, likelihood_settings)
+    size = event_of(pixels, data_shape).size
+    shape = pixels.outputs_per_coordinate, *data_shape
+    classifier = mlp(size, hidden, num_classes, activation)
+    trunk = mlp(size, (), hidden[0], activation)
+    head = mlp(hidden[0] + num_classes, hidden, 2 * latent_dim, activation)
+    decoder = mlp(
+        latent_dim + num_classes,
+        hidden[::-1],
+        math.prod(shape),
+        activation,
+        out_bias=output_start(pixels, data_mean),
+    )
+    center = 0.0 if data_mean is None else np.asarray(data_mean, np.float32)
+    classes = jnp.eye(num_classes)
+
+    def init(key: Key) -> Params:
+        keys = jax.random.split(key, 4)
+        encoder = {
+            "classifier": classifier.init(keys[0]),
+            "trunk": trunk.init(keys[1]),
+            "head": head.init(keys[2]),
+        }
+        return Params(encoder=encoder, decoder=decoder.init(keys[3]), prior=())
+
+    def classify(params: Params, x: Array) -> Float[Array, " C"]:
+        logits = classifier.apply(params.encoder["classifier"], x - center)
+        return jax.nn.log_softmax(logits)
+
+    def encode(params: Params, example: Example) -> LabelledParams:
+        seen = jnp.tanh(trunk.apply(params.encoder["trunk"], example.x - center))
+
+        def given(y: Float[Array, " C"]) -> NormalParams:
+            out = head.apply(params.encoder["head"], jnp.concatenate([seen, y]))
+            return NormalParams(*out.reshape(2, latent_dim))
+
+        log_probs = classify(params, example.x)
+        if example.y is not None:
+            told = jnp.where(jnp.arange(num_classes) == example.y, 0.0, EXCLUDED)
+            log_probs = jnp.where(example.y < 0, log_probs, told)
+        return LabelledParams(log_probs, jax.vmap(given)(classes))
+
+    def decode(params: Params, z: Event, y: Array | None) -> DistParams:
+        joined = jnp.concatenate([z.z, z.y])
+        return pixels.read(decoder.apply(params.decoder, joined).reshape(shape), ())
+
+    def prior(params: Params, y: Array | None) -> LabelledParams:
+        alike = jnp.zeros((num_classes, latent_dim))
+        uniform = jnp.full(num_classes, -math.log(num_classes))
+        return LabelledParams(uniform, NormalParams(alike, alike))
+
+    def penalty(model: Model, params: Params, key: Key, batch: Batch) -> Scalar:
+        def one(example: Example) -> Scalar:
+            if example.y is None:
+                return jnp.zeros(())
+            told = classify(params, example.x)[example.y]
+            return jnp.where(example.y < 0, 0.0, -told)
+
+        return classification_weight * jax.vmap(one)(batch.example).mean()
+
+    latents = labelled()
+    return Model(
+        name="m2",
+        init=init,
+        encode=encode,
+        decode=decode,
+        prior=prior,
+        posterior=latents,
+        latent_prior=latents,
+        likelihood=pixels,
+        data_shape=event_of(pixels, data_shape).shape,
+        latent_shape=jax.eval_shape(
+            lambda: Labelled(jnp.zeros(num_classes), jnp.zeros(latent_dim))
+        ),
+        regularizers=(Regularizer(name="classification", penalty=penalty),),
+        num_classes=num_classes,
+        unknown_labels=True,
+    )
+
+
+def labelled() -> Family:
+    """A class, and normal latents given it: a mixture whose event tells the component.
+
+    Its `mean` holds the probabilities of the classes and the mean of z over them.
+    """
+    normal = diagonal_normal()
+
+    def of_class(given: NormalParams, y: Float[Array, " C"]) -> NormalParams:
+        return jax.tree.map(lambda leaf: y @ leaf, given)
+
+    def sample(key: Key, params: LabelledParams) -> Labelled:
+        class_key, z_key = jax.random.split(key)
+        number = jax.random.categorical(class_key, params.log_probs)
+        y = jax.nn.one_hot(number, params.log_probs.size)
+        return Labelled(y, normal.sample(z_key, of_class(params.given, y)))
+
+    def log_prob(params: LabelledParams, event: Labelled) -> Scalar:
+        of_z = normal.log_prob(of_class(params.given, event.y), event.z)
+        return event.y @ params.log_probs + of_z
+
+    def mean(params: LabelledParams) -> Labelled:
+        y = jnp.exp(params.log_probs)
+        return Labelled(y, of_class(params.given, y).loc)
+
+    def sample_component(key: Key, own: tuple[Array, NormalParams]) -> Labelled:
+        y, given = own
+        return Labelled(y, normal.sample(key, given))
+
+    def log_prob_component(own: tuple[Array, NormalParams], event: Labelled) -> Scalar:
+        y, given = own
+        return (y * event.y).sum() * normal.log_prob(given, event.z)
+
+    def unread(outputs: Array) -> NoReturn:
+        raise VaejaxError(
+            "the parameters of a class and what is given it are no numbers for every "
+            "coordinate: use LabelledParams in the model's encode and prior"
+        )
+
+    component = Family(
+        name="diagonal_normal_of_a_class",
+        sample=sample_component,
+        log_prob=log_prob_component,
+        mean=lambda own: Labelled(own[0], own[1].loc),
+        outputs_per_coordinate=2,
+        from_outputs=unread,
+        to_outputs=unread,
+        reparam="explicit",
+    )
+
+    def split(
+        params: LabelledParams,
+    ) -> tuple[Float[Array, " C"], tuple[Array, NormalParams]]:
+        return params.log_probs, (jnp.eye(params.log_probs.size), params.given)
+
+    return Family(
+        name="labelled_normal",
+        sample=sample,
+        log_prob=log_prob,
+        mean=mean,
+        outputs_per_coordinate=2,
+        from_outputs=unread,
+        to_outputs=unread,
+        strata=Strata(component=component, split=split),
+    )

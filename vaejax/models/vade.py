@@ -1,0 +1,156 @@
+"""VaDE: clusters as the components of the prior of a variational autoencoder.
+
+    p(c) = weight_c,   p(z|c) = N(loc_c, diag(scale_c^2)),   p(x|z) from decoder(z),
+    q(z|x) = N(loc(x), diag(scale(x)^2)),   q(c|z) = p(c|z) in closed form
+
+The paper's bound is, by its equation 13,
+
+    E_q(z|x) [log p(x|z) + log p(z) - log q(z|x)] - E_q(z|x) KL(q(c|x) || p(c|z)),
+
+with q(c|x) = E_q(z|x) p(c|z), of which one sample is taken. Here q(c|z) = p(c|z) at
+every z, the optimum over all q(c|z, x): the second term is 0, and what is left is the
+bound of a model whose prior is the mixture p(z) = sum_c weight_c p(z|c) itself. It is
+never below the paper's, equal to it where each z has a single component, and any bound
+and estimator of real latents applies to it.
+
+Training starts from an autoencoder of the same networks (`autoencoder=True`, under the
+bound `reconstruction`) and a mixture that is fitted to its codes (`Model.start`).
+
+Source: Jiang et al. 2017, arXiv:1611.05148.
+"""
+
+import dataclasses
+import warnings
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from vaejax.core import Example, Family, Key, Model, Params
+from vaejax.families import MixtureParams, NormalParams, diagonal_normal
+from vaejax.families.point_mass import WHY_NO_OTHER
+from vaejax.models.from_networks import from_mlps
+from vaejax.models.parts import NONE, Settings, named_likelihood
+from vaejax.priors import gaussian_mixture
+
+STARTS = 10  # of the mixture's fit, of which the likeliest is kept
+MOST_CODES = 10_000  # that a start is fitted to
+
+
+def vade(
+    data_shape: tuple[int, ...] = (28, 28, 1),
+    data_mean: np.ndarray | None = None,
+    latent_dim: int = 10,
+    num_components: int = 10,
+    hidden: Sequence[int] = (500, 500, 2000),
+    activation: str = "relu",
+    likelihood: str = "bernoulli",
+    likelihood_settings: Settings = NONE,
+    autoencoder: bool = False,
+) -> Model:
+    """A VAE with a mixture of C normal clusters as its prior; the paper's networks.
+
+    Args:
+        data_shape: shape of one observation.
+        data_mean: mean observation; the decoder's output bias starts there, and the
+            encoder sees x less it.
+        latent_dim: number of latents.
+        num_components: C.
+        hidden: widths of the encoder's hidden layers; the decoder's are mirrored.
+        activation: a name in `vaejax.nets.ACTIVATIONS`.
+        likelihood: a name in `LIKELIHOODS`.
+        likelihood_settings: of the likelihood, such as `fixed_normal`'s scale.
+        autoencoder: z is the posterior's mean, for the training that comes before.
+    """
+    model = from_mlps(
+        "vade",
+        posterior=_mean_alone() if autoencoder else diagonal_normal(),
+        prior=gaussian_mixture(latent_dim, num_components),
+        likelihood=named_likelihood(likelihood, likelihood_settings),
+        data_shape=data_shape,
+        data_mean=data_mean,
+        latent_dim=latent_dim,
+        hidden=hidden,
+        activation=activation,
+    )
+    if autoencoder:
+        return model
+
+    def start(params: Params, examples: Example, key: Key) -> Params:
+        seed = int(jax.random.randint(key, (), 0, 2**31 - 1))
+        codes = _codes(model, params, examples)
+        return params._replace(prior=fit_mixture(codes, num_components, seed))
+
+    return dataclasses.replace(model, start=start)
+
+
+def fit_mixture(
+    codes: Float[np.ndarray, "N Z"], num_components: int, seed: int
+) -> MixtureParams:
+    """Weights, means and variances of the mixture that makes the codes most likely.
+
+    By expectation maximisation from several clusterings, each on some of the codes, of
+    which the one is kept that makes all codes most likely. Its covariances are full,
+    which tell clusters apart better; their diagonals are what is returned.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    codes, rng = np.asarray(codes, np.float64), np.random.default_rng(seed)
+    mixture, best = None, -np.inf
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # training goes on anyway
+        for own_seed in rng.integers(2**31, size=STARTS):
+            few = rng.permutation(len(codes))[:MOST_CODES]
+            found = GaussianMixture(num_components, random_state=int(own_seed))
+            found.fit(codes[few])
+            # On all codes: on its own few, the fit that suits them best would win.
+            if (score := found.score(codes)) > best:
+                mixture, best = found, score
+    assert mixture is not None
+    variances = np.diagonal(mixture.covariances_, axis1=1, axis2=2)
+    components = NormalParams(mixture.means_, 0.5 * np.log(variances))
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(leaf, jnp.float32),
+        MixtureParams(np.log(mixture.weights_), components),
+    )
+
+
+def cluster_log_probs(params: Params, z: Float[Array, " Z"]) -> Float[Array, " C"]:
+    """Log p(c|z) of every component of the prior, the q(c|x) of the paper at z."""
+    log_weights, components = params.prior
+    of_one = jax.vmap(diagonal_normal().log_prob, (0, None))(components, z)
+    return jax.nn.log_softmax(jax.nn.log_softmax(log_weights) + of_one)
+
+
+def _mean_alone() -> Family:
+    """The point mass at the location of a normal distribution, whose scale idles."""
+    return dataclasses.replace(
+        diagonal_normal(),
+        name="normal_mean",
+        sample=lambda key, params: params.loc,
+        log_prob=lambda params, z: jnp.zeros(()),
+        factorised=False,
+        kl=None,
+        measure=None,
+        quadrature=None,
+        retrace=None,
+        costly_log_prob=WHY_NO_OTHER,
+        has_density=False,
+    )
+
+
+def _codes(model: Model, params: Params, examples: Example) -> Float[np.ndarray, "N Z"]:
+    """The mean of q(z|x) of every example."""
+
+    @jax.jit
+    def means(params: Params, examples: Example) -> Array:
+        return jax.lax.map(
+            lambda example: model.posterior.mean(model.encode(params, example)),
+            examples,
+            batch_size=1000,
+        )
+
+    return np.asarray(means(params, examples))
