@@ -108,16 +108,17 @@ conditional_vae = Entry(
         "Encoder and decoder are given the label (Kingma et al. 2014, "
         "arXiv:1406.5298; Sohn, Lee and Yan 2015), so that z holds what the label "
         "does not tell, and a sample shows the class that is asked for. The paper's "
-        "networks have 500 hidden units in a layer, the short preset's 256."
+        "networks have 500 hidden units in a layer and 50 latents, the short preset's "
+        "256 and 4: with 10, fewer samples showed the class asked for."
     ),
     presets={
         "short": {
             "all_labels": dataclasses.replace(
                 COMMON,
-                model_settings=("hidden=256,256", "latent_dim=10"),
+                model_settings=("hidden=256,256", "latent_dim=4"),
                 batch_size=200,
                 learning_rate=2e-3,
-                epochs=15,
+                epochs=12,
             )
         },
         "paper": {
