@@ -1,9 +1,11 @@
 """The systems of the literature: each trained, measured and shown, one file each."""
 
 from experiments.gallery.autoencoder import autoencoder
+from experiments.gallery.conditional_vae import conditional_vae
 from experiments.gallery.denoising_autoencoder import denoising_autoencoder
 from experiments.gallery.entry import Entry
 from experiments.gallery.ladder import ladder
+from experiments.gallery.m2 import m2
 from experiments.gallery.masked_autoencoder import masked_autoencoder
 from experiments.gallery.sparse_autoencoder import sparse_autoencoder
 from experiments.gallery.stacked_denoising_autoencoder import (
@@ -19,6 +21,8 @@ ENTRIES: dict[str, Entry] = {
     "stacked_denoising_autoencoder": stacked_denoising_autoencoder,
     "masked_autoencoder": masked_autoencoder,
     "vae": vae,
+    "conditional_vae": conditional_vae,
+    "m2": m2,
     "vade": vade,
     "ladder": ladder,
 }

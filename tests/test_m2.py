@@ -1,0 +1,98 @@
+"""M2: the bounds of Kingma et al. 2014, equations 6 to 9, and what labels are for."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from vaejax import Batch, Example, VaejaxError, make_objective
+from vaejax.bounds import elbo
+from vaejax.estimators import stratified
+from vaejax.models import m2
+from vaejax.training import fit
+
+CLASSES, PIXELS = 3, 6
+KEY = jax.random.key(0)
+DRAWS = 8
+MODEL = m2((PIXELS,), latent_dim=2, num_classes=CLASSES, hidden=(5,))
+
+
+PARAMS = MODEL.init(KEY)
+
+
+def test_without_a_label_the_bound_is_the_papers_mixture_over_the_classes():
+    """-U(x) = sum_y q(y|x) (-L(x, y)) + H(q(y|x)), equation 7.
+
+    It holds draw by draw: a class's z has the same noise with a label and without.
+    """
+    x = jnp.array([1.0, 0, 1, 1, 0, 0])
+    objective = make_objective(MODEL, elbo(), stratified(), num_samples=1)
+
+    def bound(key, y):
+        batch = Batch(Example(x[None], y[None]), jnp.arange(1))
+        return objective.loss(PARAMS, (), key, batch)[1][1]["bound"]
+
+    keys, known = jax.random.split(KEY, DRAWS), jnp.array([0, 1, 2, -1])
+    found = jax.jit(jax.vmap(jax.vmap(bound, (None, 0)), (0, None)))(keys, known)
+    log_q = np.asarray(MODEL.encode(PARAMS, Example(x)).log_probs)
+    expected = found[:, :CLASSES] @ np.exp(log_q) - np.exp(log_q) @ log_q
+    np.testing.assert_allclose(found[:, CLASSES], expected, rtol=1e-5)
+    assert found[:, :CLASSES].std(1).min() > 1e-3  # classes that differ
+
+
+def test_a_label_leaves_no_other_class_and_the_classifier_learns_from_labels_alone():
+    params = PARAMS
+    x = jax.random.bernoulli(KEY, 0.5, (4, PIXELS)).astype(jnp.float32)
+    y = jnp.array([2, -1, 0, -1])
+    told = jax.vmap(lambda x, y: MODEL.encode(params, Example(x, y)))(x, y)
+    assert jnp.exp(told.log_probs[0]).tolist() == [0, 0, 1]
+    free = jax.vmap(lambda x: MODEL.encode(params, Example(x)).log_probs)(x)
+    np.testing.assert_array_equal(told.log_probs[1], free[1])
+
+    (classification,) = MODEL.regularizers
+    batch = Batch(Example(x, y), jnp.arange(4))
+    penalty = classification.penalty(MODEL, params, KEY, batch)
+    np.testing.assert_allclose(penalty, -(free[0, 2] + free[2, 0]) / 4, rtol=1e-5)
+    unknown = Batch(Example(x, jnp.full(4, -1)), jnp.arange(4))
+    assert classification.penalty(MODEL, params, KEY, unknown) == 0
+
+
+def test_images_without_labels_teach_the_classifier():
+    """Three noisy patterns, one of each labelled, and those by their worst copies."""
+    rng = np.random.default_rng(0)
+    size, count = 24, 900
+    patterns = np.kron(np.eye(CLASSES), np.ones(size // CLASSES))
+    classes = rng.integers(0, CLASSES, count)
+    x = np.abs(patterns[classes] - (rng.uniform(size=(count, size)) < 0.3))
+    y = np.full(count, -1)
+    for label in range(CLASSES):
+        own = np.flatnonzero(classes == label)
+        y[own[np.abs(x[own] - patterns[label]).sum(1).argmax()]] = label
+    few = np.flatnonzero(y >= 0)
+    model = m2((size,), x.mean(0), 1, CLASSES, (20,), classification_weight=3.0)
+    stored = np.concatenate([np.arange(count), np.repeat(few, 30)])
+
+    def accuracy(chosen, epochs):
+        data = Example(jnp.asarray(x[chosen], jnp.float32), jnp.asarray(y[chosen]))
+        state = fit(
+            make_objective(model, elbo(), stratified(), num_samples=1),
+            optax.adam(3e-3),
+            data,
+            epochs=epochs,
+            batch_size=90,
+            key=KEY,
+        )
+        of_one = jax.vmap(lambda x: model.encode(state.params, Example(x)).log_probs)
+        found = np.asarray(of_one(jnp.asarray(x, jnp.float32)).argmax(1))
+        return (found == classes).mean()
+
+    with_all = accuracy(stored, 40)
+    labels_alone = accuracy(np.repeat(few, 30), 400)
+    assert with_all > 0.75 > 0.5 > labels_alone
+
+
+def test_a_weight_that_cannot_be_is_refused():
+    for weight in (-1.0, np.inf, np.nan):
+        with pytest.raises(VaejaxError, match="use at least 0, and finite"):
+            m2(classification_weight=weight)
