@@ -51,7 +51,7 @@ class Config:
     start_from: Annotated[Path | None, option("DIR")] = None
     """networks of another run, of the same shapes"""
     num_labels: Annotated[int | None, option("N")] = None
-    """labels that m2 is given, chosen by --seed (default: all)"""
+    """labels given, chosen by --seed (default: all)"""
     epochs: Annotated[int, option("N")] = 60
     """passes over the training split"""
     batch_size: Annotated[int, option("N")] = 100
