@@ -18,7 +18,7 @@ from vaejax.regularizers import adversarial, mmd
 from vaejax.regularizers.draws import posterior_draws, prior_draws
 
 STEPS, BATCH, TESTED = 1500, 200, 500
-AUXILIARY_RATIO = 4.0
+AUXILIARY_RATIO = 10.0
 CENTRES = 3 * np.eye(5)[:3]
 
 

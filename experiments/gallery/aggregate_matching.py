@@ -47,7 +47,7 @@ def _trainings(
         "wae_mmd": training("mmd", mmd),
         "mmd_vae": training("mmd", mmd, posterior="diagonal_normal"),
         # A discriminator that lags behind is played with, not learned from.
-        "aae": training("adversarial", *adversarial, leads=4e-3),
+        "aae": training("adversarial", *adversarial, leads=5e-3),
     }
 
 
