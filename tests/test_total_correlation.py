@@ -12,6 +12,7 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 
+from experiments.prepared_run import _regularizers as regularizers_named
 from vaejax.bounds import elbo
 from vaejax.core import Batch, Example, IncompatibleError, VaejaxError
 from vaejax.estimators import pathwise
@@ -234,3 +235,9 @@ def test_what_has_no_such_parts_is_refused():
     for regularizer in (total_correlation(**SMALL), few, dip_i(), adversarial()):
         with pytest.raises(VaejaxError, match="at least 2"):
             regularizer.penalty(MODEL, PARAMS, KEY, batch_of(draw_x(KEY, 1)))
+
+
+def test_training_tells_the_number_of_examples():
+    (told,) = regularizers_named(("stratified_total_correlation", "beta=2"), 3)
+    with pytest.raises(VaejaxError, match=r"num_examples.* is 3, fewer"):
+        told.penalty(MODEL, PARAMS, KEY, batch_of(draw_x(KEY, 4)))
