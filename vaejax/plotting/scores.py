@@ -37,7 +37,8 @@ def scores_by_distortion(rows: Sequence[Row], scores: Mapping[str, str]) -> Pict
             panel.annotate(
                 str(row["name"]),
                 (x, y),
-                xytext=(3, 3),
+                xytext=(0, -9),
+                ha="center",
                 textcoords="offset points",
                 fontsize=6,
                 color=QUIET,
