@@ -56,7 +56,7 @@ def draw_x(key, size):
 # The discriminator.
 
 
-def trained_estimates(regularizer, num_seeds=4, steps=800, size=256):
+def trained_estimates(regularizer, num_seeds=6, steps=1000, size=256):
     """E T of discriminators trained on the posterior as it is, at fresh draws."""
     adam = optax.adam(optax.cosine_decay_schedule(3e-3, steps))
 

@@ -37,8 +37,7 @@ def scores_by_distortion(rows: Sequence[Row], scores: Mapping[str, str]) -> Pict
             panel.annotate(
                 str(row["name"]),
                 (x, y),
-                xytext=(0, -9),
-                ha="center",
+                xytext=(3, 3),
                 textcoords="offset points",
                 fontsize=6,
                 color=QUIET,
