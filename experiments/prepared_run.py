@@ -78,7 +78,6 @@ def check(config: Config) -> Checked:
     info = build_named(DATASETS, config.dataset)
     bound = build_named(BOUNDS, config.bound, config.bound_settings)
     estimator = build_named(ESTIMATORS, config.estimator, config.estimator_settings)
-    regularizers = _regularizers(config.regularizers)
 
     def build_model(**data: Any) -> Model:
         return build_named(
@@ -92,7 +91,7 @@ def check(config: Config) -> Checked:
             estimator,
             num_samples=config.num_samples,
             allow_bias=config.allow_bias,
-            regularizers=regularizers,
+            regularizers=_regularizers(config.regularizers, num_examples),
             kl_weight=named_kl_weight(config, num_examples),
         )
         if config.num_seeds == 1:
@@ -142,8 +141,11 @@ def prepare(config: Config) -> tuple[Model, Objective, Data]:
     return model, build_objective(model, len(data.train.x)), data
 
 
-def _regularizers(words: Sequence[str]) -> list[Regularizer]:
-    """Build the regularizers named, each with the settings that follow its name."""
+def _regularizers(words: Sequence[str], num_examples: int) -> list[Regularizer]:
+    """Build the regularizers named, each with the settings that follow its name.
+
+    Those that need the number of training examples are told.
+    """
     named: list[tuple[str, list[str]]] = []
     for word in words:
         if "=" not in word:
@@ -155,7 +157,13 @@ def _regularizers(words: Sequence[str]) -> list[Regularizer]:
                 f"the setting {word!r} follows no regularizer: write its name first, "
                 "as in --regularizers mmd weight=5"
             )
-    return [build_named(REGULARIZERS, name, pairs) for name, pairs in named]
+
+    def build_one(name: str, pairs: list[str]) -> Regularizer:
+        taken = inspect.signature(REGULARIZERS.get(name, lambda: None)).parameters
+        told = {"num_examples": num_examples} if "num_examples" in taken else {}
+        return build_named(REGULARIZERS, name, pairs, **told)
+
+    return [build_one(name, pairs) for name, pairs in named]
 
 
 def named_kl_weight(config: Config, num_examples: int) -> KLWeight | None:

@@ -221,6 +221,11 @@ MISTAKES = [
         "--regularizers mmd nope=1",
         "'mmd' has no setting .*nope.*weight",
     ),
+    (
+        "train",
+        "--regularizers stratified_total_correlation num_examples=9",
+        "num_examples.* follow from the data set",
+    ),
     ("train", "--regularizers weight=5", "'weight=5' follows no regul.*mmd weight=5"),
     ("train", "--regularizers mmd weight", "unknown name 'weight'.*mmd"),
     ("train", "--protocol static", "digits does not allow the protocol static"),

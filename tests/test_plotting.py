@@ -360,6 +360,22 @@ def test_bias_forest_of_odd_rows(rows):
     plotting.png(plotting.bias_forest(rows), dots_per_inch=30)
 
 
+def test_scores_join_the_curve_in_order_and_name_the_others():
+    rows = [
+        {"name": "high", "curve": True, "distortion": 9.0, "mig": 0.1},
+        {"name": "other", "curve": False, "distortion": 7.0, "mig": 0.5},
+        {"name": "low", "curve": True, "distortion": 5.0, "mig": 0.2},
+    ]
+    (axes,) = plotting.scores_by_distortion(rows, {"mig": "MIG"}).axes
+    curve, point = axes.lines
+    np.testing.assert_array_equal(curve.get_xydata(), [[5.0, 0.2], [9.0, 0.1]])
+    np.testing.assert_array_equal(point.get_xydata(), [[7.0, 0.5]])
+    assert [text.get_text() for text in axes.texts] == ["low", "high"]
+    assert point.get_label() == "other"
+    with pytest.raises(VaejaxError, match="no rows"):
+        plotting.scores_by_distortion([], {"mig": "MIG"})
+
+
 def test_log_likelihoods_are_drawn_with_their_errors():
     rows = [
         {"name": "vae", "log_likelihood": -91.2, "monte_carlo_error": 0.1},

@@ -20,6 +20,7 @@ from vaejax.matmul import vector_times_matrix
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,
     "relu": jax.nn.relu,
+    "leaky_relu": jax.nn.leaky_relu,
     "gelu": jax.nn.gelu,
     "silu": jax.nn.silu,
 }

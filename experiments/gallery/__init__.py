@@ -1,8 +1,10 @@
 """The systems of the literature: each trained, measured and shown, one file each."""
 
+from experiments.gallery.aggregate_matching import aggregate_matching
 from experiments.gallery.autoencoder import autoencoder
 from experiments.gallery.conditional_vae import conditional_vae
 from experiments.gallery.denoising_autoencoder import denoising_autoencoder
+from experiments.gallery.disentanglement import disentanglement
 from experiments.gallery.entry import Entry
 from experiments.gallery.ladder import ladder
 from experiments.gallery.m2 import m2
@@ -21,6 +23,8 @@ ENTRIES: dict[str, Entry] = {
     "stacked_denoising_autoencoder": stacked_denoising_autoencoder,
     "masked_autoencoder": masked_autoencoder,
     "vae": vae,
+    "disentanglement": disentanglement,
+    "aggregate_matching": aggregate_matching,
     "conditional_vae": conditional_vae,
     "m2": m2,
     "vade": vade,

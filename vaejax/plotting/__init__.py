@@ -20,6 +20,7 @@ from vaejax.plotting.pairs import reconstructions
 from vaejax.plotting.rate_distortion import rate_distortion
 from vaejax.plotting.replay import replay_curves
 from vaejax.plotting.report import Section, write_report
+from vaejax.plotting.scores import scores_by_distortion
 from vaejax.plotting.style import Picture, PlottingError, png, save
 from vaejax.plotting.tables import Table
 from vaejax.plotting.tightness import bound_tightness, weight_health
@@ -51,6 +52,7 @@ __all__ = [
     "replay_curves",
     "save",
     "scaling_laws",
+    "scores_by_distortion",
     "training_curves",
     "variance_split",
     "vector_fields",

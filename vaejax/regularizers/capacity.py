@@ -1,11 +1,10 @@
 """Capacity: the KL divergence drawn to a target from either side."""
 
-import math
-
 import jax.numpy as jnp
 
-from vaejax.core import Batch, Key, Model, Params, Regularizer, Scalar, VaejaxError
+from vaejax.core import Batch, Key, Model, Params, Regularizer, Scalar
 from vaejax.regularizers.closed_form_kl import kl_by_latent, needs
+from vaejax.regularizers.draws import check_weight
 
 
 def capacity(target: float = 25.0, weight: float = 10.0) -> Regularizer:
@@ -20,11 +19,8 @@ def capacity(target: float = 25.0, weight: float = 10.0) -> Regularizer:
     References:
         Burgess et al. 2018, arXiv:1804.03599.
     """
-    for name, value in (("target", target), ("weight", weight)):
-        if not 0 <= value < math.inf:
-            raise VaejaxError(
-                f"capacity's {name} is {value}: use at least 0, and finite"
-            )
+    check_weight("capacity", "target", target)
+    check_weight("capacity", "weight", weight)
 
     def penalty(model: Model, params: Params, key: Key, batch: Batch) -> Scalar:
         kl = kl_by_latent(model, params, batch).sum()

@@ -66,7 +66,7 @@ def density_ratio(
 
     def penalty(model: Model, params: Params, key: Key, batch: Batch) -> Scalar:
         of_z, of_u, _ = ratios(model, params, key, batch)
-        return (jax.nn.softplus(-of_z) + jax.nn.softplus(of_u)).mean()
+        return logistic_loss(of_z, of_u)
 
     def report(model: Model, params: Params, key: Key, batch: Batch) -> Stats:
         of_z, of_u, kl = ratios(model, params, key, batch)
@@ -77,3 +77,8 @@ def density_ratio(
         }
 
     return Regularizer(name="density_ratio", penalty=penalty, report=report)
+
+
+def logistic_loss(of_z: Float[Array, " B"], of_u: Float[Array, " B"]) -> Scalar:
+    """E softplus(-T(z)) + E softplus(T(u)), of T at both samples."""
+    return (jax.nn.softplus(-of_z) + jax.nn.softplus(of_u)).mean()

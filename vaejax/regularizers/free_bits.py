@@ -4,8 +4,9 @@ import math
 
 import jax.numpy as jnp
 
-from vaejax.core import Batch, Key, Model, Params, Regularizer, Scalar, VaejaxError
+from vaejax.core import Batch, Key, Model, Params, Regularizer, Scalar
 from vaejax.regularizers.closed_form_kl import kl_by_latent, needs
+from vaejax.regularizers.draws import check_weight
 
 
 def free_bits(nats: float = 0.1, groups: int | None = None) -> Regularizer:
@@ -26,8 +27,7 @@ def free_bits(nats: float = 0.1, groups: int | None = None) -> Regularizer:
     References:
         Kingma et al. 2016, arXiv:1606.04934, appendix C.8.
     """
-    if not 0 <= nats < math.inf:
-        raise VaejaxError(f"free_bits' nats is {nats}: use at least 0, and finite")
+    check_weight("free_bits", "nats", nats)
 
     def penalty(model: Model, params: Params, key: Key, batch: Batch) -> Scalar:
         kl = kl_by_latent(model, params, batch)

@@ -1,22 +1,16 @@
 """Maximum mean discrepancy between the aggregated posterior and the prior (InfoVAE)."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vaejax.core import (
-    Batch,
-    Event,
-    Example,
-    Key,
-    Model,
-    Params,
-    Regularizer,
-    Scalar,
-    VaejaxError,
-    fold_examples,
+from vaejax.core import Batch, Key, Model, Params, Regularizer, Scalar
+from vaejax.regularizers.draws import (
+    check_batch,
+    check_weight,
+    needs_path,
+    posterior_draws,
+    prior_draws,
 )
 
 
@@ -34,48 +28,21 @@ def mmd(weight: float = 10.0) -> Regularizer:
         Zhao, Song and Ermon 2019, arXiv:1706.02262; Tolstikhin et al. 2018,
         arXiv:1711.01558, for the kernel.
     """
-    if not 0 <= weight < math.inf:  # so that NaN is refused too
-        raise VaejaxError(f"the weight of mmd is {weight}: use at least 0, and finite")
+    check_weight("mmd", "weight", weight)
 
     def penalty(model: Model, params: Params, key: Key, batch: Batch) -> Scalar:
+        check_batch("mmd", batch)
         posterior_key, prior_key = jax.random.split(key)
-
-        def pair(z_key: Key, u_key: Key, example: Example) -> tuple[Event, Event]:
-            z = model.posterior.sample(z_key, model.encode(params, example))
-            u = model.latent_prior.sample(u_key, model.prior(params, example.y))
-            return z.reshape(-1), u.reshape(-1)
-
-        z, u = jax.vmap(pair)(
-            fold_examples(posterior_key, batch.global_index),
-            fold_examples(prior_key, batch.global_index),
-            batch.example,
-        )
+        z = posterior_draws(model, params, posterior_key, batch)
+        u = prior_draws(model, params, prior_key, batch)
         return weight * squared_mmd(z, u)
 
-    return Regularizer(name="mmd", penalty=penalty, needs=_needs)
-
-
-def _needs(model: Model) -> str | None:
-    if model.posterior.reparam is not None:
-        return None
-    return (
-        "its gradient goes through samples of a reparameterisable posterior, and "
-        f"{model.posterior.name} is none: leave the regularizer out"
-    )
+    return Regularizer(name="mmd", penalty=penalty, needs=needs_path)
 
 
 def squared_mmd(a: Float[Array, "N D"], b: Float[Array, "N D"]) -> Scalar:
-    """The U-statistic of the squared MMD of two samples of equal size N >= 2.
-
-    Raises:
-        VaejaxError: a single pair, which has no other to be compared with.
-    """
+    """The U-statistic of the squared MMD of two samples of equal size N >= 2."""
     n = a.shape[0]
-    if n < 2:
-        raise VaejaxError(
-            f"mmd compares the examples of a batch with each other, and this one holds "
-            f"{n}: use batches (and micro-batches) of at least 2"
-        )
 
     def kernel(p: Float[Array, "N D"], q: Float[Array, "N D"]) -> Float[Array, "N N"]:
         scale = 2.0 * p.shape[1]
