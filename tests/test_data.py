@@ -141,7 +141,11 @@ def test_training_images_stay_grey_under_every_protocol():
 @pytest.mark.parametrize(
     ("arguments", "error", "says"),
     [
-        ({"name": "mnits"}, UnknownNameError, "digits, mnist, mnist_70k, fashion_mnist"),
+        (
+            {"name": "mnits"},
+            UnknownNameError,
+            "digits, mnist, mnist_70k, fashion_mnist",
+        ),
         ({"name": "digits", "split": "validation"}, UnknownNameError, "train, test"),
         ({"name": "mnist", "protocol": "x"}, UnknownNameError, "dynamic, static"),
         ({"name": "mnist", "protocol": "static"}, DataError, "set binarized_mnist"),
