@@ -54,10 +54,10 @@ from vaejax.diagnostics import (
     gradient_moments,
     summarize,
 )
+from vaejax.diagnostics.report import NORMAL_95
 from vaejax.estimators import ESTIMATORS
 from vaejax.objective import check as verdict_on
 
-NORMAL_95 = 1.96
 WANTED = (0.90, 0.985)
 TRUTH_RUNS = 400  # times the draws of one seed
 OBSERVATIONS = 4

@@ -35,6 +35,13 @@ SCORES = {
 }
 
 
+WEIGHTS = {  # as published, in either preset
+    "beta_tcvae": "beta=6",
+    "dip_vae_i": "off_diagonal=10 diagonal=100",
+    "dip_vae_ii": "off_diagonal=10 diagonal=10",
+}
+
+
 def _trainings(
     epochs: int,
     batch_size: int,
@@ -206,12 +213,7 @@ disentanglement = Entry(
             learning_rate=1e-3,
             settings=("latent_dim=6", "hidden=256,256", "activation=relu"),
             discriminator="hidden=200,200,200",
-            weights={
-                "factor_vae": "weight=10",
-                "beta_tcvae": "beta=6",
-                "dip_vae_i": "off_diagonal=10 diagonal=100",
-                "dip_vae_ii": "off_diagonal=10 diagonal=10",
-            },
+            weights={"factor_vae": "weight=10", **WEIGHTS},
         ),
         "paper": _trainings(
             epochs=1500,  # of 20,000 images in batches of 64: 470,000 steps
@@ -219,12 +221,7 @@ disentanglement = Entry(
             learning_rate=1e-4,
             settings=("latent_dim=10", "hidden=1200,1200", "activation=relu"),
             discriminator="hidden=1000,1000,1000,1000,1000,1000",
-            weights={
-                "factor_vae": "weight=35",
-                "beta_tcvae": "beta=6",
-                "dip_vae_i": "off_diagonal=10 diagonal=100",
-                "dip_vae_ii": "off_diagonal=10 diagonal=10",
-            },
+            weights={"factor_vae": "weight=35", **WEIGHTS},
         ),
     },
     show=_show,

@@ -119,16 +119,7 @@ def ladder_mlp(
 ) -> Model:
     """A hierarchy inferred on a ladder: up without noise, down with the prior.
 
-    Args:
-        data_shape: shape of one observation.
-        data_mean: mean observation in [0, 1]; the decoder's output bias starts there,
-            and the encoder sees x less it.
-        latent_dims: sizes of z_1, next to the data, to z_L.
-        hidden: width of the hidden layers between each of them and what is below it.
-        num_hidden: how many of these there are, upwards and downwards.
-        activation: a name in `vaejax.nets.ACTIVATIONS`.
-        likelihood: a name in `LIKELIHOODS`.
-        likelihood_settings: of the likelihood, such as `fixed_normal`'s scale.
+    The arguments are those of `hierarchical_mlp`.
     """
     _check(latent_dims, hidden)
     act = activation_named(activation)
