@@ -9,6 +9,7 @@ from vaejax.evaluation.clustering import (
     clustering_accuracy,
     clustering_scores,
 )
+from vaejax.evaluation.code_use import CodeUse, code_use
 from vaejax.evaluation.collapse import CollapseReport, collapse_report
 from vaejax.evaluation.disentanglement import (
     DCI,
@@ -33,6 +34,7 @@ __all__ = [
     "DCI",
     "AmortizationGap",
     "ClusteringScores",
+    "CodeUse",
     "CollapseReport",
     "ElboSurgery",
     "Estimate",
@@ -47,6 +49,7 @@ __all__ = [
     "bits_per_dim",
     "clustering_accuracy",
     "clustering_scores",
+    "code_use",
     "collapse_report",
     "dci",
     "elbo_surgery",
