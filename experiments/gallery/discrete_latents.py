@@ -1,0 +1,168 @@
+"""Binary and categorical latents: bounds, and how many values each latent takes on."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from experiments import run_folder
+from experiments.gallery.entry import Entry, Shown, Trained, last_test
+from experiments.train_config import Config
+from experiments.train_report import sample_images
+from vaejax.core import Example, fold_examples
+from vaejax.evaluation import code_use, posterior_means
+from vaejax.plotting import Table, bars_by_rank, image_grid, image_rows
+
+
+class System(NamedTuple):
+    """A network and what trains it."""
+
+    name: str
+    model: str
+    bound: str
+    estimator: str
+    values: int  # that a latent may take on
+
+
+SYSTEMS = {
+    "sbn_disarm": System(
+        "belief network, DisARM", "sigmoid_belief_network", "elbo", "disarm", 2
+    ),
+    "sbn_vimco": System(
+        "belief network, VIMCO", "sigmoid_belief_network", "iwae", "vimco", 2
+    ),
+    "categorical_gumbel": System(
+        "categories, Gumbel-softmax", "categorical_mlp", "elbo", "gumbel_softmax", 10
+    ),
+    "categorical_relax": System(
+        "categories, RELAX", "categorical_mlp", "elbo", "relax", 10
+    ),
+}
+SHOWN = 10  # images
+
+
+def _trainings(epochs: int, num_samples: int, **evaluation: int) -> dict[str, Config]:
+    return {
+        label: Config(
+            dataset="binarized_mnist",
+            model=system.model,
+            bound=system.bound,
+            estimator=system.estimator,
+            allow_bias=system.estimator == "gumbel_softmax",
+            num_samples=num_samples,
+            epochs=epochs,
+            **evaluation,
+        )
+        for label, system in SYSTEMS.items()
+    }
+
+
+def _redrawn(trained: Trained) -> Float[Array, "N ..."]:
+    """The mean of p(x | z) at one z of every test image: at a code, not between two."""
+    model, params, test = trained.model, trained.params, trained.data.test
+
+    @jax.jit
+    def images(examples: Example) -> Array:
+        def one(key: Array, example: Example) -> Array:
+            z = model.posterior.sample(key, model.encode(params, example))
+            return model.likelihood.mean(model.decode(params, z, None))
+
+        keys = fold_examples(jax.random.key(0), jnp.arange(len(examples.x)))
+        return jax.vmap(one)(keys, examples)
+
+    return images(test)
+
+
+def _perplexities(trained: Trained, values: int) -> Float[np.ndarray, " Z"]:
+    """How many values each latent takes on: of its aggregated posterior on the test."""
+    means = posterior_means(trained.model, trained.params, trained.data.test).mean(0)
+    if values == 2:  # the probability of 1
+        return code_use(np.stack([1 - means, means], 1)).perplexity
+    return code_use(means.reshape(-1, values)).perplexity
+
+
+def _show(trained: Mapping[str, Trained]) -> Shown:
+    rows, perplexities, redrawn, samples = [], {}, {}, []
+    numbers: dict[str, float] = {}
+    for label, system in SYSTEMS.items():
+        one = trained[label]
+        images = _redrawn(one)
+        error = float(jnp.square(images - one.data.test.x).sum((1, 2, 3)).mean())
+        found = run_folder.read_json(one.config.out / "results.json")["test"]
+        perplexity = _perplexities(one, system.values)
+        perplexities[system.name] = perplexity
+        redrawn[system.name] = images[:SHOWN]
+        samples.append(sample_images(one.model, one.params, jax.random.key(1), SHOWN))
+        measures = {
+            "elbo": last_test(one)["elbo"],
+            "log-likelihood": found["log_likelihood"],
+            "squared error": error,
+            "median perplexity": float(np.median(perplexity)),
+        }
+        numbers |= {f"{what} {system.name}": of for what, of in measures.items()}
+        in_use = f"{measures['median perplexity']:.2f} of {system.values}"
+        rows.append([system.name, *list(measures.values())[:3], in_use])
+    names = [system.name for system in SYSTEMS.values()]
+    best = max(names, key=lambda name: numbers[f"log-likelihood {name}"])
+    written = ", ".join(
+        f"{name} {numbers[f'log-likelihood {name}']:.1f}" for name in names
+    )
+    binary, categorical = names[0], names[2]
+    count = len(trained["sbn_disarm"].data.test.x)
+    return Shown(
+        numbers=numbers,
+        finding=(
+            f"lower bounds on log p(x) of {count} test images in nats: {written}, the "
+            f"highest with {best}. The median latent takes on as many values as "
+            f"{numbers[f'median perplexity {binary}']:.2f} of 2 equally frequent ones "
+            f"({binary}) and {numbers[f'median perplexity {categorical}']:.2f} of 10 "
+            f"({categorical})."
+        ),
+        figures=[
+            image_rows(
+                {"data": trained["sbn_disarm"].data.test.x[:SHOWN], **redrawn},
+                "Test images, and the mean of p(x|z) at one draw of z",
+            ),
+            bars_by_rank(
+                perplexities,
+                "perplexity of a latent",
+                "latents, the most used first",
+                {system.name: float(system.values) for system in SYSTEMS.values()},
+            ),
+            image_grid(
+                np.concatenate(samples),
+                "Samples from the prior, a row for each system in this order",
+                columns=SHOWN,
+            ),
+        ],
+        tables=[
+            Table(
+                [
+                    *("system", "test ELBO, nats", "log p(x), nats, at least"),
+                    *("squared error of an image", "median perplexity of a latent"),
+                ],
+                rows,
+                "Perplexity is that of q(z_i), aggregated over the test images.",
+            )
+        ],
+    )
+
+
+discrete_latents = Entry(
+    title="Sigmoid belief network and categorical VAE",
+    text=(
+        "Latents without a path for the gradient: 200 binary ones (Neal 1992; Mnih and "
+        "Gregor 2014, arXiv:1402.0030) by DisARM (Dong et al. 2020, arXiv:2006.10680) "
+        "and VIMCO (Mnih and Rezende 2016, arXiv:1602.06725), and 20 of 10 categories "
+        "(Jang et al. 2017, arXiv:1611.01144) by the Gumbel-softmax relaxation, which "
+        "is biased, and by RELAX (Grathwohl et al. 2018, arXiv:1711.00123)."
+    ),
+    presets={
+        "short": _trainings(5, 2, eval_num_samples=100, eval_examples=1000),
+        "paper": _trainings(500, 2),
+    },
+    show=_show,
+)
