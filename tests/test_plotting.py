@@ -180,6 +180,19 @@ def test_image_rows_stand_below_each_other_by_name():
             plotting.image_rows(wrong, "nothing")
 
 
+def test_bars_by_rank_are_the_numbers_in_order():
+    values = {"a": [0.1, 0.6, 0.3], "b": [1.0]}
+    figure = plotting.bars_by_rank(values, "share", "codes", {"a": 0.5, "b": 1.0})
+    for axes, (name, of) in zip(figure.axes, values.items(), strict=True):
+        heights = [bar.get_height() for bar in axes.patches]
+        assert heights == sorted(of, reverse=True)
+        assert axes.get_title(loc="left") == name
+    assert figure.axes[0].lines[0].get_ydata() == [0.5, 0.5]
+    for wrong in ({}, {"a": []}):
+        with pytest.raises(VaejaxError, match="each with numbers"):
+            plotting.bars_by_rank(wrong, "share", "codes")
+
+
 def test_vector_fields_draw_every_arrow_at_one_scale():
     points = np.stack(np.meshgrid(range(3), range(3)), -1).reshape(-1, 2)
     density, field = points.sum(1), points - 1.0

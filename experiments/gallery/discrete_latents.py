@@ -44,7 +44,9 @@ SYSTEMS = {
 SHOWN = 10  # images
 
 
-def _trainings(epochs: int, num_samples: int, **evaluation: int) -> dict[str, Config]:
+def _trainings(
+    epochs: int, num_samples: int, eval_num_samples: int, eval_examples: int | None
+) -> dict[str, Config]:
     return {
         label: Config(
             dataset="binarized_mnist",
@@ -54,7 +56,8 @@ def _trainings(epochs: int, num_samples: int, **evaluation: int) -> dict[str, Co
             allow_bias=system.estimator == "gumbel_softmax",
             num_samples=num_samples,
             epochs=epochs,
-            **evaluation,
+            eval_num_samples=eval_num_samples,
+            eval_examples=eval_examples,
         )
         for label, system in SYSTEMS.items()
     }
@@ -161,8 +164,8 @@ discrete_latents = Entry(
         "is biased, and by RELAX (Grathwohl et al. 2018, arXiv:1711.00123)."
     ),
     presets={
-        "short": _trainings(5, 2, eval_num_samples=100, eval_examples=1000),
-        "paper": _trainings(500, 2),
+        "short": _trainings(5, 2, 100, 1000),
+        "paper": _trainings(500, 2, 5000, None),
     },
     show=_show,
 )
