@@ -1,7 +1,7 @@
 """Binary and categorical latents: bounds, and how many values each latent takes on."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from experiments.train_config import Config
 from experiments.train_report import sample_images
 from vaejax.core import Example, fold_examples
 from vaejax.evaluation import code_use, posterior_means
-from vaejax.plotting import Table, bars_by_rank, image_grid, image_rows
+from vaejax.plotting import Table, bars_by_rank, image_rows
 
 
 class System(NamedTuple):
@@ -79,35 +79,51 @@ def _redrawn(trained: Trained) -> Float[Array, "N ..."]:
     return images(test)
 
 
-def _perplexities(trained: Trained, values: int) -> Float[np.ndarray, " Z"]:
-    """How many values each latent takes on: of its aggregated posterior on the test."""
-    means = posterior_means(trained.model, trained.params, trained.data.test).mean(0)
-    if values == 2:  # the probability of 1
-        return code_use(np.stack([1 - means, means], 1)).perplexity
-    return code_use(means.reshape(-1, values)).perplexity
+class Values(NamedTuple):
+    """How many equally frequent values each latent takes on, on the test images."""
+
+    perplexity: Float[np.ndarray, " Z"]  # exp of the entropy of q(z_i), of all images
+    # exp I(x; z_i): 1 of a latent that is drawn alike for every image, however often
+    # it takes on each value.
+    told: Float[np.ndarray, " Z"]
+
+
+def _values(trained: Trained, count: int) -> Values:
+    """Of latents that may take on so many."""
+    means = posterior_means(trained.model, trained.params, trained.data.test)
+    if count == 2:  # the probability of 1
+        given = np.stack([1 - means, means], -1)
+    else:
+        given = means.reshape(len(means), -1, count)
+    of_all = code_use(given.mean(0)).perplexity
+    noise = np.log(code_use(given).perplexity).mean(0)
+    return Values(of_all, of_all / np.exp(noise))
 
 
 def _show(trained: Mapping[str, Trained]) -> Shown:
-    rows, perplexities, redrawn, samples = [], {}, {}, []
+    rows: list[list[Any]] = []
+    told, redrawn, samples = {}, {}, {}
     numbers: dict[str, float] = {}
     for label, system in SYSTEMS.items():
         one = trained[label]
         images = _redrawn(one)
         error = float(jnp.square(images - one.data.test.x).sum((1, 2, 3)).mean())
         found = run_folder.read_json(one.config.out / "results.json")["test"]
-        perplexity = _perplexities(one, system.values)
-        perplexities[system.name] = perplexity
+        values = _values(one, system.values)
+        told[system.name] = values.told
         redrawn[system.name] = images[:SHOWN]
-        samples.append(sample_images(one.model, one.params, jax.random.key(1), SHOWN))
+        samples[system.name] = sample_images(
+            one.model, one.params, jax.random.key(1), SHOWN
+        )
         measures = {
             "elbo": last_test(one)["elbo"],
             "log-likelihood": found["log_likelihood"],
             "squared error": error,
-            "median perplexity": float(np.median(perplexity)),
+            "median perplexity": float(np.median(values.perplexity)),
+            "median values told": float(np.median(values.told)),
         }
         numbers |= {f"{what} {system.name}": of for what, of in measures.items()}
-        in_use = f"{measures['median perplexity']:.2f} of {system.values}"
-        rows.append([system.name, *list(measures.values())[:3], in_use])
+        rows.append([system.name, *measures.values(), system.values])
     names = [system.name for system in SYSTEMS.values()]
     best = max(names, key=lambda name: numbers[f"log-likelihood {name}"])
     written = ", ".join(
@@ -119,10 +135,12 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
         numbers=numbers,
         finding=(
             f"lower bounds on log p(x) of {count} test images in nats: {written}, the "
-            f"highest with {best}. The median latent takes on as many values as "
-            f"{numbers[f'median perplexity {binary}']:.2f} of 2 equally frequent ones "
-            f"({binary}) and {numbers[f'median perplexity {categorical}']:.2f} of 10 "
-            f"({categorical})."
+            f"highest with {best}. The median latent has a perplexity of "
+            f"{numbers[f'median perplexity {binary}']:.2f} out of 2 ({binary}) and of "
+            f"{numbers[f'median perplexity {categorical}']:.2f} out of 10 "
+            f"({categorical}), of which {numbers[f'median values told {binary}']:.2f} "
+            f"and {numbers[f'median values told {categorical}']:.2f} are told by the "
+            "image; the rest is the posterior's own noise."
         ),
         figures=[
             image_rows(
@@ -130,25 +148,23 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
                 "Test images, and the mean of p(x|z) at one draw of z",
             ),
             bars_by_rank(
-                perplexities,
-                "perplexity of a latent",
+                told,
+                "values told by the image",
                 "latents, the most used first",
                 {system.name: float(system.values) for system in SYSTEMS.values()},
             ),
-            image_grid(
-                np.concatenate(samples),
-                "Samples from the prior, a row for each system in this order",
-                columns=SHOWN,
-            ),
+            image_rows(samples, "Samples from the prior"),
         ],
         tables=[
             Table(
                 [
                     *("system", "test ELBO, nats", "log p(x), nats, at least"),
-                    *("squared error of an image", "median perplexity of a latent"),
+                    *("squared error of an image", "median perplexity"),
+                    *("median values told", "out of"),
                 ],
                 rows,
-                "Perplexity is that of q(z_i), aggregated over the test images.",
+                "Perplexity is exp of the entropy of q(z_i) over all test images; what "
+                "is told is exp I(x; z_i), 1 where z_i says nothing of x.",
             )
         ],
     )

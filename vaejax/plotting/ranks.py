@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
 from vaejax.plotting.style import (
@@ -42,6 +43,7 @@ def bars_by_rank(
         if reference is not None:
             axes[i].axhline(reference[name], color=QUIET, linestyle="--", linewidth=0.9)
         axes[i].set(title=name, xlim=(0.5, of.size + 0.5), xlabel=among)
+        axes[i].xaxis.set_major_locator(MaxNLocator(integer=True))
         axes[i].grid(visible=False, axis="x")
         if i % 2 == 0:
             axes[i].set_ylabel(what)
