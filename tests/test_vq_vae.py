@@ -13,7 +13,8 @@ from vaejax.bounds import reconstruction
 from vaejax.estimators import pathwise
 from vaejax.evaluation import code_use
 from vaejax.models import vq_vae
-from vaejax.models.vq_vae import Averages, code_indices, nearest
+from vaejax.models.codebooks import Averages, nearest
+from vaejax.models.vq_vae import code_indices
 from vaejax.training import init_state, make_step
 
 KEY = jax.random.key(0)
