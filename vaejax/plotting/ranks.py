@@ -25,6 +25,8 @@ def bars_by_rank(
 ) -> Picture:
     """A panel for each name, its numbers as bars from the greatest to the least.
 
+    Two panels stand in a row, and share their axis.
+
     Args:
         values: by name, [N] numbers of at least 0, another N for each if need be.
         what: the numbers are, for the axis.
@@ -37,7 +39,7 @@ def bars_by_rank(
     ordered = {name: np.sort(np.ravel(of))[::-1] for name, of in values.items()}
     if not ordered or not all(of.size for of in ordered.values()):
         raise PlottingError("nothing to draw: give one name or more, each with numbers")
-    figure, axes = panels(len(ordered), size=(3.25, 2.1), columns=2)
+    figure, axes = panels(len(ordered), size=(3.25, 2.1), columns=2, sharey="row")
     for i, (name, of) in enumerate(ordered.items()):
         axes[i].bar(np.arange(1, of.size + 1), of, 1.0, color=COLOURS[i])
         if reference is not None:
