@@ -2,6 +2,12 @@
 
 from vaejax.evaluation.active_units import active_units, posterior_means
 from vaejax.evaluation.amortization import AmortizationGap, amortization_gap
+from vaejax.evaluation.anomaly import (
+    AnomalyScores,
+    anomaly_scores,
+    compressed_bits,
+    expected_log_px_z,
+)
 from vaejax.evaluation.auroc import auroc
 from vaejax.evaluation.bits_per_dim import bits_per_dim
 from vaejax.evaluation.clustering import (
@@ -25,6 +31,16 @@ from vaejax.evaluation.log_likelihood import LogLikelihood, log_likelihood
 from vaejax.evaluation.log_normalizer import LogNormalizer, log_normalizer
 from vaejax.evaluation.perplexity import perplexity
 from vaejax.evaluation.reconstruction import Reconstruction, reconstruction
+from vaejax.evaluation.restoration import (
+    Denoised,
+    Inpainted,
+    Noise,
+    bit_flips,
+    denoise,
+    gaussian_noise,
+    metropolis_within_gibbs,
+    pseudo_gibbs,
+)
 from vaejax.evaluation.shared_factor import beta_vae_score, factor_vae_score
 from vaejax.evaluation.topic_coherence import npmi
 from vaejax.evaluation.two_sample import TwoSampleTest, mmd_test
@@ -32,35 +48,47 @@ from vaejax.evaluation.two_sample import TwoSampleTest, mmd_test
 __all__ = [
     "DCI",
     "AmortizationGap",
+    "AnomalyScores",
     "ClusteringScores",
     "CollapseReport",
+    "Denoised",
     "ElboSurgery",
     "Estimate",
+    "Inpainted",
     "LogLikelihood",
     "LogNormalizer",
+    "Noise",
     "Reconstruction",
     "TwoSampleTest",
     "active_units",
     "amortization_gap",
+    "anomaly_scores",
     "auroc",
     "beta_vae_score",
+    "bit_flips",
     "bits_per_dim",
     "clustering_accuracy",
     "clustering_scores",
     "collapse_report",
+    "compressed_bits",
     "dci",
+    "denoise",
     "elbo_surgery",
+    "expected_log_px_z",
     "factor_vae_score",
     "fine_tuned_accuracy",
+    "gaussian_noise",
     "linear_probe",
     "log_likelihood",
     "log_normalizer",
+    "metropolis_within_gibbs",
     "mmd_test",
     "modularity",
     "mutual_information_gap",
     "npmi",
     "perplexity",
     "posterior_means",
+    "pseudo_gibbs",
     "psnr",
     "reconstruction",
     "separated_attribute_predictability",
