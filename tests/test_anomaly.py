@@ -10,7 +10,7 @@ import pytest
 from experiments.prepared_run import check, prepare
 from experiments.train_config import Config
 from experiments.training_split import training_split
-from vaejax import Example, VaejaxError
+from vaejax import Example, VaejaxError, log_likelihood
 from vaejax.data import ImageData, load
 from vaejax.evaluation import anomaly_scores, compressed_bits, expected_log_px_z
 from vaejax.families import NormalParams
@@ -53,21 +53,15 @@ def test_expected_log_px_z_is_exact_within_its_error():
 
 def test_the_scores_are_what_they_are_called():
     model = gaussian_mlp((8, 8, 1), latent_dim=2, hidden=(8,))
-    params, other = model.init(KEY), model.init(jax.random.key(1))
+    params = model.init(KEY)
+    # A background of other brightness: log p_0 and log p are nats apart.
+    other = params._replace(decoder=jax.tree.map(lambda w: w + 0.1, params.decoder))
     noise = jax.random.bernoulli(KEY, 0.5, (3, 8, 8, 1)).astype(jnp.float32)
     examples = Example(noise.at[0].set(0.0))  # the first is blank
 
-    def scores(background):
-        return anomaly_scores(
-            model,
-            params,
-            examples,
-            KEY,
-            background=(model, background),
-            num_samples=500,
-        )
-
-    found = scores(other)
+    found = anomaly_scores(
+        model, params, examples, KEY, background=(model, other), num_samples=500
+    )
     bits = compressed_bits(np.asarray(examples.x), 2)
     np.testing.assert_allclose(
         found.complexity_corrected,
@@ -75,10 +69,15 @@ def test_the_scores_are_what_they_are_called():
         rtol=1e-4,
     )
     assert bits[0] < min(bits[1:])
-    assert np.abs(found.likelihood_ratio).min() > 0.1
-    # To a background model that is the model itself, the ratio is but noise.
-    assert np.abs(scores(params).likelihood_ratio).max() < 0.05
 
+    def from_log_ratio_to(background):
+        log_p0 = log_likelihood(model, background, examples, KEY, num_samples=500)
+        log_ratio = log_p0.log_px + found.negative_log_likelihood
+        error = np.sqrt(2) * log_p0.monte_carlo_error  # of two estimates
+        return np.abs(found.likelihood_ratio - log_ratio) / error
+
+    assert from_log_ratio_to(other).max() < 5
+    assert from_log_ratio_to(params).max() > 10  # or the test could not fail
     grey = gaussian_mlp((8, 8, 1), likelihood="diagonal_normal")
     with pytest.raises(VaejaxError, match="no levels to compress"):
         anomaly_scores(grey, params, examples, KEY, background=(grey, params))

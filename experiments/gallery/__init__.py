@@ -1,6 +1,7 @@
 """The systems of the literature: each trained, measured and shown, one file each."""
 
 from experiments.gallery.aggregate_matching import aggregate_matching
+from experiments.gallery.anomaly_detection import anomaly_detection
 from experiments.gallery.autoencoder import autoencoder
 from experiments.gallery.conditional_vae import conditional_vae
 from experiments.gallery.denoising_autoencoder import denoising_autoencoder
@@ -29,4 +30,5 @@ ENTRIES: dict[str, Entry] = {
     "m2": m2,
     "vade": vade,
     "ladder": ladder,
+    "anomaly_detection": anomaly_detection,
 }
