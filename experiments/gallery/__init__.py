@@ -10,6 +10,7 @@ from experiments.gallery.entry import Entry
 from experiments.gallery.ladder import ladder
 from experiments.gallery.m2 import m2
 from experiments.gallery.masked_autoencoder import masked_autoencoder
+from experiments.gallery.restoration import restoration
 from experiments.gallery.sparse_autoencoder import sparse_autoencoder
 from experiments.gallery.stacked_denoising_autoencoder import (
     stacked_denoising_autoencoder,
@@ -31,4 +32,5 @@ ENTRIES: dict[str, Entry] = {
     "vade": vade,
     "ladder": ladder,
     "anomaly_detection": anomaly_detection,
+    "restoration": restoration,
 }

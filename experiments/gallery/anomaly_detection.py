@@ -8,14 +8,14 @@ from jaxtyping import Float
 
 from experiments.gallery.entry import Entry, Shown, Trained
 from experiments.train_config import Config
-from vaejax.evaluation import AnomalyScores, anomaly_scores, auroc
+from vaejax.evaluation import anomaly_scores, auroc
 from vaejax.plotting import Table, heat_map
 
 DIGITS = range(10)
 KNOWN_FAILURE = 1  # simpler than the digits trained on
 MUTATION_RATE = 0.2
 SAMPLES = 50  # of the scores' expectations
-NAMES = AnomalyScores(
+NAMES = (  # of the fields of AnomalyScores
     "reconstruction error",
     "reconstruction probability",
     "negative log-likelihood",
