@@ -22,7 +22,8 @@ NAMES = (  # of the fields of AnomalyScores
     "likelihood ratio",
     "complexity-corrected",
 )
-CORRECTED = NAMES[3:]
+LIKELIHOOD, CORRECTED = NAMES[2], NAMES[3:]
+CHANCE = 0.5
 
 
 def _trainings(epochs: int, scored: int | None, *settings: str) -> dict[str, Config]:
@@ -101,20 +102,22 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
 def _finding(areas: Mapping[str, Float[np.ndarray, " C"]]) -> str:
     """What the likelihood makes of 1s, and whether the corrected scores mend it."""
 
-    def others(name: str) -> float:
-        return float(np.delete(areas[name], KNOWN_FAILURE).mean())
+    def found(name: str) -> str:
+        others = np.delete(areas[name], KNOWN_FAILURE).mean()
+        return f"{areas[name][KNOWN_FAILURE]:.2f} (the other nine {others:.2f})"
 
-    likelihood = areas["negative log-likelihood"]
-    fails = likelihood.argmin() == KNOWN_FAILURE and likelihood[KNOWN_FAILURE] < 0.5
-    mended = [
-        f"the {name} score gives {areas[name][KNOWN_FAILURE]:.2f} ({others(name):.2f})"
+    likelihood = areas[LIKELIHOOD]
+    shown = likelihood.argmin() == KNOWN_FAILURE and likelihood[KNOWN_FAILURE] < CHANCE
+    corrected = [
+        f"with the {name} score it is {found(name)}, "
+        f"{'above' if areas[name][KNOWN_FAILURE] > CHANCE else 'still below'} chance"
         for name in CORRECTED
     ]
     return (
-        f"AUROC of 1, when it is the digit left out, by the negative log-likelihood: "
-        f"{likelihood[KNOWN_FAILURE]:.2f}, mean of the other nine digits "
-        f"{others('negative log-likelihood'):.2f}: the known failure is "
-        f"{'shown' if fails else 'not shown'}; " + ", ".join(mended)
+        f"AUROC of the 1 when it is left out, by the {LIKELIHOOD}: "
+        f"{found(LIKELIHOOD)}; the known failure is {'' if shown else 'not '}shown. "
+        + "; ".join(corrected).capitalize()
+        + "."
     )
 
 

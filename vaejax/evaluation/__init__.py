@@ -16,6 +16,13 @@ from vaejax.evaluation.clustering import (
     clustering_scores,
 )
 from vaejax.evaluation.collapse import CollapseReport, collapse_report
+from vaejax.evaluation.denoising import (
+    Denoised,
+    Noise,
+    bit_flips,
+    denoise,
+    gaussian_noise,
+)
 from vaejax.evaluation.disentanglement import (
     DCI,
     dci,
@@ -26,21 +33,16 @@ from vaejax.evaluation.disentanglement import (
 from vaejax.evaluation.elbo_surgery import ElboSurgery, Estimate, elbo_surgery
 from vaejax.evaluation.fine_tuning import fine_tuned_accuracy
 from vaejax.evaluation.image_quality import psnr, ssim
+from vaejax.evaluation.inpainting import (
+    Inpainted,
+    metropolis_within_gibbs,
+    pseudo_gibbs,
+)
 from vaejax.evaluation.linear_probe import linear_probe
 from vaejax.evaluation.log_likelihood import LogLikelihood, log_likelihood
 from vaejax.evaluation.log_normalizer import LogNormalizer, log_normalizer
 from vaejax.evaluation.perplexity import perplexity
 from vaejax.evaluation.reconstruction import Reconstruction, reconstruction
-from vaejax.evaluation.restoration import (
-    Denoised,
-    Inpainted,
-    Noise,
-    bit_flips,
-    denoise,
-    gaussian_noise,
-    metropolis_within_gibbs,
-    pseudo_gibbs,
-)
 from vaejax.evaluation.shared_factor import beta_vae_score, factor_vae_score
 from vaejax.evaluation.topic_coherence import npmi
 from vaejax.evaluation.two_sample import TwoSampleTest, mmd_test
