@@ -92,7 +92,8 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
             heat_map(
                 {name: list(area) for name, area in areas.items()},
                 columns,
-                "AUROC of the digit left out",
+                "AUROC",
+                across="digit left out of the training",
                 span=(0.0, 1.0),
             )
         ],
@@ -117,6 +118,8 @@ def _finding(areas: Mapping[str, Float[np.ndarray, " C"]]) -> str:
         f"AUROC of the 1 when it is left out, by the {LIKELIHOOD}: "
         f"{found(LIKELIHOOD)}; the known failure is {'' if shown else 'not '}shown. "
         + "; ".join(corrected).capitalize()
+        + ". Mean over all ten digits: "
+        + ", ".join(f"{name} {area.mean():.2f}" for name, area in areas.items())
         + "."
     )
 

@@ -21,6 +21,7 @@ def heat_map(
     columns: Sequence[str],
     what: str,
     *,
+    across: str,
     span: tuple[float, float],
 ) -> Picture:
     """Numbers in cells: blue above the middle of the span, red below it.
@@ -29,6 +30,7 @@ def heat_map(
         values: a number for each column, by the row's name.
         columns: their names.
         what: the numbers are, for the colour bar.
+        across: what the columns are, for the axis.
         span: between which the shades run; its middle is white.
 
     Raises:
@@ -41,7 +43,7 @@ def heat_map(
             "columns: give one row or more, with a number for each column"
         )
     grid = np.array(list(values.values()), float)
-    figure, (axes,) = panels(1, size=(WIDTH, 0.75 + 0.27 * len(grid)))
+    figure, (axes,) = panels(1, size=(WIDTH, 0.8 + 0.27 * len(grid)))
     low, high = span
     colours = colormaps["RdBu"]
     drawn = axes.imshow(grid, cmap=colours, vmin=low, vmax=high, aspect="auto")
@@ -57,6 +59,7 @@ def heat_map(
             color="white" if strength > 0.7 else "black",
         )
     axes.set_xticks(range(len(columns)), columns)
+    axes.set_xlabel(across)
     axes.set_yticks(range(len(grid)), list(values))
     axes.tick_params(length=0)
     axes.grid(visible=False)
