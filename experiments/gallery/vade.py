@@ -154,7 +154,7 @@ def _clusters(trained: Trained, params: Params, digits: Digits) -> np.ndarray:
     return np.concatenate(
         [
             of_one(posterior_means(trained.model, params, Example(some)))
-            for some in jnp.split(digits.x, range(CHUNK, len(digits.x), CHUNK))
+            for some in jnp.split(digits.x, [*range(CHUNK, len(digits.x), CHUNK)])
         ]
     )
 
