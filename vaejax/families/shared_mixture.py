@@ -17,6 +17,7 @@ Of components with full covariance each factor is inverted once for all latents,
 """
 
 import dataclasses
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,7 @@ from jax.lax import Precision, stop_gradient
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Scalar
+from vaejax.core import Family, PyTree, Scalar
 from vaejax.families.full_normal import (
     FullNormalParams,
     inverse_factor,
@@ -50,7 +51,10 @@ def shared_mixture(component: Family | None = None, num_components: int = 5) -> 
         sloped = _up_to_rounding(params, z)
         return stop_gradient(exact) + (sloped - stop_gradient(sloped))
 
-    by_component = {"diagonal_normal": diagonal, "full_normal": _by_inverses}
+    by_component: dict[str, Callable[[PyTree, Array], Array]] = {
+        "diagonal_normal": diagonal,
+        "full_normal": _by_inverses,
+    }
     if of_one.name not in by_component:
         return family
 

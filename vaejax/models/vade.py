@@ -128,7 +128,7 @@ def fit_mixture(
         factors = np.linalg.cholesky(mixture.covariances_)
         for factor in factors:
             np.fill_diagonal(factor, np.log(np.diagonal(factor)))
-        components = FullNormalParams(mixture.means_, factors)
+        components = FullNormalParams(mixture.means_, jnp.asarray(factors))
     else:
         variances = np.diagonal(mixture.covariances_, axis1=1, axis2=2)
         components = NormalParams(mixture.means_, 0.5 * np.log(variances))

@@ -2,8 +2,9 @@
 
     p(z) = sum_c weight_c N(z; loc_c, covariance_c)
 
-whose covariances are diagonal, as in the literature, or full. It starts spread out: with locations N(0, 1/2) and variances 1/2, that is, with the mean
-and the covariance of the standard normal distribution on average.
+whose covariances are diagonal, as in the literature, or full. It starts spread out:
+with locations N(0, 1/2) and variances 1/2, that is, with the mean and the covariance of
+the standard normal distribution on average.
 """
 
 import math
