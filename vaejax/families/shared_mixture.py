@@ -17,7 +17,6 @@ Of components with full covariance each factor is inverted once for all latents,
 """
 
 import dataclasses
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -25,14 +24,14 @@ from jax.lax import Precision, stop_gradient
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, PyTree, Scalar
+from vaejax.core import Family, Scalar
 from vaejax.families.full_normal import (
     FullNormalParams,
     inverse_factor,
     log_prob_of_noise,
 )
 from vaejax.families.mixture import MixtureParams, mixture
-from vaejax.families.normal import NormalParams
+from vaejax.families.normal import NormalParams, diagonal_normal
 
 
 def shared_mixture(component: Family | None = None, num_components: int = 5) -> Family:
@@ -44,25 +43,25 @@ def shared_mixture(component: Family | None = None, num_components: int = 5) -> 
     """
     family = mixture(component, num_components)
     assert family.strata is not None  # it is a mixture
-    of_one = family.strata.component
-
-    def diagonal(params: NormalParams, z: Float[Array, "*event"]) -> Float[Array, " C"]:
-        exact = jax.vmap(of_one.log_prob, (0, None))(params, z)
-        sloped = _up_to_rounding(params, z)
-        return stop_gradient(exact) + (sloped - stop_gradient(sloped))
-
-    by_component: dict[str, Callable[[PyTree, Array], Array]] = {
-        "diagonal_normal": diagonal,
-        "full_normal": _by_inverses,
-    }
-    if of_one.name not in by_component:
+    if family.strata.component.name not in ("diagonal_normal", "full_normal"):
         return family
 
     def log_prob(params: MixtureParams, z: Float[Array, "*event"]) -> Scalar:
-        log_q = by_component[of_one.name](params.components, z)
+        log_q = component_log_probs(params.components, z)
         return logsumexp(jax.nn.log_softmax(params.log_weights) + log_q)
 
     return dataclasses.replace(family, log_prob=log_prob)
+
+
+def component_log_probs(
+    components: NormalParams | FullNormalParams, z: Float[Array, "*event"]
+) -> Float[Array, " C"]:
+    """Log q_c(z) of normal components that all latents share."""
+    if isinstance(components, FullNormalParams):
+        return _by_inverses(components, z)
+    exact = jax.vmap(diagonal_normal().log_prob, (0, None))(components, z)
+    sloped = _up_to_rounding(components, z)
+    return stop_gradient(exact) + (sloped - stop_gradient(sloped))
 
 
 def _by_inverses(

@@ -34,9 +34,9 @@ from vaejax.families import (
     MixtureParams,
     NormalParams,
     diagonal_normal,
-    full_normal,
 )
 from vaejax.families.point_mass import WHY_NO_OTHER
+from vaejax.families.shared_mixture import component_log_probs
 from vaejax.models.from_networks import from_mlps
 from vaejax.models.parts import NONE, Settings, named_likelihood
 from vaejax.priors import gaussian_mixture
@@ -141,10 +141,8 @@ def fit_mixture(
 def cluster_log_probs(params: Params, z: Float[Array, " Z"]) -> Float[Array, " C"]:
     """Log p(c|z) of every component of the prior, the q(c|x) of the paper at z."""
     log_weights, components = params.prior
-    full = isinstance(components, FullNormalParams)
-    family = full_normal(z.size) if full else diagonal_normal()
-    of_one = jax.vmap(family.log_prob, (0, None))(components, z)
-    return jax.nn.log_softmax(jax.nn.log_softmax(log_weights) + of_one)
+    log_q = component_log_probs(components, z)
+    return jax.nn.log_softmax(jax.nn.log_softmax(log_weights) + log_q)
 
 
 def _mean_alone() -> Family:
