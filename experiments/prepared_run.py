@@ -20,6 +20,7 @@ from experiments.setup import (
     mean_observation,
 )
 from experiments.train_config import SCHEDULES, Config, check_numbers
+from experiments.training_split import training_split
 from vaejax.bounds import BOUNDS
 from vaejax.core import (
     EstState,
@@ -109,6 +110,7 @@ def prepare(config: Config) -> tuple[Model, Objective, Data]:
     """The model, its objective and the data of a configuration, all of them checked."""
     build_model, build_objective, protocol = check(config)
     train = load(config.dataset, protocol=protocol, data_dir=config.data_dir)
+    train = training_split(config, train, protocol)
     test = load(config.dataset, "test", protocol=protocol, data_dir=config.data_dir)
     told = {"data_mean": mean_observation(train, protocol)}
     if "exemplars" in inspect.signature(MODELS[config.model]).parameters:

@@ -52,6 +52,10 @@ class Config:
     """networks of another run, of the same shapes"""
     num_labels: Annotated[int | None, option("N")] = None
     """labels given, chosen by --seed (default: all)"""
+    without_class: Annotated[int | None, option("Y")] = None
+    """left out of the training split"""
+    mutation_rate: Annotated[float | None, option("X")] = None
+    """share of training pixels set at random"""
     epochs: Annotated[int, option("N")] = 60
     """passes over the training split"""
     batch_size: Annotated[int, option("N")] = 100
@@ -69,11 +73,11 @@ class Config:
     auxiliary_rate: Annotated[float | None, option("X")] = None
     """of discriminators (default: the same)"""
     schedule: Annotated[str, option("NAME")] = "cosine"
-    """of the learning rate: cosine (to zero) or constant"""
+    """of that rate: cosine or constant"""
     encoder_steps: Annotated[int, option("N")] = 1
     """per step of the model, at first"""
     seed: Annotated[int, option("N")] = 0
-    """of parameters, order, noise and evaluation"""
+    """of everything random"""
     num_seeds: Annotated[int, option("N")] = 1
     """models trained side by side, on the same batches"""
     eval_num_samples: Annotated[int, option("S")] = 5000
@@ -128,6 +132,12 @@ def check_numbers(config: Config) -> None:
         rate = getattr(config, name)
         if rate is not None and not 0 < rate < math.inf:
             raise VaejaxError(f"{name} is {rate}: use a finite one above 0")
+    mutated = config.mutation_rate
+    if mutated is not None and not 0 < mutated <= 1:
+        raise VaejaxError(
+            f"mutation_rate is {mutated}: use a share above 0, at most 1, or leave it "
+            "out"
+        )
     if not config.checkpoint_seconds >= 0:  # NaN is not either
         raise VaejaxError(
             f"checkpoint_seconds is {config.checkpoint_seconds}: use at least 0"

@@ -193,6 +193,24 @@ def test_bars_by_rank_are_the_numbers_in_order():
             plotting.bars_by_rank(wrong, "share", "codes")
 
 
+def test_a_heat_map_writes_every_number_into_its_cell():
+    values = {"first": [0.25, 1.0], "second": [0.5, -1.0]}
+    axes, bar = plotting.heat_map(
+        values, ["a", "b"], "share", across="letter", span=(0.0, 1.0)
+    ).axes
+    np.testing.assert_array_equal(axes.images[0].get_array(), list(values.values()))
+    cells = {text.get_position(): text.get_text() for text in axes.texts}
+    assert cells[1, 0] == "1.00"
+    assert cells[1, 1] == f"{MINUS}1.00"
+    assert [label.get_text() for label in axes.get_yticklabels()] == list(values)
+    assert (axes.get_xlabel(), bar.get_ylabel()) == ("letter", "share")
+    for wrong in ({}, {"first": [0.5]}):
+        with pytest.raises(VaejaxError, match="a number for each column"):
+            plotting.heat_map(
+                wrong, ["a", "b"], "share", across="letter", span=(0.0, 1.0)
+            )
+
+
 def test_vector_fields_draw_every_arrow_at_one_scale():
     points = np.stack(np.meshgrid(range(3), range(3)), -1).reshape(-1, 2)
     density, field = points.sum(1), points - 1.0

@@ -7,7 +7,7 @@ import pytest
 
 from vaejax import BOUNDS, ESTIMATORS, Example, IncompatibleError, make_objective
 from vaejax.evaluation import clustering_accuracy
-from vaejax.families import diagonal_normal
+from vaejax.families import diagonal_normal, full_normal, mixture, shared_mixture
 from vaejax.models import vade
 from vaejax.models.vade import cluster_log_probs, fit_mixture
 
@@ -50,12 +50,35 @@ def test_the_fitted_mixture_is_the_one_that_the_codes_are_from():
     np.testing.assert_allclose(weights, [0.5, 0.3, 0.2], atol=0.03)
 
 
-def test_training_starts_at_the_clusters_of_the_codes():
+def test_full_covariances_are_fitted_and_give_the_mixtures_own_density():
+    rng = np.random.default_rng(0)
+    factor = np.array([[1.0, 0.0], [1.5, 0.5]])
+    codes = np.concatenate([rng.normal(size=(4000, 2)) @ factor.T, [[9, 9.0]] * 200])
+    codes += 0.05 * rng.normal(size=codes.shape)
+    fitted = fit_mixture(codes, 2, seed=1, covariance="full")
+    one = int(np.argmax(fitted.log_weights))
+    found = np.asarray(fitted.components.factor[one])
+    np.testing.assert_allclose(np.exp(np.diag(found)), np.diag(factor), rtol=0.05)
+    np.testing.assert_allclose(found[1, 0], factor[1, 0], rtol=0.05)
+
+    def value_and_gradient(family):
+        return jax.value_and_grad(lambda *given: family.log_prob(*given), (0, 1))(
+            fitted, jnp.array([0.3, -0.7])
+        )
+
+    own, plain = map(
+        value_and_gradient, (shared_mixture(full_normal(2)), mixture(full_normal(2)))
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), own, plain)
+
+
+@pytest.mark.parametrize("covariance", ["diagonal", "full"])
+def test_training_starts_at_the_clusters_of_the_codes(covariance):
     rng = np.random.default_rng(0)
     labels = rng.integers(4, size=1200)
     patterns = rng.integers(2, size=(4, 5, 4, 1))
     x = jnp.asarray(rng.normal(patterns[labels], 0.05), jnp.float32)
-    model = vade(**SMALL | {"hidden": (64,)})
+    model = vade(**SMALL | {"hidden": (64,)}, covariance=covariance)
     before = model.init(KEY)
     assert model.start is not None
     after = model.start(before, Example(x), KEY)

@@ -1,6 +1,7 @@
 """The systems of the literature: each trained, measured and shown, one file each."""
 
 from experiments.gallery.aggregate_matching import aggregate_matching
+from experiments.gallery.anomaly_detection import anomaly_detection
 from experiments.gallery.autoencoder import autoencoder
 from experiments.gallery.conditional_vae import conditional_vae
 from experiments.gallery.denoising_autoencoder import denoising_autoencoder
@@ -10,6 +11,7 @@ from experiments.gallery.entry import Entry
 from experiments.gallery.ladder import ladder
 from experiments.gallery.m2 import m2
 from experiments.gallery.masked_autoencoder import masked_autoencoder
+from experiments.gallery.restoration import restoration
 from experiments.gallery.sparse_autoencoder import sparse_autoencoder
 from experiments.gallery.stacked_denoising_autoencoder import (
     stacked_denoising_autoencoder,
@@ -33,4 +35,6 @@ ENTRIES: dict[str, Entry] = {
     "ladder": ladder,
     "discrete_latents": discrete_latents,
     "vq_vae": vq_vae,
+    "anomaly_detection": anomaly_detection,
+    "restoration": restoration,
 }

@@ -49,6 +49,17 @@ def full_normal(dim: int = 2) -> Family:
     )
 
 
+def inverse_factor(params: FullNormalParams) -> Float[Array, "D D"]:
+    """The matrix that whitens: noise = inverse (z - loc)."""
+    return solve_triangular(_cholesky(params), jnp.eye(params.loc.size), lower=True)
+
+
+def log_prob_of_noise(params: FullNormalParams, noise: Float[Array, " D"]) -> Scalar:
+    """The log-density of the z that this noise makes."""
+    constant = 0.5 * noise.size * jnp.log(2 * jnp.pi)
+    return -0.5 * jnp.square(noise).sum() - _log_det(params) - constant
+
+
 def _cholesky(params: FullNormalParams) -> Float[Array, "D D"]:
     diagonal = jnp.exp(jnp.diagonal(params.factor))
     return jnp.tril(params.factor, -1) + jnp.diag(diagonal)
@@ -70,9 +81,7 @@ def _sample(key: Key, params: FullNormalParams) -> Float[Array, "*event"]:
 
 
 def _log_prob(params: FullNormalParams, z: Float[Array, "*event"]) -> Scalar:
-    noise = _whiten(params, z)
-    constant = 0.5 * noise.size * jnp.log(2 * jnp.pi)
-    return -0.5 * jnp.square(noise).sum() - _log_det(params) - constant
+    return log_prob_of_noise(params, _whiten(params, z))
 
 
 def _kl(p: FullNormalParams, q: FullNormalParams) -> Scalar:

@@ -29,8 +29,14 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaejax.core import Example, Family, Key, Model, Params
-from vaejax.families import MixtureParams, NormalParams, diagonal_normal
+from vaejax.families import (
+    FullNormalParams,
+    MixtureParams,
+    NormalParams,
+    diagonal_normal,
+)
 from vaejax.families.point_mass import WHY_NO_OTHER
+from vaejax.families.shared_mixture import component_log_probs
 from vaejax.models.from_networks import from_mlps
 from vaejax.models.parts import NONE, Settings, named_likelihood
 from vaejax.priors import gaussian_mixture
@@ -48,6 +54,7 @@ def vade(
     activation: str = "relu",
     likelihood: str = "bernoulli",
     likelihood_settings: Settings = NONE,
+    covariance: str = "diagonal",
     autoencoder: bool = False,
 ) -> Model:
     """A VAE with a mixture of C normal clusters as its prior; the paper's networks.
@@ -62,12 +69,13 @@ def vade(
         activation: a name in `vaejax.nets.ACTIVATIONS`.
         likelihood: a name in `LIKELIHOODS`.
         likelihood_settings: of the likelihood, such as `fixed_normal`'s scale.
+        covariance: of a cluster, `diagonal` as in the paper, or `full`.
         autoencoder: z is the posterior's mean, for the training that comes before.
     """
     model = from_mlps(
         "vade",
         posterior=_mean_alone() if autoencoder else diagonal_normal(),
-        prior=gaussian_mixture(latent_dim, num_components),
+        prior=gaussian_mixture(latent_dim, num_components, covariance),
         likelihood=named_likelihood(likelihood, likelihood_settings),
         data_shape=data_shape,
         data_mean=data_mean,
@@ -81,19 +89,24 @@ def vade(
     def start(params: Params, examples: Example, key: Key) -> Params:
         seed = int(jax.random.randint(key, (), 0, 2**31 - 1))
         codes = _codes(model, params, examples)
-        return params._replace(prior=fit_mixture(codes, num_components, seed))
+        return params._replace(
+            prior=fit_mixture(codes, num_components, seed, covariance)
+        )
 
     return dataclasses.replace(model, start=start)
 
 
 def fit_mixture(
-    codes: Float[np.ndarray, "N Z"], num_components: int, seed: int
+    codes: Float[np.ndarray, "N Z"],
+    num_components: int,
+    seed: int,
+    covariance: str = "diagonal",
 ) -> MixtureParams:
-    """Weights, means and variances of the mixture that makes the codes most likely.
+    """Weights, means and covariances of the mixture that makes the codes most likely.
 
     By expectation maximisation from several clusterings, each on some of the codes, of
     which the one is kept that makes all codes most likely. Its covariances are full,
-    which tell clusters apart better; their diagonals are what is returned.
+    which tell clusters apart better, also where their diagonals are all that is kept.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
@@ -110,8 +123,15 @@ def fit_mixture(
             if (score := found.score(codes)) > best:
                 mixture, best = found, score
     assert mixture is not None
-    variances = np.diagonal(mixture.covariances_, axis1=1, axis2=2)
-    components = NormalParams(mixture.means_, 0.5 * np.log(variances))
+    components: NormalParams | FullNormalParams
+    if covariance == "full":
+        factors = np.linalg.cholesky(mixture.covariances_)
+        for factor in factors:
+            np.fill_diagonal(factor, np.log(np.diagonal(factor)))
+        components = FullNormalParams(mixture.means_, jnp.asarray(factors))
+    else:
+        variances = np.diagonal(mixture.covariances_, axis1=1, axis2=2)
+        components = NormalParams(mixture.means_, 0.5 * np.log(variances))
     return jax.tree.map(
         lambda leaf: jnp.asarray(leaf, jnp.float32),
         MixtureParams(np.log(mixture.weights_), components),
@@ -121,8 +141,8 @@ def fit_mixture(
 def cluster_log_probs(params: Params, z: Float[Array, " Z"]) -> Float[Array, " C"]:
     """Log p(c|z) of every component of the prior, the q(c|x) of the paper at z."""
     log_weights, components = params.prior
-    of_one = jax.vmap(diagonal_normal().log_prob, (0, None))(components, z)
-    return jax.nn.log_softmax(jax.nn.log_softmax(log_weights) + of_one)
+    log_q = component_log_probs(components, z)
+    return jax.nn.log_softmax(jax.nn.log_softmax(log_weights) + log_q)
 
 
 def _mean_alone() -> Family:

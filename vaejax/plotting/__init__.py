@@ -10,6 +10,7 @@ from vaejax.plotting.coverage import interval_coverage
 from vaejax.plotting.estimator_map import estimator_map
 from vaejax.plotting.frontier import cost_frontier
 from vaejax.plotting.gradients import gradient_statistic
+from vaejax.plotting.heat_map import heat_map
 from vaejax.plotting.image_rows import image_rows
 from vaejax.plotting.images import image_grid
 from vaejax.plotting.latents import latent_space
@@ -43,6 +44,7 @@ __all__ = [
     "cost_frontier",
     "estimator_map",
     "gradient_statistic",
+    "heat_map",
     "image_grid",
     "image_rows",
     "interval_coverage",
