@@ -60,11 +60,16 @@ SMALL = {
     "semi_amortized_mlp": {"hidden": (6,), "latent_dim": 3},
     "sigmoid_belief_network": {"hidden": (6,), "latent_dim": 3},
     "vade": {"hidden": (6,), "latent_dim": 3, "num_components": 2},
+    "vq_vae": {
+        **{"channels": (2, 3), "residual_channels": (2,)},
+        **{"latent_dim": 3, "num_codes": 4},
+    },
 }
 CASES = [
     (name, shape)
     for name in SMALL
-    if name != "masked_autoencoder"  # whose code is of tokens, and has its own tests
+    # Whose codes are of tokens or of a grid, and have their own tests.
+    if name not in ("masked_autoencoder", "vq_vae")
     for shape in [(28, 20, 1), (13, 9, 3), (1, 1, 1), (5,)]
     if len(shape) == 3 or name != "gaussian_conv"
 ]

@@ -180,6 +180,19 @@ def test_image_rows_stand_below_each_other_by_name():
             plotting.image_rows(wrong, "nothing")
 
 
+def test_bars_by_rank_are_the_numbers_in_order():
+    values = {"a": [0.1, 0.6, 0.3], "b": [1.0]}
+    figure = plotting.bars_by_rank(values, "share", "codes", {"a": 0.5, "b": 1.0})
+    for axes, (name, of) in zip(figure.axes, values.items(), strict=True):
+        heights = [bar.get_height() for bar in axes.patches]
+        assert heights == sorted(of, reverse=True)
+        assert axes.get_title(loc="left") == name
+    assert figure.axes[0].lines[0].get_ydata() == [0.5, 0.5]
+    for wrong in ({}, {"a": []}):
+        with pytest.raises(VaejaxError, match="each with numbers"):
+            plotting.bars_by_rank(wrong, "share", "codes")
+
+
 def test_a_heat_map_writes_every_number_into_its_cell():
     values = {"first": [0.25, 1.0], "second": [0.5, -1.0]}
     axes, bar = plotting.heat_map(

@@ -251,6 +251,7 @@ class Model:
     start: Callable[[Params, Example, Key], Params] | None = None
     num_classes: int | None = None  # of the labels y that it needs, 0 to this less 1
     unknown_labels: bool = False  # y = -1 says that a label is not known
+    moving_averages: Params | None = None  # as of `Objective`
 
 
 class LogTerms(NamedTuple):
@@ -399,6 +400,10 @@ class Objective:
         [Params, EstState, Key, Batch], tuple[Scalar, tuple[EstState, Stats]]
     ]
     whole_batch: bool = False  # it compares examples: a batch is not to be cut up
+    # Which parameters step by minus their gradient, whatever the optimizer: a prefix of
+    # bools. With the gradient (1 - gamma) (a - batch mean of b) that is the moving
+    # average a <- gamma a + (1 - gamma) b.
+    moving_averages: Params | None = None
 
 
 def build(registry: Mapping[str, Callable[..., T]], name: str, **settings: Any) -> T:

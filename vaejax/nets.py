@@ -200,6 +200,115 @@ def transformer(width: int, depth: int, heads: int, expansion: int = 4) -> Netwo
     return from_nnx(Transformer)
 
 
+def grid_encoder(
+    image_shape: tuple[int, int, int],
+    channels: Sequence[int],
+    out_depth: int,
+    residual_channels: Sequence[int] = (),
+    activation: str = "relu",
+) -> Network:
+    """Convolutions that halve the image, residual blocks, and a vector at each place.
+
+    The output is [h, w, out_depth], h and w as `grid_shape` says; there is one residual
+    block for each entry of `residual_channels`, its inner depth.
+    """
+    act = activation_named(activation)
+
+    class GridEncoder(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs) -> None:
+            self.convs = nnx.List(
+                nnx.Conv(n_in, n_out, (4, 4), strides=(2, 2), rngs=rngs)
+                for n_in, n_out in pairwise([image_shape[2], *channels])
+            )
+            self.blocks = nnx.List(
+                _residual_blocks(channels[-1], residual_channels, act, rngs)
+            )
+            self.head = nnx.Conv(channels[-1], out_depth, (1, 1), rngs=rngs)
+
+        def __call__(self, x: Float[Array, "H W C"]) -> Float[Array, "h w out"]:
+            for i, conv in enumerate(self.convs):
+                x = _convolved(x if i == 0 else act(x), conv, 2)
+            for block in self.blocks:
+                x = block(x)
+            return _convolved(act(x), self.head)
+
+    return from_nnx(GridEncoder)
+
+
+def grid_decoder(
+    in_depth: int,
+    channels: Sequence[int],
+    image_shape: tuple[int, int, int],
+    residual_channels: Sequence[int] = (),
+    activation: str = "relu",
+    out_bias: Array | None = None,
+) -> Network:
+    """From a grid [h, w, in_depth] to the image: `grid_encoder` turned round.
+
+    A convolution, residual blocks, and transposed convolutions that double the image,
+    cropped to size.
+    """
+    act = activation_named(activation)
+    height, width, depth = image_shape
+
+    class GridDecoder(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs) -> None:
+            self.stem = nnx.Conv(in_depth, channels[0], (3, 3), rngs=rngs)
+            self.blocks = nnx.List(
+                _residual_blocks(channels[0], residual_channels, act, rngs)
+            )
+            self.convs = nnx.List(
+                nnx.ConvTranspose(n_in, n_out, (4, 4), strides=(2, 2), rngs=rngs)
+                for n_in, n_out in pairwise([*channels, depth])
+            )
+            _start_at(self.convs[-1], out_bias)
+
+        def __call__(self, z: Float[Array, "h w in"]) -> Float[Array, "H W C"]:
+            x = _convolved(z, self.stem)
+            for block in self.blocks:
+                x = block(x)
+            for conv in self.convs:
+                x = convolve_transposed(act(x), conv.kernel[...], 2)
+                x = _plus_bias(x, conv)
+            return x[:height, :width]
+
+    return from_nnx(GridDecoder)
+
+
+def grid_shape(
+    image_shape: tuple[int, int, int], channels: Sequence[int]
+) -> tuple[int, int]:
+    """The height and width that are left when each convolution has halved the image."""
+    height, width, _ = image_shape
+    times = 2 ** len(channels)
+    return math.ceil(height / times), math.ceil(width / times)
+
+
+def _residual_blocks(
+    depth: int,
+    inner_depths: Sequence[int],
+    act: Callable[[Array], Array],
+    rngs: nnx.Rngs,
+) -> list[nnx.Module]:
+    """Blocks x + conv1x1(act(conv3x3(act(x)))), one for each inner depth."""
+
+    class Block(nnx.Module):
+        def __init__(self, inner: int) -> None:
+            self.inward = nnx.Conv(depth, inner, (3, 3), rngs=rngs)
+            self.outward = nnx.Conv(inner, depth, (1, 1), rngs=rngs)
+
+        def __call__(self, x: Float[Array, "h w depth"]) -> Float[Array, "h w depth"]:
+            return x + _convolved(act(_convolved(act(x), self.inward)), self.outward)
+
+    return [Block(inner) for inner in inner_depths]
+
+
+def _convolved(
+    x: Float[Array, "H W in"], layer: nnx.Conv, stride: int = 1
+) -> Float[Array, "h w out"]:
+    return _plus_bias(convolve(x, layer.kernel[...], stride), layer)
+
+
 def _linear(n_in: int, n_out: int, rngs: nnx.Rngs) -> nnx.Linear:
     return nnx.Linear(
         n_in,

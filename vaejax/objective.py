@@ -159,7 +159,12 @@ def make_objective(
             total += term
         return total, (estimator.update(problem, state, metrics), metrics)
 
-    return Objective(init=init, loss=loss, whole_batch=bool(regularizers))
+    return Objective(
+        init=init,
+        loss=loss,
+        whole_batch=bool(regularizers),
+        moving_averages=model.moving_averages,
+    )
 
 
 # The metrics that mean nothing where the posterior has no density.

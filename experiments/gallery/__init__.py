@@ -5,6 +5,7 @@ from experiments.gallery.anomaly_detection import anomaly_detection
 from experiments.gallery.autoencoder import autoencoder
 from experiments.gallery.conditional_vae import conditional_vae
 from experiments.gallery.denoising_autoencoder import denoising_autoencoder
+from experiments.gallery.discrete_latents import discrete_latents
 from experiments.gallery.disentanglement import disentanglement
 from experiments.gallery.entry import Entry
 from experiments.gallery.ladder import ladder
@@ -17,6 +18,7 @@ from experiments.gallery.stacked_denoising_autoencoder import (
 )
 from experiments.gallery.vade import vade
 from experiments.gallery.vae import vae
+from experiments.gallery.vq_vae import vq_vae
 
 ENTRIES: dict[str, Entry] = {
     "autoencoder": autoencoder,
@@ -31,6 +33,8 @@ ENTRIES: dict[str, Entry] = {
     "m2": m2,
     "vade": vade,
     "ladder": ladder,
+    "discrete_latents": discrete_latents,
+    "vq_vae": vq_vae,
     "anomaly_detection": anomaly_detection,
     "restoration": restoration,
 }

@@ -15,6 +15,7 @@ from vaejax.evaluation.clustering import (
     clustering_accuracy,
     clustering_scores,
 )
+from vaejax.evaluation.code_use import CodeUse, code_use
 from vaejax.evaluation.collapse import CollapseReport, collapse_report
 from vaejax.evaluation.denoising import (
     Denoised,
@@ -52,6 +53,7 @@ __all__ = [
     "AmortizationGap",
     "AnomalyScores",
     "ClusteringScores",
+    "CodeUse",
     "CollapseReport",
     "Denoised",
     "ElboSurgery",
@@ -71,6 +73,7 @@ __all__ = [
     "bits_per_dim",
     "clustering_accuracy",
     "clustering_scores",
+    "code_use",
     "collapse_report",
     "compressed_bits",
     "dci",

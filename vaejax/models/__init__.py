@@ -25,6 +25,7 @@ from vaejax.models.two_layer_sigmoid_belief_network import (
     two_layer_sigmoid_belief_network,
 )
 from vaejax.models.vade import vade
+from vaejax.models.vq_vae import vq_vae
 
 MODELS: dict[str, Callable[..., Model]] = {
     "gaussian_mlp": gaussian_mlp,
@@ -48,6 +49,7 @@ MODELS: dict[str, Callable[..., Model]] = {
     "m2": m2,
     "two_layer_gaussian": two_layer_gaussian,
     "vade": vade,
+    "vq_vae": vq_vae,
 }
 
 __all__ = [
@@ -73,5 +75,6 @@ __all__ = [
     "two_layer_gaussian",
     "two_layer_sigmoid_belief_network",
     "vade",
+    "vq_vae",
     "with_refinement",
 ]

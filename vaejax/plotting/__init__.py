@@ -18,6 +18,7 @@ from vaejax.plotting.laws import scaling_laws
 from vaejax.plotting.layers import bars_by_layer
 from vaejax.plotting.likelihoods import log_likelihood_bars
 from vaejax.plotting.pairs import reconstructions
+from vaejax.plotting.ranks import bars_by_rank
 from vaejax.plotting.rate_distortion import rate_distortion
 from vaejax.plotting.replay import replay_curves
 from vaejax.plotting.report import Section, write_report
@@ -35,6 +36,7 @@ __all__ = [
     "Section",
     "Table",
     "bars_by_layer",
+    "bars_by_rank",
     "bias_forest",
     "bound_curves",
     "bound_tightness",

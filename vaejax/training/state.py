@@ -27,6 +27,19 @@ class TrainState(NamedTuple):
     failed_step: Int[Array, ""]  # the step that was not finite and ended it, or -1
 
 
+def apart_from_averages(
+    objective: Objective, optimizer: optax.GradientTransformation
+) -> optax.GradientTransformation:
+    """The optimizer, but for the objective's moving averages, which step by themselves.
+
+    They take minus their gradient as their step.
+    """
+    if objective.moving_averages is None:
+        return optimizer
+    rules = {True: optax.sgd(1.0), False: optimizer}
+    return optax.partition(rules, objective.moving_averages)
+
+
 @partial(jax.jit, static_argnums=(0, 1))
 def init_state(
     objective: Objective, optimizer: optax.GradientTransformation, key: Key
@@ -36,7 +49,7 @@ def init_state(
     params, est_state = objective.init(init_key)
     return TrainState(
         params=params,
-        opt_state=optimizer.init(params),
+        opt_state=apart_from_averages(objective, optimizer).init(params),
         est_state=est_state,
         key=run_key,
         step=jnp.zeros((), jnp.int32),

@@ -28,7 +28,7 @@ from vaejax.core import (
     VaejaxError,
     fold_examples,
 )
-from vaejax.training.state import TrainState
+from vaejax.training.state import TrainState, apart_from_averages
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Stats]]
 
@@ -61,13 +61,15 @@ def make_step(
 
     Args:
         objective: what to minimise.
-        optimizer: an optax chain; it may expect the parameters.
+        optimizer: an optax chain; it may expect the parameters. The objective's moving
+            averages are not its own.
         observe: turns a stored example into the observation of this step, per example.
         micro_batch_size: examples per gradient; the gradients of a batch's equal parts
             are averaged, which is exact for objectives that are means over examples. A
             divisor of the batch size. None takes the batch whole.
         max_skipped: how many steps of the whole run may be skipped.
     """
+    optimizer = apart_from_averages(objective, optimizer)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Stats]:
         observe_key, loss_key = step_keys(state)

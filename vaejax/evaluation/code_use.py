@@ -1,0 +1,46 @@
+"""How much of a codebook is in use.
+
+    perplexity = exp(-sum_j p_j log p_j)
+
+over the shares p_j of the codes: as many equally frequent codes would have the same
+entropy. It is 1 where all codes but one are dead, and J where each of J is as frequent
+as any other.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import entropy
+
+from vaejax.core import VaejaxError
+
+
+class CodeUse(NamedTuple):
+    """Of one codebook, or of each of several."""
+
+    shares: Float[np.ndarray, "*books J"]  # p_j, of sum 1
+    perplexity: Float[np.ndarray, "*books"]  # from 1 to J
+    share_used: Float[np.ndarray, "*books"]  # of the codes that are ever taken
+
+
+def code_use(counts: Float[np.ndarray, "*books J"] | np.ndarray) -> CodeUse:
+    """The use of codes that are taken so many times, or so probably.
+
+    Args:
+        counts: how often each of J codes is taken, as `numpy.bincount` gives it; or its
+            expected number, as the sum of q(z|x) over the examples.
+
+    Raises:
+        VaejaxError: a negative count, or a codebook of which no code is taken.
+    """
+    counts = np.asarray(counts, float)
+    totals = counts.sum(-1, keepdims=True)
+    if not ((counts >= 0).all() and (totals > 0).all()):
+        raise VaejaxError(
+            "the counts of codes are to be at least 0, and above it for some code of "
+            "every codebook: give how often each code is taken"
+        )
+    shares = counts / totals
+    used = np.asarray((counts > 0).mean(-1))
+    return CodeUse(shares, np.asarray(np.exp(entropy(shares, axis=-1))), used)
