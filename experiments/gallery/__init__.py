@@ -6,6 +6,7 @@ from experiments.gallery.conditional_vae import conditional_vae
 from experiments.gallery.denoising_autoencoder import denoising_autoencoder
 from experiments.gallery.disentanglement import disentanglement
 from experiments.gallery.entry import Entry
+from experiments.gallery.implicit_optimal_prior import implicit_optimal_prior
 from experiments.gallery.ladder import ladder
 from experiments.gallery.m2 import m2
 from experiments.gallery.masked_autoencoder import masked_autoencoder
@@ -13,6 +14,7 @@ from experiments.gallery.sparse_autoencoder import sparse_autoencoder
 from experiments.gallery.stacked_denoising_autoencoder import (
     stacked_denoising_autoencoder,
 )
+from experiments.gallery.two_layer_iwae import two_layer_iwae
 from experiments.gallery.vade import vade
 from experiments.gallery.vae import vae
 
@@ -29,4 +31,6 @@ ENTRIES: dict[str, Entry] = {
     "m2": m2,
     "vade": vade,
     "ladder": ladder,
+    "two_layer_iwae": two_layer_iwae,
+    "implicit_optimal_prior": implicit_optimal_prior,
 }
