@@ -10,6 +10,7 @@ from experiments.gallery.implicit_optimal_prior import implicit_optimal_prior
 from experiments.gallery.ladder import ladder
 from experiments.gallery.m2 import m2
 from experiments.gallery.masked_autoencoder import masked_autoencoder
+from experiments.gallery.networks import networks
 from experiments.gallery.sparse_autoencoder import sparse_autoencoder
 from experiments.gallery.stacked_denoising_autoencoder import (
     stacked_denoising_autoencoder,
@@ -25,6 +26,7 @@ ENTRIES: dict[str, Entry] = {
     "stacked_denoising_autoencoder": stacked_denoising_autoencoder,
     "masked_autoencoder": masked_autoencoder,
     "vae": vae,
+    "networks": networks,
     "disentanglement": disentanglement,
     "aggregate_matching": aggregate_matching,
     "conditional_vae": conditional_vae,
