@@ -28,11 +28,17 @@ REACH, SIDE = 5.0, 160  # of the grid in the plane
 
 
 def _trainings(
-    latent_dim: int, hidden: str, discriminator: str, epochs: int, in_the_plane: int
+    *,
+    latent_dim: int,
+    hidden: str,
+    discriminator: str,
+    num_components: int,
+    epochs: int,
+    in_the_plane: int,
 ) -> dict[str, Config]:
     own = {
         "implicit_optimal": (f"prior.hidden={discriminator}",),
-        "vamp": ("prior.num_components=100",),
+        "vamp": (f"prior.num_components={num_components}",),
     }
 
     def training(prior: str, latent_dim: int, epochs: int) -> Config:
@@ -181,8 +187,22 @@ implicit_optimal_prior = Entry(
         "posteriors of learned pseudo-inputs. And two latents, to look at."
     ),
     presets={
-        "short": _trainings(32, "200,200", "300,300", 8, 8),
-        "paper": _trainings(40, "500,500,500", "500,500,500", 500, 100),
+        "short": _trainings(
+            latent_dim=32,
+            hidden="200,200",
+            discriminator="300,300",
+            num_components=100,
+            epochs=8,
+            in_the_plane=8,
+        ),
+        "paper": _trainings(
+            latent_dim=40,
+            hidden="500,500,500",
+            discriminator="500,500,500",
+            num_components=500,
+            epochs=500,
+            in_the_plane=100,
+        ),
     },
     show=_show,
 )
