@@ -165,15 +165,16 @@ def _plane(trained: Trained) -> Plane:
 def _densities(planes: Mapping[str, Plane]) -> Figure:
     return densities(
         {
-            name: grid
+            f"{density}, {PRIORS[prior].split()[0]} prior": grid
             for prior, plane in planes.items()
-            for name, grid in (
-                (f"q(z), {PRIORS[prior]} prior", plane.aggregated),
-                (f"p(z), {PRIORS[prior]}", plane.prior),
+            for density, grid in (
+                ("q(z)", plane.aggregated),
+                ("p(z)", plane.prior),
             )
         },
         REACH,
-        "Two latents: the aggregated posterior and the prior that it was trained with.",
+        "Two latents: the aggregated posterior and the prior that it was trained with, "
+        "all in one scale.",
     )
 
 

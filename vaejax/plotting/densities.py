@@ -3,22 +3,20 @@
 from collections.abc import Mapping
 
 import numpy as np
+from matplotlib.ticker import MultipleLocator
 from numpy.typing import ArrayLike
 
 from vaejax.plotting.style import WIDTH, Picture, PlottingError, panels, styled
 
 
 @styled
-def densities(
-    values: Mapping[str, ArrayLike], reach: float, title: str, columns: int = 2
-) -> Picture:
+def densities(values: Mapping[str, ArrayLike], reach: float, title: str) -> Picture:
     """A panel for each density over the square from -reach to reach.
 
     Args:
         values: by name, the density on a grid, [S, S], the first axis that of z_1.
         reach: of the grid, in both coordinates.
         title: the figure's caption.
-        columns: panels in a row.
 
     Raises:
         PlottingError: no densities, or shapes that differ or are no square.
@@ -29,13 +27,13 @@ def densities(
         raise PlottingError(
             f"the densities have shapes {sorted(shapes)}: give one or more, all [S, S]"
         )
-    side = WIDTH / 2 / columns * 1.4
+    side = WIDTH / len(grids)
     figure, axes = panels(
-        len(grids), size=(side, side), columns=columns, sharex=True, sharey=True
+        len(grids), size=(side, side + 0.5), columns=len(grids), sharey=True
     )
     highest = max(grid.max() for grid in grids.values())
-    for i, (panel, (name, grid)) in enumerate(zip(axes, grids.items(), strict=True)):
-        drawn = panel.imshow(
+    for panel, (name, grid) in zip(axes, grids.items(), strict=True):
+        panel.imshow(
             grid.T,
             origin="lower",
             extent=(-reach, reach, -reach, reach),
@@ -44,11 +42,10 @@ def densities(
             cmap="Greys",
         )
         panel.set_title(name)
+        panel.xaxis.set_major_locator(MultipleLocator(2))
+        panel.yaxis.set_major_locator(MultipleLocator(2))
+        panel.set_xlabel("$z_1$")
         panel.grid(visible=False)
-        if i % columns == 0:
-            panel.set_ylabel("$z_2$")
-        if i >= len(grids) - columns:
-            panel.set_xlabel("$z_1$")
-    figure.colorbar(drawn, ax=list(axes), label="density", shrink=0.6)
+    axes[0].set_ylabel("$z_2$")
     figure.set_label(title)
     return figure
