@@ -53,7 +53,7 @@ def _trainings(
             estimator="pathwise",
             epochs=epochs,
             eval_num_samples=100,
-            eval_examples=5000,
+            eval_examples=1000,
         )
 
     return {prior: training(prior, latent_dim, epochs) for prior in PRIORS} | {
@@ -193,8 +193,8 @@ implicit_optimal_prior = Entry(
             hidden="200,200",
             discriminator="300,300",
             num_components=100,
-            epochs=8,
-            in_the_plane=8,
+            epochs=6,
+            in_the_plane=6,
         ),
         "paper": _trainings(
             latent_dim=40,

@@ -44,7 +44,7 @@ def _trainings(
             estimator="dreg" if system == "iwae" else "pathwise",
             epochs=epochs,
             batch_size=batch_size,
-            eval_num_samples=100,
+            eval_num_samples=50,
             eval_examples=500,
         )
 
