@@ -28,7 +28,7 @@ def _trainings(
     epochs: int,
     batch_size: int,
 ) -> dict[str, Config]:
-    networks = {
+    models = {
         "mlp": ("gaussian_mlp", f"hidden={hidden}"),
         "conv": ("gaussian_conv", f"channels={channels}"),
         "residual": ("gaussian_conv", f"channels={channels}", f"blocks={blocks}"),
@@ -51,7 +51,7 @@ def _trainings(
     return {
         f"{system}_{label}": training(system, *network)
         for system in SYSTEMS
-        for label, network in networks.items()
+        for label, network in models.items()
     }
 
 

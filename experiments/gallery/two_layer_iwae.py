@@ -27,7 +27,7 @@ NAMES = {
 REPEATS = 20  # of the test bound, each with samples of its own
 AT = "dreg"  # the training at whose end all gradients are compared
 OBSERVED = 20  # test images of a gradient
-DRAWS = 200
+DRAWS = 800
 SEEN = 4  # standard errors of no bias, beyond which one is found
 GROUPS = ("encoder", "decoder", "prior")
 
