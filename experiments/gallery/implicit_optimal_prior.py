@@ -13,7 +13,8 @@ from experiments import run_folder
 from experiments.gallery.entry import Entry, Shown, Trained
 from experiments.gallery.latents import decoded
 from experiments.train_config import Config
-from vaejax.core import Batch
+from vaejax.core import Batch, Example
+from vaejax.data import PROTOCOLS
 from vaejax.plotting import Table, densities, image_rows
 from vaejax.regularizers.draws import prior_draws
 
@@ -24,7 +25,8 @@ PRIORS = {
 }
 IN_THE_PLANE = ("standard_normal", "implicit_optimal")
 DRAWN = 12  # samples of each
-REACH, SIDE = 5.0, 160  # of the grid in the plane
+REACH, SIDE = 4.5, 128  # of the grid in the plane
+SEEN = 10_000  # training images, whose q(z) is shown there
 
 
 def _trainings(
@@ -64,7 +66,7 @@ def _trainings(
 class Plane(NamedTuple):
     """Both densities of two latents, on a grid, [SIDE, SIDE]."""
 
-    aggregated: Float[np.ndarray, "S S"]  # q(z) of the test images
+    aggregated: Float[np.ndarray, "S S"]  # q(z) of training images
     prior: Float[np.ndarray, "S S"]  # with its normaliser taken off
     mismatch: float  # KL(q(z) || p(z)), nats
     log_normalizer: float  # of the prior, by the grid
@@ -140,7 +142,10 @@ def _plane(trained: Trained) -> Plane:
     model, params = trained.model, trained.params
     axis = jnp.linspace(-REACH, REACH, SIDE)
     points = jnp.stack(jnp.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 2)
-    posteriors = jax.vmap(model.encode, (None, 0))(params, trained.data.test)
+    draw = PROTOCOLS[trained.data.protocol].sample
+    keys = jax.random.split(jax.random.key(0), SEEN)
+    examples = Example(jax.vmap(draw)(keys, trained.data.train.x[:SEEN]))
+    posteriors = jax.vmap(model.encode, (None, 0))(params, examples)
     prior = model.prior(params, None)
 
     @jax.jit
@@ -148,7 +153,7 @@ def _plane(trained: Trained) -> Plane:
         log_qz = jax.vmap(model.posterior.log_prob, (0, None))(posteriors, z)
         return jnp.exp(log_qz).mean(), model.latent_prior.log_prob(prior, z)
 
-    aggregated, log_prior = jax.lax.map(of_each, points, batch_size=SIDE)
+    aggregated, log_prior = jax.lax.map(of_each, points)
     q, p = np.asarray(aggregated, float), np.exp(np.asarray(log_prior, float))
     area = (2 * REACH / (SIDE - 1)) ** 2
     normalizer = p.sum() * area
