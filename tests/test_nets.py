@@ -3,13 +3,18 @@
 import subprocess
 import sys
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vaejax.core import UnknownNameError
+from vaejax.bounds import elbo, iwae
+from vaejax.core import Batch, Example, UnknownNameError, VaejaxError
+from vaejax.estimators import dreg, pathwise
+from vaejax.models import gaussian_conv
 from vaejax.nets import ACTIVATIONS, conv_decoder, conv_encoder, mlp
+from vaejax.objective import make_objective
 
 KEY = jax.random.key(0)
 
@@ -58,6 +63,112 @@ def test_mlp_is_what_numpy_computes(activation):
     np.testing.assert_allclose(network.apply(params, jnp.asarray(x)), h, rtol=1e-5)
     assert np.array_equal(params["layers"][2]["bias"], bias)
     assert not np.any(params["layers"][0]["bias"])
+
+
+RESIDUAL = {
+    "encoder": lambda blocks, act: conv_encoder((7, 5, 2), (3, 4), 6, act, blocks),
+    "decoder": lambda blocks, act: conv_decoder(
+        3, (4, 2), (7, 5, 2), act, blocks=blocks
+    ),
+}
+INPUT = {"encoder": (7, 5, 2), "decoder": (3,)}
+
+
+def gains_at(params, value):
+    """The parameters with every residual branch scaled by this."""
+
+    def moved(path, leaf):
+        return leaf + value if "gains" in jax.tree_util.keystr(path) else leaf
+
+    return jax.tree_util.tree_map_with_path(moved, params)
+
+
+@pytest.mark.parametrize("name", RESIDUAL)
+def test_a_residual_network_starts_as_its_skip_path(name):
+    plain, residual = (RESIDUAL[name](blocks, "tanh") for blocks in (0, 2))
+    x = jax.random.normal(KEY, INPUT[name])
+
+    @jax.jit
+    def outputs(params):
+        skip = {key: own for key, own in params.items() if key != "stages"}
+        return residual.apply(params, x), plain.apply(skip, x)
+
+    params = jax.jit(residual.init)(KEY)
+    np.testing.assert_array_equal(*outputs(params))
+    moved, skip = outputs(gains_at(params, 0.1))
+    assert np.abs(moved - skip).max() > 1e-3
+
+
+def test_a_residual_block_is_two_activated_convolutions_beside_its_input():
+    network = conv_encoder((2, 2, 1), (1,), 1, "relu", blocks=1)
+    params, apply = jax.jit(network.init)(KEY), jax.jit(network.apply)
+    # On one pixel a 3x3 convolution is its kernel's centre, the rest is padding.
+    stage = params["stages"][0]
+    first, second = stage["blocks"][0].values()
+    for conv, weight, bias in ((first, 2.0, 1.0), (second, -3.0, 0.5)):
+        conv["kernel"] = jnp.full((3, 3, 1, 1), 7.0).at[1, 1].set(weight)
+        conv["bias"] = jnp.full(1, bias)
+    stage["gains"][0] = jnp.array(0.5)
+    params["convs"][0] = {"kernel": jnp.zeros((4, 4, 1, 1)), "bias": jnp.array([4.0])}
+    params["head"] = {"kernel": jnp.ones((1, 1)), "bias": jnp.zeros(1)}
+    # 4 + (-3 relu(2 relu(4) + 1) + 0.5) / 2 = -9.25, and relu'(4 - 13.25) = 0.
+    np.testing.assert_allclose(apply(params, jnp.ones((2, 2, 1))), [0.0])
+    second["kernel"] *= -1
+    found = apply(params, jnp.ones((2, 2, 1)))
+    np.testing.assert_allclose(found, [4 + (3 * 9 + 0.5) / 2])
+
+
+@pytest.mark.parametrize("shape", [(28, 28, 1), (31, 17, 3), (5, 1, 2)])
+def test_a_residual_model_fits_images_of_any_size(shape):
+    model = gaussian_conv(shape, latent_dim=2, channels=(2, 3), blocks=1)
+
+    def both_ways(key):
+        params = model.init(key)
+        q = model.encode(params, Example(jnp.zeros(shape)))
+        return q, model.decode(params, model.posterior.sample(key, q), None)
+
+    q, p = jax.eval_shape(both_ways, KEY)
+    assert {leaf.shape for leaf in jax.tree.leaves(q)} == {(2,)}
+    assert {leaf.shape for leaf in jax.tree.leaves(p)} == {shape}
+
+
+def test_gradients_of_either_bound_reach_every_block_and_compile_once():
+    shape = (7, 5, 3)
+    model = gaussian_conv(shape, latent_dim=2, channels=(2, 3), blocks=2)
+    x = jax.random.bernoulli(KEY, 0.3, (4, *shape)).astype(jnp.float32)
+    batch = Batch(Example(x), jnp.arange(4))
+    vae = make_objective(model, elbo(), pathwise(), num_samples=1)
+    many = make_objective(model, iwae(), dreg(), num_samples=3)
+
+    chex.clear_trace_counter()
+
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def gradients(params, key):
+        return [
+            jax.grad(of.loss, has_aux=True)(params, (), key, batch)[0]
+            for of in (vae, many)
+        ]
+
+    params, _ = jax.jit(vae.init)(KEY)
+    for gradient in gradients(params, KEY):
+        gains = [
+            leaf
+            for path, leaf in jax.tree_util.tree_leaves_with_path(gradient)
+            if "gains" in jax.tree_util.keystr(path)
+        ]
+        assert len(gains) == 2 * 2 * 2  # encoder and decoder, stages, blocks
+        assert all(gain != 0 for gain in gains), "at the start a block learns its gain"
+    for gradient in gradients(gains_at(params, 0.1), jax.random.key(1)):
+        for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+            assert np.any(leaf != 0), f"none reaches {jax.tree_util.keystr(path)}"
+    if jax.default_backend() == "cpu":  # where XLA's own are slow in a loop
+        assert "conv_general_dilated" not in str(jax.make_jaxpr(gradients)(params, KEY))
+
+
+def test_residual_blocks_are_not_fewer_than_none():
+    with pytest.raises(VaejaxError, match="blocks is -1: use 0 or more"):
+        gaussian_conv(blocks=-1)
 
 
 def test_an_unknown_activation_lists_the_known():

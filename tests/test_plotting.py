@@ -234,6 +234,22 @@ def test_reconstructions_refuse_another_shape():
         plotting.reconstructions(images(), images(count=4))
 
 
+def test_densities_share_a_scale_and_stand_the_right_way_round():
+    grids = {"a": np.zeros((3, 3)), "b": np.zeros((3, 3))}
+    grids["a"][2, 0], grids["b"][0, 1] = 4.0, 1.0  # a has its mass at z = (2, -2)
+    figure = plotting.densities(grids, 2.0, "two densities")
+    for axes, (name, grid) in zip(figure.axes[:2], grids.items(), strict=True):
+        (drawn,) = axes.images
+        assert axes.get_title(loc="left") == name
+        assert drawn.get_clim() == (0.0, 4.0)
+        assert drawn.get_extent() == [-2, 2, -2, 2]
+        np.testing.assert_array_equal(drawn.get_array(), grid.T)
+        assert drawn.origin == "lower"
+    for wrong in ({}, {"a": np.zeros((2, 3))}, {"a": np.zeros(3)}):
+        with pytest.raises(plotting.PlottingError, match="give one or more"):
+            plotting.densities(wrong, 2.0, "nothing")
+
+
 # ---- latent space
 
 

@@ -92,8 +92,12 @@ def conv_encoder(
     channels: Sequence[int],
     out_size: int,
     activation: str = "relu",
+    blocks: int = 0,
 ) -> Network:
-    """Convolutions that halve the image, one per entry of `channels`, then linear."""
+    """Convolutions that halve the image, one per entry of `channels`, then linear.
+
+    After each of them come so many residual `blocks` (see `_ResidualStage`).
+    """
     act = activation_named(activation)
     height, width, depth = image_shape
     small = (
@@ -108,11 +112,15 @@ def conv_encoder(
                 nnx.Conv(n_in, n_out, (4, 4), strides=(2, 2), rngs=rngs)
                 for n_in, n_out in pairwise(depths)
             )
+            self.stages = nnx.List(
+                _ResidualStage(depth, blocks, act, rngs) for depth in channels
+            )
             self.head = _linear(math.prod(small) * depths[-1], out_size, rngs)
 
         def __call__(self, x: Float[Array, "H W C"]) -> Float[Array, " out"]:
-            for conv in self.convs:
-                x = act(_plus_bias(convolve(x, conv.kernel[...], 2), conv))
+            for conv, stage in zip(self.convs, self.stages, strict=True):
+                x = _plus_bias(convolve(x, conv.kernel[...], 2), conv)
+                x = act(stage(x))
             return self.head(x.reshape(-1))
 
     return from_nnx(ConvEncoder)
@@ -124,11 +132,12 @@ def conv_decoder(
     image_shape: tuple[int, int, int],
     activation: str = "relu",
     out_bias: Array | None = None,
+    blocks: int = 0,
 ) -> Network:
     """Linear, then transposed convolutions that double the image, cropped to size.
 
-    `channels` are the depths from the smallest image on; `image_shape` [H, W, C] is
-    the output's.
+    `channels` are the depths from the smallest image on, each with so many residual
+    `blocks`; `image_shape` [H, W, C] is the output's.
     """
     act = activation_named(activation)
     height, width, depth = image_shape
@@ -146,15 +155,54 @@ def conv_decoder(
                 for n_in, n_out in pairwise(depths)
             )
             _start_at(self.convs[-1], out_bias)
+            self.stages = nnx.List(
+                _ResidualStage(depth, blocks, act, rngs) for depth in channels
+            )
 
         def __call__(self, z: Float[Array, " Z"]) -> Float[Array, "H W C"]:
             x = self.stem(z).reshape(*small, channels[0])
-            for conv in self.convs:
-                x = convolve_transposed(act(x), conv.kernel[...], 2)
+            for conv, stage in zip(self.convs, self.stages, strict=True):
+                x = convolve_transposed(act(stage(x)), conv.kernel[...], 2)
                 x = _plus_bias(x, conv)
             return x[:height, :width]
 
     return from_nnx(ConvDecoder)
+
+
+class _ResidualStage(nnx.Module):
+    """So many blocks, x + gain * (two 3x3 convolutions of x, activated before each).
+
+    Nothing is normalised, as the batch's statistics would join its examples. In its
+    place the gain, a number, starts at zero, so that a network starts as its skip path,
+    however deep (SkipInit).
+
+    References:
+        He et al. 2016, "Identity mappings in deep residual networks",
+        arXiv:1603.05027; De and Smith 2020, arXiv:2002.10444.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        blocks: int,
+        act: Callable[[Array], Array],
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.act = act
+        self.blocks = nnx.List(
+            nnx.List(nnx.Conv(depth, depth, (3, 3), rngs=rngs) for _ in range(2))
+            for _ in range(blocks)
+        )
+        self.gains = nnx.List(nnx.Param(jnp.zeros(())) for _ in range(blocks))
+
+    def __call__(self, x: Float[Array, "H W C"]) -> Float[Array, "H W C"]:
+        for convs, gain in zip(self.blocks, self.gains, strict=True):
+            branch = x
+            for conv in convs:
+                branch = convolve(self.act(branch), conv.kernel[...])
+                branch = _plus_bias(branch, conv)
+            x = x + gain[...] * branch
+        return x
 
 
 def transformer(width: int, depth: int, heads: int, expansion: int = 4) -> Network:

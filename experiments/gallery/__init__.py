@@ -8,14 +8,17 @@ from experiments.gallery.denoising_autoencoder import denoising_autoencoder
 from experiments.gallery.discrete_latents import discrete_latents
 from experiments.gallery.disentanglement import disentanglement
 from experiments.gallery.entry import Entry
+from experiments.gallery.implicit_optimal_prior import implicit_optimal_prior
 from experiments.gallery.ladder import ladder
 from experiments.gallery.m2 import m2
 from experiments.gallery.masked_autoencoder import masked_autoencoder
+from experiments.gallery.networks import networks
 from experiments.gallery.restoration import restoration
 from experiments.gallery.sparse_autoencoder import sparse_autoencoder
 from experiments.gallery.stacked_denoising_autoencoder import (
     stacked_denoising_autoencoder,
 )
+from experiments.gallery.two_layer_iwae import two_layer_iwae
 from experiments.gallery.vade import vade
 from experiments.gallery.vae import vae
 from experiments.gallery.vq_vae import vq_vae
@@ -27,6 +30,7 @@ ENTRIES: dict[str, Entry] = {
     "stacked_denoising_autoencoder": stacked_denoising_autoencoder,
     "masked_autoencoder": masked_autoencoder,
     "vae": vae,
+    "networks": networks,
     "disentanglement": disentanglement,
     "aggregate_matching": aggregate_matching,
     "conditional_vae": conditional_vae,
@@ -37,4 +41,6 @@ ENTRIES: dict[str, Entry] = {
     "vq_vae": vq_vae,
     "anomaly_detection": anomaly_detection,
     "restoration": restoration,
+    "two_layer_iwae": two_layer_iwae,
+    "implicit_optimal_prior": implicit_optimal_prior,
 }

@@ -1,4 +1,8 @@
-"""The variational autoencoder with convolutional networks, for images of any size."""
+"""The variational autoencoder with convolutional networks, for images of any size.
+
+Plain ones, or with `blocks` residual ones (He et al. 2016, arXiv:1603.05027), without
+batch normalisation (De and Smith 2020, arXiv:2002.10444).
+"""
 
 from collections.abc import Sequence
 
@@ -23,6 +27,7 @@ def gaussian_conv(
     data_mean: np.ndarray | None = None,
     latent_dim: int = 50,
     channels: Sequence[int] = (32, 64),
+    blocks: int = 0,
     activation: str = "relu",
     posterior: str = "diagonal_normal",
     posterior_settings: Settings = NONE,
@@ -40,6 +45,8 @@ def gaussian_conv(
             since a convolution has one bias per channel.
         latent_dim: number of latents.
         channels: depth of each convolution of the encoder; the decoder's are mirrored.
+        blocks: residual blocks of two 3x3 convolutions after each of the encoder's,
+            and as many in the decoder.
         activation: a name in `vaejax.nets.ACTIVATIONS`.
         posterior: a name in `POSTERIORS`, of real latents.
         posterior_settings: of that family, but its `dim`.
@@ -56,6 +63,8 @@ def gaussian_conv(
         )
     if not channels:
         raise VaejaxError("gaussian_conv needs a convolution: use channels=32 or more")
+    if blocks < 0:
+        raise VaejaxError(f"blocks is {blocks}: use 0 or more residual blocks")
     height, width, depth = data_shape
     latents = named_posterior(posterior, posterior_settings, latent_dim)
     pixels = named_likelihood(likelihood, likelihood_settings)
@@ -67,6 +76,7 @@ def gaussian_conv(
         (height, width, num_outputs * depth),
         activation,
         out_bias=output_start(pixels, channel_mean),
+        blocks=blocks,
     )
 
     def outputs_first(params: dict, z: Array) -> Array:
@@ -80,6 +90,7 @@ def gaussian_conv(
             channels,
             latents.outputs_per_coordinate * latent_dim,
             activation,
+            blocks,
         ),
         decoder=Network(init=decoder.init, apply=outputs_first),
         prior=named_prior(

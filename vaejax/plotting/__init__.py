@@ -7,6 +7,7 @@ Imported by experiments and notebooks, never by `vaejax` itself, so that
 from vaejax.plotting.bias import bias_forest
 from vaejax.plotting.cost import cost_curves
 from vaejax.plotting.coverage import interval_coverage
+from vaejax.plotting.densities import densities
 from vaejax.plotting.estimator_map import estimator_map
 from vaejax.plotting.frontier import cost_frontier
 from vaejax.plotting.gradients import gradient_statistic
@@ -42,6 +43,7 @@ __all__ = [
     "bound_tightness",
     "cost_curves",
     "cost_frontier",
+    "densities",
     "estimator_map",
     "gradient_statistic",
     "heat_map",
