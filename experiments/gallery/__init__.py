@@ -13,6 +13,7 @@ from experiments.gallery.sparse_autoencoder import sparse_autoencoder
 from experiments.gallery.stacked_denoising_autoencoder import (
     stacked_denoising_autoencoder,
 )
+from experiments.gallery.topic_model import topic_model
 from experiments.gallery.vade import vade
 from experiments.gallery.vae import vae
 
@@ -29,4 +30,5 @@ ENTRIES: dict[str, Entry] = {
     "m2": m2,
     "vade": vade,
     "ladder": ladder,
+    "topic_model": topic_model,
 }

@@ -108,7 +108,7 @@ def read_chardata(
 
 
 def read_counts(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
-    """Read N lines of word counts as [N, V] = `shape`, uint16; their labels are dropped.
+    """Read N lines of word counts as [N, V] = `shape`, uint16; labels are dropped.
 
     Raises:
         ValueError: with the reason, if `data` is anything else.

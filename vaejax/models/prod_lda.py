@@ -12,9 +12,12 @@ prior the Laplace approximation of the Dirichlet distribution; or a Dirichlet
 distribution itself, implicitly reparameterised (`posterior=dirichlet`).
 
 The paper normalises over the batch against the collapse of topics, which functions of
-one document cannot. Here the topics are deviations from a shared background, which
-starts at the words' frequencies and leaves nothing but the differences between
-documents to explain, and training takes a KL weight that rises (`--kl-weight linear`).
+one document cannot. What stands in for it here: topics are deviations from a shared
+background, which starts at the words' frequencies and leaves nothing but the
+differences between documents to explain; they are K times what is trained, as a share
+of 1/K moves the words so much less; and the KL divergence is to weigh little at first
+(`--kl-weight linear`). Without the second, on the 20 Newsgroups, all 50 topics stayed
+alike in 20 epochs.
 
 Source: Srivastava and Sutton 2017, arXiv:1703.01488; the Dirichlet posterior: Joo et
 al. 2019, arXiv:1901.02739, and Burkhardt and Kramer 2019, "Decoupling sparsity and
@@ -22,16 +25,15 @@ smoothness in the Dirichlet variational autoencoder topic model"; the background
 Tan and Smith 2018, arXiv:1705.09296.
 """
 
-import math
 from collections.abc import Sequence
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.nn.initializers import glorot_uniform
 from jaxtyping import Array, Float
 
-from vaejax.core import Key, Model, Params, PyTree, VaejaxError
+from vaejax.core import Key, Model, PyTree, VaejaxError
 from vaejax.families import diagonal_normal, dirichlet, multinomial
 from vaejax.models.from_networks import from_networks, output_start
 from vaejax.nets import Network, mlp
@@ -49,8 +51,8 @@ def prod_lda(
     num_topics: int = 50,
     hidden: Sequence[int] = (100, 100),
     activation: str = "relu",
-    topics: Literal["product", "mixture"] = "product",
-    posterior: Literal["diagonal_normal", "dirichlet"] = "diagonal_normal",
+    topics: str = "product",
+    posterior: str = "diagonal_normal",
     concentration: float = 1.0,
 ) -> Model:
     """A topic model with an MLP encoder of log(1 + counts).
@@ -66,13 +68,68 @@ def prod_lda(
         concentration: a of the prior.
 
     Raises:
-        VaejaxError: fewer than two topics, or an unknown kind of topics or posterior.
+        VaejaxError: data that are no vectors, fewer than two topics, an unknown kind of
+            topics or posterior, or a concentration that is not positive.
     """
+    if len(data_shape) != 1:
+        raise VaejaxError(
+            f"prod_lda models counts of words, [V], and the data are {data_shape}: use "
+            "a data set of documents, such as 20newsgroups"
+        )
     if num_topics < 2:
         raise VaejaxError(f"num_topics is {num_topics}: use at least 2")
-    if topics not in ("product", "mixture"):
-        raise VaejaxError(f"unknown topics {topics!r}: use product or mixture")
+    if topics not in WORDS:
+        raise VaejaxError(f"unknown topics {topics!r}: use one of {sorted(WORDS)}")
     if posterior not in PARTS:
-        raise VaejaxError(f"unknown posterior {posterior!r}: use one of {list(PARTS)}")
-    family, prior = (build() for build in PARTS[posterior]) 
-    return model
+        raise VaejaxError(
+            f"unknown posterior {posterior!r}: use one of {sorted(PARTS)}"
+        )
+    family, prior = PARTS[posterior]
+    latents, words = family(), data_shape[0]
+    network = mlp(
+        words, hidden, latents.outputs_per_coordinate * num_topics, activation
+    )
+    start = output_start(multinomial(), data_mean)
+
+    def init(key: Key) -> PyTree:
+        return {
+            "background": jnp.zeros(words) if start is None else jnp.array(start),
+            "topics": glorot_uniform()(key, (num_topics, words)),
+        }
+
+    def decode(params: PyTree, z: Float[Array, " K"]) -> Float[Array, " V"]:
+        theta = z if latents.space == "simplex" else jax.nn.softmax(z)
+        return WORDS[topics](theta, topic_weights(params))
+
+    return from_networks(
+        "prod_lda",
+        encoder=Network(
+            init=network.init,
+            apply=lambda params, x: network.apply(params, jnp.log1p(x)),
+        ),
+        decoder=Network(init=init, apply=decode),
+        prior=prior(num_topics, concentration),
+        posterior=latents,
+        likelihood=multinomial(),
+        data_shape=data_shape,
+        latent_dim=num_topics,
+    )
+
+
+def topic_weights(decoder: PyTree) -> Float[Array, "K V"]:
+    """The log-weights of every topic's words, from `Params.decoder`; unnormalised."""
+    deviations = decoder["topics"]
+    return decoder["background"][None] + len(deviations) * deviations
+
+
+def _product(theta: Float[Array, " K"], weights: Float[Array, "K V"]) -> Array:
+    return theta @ weights
+
+
+def _mixture(theta: Float[Array, " K"], weights: Float[Array, "K V"]) -> Array:
+    p = theta @ jax.nn.softmax(weights)
+    return jnp.log(jnp.maximum(p, jnp.finfo(p.dtype).tiny))
+
+
+# The logits of a document's words.
+WORDS = {"product": _product, "mixture": _mixture}

@@ -1,0 +1,226 @@
+"""ProdLDA, NVLDA and the Dirichlet VAE against latent Dirichlet allocation."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import digamma
+from jaxtyping import Array, Float
+from scipy.sparse import csr_matrix
+from sklearn.decomposition import LatentDirichletAllocation
+
+from experiments.gallery.entry import Entry, Shown, Trained
+from experiments.train_config import Config
+from vaejax.core import Scalar
+from vaejax.data import load
+from vaejax.evaluation import log_likelihood, npmi, perplexity
+from vaejax.families import dirichlet
+from vaejax.families.multinomial import log_orders
+from vaejax.models.prod_lda import topic_weights
+from vaejax.plotting import Table, topic_coherences
+
+SYSTEMS = {
+    "prod_lda": "ProdLDA",
+    "nvlda": "NVLDA",
+    "dirichlet_vae": "Dirichlet VAE",
+}
+LDA = "LDA (scikit-learn)"
+# Srivastava and Sutton 2017, tables 1 and 2, 50 topics.
+PUBLISHED = {"ProdLDA": 1009, "NVLDA": 1078, LDA: 893}
+NUM_TOPICS = 50
+TOP_WORDS = 10
+SAMPLES = 10  # of the ELBO of a document
+PASSES = 10  # of LDA over the documents
+COMMON = Config(
+    dataset="20newsgroups",
+    model="prod_lda",
+    estimator="pathwise",
+    batch_size=200,
+    learning_rate=2e-3,
+    eval_num_samples=1,
+)
+SETTINGS = {
+    "prod_lda": ("topics=product",),
+    "nvlda": ("topics=mixture",),
+    "dirichlet_vae": ("topics=mixture", "posterior=dirichlet", "concentration=0.1"),
+}
+
+
+def _trainings(epochs: int, warm_up: int) -> dict[str, Config]:
+    return {
+        name: dataclasses.replace(
+            COMMON,
+            model_settings=(f"num_topics={NUM_TOPICS}", *settings),
+            epochs=epochs,
+            kl_weight=("linear", f"epochs={warm_up}"),
+        )
+        for name, settings in SETTINGS.items()
+    }
+
+
+class Topics(NamedTuple):
+    """What a model makes of the documents."""
+
+    weights: Float[np.ndarray, "K V"]  # of each topic's words
+    bounds: Float[np.ndarray, " N"]  # on log p(x) of every test document
+
+
+class Scores(NamedTuple):
+    """What its topics are worth."""
+
+    perplexity: float  # of the test documents, an upper bound
+    coherence: Float[np.ndarray, " K"]  # NPMI of every topic on the training documents
+    diversity: float  # the share of different words among all topics' top words
+
+    @property
+    def npmi(self) -> float:
+        """The mean over topics."""
+        return float(self.coherence.mean())
+
+
+def _show(trained: Mapping[str, Trained]) -> Shown:
+    one = trained["prod_lda"]
+    train = load(COMMON.dataset, "train", data_dir=one.config.data_dir)
+    x, words = np.asarray(one.data.test.x), train.words
+    assert words is not None
+    of_lda, own = _lda(train.images, x)
+    found = {SYSTEMS[name]: _topics(trained[name]) for name in SYSTEMS} | {LDA: of_lda}
+    scores = {name: _scores(topics, train.images, x) for name, topics in found.items()}
+    best, lda = scores[SYSTEMS["prod_lda"]], scores[LDA]
+    lower = "lower" if best.perplexity < lda.perplexity else "not lower"
+    higher = "higher" if best.npmi > lda.npmi else "no higher"
+    listed = "; ".join(
+        f"{name} {score.perplexity:.0f}, {score.npmi:.2f} and {score.diversity:.0%}"
+        for name, score in list(scores.items())[1:-1]
+    )
+    return Shown(
+        numbers={
+            f"{what} {name}": value
+            for name, score in scores.items()
+            for what, value in (
+                ("perplexity", score.perplexity),
+                ("NPMI", score.npmi),
+                ("diversity", score.diversity),
+            )
+        }
+        | {f"its own perplexity {LDA}": own},
+        finding=(
+            f"ProdLDA's test perplexity is {lower} than that of LDA in the same run, "
+            f"{best.perplexity:.0f} against {lda.perplexity:.0f} (scikit-learn's own "
+            f"figure: {own:.0f}), all of them upper bounds; its topics' mean NPMI is "
+            f"{higher}, {best.npmi:.2f} against {lda.npmi:.2f}; of its topics' top "
+            f"words {best.diversity:.0%} are different ones, of LDA's "
+            f"{lda.diversity:.0%}. {listed}."
+        ),
+        figures=[topic_coherences({n: score.coherence for n, score in scores.items()})],
+        tables=[
+            Table(
+                [
+                    *("model", "test perplexity, bound", "published"),
+                    *("mean NPMI of topics", "different top words"),
+                ],
+                [
+                    [n, s.perplexity, PUBLISHED.get(n), s.npmi, s.diversity]
+                    for n, s in scores.items()
+                ],
+                f"{len(x):,} test documents, {NUM_TOPICS} topics; NPMI of {TOP_WORDS} "
+                "words on the training documents, not the published reference.",
+            ),
+            *(_words(n, found[n], scores[n].coherence, words) for n in found),
+        ],
+    )
+
+
+def _scores(
+    topics: Topics, train: np.ndarray, test: Float[np.ndarray, "N V"]
+) -> Scores:
+    top = _top_words(topics)
+    return Scores(
+        perplexity(topics.bounds, test),
+        npmi(topics.weights, train, TOP_WORDS),
+        len(np.unique(top)) / top.size,
+    )
+
+
+def _top_words(topics: Topics) -> np.ndarray:
+    """Every topic's words of most weight, [K, TOP_WORDS]."""
+    return np.argsort(-topics.weights, axis=1, kind="stable")[:, :TOP_WORDS]
+
+
+def _topics(trained: Trained) -> Topics:
+    model, params = trained.model, trained.params
+    estimate = log_likelihood(
+        model, params, trained.data.test, jax.random.key(0), num_samples=SAMPLES
+    )
+    return Topics(np.asarray(topic_weights(params.decoder)), estimate.elbo)
+
+
+def _lda(train: np.ndarray, test: Float[np.ndarray, "N V"]) -> tuple[Topics, float]:
+    """Online variational LDA, and the perplexity that scikit-learn gives.
+
+    That one is of all words together, and its bound counts the uncertainty of the
+    topics; the bounds returned are those of each document at the mean topics,
+
+        sum_w x_w log sum_k exp(E log theta_k) topic_kw - KL(q(theta) || p(theta)),
+
+    as for the other models.
+    """
+    lda = LatentDirichletAllocation(
+        NUM_TOPICS,
+        learning_method="online",
+        max_iter=PASSES,
+        batch_size=256,
+        learning_offset=50,
+        random_state=0,
+    )
+    lda.fit(csr_matrix(train, dtype=float))
+    documents = csr_matrix(test, dtype=float)
+    prior = lda.doc_topic_prior_
+    # q(theta | x) is a Dirichlet distribution of concentrations that sum to this.
+    total = NUM_TOPICS * prior + test.sum(1, keepdims=True)
+    concentrations = jnp.asarray(total * lda.transform(documents))
+    kl = dirichlet().kl
+    assert kl is not None
+    topics = lda.components_ / lda.components_.sum(1, keepdims=True)
+
+    def bound(a: Float[Array, " K"], x: Float[Array, " V"]) -> Scalar:
+        theta = jnp.exp(digamma(a) - digamma(a.sum()))
+        log_prior = jnp.full(NUM_TOPICS, np.log(prior))
+        penalty = kl(jnp.log(a), log_prior)
+        return log_orders(x) + x @ jnp.log(theta @ topics) - penalty
+
+    bounds = jax.lax.map(lambda pair: bound(*pair), (concentrations, test))
+    return Topics(topics, np.asarray(bounds)), lda.perplexity(documents)
+
+
+def _words(
+    name: str,
+    topics: Topics,
+    coherence: Float[np.ndarray, " K"],
+    words: tuple[str, ...],
+) -> Table:
+    order = np.argsort(-coherence)
+    top = _top_words(topics)
+    return Table(
+        ["NPMI", "words of most weight"],
+        [[float(coherence[k]), " ".join(words[w] for w in top[k])] for k in order],
+        f"{name}: the topics, the most coherent first.",
+    )
+
+
+topic_model = Entry(
+    title="Topic models: ProdLDA, NVLDA and the Dirichlet VAE",
+    text=(
+        "Documents as counts of words, and topics as what their words have in common "
+        "(Srivastava and Sutton 2017, arXiv:1703.01488). ProdLDA multiplies its topics "
+        "and NVLDA mixes them as LDA does, both with a logistic normal posterior; the "
+        "Dirichlet VAE has a Dirichlet one (Joo et al. 2019, arXiv:1901.02739). Beside "
+        "them LDA by scikit-learn. The papers' batch normalisation and dropout have no "
+        "counterpart here."
+    ),
+    presets={"short": _trainings(15, 10), "paper": _trainings(100, 50)},
+    show=_show,
+)
