@@ -68,7 +68,7 @@ def test_a_products_words_need_all_topics_and_a_mixtures_one():
 def test_topics_that_documents_are_from_are_found_again(settings):
     rng = np.random.default_rng(0)
     topics = rng.dirichlet(np.full(WORDS, 0.1), TOPICS)
-    theta = rng.dirichlet(np.full(TOPICS, 0.2), 2000)
+    theta = rng.dirichlet(np.full(TOPICS, 0.2), 1000)
     documents = rng.multinomial(80, theta @ topics)
     assert similarity(topics, learned(documents, settings)) > 0.95
     # The same words, dealt to documents at random: there is nothing to be found.
@@ -90,13 +90,13 @@ def learned(documents, settings):
         BOUNDS["elbo"](),
         ESTIMATORS["pathwise"](),
         num_samples=1,
-        kl_weight=linear(num_steps=200),
+        kl_weight=linear(num_steps=100),
     )
     state = fit(
         objective,
         optax.adam(1e-2),
         Example(jnp.asarray(documents, jnp.float32)),
-        epochs=30,
+        epochs=15,
         batch_size=100,
         key=KEY,
     )
