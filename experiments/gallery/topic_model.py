@@ -28,7 +28,7 @@ SYSTEMS = {
     "dirichlet_vae": "Dirichlet VAE",
 }
 LDA = "LDA (scikit-learn)"
-# Srivastava and Sutton 2017, tables 1 and 2, 50 topics.
+# Srivastava and Sutton 2017, 50 topics.
 PUBLISHED = {"ProdLDA": 1009, "NVLDA": 1078, LDA: 893}
 NUM_TOPICS = 50
 TOP_WORDS = 10
@@ -192,7 +192,8 @@ def _lda(train: np.ndarray, test: Float[np.ndarray, "N V"]) -> tuple[Topics, flo
         penalty = kl(jnp.log(a), log_prior)
         return log_orders(x) + x @ jnp.log(theta @ topics) - penalty
 
-    bounds = jax.lax.map(lambda pair: bound(*pair), (concentrations, test))
+    pairs = concentrations, test
+    bounds = jax.lax.map(lambda pair: bound(*pair), pairs, batch_size=100)
     return Topics(topics, np.asarray(bounds)), lda.perplexity(documents)
 
 
