@@ -10,13 +10,14 @@ import numpy as np
 from jax.scipy.special import digamma
 from jaxtyping import Array, Float
 from scipy.sparse import csr_matrix
+from scipy.special import softmax
 from sklearn.decomposition import LatentDirichletAllocation
 
 from experiments.gallery.entry import Entry, Shown, Trained
 from experiments.train_config import Config
 from vaejax.core import Scalar
 from vaejax.data import load
-from vaejax.evaluation import log_likelihood, npmi, perplexity
+from vaejax.evaluation import log_likelihood, npmi, perplexity, posterior_means
 from vaejax.families import dirichlet
 from vaejax.families.multinomial import log_orders
 from vaejax.models.prod_lda import topic_weights
@@ -33,6 +34,7 @@ PUBLISHED = {"ProdLDA": 1009, "NVLDA": 1078, LDA: 893}
 NUM_TOPICS = 50
 TOP_WORDS = 10
 SAMPLES = 10  # of the ELBO of a document
+USED = 1 / 200  # of the documents hold a topic most that is used
 PASSES = 10  # of LDA over the documents
 COMMON = Config(
     dataset="20newsgroups",
@@ -66,6 +68,7 @@ class Topics(NamedTuple):
 
     weights: Float[np.ndarray, "K V"]  # of each topic's words
     bounds: Float[np.ndarray, " N"]  # on log p(x) of every test document
+    shares: Float[np.ndarray, "N K"]  # its topics', as they are inferred
 
 
 class Scores(NamedTuple):
@@ -74,11 +77,17 @@ class Scores(NamedTuple):
     perplexity: float  # of the test documents, an upper bound
     coherence: Float[np.ndarray, " K"]  # NPMI of every topic on the training documents
     diversity: float  # the share of different words among all topics' top words
+    used: np.ndarray  # of each topic, whether one document in 200 holds it most
 
     @property
     def npmi(self) -> float:
         """The mean over topics."""
         return float(self.coherence.mean())
+
+    @property
+    def npmi_of_used(self) -> float:
+        """The mean over the topics that are used."""
+        return float(self.coherence[self.used].mean())
 
 
 def _show(trained: Mapping[str, Trained]) -> Shown:
@@ -93,7 +102,8 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
     lower = "lower" if best.perplexity < lda.perplexity else "not lower"
     higher = "higher" if best.npmi > lda.npmi else "no higher"
     listed = "; ".join(
-        f"{name} {score.perplexity:.0f}, {score.npmi:.2f} and {score.diversity:.0%}"
+        f"{name}: perplexity {score.perplexity:.0f}, NPMI {score.npmi:.2f}, of the "
+        f"{score.used.sum()} topics in use {score.npmi_of_used:.2f}"
         for name, score in list(scores.items())[1:-1]
     )
     return Shown(
@@ -104,6 +114,8 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
                 ("perplexity", score.perplexity),
                 ("NPMI", score.npmi),
                 ("diversity", score.diversity),
+                ("used topics", float(score.used.sum())),
+                ("NPMI of used topics", score.npmi_of_used),
             )
         }
         | {f"its own perplexity {LDA}": own},
@@ -113,21 +125,28 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
             f"figure: {own:.0f}), all of them upper bounds; its topics' mean NPMI is "
             f"{higher}, {best.npmi:.2f} against {lda.npmi:.2f}; of its topics' top "
             f"words {best.diversity:.0%} are different ones, of LDA's "
-            f"{lda.diversity:.0%}. {listed}."
+            f"{lda.diversity:.0%}. Of {NUM_TOPICS} topics {best.used.sum()} are used, "
+            f"of a mean NPMI of {best.npmi_of_used:.2f}; of LDA's {lda.used.sum()}, of "
+            f"{lda.npmi_of_used:.2f}. {listed}."
         ),
         figures=[topic_coherences({n: score.coherence for n, score in scores.items()})],
         tables=[
             Table(
                 [
                     *("model", "test perplexity, bound", "published"),
-                    *("mean NPMI of topics", "different top words"),
+                    *("NPMI, all topics", "different top words"),
+                    *("used topics", "NPMI, used topics"),
                 ],
                 [
-                    [n, s.perplexity, PUBLISHED.get(n), s.npmi, s.diversity]
+                    [
+                        *(n, s.perplexity, PUBLISHED.get(n), s.npmi, s.diversity),
+                        *(int(s.used.sum()), s.npmi_of_used),
+                    ]
                     for n, s in scores.items()
                 ],
                 f"{len(x):,} test documents, {NUM_TOPICS} topics; NPMI of {TOP_WORDS} "
-                "words on the training documents, not the published reference.",
+                "words on the training documents, not the published reference; a topic "
+                "is used that one document in 200 holds most.",
             ),
             *(_words(n, found[n], scores[n].coherence, words) for n in found),
         ],
@@ -138,10 +157,12 @@ def _scores(
     topics: Topics, train: np.ndarray, test: Float[np.ndarray, "N V"]
 ) -> Scores:
     top = _top_words(topics)
+    most = np.bincount(topics.shares.argmax(1), minlength=NUM_TOPICS)
     return Scores(
         perplexity(topics.bounds, test),
         npmi(topics.weights, train, TOP_WORDS),
         len(np.unique(top)) / top.size,
+        most >= USED * len(test),
     )
 
 
@@ -155,7 +176,9 @@ def _topics(trained: Trained) -> Topics:
     estimate = log_likelihood(
         model, params, trained.data.test, jax.random.key(0), num_samples=SAMPLES
     )
-    return Topics(np.asarray(topic_weights(params.decoder)), estimate.elbo)
+    means = posterior_means(model, params, trained.data.test)
+    shares = means if model.posterior.space == "simplex" else softmax(means, axis=1)
+    return Topics(np.asarray(topic_weights(params.decoder)), estimate.elbo, shares)
 
 
 def _lda(train: np.ndarray, test: Float[np.ndarray, "N V"]) -> tuple[Topics, float]:
@@ -181,7 +204,8 @@ def _lda(train: np.ndarray, test: Float[np.ndarray, "N V"]) -> tuple[Topics, flo
     prior = lda.doc_topic_prior_
     # q(theta | x) is a Dirichlet distribution of concentrations that sum to this.
     total = NUM_TOPICS * prior + test.sum(1, keepdims=True)
-    concentrations = jnp.asarray(total * lda.transform(documents))
+    shares = lda.transform(documents)
+    concentrations = jnp.asarray(total * shares)
     kl = dirichlet().kl
     assert kl is not None
     topics = lda.components_ / lda.components_.sum(1, keepdims=True)
@@ -194,7 +218,8 @@ def _lda(train: np.ndarray, test: Float[np.ndarray, "N V"]) -> tuple[Topics, flo
 
     pairs = concentrations, test
     bounds = jax.lax.map(lambda pair: bound(*pair), pairs, batch_size=100)
-    return Topics(topics, np.asarray(bounds)), lda.perplexity(documents)
+    found = Topics(topics, np.asarray(bounds), shares)
+    return found, lda.perplexity(documents)
 
 
 def _words(
@@ -224,7 +249,7 @@ topic_model = Entry(
         "normalisation and dropout have no counterpart here."
     ),
     presets={
-        "short": _trainings(("prod_lda", "nvlda"), 15, 10),
+        "short": _trainings(("prod_lda", "nvlda"), 30, 25),
         "paper": _trainings(tuple(SYSTEMS), 100, 50),
     },
     show=_show,
