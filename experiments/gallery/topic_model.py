@@ -232,7 +232,7 @@ def _words(
     top = _top_words(topics)
     return Table(
         ["NPMI", "words of most weight"],
-        [[float(coherence[k]), " ".join(words[w] for w in top[k])] for k in order],
+        [[f"{coherence[k]:.2f}", " ".join(words[w] for w in top[k])] for k in order],
         f"{name}: the topics, the most coherent first.",
     )
 
