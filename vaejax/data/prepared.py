@@ -102,7 +102,8 @@ def _read(stored: Stored, folder: Path, split: str) -> ImageData:
         raise DataError(f"it is stored as {file_format}, not as array_record")
     feature = "image" if len(stored.shape) == 3 else "counts"
     if (found := builder.info.features[feature].shape) != stored.shape:
-        raise DataError(f"its {feature}s are {found}, not {stored.shape}")
+        kind = "images" if feature == "image" else feature
+        raise DataError(f"its {kind} are {found}, not {stored.shape}")
     source = "train" if stored.drawn else split
     if source not in builder.info.splits:
         raise DataError(f"it has no split {source!r}, only {list(builder.info.splits)}")
