@@ -243,10 +243,10 @@ topic_model = Entry(
         "Documents as counts of words, and topics as what their words have in common "
         "(Srivastava and Sutton 2017, arXiv:1703.01488). ProdLDA multiplies its topics "
         "and NVLDA mixes them as LDA does, both with a logistic normal posterior. The "
-        "Dirichlet VAE (Joo et al. 2019, arXiv:1901.02739) has a Dirichlet one, the "
-        "derivatives of whose samples take seconds once a concentration is as large as "
-        "1e8, as happens: in the paper preset alone. Beside them LDA by scikit-learn. "
-        "The papers' batch normalisation and dropout have no counterpart here."
+        "Dirichlet VAE (Joo et al. 2019, arXiv:1901.02739) has a Dirichlet one; it is "
+        "in the paper preset alone, as its epochs came to take minutes on two cores. "
+        "Beside them LDA by scikit-learn. The papers' batch normalisation and dropout "
+        "have no counterpart here."
     ),
     presets={
         "short": _trainings(("prod_lda", "nvlda"), 30, 25),
