@@ -115,12 +115,15 @@ def _observer(
             for path, leaf in jax.tree_util.tree_leaves_with_path(params)
         }
         histograms = weights | {"test/log_weights": log_weights(params)}
-        pairs = np.concatenate([shown.x, reconstruct(model, params, shown)])
-        tiles = mosaic(pairs, len(shown.x))  # originals above reconstructions
+        images = {}
+        if data.protocol != "counts":
+            pairs = np.concatenate([shown.x, reconstruct(model, params, shown)])
+            tiles = mosaic(pairs, len(shown.x))  # originals above reconstructions
+            images["test/reconstructions"] = np.rint(255 * tiles).astype(np.uint8)
         return Observed(
             {name.replace(".", "/"): value for name, value in numbers_of(row).items()},
             {name: np.ravel(values) for name, values in histograms.items()},
-            {"test/reconstructions": np.rint(255 * tiles).astype(np.uint8)},
+            images,
         )
 
     return observe

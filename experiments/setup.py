@@ -130,9 +130,15 @@ def choose_protocol(dataset: str, protocol: str | None, likelihood: Family) -> s
             f"{asked!r} of {dataset} does not give: use "
             + (f"--protocol {' or '.join(fitting)}, or " if fitting else "")
             + "a model with another likelihood, as in --model-settings likelihood="
-            + ("bernoulli" if asked in BITS else "fixed_normal")
+            + _likelihood_of(asked)
         )
     return protocol
+
+
+def _likelihood_of(protocol: str) -> str:
+    if protocol == "counts":
+        return "multinomial"
+    return "bernoulli" if protocol in BITS else "fixed_normal"
 
 
 def _outcomes(likelihood: Family) -> tuple[str, tuple[str, ...]]:
@@ -140,7 +146,7 @@ def _outcomes(likelihood: Family) -> tuple[str, tuple[str, ...]]:
     if likelihood.space == "bits":
         return "bits", BITS
     if likelihood.space == "counts":
-        return "counts", ()
+        return "counts", ("counts",)
     if likelihood.levels is not None:
         return "grey levels", ("none",)
     return "real numbers", ("none", "dequantized")
@@ -152,7 +158,7 @@ def labels_in_turn(model: Model, count: int) -> Array | None:
 
 
 def mean_observation(data: ImageData, protocol: str) -> np.ndarray:
-    """E x of the training split under a protocol, in [0, 1]."""
+    """E x of the training split under a protocol; of images in [0, 1]."""
     if protocol == "threshold":
         return (data.images > 127).mean(0)
     return _expected(data.images.mean(0), protocol)
@@ -169,4 +175,4 @@ def _expected(grey: np.ndarray, protocol: str) -> np.ndarray:
     """E x of intensities, or of their mean, under a protocol that is linear in them."""
     if protocol == "dequantized":
         return (grey + 0.5) / LEVELS
-    return grey / (1 if protocol == "static" else 255)
+    return grey / (1 if protocol in ("static", "counts") else 255)

@@ -25,7 +25,7 @@ class Config:
     dataset: Annotated[str, option("NAME")] = "mnist"
     """a wrong name lists all"""
     protocol: Annotated[str | None, option("NAME")] = None
-    """dynamic, static, threshold, none, dequantized"""
+    """of binarization; a wrong name lists all"""
     data_dir: Annotated[Path | None, option("DIR")] = None
     """prepared data (default: $TFDS_DATA_DIR)"""
     model: Annotated[str, option("NAME")] = "gaussian_mlp"

@@ -56,6 +56,7 @@ SMALL = {
     "gaussian_conv": {"channels": (2, 3), "latent_dim": 3},
     "gaussian_toy": {},
     "linear_gaussian": {"latent_dim": 3},
+    "prod_lda": {"hidden": (6,), "num_topics": 3},
     "m2": {"hidden": (6,), "latent_dim": 3, "num_classes": 2},
     "semi_amortized_mlp": {"hidden": (6,), "latent_dim": 3},
     "sigmoid_belief_network": {"hidden": (6,), "latent_dim": 3},
@@ -72,6 +73,7 @@ CASES = [
     if name not in ("masked_autoencoder", "vq_vae")
     for shape in [(28, 20, 1), (13, 9, 3), (1, 1, 1), (5,)]
     if len(shape) == 3 or name != "gaussian_conv"
+    if len(shape) == 1 or name != "prod_lda"
 ]
 
 
@@ -124,7 +126,7 @@ def test_a_model_fits_the_shape_of_its_data(name, shape):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_every_parameter_learns(name):
-    shape = (6, 5, 1)
+    shape = (30,) if name == "prod_lda" else (6, 5, 1)
     model = MODELS[name](shape, **SMALL[name])
     estimator = "pathwise" if model.posterior.reparam else "rloo"
     bound = "elbo" if model.posterior.has_density else "reconstruction"

@@ -22,7 +22,14 @@ import scipy.io
 from experiments.prepare_data import Config, run
 from vaejax.core import UnknownNameError
 from vaejax.data import DATASETS, DataError, ImageData, load
-from vaejax.data.formats import read_amat, read_chardata, read_idx, read_mat
+from vaejax.data.formats import (
+    read_amat,
+    read_chardata,
+    read_counts,
+    read_idx,
+    read_mat,
+    read_words,
+)
 from vaejax.data.prepare import prepare
 from vaejax.data.raw import OWNERS, read_raw
 from vaejax.data.sources import (
@@ -31,6 +38,7 @@ from vaejax.data.sources import (
     FREY_FACES,
     KMNIST,
     MNIST,
+    NEWSGROUPS,
     OMNIGLOT_28X28,
     SOURCES,
     Source,
@@ -44,6 +52,8 @@ RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (TRAIN + TEST, 28, 28), dtype=np.uint8)
 BINARY = GREY // 128
 LABELS = RNG.integers(0, 10, TRAIN + TEST, dtype=np.uint8)
+COUNTS = RNG.poisson(0.02, (TRAIN + TEST, 1995)).astype(np.uint16)
+COUNTS[0], COUNTS[1, 7] = 0, 549  # without words; more of one than a byte holds
 
 
 def idx_bytes(array: np.ndarray) -> bytes:
@@ -73,6 +83,15 @@ def chardata_bytes(train: np.ndarray, test: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def feat_bytes(counts: np.ndarray) -> bytes:
+    pairs = ([f"{w + 1}:{row[w]}" for w in np.flatnonzero(row)] for row in counts)
+    return "".join(" ".join(["1", *some]) + "\n" for some in pairs).encode()
+
+
+def vocabulary_bytes(count: int) -> bytes:
+    return "".join(f"word{i} 0 \n" for i in range(count)).encode()
+
+
 def small(source: Source) -> tuple[Source, dict[str, bytes]]:
     """Return `source` with a few examples, and its raw files."""
     if source is BINARIZED_MNIST:
@@ -89,6 +108,14 @@ def small(source: Source) -> tuple[Source, dict[str, bytes]]:
         content = [chardata_bytes(GREY[:TRAIN], GREY[TRAIN:])]
         assemble = partial(chardata_splits, num_test=TEST)
         source = dataclasses.replace(source, assemble=assemble)
+    elif source is NEWSGROUPS:
+        shapes = (TRAIN, 1995), (TEST, 1995), (1995,)
+        files = tuple(
+            dataclasses.replace(file, shape=shape, content_sha256=None)
+            for file, shape in zip(source.files, shapes, strict=True)
+        )
+        content = [feat_bytes(COUNTS[:TRAIN]), feat_bytes(COUNTS[TRAIN:])]
+        content.append(vocabulary_bytes(1995))
     else:
         files = idx_files(train=TRAIN, test=TEST)
         parts = (GREY[:TRAIN], LABELS[:TRAIN], GREY[TRAIN:], LABELS[TRAIN:])
@@ -175,6 +202,35 @@ def test_omniglot_keeps_its_pixels_and_its_split(tmp_path):
     published = OMNIGLOT_28X28.assemble(np.zeros(OMNIGLOT_28X28.files[0].shape))
     sizes = {name: len(data.images) for name, data in published.items()}
     assert sizes == {"train": 24_345, "test": 8_070}
+
+
+def test_documents_keep_their_words_and_those_without_are_left_out(tmp_path):
+    source, content = small(NEWSGROUPS)
+    prepare(source, write(tmp_path / "raw", content), tmp_path)
+    data = load("20newsgroups", data_dir=tmp_path)
+    assert data.images.dtype == np.uint16
+    assert bag(data) == bag(ImageData(COUNTS[1:TRAIN], None))
+    assert data.words == tuple(f"word{i}" for i in range(1995))
+
+
+@pytest.mark.parametrize(
+    ("read", "data", "says"),
+    [
+        (read_counts, b"1 2:1\n", "1 lines, expected 2"),
+        (read_counts, b"1 2:1\n1 2\n", "line 2 is not a label and pairs"),
+        (read_counts, b"1 2:1.5\n1\n", "line 1 is not a label and pairs"),
+        (read_counts, b"1 0:1\n1\n", "line 1 does not name words from 1 to 3"),
+        (read_counts, b"1\n1 4:1\n", "line 2 does not name words from 1 to 3"),
+        (read_counts, b"1 2:1 2:3\n1\n", "each once"),
+        (read_counts, b"1 2:70000\n1\n", "from 1 to 65,535"),
+        (read_words, b"one 0\n", "1 lines, expected 2"),
+        (read_words, b"one 0\ntwo\n", "line 2 is not a word and 0"),
+        (read_words, b"one 0\none 0\n", "twice"),
+    ],
+)
+def test_damaged_documents_are_refused_with_the_reason(read, data, says):
+    with pytest.raises(ValueError, match=says):
+        read(data, (2, 3))
 
 
 IDX, AMAT, MAT = idx_bytes(GREY), amat_bytes(BINARY), mat_bytes(GREY)
@@ -427,3 +483,20 @@ def test_the_published_frey_faces_are_read(tmp_path):
     data = load("frey_faces", "test", data_dir=tmp_path)
     assert data.images.shape == (200, 28, 20, 1)
     assert 50 < data.images.mean() < 200
+
+
+def test_the_published_newsgroups_are_read():
+    raw = os.environ.get("VAEJAX_RAW_DIR")
+    if not raw:
+        pytest.skip("$VAEJAX_RAW_DIR gives no published data")
+    splits = read_raw(NEWSGROUPS, Path(raw) / "20news")
+    counts = {split: data.images for split, data in splits.items()}
+    assert {split: len(some) for split, some in counts.items()} == {
+        "train": 11_258,
+        "test": 7_487,
+    }
+    words = splits["test"].words
+    assert words is not None
+    # The words are in the order of how often they come up, but for the first.
+    assert words[:3] == ("_eos_", "write", "one")
+    assert counts["train"].sum(0).argmax() == 1

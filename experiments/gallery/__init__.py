@@ -18,6 +18,7 @@ from experiments.gallery.sparse_autoencoder import sparse_autoencoder
 from experiments.gallery.stacked_denoising_autoencoder import (
     stacked_denoising_autoencoder,
 )
+from experiments.gallery.topic_model import topic_model
 from experiments.gallery.two_layer_iwae import two_layer_iwae
 from experiments.gallery.vade import vade
 from experiments.gallery.vae import vae
@@ -43,4 +44,5 @@ ENTRIES: dict[str, Entry] = {
     "restoration": restoration,
     "two_layer_iwae": two_layer_iwae,
     "implicit_optimal_prior": implicit_optimal_prior,
+    "topic_model": topic_model,
 }

@@ -18,6 +18,7 @@ from experiments.gallery import ENTRIES
 from experiments.gallery.entry import Entry, Shown, load
 from experiments.prepared_run import check as check_training
 from vaejax.core import VaejaxError
+from vaejax.data import load as load_data
 from vaejax.plotting import Section, save, write_report
 
 PRESETS = ("short", "paper")
@@ -71,9 +72,17 @@ def run(config: Config) -> Results:
     """Train and show every system; write results.json, figures and report.html.
 
     Raises:
-        VaejaxError: a setting that cannot be, before anything is computed.
+        VaejaxError: a setting that cannot be, or data that are missing, before anything
+            is computed.
     """
     entries = check(config)
+    trainings = [
+        one
+        for entry in entries.values()
+        for one in entry.presets[config.preset].values()
+    ]
+    for dataset in sorted({training.dataset for training in trainings}):
+        load_data(dataset, "test", data_dir=config.data_dir)  # or say so at once
     with run_folder.open_run(
         config.out, config, overwrite=config.overwrite, resume=config.resume
     ):

@@ -13,7 +13,8 @@ every reported likelihood names its protocol.
 * none: x_i = intensity_i / 255, for likelihoods of grey levels and of real numbers;
 * dequantized: x_i = (intensity_i + u_i) / 256 with u_i uniform on [0, 1), drawn as in
   the dynamic protocol, so that a density says something of the grey levels too (Theis,
-  van den Oord and Bethge 2016, arXiv:1511.01844; see `vaejax.evaluation.bits_per_dim`).
+  van den Oord and Bethge 2016, arXiv:1511.01844; see `vaejax.evaluation.bits_per_dim`);
+* counts: x_i is what is stored, how often word i comes up in a document, as a float.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float32, UInt8
+from jaxtyping import Array, Float32, Integer, UInt8
 
 from vaejax.core import Key, record
 
@@ -34,7 +35,7 @@ class Protocol:
 
     name: str
     # Training, inside the compiled step: a fresh observation of one image.
-    sample: Callable[[Key, UInt8[Array, "*event"]], Float32[Array, "*event"]]
+    sample: Callable[[Key, Integer[Array, "*event"]], Float32[Array, "*event"]]
     # Evaluation: one image of a fixed split as an observation.
     as_float: Callable[[Array], Float32[Array, "*event"]]
     # Evaluation splits pass through here once, before use: (images [N, ...], seed).
@@ -79,7 +80,7 @@ def _dequantize_once(images: np.ndarray, seed: int) -> np.ndarray:
     return np.asarray(_dequantize(jax.random.key(seed), jnp.asarray(images)))
 
 
-def _to_float(image: UInt8[Array, "*event"]) -> Float32[Array, "*event"]:
+def _to_float(image: Integer[Array, "*event"]) -> Float32[Array, "*event"]:
     return image.astype(jnp.float32)
 
 
@@ -121,5 +122,11 @@ PROTOCOLS: dict[str, Protocol] = {
         sample=_dequantize,
         as_float=lambda image: image,
         fix=_dequantize_once,
+    ),
+    "counts": Protocol(
+        name="counts",
+        sample=lambda key, counts: _to_float(counts),
+        as_float=_to_float,
+        fix=lambda counts, seed: counts,
     ),
 }

@@ -2,7 +2,8 @@
 
 TFDS's own read raw files with tf.io and encode images with tf.image. These are handed
 checked arrays and store PNGs from OpenCV, in the same layout (name, version, features,
-array_record), so that plain `tfds.data_source("mnist")` reads what they wrote.
+array_record), so that plain `tfds.data_source("mnist")` reads what they wrote. Counts
+of words are stored as compressed arrays, the words in the metadata.
 
 This module imports tensorflow_datasets: import it inside functions only.
 """
@@ -33,10 +34,15 @@ class ImageBuilder(  # type: ignore[call-arg]
     splits: dict[str, ImageData]
 
     def _info(self) -> tfds.core.DatasetInfo:
-        images, labels, _ = next(iter(self.splits.values()))
-        features: dict[str, Any] = {
-            "image": tfds.features.Image(shape=images.shape[1:])
-        }
+        images, labels, _, words = next(iter(self.splits.values()))
+        shape = images.shape[1:]
+        features: dict[str, Any] = {}
+        if words is None:
+            features["image"] = tfds.features.Image(shape=shape)
+        else:
+            features["counts"] = tfds.features.Tensor(
+                shape=shape, dtype=images.dtype, encoding="zlib"
+            )
         if labels is not None:
             names = self.source.class_names
             features["label"] = (
@@ -51,15 +57,20 @@ class ImageBuilder(  # type: ignore[call-arg]
             supervised_keys=("image", "label") if labels is not None else None,
             homepage=self.source.homepage,
             citation=self.source.citation,
+            metadata=None if words is None else tfds.core.MetadataDict(words=words),
         )
 
     def _split_generators(self, dl_manager: Any) -> dict[str, Iterator]:
         return {name: self._generate_examples(name) for name in self.splits}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        images, labels, _ = self.splits[split]
+        images, labels, _, words = self.splits[split]
         for i, image in enumerate(images):
-            example: dict[str, Any] = {"image": io.BytesIO(_png(image))}
+            example: dict[str, Any] = (
+                {"image": io.BytesIO(_png(image))}
+                if words is None
+                else {"counts": image}
+            )
             if labels is not None:
                 example["label"] = int(labels[i])
             yield i, example

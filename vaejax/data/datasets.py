@@ -22,6 +22,7 @@ GREY_LEVELS = ("dynamic", "threshold", "none", "dequantized")  # what intensitie
 PHOTOGRAPH = ("none", "dequantized", "dynamic", "threshold")  # the same, greys first
 STATIC_REMEDY = "static binarization is the data set binarized_mnist"
 BINARY_REMEDY = "its pixels are 0 and 1 already, grey ones are in the data set mnist"
+COUNTS_REMEDY = "documents are counts of words, images are not"
 DRAWN = 20_000, 2_000  # training and test images of sets that come without a split
 
 
@@ -57,6 +58,8 @@ def load(
     _check_known(f"split of {name}", split, info.splits)
     if protocol not in info.protocols:
         remedy = STATIC_REMEDY if protocol == "static" else BINARY_REMEDY
+        if "counts" in (protocol, *info.protocols):
+            remedy = COUNTS_REMEDY
         raise DataError(
             f"{name} does not allow the protocol {protocol}, only "
             f"{', '.join(info.protocols)}: {remedy}"
@@ -98,7 +101,7 @@ def sprites(num_train: int = DRAWN[0], num_test: int = DRAWN[1]) -> DatasetInfo:
 
 def _prepared(
     name: str,
-    shape: tuple[int, int, int] = (28, 28, 1),
+    shape: tuple[int, ...] = (28, 28, 1),
     splits: tuple[str, ...] = ("train", "validation", "test"),
     protocols: tuple[str, ...] = GREY_LEVELS,
     factor_names: tuple[str, ...] = (),
@@ -239,6 +242,14 @@ def shapes3d() -> DatasetInfo:
     )
 
 
+def newsgroups() -> DatasetInfo:
+    """Return the 20 Newsgroups: 11,258 + 7,487 documents as counts of 1,995 words.
+
+    The first word, the end of a sentence, is in none of them.
+    """
+    return _prepared("20newsgroups", (1995,), ("train", "test"), ("counts",))
+
+
 def _face(image: np.ndarray) -> np.ndarray:
     import cv2
 
@@ -263,6 +274,7 @@ DATASETS: dict[str, Callable[[], DatasetInfo]] = {
     "dsprites": dsprites,
     "shapes3d": shapes3d,
     "sprites": sprites,
+    "20newsgroups": newsgroups,
 }
 
 

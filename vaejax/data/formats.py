@@ -1,16 +1,22 @@
-"""The three raw file formats, read strictly: from bytes to an array, or ValueError.
+"""The raw file formats, read strictly: from bytes to an array, or ValueError.
 
 * idx (MNIST): a big-endian header, two zero bytes, 0x08 for unsigned bytes, the number
   of dimensions, each dimension as 32 bits; then the pixels.
 * amat (binarized MNIST): text, a line an image, digits 0 and 1 parted by single spaces.
 * mat (Frey faces, Omniglot): a MATLAB 5 file with an image in each column, the Frey
-  faces in the variable `ff`, Omniglot's 28x28 characters in `data` and `testdata`.
+  faces in the variable `ff`, Omniglot's 28x28 characters in `data` and `testdata`;
+* feat and vocabulary (20 Newsgroups): text, a line a document, `label word:count ...`
+  with words from 1, and a line a word, `word 0`.
 """
 
 import io
+import re
 import struct
 
 import numpy as np
+
+DOCUMENT = re.compile(rb"\d+((?: \d{1,9}:\d{1,9})*) ?")
+WORD = re.compile(rb"(\S+) 0 ?")
 
 
 def read_idx(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
@@ -99,6 +105,59 @@ def read_chardata(
         raise ValueError(f"its pixels go from {low:g} to {high:g}, expected 0 to 1")
     images = columns.T.reshape(count, width, height).swapaxes(1, 2)
     return np.rint(255 * images).astype(np.uint8)
+
+
+def read_counts(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    """Read N lines of word counts as [N, V] = `shape`, uint16; labels are dropped.
+
+    Raises:
+        ValueError: with the reason, if `data` is anything else.
+    """
+    counts = np.zeros(shape, np.uint16)
+    for row, line in zip(counts, _lines(data, shape[0]), strict=True):
+        number, text = line
+        found = DOCUMENT.fullmatch(text)
+        if found is None:
+            raise ValueError(f"line {number} is not a label and pairs word:count")
+        pairs = np.array(found[1].replace(b":", b" ").split(), np.int64).reshape(-1, 2)
+        words, times = pairs.T
+        once = len(np.unique(words)) == len(words)
+        if not (once and _within(words, shape[1]) and _within(times, 2**16 - 1)):
+            raise ValueError(
+                f"line {number} does not name words from 1 to {shape[1]:,}, each once "
+                f"with a count from 1 to {2**16 - 1:,}"
+            )
+        row[words - 1] = times
+    return counts
+
+
+def read_words(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
+    """Read V lines `word 0` as the words, [V] = `shape`.
+
+    Raises:
+        ValueError: with the reason, if `data` is anything else.
+    """
+    words = []
+    for number, text in _lines(data, shape[0]):
+        found = WORD.fullmatch(text)
+        if found is None:
+            raise ValueError(f"line {number} is not a word and 0")
+        words.append(found[1].decode())
+    if len(set(words)) < len(words):
+        raise ValueError("it names a word twice")
+    return np.array(words)
+
+
+def _lines(data: bytes, count: int) -> list[tuple[int, bytes]]:
+    """So many lines, numbered from 1."""
+    lines = data.splitlines()
+    if len(lines) != count:
+        raise ValueError(f"{len(lines):,} lines, expected {count:,}")
+    return list(enumerate(lines, start=1))
+
+
+def _within(numbers: np.ndarray, most: int) -> bool:
+    return bool(((numbers >= 1) & (numbers <= most)).all())
 
 
 def _variable(data: bytes, name: str, shape: tuple[int, int], kind: str) -> np.ndarray:

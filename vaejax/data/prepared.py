@@ -27,7 +27,7 @@ class Stored:
     """What TFDS holds of a data set, and how we give it."""
 
     name: str
-    shape: tuple[int, int, int]  # H, W, C of its images
+    shape: tuple[int, ...]  # H, W, C of its images; V of its documents
     convert: Callable[[np.ndarray], np.ndarray] | None = None  # an image, to ours
     factor_names: tuple[str, ...] = ()  # each the feature label_NAME
     # How many images of its only split, "train", are drawn for training and test.
@@ -100,12 +100,18 @@ def _read(stored: Stored, folder: Path, split: str) -> ImageData:
     file_format = builder.info.file_format.value
     if file_format != "array_record":
         raise DataError(f"it is stored as {file_format}, not as array_record")
-    if builder.info.features["image"].shape != stored.shape:
-        found = builder.info.features["image"].shape
-        raise DataError(f"its images are {found}, not {stored.shape}")
+    feature = "image" if len(stored.shape) == 3 else "counts"
+    if (found := builder.info.features[feature].shape) != stored.shape:
+        kind = "images" if feature == "image" else feature
+        raise DataError(f"its {kind} are {found}, not {stored.shape}")
     source = "train" if stored.drawn else split
     if source not in builder.info.splits:
         raise DataError(f"it has no split {source!r}, only {list(builder.info.splits)}")
+    if feature == "counts":
+        documents = builder.as_data_source(split=split)
+        rows = documents.__getitems__(range(len(documents)))
+        words = tuple(builder.info.metadata["words"])
+        return ImageData(np.stack([row["counts"] for row in rows]), None, words=words)
     skip = {"image": tfds.decode.SkipDecoding()}
     rows = builder.as_data_source(split=source, decoders=skip)
     chosen = (

@@ -15,11 +15,12 @@ class DataError(VaejaxError):
 
 
 class ImageData(NamedTuple):
-    """One split of a data set, in memory."""
+    """One split of a data set, in memory: of images, or of documents as word counts."""
 
-    images: np.ndarray  # [N, H, W, C] uint8
+    images: np.ndarray  # [N, H, W, C] uint8; of documents [N, V] uint16
     labels: np.ndarray | None  # [N] int32
     factors: np.ndarray | None = None  # [N, F] int32, each from 0; of synthetic images
+    words: tuple[str, ...] | None = None  # the V words that are counted
 
 
 @record
@@ -27,7 +28,7 @@ class DatasetInfo:
     """A data set: its shape, its splits, and the protocols that make sense for it."""
 
     name: str
-    shape: tuple[int, int, int]  # H, W, C
+    shape: tuple[int, ...]  # H, W, C; of documents V
     splits: tuple[str, ...]
     protocols: tuple[str, ...]  # the first is the default
     read: Callable[[str, Path], ImageData]  # (split, data_dir); raw pixels

@@ -16,6 +16,7 @@ from vaejax.models.ladder import hierarchical_mlp, ladder_mlp
 from vaejax.models.linear_gaussian import linear_gaussian
 from vaejax.models.m2 import m2
 from vaejax.models.masked_autoencoder import masked_autoencoder
+from vaejax.models.prod_lda import prod_lda
 from vaejax.models.semi_amortized import semi_amortized_mlp, with_refinement
 from vaejax.models.sigmoid_belief_network import sigmoid_belief_network
 from vaejax.models.sparse_autoencoder import sparse_autoencoder
@@ -47,6 +48,7 @@ MODELS: dict[str, Callable[..., Model]] = {
     "gaussian_toy": gaussian_toy,
     "linear_gaussian": linear_gaussian,
     "m2": m2,
+    "prod_lda": prod_lda,
     "two_layer_gaussian": two_layer_gaussian,
     "vade": vade,
     "vq_vae": vq_vae,
@@ -68,6 +70,7 @@ __all__ = [
     "linear_gaussian",
     "m2",
     "masked_autoencoder",
+    "prod_lda",
     "semi_amortized_mlp",
     "sigmoid_belief_network",
     "sparse_autoencoder",

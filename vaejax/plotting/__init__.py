@@ -27,6 +27,7 @@ from vaejax.plotting.scores import scores_by_distortion
 from vaejax.plotting.style import Picture, PlottingError, png, save
 from vaejax.plotting.tables import Table
 from vaejax.plotting.tightness import bound_tightness, weight_health
+from vaejax.plotting.topics import topic_coherences
 from vaejax.plotting.training import bound_curves, training_curves
 from vaejax.plotting.variance_split import variance_split
 from vaejax.plotting.vector_fields import vector_fields
@@ -59,6 +60,7 @@ __all__ = [
     "save",
     "scaling_laws",
     "scores_by_distortion",
+    "topic_coherences",
     "training_curves",
     "variance_split",
     "vector_fields",

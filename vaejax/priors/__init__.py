@@ -5,6 +5,7 @@ from collections.abc import Callable
 from vaejax.core import Prior
 from vaejax.priors.autoregressive import autoregressive
 from vaejax.priors.conditional_normal import conditional_normal
+from vaejax.priors.dirichlet import laplace_dirichlet, symmetric_dirichlet
 from vaejax.priors.exemplar import exemplar
 from vaejax.priors.flow import flow
 from vaejax.priors.gaussian_mixture import gaussian_mixture
@@ -27,9 +28,11 @@ PRIORS: dict[str, Callable[..., Prior]] = {
     "flow": flow,
     "gaussian_mixture": gaussian_mixture,
     "implicit_optimal": implicit_optimal,
+    "laplace_dirichlet": laplace_dirichlet,
     "learned_bernoulli": learned_bernoulli,
     "learned_categorical": learned_categorical,
     "learned_diagonal_normal": learned_diagonal_normal,
+    "symmetric_dirichlet": symmetric_dirichlet,
     "uniform_sphere": uniform_sphere,
     "vamp": vamp,
 }
@@ -42,11 +45,13 @@ __all__ = [
     "flow",
     "gaussian_mixture",
     "implicit_optimal",
+    "laplace_dirichlet",
     "learned",
     "learned_bernoulli",
     "learned_categorical",
     "learned_diagonal_normal",
     "standard_normal",
+    "symmetric_dirichlet",
     "uniform_sphere",
     "vamp",
 ]
