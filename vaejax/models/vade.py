@@ -41,7 +41,7 @@ from vaejax.models.from_networks import from_mlps
 from vaejax.models.parts import NONE, Settings, named_likelihood
 from vaejax.priors import gaussian_mixture
 
-STARTS = 10  # of the mixture's fit, of which the likeliest is kept
+STARTS = 20  # of the mixture's fit, of which one is kept
 MOST_CODES = 10_000  # that a start is fitted to
 
 
@@ -102,11 +102,13 @@ def fit_mixture(
     seed: int,
     covariance: str = "diagonal",
 ) -> MixtureParams:
-    """Weights, means and covariances of the mixture that makes the codes most likely.
+    """Means and covariances of clusters of the codes, of equal weights.
 
     By expectation maximisation from several clusterings, each on some of the codes, of
-    which the one is kept that makes all codes most likely. Its covariances are full,
-    which tell clusters apart better, also where their diagonals are all that is kept.
+    which the one is kept that makes all codes most likely once its weights are equal:
+    with its own weights, one that halves a cluster and joins two others is often a
+    little likelier. The covariances are full, which tell clusters apart better, also
+    where their diagonals are all that is kept.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
@@ -119,6 +121,7 @@ def fit_mixture(
             few = rng.permutation(len(codes))[:MOST_CODES]
             found = GaussianMixture(num_components, random_state=int(own_seed))
             found.fit(codes[few])
+            found.weights_ = np.full(num_components, 1 / num_components)
             # On all codes: on its own few, the fit that suits them best would win.
             if (score := found.score(codes)) > best:
                 mixture, best = found, score
