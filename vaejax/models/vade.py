@@ -104,12 +104,14 @@ def fit_mixture(
 ) -> MixtureParams:
     """Means and covariances of clusters of the codes, of equal weights.
 
-    By expectation maximisation from several clusterings, each on some of the codes, of
-    which the one is kept that makes all codes most likely once its weights are equal:
-    with its own weights, one that halves a cluster and joins two others is often a
-    little likelier. The covariances are full, which tell clusters apart better, also
-    where their diagonals are all that is kept.
+    By expectation maximisation from several clusterings, each on some of the codes.
+    Among them the likelihood favours some that halve one cluster and join two others;
+    so the one is kept with the highest completed likelihood of all codes, the mean of
+    log p(z) less the entropy of p(c|z) (Biernacki, Celeux and Govaert 2000), which
+    clusters that overlap lower. The covariances are full, which tell clusters apart
+    better, also where their diagonals are all that is kept.
     """
+    from scipy.stats import entropy
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
@@ -123,7 +125,8 @@ def fit_mixture(
             found.fit(codes[few])
             found.weights_ = np.full(num_components, 1 / num_components)
             # On all codes: on its own few, the fit that suits them best would win.
-            if (score := found.score(codes)) > best:
+            overlap = entropy(found.predict_proba(codes), axis=1).mean()
+            if (score := found.score(codes) - overlap) > best:
                 mixture, best = found, score
     assert mixture is not None
     components: NormalParams | FullNormalParams
