@@ -62,7 +62,7 @@ SMALL = {
     "sigmoid_belief_network": {"hidden": (6,), "latent_dim": 3},
     "vade": {"hidden": (6,), "latent_dim": 3, "num_components": 2},
     "vq_vae": {
-        **{"channels": (2, 3), "residual_channels": (2,)},
+        **{"channels": (2, 3), "blocks": 0},
         **{"latent_dim": 3, "num_codes": 4},
     },
 }
@@ -183,7 +183,8 @@ def test_the_output_bias_starts_at_the_logit_of_the_mean():
 
     params = gaussian_conv((4, 3, 1), data_mean=mean, channels=(3,)).init(KEY)
     logit = np.log(mean.mean() / (1 - mean.mean()))
-    np.testing.assert_allclose(params.decoder["convs"][0]["bias"], [logit], rtol=1e-4)
+    last = params.decoder["doubling"]["convs"][0]
+    np.testing.assert_allclose(last["bias"], [logit], rtol=1e-4)
 
     params = linear_gaussian((4, 3, 1), data_mean=mean).init(KEY)
     np.testing.assert_allclose(params.decoder["bias"], mean.reshape(-1), rtol=1e-6)
@@ -197,7 +198,7 @@ def test_real_likelihoods_start_at_the_mean_itself(likelihood):
     channel_means = np.broadcast_to(mean.mean((0, 1)), mean.shape)
     for model, last, expected in [
         (mlp, lambda decoder: decoder["layers"][1], mean),
-        (conv, lambda decoder: decoder["convs"][0], channel_means),
+        (conv, lambda decoder: decoder["doubling"]["convs"][0], channel_means),
     ]:
         params = model.init(KEY)
         last(params.decoder)["kernel"] *= 0  # only the bias speaks

@@ -90,7 +90,10 @@ def test_a_residual_network_starts_as_its_skip_path(name):
 
     @jax.jit
     def outputs(params):
-        skip = {key: own for key, own in params.items() if key != "stages"}
+        skip = {
+            key: {inner: of for inner, of in own.items() if inner != "stages"}
+            for key, own in params.items()
+        }
         return residual.apply(params, x), plain.apply(skip, x)
 
     params = jax.jit(residual.init)(KEY)
@@ -103,13 +106,14 @@ def test_a_residual_block_is_two_activated_convolutions_beside_its_input():
     network = conv_encoder((2, 2, 1), (1,), 1, "relu", blocks=1)
     params, apply = jax.jit(network.init)(KEY), jax.jit(network.apply)
     # On one pixel a 3x3 convolution is its kernel's centre, the rest is padding.
-    stage = params["stages"][0]
+    stage = params["halving"]["stages"][0]
     first, second = stage["blocks"][0].values()
     for conv, weight, bias in ((first, 2.0, 1.0), (second, -3.0, 0.5)):
         conv["kernel"] = jnp.full((3, 3, 1, 1), 7.0).at[1, 1].set(weight)
         conv["bias"] = jnp.full(1, bias)
     stage["gains"][0] = jnp.array(0.5)
-    params["convs"][0] = {"kernel": jnp.zeros((4, 4, 1, 1)), "bias": jnp.array([4.0])}
+    only_bias = {"kernel": jnp.zeros((4, 4, 1, 1)), "bias": jnp.array([4.0])}
+    params["halving"]["convs"][0] = only_bias
     params["head"] = {"kernel": jnp.ones((1, 1)), "bias": jnp.zeros(1)}
     # 4 + (-3 relu(2 relu(4) + 1) + 0.5) / 2 = -9.25, and relu'(4 - 13.25) = 0.
     np.testing.assert_allclose(apply(params, jnp.ones((2, 2, 1))), [0.0])

@@ -18,7 +18,7 @@ from vaejax.models.vq_vae import code_indices
 from vaejax.training import init_state, make_step
 
 KEY = jax.random.key(0)
-SMALL = {"channels": (3, 4), "residual_channels": (2,), "latent_dim": 3, "num_codes": 5}
+SMALL = {"channels": (3, 4), "blocks": 1, "latent_dim": 3, "num_codes": 5}
 SHAPE = (6, 5, 1)  # of which a grid of 2 x 2 is made
 
 
@@ -123,7 +123,7 @@ def test_the_codebook_finds_the_prototypes_that_the_data_are_made_of(codebook):
     x = jnp.asarray(rng.normal(patterns[labels], 0.03), jnp.float32)
     model = vq_vae(
         **{"data_shape": (8, 8, 1), "data_mean": np.asarray(x.mean(0))},
-        **{"channels": (8, 8, 8), "residual_channels": (), "latent_dim": 4},
+        **{"channels": (8, 8, 8), "blocks": 0, "latent_dim": 4},
         **{"num_codes": 6, "codebook": codebook, "decay": 0.9},
     )
     objective = objective_of(model)

@@ -96,32 +96,18 @@ def conv_encoder(
 ) -> Network:
     """Convolutions that halve the image, one per entry of `channels`, then linear.
 
-    After each of them come so many residual `blocks` (see `_ResidualStage`).
+    After each of them come so many residual `blocks` (see `_Stage`).
     """
     act = activation_named(activation)
-    height, width, depth = image_shape
-    small = (
-        math.ceil(height / 2 ** len(channels)),
-        math.ceil(width / 2 ** len(channels)),
-    )
 
     class ConvEncoder(nnx.Module):
         def __init__(self, rngs: nnx.Rngs) -> None:
-            depths = [depth, *channels]
-            self.convs = nnx.List(
-                nnx.Conv(n_in, n_out, (4, 4), strides=(2, 2), rngs=rngs)
-                for n_in, n_out in pairwise(depths)
-            )
-            self.stages = nnx.List(
-                _ResidualStage(depth, blocks, act, rngs) for depth in channels
-            )
-            self.head = _linear(math.prod(small) * depths[-1], out_size, rngs)
+            self.halving = _Halving(image_shape[2], channels, act, blocks, rngs)
+            size = math.prod(grid_shape(image_shape, channels)) * channels[-1]
+            self.head = _linear(size, out_size, rngs)
 
         def __call__(self, x: Float[Array, "H W C"]) -> Float[Array, " out"]:
-            for conv, stage in zip(self.convs, self.stages, strict=True):
-                x = _plus_bias(convolve(x, conv.kernel[...], 2), conv)
-                x = act(stage(x))
-            return self.head(x.reshape(-1))
+            return self.head(self.halving(x).reshape(-1))
 
     return from_nnx(ConvEncoder)
 
@@ -141,35 +127,124 @@ def conv_decoder(
     """
     act = activation_named(activation)
     height, width, depth = image_shape
-    small = (
-        math.ceil(height / 2 ** len(channels)),
-        math.ceil(width / 2 ** len(channels)),
-    )
+    grid = *grid_shape(image_shape, channels), channels[0]
 
     class ConvDecoder(nnx.Module):
         def __init__(self, rngs: nnx.Rngs) -> None:
-            depths = [*channels, depth]
-            self.stem = _linear(in_size, math.prod(small) * depths[0], rngs)
-            self.convs = nnx.List(
-                nnx.ConvTranspose(n_in, n_out, (4, 4), strides=(2, 2), rngs=rngs)
-                for n_in, n_out in pairwise(depths)
-            )
-            _start_at(self.convs[-1], out_bias)
-            self.stages = nnx.List(
-                _ResidualStage(depth, blocks, act, rngs) for depth in channels
-            )
+            self.stem = _linear(in_size, math.prod(grid), rngs)
+            self.doubling = _Doubling(channels, depth, act, blocks, out_bias, rngs)
 
         def __call__(self, z: Float[Array, " Z"]) -> Float[Array, "H W C"]:
-            x = self.stem(z).reshape(*small, channels[0])
-            for conv, stage in zip(self.convs, self.stages, strict=True):
-                x = convolve_transposed(act(stage(x)), conv.kernel[...], 2)
-                x = _plus_bias(x, conv)
-            return x[:height, :width]
+            return self.doubling(self.stem(z).reshape(grid))[:height, :width]
 
     return from_nnx(ConvDecoder)
 
 
-class _ResidualStage(nnx.Module):
+def grid_encoder(
+    image_shape: tuple[int, int, int],
+    channels: Sequence[int],
+    out_depth: int,
+    activation: str = "relu",
+    blocks: int = 0,
+) -> Network:
+    """`conv_encoder` with a vector at each place of the smallest image, [h, w, out]."""
+    act = activation_named(activation)
+
+    class GridEncoder(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs) -> None:
+            self.halving = _Halving(image_shape[2], channels, act, blocks, rngs)
+            self.head = nnx.Conv(channels[-1], out_depth, (1, 1), rngs=rngs)
+
+        def __call__(self, x: Float[Array, "H W C"]) -> Float[Array, "h w out"]:
+            return _convolved(self.halving(x), self.head)
+
+    return from_nnx(GridEncoder)
+
+
+def grid_decoder(
+    in_depth: int,
+    channels: Sequence[int],
+    image_shape: tuple[int, int, int],
+    activation: str = "relu",
+    out_bias: Array | None = None,
+    blocks: int = 0,
+) -> Network:
+    """`conv_decoder` from a vector at each place of the smallest image, [h, w, in]."""
+    act = activation_named(activation)
+    height, width, depth = image_shape
+
+    class GridDecoder(nnx.Module):
+        def __init__(self, rngs: nnx.Rngs) -> None:
+            self.stem = nnx.Conv(in_depth, channels[0], (3, 3), rngs=rngs)
+            self.doubling = _Doubling(channels, depth, act, blocks, out_bias, rngs)
+
+        def __call__(self, z: Float[Array, "h w in"]) -> Float[Array, "H W C"]:
+            return self.doubling(_convolved(z, self.stem))[:height, :width]
+
+    return from_nnx(GridDecoder)
+
+
+def grid_shape(
+    image_shape: tuple[int, int, int], channels: Sequence[int]
+) -> tuple[int, int]:
+    """The height and width that are left when each convolution has halved the image."""
+    height, width, _ = image_shape
+    times = 2 ** len(channels)
+    return math.ceil(height / times), math.ceil(width / times)
+
+
+class _Halving(nnx.Module):
+    """Strided convolutions, each with its residual blocks and activated."""
+
+    def __init__(
+        self,
+        depth: int,
+        channels: Sequence[int],
+        act: Callable[[Array], Array],
+        blocks: int,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.act = act
+        self.convs = nnx.List(
+            nnx.Conv(n_in, n_out, (4, 4), strides=(2, 2), rngs=rngs)
+            for n_in, n_out in pairwise([depth, *channels])
+        )
+        self.stages = nnx.List(_Stage(depth, blocks, act, rngs) for depth in channels)
+
+    def __call__(self, x: Float[Array, "H W C"]) -> Float[Array, "h w depth"]:
+        for conv, stage in zip(self.convs, self.stages, strict=True):
+            x = self.act(stage(_convolved(x, conv, 2)))
+        return x
+
+
+class _Doubling(nnx.Module):
+    """Residual blocks, activated, before each of the transposed convolutions."""
+
+    def __init__(
+        self,
+        channels: Sequence[int],
+        depth: int,
+        act: Callable[[Array], Array],
+        blocks: int,
+        out_bias: Array | None,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.act = act
+        self.stages = nnx.List(_Stage(depth, blocks, act, rngs) for depth in channels)
+        self.convs = nnx.List(
+            nnx.ConvTranspose(n_in, n_out, (4, 4), strides=(2, 2), rngs=rngs)
+            for n_in, n_out in pairwise([*channels, depth])
+        )
+        _start_at(self.convs[-1], out_bias)
+
+    def __call__(self, x: Float[Array, "h w depth"]) -> Float[Array, "H W C"]:
+        for conv, stage in zip(self.convs, self.stages, strict=True):
+            x = convolve_transposed(self.act(stage(x)), conv.kernel[...], 2)
+            x = _plus_bias(x, conv)
+        return x
+
+
+class _Stage(nnx.Module):
     """So many blocks, x + gain * (two 3x3 convolutions of x, activated before each).
 
     Nothing is normalised, as the batch's statistics would join its examples. In its
@@ -199,8 +274,7 @@ class _ResidualStage(nnx.Module):
         for convs, gain in zip(self.blocks, self.gains, strict=True):
             branch = x
             for conv in convs:
-                branch = convolve(self.act(branch), conv.kernel[...])
-                branch = _plus_bias(branch, conv)
+                branch = _convolved(self.act(branch), conv)
             x = x + gain[...] * branch
         return x
 
@@ -246,109 +320,6 @@ def transformer(width: int, depth: int, heads: int, expansion: int = 4) -> Netwo
             return self.norm(x)
 
     return from_nnx(Transformer)
-
-
-def grid_encoder(
-    image_shape: tuple[int, int, int],
-    channels: Sequence[int],
-    out_depth: int,
-    residual_channels: Sequence[int] = (),
-    activation: str = "relu",
-) -> Network:
-    """Convolutions that halve the image, residual blocks, and a vector at each place.
-
-    The output is [h, w, out_depth], h and w as `grid_shape` says; there is one residual
-    block for each entry of `residual_channels`, its inner depth.
-    """
-    act = activation_named(activation)
-
-    class GridEncoder(nnx.Module):
-        def __init__(self, rngs: nnx.Rngs) -> None:
-            self.convs = nnx.List(
-                nnx.Conv(n_in, n_out, (4, 4), strides=(2, 2), rngs=rngs)
-                for n_in, n_out in pairwise([image_shape[2], *channels])
-            )
-            self.blocks = nnx.List(
-                _residual_blocks(channels[-1], residual_channels, act, rngs)
-            )
-            self.head = nnx.Conv(channels[-1], out_depth, (1, 1), rngs=rngs)
-
-        def __call__(self, x: Float[Array, "H W C"]) -> Float[Array, "h w out"]:
-            for i, conv in enumerate(self.convs):
-                x = _convolved(x if i == 0 else act(x), conv, 2)
-            for block in self.blocks:
-                x = block(x)
-            return _convolved(act(x), self.head)
-
-    return from_nnx(GridEncoder)
-
-
-def grid_decoder(
-    in_depth: int,
-    channels: Sequence[int],
-    image_shape: tuple[int, int, int],
-    residual_channels: Sequence[int] = (),
-    activation: str = "relu",
-    out_bias: Array | None = None,
-) -> Network:
-    """From a grid [h, w, in_depth] to the image: `grid_encoder` turned round.
-
-    A convolution, residual blocks, and transposed convolutions that double the image,
-    cropped to size.
-    """
-    act = activation_named(activation)
-    height, width, depth = image_shape
-
-    class GridDecoder(nnx.Module):
-        def __init__(self, rngs: nnx.Rngs) -> None:
-            self.stem = nnx.Conv(in_depth, channels[0], (3, 3), rngs=rngs)
-            self.blocks = nnx.List(
-                _residual_blocks(channels[0], residual_channels, act, rngs)
-            )
-            self.convs = nnx.List(
-                nnx.ConvTranspose(n_in, n_out, (4, 4), strides=(2, 2), rngs=rngs)
-                for n_in, n_out in pairwise([*channels, depth])
-            )
-            _start_at(self.convs[-1], out_bias)
-
-        def __call__(self, z: Float[Array, "h w in"]) -> Float[Array, "H W C"]:
-            x = _convolved(z, self.stem)
-            for block in self.blocks:
-                x = block(x)
-            for conv in self.convs:
-                x = convolve_transposed(act(x), conv.kernel[...], 2)
-                x = _plus_bias(x, conv)
-            return x[:height, :width]
-
-    return from_nnx(GridDecoder)
-
-
-def grid_shape(
-    image_shape: tuple[int, int, int], channels: Sequence[int]
-) -> tuple[int, int]:
-    """The height and width that are left when each convolution has halved the image."""
-    height, width, _ = image_shape
-    times = 2 ** len(channels)
-    return math.ceil(height / times), math.ceil(width / times)
-
-
-def _residual_blocks(
-    depth: int,
-    inner_depths: Sequence[int],
-    act: Callable[[Array], Array],
-    rngs: nnx.Rngs,
-) -> list[nnx.Module]:
-    """Blocks x + conv1x1(act(conv3x3(act(x)))), one for each inner depth."""
-
-    class Block(nnx.Module):
-        def __init__(self, inner: int) -> None:
-            self.inward = nnx.Conv(depth, inner, (3, 3), rngs=rngs)
-            self.outward = nnx.Conv(inner, depth, (1, 1), rngs=rngs)
-
-        def __call__(self, x: Float[Array, "h w depth"]) -> Float[Array, "h w depth"]:
-            return x + _convolved(act(_convolved(act(x), self.inward)), self.outward)
-
-    return [Block(inner) for inner in inner_depths]
 
 
 def _convolved(

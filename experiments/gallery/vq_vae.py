@@ -122,7 +122,7 @@ vq_vae = Entry(
             # With 2 s^2 near the pixels' variance, as in the authors' code.
             settings=(
                 *("num_codes=64", "latent_dim=16", "channels=16,32"),
-                *("residual_channels=16", "likelihood.scale=0.22"),
+                "likelihood.scale=0.22",
             ),
             epochs=3,
             learning_rate=1e-3,
@@ -132,7 +132,7 @@ vq_vae = Entry(
             "cifar10",
             settings=(
                 *("num_codes=512", "latent_dim=64", "channels=256,256"),
-                *("residual_channels=256,256", "likelihood.scale=0.18"),
+                "likelihood.scale=0.18",
             ),
             epochs=640,  # 250,000 steps
             learning_rate=2e-4,

@@ -56,7 +56,7 @@ def vq_vae(
     decay: float = 0.99,
     smoothing: float = 1e-7,
     channels: Sequence[int] = (32, 64),
-    residual_channels: Sequence[int] = (32, 32),
+    blocks: int = 1,
     activation: str = "relu",
     likelihood: str = "fixed_normal",
     likelihood_settings: Settings = NONE,
@@ -84,7 +84,8 @@ def vq_vae(
             (N_j + epsilon) / (n + J epsilon) n with n the sum of all N_j.
         channels: depth of each convolution of the encoder, which halves the image's
             height and width; the decoder's are mirrored.
-        residual_channels: inner depth of each residual block, on both sides.
+        blocks: residual blocks of two 3x3 convolutions after each of the encoder's,
+            and as many in the decoder.
         activation: a name in `vaejax.nets.ACTIVATIONS`.
         likelihood: a name in `LIKELIHOODS`.
         likelihood_settings: of the likelihood, such as `fixed_normal`'s scale.
@@ -96,6 +97,8 @@ def vq_vae(
         )
     if not channels:
         raise VaejaxError("vq_vae needs a convolution: use channels=32 or more")
+    if blocks < 0:
+        raise VaejaxError(f"blocks is {blocks}: use 0 or more residual blocks")
     if num_codes < 1:
         raise VaejaxError(f"num_codes is {num_codes}: use at least 1")
     if not 0 <= commitment < math.inf:  # so that NaN is refused too
@@ -114,11 +117,11 @@ def vq_vae(
         latent_dim,
         channels[::-1],
         (height, width, num_outputs * depth),
-        residual_channels,
         activation,
         out_bias=output_start(
             pixels, None if data_mean is None else jnp.mean(data_mean, (0, 1))
         ),
+        blocks=blocks,
     )
 
     def outputs_first(params: dict, z: Float[Array, "G D"]) -> Array:
@@ -131,7 +134,7 @@ def vq_vae(
     model = from_networks(
         "vq_vae",
         encoder=grid_encoder(
-            (height, width, depth), channels, latent_dim, residual_channels, activation
+            (height, width, depth), channels, latent_dim, activation, blocks
         ),
         decoder=Network(init=decoder.init, apply=outputs_first),
         prior=Prior(
