@@ -109,15 +109,15 @@ m2 = Entry(
         "The class is a latent variable beside z (Kingma et al. 2014, "
         "arXiv:1406.5298): summed over where no label tells it, and the posterior of "
         "the class is a classifier, which the images without labels teach too. The "
-        "paper's networks have one layer of 500 hidden units, the short preset's 128."
+        "paper's networks have one layer of 500 hidden units, the short preset's 256."
     ),
     presets={
         "short": {
             "few_labels": dataclasses.replace(
                 COMMON,
                 model_settings=(
-                    "hidden=128",
-                    "latent_dim=10",
+                    "hidden=256",
+                    "latent_dim=50",
                     "classification_weight=200",
                 ),
                 batch_size=200,

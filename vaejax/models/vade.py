@@ -42,7 +42,7 @@ from vaejax.models.parts import NONE, Settings, named_likelihood
 from vaejax.priors import gaussian_mixture
 
 STARTS = 20  # of the mixture's fit, of which one is kept
-MOST_CODES = 10_000  # that a start is fitted to
+MOST_CODES = 5_000  # that a start is fitted to
 
 
 def vade(
@@ -114,10 +114,12 @@ def fit_mixture(
     from scipy.stats import entropy
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
+    from threadpoolctl import threadpool_limits
 
     codes, rng = np.asarray(codes, np.float64), np.random.default_rng(seed)
     mixture, best = None, -np.inf
-    with warnings.catch_warnings():
+    # The matrices are small: threads that share them take ten times as long.
+    with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # training goes on anyway
         for own_seed in rng.integers(2**31, size=STARTS):
             few = rng.permutation(len(codes))[:MOST_CODES]
