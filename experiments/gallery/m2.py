@@ -122,7 +122,7 @@ m2 = Entry(
                 ),
                 batch_size=200,
                 learning_rate=2e-3,
-                epochs=6,
+                epochs=8,
             )
         },
         "paper": {
