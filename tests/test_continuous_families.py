@@ -98,6 +98,26 @@ def test_a_float32_gamma_sample_has_the_derivative_of_float64(concentration):
     np.testing.assert_allclose(slope, exact, rtol=1e-3)
 
 
+@pytest.mark.parametrize("concentration", [1.1e3, 1e5, 1e8])
+def test_a_large_gamma_sample_has_the_derivative_of_its_quantile(concentration):
+    noise = np.array([-4.0, -1.5, 0.1, 2.0, 4.0])
+    step = 1e-2 / np.sqrt(concentration)
+
+    def log_z(move):
+        quantile = scipy.special.gammaincinv(
+            concentration * np.exp(move), scipy.special.ndtr(noise)
+        )
+        return np.log(quantile)
+
+    exact = (log_z(step) - log_z(-step)) / (2 * step)
+    log_gamma = sys.modules["vaejax.families.gamma"]._with_implicit_gradient
+    log_a = jnp.full(5, np.log(concentration))
+    slope = jax.grad(lambda a: log_gamma(a, jnp.asarray(log_z(0.0))).sum())(log_a)
+    np.testing.assert_allclose(slope, exact, atol=2e-5)
+    # z in proportion to a, whatever the noise, would be seen.
+    assert np.abs(exact - 1).max() > 1e-4
+
+
 @pytest.mark.parametrize("loc", [-3.0, 0.0, 0.3, 1.0, 2.5])
 @pytest.mark.parametrize("log_scale", [-2.5, -1.0, 2.0])
 def test_a_truncated_normal_sample_has_the_derivative_of_its_quantile(loc, log_scale):

@@ -83,9 +83,9 @@ ladder = Entry(
     text=(
         "Several layers of latents, inferred bottom-up (Burda et al. 2016, "
         "arXiv:1509.00519) or on a ladder, whose posterior meets the prior on the way "
-        "down (Sonderby et al. 2016, arXiv:1602.02282), both with warm-up and without the "
-        "paper's batch normalisation. The short preset has tanh units: leaky or not, "
-        "rectifiers keep less of the image on its way up."
+        "down (Sonderby et al. 2016, arXiv:1602.02282), both with warm-up and without "
+        "the paper's batch normalisation. The short preset has tanh units: with "
+        "rectifiers as many epochs leave fewer upper units in use."
     ),
     presets={
         "short": _trainings("32,16,8,8,4", "256,128,64,32,32", "tanh", 20, 10, 100),
