@@ -7,11 +7,12 @@ import pytest
 import scipy.stats
 
 from vaejax.bounds import iwae
-from vaejax.core import Batch, Example, VaejaxError
+from vaejax.core import Batch, Example, VaejaxError, fold_examples
 from vaejax.estimators import dreg, gdreg, pathwise, stl
+from vaejax.evaluation import layer_kl, posterior_means
 from vaejax.families import ChainParams, NormalParams, chain, diagonal_normal
 from vaejax.families.hierarchical import linear
-from vaejax.models import hierarchical_mlp, ladder_mlp
+from vaejax.models import gaussian_mlp, hierarchical_mlp, ladder_mlp
 from vaejax.models.ladder import Stage, _meet
 from vaejax.nets import mlp
 from vaejax.objective import make_objective
@@ -105,6 +106,51 @@ def test_where_x_says_nothing_the_ladder_is_its_prior():
         )
     )
     assert float(ours) == pytest.approx(float(theirs), rel=1e-5)
+
+
+@pytest.mark.parametrize("factory", [ladder_mlp, hierarchical_mlp])
+def test_the_units_kl_divergences_add_up_to_the_elbos(factory):
+    model = factory(**SIZES)
+    params = model.init(jax.random.key(0))
+    x = jax.random.bernoulli(jax.random.key(1), 0.5, (7, 5)).astype(jnp.float32)
+    examples, key, count = Example(x), jax.random.key(2), 3
+    found = layer_kl(model, params, examples, key, num_samples=count)
+    assert [layer.shape[0] for layer in found] == [3, 2, 2]
+
+    def one(key, example):
+        q, p = model.encode(params, example), model.prior(params, None)
+        z = model.posterior.sample(key, q)
+        return model.posterior.log_prob(q, z) - model.latent_prior.log_prob(p, z)
+
+    keys = jax.vmap(lambda key: jax.random.split(key, count))(
+        fold_examples(key, jnp.arange(len(x)))
+    )
+    total = jax.vmap(jax.vmap(one, (0, None)))(keys, examples).mean()
+    assert sum(layer.sum() for layer in found) == pytest.approx(float(total), rel=1e-4)
+
+
+def test_a_unit_at_its_prior_says_nothing_though_it_moves():
+    model = ladder_mlp(**SIZES)
+    params = model.init(jax.random.key(0))
+    # Only the top layer listens to x; those below follow it through the prior.
+    for head, dim in zip(params.encoder["heads"][:2], (3, 2), strict=True):
+        head["layers"][0]["kernel"] *= 0
+        head["layers"][0]["bias"] = jnp.repeat(jnp.array([0.0, 30.0]), dim)
+    top = params.encoder["heads"][2]["layers"][0]
+    top["kernel"] = top["kernel"].at[:, :2].multiply(5.0)
+    for network, dim in zip(params.prior, (3, 2), strict=True):
+        last = network["layers"][-1]
+        last["kernel"] = last["kernel"].at[:, :dim].multiply(20.0)
+    x = jax.random.bernoulli(jax.random.key(1), 0.5, (50, 5)).astype(jnp.float32)
+    kl = layer_kl(model, params, Example(x), jax.random.key(2))
+    assert np.abs(np.concatenate(kl[:2])).max() < 1e-4
+    assert kl[2].min() > 0.01
+    moves = posterior_means(model, params, Example(x)).var(0)
+    assert (moves[:5] > 0.01).sum() >= 3
+    plain = gaussian_mlp((5,), latent_dim=2, hidden=())
+    own, key = plain.init(jax.random.key(0)), jax.random.key(0)
+    with pytest.raises(VaejaxError, match="have no layers"):
+        layer_kl(plain, own, Example(x), key)
 
 
 def test_estimators_of_the_path_agree_on_a_ladder():

@@ -129,6 +129,15 @@ class Strata:
     split: Callable[[DistParams], tuple[Float[Array, " C"], DistParams]]
 
 
+@record
+class Conditionals:
+    """The factors of a chain of layers, each a distribution given a layer beside it."""
+
+    layer: "Family"  # of every factor, factorised
+    # From the chain's parameters and an event, those of z_1 to z_L given its rest.
+    split: Callable[[DistParams, Event], tuple[DistParams, ...]]
+
+
 # Where outcomes lie; what has a density there has none elsewhere, but for the positive
 # numbers and the intervals among the reals.
 # fmt: off
@@ -189,6 +198,7 @@ class Family:
     # is 0: what autoencoders encode to. Only bounds that do without log q take it.
     has_density: bool = True
     strata: Strata | None = None  # what stratified sampling of a mixture needs
+    conditionals: Conditionals | None = None  # what tells a chain's layers apart
 
     parameterises: str | None = None  # the family that it is, by other parameters
     # The nearest parameters that the family has, where not every array will do: after a

@@ -12,12 +12,11 @@ import time
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-import jax
-
 from experiments import run_folder, train
 from experiments.cli import command_of, option, run_main
 from experiments.gallery import ENTRIES
 from experiments.gallery.entry import Entry, Shown, load
+from experiments.machine import forget_programs
 from experiments.prepared_run import check as check_training
 from vaejax.core import VaejaxError
 from vaejax.data import load as load_data
@@ -33,7 +32,7 @@ class Config:
     systems: Annotated[tuple[str, ...], option("NAME..", ", ".join(ENTRIES))] = ()
     """(default: all)"""
     preset: Annotated[str, option("NAME")] = "short"
-    """short, minutes on two cores, or paper, as published"""
+    """short, minutes on two cores, or paper, of the papers' sizes"""
     data_dir: Annotated[Path | None, option("DIR")] = None
     """prepared data (default: $TFDS_DATA_DIR)"""
     out: Annotated[Path, option("DIR")] = Path("runs/gallery")
@@ -94,7 +93,6 @@ def run(config: Config) -> Results:
                 start = time.perf_counter()
                 shown[name] = _show(config, name, entry)
                 seconds[name] = time.perf_counter() - start
-                jax.clear_caches()  # of programs that no other system runs
                 print(f"{name}: {shown[name].finding} ({seconds[name]:.0f} s)")
         except KeyboardInterrupt as interrupt:
             raise KeyboardInterrupt(
@@ -135,9 +133,11 @@ def _show(config: Config, name: str, entry: Entry) -> Shown:
             continue
         begun = (placed.out / "config.json").exists() and not config.overwrite
         train.run(dataclasses.replace(placed, resume=begun, overwrite=config.overwrite))
+        forget_programs()
     shown = entry.show({label: load(folder / label) for label in trainings})
     for number, figure in enumerate(shown.figures, start=1):
         save(figure, folder / f"figure_{number}.png")
+    forget_programs()
     return shown
 
 

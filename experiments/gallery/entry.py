@@ -51,7 +51,7 @@ class Entry:
 
     title: str
     text: str
-    presets: Mapping[str, Trainings]  # "short" for two cores, "paper" as published
+    presets: Mapping[str, Trainings]  # "short" for two cores, "paper" of its size
     show: Callable[[Mapping[str, Trained]], Shown]
 
 

@@ -21,9 +21,9 @@ from vaejax.core import Example, Params
 from vaejax.data import PROTOCOLS, load
 from vaejax.evaluation import ClusteringScores, clustering_scores, posterior_means
 from vaejax.models.vade import cluster_log_probs
-from vaejax.plotting import Table, image_grid, latent_space
+from vaejax.plotting import Table, image_grid
 
-SEEDS = (0, 1, 2)
+SEEDS = (3, 4, 5)  # by the labels of 0 to 2 the choice of the mixture was made
 WANTED = 0.9
 DRAWN = 12  # samples of every cluster
 CHUNK = 10_000
@@ -101,7 +101,7 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
         rows.append([seed, starts[seed].accuracy, *ends[seed], minutes])
     accuracies = [scores.accuracy for scores in ends.values()]
     median = float(np.median(accuracies))
-    best = runs[SEEDS[int(np.argmax(accuracies))]]
+    shown = SEEDS[int(np.argsort(accuracies)[len(SEEDS) // 2])]
     listed = ", ".join(f"{accuracy:.1%}" for accuracy in accuracies)
     return Shown(
         numbers={
@@ -122,10 +122,11 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
                 ["seed", "accuracy at the start", "accuracy", "NMI", "ARI", "minutes"],
                 rows,
                 "Every seed: the mixture on the first networks' codes, and VaDE. "
-                "Minutes of training, compilation left out.",
-            )
+                "Minutes of training steps alone.",
+            ),
+            _digits_of_clusters(runs[shown], digits, f"Seed {shown}, the median"),
         ],
-        figures=[_samples(best, digits), _codes_by_class(best, digits)],
+        figures=[_samples(runs[shown], digits, f"seed {shown}, the median")],
     )
 
 
@@ -169,30 +170,47 @@ def _minutes(trained: Trained) -> float:
     return images / train["images_per_second"] / 60
 
 
-def _samples(trained: Trained, digits: Digits) -> Figure:
+def _samples(trained: Trained, digits: Digits, which: str) -> Figure:
     """A row for every cluster, those of the digit 0 first."""
-    clusters = _clusters(trained, trained.params, digits)
-    log_weights, components = trained.params.prior
-    number = len(log_weights)
-    usual = [
-        np.bincount(digits.labels[clusters == c], minlength=number).argmax()
-        for c in range(number)
-    ]
-    order = np.argsort(usual, kind="stable")
+    components = trained.params.prior.components
+    order = _order(_counts(trained, digits))
+    number = len(order)
     own = jax.tree.map(lambda leaf: jnp.repeat(leaf[order], DRAWN, 0), components)
     keys = jax.random.split(jax.random.key(0), number * DRAWN)
     strata = trained.model.latent_prior.strata
     assert strata is not None  # it is a mixture
     z = jax.vmap(strata.component.sample)(keys, own)
     return image_grid(
-        decoded(trained, z), "Samples by cluster, a row for each", columns=DRAWN
+        decoded(trained, z),
+        f"Samples by cluster, a row for each ({which})",
+        columns=DRAWN,
     )
 
 
-def _codes_by_class(trained: Trained, digits: Digits) -> Figure:
-    some = slice(-3000, None)
-    means = posterior_means(trained.model, trained.params, Example(digits.x[some]))
-    return latent_space(means, digits.labels[some])
+def _digits_of_clusters(trained: Trained, digits: Digits, which: str) -> Table:
+    """What every cluster is made of, in the order of the samples' rows."""
+    counts = _counts(trained, digits)
+    counts = counts[_order(counts)]
+    header = ["cluster of", *map(str, range(counts.shape[1])), "images"]
+    rows = [
+        [int(n.argmax()), *(f"{share:.1%}" for share in n / max(n.sum(), 1)), n.sum()]
+        for n in counts
+    ]
+    return Table(header, rows, f"{which}: the digits in every cluster.")
+
+
+def _counts(trained: Trained, digits: Digits) -> Int[np.ndarray, "C 10"]:
+    """How many images of each digit are in each cluster."""
+    clusters = _clusters(trained, trained.params, digits)
+    number = len(trained.params.prior.log_weights)
+    counts = np.zeros((number, digits.labels.max() + 1), int)
+    np.add.at(counts, (clusters, digits.labels), 1)
+    return counts
+
+
+def _order(counts: Int[np.ndarray, "C 10"]) -> Int[np.ndarray, " C"]:
+    """The clusters in the order of the digit that each holds most of."""
+    return np.argsort(counts.argmax(1), kind="stable")
 
 
 vade = Entry(
@@ -204,7 +222,9 @@ vade = Entry(
         "paper's are an autoencoder and 500-500-2000 hidden units; the short preset "
         "has 256-256-512, a VAE with its KL divergence weighed by 0.2 before, and full "
         "covariances where the paper's are diagonal: the mixture that fits the codes "
-        "loses points with its covariances' off-diagonal part."
+        "loses points with its covariances' off-diagonal part. How the mixture is "
+        "chosen among several fits (by the completed likelihood, with equal weights) "
+        "was found with the labels of seeds 0 to 2; those shown are others."
     ),
     presets={"short": _short(), "paper": _paper()},
     show=_show,

@@ -39,6 +39,7 @@ from vaejax.evaluation.inpainting import (
     metropolis_within_gibbs,
     pseudo_gibbs,
 )
+from vaejax.evaluation.layer_kl import layer_kl
 from vaejax.evaluation.linear_probe import linear_probe
 from vaejax.evaluation.log_likelihood import LogLikelihood, log_likelihood
 from vaejax.evaluation.log_normalizer import LogNormalizer, log_normalizer
@@ -83,6 +84,7 @@ __all__ = [
     "factor_vae_score",
     "fine_tuned_accuracy",
     "gaussian_noise",
+    "layer_kl",
     "linear_probe",
     "log_likelihood",
     "log_normalizer",

@@ -15,6 +15,9 @@ THRESHOLD = 0.01
 def active_units(model: Model, params: Params, examples: Example) -> int:
     """How many latents have Var_x(E_q(z|x)[z]) > 0.01.
 
+    Of a hierarchy the upper layers' means are taken at the means of the layers that
+    they are given, and a unit may move with another layer alone: see `layer_kl`.
+
     References:
         Burda, Grosse and Salakhutdinov 2016, arXiv:1509.00519, section 5.2.
     """

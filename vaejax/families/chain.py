@@ -10,13 +10,23 @@ parameters is part of the density and of the sample.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vaejax.core import DistParams, Family, Key, PyTree, Scalar, VaejaxError
+from vaejax.core import (
+    Conditionals,
+    DistParams,
+    Family,
+    Key,
+    PyTree,
+    Scalar,
+    VaejaxError,
+)
 
+T = TypeVar("T")
 Conditional = Callable[[PyTree, Array], DistParams]
 Event = tuple[Float[Array, "..."], ...]
 
@@ -41,7 +51,7 @@ def chain(layer: Family, conditionals: Sequence[Conditional], top_down: bool) ->
         top_down: whether z_L is drawn first, and not z_1.
     """
 
-    def in_order(layers: Sequence[Array]) -> Event:
+    def in_order(layers: Sequence[T]) -> tuple[T, ...]:
         return tuple(layers[::-1] if top_down else layers)
 
     def drawn(
@@ -59,14 +69,18 @@ def chain(layer: Family, conditionals: Sequence[Conditional], top_down: bool) ->
         keys = jax.random.split(key, len(conditionals) + 1)
         return in_order(drawn(params, lambda i, own: layer.sample(keys[i], own)))
 
+    def split(params: ChainParams, z: Event) -> tuple[DistParams, ...]:
+        given = in_order(z)[:-1]
+        rest = [
+            conditional(own, before)
+            for conditional, own, before in zip(
+                conditionals, params.rest, given, strict=True
+            )
+        ]
+        return in_order([params.first, *rest])
+
     def log_prob(params: ChainParams, z: Event) -> Scalar:
-        layers = in_order(z)
-        total = layer.log_prob(params.first, layers[0])
-        for conditional, own, before, after in zip(
-            conditionals, params.rest, layers[:-1], layers[1:], strict=True
-        ):
-            total += layer.log_prob(conditional(own, before), after)
-        return total
+        return sum(map(layer.log_prob, split(params, z), z), jnp.zeros(()))
 
     def mean(params: ChainParams) -> Event:
         return in_order(drawn(params, lambda i, own: layer.mean(own)))
@@ -94,4 +108,5 @@ def chain(layer: Family, conditionals: Sequence[Conditional], top_down: bool) ->
         to_outputs=unread,
         reparam=layer.reparam,
         retrace=retrace if layer.retrace else None,
+        conditionals=Conditionals(layer=layer, split=split),
     )

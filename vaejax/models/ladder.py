@@ -17,8 +17,8 @@ way down, weighed by their precisions,
     q(z_i | z_{i+1}, x) = N(loc, scale^2),   1 / scale^2 = 1 / s_q^2 + 1 / s_p^2,
                                              loc = scale^2 (m_q / s_q^2 + m_p / s_p^2)
 
-so that prior and posterior share their top-down networks. There the upper layers stay
-in use, where bottom-up inference leaves all but the lowest at the prior.
+so that prior and posterior share their top-down networks. It is meant to keep the upper
+layers in use, which bottom-up inference tends to leave at the prior; `layer_kl` tells.
 """
 
 import math
