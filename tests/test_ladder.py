@@ -139,7 +139,7 @@ def test_a_unit_at_its_prior_says_nothing_though_it_moves():
     top = params.encoder["heads"][2]["layers"][0]
     top["kernel"] = top["kernel"].at[:, :2].multiply(5.0)
     for network, dim in zip(params.prior, (3, 2), strict=True):
-        last = network["layers"][-1]
+        last = network["layers"][max(network["layers"])]
         last["kernel"] = last["kernel"].at[:, :dim].multiply(20.0)
     x = jax.random.bernoulli(jax.random.key(1), 0.5, (50, 5)).astype(jnp.float32)
     kl = layer_kl(model, params, Example(x), jax.random.key(2))
