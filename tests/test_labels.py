@@ -1,4 +1,4 @@
-"""Models of images and labels: the conditional VAE, and M2 with few labels."""
+"""The conditional VAE, and which labels a model of images is given."""
 
 import dataclasses
 
@@ -12,8 +12,7 @@ from experiments.labels import UNKNOWN, choose_labelled
 from experiments.prepared_run import check, prepare
 from experiments.train_config import Config
 from vaejax import BOUNDS, ESTIMATORS, Batch, Example, VaejaxError, make_objective
-from vaejax.core import Problem
-from vaejax.models import conditional_vae, m2
+from vaejax.models import conditional_vae
 
 KEY = jax.random.key(0)
 SHAPE = (4, 3, 1)
@@ -62,46 +61,6 @@ def test_samples_of_a_conditional_vae_are_of_the_class_asked_for():
     assert right(start) < 0.6  # or the test could not fail
     with pytest.raises(VaejaxError, match="needs a label"):
         model.encode(params, Example(x[0]))
-
-
-def test_m2_sums_the_labelled_bounds_over_the_classes_in_closed_form():
-    """-U(x) = sum_y q(y|x) (-L(x, y)) + H(q(y|x)), at the same samples of z."""
-    model = m2(SHAPE, latent_dim=2, num_classes=3, hidden=(8,))
-    problem = Problem(model=model, bound=BOUNDS["elbo"](), num_samples=2)
-    params = model.init(KEY)
-    x = jax.random.bernoulli(KEY, 0.5, SHAPE).astype(jnp.float32)
-
-    def bound(params, y):
-        surrogate = ESTIMATORS["stratified"]().surrogate
-        return surrogate(problem, params, (), KEY, Example(x, jnp.asarray(y)))[0]
-
-    def by_hand(params):
-        log_q = model.encode(params, Example(x)).log_probs
-        of_class = jnp.stack([bound(params, y) for y in range(3)])
-        return jnp.exp(log_q) @ (of_class - log_q)
-
-    unlabelled = jax.jit(jax.value_and_grad(bound))(params, UNKNOWN)
-    expected = jax.jit(jax.value_and_grad(by_hand))(params)
-    for one, other in zip(*map(jax.tree.leaves, (unlabelled, expected)), strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
-    assert bound(params, 0) != pytest.approx(float(unlabelled[0]), abs=1e-3)
-
-
-def test_the_classifier_learns_from_known_labels_alone():
-    model = m2(SHAPE, latent_dim=2, num_classes=3, hidden=(8,))
-    params = model.init(KEY)
-    x = jax.random.bernoulli(KEY, 0.5, (4, *SHAPE)).astype(jnp.float32)
-    (classification,) = model.regularizers
-
-    def penalty(*y):
-        batch = Batch(Example(x, jnp.array(y)), jnp.arange(4))
-        return float(classification.penalty(model, params, KEY, batch))
-
-    log_q = jax.vmap(lambda one: model.encode(params, Example(one)).log_probs)(x)
-    assert penalty(UNKNOWN, 2, UNKNOWN, 0) == pytest.approx(
-        float(-log_q[1, 2] - log_q[3, 0]) / 4, rel=1e-5
-    )
-    assert penalty(*[UNKNOWN] * 4) == 0
 
 
 def test_a_seed_chooses_as_many_labels_of_every_class():

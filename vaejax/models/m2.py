@@ -41,7 +41,7 @@ from vaejax.core import (
 from vaejax.families import NormalParams, diagonal_normal
 from vaejax.models.from_networks import event_of, output_start
 from vaejax.models.parts import NONE, Settings, named_likelihood
-from vaejax.nets import mlp
+from vaejax.nets import activation_named, mlp
 
 # log q of the classes that a label excludes: its exponential is 0 in float32, and
 # nothing that it multiplies is infinite.
@@ -86,9 +86,11 @@ def m2(
         activation: a name in `vaejax.nets.ACTIVATIONS`.
         likelihood: a name in `LIKELIHOODS`.
         likelihood_settings: of the likelihood, such as `fixed_normal`'s scale.
-        classification_weight: of the labels' loss, in nats per example of a batch; the
-            paper's alpha / N where labelled examples are as rare in batches as in the
-            data.
+        classification_weight: of the labels' loss, in nats per example of a batch:
+            alpha / N_l for the paper's alpha, which weighs the mean over the N_l
+            examples with labels beside sums over all N. Labelled examples that are
+            repeated count as often as they come: where they make a tenth of all, the
+            weight 1 is the paper's choice, alpha = 0.1 N.
     """
     if not 0 <= classification_weight < math.inf:
         raise VaejaxError(
@@ -99,8 +101,9 @@ def m2(
     size = event_of(pixels, data_shape).size
     shape = pixels.outputs_per_coordinate, *data_shape
     classifier = mlp(size, hidden, num_classes, activation)
-    trunk = mlp(size, (), hidden[0], activation)
-    head = mlp(hidden[0] + num_classes, hidden, 2 * latent_dim, activation)
+    act = activation_named(activation)
+    trunk = mlp(size, (), hidden[0])
+    head = mlp(hidden[0] + num_classes, hidden[1:], 2 * latent_dim, activation)
     decoder = mlp(
         latent_dim + num_classes,
         hidden[::-1],
@@ -125,7 +128,7 @@ def m2(
         return jax.nn.log_softmax(logits)
 
     def encode(params: Params, example: Example) -> LabelledParams:
-        seen = jnp.tanh(trunk.apply(params.encoder["trunk"], example.x - center))
+        seen = act(trunk.apply(params.encoder["trunk"], example.x - center))
 
         def given(y: Float[Array, " C"]) -> NormalParams:
             out = head.apply(params.encoder["head"], jnp.concatenate([seen, y]))
