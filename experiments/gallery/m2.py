@@ -124,6 +124,7 @@ m2 = Entry(
                 batch_size=200,
                 learning_rate=2e-3,
                 epochs=8,
+                seed=1,  # the settings were chosen with the labels of seed 0
             )
         },
         "paper": {
