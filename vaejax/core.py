@@ -12,7 +12,7 @@ Nothing is both.
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, TypeVar, dataclass_transform
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, dataclass_transform
 
 import jax
 import jaxtyping
@@ -26,6 +26,7 @@ Event = PyTree  # one outcome of a distribution
 Scalar = Float[Array, ""]
 EstState = PyTree  # what an estimator carries between steps (a moving average, say)
 Stats = dict[str, Scalar]  # what an estimator reports about one example
+CountOrZero = Annotated[int, "at least 0"]  # a factory's setting: an `int` is above 0
 
 T = TypeVar("T")
 

@@ -27,6 +27,7 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float, Int
 
 from vaejax.core import (
+    CountOrZero,
     Example,
     Family,
     Key,
@@ -56,7 +57,7 @@ def vq_vae(
     decay: float = 0.99,
     smoothing: float = 1e-7,
     channels: Sequence[int] = (32, 64),
-    blocks: int = 1,
+    blocks: CountOrZero = 1,
     activation: str = "relu",
     likelihood: str = "fixed_normal",
     likelihood_settings: Settings = NONE,
