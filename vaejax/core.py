@@ -248,7 +248,9 @@ class Model:
     exact_elbo: Callable[[Params, Array], Scalar] | None = None  # of x, in closed form
     regularizers: "tuple[Regularizer, ...]" = ()  # that are part of its training
     # Where training starts, from the initial parameters and all observations (leaves
-    # [N, ...]): a clustering of the codes, say.
+    # [N, ...], as the model sees them): a clustering of the codes, say. Of the library
+    # nothing calls it, as an objective holds no model: `experiments.train` does. Who
+    # trains by `fit` makes of it the parameters of the state to start from (see there).
     start: Callable[[Params, Example, Key], Params] | None = None
     num_classes: int | None = None  # of the labels y that it needs, 0 to this less 1
     unknown_labels: bool = False  # y = -1 says that a label is not known
@@ -393,7 +395,13 @@ class Regularizer:
 
 @record
 class Objective:
-    """What the trainer and the variance benchmark see; everything trainable ends so."""
+    """What the trainer and the variance benchmark see; everything trainable ends so.
+
+    Where `moving_averages` is not None, part of the loss's gradient is no gradient but
+    the step of averages. `fit` and `make_step` heed that; a loop of one's own is to use
+    `vaejax.training.apart_from_averages(objective, optimizer)` as its optimizer, from
+    `init` on, or it would divide that step by Adam's scales, say.
+    """
 
     init: Callable[[Key], tuple[Params, EstState]]
     # The mean over the batch, to minimise, with the next state and the metrics.

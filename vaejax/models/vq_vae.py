@@ -70,7 +70,8 @@ def vq_vae(
 
     Losses are sums over the grid, as log p(x|z) is over pixels: with a `fixed_normal`
     likelihood of scale s, `commitment` weighs against squared errors of 1 / 2 s^2.
-    Training starts from codes spread over the vectors of the data (`Model.start`).
+    Training by `experiments.train` starts from codes spread over the vectors of the
+    data; `fit` is to be given that start (`Model.start`).
 
     Args:
         data_shape: [H, W, C] of one image.
