@@ -81,6 +81,8 @@ def test_the_scores_are_what_they_are_called():
     grey = gaussian_mlp((8, 8, 1), likelihood="diagonal_normal")
     with pytest.raises(VaejaxError, match="no levels to compress"):
         anomaly_scores(grey, params, examples, KEY, background=(grey, params))
+    with pytest.raises(VaejaxError, match="diagonal_normal is of other outcomes"):
+        anomaly_scores(model, params, examples, KEY, background=(grey, params))
 
 
 def test_compressed_bits_count_what_is_written():
