@@ -69,7 +69,7 @@ def labels_in_test(model: Model, data: ImageData) -> np.ndarray | None:
 
 
 def check_labels(config: Config, model: Model, data: ImageData) -> None:
-    """Refuse labels that the data lack."""
+    """Refuse labels that the data lack, and those that the model has no class for."""
     if model.num_classes is None:
         return
     if data.labels is None or data.labels.max() >= model.num_classes:
@@ -78,6 +78,12 @@ def check_labels(config: Config, model: Model, data: ImageData) -> None:
             f"{model.name} needs labels of {model.num_classes} classes, and "
             f"{config.dataset} has {there}: use another data set or prior, or set "
             "num_classes"
+        )
+    least = UNKNOWN if model.unknown_labels else 0
+    if data.labels.min() < least:
+        raise VaejaxError(
+            f"{config.dataset} has the label {data.labels.min()}, and {model.name} "
+            f"takes {least} to {model.num_classes - 1}: number its classes from 0"
         )
     if config.num_labels is not None and config.num_labels > len(data.labels):
         raise VaejaxError(

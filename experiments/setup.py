@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from experiments.cli import parse_settings
-from vaejax.core import Family, Model, VaejaxError, build
+from vaejax.core import CountOrZero, Family, Model, VaejaxError, build
 from vaejax.data import DATASETS, LEVELS, ImageData
 from vaejax.models.parts import PARTS
 
@@ -76,14 +76,16 @@ def _as_annotated(name: str, key: str, given: Any, annotation: Any) -> Any:
     """The value, if it is of the setting's type; a lone number is a sequence of one."""
     value = given
 
+    least = 0 if annotation == CountOrZero else 1
+
     def is_count(number: Any) -> bool:
-        return type(number) is int and number >= 1  # True is an int, and no count
+        return type(number) is int and number >= least  # True is an int, and no count
 
     if isinstance(annotation, types.UnionType):  # float | None: a float, once given
         annotation = typing.get_args(annotation)[0]
     origin = typing.get_origin(annotation)
-    if annotation is int:
-        allowed, valid = "an integer of at least 1", is_count(value)
+    if annotation in (int, CountOrZero):
+        allowed, valid = f"an integer of at least {least}", is_count(value)
     elif annotation is float:
         allowed, valid = "a number", type(value) in (int, float)
         value = float(value) if valid else value

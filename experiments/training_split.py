@@ -15,12 +15,17 @@ def training_split(config: Config, data: ImageData, protocol: str) -> ImageData:
     arXiv:1906.02845).
 
     Raises:
-        VaejaxError: a class that the data do not have.
+        VaejaxError: a class that the data do not have; counts of words to be mutated.
     """
     if config.without_class is not None:
         data = _without(config, data, config.without_class)
     if config.mutation_rate is None:
         return data
+    if protocol == "counts":
+        raise VaejaxError(
+            f"mutation_rate is {config.mutation_rate}, which replaces grey levels, and "
+            f"{config.dataset} has counts: leave it out, or use images"
+        )
     rng = np.random.default_rng(config.seed)
     levels = 2 if protocol == "static" else LEVELS
     drawn = rng.integers(levels, size=data.images.shape, dtype=np.uint8)
@@ -38,4 +43,4 @@ def _without(config: Config, data: ImageData, label: int) -> ImageData:
         )
     kept = labels != label
     factors = None if data.factors is None else data.factors[kept]
-    return ImageData(data.images[kept], labels[kept], factors)
+    return data._replace(images=data.images[kept], labels=labels[kept], factors=factors)

@@ -81,6 +81,8 @@ def test_the_scores_are_what_they_are_called():
     grey = gaussian_mlp((8, 8, 1), likelihood="diagonal_normal")
     with pytest.raises(VaejaxError, match="no levels to compress"):
         anomaly_scores(grey, params, examples, KEY, background=(grey, params))
+    with pytest.raises(VaejaxError, match="diagonal_normal is of other outcomes"):
+        anomaly_scores(model, params, examples, KEY, background=(grey, params))
 
 
 def test_compressed_bits_count_what_is_written():
@@ -123,3 +125,14 @@ def test_mutated_pixels_are_as_many_as_asked_and_uniform(protocol, levels):
     for rate in (0.0, 1.5):
         with pytest.raises(VaejaxError, match="mutation_rate is"):
             check(dataclasses.replace(config, mutation_rate=rate))
+
+
+def test_words_are_kept_where_a_class_is_left_out_and_counts_are_not_mutated():
+    labels, words = np.array([0, 1]), ("ape", "bat", "cat")
+    counts = ImageData(np.ones((2, 3), np.uint16), labels, words=words)
+    config = dataclasses.replace(CONFIG, without_class=1)
+    kept = training_split(config, counts, "counts")
+    assert kept.words == words
+    assert kept.labels.tolist() == [0]
+    with pytest.raises(VaejaxError, match="has counts: leave it out"):
+        training_split(dataclasses.replace(config, mutation_rate=0.2), counts, "counts")

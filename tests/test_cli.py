@@ -150,6 +150,13 @@ MISTAKES = [
     ("train", "--bound beta_elbo --bound-settings beta=x", "beta='x' must be a number"),
     ("train", "--bound beta_elbo --bound-settings beta=-1", "beta is -1.0: use"),
     ("train", "--model gaussian_conv --model-settings channels=()", "use channels=32"),
+    ("train", "--model vq_vae --model-settings blocks=-1", "integer of at least 0"),
+    (
+        "train",
+        "--model m2 --estimator stratified --protocol dequantized --model-settings "
+        "likelihood=shared_normal",
+        "m2 has no place for what shared_normal learns.*such as fixed_normal",
+    ),
     (
         "train",
         "--protocol dynamic --model-settings likelihood=fixed_normal",

@@ -158,6 +158,13 @@ def test_the_likelihoods_scale_and_a_regularizers_weight_are_settings(tmp_path):
     assert log_prob == pytest.approx(-64 * math.log(0.05 * math.sqrt(2 * math.pi)))
 
 
+@pytest.mark.parametrize("model", ["gaussian_conv", "vq_vae"])
+def test_a_count_may_be_zero_where_its_factory_says_so(model):
+    build_named(MODELS, model, ["blocks=0"])
+    with pytest.raises(VaejaxError, match="latent_dim=0 must be an integer of at le"):
+        build_named(MODELS, model, ["latent_dim=0"])
+
+
 def last_bound(model: str, estimator: str) -> str | None:
     """The last bound on which the model's estimator is not refused."""
     built = build_named(MODELS, model, SETTINGS[model])

@@ -8,11 +8,12 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.labels import UNKNOWN, choose_labelled
+from experiments.labels import UNKNOWN, check_labels, choose_labelled
 from experiments.prepared_run import check, prepare
 from experiments.train_config import Config
 from vaejax import BOUNDS, ESTIMATORS, Batch, Example, VaejaxError, make_objective
-from vaejax.models import conditional_vae
+from vaejax.data import ImageData
+from vaejax.models import conditional_vae, m2
 
 KEY = jax.random.key(0)
 SHAPE = (4, 3, 1)
@@ -82,6 +83,16 @@ def test_all_labels_but_the_chosen_are_unknown_and_those_of_the_test_too():
     assert (again != UNKNOWN).all()
     assert (y != UNKNOWN).mean() == pytest.approx(0.1, abs=0.01)
     assert (np.asarray(data.test.y) == UNKNOWN).all()
+
+
+def test_labels_that_no_class_has_are_refused():
+    few, all_ = m2((4,), num_classes=3), conditional_vae((4,), num_classes=3)
+    for model, label in [(few, -2), (few, 3), (all_, -1), (all_, 3)]:
+        data = ImageData(np.zeros((2, 4), np.uint8), np.array([0, label], np.int32))
+        with pytest.raises(VaejaxError, match=r"3 classes|takes .* to 2"):
+            check_labels(FEW, model, data)
+    known = ImageData(np.zeros((2, 4), np.uint8), np.array([2, UNKNOWN], np.int32))
+    check_labels(dataclasses.replace(FEW, num_labels=None), few, known)
 
 
 @pytest.mark.parametrize("model", ["gaussian_mlp", "conditional_vae"])

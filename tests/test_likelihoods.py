@@ -309,3 +309,5 @@ def test_perplexity_of_words_that_are_equally_likely_is_their_number():
     assert perplexity(log_px, counts) == pytest.approx(4, rel=1e-5)
     with pytest.raises(VaejaxError, match="document 1 has no words"):
         perplexity(log_px[:2], counts[:2] * [[1], [0]])
+    with pytest.raises(VaejaxError, match="give both of the same documents"):
+        perplexity(log_px[:1], counts)

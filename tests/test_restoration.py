@@ -200,6 +200,10 @@ def test_the_denoised_bits_are_those_of_all_images_summed():
             "at least 1 draw",
         ),
         (
+            lambda: pseudo_gibbs(MODEL, EXACT, Example(X), MASK[:1], KEY, num_draws=1),
+            "every coordinate",
+        ),
+        (
             lambda: pseudo_gibbs(
                 gaussian_mlp((4,), likelihood="multinomial"),
                 EXACT,

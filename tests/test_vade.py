@@ -5,7 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vaejax import BOUNDS, ESTIMATORS, Example, IncompatibleError, make_objective
+from vaejax import (
+    BOUNDS,
+    ESTIMATORS,
+    Example,
+    IncompatibleError,
+    VaejaxError,
+    make_objective,
+)
 from vaejax.evaluation import clustering_accuracy
 from vaejax.families import diagonal_normal, full_normal, mixture, shared_mixture
 from vaejax.models import vade
@@ -47,6 +54,14 @@ def test_the_fitted_mixture_is_the_one_that_the_codes_are_from():
     np.testing.assert_allclose(found.loc[order], loc, atol=0.15)
     np.testing.assert_allclose(np.exp(found.log_scale[order]), scale, rtol=0.1)
     np.testing.assert_allclose(np.exp(log_weights), 1 / 3, rtol=1e-6)
+
+
+def test_there_may_be_as_many_clusters_as_codes_and_no_more(monkeypatch):
+    codes = np.random.default_rng(0).normal(size=(8, 2))
+    monkeypatch.setitem(fit_mixture.__globals__, "MOST_CODES", 3)
+    assert fit_mixture(codes, 8, seed=0).components.loc.shape == (8, 2)
+    with pytest.raises(VaejaxError, match="num_components is 9, and there are 8"):
+        fit_mixture(codes, 9, seed=0)
 
 
 def test_full_covariances_are_fitted_and_give_the_mixtures_own_density():

@@ -15,7 +15,7 @@ from vaejax.evaluation import code_use
 from vaejax.models import vq_vae
 from vaejax.models.codebooks import Averages, nearest
 from vaejax.models.vq_vae import code_indices
-from vaejax.training import init_state, make_step
+from vaejax.training import apart_from_averages, init_state, make_step
 
 KEY = jax.random.key(0)
 SMALL = {"channels": (3, 4), "blocks": 1, "latent_dim": 3, "num_codes": 5}
@@ -106,6 +106,15 @@ def test_moving_averages_step_as_published():
         )
         codes = model.encode(state.params, Example(batch.example.x[0])).codes
         np.testing.assert_allclose(codes, sums / smooth[:, None], rtol=1e-4, atol=1e-5)
+    # So does a loop of one's own, by the optimizer wrapped for it, and by no other.
+    gradient = jax.jit(jax.grad(lambda p: objective.loss(p, (), KEY, batch)[0]))
+    slopes = gradient(before.params)
+    own = apart_from_averages(objective, adam)
+    updates, _ = own.update(slopes, before.opt_state, before.params)
+    moved = optax.apply_updates(before.params, updates).prior.counts
+    np.testing.assert_allclose(moved, found.counts, rtol=1e-5)
+    plain = adam.update(slopes, adam.init(before.params))[0].prior.counts
+    assert np.abs(before.params.prior.counts + plain - moved).max() > 1e-3
     # The networks are Adam's all the same, whose steps are at most about its rate.
     kernels = [one.params.encoder["head"]["kernel"] for one in (before, state)]
     assert 1e-3 < np.abs(kernels[1] - kernels[0]).max() < 2e-2

@@ -12,7 +12,7 @@ Nothing is both.
 import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, TypeVar, dataclass_transform
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, dataclass_transform
 
 import jax
 import jaxtyping
@@ -26,6 +26,7 @@ Event = PyTree  # one outcome of a distribution
 Scalar = Float[Array, ""]
 EstState = PyTree  # what an estimator carries between steps (a moving average, say)
 Stats = dict[str, Scalar]  # what an estimator reports about one example
+CountOrZero = Annotated[int, "at least 0"]  # a factory's setting: an `int` is above 0
 
 T = TypeVar("T")
 
@@ -257,7 +258,9 @@ class Model:
     exact_elbo: Callable[[Params, Array], Scalar] | None = None  # of x, in closed form
     regularizers: "tuple[Regularizer, ...]" = ()  # that are part of its training
     # Where training starts, from the initial parameters and all observations (leaves
-    # [N, ...]): a clustering of the codes, say.
+    # [N, ...], as the model sees them): a clustering of the codes, say. Of the library
+    # nothing calls it, as an objective holds no model: `experiments.train` does. Who
+    # trains by `fit` makes of it the parameters of the state to start from (see there).
     start: Callable[[Params, Example, Key], Params] | None = None
     num_classes: int | None = None  # of the labels y that it needs, 0 to this less 1
     unknown_labels: bool = False  # y = -1 says that a label is not known
@@ -402,7 +405,13 @@ class Regularizer:
 
 @record
 class Objective:
-    """What the trainer and the variance benchmark see; everything trainable ends so."""
+    """What the trainer and the variance benchmark see; everything trainable ends so.
+
+    Where `moving_averages` is not None, part of the loss's gradient is no gradient but
+    the step of averages. `fit` and `make_step` heed that; a loop of one's own is to use
+    `vaejax.training.apart_from_averages(objective, optimizer)` as its optimizer, from
+    `init` on, or it would divide that step by Adam's scales, say.
+    """
 
     init: Callable[[Key], tuple[Params, EstState]]
     # The mean over the batch, to minimise, with the next state and the metrics.

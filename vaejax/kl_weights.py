@@ -39,7 +39,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaejax.core import KLWeight, PyTree, Scalar, Stats, VaejaxError
+from vaejax.core import CountOrZero, KLWeight, PyTree, Scalar, Stats, VaejaxError
 
 
 def linear(
@@ -92,7 +92,7 @@ def constant(beta: float = 4.0) -> KLWeight:
 
 
 def kl_at_most(
-    max_kl: float = 10.0, step_size: float = 0.01, num_steps: int = 0
+    max_kl: float = 10.0, step_size: float = 0.01, num_steps: CountOrZero = 0
 ) -> KLWeight:
     """The multiplier of `KL <= max_kl`, in nats: capacity control, or a target rate.
 

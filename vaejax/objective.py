@@ -63,7 +63,10 @@ def make_objective(
 
     Returns:
         An `Objective`: `loss` is a scalar whose value is minus the bound (plus the
-        penalties) and whose gradient is minus the estimate (plus theirs).
+        penalties) and whose gradient is minus the estimate (plus theirs). A model with
+        moving averages (`Objective.moving_averages`, as in `vq_vae` with codebook=ema)
+        hides their step in it, minus its gradient: in a loop of one's own wrap the
+        optimizer by `vaejax.training.apart_from_averages`, as `fit` does.
 
     Raises:
         IncompatibleError: naming the requirement and the remedy, before any tracing.

@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaejax.core import Example, Key, Model, Params, VaejaxError, fold_examples
+from vaejax.core import Example, Family, Key, Model, Params, VaejaxError, fold_examples
 from vaejax.evaluation.log_likelihood import log_likelihood
 from vaejax.evaluation.reconstruction import reconstruction
 
@@ -61,18 +61,26 @@ def anomaly_scores(
         num_samples: of every expectation and every log-likelihood.
 
     Raises:
-        VaejaxError: a likelihood of real numbers, whose density is no code length; what
-            `log_likelihood` refuses.
+        VaejaxError: a likelihood of real numbers, whose density is no code length; a
+            background of other outcomes than the model's; what `log_likelihood`
+            refuses.
 
     References:
         See the module.
     """
     own_key, background_key, z_key = jax.random.split(key, 3)
-    levels = 2 if model.likelihood.space == "bits" else model.likelihood.levels
+    levels = _levels(model.likelihood)
     if levels is None:
         raise VaejaxError(
             f"a {model.likelihood.name} has no levels to compress, and its density is "
             "no code length: use a likelihood such as bernoulli or discretized_logistic"
+        )
+    other = background[0].likelihood
+    if _levels(other) != levels:
+        raise VaejaxError(
+            f"the background's {other.name} is of other outcomes than the model's "
+            f"{model.likelihood.name}, and their likelihoods have no ratio: use a "
+            "background with the model's likelihood"
         )
     log_px = log_likelihood(
         model, params, examples, own_key, num_samples=num_samples
@@ -90,6 +98,11 @@ def anomaly_scores(
         log_background - log_px,
         -log_px / np.log(2) - compressed_bits(np.asarray(examples.x), levels),
     )
+
+
+def _levels(likelihood: Family) -> int | None:
+    """How many levels a coordinate of x has, which are equally spaced in [0, 1]."""
+    return 2 if likelihood.space == "bits" else likelihood.levels
 
 
 def expected_log_px_z(

@@ -66,12 +66,12 @@ def pseudo_gibbs(
         warm_up: steps before the first draw.
 
     Raises:
-        VaejaxError: numbers or a model that cannot be.
+        VaejaxError: numbers, a mask or a model that cannot be.
 
     References:
         Rezende, Mohamed and Wierstra 2014, arXiv:1401.4082, appendix F.
     """
-    _check_chain(model, num_draws, warm_up)
+    _check_chain(model, example, missing, num_draws, warm_up)
 
     def move(key: Key, z: Event, x: Array) -> tuple[Event, Array]:
         q = model.encode(params, example._replace(x=x))
@@ -106,12 +106,12 @@ def metropolis_within_gibbs(
         warm_up: steps before the first draw.
 
     Raises:
-        VaejaxError: numbers or a model that cannot be.
+        VaejaxError: numbers, a mask or a model that cannot be.
 
     References:
         Mattei and Frellsen 2018, arXiv:1802.04826.
     """
-    _check_chain(model, num_draws, warm_up)
+    _check_chain(model, example, missing, num_draws, warm_up)
     check_density(model)
 
     def move(key: Key, z: Event, x: Array) -> tuple[Event, Array]:
@@ -161,7 +161,18 @@ def _chain(
     return draws
 
 
-def _check_chain(model: Model, num_draws: int, warm_up: int) -> None:
+def _check_chain(
+    model: Model,
+    example: Example,
+    missing: Bool[Array, "..."],
+    num_draws: int,
+    warm_up: int,
+) -> None:
+    if missing.shape != example.x.shape:
+        raise VaejaxError(
+            f"missing is of shape {missing.shape} and x of {example.x.shape}: tell of "
+            "every coordinate of x whether it is missing"
+        )
     if num_draws < 1 or warm_up < 0:
         raise VaejaxError(
             f"cannot draw {num_draws} times after {warm_up} steps: use at least 1 draw "

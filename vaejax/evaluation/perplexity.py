@@ -28,9 +28,15 @@ def perplexity(
         counts: x_d, how often each of V words comes up in it.
 
     Raises:
-        VaejaxError: a document without words.
+        VaejaxError: a document without words; another number of documents than of
+            log-likelihoods.
     """
     counts = np.asarray(counts, np.float32)
+    if np.shape(log_px) != counts.shape[:1]:
+        raise VaejaxError(
+            f"log_px is of shape {np.shape(log_px)} and counts of {counts.shape}: give "
+            "both of the same documents, [N] and [N, V]"
+        )
     lengths = counts.sum(1)
     if not lengths.all():
         raise VaejaxError(

@@ -43,6 +43,7 @@ def shared_mixture(component: Family | None = None, num_components: int = 5) -> 
     """
     family = mixture(component, num_components)
     assert family.strata is not None  # it is a mixture
+    # By name, since others, as the truncated normal, have a normal's parameters too.
     if family.strata.component.name not in ("diagonal_normal", "full_normal"):
         return family
 

@@ -44,7 +44,7 @@ from vaejax.core import (
 )
 from vaejax.families import ChainParams, NormalParams, chain, diagonal_normal
 from vaejax.models.from_networks import event_of, output_start
-from vaejax.models.parts import NONE, Settings, named_likelihood
+from vaejax.models.parts import NONE, Settings, named_likelihood, refuse_own_weights
 from vaejax.nets import Network, activation_named, mlp
 
 
@@ -182,11 +182,7 @@ def _hierarchy(
 
     `posterior` is made of the prior's networks, from the lowest layer's up.
     """
-    if pixels.weights is not None:
-        raise VaejaxError(
-            f"{name} has no place for what {pixels.name} learns besides the decoder: "
-            "use another likelihood, such as fixed_normal"
-        )
+    refuse_own_weights(name, pixels)
     below = latent_dims[:-1]
     down = [
         mlp(above, widths, 2 * dim, activation)

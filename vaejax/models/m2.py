@@ -40,7 +40,7 @@ from vaejax.core import (
 )
 from vaejax.families import NormalParams, diagonal_normal
 from vaejax.models.from_networks import event_of, output_start
-from vaejax.models.parts import NONE, Settings, named_likelihood
+from vaejax.models.parts import NONE, Settings, named_likelihood, refuse_own_weights
 from vaejax.nets import activation_named, mlp
 
 # log q of the classes that a label excludes: its exponential is 0 in float32, and
@@ -98,6 +98,7 @@ def m2(
             "finite"
         )
     pixels = named_likelihood(likelihood, likelihood_settings)
+    refuse_own_weights("m2", pixels)
     size = event_of(pixels, data_shape).size
     shape = pixels.outputs_per_coordinate, *data_shape
     classifier = mlp(size, hidden, num_classes, activation)
@@ -142,7 +143,7 @@ def m2(
 
     def decode(params: Params, z: Event, y: Array | None) -> DistParams:
         joined = jnp.concatenate([z.z, z.y])
-        return pixels.read(decoder.apply(params.decoder, joined).reshape(shape), ())
+        return pixels.from_outputs(decoder.apply(params.decoder, joined).reshape(shape))
 
     def prior(params: Params, y: Array | None) -> LabelledParams:
         alike = jnp.zeros((num_classes, latent_dim))

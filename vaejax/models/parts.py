@@ -67,6 +67,15 @@ def named_likelihood(name: str, settings: Settings) -> Family:
     return build(LIKELIHOODS, name, **settings)
 
 
+def refuse_own_weights(model: str, likelihood: Family) -> None:
+    """Refuse a likelihood that learns more than a network's outputs tell."""
+    if likelihood.weights is not None:
+        raise VaejaxError(
+            f"{model} has no place for what {likelihood.name} learns besides the "
+            "decoder: use another likelihood, such as fixed_normal"
+        )
+
+
 # What `<part>.<setting>=value` is a setting of, on a command line.
 PARTS: dict[str, Mapping[str, Callable[..., Any]]] = {
     "posterior": POSTERIORS,

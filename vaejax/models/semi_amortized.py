@@ -24,6 +24,7 @@ import optax
 from jaxtyping import Array
 
 from vaejax.core import (
+    CountOrZero,
     DistParams,
     Example,
     IncompatibleError,
@@ -158,7 +159,7 @@ def semi_amortized_mlp(
     prior_settings: Settings = NONE,
     likelihood: str = "bernoulli",
     likelihood_settings: Settings = NONE,
-    num_steps: int = 5,
+    num_steps: CountOrZero = 5,
     step_size: float = 0.02,
     num_samples: int = 8,
 ) -> Model:

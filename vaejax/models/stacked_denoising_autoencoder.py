@@ -42,7 +42,8 @@ def stacked_denoising_autoencoder(
     """A deep denoising autoencoder that starts from layers trained one by one.
 
     Valid for: the bound `reconstruction` by the estimator `pathwise`. All units are
-    rectified, those of the data are linear.
+    rectified, those of the data are linear. The layers are trained by `Model.start`,
+    which `experiments.train` calls and `fit` is to be given the result of.
 
     Args:
         data_shape, data_mean, latent_dim, hidden: as of `autoencoder`.

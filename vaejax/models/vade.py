@@ -14,7 +14,8 @@ never below the paper's, equal to it where each z has a single component, and an
 and estimator of real latents applies to it.
 
 Training starts from an autoencoder of the same networks (`autoencoder=True`, under the
-bound `reconstruction`) and a mixture that is fitted to its codes (`Model.start`).
+bound `reconstruction`) and a mixture that is fitted to its codes: `experiments.train`
+fits it, by `Model.start`, and `fit` is to be given that start.
 
 Source: Jiang et al. 2017, arXiv:1611.05148.
 """
@@ -28,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaejax.core import Example, Family, Key, Model, Params
+from vaejax.core import Example, Family, Key, Model, Params, VaejaxError
 from vaejax.families import (
     FullNormalParams,
     MixtureParams,
@@ -42,7 +43,7 @@ from vaejax.models.parts import NONE, Settings, named_likelihood
 from vaejax.priors import gaussian_mixture
 
 STARTS = 20  # of the mixture's fit, of which one is kept
-MOST_CODES = 5_000  # that a start is fitted to
+MOST_CODES = 5_000  # that a start is fitted to, or as many as there are components
 
 
 def vade(
@@ -110,19 +111,27 @@ def fit_mixture(
     log p(z) less the entropy of p(c|z) (Biernacki, Celeux and Govaert 2000), which
     clusters that overlap lower. The covariances are full, which tell clusters apart
     better, also where their diagonals are all that is kept.
+
+    Raises:
+        VaejaxError: fewer codes than clusters.
     """
     from scipy.stats import entropy
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
     from threadpoolctl import threadpool_limits
 
+    if num_components > len(codes):
+        raise VaejaxError(
+            f"num_components is {num_components}, and there are {len(codes)} examples "
+            "to find so many clusters among: use fewer"
+        )
     codes, rng = np.asarray(codes, np.float64), np.random.default_rng(seed)
     mixture, best = None, -np.inf
     # The matrices are small: threads that share them take ten times as long.
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # training goes on anyway
         for own_seed in rng.integers(2**31, size=STARTS):
-            few = rng.permutation(len(codes))[:MOST_CODES]
+            few = rng.permutation(len(codes))[: max(MOST_CODES, num_components)]
             found = GaussianMixture(num_components, random_state=int(own_seed))
             found.fit(codes[few])
             found.weights_ = np.full(num_components, 1 / num_components)

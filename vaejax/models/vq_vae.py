@@ -27,6 +27,7 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float, Int
 
 from vaejax.core import (
+    CountOrZero,
     Example,
     Family,
     Key,
@@ -56,7 +57,7 @@ def vq_vae(
     decay: float = 0.99,
     smoothing: float = 1e-7,
     channels: Sequence[int] = (32, 64),
-    blocks: int = 1,
+    blocks: CountOrZero = 1,
     activation: str = "relu",
     likelihood: str = "fixed_normal",
     likelihood_settings: Settings = NONE,
@@ -69,7 +70,8 @@ def vq_vae(
 
     Losses are sums over the grid, as log p(x|z) is over pixels: with a `fixed_normal`
     likelihood of scale s, `commitment` weighs against squared errors of 1 / 2 s^2.
-    Training starts from codes spread over the vectors of the data (`Model.start`).
+    Training by `experiments.train` starts from codes spread over the vectors of the
+    data; `fit` is to be given that start (`Model.start`).
 
     Args:
         data_shape: [H, W, C] of one image.

@@ -3,7 +3,7 @@
 from vaejax.training.encoder_first import encoder_first
 from vaejax.training.fit import EpochReport, NonFiniteError, fit, steps_per_epoch
 from vaejax.training.seeds import of_seed, several_seeds
-from vaejax.training.state import TrainState, init_state
+from vaejax.training.state import TrainState, apart_from_averages, init_state
 from vaejax.training.step import (
     Totals,
     default_micro_batch_size,
@@ -17,6 +17,7 @@ __all__ = [
     "NonFiniteError",
     "Totals",
     "TrainState",
+    "apart_from_averages",
     "default_micro_batch_size",
     "encoder_first",
     "fit",

@@ -99,6 +99,15 @@ def fit(
 ) -> TrainState:
     """Train until `epochs` epochs are done; compile once.
 
+    The model's `start`, if it has one (`vade`, `vq_vae`), is not called, since the
+    objective does not hold the model. Begin with it by
+
+        state = init_state(objective, optimizer, key)
+        params = model.start(state.params, observations, start_key)
+        fit(..., state=state._replace(params=params))
+
+    with the observations as the model sees them, an `Example` of leaves [N, ...].
+
     Args:
         objective: what to minimise.
         optimizer: an optax chain.

@@ -32,7 +32,11 @@ def apart_from_averages(
 ) -> optax.GradientTransformation:
     """The optimizer, but for the objective's moving averages, which step by themselves.
 
-    They take minus their gradient as their step.
+    They take minus their gradient as their step. `fit`, `init_state` and `make_step`
+    wrap what they are given themselves; this is for other loops:
+
+        optimizer = apart_from_averages(objective, optax.adam(1e-3))
+        opt_state = optimizer.init(params)
     """
     if objective.moving_averages is None:
         return optimizer
