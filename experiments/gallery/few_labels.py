@@ -43,17 +43,16 @@ class FewLabels(NamedTuple):
             f"{self.tuned[n, own]:.1%} ({other} {self.tuned[n, other]:.1%})"
             for n in LABELS
         ]
-        better = all(
+        won = [
             found[n, own] > found[n, other]
             for n in LABELS
             for found in (self.probe, self.tuned)
-        )
-        above = [str(n) for n in LABELS if self.probe[n, own] > self.pixels[n]]
+        ]
+        above = [self.probe[n, own] > self.pixels[n] for n in LABELS]
         return (
-            "; ".join(parts) + f". {own.capitalize()} is "
-            f"{'better' if better else 'not better'} in all than {other}; its probe "
-            f"is better than the pixels' with {' and '.join(above) or 'no number of'} "
-            "labels"
+            "; ".join(parts) + f". {own.capitalize()} is better than {other} in "
+            f"{sum(won)} of {len(won)} comparisons, and its probe better than that of "
+            f"raw pixels in {sum(above)} of {len(above)}"
         )
 
     def table(self) -> Table:

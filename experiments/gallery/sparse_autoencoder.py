@@ -41,13 +41,14 @@ def _trainings(epochs: int, atoms: int) -> dict[str, Config]:
 def _show(trained: Mapping[str, Trained]) -> Shown:
     first = trained["lambda_0"]
     found = load_data("mnist", protocol="none", data_dir=first.config.data_dir)
-    assert found.labels is not None  # MNIST has some
+    labels = found.labels
+    assert labels is not None  # MNIST has some
     images = jnp.asarray(found.images[:PROBED] / 255, jnp.float32)
 
-    def probed(codes: Array, test: Array) -> float:
+    def probed(codes: Array | np.ndarray, test: Array | np.ndarray) -> float:
         flat, test_flat = (np.asarray(a).reshape(len(a), -1) for a in (codes, test))
         test_labels = np.asarray(first.data.test_labels)
-        return linear_probe(flat, found.labels[:PROBED], test_flat, test_labels)
+        return linear_probe(flat, labels[:PROBED], test_flat, test_labels)
 
     rows: list[list[Any]] = []
     for label, one in trained.items():
