@@ -193,6 +193,42 @@ def test_bars_by_rank_are_the_numbers_in_order():
             plotting.bars_by_rank(wrong, "share", "codes")
 
 
+def test_bars_by_layer_stand_side_by_side_at_every_layer():
+    values = {"a": [5.0, 2.0], "b": [4.0, 3.0]}
+    (axes,) = plotting.bars_by_layer(values, "active units").axes
+    for bars, heights in zip(axes.containers, values.values(), strict=True):
+        assert [bar.get_height() for bar in bars] == heights
+        assert [round(bar.get_center()[0]) for bar in bars] == [1, 2]
+    a, b = (bars[0].get_center()[0] for bars in axes.containers)
+    assert a < 1 < b
+    names = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert (names, axes.get_ylabel()) == (list(values), "active units")
+    for wrong in ({}, {"a": [1.0], "b": [1.0, 2.0]}):
+        with pytest.raises(VaejaxError, match="give one model or more, of equally"):
+            plotting.bars_by_layer(wrong, "active units")
+
+
+def test_topic_coherences_are_in_order_the_best_first():
+    values = {"a": [0.1, 0.6, -0.1], "b": np.array([0.25, 0.75])}
+    (axes,) = plotting.topic_coherences(values).axes
+    assert {label: line.tolist() for label, line in lines(axes).items()} == {
+        "a, mean 0.20": [[1, 0.6], [2, 0.1], [3, -0.1]],
+        "b, mean 0.50": [[1, 0.75], [2, 0.25]],
+    }
+    with pytest.raises(VaejaxError, match="topic_coherences"):
+        plotting.topic_coherences({})
+
+
+def test_rate_distortion_joins_what_has_an_equal_elbo():
+    points = {"a": (0.0, 4.0), "b": (1.0, 3.0), "c": (2.0, 1.0)}
+    rows = [{"name": n, "rate": r, "distortion": d} for n, (r, d) in points.items()]
+    (axes,) = plotting.rate_distortion(rows).axes
+    curve, *dotted = (line.get_xydata() for line in axes.lines)
+    assert curve.tolist() == [list(point) for point in points.values()]
+    assert [set(line.sum(1).tolist()) for line in dotted] == [{3.0}, {4.0}]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["equal ELBO"]
+
+
 def test_a_heat_map_writes_every_number_into_its_cell():
     values = {"first": [0.25, 1.0], "second": [0.5, -1.0]}
     axes, bar = plotting.heat_map(

@@ -138,9 +138,10 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
             f"highest with {best}. The median latent has a perplexity of "
             f"{numbers[f'median perplexity {binary}']:.2f} out of 2 ({binary}) and of "
             f"{numbers[f'median perplexity {categorical}']:.2f} out of 10 "
-            f"({categorical}), of which {numbers[f'median values told {binary}']:.2f} "
-            f"and {numbers[f'median values told {categorical}']:.2f} are told by the "
-            "image; the rest is the posterior's own noise."
+            f"({categorical}). That is the number of values told by the image, in the "
+            f"median {numbers[f'median values told {binary}']:.2f} and "
+            f"{numbers[f'median values told {categorical}']:.2f}, times that of the "
+            "posterior's own noise."
         ),
         figures=[
             image_rows(
@@ -163,8 +164,9 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
                     *("median values told", "out of"),
                 ],
                 rows,
-                "Perplexity is exp of the entropy of q(z_i) over all test images; what "
-                "is told is exp I(x; z_i), 1 where z_i says nothing of x.",
+                "Perplexity is exp H(z_i) over all test images, the product of what is "
+                "told, exp I(x; z_i), 1 where z_i says nothing of x, and of the "
+                "posterior's own noise, exp H(z_i | x).",
             )
         ],
     )

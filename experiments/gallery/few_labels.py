@@ -16,6 +16,7 @@ from vaejax.plotting import Table
 
 LABELS = (100, 1000)
 STEPS = 600  # of fine-tuning
+PIXELS = "pixels"
 
 
 class FewLabels(NamedTuple):
@@ -23,6 +24,7 @@ class FewLabels(NamedTuple):
 
     probe: dict[tuple[int, str], float]  # linear, of the network as it starts
     tuned: dict[tuple[int, str], float]
+    pixels: dict[int, float]  # the same probe of the images themselves
 
     def numbers(self) -> dict[str, float]:
         """All of them, named."""
@@ -30,29 +32,35 @@ class FewLabels(NamedTuple):
             f"{kind}, {count} labels, {start}": value
             for kind, found in (("linear probe", self.probe), ("tuned", self.tuned))
             for (count, start), value in found.items()
-        }
+        } | {f"linear probe, {n} labels, {PIXELS}": p for n, p in self.pixels.items()}
 
     def sentence(self, own: str, other: str) -> str:
-        """What starting from one is worth against the other."""
+        """What starting from one is worth against the other and the raw pixels."""
         parts = [
             f"with {n} labels a linear probe is right in {self.probe[n, own]:.1%} "
-            f"({other} {self.probe[n, other]:.1%}) and the network, fine-tuned, in "
+            f"({other} {self.probe[n, other]:.1%}, raw pixels "
+            f"{self.pixels[n]:.1%}) and the network, fine-tuned, in "
             f"{self.tuned[n, own]:.1%} ({other} {self.tuned[n, other]:.1%})"
             for n in LABELS
         ]
-        better = all(
+        won = [
             found[n, own] > found[n, other]
             for n in LABELS
             for found in (self.probe, self.tuned)
+        ]
+        above = [self.probe[n, own] > self.pixels[n] for n in LABELS]
+        return (
+            "; ".join(parts) + f". {own.capitalize()} is better than {other} in "
+            f"{sum(won)} of {len(won)} comparisons, and its probe better than that of "
+            f"raw pixels in {sum(above)} of {len(above)}"
         )
-        return "; ".join(parts) + f": {'better' if better else 'not better'} in all"
 
     def table(self) -> Table:
-        """A row for every start and number of labels."""
-        rows = [
+        """A row for every start and number of labels, and for the pixels."""
+        rows: list[list[Any]] = [
             [start, count, self.probe[count, start], self.tuned[count, start]]
             for count, start in self.probe
-        ]
+        ] + [[PIXELS, n, accuracy, None] for n, accuracy in self.pixels.items()]
         return Table(["start", "labels", "linear probe", "fine-tuned"], rows)
 
 
@@ -69,7 +77,9 @@ def few_labels(
     y = found.labels[: max(LABELS)]
     test_x, test_y = trained.data.test.x, np.asarray(trained.data.test_labels)
     codes: Any = jax.jit(jax.vmap(represent, (None, 0)))
-    result = FewLabels({}, {})
+    flat, test_flat = (np.asarray(a).reshape(len(a), -1) for a in (x, test_x))
+    pixels = {n: linear_probe(flat[:n], y[:n], test_flat, test_y) for n in LABELS}
+    result = FewLabels({}, {}, pixels)
     for start, weights in starts.items():
         train_codes, test_codes = (np.asarray(codes(weights, a)) for a in (x, test_x))
         for n in LABELS:

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
 from experiments.gallery.autoencoder import squared_error
 from experiments.gallery.entry import Entry, Shown, Trained
@@ -38,21 +39,28 @@ def _trainings(epochs: int, atoms: int) -> dict[str, Config]:
 
 
 def _show(trained: Mapping[str, Trained]) -> Shown:
+    first = trained["lambda_0"]
+    found = load_data("mnist", protocol="none", data_dir=first.config.data_dir)
+    labels = found.labels
+    assert labels is not None  # MNIST has some
+    images = jnp.asarray(found.images[:PROBED] / 255, jnp.float32)
+
+    def probed(codes: Array | np.ndarray, test: Array | np.ndarray) -> float:
+        flat, test_flat = (np.asarray(a).reshape(len(a), -1) for a in (codes, test))
+        test_labels = np.asarray(first.data.test_labels)
+        return linear_probe(flat, labels[:PROBED], test_flat, test_labels)
+
     rows: list[list[Any]] = []
     for label, one in trained.items():
-        found = load_data("mnist", protocol="none", data_dir=one.config.data_dir)
-        labels = found.labels
-        assert labels is not None  # MNIST has some
-        images = jnp.asarray(found.images[:PROBED] / 255, jnp.float32)
         codes = posterior_means(one.model, one.params, Example(images))
         test = posterior_means(one.model, one.params, one.data.test)
-        probe = linear_probe(
-            codes, labels[:PROBED], test, np.asarray(one.data.test_labels)
-        )
+        probe = probed(codes, test)
         active = float((test != 0).sum(1).mean())
         used = int((test != 0).any(0).sum())
         error = squared_error(one, one.data.test.x)
         rows.append([_named(label), active, used, error, probe])
+    pixels = probed(images, first.data.test.x)
+    below = [row[0] for row in rows if row[4] <= pixels]
     by_l1 = [row[1] for row in rows[: len(LAMBDAS)]]
     falls = all(more > less for more, less in pairwise(by_l1))
     units = len(dictionary(trained["k_sparse"].model, trained["k_sparse"].params))
@@ -66,7 +74,8 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
                 ("test squared error", row[3]),
                 ("linear probe", row[4]),
             )
-        },
+        }
+        | {"linear probe of pixels": pixels},
         finding=(
             f"of {units} units {by_l1[0]:.1f} are active in a test image without a "
             f"penalty and {by_l1[-1]:.1f} at lambda = {LAMBDAS[-1]:g} "
@@ -74,7 +83,9 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
             f"next), at squared errors of {rows[0][3]:.2f} and "
             f"{last[3]:.2f}; a linear classifier of the codes is right in "
             f"{rows[0][4]:.1%} and {last[4]:.1%}. {KEPT} units kept: {rows[-1][3]:.2f} "
-            f"and {rows[-1][4]:.1%}."
+            f"and {rows[-1][4]:.1%}. The same classifier of the raw pixels is right in "
+            f"{pixels:.1%}; no better than that are the codes of "
+            f"{', '.join(below) or 'none'}."
         ),
         figures=[
             _atoms(trained["lambda_0"], "Atoms without a penalty"),
@@ -87,7 +98,7 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
                     *("penalty", "active units of an image", "units ever active"),
                     *("squared error of an image", "linear probe"),
                 ],
-                rows,
+                [*rows, ["raw pixels", None, None, None, pixels]],
                 f"MNIST test images; the probe learns from {PROBED} labels.",
             )
         ],

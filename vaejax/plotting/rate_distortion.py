@@ -37,16 +37,22 @@ def rate_distortion(rows: Sequence[Row]) -> Picture:
     axes.plot(rate[order], distortion[order], color=COLOURS[0], marker="o")
     for row, x, y in zip(rows, rate, distortion, strict=True):
         axes.annotate(
-            str(row["name"]), (x, y), xytext=(4, 4), textcoords="offset points"
+            str(row["name"]),
+            (x, y),
+            xytext=(4, 4),
+            textcoords="offset points",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0},
         )
     ends = np.array([0.0, rate.max() * 1.3 + 1e-9])
-    for total in np.unique(np.round(rate + distortion, 6)):
+    for i, total in enumerate(np.unique(np.round(rate + distortion, 6))):
         look: Look = {"color": QUIET, "linewidth": 0.6, "linestyle": ":"}
-        axes.plot(ends, total - ends, label="_equal ELBO", **look)
+        label = "_equal ELBO" if i else "equal ELBO"  # one in the legend for all
+        axes.plot(ends, total - ends, label=label, **look)
     axes.set_xlim(*ends)
     axes.set_ylim(0.9 * distortion.min(), 1.05 * distortion.max())
     axes.set_xlabel("rate: KL divergence (nats)")
     axes.set_ylabel(r"distortion: $-\log p(x|z)$ (nats)")
+    axes.legend()
     figure.set_label(
         "Rate against distortion on test data; along a dotted line the ELBO is the "
         "same, and it rises towards the lower left."
