@@ -30,7 +30,7 @@ class Config:
     """Train the systems of the literature and show what each is for."""
 
     systems: Annotated[tuple[str, ...], option("NAME..", ", ".join(ENTRIES))] = ()
-    """(default: all)"""
+    """(default, and without names: all)"""
     preset: Annotated[str, option("NAME")] = "short"
     """short, minutes on two cores, or paper, of the papers' sizes"""
     data_dir: Annotated[Path | None, option("DIR")] = None
