@@ -5,6 +5,7 @@ import dataclasses
 import json
 import math
 import signal
+import time
 from pathlib import Path
 
 import jax
@@ -20,6 +21,8 @@ from experiments.report_sections import model_section
 from experiments.setup import build_named
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Problem, VaejaxError
+from vaejax.data import DATASETS, ImageData
+from vaejax.data.types import DatasetInfo
 from vaejax.diagnostics import CostReport, GroupReport
 from vaejax.estimators import ESTIMATORS
 from vaejax.evaluation import reconstruction
@@ -35,6 +38,16 @@ SETTINGS = {  # of the models that have sizes; the smallest that train
     "m2": ("latent_dim=2", "hidden=8"),
     "vade": ("latent_dim=2", "hidden=8"),
     "gaussian_conv": ("latent_dim=2", "channels=4"),
+    "family_mlp": ("latent_dim=2", "hidden=8"),
+    "hierarchical_mlp": ("latent_dims=3,2", "hidden=8,6"),
+    "ladder_mlp": ("latent_dims=3,2", "hidden=8,6"),
+    "masked_autoencoder": (
+        *("patch_size=4", "width=8", "depth=1", "heads=1"),
+        *("decoder_width=8", "decoder_depth=1"),
+    ),
+    "prod_lda": ("num_topics=3", "hidden=8"),
+    "semi_amortized_mlp": ("latent_dim=2", "hidden=8"),
+    "vq_vae": ("latent_dim=3", "num_codes=8", "channels=4", "blocks=0"),
     "sigmoid_belief_network": ("latent_dim=4",),
     "stacked_denoising_autoencoder": ("latent_dim=4", "pretraining_steps=2"),
 }
@@ -117,11 +130,27 @@ def test_a_seed_gives_its_results_and_another_seed_others(
     assert run_again(1) != finished.summary["test"]["log_likelihood"]
 
 
+def documents() -> DatasetInfo:
+    """A few documents of five words."""
+    rng = np.random.default_rng(0)
+
+    def read(split: str, data_dir: Path) -> ImageData:
+        counts = rng.poisson(2.0, (120, 5)).astype(np.uint16)
+        return ImageData(counts[counts.any(1)], None, words=tuple("abcde"))
+
+    splits = ("train", "test")
+    return DatasetInfo(
+        name="documents", shape=(5,), splits=splits, protocols=("counts",), read=read
+    )
+
+
 @pytest.mark.parametrize("name", MODELS)
-def test_every_model_trains(name, tmp_path, no_figures):
+def test_every_model_trains(name, tmp_path, no_figures, monkeypatch):
+    monkeypatch.setitem(DATASETS, "documents", documents)
     posterior = MODELS[name]().posterior
     config = tiny(
         tmp_path / "run",
+        dataset="documents" if name == "prod_lda" else "digits",
         model=name,
         model_settings=SETTINGS.get(name, ()),
         bound="elbo" if posterior.has_density else "reconstruction",
@@ -293,6 +322,7 @@ def test_the_first_interrupt_is_noted_and_the_second_comes_at_once():
             assert not interrupted()
             for number in (signal.SIGTERM, signal.SIGINT)[:count]:
                 signal.raise_signal(number)
+                time.sleep(0.01)  # where a handler runs at the latest
                 reached.append(interrupted())
 
     before = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
