@@ -162,7 +162,7 @@ def _section(config: Config, name: str, entry: Entry, shown: Shown) -> Section:
     ]
     return Section(
         title=entry.title,
-        text=f"{entry.text}\n\n{shown.finding}",
+        text=f"{entry.text}\n\n{shown.finding[:1].upper()}{shown.finding[1:]}",
         tables=shown.tables,
         figures=shown.figures,
         command="\n".join(commands),
