@@ -105,7 +105,8 @@ ladder = Entry(
         "Several layers of latents, inferred bottom-up (Burda et al. 2016, "
         "arXiv:1509.00519) or on a ladder, whose posterior meets the prior on the way "
         "down (Sonderby et al. 2016, arXiv:1602.02282), both with warm-up and without "
-        "the paper's batch normalisation. The short preset has tanh units and 20 epochs."
+        "the paper's batch normalisation. The short preset has tanh units and 20 "
+        "epochs."
     ),
     presets={
         "short": _trainings(
