@@ -82,8 +82,8 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
             f"p-values of the two-sample test of {TESTED} codes and as many draws of "
             f"the prior: {written}. At the level 0.05 the aggregated posterior of "
             f"{' and of '.join(matched) or 'none'} is not told apart from the prior by "
-            f"{TESTED} codes; that of the autoencoder without a term "
-            f"is {'told apart' if told_apart else 'not told apart either'}. The squared "
+            f"{TESTED} codes; that of the autoencoder without a term is "
+            f"{'told apart' if told_apart else 'not told apart either'}. The squared "
             f"MMD is {tests['autoencoder'].squared_mmd:.5f} without a term and at most "
             f"{most:.5f} with one."
         ),
