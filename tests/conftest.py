@@ -11,6 +11,9 @@ from pathlib import Path
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # read when jax is first imported
 # Compiled programs are neither taken from the user's cache nor left there.
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+# Instructions must not know their lines of Python: where calls in a loop's body stay
+# calls, as below, XLA 0.10 may follow a frame's parents for ever.
+os.environ["JAX_TRACEBACK_IN_LOCATIONS_LIMIT"] = "0"
 # The tests compile much and run little: XLA need not optimize machine code for them.
 os.environ.setdefault(
     "XLA_FLAGS",
