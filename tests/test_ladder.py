@@ -1,5 +1,7 @@
 """Chains of latents are their product, and the ladder's posterior meets its prior."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,8 +12,14 @@ from vaejax.bounds import iwae
 from vaejax.core import Batch, Example, VaejaxError, fold_examples
 from vaejax.estimators import dreg, gdreg, pathwise, stl
 from vaejax.evaluation import layer_kl, posterior_means
-from vaejax.families import ChainParams, NormalParams, chain, diagonal_normal
-from vaejax.families.hierarchical import linear
+from vaejax.families import (
+    ChainParams,
+    NormalParams,
+    bernoulli,
+    chain,
+    diagonal_normal,
+)
+from vaejax.families.chain import linear
 from vaejax.models import gaussian_mlp, hierarchical_mlp, ladder_mlp
 from vaejax.models.ladder import Stage, _meet
 from vaejax.nets import mlp
@@ -20,10 +28,12 @@ from vaejax.objective import make_objective
 DIMS = (3, 2, 4)  # z_1, z_2, z_3
 
 
-def linear_chain(top_down: bool) -> tuple[ChainParams, np.ndarray, np.ndarray]:
+def linear_chain(
+    top_down: bool, dims: tuple[int, ...] = DIMS
+) -> tuple[ChainParams, np.ndarray, np.ndarray]:
     """Three layers, with the mean and covariance of all in one vector, z_1 first."""
     rng = np.random.default_rng(0)
-    order = DIMS[::-1] if top_down else DIMS
+    order = dims[::-1] if top_down else dims
     means = [rng.normal(size=order[0])]
     scales = [rng.uniform(0.5, 1.5, size=dim) for dim in order]
     rest, maps = [], [np.eye(order[0])]  # from the noise of all to each layer
@@ -63,9 +73,61 @@ def test_a_linear_chain_is_one_normal_distribution(top_down):
     np.testing.assert_allclose(found, joint.logpdf(vectors), atol=1e-3)
     error = np.sqrt(np.diag(covariance) / len(vectors))
     assert np.abs((vectors.mean(0) - mean) / error).max() < 4.5
-    again = jax.vmap(family.retrace, (None, 0))(params, z)
-    for one, other in zip(again, z, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-4)
+
+
+@pytest.mark.parametrize("top_down", [True, False])
+def test_a_chain_is_retraced_as_it_was_drawn(top_down):
+    """The sample does not move, and its derivatives are those of sampling."""
+    family = chain(diagonal_normal(), [linear, linear], top_down)
+    params, _, _ = linear_chain(top_down)
+    key = jax.random.key(0)
+
+    def total(draw):
+        return jax.value_and_grad(lambda params: sum(map(jnp.sum, draw(params))))
+
+    again = total(lambda p: family.retrace(p, family.sample(key, params)))(params)
+    drawn = total(lambda p: family.sample(key, p))(params)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), again, drawn)
+
+
+@pytest.mark.parametrize("top_down", [True, False])
+def test_a_chain_is_integrated_by_its_nodes(top_down):
+    """Their weights give the mean and covariance of all layers together."""
+    family = chain(diagonal_normal(), [linear, linear], top_down)
+    params, mean, covariance = linear_chain(top_down, dims=(1, 1, 1))
+    nodes, weights = family.quadrature(params, 24)
+    vectors = np.concatenate([np.asarray(leaf, float) for leaf in nodes], 1)
+    assert len(vectors) == 24**3
+    weights = np.asarray(weights, float)
+    np.testing.assert_allclose(weights.sum(), 1, rtol=1e-5)
+    np.testing.assert_allclose(weights @ vectors, mean, atol=1e-5)
+    spread = vectors - mean
+    np.testing.assert_allclose(
+        spread.T @ (weights[:, None] * spread), covariance, atol=1e-4
+    )
+    np.testing.assert_allclose(np.concatenate(family.mean(params)), mean, atol=1e-5)
+
+
+@pytest.mark.parametrize("top_down", [True, False])
+def test_a_chain_of_bits_is_listed_and_its_outcomes_probabilities_add_up(top_down):
+    dims = DIMS[::-1] if top_down else DIMS
+    nets = [mlp(below, (), above) for below, above in itertools.pairwise(dims)]
+    family = chain(bernoulli(), [net.apply for net in nets], top_down)
+    keys = jax.random.split(jax.random.key(0), len(nets))
+    rest = tuple(net.init(key) for net, key in zip(nets, keys, strict=True))
+    params = ChainParams(jnp.linspace(-1.0, 1.0, dims[0]), rest)
+    listed = family.support(params)
+    vectors = np.concatenate(listed, 1)
+    assert len(np.unique(vectors, axis=0)) == len(vectors) == 2 ** sum(DIMS)
+    assert family.num_outcomes(family.mean(params)) == len(vectors)
+    log_probs = jax.vmap(family.log_prob, (None, 0))(params, listed)
+    np.testing.assert_allclose(jnp.exp(log_probs).sum(), 1, rtol=1e-5)
+
+
+def test_the_parameters_of_a_chain_are_not_read_from_outputs():
+    family = chain(diagonal_normal(), [linear], top_down=True)
+    with pytest.raises(VaejaxError, match="use ChainParams"):
+        family.from_outputs(jnp.zeros((2, 3)))
 
 
 @pytest.mark.parametrize("extreme", [0.0, 40.0, -40.0])

@@ -50,7 +50,7 @@ from vaejax.estimators.score_function import (
 )
 from vaejax.exact import value_and_gradient
 from vaejax.families import diagonal_normal, logit_normal
-from vaejax.families.hierarchical import hierarchical, linear
+from vaejax.families.chain import chain, linear
 from vaejax.models import two_layer_gaussian
 from vaejax.nets import mlp
 from vaejax.objective import check, make_objective
@@ -177,16 +177,18 @@ def test_nvils_deviation_needs_no_batch():
 
 
 def test_a_mean_is_a_location_of_normal_layers_only():
-    assert hierarchical(diagonal_normal(), linear).exact_mean
-    assert not hierarchical(logit_normal(), linear).exact_mean
+    assert chain(diagonal_normal(), [linear, linear], top_down=True).exact_mean
+    assert not chain(logit_normal(), [linear], top_down=True).exact_mean
 
 
 def test_muprop_refuses_a_mean_that_is_none():
     """E m(z1) is not m(E z1) once the conditional's location is bent."""
     linear_posterior = two_layer_gaussian().posterior
     assert linear_posterior.exact_mean
-    bent = hierarchical(
-        diagonal_normal(), lambda params, z: linear(params, jnp.tanh(z))
+    bent = chain(
+        diagonal_normal(),
+        [lambda params, z: linear(params, jnp.tanh(z))],
+        top_down=False,
     )
     model = dataclasses.replace(two_layer_gaussian(), posterior=bent)
     with pytest.raises(

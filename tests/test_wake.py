@@ -46,13 +46,8 @@ from vaejax.estimators import (
     wake_sleep,
 )
 from vaejax.exact import value_and_gradient
-from vaejax.families import (
-    LayersParams,
-    NormalParams,
-    diagonal_normal,
-    hierarchical,
-)
-from vaejax.families.hierarchical import linear
+from vaejax.families import diagonal_normal
+from vaejax.families.chain import chain, linear
 from vaejax.kl_weights import constant
 from vaejax.models import linear_gaussian
 from vaejax.models.linear_gaussian import exact_log_px
@@ -510,7 +505,7 @@ def test_a_closed_way_between_the_layers_is_rejected():
     right = MODELS[name]
     hears = right.posterior
     wrong = dataclasses.replace(
-        hears, log_prob=hierarchical(diagonal_normal(), deaf).log_prob
+        hears, log_prob=chain(diagonal_normal(), [deaf], top_down=False).log_prob
     )
     model = dataclasses.replace(right, posterior=wrong)
 
@@ -616,41 +611,3 @@ def test_more_samples_help_dreg_through_a_hierarchy():
         return np.linalg.norm(mean) / np.sqrt(variance.sum())
 
     assert ratio(128) > 2 * ratio(8)
-
-
-def test_a_hierarchy_keeps_what_it_declares():
-    family = hierarchical(diagonal_normal(), linear, "z2")
-    params = LayersParams(
-        NormalParams(jnp.array([0.3]), jnp.array([-0.2])),
-        {
-            "weight": jnp.array([[0.8], [-1.1]]),
-            "bias": jnp.array([0.1, 0.2]),
-            "log_scale": jnp.array([0.3, -0.4]),
-        },
-    )
-    keys = jax.random.split(jax.random.key(0), 4)
-    z = jax.vmap(family.sample, (0, None))(keys, params)
-    assert z.z1.shape == (4, 2)
-    assert z.z2.shape == (4, 1)
-    # Retracing a sample moves nothing, and moves with the parameters as sampling does.
-    assert family.retrace is not None
-    one = jax.tree.map(lambda leaf: leaf[0], z)
-
-    def total(draw):
-        return lambda params: sum(map(jnp.sum, draw(params)))
-
-    again = jax.value_and_grad(total(lambda p: family.retrace(p, one)))(params)
-    drawn = jax.value_and_grad(total(lambda p: family.sample(keys[0], p)))(params)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), again, drawn)
-    # The nodes' weights sum to 1, and their mean is the mean.
-    assert family.quadrature is not None
-    nodes, weights = family.quadrature(params, 12)
-    np.testing.assert_allclose(weights.sum(), 1, rtol=1e-5)
-    mean = jax.tree.map(lambda leaf: weights @ leaf, nodes)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
-        mean,
-        family.mean(params),
-    )
-    with pytest.raises(VaejaxError, match="use LayersParams"):
-        family.from_outputs(jnp.zeros((2, 3)))

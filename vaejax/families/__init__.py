@@ -24,7 +24,6 @@ from vaejax.families.flows import (
 )
 from vaejax.families.full_normal import FullNormalParams, full_normal
 from vaejax.families.gamma import GammaParams, gamma
-from vaejax.families.hierarchical import Layers, LayersParams, hierarchical
 from vaejax.families.laplace import LaplaceParams, fixed_laplace, laplace
 from vaejax.families.logit_normal import logit_normal
 from vaejax.families.low_rank_normal import LowRankNormalParams, low_rank_normal
@@ -96,8 +95,6 @@ __all__ = [
     "FullNormalParams",
     "GammaParams",
     "LaplaceParams",
-    "Layers",
-    "LayersParams",
     "LogisticMixtureParams",
     "LogisticParams",
     "LowRankNormalParams",
@@ -120,7 +117,6 @@ __all__ = [
     "floored_normal",
     "full_normal",
     "gamma",
-    "hierarchical",
     "householder_flow",
     "iaf",
     "k_sparse",

@@ -4,12 +4,15 @@
     top-down    p(z_L) p(z_{L-1} | z_L) ... p(z_1 | z_2)
 
 An event is (z_1, ..., z_L) in either order of drawing, z_1 next to the data, so that a
-bottom-up posterior is weighed by a top-down prior. As in `hierarchical`, which has two
-layers that can be listed or integrated, the way from a layer into the next one's
-parameters is part of the density and of the sample.
+bottom-up posterior is weighed by a top-down prior. The way from a layer into the next
+one's parameters is part of the density and of the sample: an estimator that stops the
+distribution's parameters stops the conditionals' weights, and leaves that way open, as
+the path derivative d/dz log q(z) requires.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple, NoReturn, TypeVar
 
 import jax
@@ -25,10 +28,12 @@ from vaejax.core import (
     Scalar,
     VaejaxError,
 )
+from vaejax.families.normal import NormalParams
 
 T = TypeVar("T")
 Conditional = Callable[[PyTree, Array], DistParams]
 Event = tuple[Float[Array, "..."], ...]
+Weighted = tuple[Float[Array, "nodes ..."], Float[Array, " nodes"]]
 
 
 class ChainParams(NamedTuple):
@@ -38,11 +43,17 @@ class ChainParams(NamedTuple):
     rest: tuple[PyTree, ...]  # in the order of drawing
 
 
+def linear(params: PyTree, z: Float[Array, " In"]) -> NormalParams:
+    """A location linear in z, and a scale of its own."""
+    return NormalParams(params["weight"] @ z + params["bias"], params["log_scale"])
+
+
 def chain(layer: Family, conditionals: Sequence[Conditional], top_down: bool) -> Family:
     """Layers of one family, one more than there are conditionals.
 
-    Its `mean` puts every layer at its conditional's mean given the mean before it: a
-    summary, and no expectation.
+    They are reparameterised, listed and integrated as one is. Its `mean` puts every
+    layer at its conditional's mean given the mean before it: the mean itself of normal
+    layers whose conditionals are `linear`, else a summary.
 
     Args:
         layer: the family of every layer, given the one before.
@@ -90,6 +101,39 @@ def chain(layer: Family, conditionals: Sequence[Conditional], top_down: bool) ->
         assert again is not None
         return in_order(drawn(params, lambda i, own: again(own, layers[i])))
 
+    def paths(
+        params: ChainParams, nodes_of: Callable[[DistParams], Weighted]
+    ) -> tuple[Event, Float[Array, " paths"]]:
+        """Every node of a layer with each of the next one's that it leads to."""
+        nodes, weights = nodes_of(params.first)
+        layers = [nodes]
+        for conditional, own in zip(conditionals, params.rest, strict=True):
+            leads_to = jax.vmap(partial(conditional, own))(layers[-1])
+            nodes, given = jax.vmap(nodes_of)(leads_to)
+            layers = [jnp.repeat(before, nodes.shape[1], axis=0) for before in layers]
+            layers.append(nodes.reshape(-1, *nodes.shape[2:]))
+            weights = (weights[:, None] * given).reshape(-1)
+        return in_order(layers), weights
+
+    def support(params: ChainParams) -> Event:
+        def listed(own: DistParams) -> Weighted:
+            assert layer.support is not None
+            outcomes = layer.support(own)
+            return outcomes, jnp.ones(len(outcomes))
+
+        return paths(params, listed)[0]
+
+    def num_outcomes(z: Event) -> int:
+        assert layer.num_outcomes is not None
+        return math.prod(map(layer.num_outcomes, z))
+
+    def quadrature(
+        params: ChainParams, num_nodes: int
+    ) -> tuple[Event, Float[Array, " paths"]]:
+        integrate = layer.quadrature
+        assert integrate is not None
+        return paths(params, lambda own: integrate(own, num_nodes))
+
     def unread(outputs: Any) -> NoReturn:
         raise VaejaxError(
             "the parameters of a chain hold its conditionals, not a number for every "
@@ -102,11 +146,16 @@ def chain(layer: Family, conditionals: Sequence[Conditional], top_down: bool) ->
         sample=sample,
         log_prob=log_prob,
         mean=mean,
-        exact_mean=False,
+        # The mean of a linear function of a layer, where a mean is a location.
+        exact_mean=layer.name == "diagonal_normal"
+        and all(conditional is linear for conditional in conditionals),
         outputs_per_coordinate=layer.outputs_per_coordinate,
         from_outputs=unread,
         to_outputs=unread,
         reparam=layer.reparam,
+        support=support if layer.support else None,
+        num_outcomes=num_outcomes if layer.num_outcomes else None,
+        quadrature=quadrature if layer.quadrature else None,
         retrace=retrace if layer.retrace else None,
         conditionals=Conditionals(layer=layer, split=split),
     )

@@ -22,14 +22,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaejax.core import DistParams, Event, Example, Key, Model, Params, PyTree, Scalar
-from vaejax.families import (
-    Layers,
-    LayersParams,
-    NormalParams,
-    diagonal_normal,
-    hierarchical,
-)
-from vaejax.families.hierarchical import linear
+from vaejax.families import ChainParams, NormalParams, chain, diagonal_normal
+from vaejax.families.chain import linear
 
 
 def two_layer_gaussian(
@@ -64,18 +58,18 @@ def two_layer_gaussian(
             },
         )
 
-    def encode(params: Params, example: Example) -> LayersParams:
+    def encode(params: Params, example: Example) -> ChainParams:
         first = linear(params.encoder["first"], example.x.reshape(size))
-        return LayersParams(first, params.encoder["conditional"])
+        return ChainParams(first, (params.encoder["conditional"],))
 
     def decode(params: Params, z: Event, y: Array | None) -> DistParams:
-        loc = params.decoder["weight"] @ z.z1 + params.decoder["bias"]
+        loc = params.decoder["weight"] @ z[0] + params.decoder["bias"]
         log_scale = jnp.full(data_shape, params.decoder["log_scale"])
         return NormalParams(loc.reshape(data_shape), log_scale)
 
-    def prior(params: Params, y: Array | None) -> LayersParams:
+    def prior(params: Params, y: Array | None) -> ChainParams:
         first = NormalParams(**params.prior["first"])
-        return LayersParams(first, params.prior["conditional"])
+        return ChainParams(first, (params.prior["conditional"],))
 
     normal = diagonal_normal()
     return Model(
@@ -84,11 +78,11 @@ def two_layer_gaussian(
         encode=encode,
         decode=decode,
         prior=prior,
-        posterior=hierarchical(normal, linear, "z1"),
-        latent_prior=hierarchical(normal, linear, "z2"),
+        posterior=chain(normal, [linear], top_down=False),
+        latent_prior=chain(normal, [linear], top_down=True),
         likelihood=normal,
         data_shape=data_shape,
-        latent_shape=jax.eval_shape(lambda: Layers(jnp.zeros(below), jnp.zeros(above))),
+        latent_shape=jax.eval_shape(lambda: (jnp.zeros(below), jnp.zeros(above))),
     )
 
 

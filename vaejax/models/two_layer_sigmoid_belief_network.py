@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaejax.core import DistParams, Event, Example, Family, Key, Model, Params
-from vaejax.families import Layers, LayersParams, bernoulli, hierarchical
+from vaejax.families import ChainParams, bernoulli, chain
 from vaejax.models.from_networks import event_of, output_start
 from vaejax.nets import mlp
 
@@ -57,7 +57,7 @@ def two_layer_sigmoid_belief_network(
     decoder = mlp(
         below, hidden[::-1], size, activation, out_bias=output_start(bits, data_mean)
     )
-    latent_prior = hierarchical(bits, down.apply, first="z2")
+    latent_prior = chain(bits, [down.apply], top_down=True)
 
     def init(key: Key) -> Params:
         encoder_key, up_key, down_key, decoder_key = jax.random.split(key, 4)
@@ -72,14 +72,14 @@ def two_layer_sigmoid_belief_network(
         logits = encoder.apply(params.encoder["first"], example.x - center)
         if factorised:
             return logits
-        return LayersParams(logits, params.encoder["conditional"])
+        return ChainParams(logits, (params.encoder["conditional"],))
 
     def decode(params: Params, z: Event, y: Array | None) -> DistParams:
-        z1 = z[:below] if factorised else z.z1
+        z1 = z[:below] if factorised else z[0]
         return decoder.apply(params.decoder, z1).reshape(data_shape)
 
-    def prior(params: Params, y: Array | None) -> LayersParams:
-        return LayersParams(params.prior["logits"], params.prior["conditional"])
+    def prior(params: Params, y: Array | None) -> ChainParams:
+        return ChainParams(params.prior["logits"], (params.prior["conditional"],))
 
     return Model(
         name="two_layer_sigmoid_belief_network",
@@ -87,14 +87,14 @@ def two_layer_sigmoid_belief_network(
         encode=encode,
         decode=decode,
         prior=prior,
-        posterior=bits if factorised else hierarchical(bits, up.apply, first="z1"),
+        posterior=bits if factorised else chain(bits, [up.apply], top_down=False),
         latent_prior=_joined(latent_prior, below) if factorised else latent_prior,
         likelihood=bits,
         data_shape=data_shape,
         latent_shape=(
             event_of(bits, (below + above,))
             if factorised
-            else jax.eval_shape(lambda: Layers(jnp.zeros(below), jnp.zeros(above)))
+            else jax.eval_shape(lambda: (jnp.zeros(below), jnp.zeros(above)))
         ),
     )
 
@@ -102,8 +102,8 @@ def two_layer_sigmoid_belief_network(
 def _joined(family: Family, below: int) -> Family:
     """The family with both layers in one vector, z1 first."""
 
-    def split(z: Float[Array, " D"]) -> Layers:
-        return Layers(z[:below], z[below:])
+    def split(z: Float[Array, " D"]) -> tuple[Array, Array]:
+        return z[:below], z[below:]
 
     return dataclasses.replace(
         family,
@@ -112,4 +112,5 @@ def _joined(family: Family, below: int) -> Family:
         mean=lambda params: jnp.concatenate(family.mean(params)),
         support=None,
         num_outcomes=None,
+        conditionals=None,
     )
