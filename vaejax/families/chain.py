@@ -123,7 +123,7 @@ def chain(layer: Family, conditionals: Sequence[Conditional], top_down: bool) ->
 
         return paths(params, listed)[0]
 
-    def num_outcomes(z: Event) -> int:
+    def num_outcomes(z: tuple[PyTree, ...]) -> int:  # arrays, or their shapes
         assert layer.num_outcomes is not None
         return math.prod(map(layer.num_outcomes, z))
 
