@@ -8,12 +8,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 
 from vaejax.bounds import elbo, iwae
 from vaejax.core import Batch, Example, UnknownNameError, VaejaxError
 from vaejax.estimators import dreg, pathwise
 from vaejax.models import gaussian_conv
-from vaejax.nets import ACTIVATIONS, conv_decoder, conv_encoder, mlp
+from vaejax.nets import (
+    ACTIVATIONS,
+    _Doubling,
+    _Halving,
+    conv_decoder,
+    conv_encoder,
+    mlp,
+)
 from vaejax.objective import make_objective
 
 KEY = jax.random.key(0)
@@ -63,6 +71,26 @@ def test_mlp_is_what_numpy_computes(activation):
     np.testing.assert_allclose(network.apply(params, jnp.asarray(x)), h, rtol=1e-5)
     assert np.array_equal(params["layers"][2]["bias"], bias)
     assert not np.any(params["layers"][0]["bias"])
+
+
+@pytest.mark.parametrize("kind", ["halving", "doubling"])
+def test_convolutions_keep_the_scale_of_what_they_pass_on(kind):
+    """The mean square of rectified inputs through three layers, away from edges."""
+    width, act = 32, jax.nn.relu
+    side, gain, edge = {"halving": (48, 1, 2), "doubling": (6, 2, 8)}[kind]
+    x = act(jax.random.normal(KEY, (side, side, width)))
+    rngs = nnx.Rngs(0)
+    scales = []
+    for _ in range(40):
+        if kind == "halving":
+            layers = _Halving(width, [width] * 3, act, 0, rngs)
+        else:  # the last of which is not rectified, which would take half
+            layers = _Doubling([width] * 3, width, act, 0, None, rngs)
+        inside = layers(x)[edge:-edge, edge:-edge]
+        scales.append(jnp.square(inside).mean() / jnp.square(x).mean() / gain)
+    error = np.std(scales) / np.sqrt(len(scales))
+    assert abs(np.mean(scales) - 1) < 4 * error
+    assert np.mean(scales) - 1 / 4 > 4 * error  # of one layer whose kernel is too small
 
 
 RESIDUAL = {

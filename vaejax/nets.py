@@ -25,6 +25,11 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "silu": jax.nn.silu,
 }
 
+# What rectified layers pass on keeps its scale (He et al. 2015, arXiv:1502.01852). Of a
+# transposed kernel at stride 2 a quarter meets in each pixel, which `fan_in` overlooks.
+CONVOLUTION = nnx.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
+TRANSPOSED = nnx.initializers.variance_scaling(8.0, "fan_in", "truncated_normal")
+
 
 @record
 class Network:
@@ -153,7 +158,7 @@ def grid_encoder(
     class GridEncoder(nnx.Module):
         def __init__(self, rngs: nnx.Rngs) -> None:
             self.halving = _Halving(image_shape[2], channels, act, blocks, rngs)
-            self.head = nnx.Conv(channels[-1], out_depth, (1, 1), rngs=rngs)
+            self.head = _conv(channels[-1], out_depth, 1, rngs)
 
         def __call__(self, x: Float[Array, "H W C"]) -> Float[Array, "h w out"]:
             return _convolved(self.halving(x), self.head)
@@ -175,7 +180,7 @@ def grid_decoder(
 
     class GridDecoder(nnx.Module):
         def __init__(self, rngs: nnx.Rngs) -> None:
-            self.stem = nnx.Conv(in_depth, channels[0], (3, 3), rngs=rngs)
+            self.stem = _conv(in_depth, channels[0], 3, rngs)
             self.doubling = _Doubling(channels, depth, act, blocks, out_bias, rngs)
 
         def __call__(self, z: Float[Array, "h w in"]) -> Float[Array, "H W C"]:
@@ -206,8 +211,7 @@ class _Halving(nnx.Module):
     ) -> None:
         self.act = act
         self.convs = nnx.List(
-            nnx.Conv(n_in, n_out, (4, 4), strides=(2, 2), rngs=rngs)
-            for n_in, n_out in pairwise([depth, *channels])
+            _conv(n_in, n_out, 4, rngs) for n_in, n_out in pairwise([depth, *channels])
         )
         self.stages = nnx.List(_Stage(depth, blocks, act, rngs) for depth in channels)
 
@@ -232,7 +236,7 @@ class _Doubling(nnx.Module):
         self.act = act
         self.stages = nnx.List(_Stage(depth, blocks, act, rngs) for depth in channels)
         self.convs = nnx.List(
-            nnx.ConvTranspose(n_in, n_out, (4, 4), strides=(2, 2), rngs=rngs)
+            nnx.ConvTranspose(n_in, n_out, (4, 4), kernel_init=TRANSPOSED, rngs=rngs)
             for n_in, n_out in pairwise([*channels, depth])
         )
         _start_at(self.convs[-1], out_bias)
@@ -265,7 +269,7 @@ class _Stage(nnx.Module):
     ) -> None:
         self.act = act
         self.blocks = nnx.List(
-            nnx.List(nnx.Conv(depth, depth, (3, 3), rngs=rngs) for _ in range(2))
+            nnx.List(_conv(depth, depth, 3, rngs) for _ in range(2))
             for _ in range(blocks)
         )
         self.gains = nnx.List(nnx.Param(jnp.zeros(())) for _ in range(blocks))
@@ -320,6 +324,10 @@ def transformer(width: int, depth: int, heads: int, expansion: int = 4) -> Netwo
             return self.norm(x)
 
     return from_nnx(Transformer)
+
+
+def _conv(n_in: int, n_out: int, size: int, rngs: nnx.Rngs) -> nnx.Conv:
+    return nnx.Conv(n_in, n_out, (size, size), kernel_init=CONVOLUTION, rngs=rngs)
 
 
 def _convolved(
