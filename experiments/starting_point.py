@@ -1,5 +1,6 @@
 """Where a training starts: anew, or from the networks that another one trained."""
 
+import inspect
 from pathlib import Path
 
 import jax
@@ -10,6 +11,7 @@ from experiments.prepared_run import Data, load_run, make_keys
 from experiments.train_config import Config
 from vaejax.core import Example, Model, Objective, Params, PyTree, VaejaxError
 from vaejax.data import PROTOCOLS
+from vaejax.models import MODELS
 from vaejax.training import TrainState, checkpoints, init_state, of_seed
 
 
@@ -27,13 +29,13 @@ def starting_state(
     and auxiliary parameters start anew.
 
     Raises:
-        VaejaxError: the other run's networks have other shapes, or it trained another
-            number of seeds.
+        VaejaxError: the other run's networks have other shapes or another activation,
+            or it trained another number of seeds.
     """
     keys = make_keys(config)
     state = init_state(objective, optimizer, keys.train)
     if config.start_from is not None:
-        networks = _networks_of(config.start_from, config.model, state.params)
+        networks = _networks_of(config.start_from, config, state.params)
         state = state._replace(params=state.params._replace(**networks))
     if model.start is None:
         return state
@@ -52,9 +54,15 @@ def starting_state(
     return state._replace(params=jax.tree.map(lambda *own: jnp.stack(own), *by_seed))
 
 
-def _networks_of(folder: Path, model: str, params: Params) -> dict[str, PyTree]:
+def _networks_of(folder: Path, config: Config, params: Params) -> dict[str, PyTree]:
     """Encoder and decoder of the run in a folder, of these parameters' shapes."""
     other = load_run(folder)
+    theirs, ours = _activation(other.config), _activation(config)
+    if None not in (theirs, ours) and theirs != ours:
+        raise VaejaxError(
+            f"the networks in {folder} have the activation {theirs}, those of "
+            f"{config.model} {ours}: use --model-settings activation={theirs}"
+        )
     state, _ = checkpoints.restore(folder / "checkpoints", other.like)
     found = {"encoder": state.params.encoder, "decoder": state.params.decoder}
     for name, network in found.items():
@@ -63,7 +71,17 @@ def _networks_of(folder: Path, model: str, params: Params) -> dict[str, PyTree]:
         ]
         if shapes[0] != shapes[1]:
             raise VaejaxError(
-                f"the {name} in {folder} has other parameters than that of {model}: "
+                f"the {name} in {folder} has other parameters than that of "
+                f"{config.model}: "
                 "start from a run of the same networks, latent_dim and num_seeds"
             )
     return found
+
+
+def _activation(config: Config) -> str | None:
+    """Of the model's networks, if it lets one choose."""
+    given = dict(pair.split("=", 1) for pair in config.model_settings)
+    choosable = inspect.signature(MODELS[config.model]).parameters
+    if "activation" not in choosable:
+        return None
+    return given.get("activation", choosable["activation"].default)

@@ -313,6 +313,24 @@ def test_a_folder_is_only_resumed_with_its_own_settings(tmp_path, no_figures):
     assert (out / "mine.txt").exists()
 
 
+def test_a_run_starts_from_the_networks_of_another(finished, tmp_path, no_figures):
+    start = {"start_from": finished.out, "learning_rate": 1e-30}
+    again = train.run(tiny(tmp_path / "again", **start))
+    theirs, ours = (load_trained(one.out)[2] for one in (finished, again))
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        (theirs.encoder, theirs.decoder),
+        (ours.encoder, ours.decoder),
+    )
+    for other, refusal in (
+        ("hidden=8 activation=relu", "use .* activation=tanh"),
+        ("hidden=9", "of the same networks"),
+    ):
+        settings = ("latent_dim=2", *other.split())
+        with pytest.raises(VaejaxError, match=refusal):
+            train.run(tiny(tmp_path / other, **start, model_settings=settings))
+
+
 def test_the_first_interrupt_is_noted_and_the_second_comes_at_once():
     reached = []
 

@@ -77,6 +77,9 @@ def test_a_gallery_is_trained_once_and_shown(tmp_path, monkeypatch):
     again = run(dataclasses.replace(config, resume=True))
     assert html.escape("['stacked']") in again.report.read_text()
     assert len(ran) == 1
+    # Its time is among the seconds all the same.
+    seconds = run_folder.read_json(tmp_path / name / "seconds.json")["stacked"]
+    assert run_folder.read_json(tmp_path / "results.json")["seconds"][name] > seconds
 
 
 def test_few_labels_compare_with_the_other_start_and_the_pixels(monkeypatch):

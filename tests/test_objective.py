@@ -130,7 +130,7 @@ def test_regularizers_add_up_to_the_loss_and_to_the_metrics():
     chex.assert_trees_all_close({k: metrics[k] for k in bare_metrics}, bare_metrics)
 
 
-def test_two_terms_of_one_name_draw_different_noise():
+def test_two_terms_of_one_kind_draw_different_noise():
     def penalty(model, params, key, batch):
         return jax.random.normal(key)
 
@@ -375,6 +375,16 @@ def test_mmd_refuses_latents_without_a_path_to_the_encoder():
     ):
         make_objective(
             BINARY, elbo(), score_function(), num_samples=1, regularizers=[mmd()]
+        )
+
+
+def test_a_regularizer_is_used_once():
+    """A second one of its name would replace what is reported of the first."""
+    with pytest.raises(
+        IncompatibleError, match=r"mmd .* more than once .*: use it once"
+    ):
+        make_objective(
+            MODEL, elbo(), pathwise(), num_samples=1, regularizers=[mmd(2.0), mmd(0.0)]
         )
 
 

@@ -92,6 +92,12 @@ def make_objective(
         )
     regularizers = (*model.regularizers, *regularizers)
     holds_kl_once = bound.is_linear(num_samples) and own_weight == 1 and not kl_weight
+    names = [one.name for one in regularizers]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise IncompatibleError(
+            f"{' and '.join(twice)} would be reported under one name but added more "
+            f"than once to {model.name}'s loss: use it once"
+        )
     for regularizer in regularizers:
         if reason := regularizer.needs(model):
             raise IncompatibleError(

@@ -90,9 +90,7 @@ def run(config: Config) -> Results:
         shown, seconds = {}, {}
         try:
             for name, entry in entries.items():
-                start = time.perf_counter()
-                shown[name] = _show(config, name, entry)
-                seconds[name] = time.perf_counter() - start
+                shown[name], seconds[name] = _show(config, name, entry)
                 print(f"{name}: {shown[name].finding} ({seconds[name]:.0f} s)")
         except KeyboardInterrupt as interrupt:
             raise KeyboardInterrupt(
@@ -117,13 +115,19 @@ def run(config: Config) -> Results:
                 "versions": run_folder.versions(),
             },
         )
-        print(f"report: {report}")
+        print(f"report: {report}, {sum(seconds.values()) / 60:.0f} minutes in all")
         return Results(numbers, report)
 
 
-def _show(config: Config, name: str, entry: Entry) -> Shown:
-    """Train what is not trained yet, then look at all of it."""
+def _show(config: Config, name: str, entry: Entry) -> tuple[Shown, float]:
+    """Train what is not trained yet, then look at all of it; and the seconds it took.
+
+    Those of trainings that an earlier, interrupted gallery finished are among them.
+    """
     folder = config.out / name
+    taken, spent = folder / "seconds.json", {}
+    if taken.exists() and not config.overwrite:
+        spent = run_folder.read_json(taken)
     trainings = entry.presets[config.preset]
     for label, training in trainings.items():
         placed = _placed(config, folder, label, training)
@@ -132,13 +136,17 @@ def _show(config: Config, name: str, entry: Entry) -> Shown:
             run_folder.check_same_settings(placed.out, placed)
             continue
         begun = (placed.out / "config.json").exists() and not config.overwrite
+        start = time.perf_counter()
         train.run(dataclasses.replace(placed, resume=begun, overwrite=config.overwrite))
+        spent[label] = time.perf_counter() - start
+        run_folder.write_json(taken, spent)
         forget_programs()
+    start = time.perf_counter()
     shown = entry.show({label: load(folder / label) for label in trainings})
     for number, figure in enumerate(shown.figures, start=1):
         save(figure, folder / f"figure_{number}.png")
     forget_programs()
-    return shown
+    return shown, sum(spent.values()) + time.perf_counter() - start
 
 
 def _placed(

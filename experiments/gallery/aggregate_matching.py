@@ -114,8 +114,7 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
 def _two_sample(trained: Trained) -> TwoSampleTest:
     """Of one code for each of some test images that no setting was chosen by.
 
-    They are drawn from all but the first `CHOSEN_BY`, as MNIST's test images come in
-    an order, the first half from other writers than the second.
+    They are drawn from all but the first `CHOSEN_BY`.
     """
     config, protocol = trained.config, trained.data.protocol
     test = load(config.dataset, "test", protocol=protocol, data_dir=config.data_dir)

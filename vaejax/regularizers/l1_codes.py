@@ -1,21 +1,11 @@
 """The L1 norm of the codes: what makes an autoencoder sparse."""
 
-import math
-
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 
-from vaejax.core import (
-    Batch,
-    Example,
-    Key,
-    Model,
-    Params,
-    Regularizer,
-    Scalar,
-    VaejaxError,
-)
+from vaejax.core import Batch, Example, Key, Model, Params, Regularizer, Scalar
+from vaejax.regularizers.draws import check_weight
 
 
 def l1_codes(weight: float = 1.0) -> Regularizer:
@@ -30,10 +20,7 @@ def l1_codes(weight: float = 1.0) -> Regularizer:
         Olshausen and Field 1996, "Emergence of simple-cell receptive field properties
         by learning a sparse code for natural images".
     """
-    if not 0 <= weight < math.inf:  # so that NaN is refused too
-        raise VaejaxError(
-            f"the weight of l1_codes is {weight}: use at least 0, and finite"
-        )
+    check_weight("l1_codes", "weight", weight)
 
     def penalty(model: Model, params: Params, key: Key, batch: Batch) -> Scalar:
         def norm(example: Example) -> Scalar:
