@@ -13,6 +13,7 @@ from vaejax.evaluation import (
     modularity,
     mutual_information_gap,
     separated_attribute_predictability,
+    total_correlation_bound,
 )
 from vaejax.evaluation.disentanglement import _concentration, check_factors
 
@@ -125,3 +126,21 @@ def test_what_cannot_be_scored_is_refused(codes, factors, says):
 def test_modularity_needs_two_factors():
     with pytest.raises(VaejaxError, match="there is one: use two"):
         modularity(PERFECT, FACTORS[:, :1])
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
+def test_the_bound_on_total_correlation_comes_near_a_normals(correlation):
+    """Of three coordinates, -1/2 log det of their correlations."""
+    among = np.full((3, 3), correlation) + (1 - correlation) * np.eye(3)
+    rng = np.random.default_rng(0)
+    codes = rng.multivariate_normal(np.zeros(3), among, size=8000)
+    truth = -0.5 * np.linalg.slogdet(among)[1]
+    found = total_correlation_bound(codes * [1.0, 5.0, 0.1] + 3)
+    assert found.value < truth + 4 * found.standard_error  # a bound
+    assert found.value > 0.93 * truth - 4 * found.standard_error - 0.02
+    assert found.standard_error < 0.05
+
+
+def test_total_correlation_is_of_several_coordinates():
+    with pytest.raises(VaejaxError, match=r"these are \(9, 1\): use more"):
+        total_correlation_bound(np.zeros((9, 1)))

@@ -104,8 +104,6 @@ def test_a_gain_is_over_the_curve_at_the_same_distortion():
     found = {"distortion": 15.0, "mig": 0.3, "total_correlation": 2.0}
     assert _gain(found, curve, "mig") == pytest.approx(0.3 - 0.25)
     assert _gain(found, curve, "total_correlation") == pytest.approx(2.5 - 2.0)
-    beyond = found | {"distortion": 5.0}
-    assert _gain(beyond, curve, "mig") == pytest.approx(0.3 - 0.2)
 
 
 def test_ldas_bounds_lie_just_below_the_likelihoods_of_its_topics(monkeypatch):

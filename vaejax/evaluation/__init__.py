@@ -47,6 +47,10 @@ from vaejax.evaluation.perplexity import perplexity
 from vaejax.evaluation.reconstruction import Reconstruction, reconstruction
 from vaejax.evaluation.shared_factor import beta_vae_score, factor_vae_score
 from vaejax.evaluation.topic_coherence import npmi
+from vaejax.evaluation.total_correlation import (
+    TotalCorrelation,
+    total_correlation_bound,
+)
 from vaejax.evaluation.two_sample import TwoSampleTest, mmd_test
 
 __all__ = [
@@ -64,6 +68,7 @@ __all__ = [
     "LogNormalizer",
     "Noise",
     "Reconstruction",
+    "TotalCorrelation",
     "TwoSampleTest",
     "active_units",
     "amortization_gap",
@@ -100,4 +105,5 @@ __all__ = [
     "reconstruction",
     "separated_attribute_predictability",
     "ssim",
+    "total_correlation_bound",
 ]
