@@ -125,7 +125,7 @@ vq_vae = Entry(
                 "likelihood.scale=0.22",
             ),
             epochs=3,
-            learning_rate=1e-3,
+            learning_rate=4e-3,
             schedule="cosine",
         ),
         "paper": _trainings(
