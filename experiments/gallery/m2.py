@@ -110,8 +110,8 @@ m2 = Entry(
         "arXiv:1406.5298): summed over where no label tells it, and the posterior of "
         "the class is a classifier, which the images without labels teach too. The "
         "paper's networks have one layer of 500 hidden units, the short preset's 256; "
-        "its weight of the labels' loss is 200 times the paper's, alpha = 0.1 N. Either "
-        "sees the images with labels again and again, as a tenth of an epoch."
+        "its weight of the labels' loss is 200 times the paper's, alpha = 0.1 N, and "
+        "the images with labels come again and again, as a tenth of an epoch."
     ),
     presets={
         "short": {
