@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from vaejax import (
@@ -17,6 +18,7 @@ from vaejax.evaluation import clustering_accuracy
 from vaejax.families import diagonal_normal, full_normal, mixture, shared_mixture
 from vaejax.models import vade
 from vaejax.models.vade import cluster_log_probs, fit_mixture
+from vaejax.training import fit, init_state, of_seed, several_seeds
 
 KEY = jax.random.key(0)
 SMALL = {"data_shape": (5, 4, 1), "latent_dim": 3, "num_components": 4, "hidden": (8,)}
@@ -108,6 +110,57 @@ def test_training_starts_at_the_clusters_of_the_codes(covariance):
         np.array_equal, after._replace(prior=()), before._replace(prior=())
     )
     assert all(jax.tree.leaves(same))
+
+
+def test_training_finds_clusters_again_that_the_mixture_has_lost():
+    """Both components are moved along the line between them, past the first cluster."""
+    num_seeds, size = 8, 300
+    rng = np.random.default_rng(0)
+    labels = np.arange(size) % 2
+    centres = 1.5 * rng.normal(size=(2, 8))
+    x = jnp.asarray(rng.normal(centres[labels], 0.5), jnp.float32)
+    given = {"likelihood": "fixed_normal", "likelihood_settings": {"scale": 0.5}}
+    model = vade((8,), latent_dim=4, num_components=2, hidden=(16,), **given)
+    assert model.start is not None
+    one = make_objective(
+        model, BOUNDS["elbo"](), ESTIMATORS["pathwise"](), num_samples=1
+    )
+    objective = several_seeds(one, num_seeds)
+
+    def moved(params):
+        components = model.start(params, Example(x), KEY).prior.components
+        loc = components.loc + 0.7 * jnp.diff(components.loc, axis=0)
+        prior = params.prior._replace(components=components._replace(loc=loc))
+        return params._replace(prior=prior)
+
+    @jax.jit
+    @jax.vmap
+    def clusters(params):
+        means = jax.vmap(lambda one: model.encode(params, Example(one)).loc)(x)
+        return jax.vmap(lambda z: cluster_log_probs(params, z).argmax())(means)
+
+    def accuracies(params):
+        return np.array(
+            [clustering_accuracy(labels, own) for own in np.asarray(clusters(params))]
+        )
+
+    untrained, _ = objective.init(KEY)
+    by_seed = [moved(of_seed(untrained, seed)) for seed in range(num_seeds)]
+    start = jax.tree.map(lambda *own: jnp.stack(own), *by_seed)
+
+    def trained(rate):
+        adam = optax.adam(rate)
+        state = init_state(objective, adam, KEY)
+        state = state._replace(params=jax.tree.map(jnp.copy, start))  # it is donated
+        settings = {"epochs": 130, "batch_size": 100, "key": KEY}
+        end = fit(objective, adam, Example(x), state=state, **settings)
+        return accuracies(end.params)
+
+    before = accuracies(start)
+    assert before.max() < 0.8
+    after = trained(optax.cosine_decay_schedule(2e-2, 390))
+    assert np.sum(after > 0.98) >= 6  # in some, both components come to be one
+    np.testing.assert_array_equal(trained(0.0), before)
 
 
 def test_the_autoencoder_has_the_same_networks_and_no_density():
