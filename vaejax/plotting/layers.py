@@ -15,7 +15,7 @@ from vaejax.plotting.style import (
 
 
 @styled
-def bars_by_layer(values: Mapping[str, Sequence[float]], what: str) -> Picture:
+def bars_by_layer(values: Mapping[str, Sequence[int | float]], what: str) -> Picture:
     """Bars of every model's layers, from the one next to the data up.
 
     Args:
