@@ -141,6 +141,8 @@ def test_the_bound_on_total_correlation_comes_near_a_normals(correlation):
     assert found.standard_error < 0.05
 
 
-def test_total_correlation_is_of_several_coordinates():
-    with pytest.raises(VaejaxError, match=r"these are \(9, 1\): use more"):
-        total_correlation_bound(np.zeros((9, 1)))
+def test_total_correlation_is_of_several_codes_and_coordinates():
+    for shape in ((90, 1), (9, 2)):
+        with pytest.raises(VaejaxError, match=r"these are \(9.*: use more"):
+            total_correlation_bound(RNG.normal(size=shape))
+    assert np.isfinite(total_correlation_bound(RNG.normal(size=(40, 2))).value)

@@ -5,9 +5,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 from scipy.special import logsumexp
-from sklearn.neural_network import MLPClassifier
 
 from vaejax.core import VaejaxError
+
+FEWEST = 40  # codes: a tenth of half of them tells when the classifier is to stop
 
 
 class TotalCorrelation(NamedTuple):
@@ -35,15 +36,17 @@ def total_correlation_bound(
         num_shuffles: of the other half.
 
     Raises:
-        VaejaxError: fewer than 4 codes, or a single coordinate.
+        VaejaxError: fewer than 40 codes, or a single coordinate.
 
     References:
         Kim and Mnih 2018, arXiv:1802.05983, for the shuffled codes.
     """
-    if len(codes) < 4 or codes.shape[1] < 2:
+    from sklearn.neural_network import MLPClassifier
+
+    if len(codes) < FEWEST or codes.shape[1] < 2:
         raise VaejaxError(
-            f"total correlation is of 4 codes or more in 2 dimensions or more, and "
-            f"these are {codes.shape}: use more, or another measure"
+            f"total_correlation_bound takes {FEWEST} codes or more, in 2 dimensions or "
+            f"more, and these are {codes.shape}: use more"
         )
     rng = np.random.default_rng(seed)
     scaled = (codes - codes.mean(0)) / codes.std(0)
