@@ -28,7 +28,7 @@ def total_correlation_bound(
     (Donsker and Varadhan 1983), with equality at T(z) = log q(z) / prod_j q(z_j). T is
     the log odds of a classifier that tells half of the codes from the same with every
     coordinate shuffled, as FactorVAE's discriminator does; the expectations are over
-    the other half. Unlike the mixture of `elbo_surgery` it does not grow with the rate.
+    the other half. A high rate does not raise it, as it raises that of `elbo_surgery`.
 
     Args:
         codes: one z ~ q(z) a row, of independent draws.
