@@ -4,6 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.special import logsumexp
 
 from vaejax.core import VaejaxError
 from vaejax.evaluation import (
@@ -16,6 +17,7 @@ from vaejax.evaluation import (
     total_correlation_bound,
 )
 from vaejax.evaluation.disentanglement import _concentration, check_factors
+from vaejax.evaluation.total_correlation import donsker_varadhan
 
 SIZES = (3, 4, 5)
 # Every combination equally often, so that the factors are exactly independent.
@@ -141,8 +143,53 @@ def test_the_bound_on_total_correlation_comes_near_a_normals(correlation):
     assert found.standard_error < 0.05
 
 
+def normal_log_ratio(among, power):
+    """`power` times log q(z) / prod_j q(z_j) of a normal, and its bound on TC."""
+    width = len(among)
+    log_det = np.linalg.slogdet(among)[1]
+    excess = np.linalg.inv(among) - np.eye(width)
+
+    def log_ratio(z):
+        return -0.5 * power * (log_det + np.einsum("ni,ij,nj->n", z, excess, z))
+
+    log_mean = -0.5 * power * log_det
+    log_mean -= 0.5 * np.linalg.slogdet(np.eye(width) + power * excess)[1]
+    return log_ratio, -0.5 * power * log_det - log_mean
+
+
+@pytest.mark.parametrize(
+    ("width", "correlation", "power", "count"),
+    [(2, 0.5, 1.0, 200), (3, 0.9, 1.0, 1000), (3, 0.9, 0.5, 1000), (6, 0.5, 0.5, 500)],
+)
+def test_the_error_of_the_bound_covers_what_one_log_ratio_has(
+    width, correlation, power, count
+):
+    """95% intervals, in 400 draws of the codes; z within 3 of 95%."""
+    among = np.full((width, width), correlation) + (1 - correlation) * np.eye(width)
+    log_ratio, truth = normal_log_ratio(among, power)
+    rng = np.random.default_rng(0)
+    found, apart = [], []
+    for _ in range(400):
+        codes = rng.multivariate_normal(np.zeros(width), among, size=count)
+        found.append(donsker_varadhan(log_ratio, codes, rng, 10))
+        means = [
+            logsumexp(log_ratio(rng.permuted(codes, axis=0))) - np.log(count)
+            for _ in range(10)
+        ]
+        apart.append(log_ratio(codes).var() / count + np.var(means) / 10)
+    values, errors = np.transpose(found)
+    limit = 3 * np.sqrt(0.95 * 0.05 / 400)
+    assert abs(np.mean(abs(values - truth) < 1.96 * errors) - 0.95) < limit
+    # The control takes shuffles of one set of codes as independent of its mean.
+    if (width, power) == (3, 0.5):
+        covered = np.mean(abs(values - truth) < 1.96 * np.sqrt(apart))
+        assert covered < 0.95 - 3 * limit
+
+
 def test_total_correlation_is_of_several_codes_and_coordinates():
     for shape in ((90, 1), (9, 2)):
         with pytest.raises(VaejaxError, match=r"these are \(9.*: use more"):
             total_correlation_bound(RNG.normal(size=shape))
     assert np.isfinite(total_correlation_bound(RNG.normal(size=(40, 2))).value)
+    with pytest.raises(VaejaxError, match="num_shuffles is 1: use at least 2"):
+        total_correlation_bound(RNG.normal(size=(90, 2)), num_shuffles=1)

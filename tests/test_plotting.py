@@ -616,6 +616,23 @@ def test_table_numbers_are_aligned_rounded_alike_and_sortable(tmp_path):
     assert [cell["data-key"] for cell in cells[13:16]] == ["", "", ""]
 
 
+@pytest.mark.parametrize(
+    ("cells", "keys"),
+    [
+        (["9,874", "12,345 ± 3", "1,234,567.5"], ["9874", "12345", "1234567.5"]),
+        (["999", f"{MINUS}1,000", "+2,500"], ["999", "-1000", "+2500"]),
+        (["1,2", "300,30", "7"], None),  # no number is written so: all are text
+    ],
+)
+def test_numbers_with_separators_sort_by_all_of_their_digits(cells, keys, tmp_path):
+    table = Table(["size"], [[cell] for cell in cells])
+    page = Page(
+        write(tmp_path / "report.html", sections=[Section("s", tables=[table])])
+    )
+    found = [attrs["data-key"] for tag, attrs in page.tags if tag == "td"]
+    assert found == (cells if keys is None else keys)
+
+
 def test_a_table_row_of_another_length_is_refused(tmp_path):
     broken = Section("s", tables=[Table(["a", "b"], [[1]])])
     with pytest.raises(VaejaxError, match="one cell per column"):

@@ -1,5 +1,6 @@
 """How far the coordinates of codes are from independent: a bound by a classifier."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,11 @@ FEWEST = 40  # codes: a tenth of half of them tells when the classifier is to st
 
 
 class TotalCorrelation(NamedTuple):
-    """A lower bound in nats, and its Monte Carlo standard error."""
+    """A bound by one classifier, in nats, and its standard error over held-out codes.
+
+    The error is about the bound that this classifier has on all of q(z), which is at
+    most TC(q): how far below is not in it, nor the spread over classifiers.
+    """
 
     value: float
     standard_error: float
@@ -33,10 +38,10 @@ def total_correlation_bound(
     Args:
         codes: one z ~ q(z) a row, of independent draws.
         seed: of the halves, the shuffles and the classifier.
-        num_shuffles: of the other half.
+        num_shuffles: of the other half, 2 or more.
 
     Raises:
-        VaejaxError: fewer than 40 codes, or a single coordinate.
+        VaejaxError: fewer than 40 codes, a single coordinate, or a single shuffle.
 
     References:
         Kim and Mnih 2018, arXiv:1802.05983, for the shuffled codes.
@@ -48,26 +53,55 @@ def total_correlation_bound(
             f"total_correlation_bound takes {FEWEST} codes or more, in 2 dimensions or "
             f"more, and these are {codes.shape}: use more"
         )
+    if num_shuffles < 2:
+        raise VaejaxError(
+            f"num_shuffles is {num_shuffles}: use at least 2, for the error"
+        )
     rng = np.random.default_rng(seed)
     scaled = (codes - codes.mean(0)) / codes.std(0)
     seen, held_out = np.array_split(rng.permutation(scaled), 2)
     classifier = MLPClassifier((200, 200), early_stopping=True, random_state=seed)
-    both = np.concatenate([seen, _shuffled(seen, rng)])
+    both = np.concatenate([seen, rng.permuted(seen, axis=0)])
     classifier.fit(both, np.repeat([1, 0], len(seen)))
 
     def log_odds(z: Float[np.ndarray, "M D"]) -> Float[np.ndarray, " M"]:
         log_probs = classifier.predict_log_proba(z)
         return log_probs[:, 1] - log_probs[:, 0]
 
-    joint = log_odds(held_out)
-    apart = [log_odds(_shuffled(held_out, rng)) for _ in range(num_shuffles)]
-    log_means = logsumexp(apart, axis=1) - np.log(len(held_out))
-    variance = joint.var() / len(joint) + log_means.var() / num_shuffles
-    total = logsumexp(np.concatenate(apart)) - np.log(len(held_out) * num_shuffles)
-    return TotalCorrelation(float(joint.mean() - total), float(np.sqrt(variance)))
+    return donsker_varadhan(log_odds, held_out, rng, num_shuffles)
 
 
-def _shuffled(
-    z: Float[np.ndarray, "N D"], rng: np.random.Generator
-) -> Float[np.ndarray, "N D"]:
-    return rng.permuted(z, axis=0)
+def donsker_varadhan(
+    log_ratio: Callable[[Float[np.ndarray, "M D"]], Float[np.ndarray, " M"]],
+    codes: Float[np.ndarray, "N D"],
+    rng: np.random.Generator,
+    num_shuffles: int,
+) -> TotalCorrelation:
+    """`E_q T - log E_{prod_j q(z_j)} exp T` of a given T, from codes it has not seen.
+
+    All shuffles are of the same codes, so that the codes are the sampling unit. A code
+    moves the bound, to first order, by its own T and by every shuffled row that one of
+    its coordinates is in,
+
+        psi_n = T(z_n) - sum_j (E[exp T | z_j = z_nj] / E exp T - 1),
+
+    each expectation a mean over the shuffles. The variance is that of psi over N, less
+    the part of it that is the shuffles' chance, and that chance itself, which the
+    shuffles' means show.
+    """
+    count, width = codes.shape
+    rows = np.tile(np.arange(count)[:, None], (num_shuffles, 1, width))
+    rows = rng.permuted(rows, axis=1)
+    shuffled = np.take_along_axis(codes[None], rows, axis=1)
+    joint = log_ratio(codes)
+    apart = log_ratio(shuffled.reshape(-1, width)).reshape(num_shuffles, count)
+    log_mean = logsumexp(apart) - np.log(apart.size)
+    weights = np.exp(apart - log_mean)  # of mean 1
+    share = np.empty(rows.shape)
+    np.put_along_axis(share, rows, weights[..., None], axis=1)
+    share = share.sum(-1)  # of every code, in every shuffle
+    spread = (joint - share.mean(0)).var(ddof=1)
+    chance = share.var(0, ddof=1).mean() / num_shuffles
+    of_shuffles = weights.mean(1).var(ddof=1) / num_shuffles
+    variance = max(spread - chance, 0) / count + of_shuffles
+    return TotalCorrelation(float(joint.mean() - log_mean), float(np.sqrt(variance)))

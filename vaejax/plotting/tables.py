@@ -12,14 +12,17 @@ from vaejax.plotting.style import PlottingError
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 DIGITS = 3  # significant ones of the smallest number of a column, at the least
-LEADING_NUMBER = re.compile(r"[-+]?\d+(\.\d+)?([eE][-+]?\d+)?(?![\w.])")
+LEADING_NUMBER = re.compile(
+    r"[-+]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?([eE][-+]?\d+)?(?![\w.]|,\d)"
+)
 
 
 class Table(NamedTuple):
     """Rows under named columns; a column of numbers is aligned and sorts as such.
 
     A cell is text, a number or None (missing, as NaN is). Text that begins with a
-    number ("-86.3 ± 0.1") counts as that number where every cell of its column does.
+    number ("-86.3 ± 0.1", "1,234") counts as that number where every cell of its column
+    does.
     """
 
     columns: Sequence[str]
@@ -74,7 +77,7 @@ def _sort_key(cell: Any) -> str | None:
     if _is_number(cell):
         return repr(float(cell)).replace("inf", "Infinity")
     leading = LEADING_NUMBER.match(str(cell).replace(MINUS, "-"))
-    return leading.group() if leading else None
+    return leading.group().replace(",", "") if leading else None
 
 
 def _texts(cells: list[Any]) -> list[str]:
