@@ -41,7 +41,7 @@ def reference_of(setting: Setting, problem: Problem) -> Reference:
     except VaejaxError:  # no closed form, too many nodes, or not converged
         moments, words = drawn_reference(setting, problem)
         return Reference(moments, words, _relative_errors(setting, moments))
-    sign = 1 if problem.bound.upper else -1
+    sign = 1 if problem.bound.minimised else -1
     gradient = jax.tree.map(lambda leaf: sign * leaf, found.gradient)
     names = groups(gradient, setting.per_layer)
     return Reference(gradient, "the exact gradient", dict.fromkeys(names, 0.0))

@@ -133,17 +133,9 @@ def measure(
             "leading_order": leading_order,
             **found["weights"],
         }
-        row |= {"kind": kind_of(bound, num_samples)}
+        row |= {"kind": bound.relation}
         row |= {name: _known(number) for name, number in numbers.items()}
     return rows
-
-
-def kind_of(bound: Bound, num_samples: int) -> str:
-    """`lower` and `upper` bounds, and `debiased` estimates, which bound nothing."""
-    if bound.upper:
-        return "upper"
-    parts = bound.expectation(num_samples) or []
-    return "debiased" if any(part.coefficient < 0 for part in parts) else "lower"
 
 
 def _rounding(bound: Bound, num_samples: int, reference: Reference) -> float:

@@ -112,7 +112,8 @@ def findings(name: str, rows: Sequence[Row], reference: Reference) -> list[str]:
     measured = [row for row in rows if row["kind"] != "refused"]
     sentences = [_of_reference(name, reference)]
     if measured:
-        sentences += [_at_largest(measured), *_of_slopes(rows), *_of_upper(measured)]
+        sentences += [*_at_largest(measured), *_of_none(measured)]
+        sentences += [*_of_slopes(rows), *_of_upper(measured)]
         if reference.is_exact:
             sentences.append(_of_lower(measured))
         sentences.append(_of_weights(measured))
@@ -182,9 +183,11 @@ def _of_reference(name: str, reference: Reference) -> str:
     )
 
 
-def _at_largest(rows: Sequence[Row]) -> str:
+def _at_largest(rows: Sequence[Row]) -> list[str]:
     largest = max(row["num_samples"] for row in rows)
-    there = [row for row in rows if row["num_samples"] == largest]
+    there = [r for r in rows if r["num_samples"] == largest and r["kind"] != "none"]
+    if not there:
+        return []
     there.sort(key=lambda row: abs(row["gap"]))
     gaps = ", ".join(
         f"{row['bound']} {with_error(row['gap'], row['gap_stderr'])}" for row in there
@@ -195,7 +198,17 @@ def _at_largest(rows: Sequence[Row]) -> str:
         f"{row['rounding']:.1g}, which is more than its Monte Carlo error."
         for row in rounded
     )
-    return f"log p(x) less the bound at K = {largest}, in nats: {gaps}.{shifted}"
+    return [f"log p(x) less the bound at K = {largest}, in nats: {gaps}.{shifted}"]
+
+
+def _of_none(rows: Sequence[Row]) -> list[str]:
+    names = dict.fromkeys(row["bound"] for row in rows if row["kind"] == "none")
+    if not names:
+        return []
+    return [
+        f"No bound on log p(x): {', '.join(names)}. How near to it an objective of "
+        'kind "none" comes says nothing about it.'
+    ]
 
 
 def _of_slopes(rows: Sequence[Row]) -> list[str]:

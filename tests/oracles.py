@@ -158,7 +158,7 @@ def exact(
     problem = Problem(model=MODELS[name], bound=bound, num_samples=num_samples)
     params, examples = params_of(name), examples_of(name)
     found = value_and_gradient(problem, params, examples, estimator=estimator)
-    return flat(found) * (1 if bound.upper else -1)
+    return flat(found) * (1 if bound.minimised else -1)
 
 
 def side_by_side(objectives: Sequence[Objective]) -> Objective:

@@ -14,10 +14,10 @@ from scipy.stats import norm
 from experiments import bound_tightness, measured_model, tightness_cells
 from experiments.gradient_cells import make_keys
 from experiments.measured_model import Measured
-from experiments.tightness_cells import controlled, kind_of, measure, reference_of
+from experiments.tightness_cells import controlled, measure, reference_of
 from experiments.tightness_report import findings, slope, with_error
 from vaejax import plotting
-from vaejax.bounds import BOUNDS, iwae, tvo
+from vaejax.bounds import BOUNDS, beta_elbo, iwae, reconstruction
 from vaejax.core import Problem, VaejaxError
 from vaejax.exact import log_moment, value_and_gradient
 from vaejax.models import linear_gaussian
@@ -141,11 +141,23 @@ def test_a_control_variate_changes_no_mean_and_takes_away_noise():
     assert abs(np.mean(skewed) - 1) > 4 * np.std(skewed) / np.sqrt(len(skewed))
 
 
-def test_kinds_say_which_side_a_bound_is_on():
-    kinds = {bound.name: kind_of(bound, 4) for bound in ALL}
-    assert {kinds.pop("cubo"), kinds.pop("jvi")} == {"upper", "debiased"}
-    assert set(kinds.values()) == {"lower"}
-    assert kind_of(tvo(side="right"), 4) == "upper"
+def reported(measured, bounds) -> str:
+    """What the cells of these bounds at K = 4 say in words."""
+    reference = reference_of(measured, jax.random.key(8), 10)
+    rows = measure(measured, reference, bounds, 4, DRAWS, jax.random.key(10))
+    return "\n".join(findings("x", rows, reference))
+
+
+def test_the_report_counts_as_lower_what_states_so(discrete):
+    """On true log p(x), in z-scores, with an objective that is wrongly declared."""
+    said = reported(discrete, [*ALL, beta_elbo(0.5)])
+    lower = sum(bound.relation == "lower" for bound in ALL)
+    assert f"{lower} cells of lower bounds none came out above log p(x)" in said
+    assert "No bound on log p(x): reconstruction, beta_elbo." in said
+    wrong = dataclasses.replace(reconstruction(), relation="lower")
+    said = reported(discrete, [wrong])
+    assert "1 came out above log p(x) beyond chance" in said
+    assert "bounds nothing" not in said
 
 
 def small(out, **changes) -> bound_tightness.Config:

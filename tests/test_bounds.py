@@ -169,7 +169,7 @@ def test_separable_bounds_are_means(bound):
 def value(model: str, bound: Bound, num_samples: int) -> float:
     """The exact expected bound, mean over the examples, in nats."""
     loss = oracles.exact(model, bound, num_samples)[0]
-    return loss if bound.upper else -loss
+    return loss if bound.minimised else -loss
 
 
 def log_px(model: str) -> float:
@@ -269,7 +269,7 @@ def test_cubo_is_above_iwae_and_in_the_limit_above_log_px(model):
             [value(model, iwae(), num_samples), value(model, cubo(), num_samples)]
         )
     assert value(model, cubo(), 10**5) > log_px(model) + 1e-3
-    assert cubo().upper
+    assert cubo().minimised
 
 
 @pytest.mark.parametrize(
@@ -289,7 +289,7 @@ def test_the_jackknife_removes_bias(model, factor):
 def test_an_upper_bound_is_minimised(model):
     objectives = [
         make_objective(oracles.MODELS[model], bound, score_function(), num_samples=3)
-        for bound in (cubo(), dataclasses.replace(cubo(), upper=False))
+        for bound in (cubo(), dataclasses.replace(cubo(), minimised=False))
     ]
     at = oracles.params_of(model), (), jax.random.key(0), oracles.batch_of(model)
     up, down = (jax.value_and_grad(o.loss, has_aux=True)(*at) for o in objectives)
@@ -371,7 +371,7 @@ def test_bounds_trained_apart_keep_what_the_models_bound_is():
     apart = train_apart("apart", tvo(), tvo(side="right"))
     assert apart.path == tvo().path
     assert apart.name == "apart"
-    assert apart.inference.upper
+    assert apart.inference.minimised
 
 
 @pytest.mark.parametrize("spread", [0.5, 3.0, 30.0])

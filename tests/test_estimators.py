@@ -151,7 +151,7 @@ def test_the_loss_is_the_bound_whatever_the_surrogate(name, bound):
         return [(loss, metrics["bound"]) for loss, (_, metrics) in found]
 
     started = oracles.start_of(name, objectives)
-    sign = 1 if bound.upper else -1
+    sign = 1 if bound.minimised else -1
     for loss, value in losses_and_bounds(*started, jax.random.key(1)):
         np.testing.assert_allclose(loss, sign * value, rtol=1e-6)
 

@@ -119,7 +119,7 @@ class Gradients:
         self.truth = exact(name, bound, num_samples, scale)
         examples = examples_of(name)
         batch = Batch(examples, jnp.arange(len(examples.x)))
-        sign = 1 if bound.upper else -1  # from the loss's gradient to the bound's
+        sign = 1 if bound.minimised else -1  # from the loss's gradient to the bound's
 
         @jax.jit
         def gradients(auxiliary, keys):
@@ -272,12 +272,12 @@ def test_relax_helps_where_rebar_has_nothing_to_offer():
     assert learned < 0.1 * relaxed
 
 
-@pytest.mark.parametrize("upper", [False, True])
+@pytest.mark.parametrize("minimised", [False, True])
 @pytest.mark.parametrize("estimator", UNBIASED[:2], ids=lambda e: e.name)
-def test_own_parameters_descend_the_squared_estimate(estimator, upper):
+def test_own_parameters_descend_the_squared_estimate(estimator, minimised):
     """The encoder of the toy is lam, so that g is its gradient; by differences."""
     objective = make_objective(
-        MODELS["toy 0.2"], reward(upper=upper), estimator, num_samples=3
+        MODELS["toy 0.2"], reward(minimised=minimised), estimator, num_samples=3
     )
     params, state = objective.init(jax.random.key(3))
     params = params._replace(encoder={"logits": jnp.array([0.3])})

@@ -554,7 +554,7 @@ def test_nvil_learns_what_to_expect(bound):
     x = oracles.examples_of(name).x
     outputs = jax.vmap(lambda one: mlp(3, (5,), 1).apply(params.auxiliary, one))(x)
     predicted = np.mean(outputs) + state.mean["mean"]
-    sign = 1 if bound.upper else -1  # `exact` is of the loss
+    sign = 1 if bound.minimised else -1  # `exact` is of the loss
     expected = sign * oracles.exact(name, bound, 2)[0]
     np.testing.assert_allclose(predicted, expected, atol=0.5)
 

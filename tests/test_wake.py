@@ -103,7 +103,7 @@ def exact(
     found = value_and_gradient(
         problem, params_of(name), EXAMPLES[name], estimator=estimator
     )
-    return oracles.flat(found) * (1 if bound.upper else -1)
+    return oracles.flat(found) * (1 if bound.minimised else -1)
 
 
 def draw(

@@ -50,6 +50,7 @@ def elbo() -> Bound:
         aggregate=jnp.mean,
         separable=True,
         curvature=jnp.zeros_like,
+        relation="lower",
         expectation=_mean_of_singles,
     )
 
@@ -86,6 +87,7 @@ def elbo_analytic_kl() -> Bound:
         separable=True,
         curvature=jnp.zeros_like,
         needs=needs,
+        relation="lower",
         expectation=_mean_of_singles,
     )
 
@@ -111,6 +113,7 @@ def beta_elbo(beta: float = 4.0) -> Bound:
         log_weight=tempered,
         separable=True,
         curvature=jnp.zeros_like,
+        relation="lower" if beta >= 1 else "none",
         expectation=_mean_of_singles,
     )
 
@@ -195,6 +198,7 @@ def miwae(num_groups: int = 2) -> Bound:
         aggregate=mean_of_groups,
         curvature=curvature,
         needs=needs,
+        relation="lower",
         expectation=lambda num_samples: [LogMean(1.0, num_samples // num_groups)],
     )
 
@@ -221,6 +225,7 @@ def ciwae(beta: float = 0.5) -> Bound:
             beta * loose.aggregate(log_w) + (1 - beta) * tight.aggregate(log_w)
         ),
         curvature=curvature,
+        relation="lower",
         expectation=lambda num_samples: [
             LogMean(beta, 1),
             LogMean(1 - beta, num_samples),
@@ -247,6 +252,7 @@ def cubo(order: float = 2.0) -> Bound:
 
     Relation to log p(x): `1/n log E w^n >= log p(x)`, the limit in K. At finite K the
     logarithm biases it downwards: it is at least IWAE_K, yet can lie below log p(x).
+    Of order 1 it is IWAE_K, a lower bound.
     Minimising it fits q to a model; it would also lower log p(x), so train the model
     by another bound: `train_apart("chi_vae", iwae(), cubo())`.
 
@@ -255,7 +261,7 @@ def cubo(order: float = 2.0) -> Bound:
     """
     if not 1 <= order < math.inf:
         raise VaejaxError(f"the order of cubo is {order}: use one of at least 1")
-    return _power_mean("cubo", order, upper=True)
+    return _power_mean("cubo", order, minimised=True)
 
 
 def jvi(order: Literal[1, 2] = 1) -> Bound:
@@ -323,6 +329,7 @@ def jvi(order: Literal[1, 2] = 1) -> Bound:
         name="jvi" if order == 1 else "jvi2",
         aggregate=first_order if order == 1 else second_order,
         needs=needs,
+        relation="debiased",
         expectation=lambda k: [
             LogMean(coefficient, k - dropped)
             for dropped, coefficient in enumerate(coefficients(k))
@@ -386,7 +393,8 @@ def tvo(
         aggregate=riemann_sum,
         separable=is_elbo,
         expectation=expectation,
-        upper=side == "right",
+        relation="lower" if side == "left" else "upper",
+        minimised=side == "right",
         path=tuple(zip(steps.tolist(), betas.tolist(), strict=True)),
     )
 
@@ -412,7 +420,7 @@ def _mean_of_singles(num_samples: int) -> list[LogMean]:
     return [LogMean(1.0, 1)]
 
 
-def _power_mean(name: str, power: float, upper: bool = False) -> Bound:
+def _power_mean(name: str, power: float, minimised: bool = False) -> Bound:
     """`1/p log mean_k w_k^p`, and its limit at p = 0, the mean of the log-weights."""
     if power == 0:
         return Bound(
@@ -421,7 +429,8 @@ def _power_mean(name: str, power: float, upper: bool = False) -> Bound:
             separable=True,
             curvature=jnp.zeros_like,
             expectation=_mean_of_singles,
-            upper=upper,
+            relation="lower",
+            minimised=minimised,
         )
 
     def aggregate(log_w: Float[Array, " K"]) -> Scalar:
@@ -441,7 +450,8 @@ def _power_mean(name: str, power: float, upper: bool = False) -> Bound:
         aggregate=aggregate,
         curvature=curvature,
         expectation=lambda num_samples: [LogMean(1.0, num_samples, power)],
-        upper=upper,
+        relation="lower" if power <= 1 else "upper",
+        minimised=minimised,
     )
 
 

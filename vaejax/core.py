@@ -295,10 +295,14 @@ class Bound:
     `curvature` is the diagonal of the Hessian of F, by autodiff unless given.
     `expectation` says of which log-means E F is the sum, for a K at which it is one: it
     opens an exact expectation at any K (see `vaejax.exact`), and F is linear in the
-    log-weights where each is of a single weight. An `upper` bound is minimised. With
-    `inference` the posterior is trained by that bound, the model by this one. A bound
-    that sums `width * E log_w` under the distributions `q w^beta` has them in its
-    `path`.
+    log-weights where each is of a single weight. With `inference` the posterior is
+    trained by that bound, the model by this one. A bound that sums `width * E log_w`
+    under the distributions `q w^beta` has them in its `path`.
+
+    `relation` is what E F, less the penalty, has to do with log p(x), for every model:
+    it is at most log p(x) at every K ("lower"), at least that as K grows ("upper"), or
+    its bias falls faster than 1 / K ("debiased"). A bound that states none is not
+    compared with log p(x).
     """
 
     name: str
@@ -308,7 +312,8 @@ class Bound:
     separable: bool = False  # F = mean_k f(log_w_k)
     curvature: Callable[[Float[Array, " K"]], Float[Array, " K"]] | None = None
     expectation: Callable[[int], list[LogMean] | None] = lambda num_samples: None
-    upper: bool = False
+    relation: Literal["lower", "upper", "debiased", "none"] = "none"
+    minimised: bool = False
     inference: "Bound | None" = None
     path: tuple[tuple[float, float], ...] | None = None  # (width, beta), ...
     # The reason for refusing a model or a K, if there is one.

@@ -228,7 +228,7 @@ def _target(
             _target(part, estimator, num_nodes, params, example)
             for part in split(problem)
         )
-        sign = 1 if problem.bound.upper == problem.bound.inference.upper else -1
+        sign = 1 if problem.bound.minimised == problem.bound.inference.minimised else -1
         return with_value(of_model + sign * of_posterior, of_model)
     model, bound, num_samples = problem.model, problem.bound, problem.num_samples
     z, weights = _nodes(model, params, example, num_nodes)

@@ -48,8 +48,8 @@ def make_objective(
 
     loss(params, state, key, batch) = mean_b -surrogate(example_b) + sum_r penalty_r
 
-    An upper bound keeps its sign, since it is minimised. Among the metrics, beside the
-    bound, are the KL weight `beta` that it holds and the `elbo` that holds none; with a
+    A bound that is minimised keeps its sign. Among the metrics, beside the bound, are
+    the KL weight `beta` that it holds and the `elbo` that holds none; with a
     `kl_weight` also the bound of several samples at weight 1, `untempered_bound`.
 
     Args:
@@ -157,7 +157,7 @@ def make_objective(
         metrics["beta"] = jnp.float32(own_weight)
         if not model.posterior.has_density:
             metrics = {name: metrics[name] for name in metrics.keys() - OF_DENSITIES}
-        total = surrogates.mean() if bound.upper else -surrogates.mean()
+        total = surrogates.mean() if bound.minimised else -surrogates.mean()
         for i, regularizer in enumerate(regularizers):
             own = params
             if isinstance(params.auxiliary, Auxiliary):
@@ -191,7 +191,7 @@ def weigh_kl(problem: Problem, beta: Scalar | float) -> Problem:
     """The problem whose bound weighs the KL divergence by beta, besides its own weight.
 
     In the log-weights, log p(z) and log q(z|x) are multiplied by beta; so is a KL in
-    closed form.
+    closed form. A bound of another weight states no relation to log p(x).
     """
 
     def weighed(bound: Bound) -> Bound:
@@ -209,6 +209,7 @@ def weigh_kl(problem: Problem, beta: Scalar | float) -> Problem:
         return dataclasses.replace(
             bound,
             log_weight=log_weight,
+            relation="none",
             penalty=None if bound.penalty is None else penalty,
             inference=None if bound.inference is None else weighed(bound.inference),
         )
@@ -314,7 +315,7 @@ def surrogate(
     frozen = params._replace(auxiliary=stop_gradient(params.auxiliary))
     first, reported = estimator.surrogate(of_model, frozen, state, key, example)
     second, own = estimator.surrogate(of_posterior, params, state, key, example)
-    sign = 1 if of_model.bound.upper == of_posterior.bound.upper else -1
+    sign = 1 if of_model.bound.minimised == of_posterior.bound.minimised else -1
     # So does its state, which follows the signal that its baseline is learned from.
     stats = {name: own[name] for name in own.keys() - COMMON_STATS}
     stats |= {name: reported[name] for name in COMMON_STATS}

@@ -158,7 +158,7 @@ def minimize_beside(problem: Problem, surrogate: Scalar, auxiliary: Scalar) -> S
     optimizer, which descends `auxiliary` whether the bound is maximised or minimised.
     `auxiliary` must depend on `Params.auxiliary` alone, or it disturbs the estimate.
     """
-    sign = 1 if problem.bound.upper else -1
+    sign = 1 if problem.bound.minimised else -1
     return surrogate + sign * (auxiliary - stop_gradient(auxiliary))
 
 

@@ -87,7 +87,9 @@ def rws(wake_fraction: float = 1.0) -> Estimator:
         if wake_fraction < 1:
             key, dream_key = jax.random.split(key)
             dream = _sleep(problem, params, dream_key, example)
-            total += (1 - wake_fraction) * (-dream if problem.bound.upper else dream)
+            total += (1 - wake_fraction) * (
+                -dream if problem.bound.minimised else dream
+            )
         dist_params, z = sample_posterior(problem, params, key, example)
         z = jax.tree.map(stop_gradient, z)
         terms = log_terms(problem.model, params, dist_params, z, example)
@@ -217,13 +219,13 @@ def _refuse_wake(problem: Problem, name: str) -> Verdict | None:
         part.size >= 2 and part.power == 1 for part in parts
     )
     weighed = require(
-        not normalizes or bound.upper or bound.log_weight is plain,
+        not normalizes or bound.minimised or bound.log_weight is plain,
         f"the wake update of {name} samples p(z|x) by the weights p(x, z) / q(z|x), "
         f"which {bound.name} under a KL weight does not have",
         "leave the KL weight out",
     )
     return weighed or require(
-        normalizes and not bound.upper,
+        normalizes and not bound.minimised,
         f"the wake update of {name} samples p(z|x) by normalised weights of at least "
         f"two samples, and {bound.name} with K = {problem.num_samples} has none",
         "use the bound 'iwae' and num_samples >= 2",

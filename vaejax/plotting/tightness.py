@@ -31,7 +31,13 @@ from vaejax.plotting.style import (
 
 NORMAL_95 = 1.96  # half-width of a 95% interval in standard errors
 FOCUS = 2.5  # of the median distance at the smallest K: how far below is shown
-LINE_OF = {"lower": "-", "upper": "--", "debiased": ":"}
+LINE_OF = {"lower": "-", "upper": "--", "debiased": ":", "none": "-."}
+STYLE_SAYS = {
+    "lower": "solid, a lower bound",
+    "upper": "dashed, an upper bound as K grows",
+    "debiased": "dotted, a debiased estimate",
+    "none": "dash-dotted, no bound on log p(x)",
+}
 THEORY: Look = {"color": "black", "linewidth": 0.7, "linestyle": "-", "zorder": 4}
 UNRELIABLE = 0.7  # Pareto k
 
@@ -42,7 +48,8 @@ def bound_tightness(rows: Sequence[Row]) -> Picture:
 
     Bands are 95% intervals of the Monte Carlo error, on the right widened by rounding.
     There points above log p(x) are hollow, and the thin line is the leading order of
-    IWAE's gap, if known.
+    IWAE's gap, if known. Lines are solid for lower bounds, dashed for upper ones as
+    K grows, dotted for debiased estimates and dash-dotted for what bounds nothing.
 
     Args:
         rows: cells of the experiment; refused cells are left out.
@@ -89,11 +96,13 @@ def bound_tightness(rows: Sequence[Row]) -> Picture:
     gaps.set(title=r"distance from $\log p(x)$", ylabel="nats", yscale="log")
     _floor(gaps, rows)
     _legend(figure, values, theory=bool(iwae))
+    kinds = {row["kind"] for row in rows}
     exactly = "exact" if log_px_stderr == 0 else "estimated"
     figure.set_label(
         f"Every bound against the number of importance samples, beside the {exactly} "
         "log p(x). Bands are 95% intervals of the Monte Carlo error, on the right "
-        "widened by float32 rounding; hollow points lie above log p(x)."
+        "widened by float32 rounding; hollow points lie above log p(x). Lines: "
+        f"{', '.join(STYLE_SAYS[kind] for kind in LINE_OF if kind in kinds)}."
     )
     return figure
 
