@@ -30,6 +30,7 @@ from vaejax.core import VaejaxError
 from vaejax.plotting import bound_curves, save
 
 FIGURES = ("train", "test")  # what a line of metrics.jsonl has numbers in
+CURVES_DEPEND_ON = ("dataset", "protocol", "num_samples")  # beside the model
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,11 +58,11 @@ class Run(NamedTuple):
     problems: list[str]  # what could not be read, and why the run failed
 
     def numbers(self) -> dict[str, float]:
-        """What it found, and how far it came."""
+        """What it found, and how far it came: the ELBO, which all runs mean alike."""
         last = numbers_of(self.metrics[-1]) if self.metrics else {}
-        bounds = {k: v for k, v in last.items() if k in ("test.bound", "train.bound")}
         found = {k: v for k, v in numbers_of(self.results).items() if "." in k}
-        return found | bounds
+        curves = ("test.elbo", "train.elbo")
+        return found | {f"last.{name}": last[name] for name in curves if name in last}
 
     def epoch(self) -> int | None:
         """The epochs done, of an experiment that has them."""
@@ -236,10 +237,31 @@ def _compare(runs: Sequence[Run], out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
     write_csv(out / "comparison.csv", rows, ["", *names])
     print_rows("what differs", rows, ["", *names])
-    if any("bound" in row.get("train", {}) for found in runs for row in found.metrics):
-        curves = {name: found.metrics for name, found in zip(names, runs, strict=True)}
-        save(bound_curves(curves), out / "curves.png")
+    held = {part for found in runs for row in found.metrics for part in _parts(row)}
+    # An autoencoder's code has no density, and so no ELBO.
+    if part := next((part for part in ("elbo", "log_px_z") if part in held), None):
+        labels = _labels(names, runs)
+        curves = {label: of.metrics for label, of in zip(labels, runs, strict=True)}
+        save(bound_curves(curves, part), out / "curves.png")
     print(f"table and curves: {out}")
+
+
+def _parts(row: dict[str, Any]) -> set[str]:
+    return {name for split in FIGURES for name in row.get(split) or {}}
+
+
+def _labels(names: Sequence[str], runs: Sequence[Run]) -> list[str]:
+    """Every run's name and, where they differ, what else its curve depends on.
+
+    K decides how many test examples an epoch's figure is of.
+    """
+    chosen = ({k: v for k, v in of.results.items() if k == "protocol"} for of in runs)
+    facts = [of.settings | own for of, own in zip(runs, chosen, strict=True)]
+    told = [name for name in differing(facts) if name in CURVES_DEPEND_ON]
+    return [
+        " ".join([name, *(f"{fact}={of[fact]}" for fact in told if of.get(fact))])
+        for name, of in zip(names, facts, strict=True)
+    ]
 
 
 if __name__ == "__main__":

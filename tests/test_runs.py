@@ -16,8 +16,13 @@ from tests import toy_experiment
 from vaejax.core import VaejaxError
 
 METRICS = [
-    {"epoch": 1, "step": 15, "train": {"bound": -40.0}, "test": {"bound": -39.0}},
-    {"epoch": 2, "step": 30, "train": {"bound": -30.0}, "test": {"bound": -31.0}},
+    {
+        "epoch": epoch,
+        "step": 15 * epoch,
+        "train": {"bound": train + 5, "elbo": train},
+        "test": {"bound": test + 5, "elbo": test},
+    }
+    for epoch, train, test in ((1, -40.0, -39.0), (2, -30.0, -31.0))
 ]
 
 
@@ -159,10 +164,49 @@ def test_a_comparison_is_what_differs_and_the_curves_of_both(
         "estimator": {"one": "dreg", "two": "vimco"},
         "test.log_likelihood": {"one": "-29.5", "two": ""},
         "test.num_samples": {"one": "50", "two": ""},
-        "test.bound": {"one": "-31.0", "two": "-39.0"},
-        "train.bound": {"one": "-30.0", "two": "-40.0"},
+        "last.test.elbo": {"one": "-31.0", "two": "-39.0"},
+        "last.train.elbo": {"one": "-30.0", "two": "-40.0"},
     }
     assert (out / "curves.png").stat().st_size > 1000
+
+
+def compared(monkeypatch, out: Path, *folders: Path) -> Any:
+    """The two panels that a comparison draws, by title: the lines by label."""
+    drawn = []
+    monkeypatch.setattr(runs, "save", lambda figure, path: drawn.append(figure))
+    runs.run(runs.Config(compare=folders, out=out))
+    return {
+        axes.get_title("left"): {
+            line.get_label(): list(line.get_ydata()) for line in axes.lines
+        }
+        for figure in drawn
+        for axes in figure.axes
+    }
+
+
+def test_runs_of_different_bounds_are_compared_by_what_all_of_them_log(
+    tmp_path, monkeypatch
+):
+    """The ELBO at KL weight 1; each line says what else its test examples follow."""
+    make_run(tmp_path / "vae", bound="elbo", estimator="pathwise", num_samples=1)
+    make_run(tmp_path / "iwae", num_samples=8, dataset="digits")
+    found = compared(monkeypatch, tmp_path / "c", tmp_path / "vae", tmp_path / "iwae")
+    names = ["vae dataset=mnist num_samples=1", "iwae dataset=digits num_samples=8"]
+    assert found == {
+        "ELBO at KL weight 1, train": {name: [-40.0, -30.0] for name in names},
+        "ELBO at KL weight 1, test": {name: [-39.0, -31.0] for name in names},
+    }
+
+
+def test_autoencoders_which_have_no_elbo_are_compared_by_their_reconstruction(
+    tmp_path, monkeypatch
+):
+    rows = [{"epoch": 1, "step": 3, "train": {"log_px_z": -9.0, "bound": -9.0}}]
+    for name in ("a", "b"):
+        make_run(tmp_path / name, metrics=rows)
+    found = compared(monkeypatch, tmp_path / "c", tmp_path / "a", tmp_path / "b")
+    title = r"reconstruction, $\log p(x\,|\,z)$, train"
+    assert found[title] == {"a": [-9.0], "b": [-9.0]}
 
 
 @pytest.mark.parametrize(
@@ -202,7 +246,8 @@ def test_what_train_writes_is_what_is_read(tmp_path, monkeypatch):
     assert run.results == json.loads(json.dumps(summary))
     numbers = run.numbers()
     assert numbers["test.log_likelihood"] == summary["test"]["log_likelihood"]
-    assert numbers["train.bound"] == summary["train"]["bound"]
+    assert numbers["test.elbo"] == summary["test"]["elbo"]
+    assert numbers["last.test.elbo"] == run.metrics[-1]["test"]["elbo"]
     (run.path / "results.json").unlink()
     monkeypatch.setattr(train, "_evaluate", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):

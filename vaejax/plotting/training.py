@@ -1,6 +1,7 @@
-"""How models trained: the bound and its two parts against the epoch."""
+"""How models trained: the bound, its two parts and the ELBO against the epoch."""
 
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -26,6 +27,7 @@ PARTS = {
     "log_px_z": r"reconstruction, $\log p(x\,|\,z)$",
     "kl": r"$\mathrm{KL}(q(z\,|\,x)\,\|\,p(z))$",
 }
+COMPARED = PARTS | {"elbo": "ELBO at KL weight 1"}
 
 
 @styled
@@ -69,27 +71,34 @@ def training_curves(rows: Sequence[Row]) -> Picture:
 
 
 @styled
-def bound_curves(runs: Mapping[str, Sequence[Row]]) -> Picture:
+def bound_curves(
+    runs: Mapping[str, Sequence[Row]],
+    part: Literal["bound", "log_px_z", "kl", "elbo"] = "bound",
+) -> Picture:
     """The bounds of several runs against the epoch, for training and test set.
+
+    Runs of different bounds, K or KL weights are compared by their "elbo", which means
+    the same for all.
 
     Args:
         runs: the lines of `metrics.jsonl` of every run, by the name in the legend. A
-            run whose lines hold no bound is left out.
+            run whose lines do not hold the part is left out.
+        part: what is drawn; "bound" is each run's own.
 
     Raises:
-        PlottingError: none of the runs holds a bound.
+        PlottingError: none of the runs holds the part.
     """
     figure, axes = panels(2, size=(WIDTH / 2, 2.4))
     drawn = 0
     for split, panel in zip(("train", "test"), axes, strict=True):
-        panel.set(title=f"bound, {split}", xlabel="epoch")
+        panel.set(title=f"{COMPARED[part]}, {split}", xlabel="epoch")
         panel.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
         for i, (name, rows) in enumerate(runs.items()):
-            if points := _points(rows, "bound", split):
+            if points := _points(rows, part, split):
                 _curve(panel, points, i, name)
                 drawn += 1
     if not drawn:
-        raise PlottingError(f"none of the runs {list(runs)} holds a bound to draw")
+        raise PlottingError(f"none of the runs {list(runs)} holds the {part} to draw")
     axes[0].set_ylabel("nats per example")
     by_name = {
         label: handle
@@ -97,7 +106,9 @@ def bound_curves(runs: Mapping[str, Sequence[Row]]) -> Picture:
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
     }
     figure.legend(by_name.values(), by_name, loc="outside lower center")
-    figure.set_label("The bounds of the runs, mean per example, after each epoch.")
+    figure.set_label(
+        f"The {COMPARED[part]} of the runs, mean per example, after each epoch."
+    )
     return figure
 
 
