@@ -18,6 +18,8 @@ from jax.lax import stop_gradient
 from jax.scipy.special import logsumexp
 from scipy.stats import norm
 
+from experiments.prepared_run import check
+from experiments.train_config import Config
 from vaejax.bounds import beta_elbo, elbo, elbo_analytic_kl, iwae
 from vaejax.core import (
     Batch,
@@ -29,6 +31,7 @@ from vaejax.core import (
     Params,
     Prior,
     Problem,
+    VaejaxError,
     Verdict,
 )
 from vaejax.diagnostics import gradient_moments
@@ -545,6 +548,30 @@ def test_too_many_outcomes_or_too_few_are_refused(estimator, num_samples, messag
     shapeless = dataclasses.replace(model, latent_shape=None)
     with pytest.raises(IncompatibleError, match="use a Model with latent_shape"):
         make_objective(shapeless, elbo(), estimator, num_samples=2)
+
+
+@pytest.mark.parametrize("factory", [enumeration, unordered_set])
+@pytest.mark.parametrize("max_outcomes", [0, 10**30])
+def test_a_limit_of_outcomes_that_cannot_be_is_refused(factory, max_outcomes):
+    with pytest.raises(VaejaxError, match="use a number of outcomes from 1 to 16,777,"):
+        factory(max_outcomes)
+
+
+@pytest.mark.parametrize("estimator", ["enumeration", "unordered_set"])
+def test_the_limit_of_outcomes_is_a_setting_of_the_command_line(estimator):
+    """Of 2^13 outcomes: refused by default, and taken where the limit allows it."""
+    config = Config(
+        dataset="digits",
+        model="sigmoid_belief_network",
+        model_settings=("latent_dim=13",),
+        bound="elbo",
+        num_samples=2,
+        estimator=estimator,
+    )
+    with pytest.raises(IncompatibleError, match="a larger max_outcomes"):
+        check(config)
+    settings = ("max_outcomes=8192",)
+    assert check(dataclasses.replace(config, estimator_settings=settings))
 
 
 def test_two_hundred_binary_latents_are_refused_without_listing_them():

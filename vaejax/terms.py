@@ -26,6 +26,7 @@ from vaejax.core import (
     Problem,
     Scalar,
     Stats,
+    VaejaxError,
     Verdict,
 )
 from vaejax.sharding import divide_samples
@@ -241,6 +242,18 @@ def target_with_share(
 def require(condition: bool, lacks: str, remedy: str) -> Verdict | None:
     """A refusal that names what is missing and what to use instead, or None."""
     return None if condition else Verdict("refused", f"{lacks}: {remedy}")
+
+
+MOST_OUTCOMES = 2**24  # that a listing may be asked for, whatever the memory
+
+
+def check_max_outcomes(max_outcomes: int) -> None:
+    """Refuse a limit on the outcomes to list that is none, or beyond every memory."""
+    if not 1 <= max_outcomes <= MOST_OUTCOMES:
+        raise VaejaxError(
+            f"max_outcomes is {max_outcomes}: use a number of outcomes from 1 to "
+            f"{MOST_OUTCOMES:,}"
+        )
 
 
 def require_outcomes(problem: Problem, name: str, max_outcomes: int) -> Verdict | None:

@@ -25,6 +25,7 @@ from vaejax.core import (
     Verdict,
 )
 from vaejax.terms import (
+    check_max_outcomes,
     expected_terms,
     log_terms,
     make_stats,
@@ -55,10 +56,14 @@ def enumeration(max_outcomes: int = 1024) -> Estimator:
         An estimator whose surrogate is a scalar whose value is H, less the bound's
         penalty, and whose gradient is the Rao-Blackwellised estimate.
 
+    Raises:
+        VaejaxError: a limit below 1 or above 2^24.
+
     References:
         Titsias and Lazaro-Gredilla 2015, "Local expectation gradients for black box
         variational inference", arXiv:1503.01494.
     """
+    check_max_outcomes(max_outcomes)
 
     def surrogate(
         problem: Problem, params: Params, state: EstState, key: Key, example: Example

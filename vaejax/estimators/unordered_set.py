@@ -30,6 +30,7 @@ from vaejax.core import (
     Verdict,
 )
 from vaejax.terms import (
+    check_max_outcomes,
     expected_terms,
     log_terms,
     make_stats,
@@ -63,9 +64,13 @@ def unordered_set(max_outcomes: int = 4096) -> Estimator:
         the bound's penalty, which has the bound's expectation, and whose gradient is
         the unordered set estimate.
 
+    Raises:
+        VaejaxError: a limit below 1 or above 2^24.
+
     References:
         Kool, van Hoof and Welling 2020, arXiv:2002.06043.
     """
+    check_max_outcomes(max_outcomes)
 
     def check(problem: Problem) -> Verdict:
         model, bound, num_samples = problem.model, problem.bound, problem.num_samples
