@@ -1,4 +1,4 @@
-"""Which labels a model is given: all, or a few that a seed chooses."""
+"""Which labels a model is given: all, a few that a seed chooses, or positions."""
 
 from typing import NamedTuple
 
@@ -24,6 +24,8 @@ class Training(NamedTuple):
 def training_examples(config: Config, model: Model, data: ImageData) -> Training:
     """Images and labels y; with `num_labels` so many of the labels, the rest unknown.
 
+    Where the prior leaves an example's own part out, y is its position.
+
     The examples that keep theirs come again at the end, as often as makes them a tenth
     of all: else few batches would hold any.
 
@@ -32,6 +34,8 @@ def training_examples(config: Config, model: Model, data: ImageData) -> Training
     """
     check_labels(config, model, data)
     images = jnp.asarray(data.images)
+    if model.leaves_out_own:
+        return Training(Example(images, jnp.arange(len(images))), None)
     if model.num_classes is None or data.labels is None:
         return Training(Example(images), None)
     if config.num_labels is None:

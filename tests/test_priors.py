@@ -348,6 +348,7 @@ def test_the_ratio_is_right_among_samples_and_wrong_far_from_them():
         (lambda: mixture(num_components=0), "use at least 1"),
         (lambda: autoregressive(hidden=0), "use a width of at least 1"),
         (lambda: exemplar(np.zeros((3, 2))), "are 3 exemplars: use fewer components"),
+        (lambda: exemplar(num_components=1), "num_components is 1: use at least 2"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(build, message):
@@ -409,3 +410,50 @@ def test_the_command_line_gives_training_images_to_an_exemplar_prior():
     np.testing.assert_allclose(
         model.prior(params, None).components.loc, encoded.loc, rtol=1e-5, atol=1e-6
     )
+    # A training example leaves its own out; all count for those of the test split.
+    own = jax.vmap(lambda y: model.prior(params, y).log_weights)(data.train.y[:4])
+    np.testing.assert_array_equal(np.isinf(own), np.eye(4, 3, dtype=bool))
+    assert data.train.y.tolist() == list(range(len(data.train.x)))
+    assert data.test.y is None
+
+
+def test_training_leaves_an_examples_own_component_out_of_its_exemplar_prior():
+    """At the component's mean, where SciPy's mixtures of the others and of all are."""
+    x = np.random.default_rng(0).integers(0, 2, (4, 3)).astype("float32")
+    model = gaussian_mlp(
+        data_shape=(3,),
+        exemplars=x,
+        latent_dim=2,
+        hidden=(),
+        prior="exemplar",
+        prior_settings={"num_components": 3},
+    )
+    params = moved_params(model)._replace(prior=jnp.float32(-0.7))
+    # The posterior is as narrow as a point, so that the bound is at its mean.
+    narrow = dataclasses.replace(
+        model,
+        encode=lambda *given: model.encode(*given)._replace(
+            log_scale=jnp.full(2, -9.0)
+        ),
+    )
+    objective = make_objective(narrow, elbo(), pathwise(), num_samples=1)
+
+    def log_pz(y):
+        batch = Batch(Example(jnp.asarray(x), y), jnp.arange(4))
+        return float(
+            objective.loss(params, (), jax.random.key(0), batch)[1][1]["log_pz"]
+        )
+
+    means = np.stack([model.encode(params, Example(row)).loc for row in jnp.asarray(x)])
+    density = norm.pdf(means[:, None], means[None, :3], np.exp(-0.7)).prod(-1)
+    own = np.eye(4, 3, dtype=bool)  # the fourth is no exemplar
+    others = np.where(own, 0, density).sum(1) / [2, 2, 2, 3]
+    positions = jnp.arange(4)
+    assert log_pz(positions) == pytest.approx(np.log(others).mean(), abs=1e-3)
+    all_three = np.log(density.mean(1)).mean()
+    for y in (None, jnp.full(4, -1), positions + 3):
+        assert log_pz(y) == pytest.approx(all_three, abs=1e-3)
+    ratio = np.diagonal(density) / others[:3]
+    excess = np.log(2 / 3 * (1 + ratio / 2)).sum() / 4
+    assert log_pz(None) - log_pz(positions) == pytest.approx(excess, abs=2e-3)
+    assert excess > 0.1

@@ -56,7 +56,9 @@ class Example(NamedTuple):
     """One observation."""
 
     x: Array  # [*event]
-    y: Array | None = None  # conditioning variable of a conditional model
+    # The conditioning variable of a conditional model; the position in the training
+    # data where a prior made of them leaves the example's own part out.
+    y: Array | None = None
 
 
 class Batch(NamedTuple):
@@ -237,6 +239,8 @@ class Prior:
     # What trains it besides the bound.
     regularizers: "tuple[Regularizer, ...]" = ()
     num_classes: int | None = None  # of the labels y that it needs, 0 to this less 1
+    # A training example's y is its position in the training data: p(z) leaves it out.
+    leaves_out_own: bool = False
 
 
 @record
@@ -264,6 +268,7 @@ class Model:
     start: Callable[[Params, Example, Key], Params] | None = None
     num_classes: int | None = None  # of the labels y that it needs, 0 to this less 1
     unknown_labels: bool = False  # y = -1 says that a label is not known
+    leaves_out_own: bool = False  # as of `Prior`
     moving_averages: Params | None = None  # as of `Objective`
 
 

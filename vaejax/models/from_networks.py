@@ -82,6 +82,7 @@ def from_networks(
         latent_shape=event_of(posterior, (latent_dim,)),
         regularizers=prior.regularizers,
         num_classes=prior.num_classes,
+        leaves_out_own=prior.leaves_out_own,
     )
 
 

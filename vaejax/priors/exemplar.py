@@ -3,7 +3,13 @@
     p(z) = 1/N sum_n N(z; mean of q(z | x_n), scale^2 I)
 
 The exemplars x_n are training examples, held as constants; only the scale, which all of
-them share, is learned beside the encoder.
+them share, is learned beside the encoder. In training the sum for x_n is over the other
+N - 1. With r the density of its own component over the mean of theirs, log p(z) would
+else be higher by
+
+    log((N - 1) / N (1 + r / (N - 1))),
+
+which a small scale makes large: the model would learn to remember.
 """
 
 import jax
@@ -30,24 +36,33 @@ def exemplar(
 ) -> Prior:
     """A kernel density estimate of the aggregated posterior, by the encoder's means.
 
-    The paper leaves the example at hand out of its own prior, as p(z) of a training
-    example would otherwise peak at its encoding. A prior here is not told the example:
-    use few exemplars out of many examples, or such as are not trained on.
+    A training example says by its y which of the exemplars it is: its position in the
+    training data, of which the first N are the exemplars. Its own component is left out
+    of its prior. Where there is no y, as in evaluation, or it is -1, or N or more, all
+    components count:
+
+        fit(objective, optimizer, Example(images, jnp.arange(len(images))), ...)
 
     Args:
         exemplars: examples, [M, *data], of which the first N are encoded, once a batch;
             they become constants of the compiled program.
         posterior: the family that the encoder parameterises (default:
             `diagonal_normal`), of real latents.
-        num_components: N, at most M.
+        num_components: N, at least 2 and at most M.
 
     Raises:
-        VaejaxError: fewer than N exemplars; at the prior's first use if none are given.
+        VaejaxError: fewer than N exemplars, or a single one, without which there is no
+            prior left; at the prior's first use if none are given.
 
     References:
         Norouzi, Fleet and Norouzi 2020, "Exemplar VAE", arXiv:2004.04795.
     """
     of_one = diagonal_normal() if posterior is None else posterior
+    if num_components < 2:
+        raise VaejaxError(
+            f"num_components is {num_components}: use at least 2, as the exemplar "
+            "prior leaves a training example's own component out"
+        )
     if exemplars is not None and len(exemplars) < num_components:
         raise VaejaxError(
             f"num_components is {num_components}, and there are {len(exemplars)} "
@@ -62,17 +77,18 @@ def exemplar(
             )
         return jnp.asarray(exemplars[:num_components], jnp.float32)
 
-    def mean(encode: Encode, params: Params, x: Array, y: Array | None) -> Array:
-        return of_one.mean(encode(params, Example(x, y)))
-
     def apply(encode: Encode, params: Params, y: Array | None) -> DistParams:
-        loc = jax.vmap(lambda x: mean(encode, params, x, y))(chosen())
+        loc = jax.vmap(lambda x: of_one.mean(encode(params, Example(x))))(chosen())
         log_scale = jnp.ones_like(loc) * params.prior
-        return MixtureParams(jnp.zeros(len(loc)), NormalParams(loc, log_scale))
+        log_weights = jnp.zeros(len(loc))
+        if y is not None:
+            log_weights = jnp.where(jnp.arange(len(loc)) == y, -jnp.inf, log_weights)
+        return MixtureParams(log_weights, NormalParams(loc, log_scale))
 
     return Prior(
         name="exemplar",
         family=shared_mixture(num_components=num_components),
         init=lambda key: jnp.zeros(()),  # the log of the scale
         apply=apply,
+        leaves_out_own=True,
     )
