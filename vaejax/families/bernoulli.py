@@ -26,6 +26,7 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
 from vaejax.core import Family, Key, Measure, Relaxation, Scalar
+from vaejax.families.deviance import log_deviance
 from vaejax.families.uniform import logit, open_uniform
 
 
@@ -92,9 +93,8 @@ def _kl(p: Float[Array, "*event"], q: Float[Array, "*event"]) -> Scalar:
     """sum_i p_i (log p_i - log q_i) + (1 - p_i) (log(1 - p_i) - log(1 - q_i))."""
     log_p, log_q = jax.nn.log_sigmoid(p), jax.nn.log_sigmoid(q)
     log_not_p, log_not_q = jax.nn.log_sigmoid(-p), jax.nn.log_sigmoid(-q)
-    return (jnp.exp(log_p) * (log_p - log_q)).sum() + (
-        jnp.exp(log_not_p) * (log_not_p - log_not_q)
-    ).sum()
+    of_one = log_deviance(log_p, log_q)
+    return (of_one + log_deviance(log_not_p, log_not_q)).reshape(-1).sum()
 
 
 def _support(logits: Float[Array, "*event"]) -> Float[Array, "nodes ..."]:

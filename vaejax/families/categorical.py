@@ -25,6 +25,7 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
 from vaejax.core import Family, Key, Relaxation, Scalar, VaejaxError
+from vaejax.families.deviance import log_deviance
 from vaejax.families.uniform import open_uniform
 
 
@@ -74,7 +75,7 @@ def _log_prob(logits: Float[Array, "*event"], x: Float[Array, "*event"]) -> Scal
 def _kl(p: Float[Array, "*event"], q: Float[Array, "*event"]) -> Scalar:
     """sum_i p_i (log p_i - log q_i)."""
     log_p, log_q = jax.nn.log_softmax(p), jax.nn.log_softmax(q)
-    return (jnp.exp(log_p) * (log_p - log_q)).sum()
+    return log_deviance(log_p, log_q).sum()
 
 
 def _support(logits: Float[Array, "*event"]) -> Float[Array, "nodes ..."]:

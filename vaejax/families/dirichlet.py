@@ -9,13 +9,13 @@ implicitly (Figurnov et al. 2018, arXiv:1805.08498).
 
 import jax
 import jax.numpy as jnp
-from jax.scipy.special import digamma, gammaln
 from jaxtyping import Array, Float
 
 from vaejax.core import Family, Key, Scalar
 from vaejax.families.beta import BetaParams, unit_interval_rule
 from vaejax.families.gamma import log_gamma_sample
 from vaejax.families.integrals import tensor_rule
+from vaejax.families.shares import log_density_of_logs, share_divergence
 
 
 def dirichlet() -> Family:
@@ -51,19 +51,13 @@ def _sample(
 def _log_prob(
     log_concentration: Float[Array, "*event"], z: Float[Array, "*event"]
 ) -> Scalar:
-    a = jnp.exp(log_concentration)
-    return ((a - 1) * jnp.log(z)).sum() - _log_normaliser(a)
-
-
-def _log_normaliser(a: Float[Array, "*event"]) -> Scalar:
-    return gammaln(a).sum() - gammaln(a.sum(-1)).sum()
+    log_a, z = (jnp.moveaxis(leaf, -1, 0) for leaf in (log_concentration, z))
+    log_z = jnp.log(z)
+    return (log_density_of_logs(log_a, z, log_z) - log_z.sum(0)).sum()
 
 
 def _kl(p: Float[Array, "*event"], q: Float[Array, "*event"]) -> Scalar:
-    """KL = log(B(b) / B(a)) + sum_i (a_i - b_i) (digamma(a_i) - digamma(sum a))."""
-    a, b = jnp.exp(p), jnp.exp(q)
-    log_z = digamma(a) - digamma(a.sum(-1, keepdims=True))
-    return _log_normaliser(b) - _log_normaliser(a) + ((a - b) * log_z).sum()
+    return share_divergence(*(jnp.moveaxis(leaf, -1, 0) for leaf in (p, q))).sum()
 
 
 def _quadrature(

@@ -14,6 +14,7 @@ from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
 from vaejax.core import Family, Key, Scalar
+from vaejax.families.deviance import exp_rest
 from vaejax.families.normal import NormalParams, trapezoidal_rule
 
 
@@ -87,8 +88,12 @@ def _log_prob(params: FullNormalParams, z: Float[Array, "*event"]) -> Scalar:
 def _kl(p: FullNormalParams, q: FullNormalParams) -> Scalar:
     """(tr(S_q^-1 S_p) + |L_q^-1 (m_q - m_p)|^2 - D) / 2 + log det L_q - log det L_p."""
     ratio = solve_triangular(_cholesky(q), _cholesky(p), lower=True)
-    squares = jnp.square(ratio).sum() + jnp.square(_whiten(q, p.loc)).sum()
-    return 0.5 * (squares - p.loc.size) + _log_det(q) - _log_det(p)
+    squares = (
+        jnp.square(jnp.tril(ratio, -1)).sum() + jnp.square(_whiten(q, p.loc)).sum()
+    )
+    # Its diagonal, with the determinants.
+    log_ratio = jnp.diagonal(p.factor) - jnp.diagonal(q.factor)
+    return 0.5 * (squares + exp_rest(2 * log_ratio).sum())
 
 
 def _quadrature(

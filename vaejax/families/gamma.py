@@ -13,10 +13,16 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.lax import random_gamma_grad, stop_gradient
-from jax.scipy.special import digamma, gammaln
+from jax.scipy.special import digamma
 from jaxtyping import Array, Float
 
 from vaejax.core import Family, Key, Measure, Scalar
+from vaejax.families.deviance import (
+    deviance,
+    exp_rest,
+    factorial_rest,
+    gamma_divergence,
+)
 from vaejax.families.integrals import tensor_rule, unimodal_rule
 
 # Above it the series of `random_gamma_grad` takes seconds for thousands of samples, and
@@ -114,27 +120,30 @@ def _sample(key: Key, params: GammaParams) -> Float[Array, "*event"]:
 
 
 def _log_prob(params: GammaParams, z: Float[Array, "*event"]) -> Scalar:
-    return (_log_density_of_log(params, jnp.log(z)) - jnp.log(z)).sum()
+    log_z = jnp.log(z)
+    of_log = _log_density_of_log(params, z, log_z)
+    return (of_log - log_z).reshape(-1).sum()
 
 
 def _log_density_of_log(
-    params: GammaParams, log_z: Float[Array, "*event"]
+    params: GammaParams, z: Float[Array, "*event"], log_z: Float[Array, "*event"]
 ) -> Float[Array, "*event"]:
-    """The log-density of log z: a (log z + log r) - r z - log Gamma(a)."""
-    concentration = jnp.exp(params.log_concentration)
-    scaled = log_z + params.log_rate
-    return concentration * scaled - jnp.exp(scaled) - gammaln(concentration)
+    """The log-density of log z: a log(r z) - r z - log Gamma(a) = -D(a, r z) - g(a)."""
+    log_a, a = params.log_concentration, jnp.exp(params.log_concentration)
+    excess = a - jnp.exp(params.log_rate) * z
+    away = deviance(log_a, log_z + params.log_rate, a, excess)
+    return log_a - away - factorial_rest(a)
 
 
 def _kl(p: GammaParams, q: GammaParams) -> Scalar:
-    """(a - b) digamma(a) - log G(a) + log G(b) + b (log r - log s) + a (s/r - 1).
+    """D(b, a s / r) and the `gamma_divergence` of b and a.
 
     With concentrations a of p and b of q, rates r of p and s of q.
     """
-    a, b = jnp.exp(p.log_concentration), jnp.exp(q.log_concentration)
-    log_ratio = q.log_rate - p.log_rate
-    shapes = (a - b) * digamma(a) - gammaln(a) + gammaln(b)
-    return (shapes - b * log_ratio + a * jnp.expm1(log_ratio)).sum()
+    shapes = q.log_concentration - p.log_concentration
+    rates = q.log_rate - p.log_rate
+    away = jnp.exp(q.log_concentration) * exp_rest(rates - shapes)
+    return (away + gamma_divergence(p.log_concentration, shapes)).reshape(-1).sum()
 
 
 def _measure(key: Key, params: GammaParams) -> Measure:
@@ -181,7 +190,11 @@ def _quadrature(
     def one(log_concentration: Scalar, log_rate: Scalar) -> tuple[Array, Array]:
         coordinate = GammaParams(log_concentration, log_rate)
         log_z, log_weights = unimodal_rule(
-            lambda t: _log_density_of_log(coordinate, t),
+            lambda t: _log_density_of_log(
+                GammaParams(*(jnp.full_like(t, leaf) for leaf in coordinate)),
+                jnp.exp(t),
+                t,
+            ),
             log_concentration - log_rate,
             num_nodes,
         )

@@ -1,6 +1,9 @@
 """Multinomial counts: how often each of V words comes up among n.
 
-    log p(x | n) = log n! - sum_i log x_i! + sum_i x_i log softmax(l)_i,   n = sum_i x_i
+    log p(x | n) = log n! - sum_i log x_i! + sum_i x_i log p_i
+                 = f(n) - sum_i D(x_i, n p_i) + f(x_i),    n = sum_i x_i
+
+with p = softmax(l), and the deviance D and Stirling's rest f of `deviance`.
 
 The bag-of-words likelihood of topic models (NVDM: Miao, Yu and Blunsom 2016,
 arXiv:1511.06038). It is a distribution given the length n of the document, which is
@@ -11,16 +14,17 @@ read off x. The first two terms count the orders that the words may stand in:
 import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
-from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
 
 from vaejax.core import Family, Key, Scalar, VaejaxError
+from vaejax.families.deviance import deviance, factorial_rest, safe_log
 
 
 def multinomial(total_count: int = 100) -> Family:
-    """Counts of words given their sum; the parameters are the words' logits, [V].
+    """Counts of words given their sum; the parameters are the words' logits.
 
-    No reparameterisation. An event is one vector of whole floats.
+    No reparameterisation. An event is one array of whole floats, of any shape: all its
+    entries are counts among the same n.
 
     Args:
         total_count: n of samples and of the mean; `log_prob` takes that of its x.
@@ -28,16 +32,17 @@ def multinomial(total_count: int = 100) -> Family:
     if total_count < 1:
         raise VaejaxError(f"total_count is {total_count}: use at least 1")
 
-    def sample(key: Key, logits: Float[Array, " V"]) -> Float[Array, " V"]:
+    def sample(key: Key, logits: Float[Array, "*event"]) -> Float[Array, "*event"]:
         # The sampler loops until it accepts, which reverse mode cannot differentiate.
-        p = jax.nn.softmax(stop_gradient(logits))
-        return jax.random.multinomial(key, total_count, p, dtype=logits.dtype)
+        p = jax.nn.softmax(stop_gradient(logits).reshape(-1))
+        x = jax.random.multinomial(key, total_count, p, dtype=logits.dtype)
+        return x.reshape(logits.shape)
 
     return Family(
         name="multinomial",
         sample=sample,
         log_prob=_log_prob,
-        mean=lambda logits: total_count * jax.nn.softmax(logits),
+        mean=lambda logits: total_count * jax.nn.softmax(logits, axis=None),
         outputs_per_coordinate=1,
         from_outputs=lambda outputs: outputs[0],
         # A word that never occurs starts at a finite logit.
@@ -46,10 +51,20 @@ def multinomial(total_count: int = 100) -> Family:
     )
 
 
-def _log_prob(logits: Float[Array, " V"], x: Float[Array, " V"]) -> Scalar:
-    return log_orders(x) + (x * jax.nn.log_softmax(logits)).sum()
+def _log_prob(logits: Float[Array, "*event"], x: Float[Array, "*event"]) -> Scalar:
+    return log_prob_of_counts(jax.nn.log_softmax(logits.reshape(-1)), x.reshape(-1))
+
+
+def log_prob_of_counts(log_p: Float[Array, " V"], x: Float[Array, " V"]) -> Scalar:
+    """Log p(x | n), from the logarithms of the words' probabilities."""
+    n = x.sum()
+    expected = n * jnp.exp(log_p)
+    away = deviance(safe_log(x), safe_log(n) + log_p, x, x - expected)
+    return factorial_rest(n) - (away + factorial_rest(x)).sum()
 
 
 def log_orders(x: Float[Array, " V"]) -> Scalar:
     """The logarithm of the number of orders of the words: n! / prod_i x_i!."""
-    return gammaln(x.sum() + 1) - gammaln(x + 1).sum()
+    n = x.sum()
+    shares = x * (safe_log(x) - safe_log(n)) + factorial_rest(x)
+    return factorial_rest(n) - shares.sum()

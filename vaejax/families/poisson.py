@@ -1,15 +1,22 @@
 """Independent Poisson counts, parameterised by their log rates.
 
-log p(x) = sum_i x_i l_i - exp(l_i) - log x_i!
+    log p(x) = sum_i x_i l_i - exp(l_i) - log x_i! = -sum_i D(x_i, exp(l_i)) + f(x_i)
+
+with the deviance D and Stirling's rest f of `deviance`.
 """
 
 import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
-from jax.scipy.special import gammaln
 from jaxtyping import Array, Float
 
 from vaejax.core import Family, Key, Measure, Scalar
+from vaejax.families.deviance import (
+    deviance,
+    factorial_rest,
+    log_deviance,
+    safe_log,
+)
 from vaejax.families.integrals import tensor_rule
 
 
@@ -51,7 +58,8 @@ def _measure(key: Key, log_rate: Float[Array, "*event"]) -> Measure:
 
 
 def _log_prob(log_rate: Float[Array, "*event"], x: Float[Array, "*event"]) -> Scalar:
-    return (x * log_rate - jnp.exp(log_rate) - gammaln(x + 1)).sum()
+    away = deviance(safe_log(x), log_rate, x, x - jnp.exp(log_rate))
+    return -(away + factorial_rest(x)).reshape(-1).sum()
 
 
 def _quadrature(
@@ -67,4 +75,4 @@ def _quadrature(
 
 def _kl(p: Float[Array, "*event"], q: Float[Array, "*event"]) -> Scalar:
     """sum_i r_i (log r_i - log s_i) - r_i + s_i, with rates r of p and s of q."""
-    return (jnp.exp(p) * (p - q) - jnp.exp(p) + jnp.exp(q)).sum()
+    return log_deviance(p, q).reshape(-1).sum()

@@ -1,0 +1,56 @@
+"""What beta and Dirichlet distributions share: densities of a whole's C shares.
+
+With concentrations a, their sum n, and D, f and g of `deviance`,
+
+    sum_i a_i log z_i - log B(a) = g(n) - sum_i D(a_i, n z_i) + g(a_i)
+
+which does not cancel at large a. It is the log-density of the shares' logarithms, and
+does not change to first order where shares are rounded, and so sum to one no more.
+The shares come first, [C, ...].
+"""
+
+import jax
+import jax.numpy as jnp
+from jax.scipy.special import logsumexp
+from jaxtyping import Array, Float
+
+from vaejax.families.deviance import (
+    deviance,
+    exp_rest,
+    factorial_rest,
+    gamma_divergence,
+)
+
+
+def log_density_of_logs(
+    log_a: Float[Array, "C ..."], z: Float[Array, "C ..."], log_z: Float[Array, "C ..."]
+) -> Float[Array, "..."]:
+    """Sum_i a_i log z_i - log B(a)."""
+    a, log_n = jnp.exp(log_a), logsumexp(log_a, 0)
+    n = a.sum(0)
+    away = deviance(log_a, log_n[None] + log_z, a, a - n[None] * z)
+    of_each = away + factorial_rest(a) - log_a
+    return factorial_rest(n) - log_n - of_each.sum(0)
+
+
+def share_divergence(
+    p: Float[Array, "C ..."], q: Float[Array, "C ..."]
+) -> Float[Array, "..."]:
+    """The KL divergence, from the logarithms of the concentrations.
+
+    With c those of q, m of their sum and n of p's, and G the `gamma_divergence`,
+
+        sum_i D(c_i, a_i m / n) + G(c_i, a_i) - G(m, n)
+    """
+    d = q - p
+    # log(m / n), by the form that keeps its digits.
+    change = (jax.nn.softmax(p, 0) * jnp.expm1(jnp.minimum(d, 80.0))).sum(0)
+    near = jnp.abs(change) < 0.5
+    of_sum = jnp.where(
+        near,
+        jnp.log1p(jnp.where(near, change, 0.0)),
+        logsumexp(jax.nn.log_softmax(p, 0) + d, 0),
+    )
+    of_each = jnp.exp(q) * exp_rest(of_sum[None] - d) + gamma_divergence(p, d)
+    # Rounding may leave less than nothing.
+    return jnp.maximum(of_each.sum(0) - gamma_divergence(logsumexp(p, 0), of_sum), 0.0)
