@@ -60,7 +60,7 @@ def exemplar(
                 "the exemplar prior is centred at training examples, and was given "
                 "none: use exemplar(exemplars=...), or the prior 'vamp'"
             )
-        return jnp.asarray(exemplars[:num_components], jnp.float32)
+        return jnp.asarray(exemplars[:num_components], float)
 
     def mean(encode: Encode, params: Params, x: Array, y: Array | None) -> Array:
         return of_one.mean(encode(params, Example(x, y)))
