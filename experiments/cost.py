@@ -212,7 +212,7 @@ def _program_of(point: Point, config: Config) -> Callable[[], Program]:
 def _examples(count: int) -> Example:
     """Images that are half black: neither time nor memory depends on them."""
     x = np.random.default_rng(0).integers(0, 2, (count, 28, 28, 1))
-    return Example(jnp.asarray(x, jnp.float32))
+    return Example(jnp.asarray(x, float))
 
 
 def _training(objective: Objective, point: Point) -> Program:

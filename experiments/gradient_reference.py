@@ -120,5 +120,5 @@ def direction_of(reference: Params | Moments, params: Params) -> Params:
     """What single draws are held against, of the structure of the parameters."""
     direction = reference.mean if isinstance(reference, Moments) else reference
     nothing = jax.tree.map(jnp.zeros_like, params.auxiliary)
-    as_float = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), direction)
+    as_float = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), direction)
     return as_float._replace(auxiliary=nothing)

@@ -30,7 +30,7 @@ def sgemm_flops_per_second(seconds: float) -> float:
 @cache
 def _product() -> tuple[Any, jax.Array]:
     product = jax.jit(jnp.matmul)
-    a = jax.random.normal(jax.random.key(0), (SIZE, SIZE))
+    a = jax.random.normal(jax.random.key(0), (SIZE, SIZE), jnp.float32)
     product(a, a).block_until_ready()
     return product, a
 

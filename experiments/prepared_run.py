@@ -249,7 +249,8 @@ def load_run(folder: Path) -> Trained:
     """
     settings = run_folder.read_json(folder / "config.json")
     fields = {field.name for field in dataclasses.fields(Config)}
-    if not isinstance(settings, dict) or not settings.keys() <= fields:
+    known = fields | {run_folder.X64}
+    if not isinstance(settings, dict) or not settings.keys() <= known:
         raise VaejaxError(
             f"{folder} holds another experiment's results: name the folder of a run "
             "that experiments.train wrote"
@@ -257,6 +258,7 @@ def load_run(folder: Path) -> Trained:
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value
         for name, value in settings.items()
+        if name != run_folder.X64  # the checkpoint has its own
     }
     for name in ("data_dir", "start_from"):
         if values.get(name) is not None:

@@ -40,6 +40,7 @@ NO_SETTINGS = {
     *("tensorboard", "wandb", "mlflow", "profile", "snapshot_epochs"),
     *PLACES,
 }
+X64 = "jax_enable_x64"  # whether all numbers are float64; no option, but JAX's own
 LOCK = "lock"
 _held: dict[Path, TextIO] = {}  # the locks of this process, open
 # Settings that a run may go on with others of: how it is carried out, and what is done
@@ -48,8 +49,9 @@ FREE = ("checkpoint_seconds", "checkpoint_steps", "on_nonfinite", "max_skipped")
 
 
 def config_as_json(config: Any) -> dict[str, Any]:
-    """The settings as plain JSON values."""
-    return json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    """The settings as plain JSON values, JAX's precision among them."""
+    settings = json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    return settings | {X64: jax.config.jax_enable_x64}
 
 
 @contextlib.contextmanager
@@ -160,7 +162,7 @@ def _is_at(file: TextIO, path: Path) -> bool:
 
 
 def _check_is_replaceable(out: Path, before: Any, settings: dict[str, Any]) -> None:
-    if not isinstance(before, dict) or before.keys() != settings.keys():
+    if not isinstance(before, dict) or before.keys() | {X64} != settings.keys():
         raise VaejaxError(
             f"{out} holds another experiment's run, which --overwrite leaves alone: "
             "use another --out, or remove it yourself"
@@ -195,6 +197,13 @@ def check_settings(before: Any, config: Any, where: Path) -> None:
         raise VaejaxError(
             f"the settings in {where} are damaged: use another --out, or remove it"
         )
+    before = {X64: False} | before  # as in folders that do not say
+    if before[X64] != settings[X64]:
+        raise VaejaxError(
+            f"{where} holds a run in {_precision(before[X64])}, and JAX computes in "
+            f"{_precision(settings[X64])}: go on with it under "
+            f"JAX_ENABLE_X64={int(not settings[X64])}, or use another --out"
+        )
     differing = [
         f"{name} was {before.get(name)!r} and is {settings.get(name)!r}"
         for name in sorted(before.keys() | settings.keys())
@@ -205,6 +214,10 @@ def check_settings(before: Any, config: Any, where: Path) -> None:
             f"{where} holds a run with other settings: {'; '.join(differing)}. "
             "Resume it with its own settings, or use another --out"
         )
+
+
+def _precision(x64: bool) -> str:
+    return "float64" if x64 else "float32"
 
 
 def is_running(out: Path) -> bool:
@@ -305,7 +318,7 @@ def append_row(out: Path, row: dict[str, Any]) -> None:
 
 
 def versions() -> dict[str, str]:
-    """The versions that a result depends on, and the device it was computed on."""
+    """The versions that a result depends on, the device and the precision."""
     packages = ("vaejax", "jax", "jaxlib", "flax", "optax", "distrax", "numpy")
     found = {"python": platform.python_version()}
     for package in packages:
@@ -314,4 +327,8 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[package] = "not installed"
     device = jax.devices()[0]
-    return {**found, "device": f"{device.platform} {device.device_kind}"}
+    return {
+        **found,
+        "device": f"{device.platform} {device.device_kind}",
+        "precision": _precision(jax.config.jax_enable_x64),
+    }

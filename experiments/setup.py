@@ -170,7 +170,7 @@ def exemplars(data: ImageData, protocol: str) -> np.ndarray:
     """The first `MAX_EXEMPLARS` images as E x of each, in [0, 1]."""
     first = data.images[:MAX_EXEMPLARS]
     shown = first > 127 if protocol == "threshold" else _expected(first, protocol)
-    return shown.astype("float32")
+    return shown.astype(float)
 
 
 def _expected(grey: np.ndarray, protocol: str) -> np.ndarray:

@@ -46,7 +46,6 @@ COLUMNS = (
 )
 SAMPLES_AT_ONCE = 2**12  # of several draws; jvi compares each of a draw's with all
 CONTROLLED = 0.1  # variance of the control variate, at most
-HALF_ULP = 2.0**-24  # relative rounding of a float32
 FITTED_DRAWS = 100  # of every example, whose weights' tails are fitted
 
 Row = dict[str, Any]
@@ -139,10 +138,11 @@ def measure(
 
 
 def _rounding(bound: Bound, num_samples: int, reference: Reference) -> float:
-    """How far float32 may shift the bound: of large terms of both signs, it does."""
+    """How far rounding may shift the bound: of large terms of both signs, it does."""
     parts = bound.expectation(num_samples) or []
     size = max(1.0, sum(abs(part.coefficient) for part in parts))
-    return size * HALF_ULP * float(np.abs(reference.log_px).mean())
+    half_ulp = float(jnp.finfo(jnp.zeros(()).dtype).eps) / 2
+    return size * half_ulp * float(np.abs(reference.log_px).mean())
 
 
 def _theory(

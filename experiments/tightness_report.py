@@ -194,7 +194,7 @@ def _at_largest(rows: Sequence[Row]) -> list[str]:
     )
     rounded = [row for row in there if row["rounding"] > row["stderr"]]
     shifted = "".join(
-        f" Float32 rounding shifts {row['bound']} there by up to "
+        f" Rounding shifts {row['bound']} there by up to "
         f"{row['rounding']:.1g}, which is more than its Monte Carlo error."
         for row in rounded
     )

@@ -240,7 +240,7 @@ def snapshots(config: Config) -> list[Watcher]:
 
 
 def _write_totals(totals: Totals | None) -> dict[str, Any] | None:
-    """As JSON, which holds a float32 exactly."""
+    """As JSON, which holds a float exactly."""
     if totals is None:
         return None
     return jax.tree.map(lambda leaf: np.asarray(leaf).tolist(), totals._asdict())
@@ -249,7 +249,9 @@ def _write_totals(totals: Totals | None) -> dict[str, Any] | None:
 def _read_totals(saved: dict[str, Any] | None) -> Totals | None:
     if saved is None:
         return None
-    metrics = {name: jnp.float32(total) for name, total in saved["metrics"].items()}
+    metrics = {
+        name: jnp.asarray(total, float) for name, total in saved["metrics"].items()
+    }
     return Totals(steps=jnp.int32(saved["steps"]), metrics=metrics)
 
 

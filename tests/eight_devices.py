@@ -9,6 +9,7 @@ import sys
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
+import known_weights
 import numpy as np
 import optax
 
@@ -58,6 +59,7 @@ EVALUATIONS = {  # examples, samples: devices
     (3, 130): (1, 4, 8),  # so few examples that their samples are divided
     (1, 3): (1, 8),  # devices that have nothing to do
 }
+WEIGHTS = (6, 1)  # examples: over four devices and two for their samples, and over one
 MOMENTS = (1, 4)  # devices
 SETTINGS = {
     "gaussian_mlp": {"latent_dim": 4, "hidden": (96,)},
@@ -188,6 +190,11 @@ def main(out):
         for num_devices in numbers:
             found_here = evaluate(count, num_samples, num_devices)
             keep(f"{count} {num_samples} {num_devices}", found_here)
+    for count in WEIGHTS:
+        estimate = known_weights.estimate(999, known_weights.CASES[:count])
+        keep(
+            f"weights {count}", {n: getattr(estimate, n) for n in known_weights.FIGURES}
+        )
     for num_devices in MOMENTS:
         keep(f"moments {num_devices}", measure(num_devices))
     np.savez(out, **found)

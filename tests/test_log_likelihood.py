@@ -5,6 +5,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import known_weights
 import numpy as np
 import pytest
 import scipy.stats
@@ -109,6 +110,23 @@ def test_it_is_the_plain_mean_of_exactly_the_samples_asked_for(num_samples, chun
         np.testing.assert_allclose(result.monte_carlo_error, error, rtol=2e-3)
         error = log_w.std(1, ddof=1) / math.sqrt(num_samples)
         np.testing.assert_allclose(result.elbo_error, error, rtol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("num_samples", "chunk_size"),
+    [(1, 1), (2, 1), (2, 1000), (10, 3), (5000, 1000), (5000, 77)],
+)
+def test_errors_keep_their_digits_however_equal_the_weights(num_samples, chunk_size):
+    result = known_weights.estimate(num_samples, chunk_size=chunk_size)
+    expected = known_weights.expected(num_samples)
+    for name, figures in expected.items():
+        # log p(x) is a difference of logarithms; the errors are sums of differences.
+        atol = 3e-5 if name == "log_px" else 1e-12
+        np.testing.assert_allclose(
+            getattr(result, name), figures, rtol=1e-4, atol=atol, err_msg=name
+        )
+    assert result.effective_sample_size.min() >= 1
+    assert result.effective_sample_size.max() <= num_samples
 
 
 def test_every_example_counts_whatever_the_size_of_a_call():

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import jax
 import pytest
 
 from experiments import run_folder, training_loop
@@ -211,6 +212,26 @@ def test_a_checkpoint_knows_the_settings_that_it_is_of(tmp_path, monkeypatch):
         train_with(config)
     run_folder.write_json(out / "config.json", found)
     train(out)
+
+
+def test_a_run_does_not_go_on_in_another_precision(tmp_path):
+    flags = {"overwrite": False, "resume": True}
+    with run_folder.open_run(tmp_path, settings(tmp_path), **flags):
+        pass
+    with (
+        jax.enable_x64(not jax.config.jax_enable_x64),
+        pytest.raises(VaejaxError, match=r"in float\d+, .* go on .* JAX_ENABLE_X64=\d"),
+        run_folder.open_run(tmp_path, settings(tmp_path), **flags),
+    ):
+        pass
+    before = run_folder.read_json(tmp_path / "config.json")
+    assert before.pop("jax_enable_x64") is jax.config.jax_enable_x64
+    run_folder.write_json(tmp_path / "config.json", before)  # older ones do not say
+    with (
+        jax.enable_x64(False),
+        run_folder.open_run(tmp_path, settings(tmp_path), **flags),
+    ):
+        pass
 
 
 def test_what_is_cleared_last_is_whose_it_was(tmp_path, monkeypatch):

@@ -7,9 +7,10 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import jax
+import known_weights
 import numpy as np
 import pytest
-from eight_devices import EVALUATIONS, MEASURED, MOMENTS, TRAININGS
+from eight_devices import EVALUATIONS, MEASURED, MOMENTS, TRAININGS, WEIGHTS
 from jax.sharding import Mesh
 
 from experiments import train
@@ -80,6 +81,16 @@ def test_log_likelihoods_are_those_of_one_device(case, num_devices, found):
             column(name, num_devices), column(name, 1), rtol=1e-4, atol=1e-4
         )
     assert column("done", num_devices)[-1] == count
+
+
+@pytest.mark.parametrize("count", WEIGHTS)
+def test_errors_keep_their_digits_over_devices(count, found):
+    expected = known_weights.expected(999, known_weights.CASES[:count])
+    for name, figures in expected.items():
+        atol = 3e-5 if name == "log_px" else 1e-12
+        np.testing.assert_allclose(
+            found[f"weights {count} {name}"], figures, rtol=1e-4, atol=atol
+        )
 
 
 def test_the_moments_of_a_gradient_are_those_of_one_device(found):

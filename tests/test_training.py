@@ -504,9 +504,25 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, small_state):
         (
             wider,
             optax.adam(1e-2),
-            r"layers.0.bias is float32\[5\] there and float32\[6\]",
+            r"layers.0.bias is float\d+\[5\] there and float\d+\[6\]",
         ),
         (small_vae(), optax.sgd(1e-2), r"opt_state\S+ is \S+ there and absent here"),
     ]:
         with pytest.raises(CheckpointError, match=difference):
             restore(tmp_path, init_state(objective, optimizer, KEY))
+
+
+def test_a_checkpoint_of_another_precision_is_refused(tmp_path):
+    def state_in(x64):
+        with jax.enable_x64(x64):
+            return init_state(small_vae(), optax.adam(1e-2), KEY)
+
+    for x64, name in [(True, "float64"), (False, "float32")]:
+        save(tmp_path / name, state_in(x64), {})
+        with pytest.raises(
+            CheckpointError, match=f"a run in {name}.* JAX_ENABLE_X64={int(x64)}"
+        ):
+            restore(tmp_path / name, state_in(not x64))
+        like = state_in(x64)
+        with jax.enable_x64(x64):
+            assert_same_bits(restore(tmp_path / name, like)[0], like)

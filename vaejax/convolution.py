@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vaejax.matmul import vector_times_matrix
+from vaejax.matmul import of_one_dtype, vector_times_matrix
 
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
@@ -23,6 +23,7 @@ def convolve(
 
     As `jax.lax.conv_general_dilated` with padding "SAME".
     """
+    x, kernel = of_one_dtype(x, kernel)
     if jax.default_backend() != "cpu":
         return jax.lax.conv_general_dilated(
             x[None], kernel, (stride, stride), "SAME", dimension_numbers=DIMENSIONS
@@ -57,6 +58,7 @@ def convolve_transposed(
 
     As `jax.lax.conv_transpose` with padding "SAME".
     """
+    x, kernel = of_one_dtype(x, kernel)
     if jax.default_backend() != "cpu":
         return jax.lax.conv_transpose(
             x[None], kernel, (stride, stride), "SAME", dimension_numbers=DIMENSIONS

@@ -88,7 +88,7 @@ def constant(beta: float = 4.0) -> KLWeight:
         Higgins et al. 2017, "beta-VAE".
     """
     _check_weight("beta", beta)
-    return KLWeight(name="constant", weight=lambda state: jnp.float32(beta))
+    return KLWeight(name="constant", weight=lambda state: jnp.asarray(beta, float))
 
 
 def kl_at_most(
@@ -226,8 +226,10 @@ def _multiplier(
         return {"step": zero, "above": zero, "total": zero}
 
     def remark(metrics: Mapping[str, float]) -> str | None:
-        arrays = {metric: jnp.float32(value) for metric, value in metrics.items()}
-        share = float(above(jnp.float32(jnp.inf), arrays))
+        arrays = {
+            metric: jnp.asarray(value, float) for metric, value in metrics.items()
+        }
+        share = float(above(jnp.asarray(jnp.inf), arrays))
         if abs(share) <= TOLERANCE:
             return None
         beta, (lowest, highest) = metrics["beta"], BETA_RANGE

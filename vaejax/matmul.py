@@ -54,15 +54,23 @@ def vector_times_matrix(
 ) -> Float[Array, " out"]:
     """`x @ weight`; under any number of `vmap`s over x, one matrix product."""
     settings: Any = jax.config
+    x, weight = of_one_dtype(x, weight)
     return _product.bind(x, weight, precision=settings.jax_default_matmul_precision)
+
+
+def of_one_dtype(a: Array, b: Array) -> tuple[Array, Array]:
+    """Both as the more precise of their dtypes, which linear primitives ask for."""
+    dtype = jnp.result_type(a, b)
+    return a.astype(dtype), b.astype(dtype)
 
 
 def _dot(a: Array, b: Array, precision: str | None) -> Array:
     if precision != "bfloat16":
         return jnp.matmul(a, b, precision=precision)
     # By hand, as XLA takes a precision for a hint: none on a CPU, TF32 on a GPU.
-    a, b = a.astype(jnp.bfloat16), b.astype(jnp.bfloat16)
-    return jnp.matmul(a, b, preferred_element_type=jnp.float32)
+    rounded = a.astype(jnp.bfloat16), b.astype(jnp.bfloat16)
+    product = jnp.matmul(*rounded, preferred_element_type=jnp.float32)
+    return product.astype(a.dtype)
 
 
 def _multiply(x: Array, weight: Array, *, precision: str | None) -> Array:

@@ -2,6 +2,9 @@
 
 A flax NNX module is built once, split into its static graph and its arrays, and never
 leaves `from_nnx`: what is trained is a dict, what is called is a function.
+
+The parameters are of JAX's default float: float32, or float64 under `jax_enable_x64`. A
+module of one's own has float32 ones unless it is built with `param_dtype=float`.
 """
 
 import math
@@ -236,7 +239,14 @@ class _Doubling(nnx.Module):
         self.act = act
         self.stages = nnx.List(_Stage(depth, blocks, act, rngs) for depth in channels)
         self.convs = nnx.List(
-            nnx.ConvTranspose(n_in, n_out, (4, 4), kernel_init=TRANSPOSED, rngs=rngs)
+            nnx.ConvTranspose(
+                n_in,
+                n_out,
+                (4, 4),
+                kernel_init=TRANSPOSED,
+                param_dtype=float,
+                rngs=rngs,
+            )
             for n_in, n_out in pairwise([*channels, depth])
         )
         _start_at(self.convs[-1], out_bias)
@@ -296,7 +306,7 @@ def transformer(width: int, depth: int, heads: int, expansion: int = 4) -> Netwo
 
     class Block(nnx.Module):
         def __init__(self, rngs: nnx.Rngs) -> None:
-            self.norms = nnx.List(nnx.LayerNorm(width, rngs=rngs) for _ in range(2))
+            self.norms = nnx.List(_norm(width, rngs) for _ in range(2))
             self.query_key_value = _linear(width, 3 * width, rngs)
             self.out = _linear(width, width, rngs)
             self.up = _linear(width, expansion * width, rngs)
@@ -310,13 +320,15 @@ def transformer(width: int, depth: int, heads: int, expansion: int = 4) -> Netwo
         def attend(self, x: Float[Array, "T width"]) -> Float[Array, "T width"]:
             split = jax.vmap(self.query_key_value)(x).reshape(len(x), 3, heads, -1)
             query, key, value = jnp.moveaxis(split, 1, 0)
-            together = jax.nn.dot_product_attention(query, key, value)
+            # Not `jax.nn.dot_product_attention`, whose softmax is always of float32.
+            scores = jnp.einsum("thc,shc->hts", query, key) / math.sqrt(width // heads)
+            together = jnp.einsum("hts,shc->thc", jax.nn.softmax(scores), value)
             return jax.vmap(self.out)(together.reshape(len(x), width))
 
     class Transformer(nnx.Module):
         def __init__(self, rngs: nnx.Rngs) -> None:
             self.blocks = nnx.List(Block(rngs) for _ in range(depth))
-            self.norm = nnx.LayerNorm(width, rngs=rngs)
+            self.norm = _norm(width, rngs)
 
         def __call__(self, x: Float[Array, "T width"]) -> Float[Array, "T width"]:
             for block in self.blocks:
@@ -327,7 +339,14 @@ def transformer(width: int, depth: int, heads: int, expansion: int = 4) -> Netwo
 
 
 def _conv(n_in: int, n_out: int, size: int, rngs: nnx.Rngs) -> nnx.Conv:
-    return nnx.Conv(n_in, n_out, (size, size), kernel_init=CONVOLUTION, rngs=rngs)
+    return nnx.Conv(
+        n_in,
+        n_out,
+        (size, size),
+        kernel_init=CONVOLUTION,
+        param_dtype=float,
+        rngs=rngs,
+    )
 
 
 def _convolved(
@@ -342,8 +361,13 @@ def _linear(n_in: int, n_out: int, rngs: nnx.Rngs) -> nnx.Linear:
         n_out,
         kernel_init=nnx.initializers.glorot_uniform(),
         dot_general=lambda x, kernel, *_, **__: vector_times_matrix(x, kernel),
+        param_dtype=float,
         rngs=rngs,
     )
+
+
+def _norm(width: int, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    return nnx.LayerNorm(width, param_dtype=float, rngs=rngs)
 
 
 def _plus_bias(
@@ -356,4 +380,4 @@ def _plus_bias(
 def _start_at(layer: nnx.Linear | nnx.ConvTranspose, bias: Array | None) -> None:
     if bias is not None:
         # A copy: training donates its parameters, and the next run starts here too.
-        layer.bias = nnx.Param(jnp.array(bias, jnp.float32))
+        layer.bias = nnx.Param(jnp.array(bias, float))

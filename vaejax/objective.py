@@ -154,7 +154,7 @@ def make_objective(
         )(keys, batch.example)
         metrics = jax.tree.map(jnp.mean, stats)
         metrics["elbo"] = metrics["log_px_z"] - metrics["kl"]
-        metrics["beta"] = jnp.float32(own_weight)
+        metrics["beta"] = jnp.asarray(own_weight, float)
         if not model.posterior.has_density:
             metrics = {name: metrics[name] for name in metrics.keys() - OF_DENSITIES}
         total = surrogates.mean() if bound.minimised else -surrogates.mean()

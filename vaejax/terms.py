@@ -204,7 +204,8 @@ def _scale_forward(
 
 def _scale_backward(scale: Float[Array, " K"], cotangent: Event) -> tuple[Event, None]:
     def weigh(leaf: Array) -> Array:
-        return leaf * scale.reshape(scale.shape + (1,) * (leaf.ndim - 1))
+        weighed = leaf * scale.reshape(scale.shape + (1,) * (leaf.ndim - 1))
+        return weighed.astype(leaf.dtype)  # weights may be the more precise ones
 
     return jax.tree.map(weigh, cotangent), None
 

@@ -62,7 +62,7 @@ def principal_components(
 
 def squared_error(trained: Trained, images: np.ndarray | jax.Array) -> float:
     """Of an image's reconstruction, mean over these images."""
-    examples = Example(jnp.asarray(images, jnp.float32))
+    examples = Example(jnp.asarray(images, float))
     kept = reconstruction(trained.model, trained.params, examples)
     return float(kept.squared_error.mean())
 

@@ -38,7 +38,7 @@ def _trainings(epochs: int, batch_size: int, settings: tuple[str, ...]) -> Train
 
 def at_ratio(one: Trained, mask_ratio: float) -> Model:
     """The model of the same parameters that hides another share of the patches."""
-    mean = np.asarray(one.data.train.x, np.float32).mean(0) / 255
+    mean = np.asarray(one.data.train.x).mean(0) / 255
     settings = [*one.config.model_settings, f"mask_ratio={mask_ratio}"]
     return build_named(
         MODELS,

@@ -55,7 +55,7 @@ def _gaps() -> dict[str, Bool[np.ndarray, "H W C"]]:
 def _fill(trained: Trained, clean: Images, gap: Bool[np.ndarray, "H W C"]) -> Gaps:
     model, params, data = trained.model, trained.params, trained.data
     seen = ImageData(np.asarray(data.train.x), None)
-    mean = jnp.asarray(mean_observation(seen, data.protocol), jnp.float32)
+    mean = jnp.asarray(mean_observation(seen, data.protocol), float)
     missing = jnp.asarray(gap)
     start = jnp.where(missing[None], mean[None], clean)
 

@@ -72,6 +72,7 @@ class Contestant:
             # vaejax is measured as it stands here, not as it is installed.
             "PYTHONPATH": str(ROOT),
             "JAX_COMPILATION_CACHE_DIR": str(cache),
+            "JAX_ENABLE_X64": "0",  # all compute in float32
             "JAX_ENABLE_COMPILATION_CACHE": str(name == "vaejax").lower(),
         }
         start = time.perf_counter()

@@ -22,7 +22,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float32, Integer, UInt8
+from jaxtyping import Array, Float, Integer, UInt8
 
 from vaejax.core import Key, record
 
@@ -35,9 +35,9 @@ class Protocol:
 
     name: str
     # Training, inside the compiled step: a fresh observation of one image.
-    sample: Callable[[Key, Integer[Array, "*event"]], Float32[Array, "*event"]]
+    sample: Callable[[Key, Integer[Array, "*event"]], Float[Array, "*event"]]
     # Evaluation: one image of a fixed split as an observation.
-    as_float: Callable[[Array], Float32[Array, "*event"]]
+    as_float: Callable[[Array], Float[Array, "*event"]]
     # Evaluation splits pass through here once, before use: (images [N, ...], seed).
     # What it returns is what `as_float` is given.
     fix: Callable[[np.ndarray, int], np.ndarray]
@@ -52,9 +52,7 @@ def bernoulli_thresholds(image: UInt8[Array, "*event"]) -> Array:
     return image * jnp.uint32(257) + (image > 127)
 
 
-def sample_bernoulli(
-    key: Key, image: UInt8[Array, "*event"]
-) -> Float32[Array, "*event"]:
+def sample_bernoulli(key: Key, image: UInt8[Array, "*event"]) -> Float[Array, "*event"]:
     """Draw a binary image with P(pixel = 1) = intensity / 255.
 
     Random bits are most of the cost, so that every 32-bit word serves two pixels. It
@@ -64,7 +62,7 @@ def sample_bernoulli(
     words = jax.random.bits(key, ((image.size + 1) // 2,), jnp.uint32)
     halves = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[: image.size]
     binary = halves.reshape(image.shape) < bernoulli_thresholds(image)
-    return binary.astype(jnp.float32)
+    return binary.astype(float)
 
 
 def _bernoulli_once(images: np.ndarray, seed: int) -> np.ndarray:
@@ -72,7 +70,7 @@ def _bernoulli_once(images: np.ndarray, seed: int) -> np.ndarray:
     return np.asarray(drawn.astype(jnp.uint8))
 
 
-def _dequantize(key: Key, image: UInt8[Array, "*event"]) -> Float32[Array, "*event"]:
+def _dequantize(key: Key, image: UInt8[Array, "*event"]) -> Float[Array, "*event"]:
     return (image + jax.random.uniform(key, image.shape)) / LEVELS
 
 
@@ -80,16 +78,16 @@ def _dequantize_once(images: np.ndarray, seed: int) -> np.ndarray:
     return np.asarray(_dequantize(jax.random.key(seed), jnp.asarray(images)))
 
 
-def _to_float(image: Integer[Array, "*event"]) -> Float32[Array, "*event"]:
-    return image.astype(jnp.float32)
+def _to_float(image: Integer[Array, "*event"]) -> Float[Array, "*event"]:
+    return image.astype(float)
 
 
-def _intensity(image: UInt8[Array, "*event"]) -> Float32[Array, "*event"]:
-    return image.astype(jnp.float32) / 255
+def _intensity(image: UInt8[Array, "*event"]) -> Float[Array, "*event"]:
+    return image.astype(float) / 255
 
 
-def _above_half(image: UInt8[Array, "*event"]) -> Float32[Array, "*event"]:
-    return (image > 127).astype(jnp.float32)
+def _above_half(image: UInt8[Array, "*event"]) -> Float[Array, "*event"]:
+    return (image > 127).astype(float)
 
 
 PROTOCOLS: dict[str, Protocol] = {

@@ -267,7 +267,7 @@ def _stream(
         vectors, along = jax.vmap(draw)(indices)
         mean = vectors.mean(0)
         square = jnp.square(vectors - mean[None]).sum(0)
-        count = jnp.asarray(plan.chunk, jnp.float32)
+        count = jnp.asarray(plan.chunk, float)
         return _merge(running, _Running(count, mean, square)), along
 
     nothing = jnp.zeros((1 + paired, flat.size), flat.dtype)

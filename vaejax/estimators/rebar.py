@@ -98,8 +98,8 @@ def start_of(temperature: float, eta: float) -> Callable[[], dict[str, PyTree]]:
     if not math.isfinite(eta):
         raise VaejaxError(f"eta is {eta}: use a finite number")
     return lambda: {
-        "eta": jnp.asarray(eta, jnp.float32),
-        "log_temperature": jnp.asarray(math.log(temperature), jnp.float32),
+        "eta": jnp.asarray(eta, float),
+        "log_temperature": jnp.asarray(math.log(temperature), float),
     }
 
 

@@ -140,7 +140,7 @@ def annealing(temperature: float, rate: float, floor: float) -> Annealing:
         return jnp.maximum(floor, state * math.exp(-rate))
 
     return Annealing(
-        init=lambda problem, key: ((), jnp.asarray(temperature, jnp.float32)),
+        init=lambda problem, key: ((), jnp.asarray(temperature, float)),
         update=update,
     )
 

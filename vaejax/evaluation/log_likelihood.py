@@ -13,7 +13,7 @@ the samples too, whose sums are added over devices at the end.
 import operator
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import chex
 import jax
@@ -37,6 +37,8 @@ from vaejax.sharding import DATA, SAMPLES, evaluation_mesh, put
 from vaejax.terms import weigh_own_samples
 
 EXAMPLES_PER_CALL = 100  # on every device
+
+T = TypeVar("T")
 
 
 class LogLikelihood(NamedTuple):
@@ -156,13 +158,54 @@ def log_likelihood(
     return LogLikelihood(log_px, error, ess, pareto_k, elbo, elbo_error, num_samples)
 
 
+class _Moments(NamedTuple):
+    """By group: how many numbers, their mean, their sum of squared deviations from it.
+
+    Groups are pooled (Chan, Golub and LeVeque 1983) without the difference of a mean
+    square and a squared mean, in which numbers that nearly agree lose their digits.
+    """
+
+    count: Float[Array, " G"]
+    mean: Float[Array, " G"]
+    squares: Float[Array, " G"]
+
+    def pool(self) -> "_Moments":
+        """All groups as one."""
+        count = self.count.sum(keepdims=True)
+        mean = (self.count * self.mean).sum() / jnp.maximum(count, 1)
+        squares = self.squares + self.count * jnp.square(self.mean - mean)
+        return _Moments(count, mean, squares.sum(keepdims=True))
+
+
+class _Weights(NamedTuple):
+    """By group: the largest log w, and the moments of w / e^peak - 1."""
+
+    peak: Float[Array, " G"]
+    moments: _Moments
+
+    def pool(self) -> "_Weights":
+        """All groups as one, relative to the largest peak."""
+        peak = self.peak.max(keepdims=True)
+        # Weights that are all 0 have none.
+        drop = self.peak - jnp.where(peak == -jnp.inf, 0, peak)
+        count, mean, squares = self.moments
+        mean = jnp.exp(drop) * mean + jnp.expm1(drop)
+        return _Weights(peak, _Moments(count, mean, jnp.exp(2 * drop) * squares).pool())
+
+
 class _Running(NamedTuple):
-    log_sum: Array  # log sum w
-    log_square_sum: Array  # log sum w^2
-    shift: Array  # log w of the first sample, whose deviations are summed:
-    total: Array
-    squares: Array
-    tail: Array  # the largest log-weights so far
+    """Of the samples so far, in one group."""
+
+    log_sum: Float[Array, " G"]  # log sum w
+    weights: _Weights
+    log_weights: _Moments  # of log w less that of the first sample,
+    shift: Float[Array, " G"]  # which is this
+    tail: Float[Array, " tail"]  # the largest log-weights
+
+
+def _join(a: T, b: T) -> T:
+    """The groups of both."""
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), a, b)
 
 
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
@@ -193,31 +236,37 @@ def _estimate(
 
         def add_chunk(running: _Running, start: Array) -> tuple[_Running, None]:
             index = start + jnp.arange(chunk_size)
-            log_w = log_weights(index)
-            deviation = jnp.where(index < num_samples, log_w - running.shift, 0)
-            log_w = jnp.where(index < num_samples, log_w, -jnp.inf)
-            tail = jnp.concatenate([running.tail, log_w])
+            valid, log_w = index < num_samples, log_weights(index)
+            deviation = jnp.where(valid, log_w - running.shift, 0)
+            log_w = jnp.where(valid, log_w, -jnp.inf)
+            count, zero = valid.astype(log_w.dtype), jnp.zeros_like(log_w)
+            weights = _Weights(log_w, _Moments(count, zero, zero))
+            deviations = _Moments(count, deviation, zero)
             return _Running(
                 jnp.logaddexp(running.log_sum, logsumexp(log_w)),
-                jnp.logaddexp(running.log_square_sum, logsumexp(2 * log_w)),
+                _join(running.weights, weights).pool(),
+                _join(running.log_weights, deviations).pool(),
                 running.shift,
-                running.total + deviation.sum(),
-                running.squares + jnp.square(deviation).sum(),
-                jax.lax.top_k(tail, size + 1)[0],
+                jax.lax.top_k(_join(running.tail, log_w), size + 1)[0],
             ), None
 
-        nothing, zero = jnp.full((), -jnp.inf), jnp.zeros(())
-        shift = log_weights(jnp.zeros(1, int))[0]  # the same on every device
-        tail = jnp.full(size + 1, -jnp.inf)
-        empty = _Running(nothing, nothing, shift, zero, zero, tail)
+        shift = log_weights(jnp.zeros(1, int))  # the same on every device
+        nothing, zero = jnp.full_like(shift, -jnp.inf), jnp.zeros_like(shift)
+        none = _Moments(zero, zero, zero)
+        empty = _Running(
+            log_sum=nothing,
+            weights=_Weights(shift, none),
+            log_weights=none,
+            shift=shift,
+            tail=jnp.repeat(nothing, size + 1),
+        )
         starts = first + jnp.arange(num_chunks) * chunk_size
         return jax.lax.scan(add_chunk, empty, starts)[0]
 
     def shares(params: Params, key: Key, numbers: Array, examples: Example) -> _Running:
-        """This device's examples and samples, with an axis for the latter's devices."""
+        """This device's examples and samples, a group of these."""
         keys = fold_examples(key, numbers)
-        running = jax.lax.map(lambda pair: one(params, *pair), (keys, examples))
-        return jax.tree.map(lambda leaf: leaf[:, None], running)
+        return jax.lax.map(lambda pair: one(params, *pair), (keys, examples))
 
     everywhere, rows = PartitionSpec(), PartitionSpec(DATA)
     running = jax.shard_map(
@@ -229,14 +278,15 @@ def _estimate(
     )(params, key, numbers, examples)
     # Small: to every device, and so to every process.
     running = jax.lax.with_sharding_constraint(running, NamedSharding(mesh, everywhere))
-    log_sum = logsumexp(running.log_sum, axis=1)
-    log_square_sum = logsumexp(running.log_square_sum, axis=1)
-    tail = jax.lax.top_k(running.tail.reshape(len(numbers), -1), size + 1)[0]
-    ess = jnp.exp(2 * log_sum - log_square_sum)
-    unbiased = num_samples / (num_samples - 1) if num_samples > 1 else jnp.nan
-    error = jnp.sqrt(jnp.maximum(1 / ess - 1 / num_samples, 0) * unbiased)
-    mean = running.total.sum(1) / num_samples
-    variance = (running.squares.sum(1) / num_samples - mean**2) * unbiased
-    elbo_error = jnp.sqrt(jnp.maximum(variance, 0) / num_samples)
-    log_px = log_sum - jnp.log(num_samples)
-    return log_px, error, ess, running.shift[:, 0] + mean, elbo_error, tail
+    log_px = logsumexp(running.log_sum, axis=1) - jnp.log(num_samples)
+    peak, (_, _, squares) = jax.vmap(_Weights.pool)(running.weights)
+    # The variance of w / mean w, with a divisor of S.
+    relative = (squares / num_samples)[:, 0] * jnp.exp(2 * (peak[:, 0] - log_px))
+    ess = jnp.clip(num_samples / (1 + relative), 1, num_samples)
+    others = num_samples - 1 if num_samples > 1 else jnp.nan
+    error = jnp.sqrt(relative / others)
+    _, mean, squares = jax.vmap(_Moments.pool)(running.log_weights)
+    elbo = (running.shift[:, :1] + mean)[:, 0]
+    elbo_error = jnp.sqrt(squares[:, 0] / num_samples / others)
+    tail = jax.lax.top_k(running.tail, size + 1)[0]
+    return log_px, error, ess, elbo, elbo_error, tail

@@ -31,7 +31,7 @@ def perplexity(
         VaejaxError: a document without words; another number of documents than of
             log-likelihoods.
     """
-    counts = np.asarray(counts, np.float32)
+    counts = np.asarray(counts, float)
     if np.shape(log_px) != counts.shape[:1]:
         raise VaejaxError(
             f"log_px is of shape {np.shape(log_px)} and counts of {counts.shape}: give "

@@ -54,7 +54,7 @@ def von_mises_fisher() -> Family:
 def uniform_on_sphere(dim: int) -> VonMisesFisherParams:
     """Parameters of the uniform distribution: a concentration of 1e-9."""
     direction = jnp.zeros(dim).at[0].set(1.0)
-    return VonMisesFisherParams(direction, jnp.log(jnp.float32(1e-9)))
+    return VonMisesFisherParams(direction, jnp.log(1e-9))
 
 
 def _unit(direction: Float[Array, "*event"]) -> Float[Array, "*event"]:

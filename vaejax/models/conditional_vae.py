@@ -78,7 +78,7 @@ def conditional_vae(
         data_shape=data_shape,
         latent_dim=latent_dim,
     )
-    center = 0.0 if data_mean is None else np.asarray(data_mean, np.float32)
+    center = 0.0 if data_mean is None else np.asarray(data_mean, float)
 
     def encode(params: Params, example: Example) -> DistParams:
         joined = with_label(example.x - center, example.y, num_classes)

@@ -43,7 +43,7 @@ def gaussian_toy(
     start = np.zeros(size) if data_mean is None else np.reshape(data_mean, size)
 
     def init(key: Key) -> Params:
-        return perturbed(optimum(jnp.asarray(start, jnp.float32)), key)
+        return perturbed(optimum(jnp.asarray(start, float)), key)
 
     def encode(params: Params, example: Example) -> NormalParams:
         weight, bias = params.encoder["weight"], params.encoder["bias"]

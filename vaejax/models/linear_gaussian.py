@@ -54,7 +54,7 @@ def linear_gaussian(
             },
             decoder={
                 "weight": decoder_weight / jnp.sqrt(latent_dim),
-                "bias": jnp.asarray(start, jnp.float32),
+                "bias": jnp.asarray(start, float),
                 "log_scale": jnp.zeros(()),
             },
             prior=(),

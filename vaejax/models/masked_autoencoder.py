@@ -93,7 +93,7 @@ def masked_autoencoder(
     count, size = rows * columns, patch_size**2 * data_shape[2]
     num_seen = max(1, round(count * (1 - mask_ratio)))
     mean = np.zeros(data_shape) if data_mean is None else data_mean
-    center = _patches(jnp.asarray(mean, jnp.float32), patch_size)
+    center = _patches(jnp.asarray(mean, float), patch_size)
 
     encoder_parts = {
         "embed": mlp(size, (), width),
@@ -207,7 +207,6 @@ def positions(rows: int, columns: int, width: int) -> Float[np.ndarray, "N width
         np.concatenate([np.sin(places), np.cos(places)], 2)
         .swapaxes(0, 1)
         .reshape(rows * columns, width)
-        .astype(np.float32)
     )
 
 

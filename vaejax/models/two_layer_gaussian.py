@@ -51,7 +51,7 @@ def two_layer_gaussian(
                 "conditional": _affine(keys[1], below, above),
             },
             decoder=decoder
-            | {"bias": jnp.asarray(start, jnp.float32), "log_scale": jnp.zeros(())},
+            | {"bias": jnp.asarray(start, float), "log_scale": jnp.zeros(())},
             prior={
                 "first": {"loc": jnp.zeros(above), "log_scale": jnp.zeros(above)},
                 "conditional": _affine(keys[3], above, below),

@@ -150,7 +150,7 @@ def fit_mixture(
         variances = np.diagonal(mixture.covariances_, axis1=1, axis2=2)
         components = NormalParams(mixture.means_, 0.5 * np.log(variances))
     return jax.tree.map(
-        lambda leaf: jnp.asarray(leaf, jnp.float32),
+        lambda leaf: jnp.asarray(leaf, float),
         MixtureParams(np.log(mixture.weights_), components),
     )
 

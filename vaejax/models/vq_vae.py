@@ -164,7 +164,7 @@ def vq_vae(
         model,
         encode=encode,
         posterior=_nearest_code(),
-        latent_shape=jax.ShapeDtypeStruct((places, latent_dim), jnp.float32),
+        latent_shape=jax.ShapeDtypeStruct((places, latent_dim), float),
         regularizers=(codebook_loss(book, commitment),),
         start=start,
         moving_averages=book.moving_averages,
@@ -212,7 +212,7 @@ def _uniform_codes(places: int) -> Family:
         point_mass(),
         name="uniform_codes",
         sample=sample,
-        log_prob=lambda codes, z: -places * jnp.log(jnp.float32(len(codes))),
+        log_prob=lambda codes, z: -places * jnp.log(jnp.asarray(len(codes), float)),
         mean=lambda codes: jnp.tile(codes.mean(0), (places, 1)),
         reparam=None,
         costly_log_prob=None,
@@ -243,4 +243,4 @@ def _spread_codes(
         )
     seed = int(jax.random.randint(seed_key, (), 0, 2**31 - 1))
     codes, _ = kmeans_plusplus(flat, num_codes, random_state=seed)
-    return jnp.asarray(codes, jnp.float32)
+    return jnp.asarray(codes, float)

@@ -101,7 +101,7 @@ def bound_tightness(rows: Sequence[Row]) -> Picture:
     figure.set_label(
         f"Every bound against the number of importance samples, beside the {exactly} "
         "log p(x). Bands are 95% intervals of the Monte Carlo error, on the right "
-        "widened by float32 rounding; hollow points lie above log p(x). Lines: "
+        "widened by rounding; hollow points lie above log p(x). Lines: "
         f"{', '.join(STYLE_SAYS[kind] for kind in LINE_OF if kind in kinds)}."
     )
     return figure

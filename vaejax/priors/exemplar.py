@@ -75,7 +75,7 @@ def exemplar(
                 "the exemplar prior is centred at training examples, and was given "
                 "none: use exemplar(exemplars=...), or the prior 'vamp'"
             )
-        return jnp.asarray(exemplars[:num_components], jnp.float32)
+        return jnp.asarray(exemplars[:num_components], float)
 
     def apply(encode: Encode, params: Params, y: Array | None) -> DistParams:
         loc = jax.vmap(lambda x: of_one.mean(encode(params, Example(x))))(chosen())

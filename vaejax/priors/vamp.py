@@ -44,7 +44,7 @@ def vamp(
 
     def init(key: Key) -> Float[Array, "C ..."]:
         start = jnp.full(data_shape, 0.5) if data_mean is None else data_mean
-        center = logit(jnp.clip(jnp.asarray(start, jnp.float32), 0.01, 0.99))
+        center = logit(jnp.clip(jnp.asarray(start, float), 0.01, 0.99))
         return center[None] + jax.random.normal(key, shape)
 
     def apply(encode: Encode, params: Params, y: Array | None) -> DistParams:

@@ -177,6 +177,12 @@ def _reason(error: Exception) -> str:
 
 def _check_same_run(found: dict[str, str], state: TrainState, path: Path) -> None:
     expected = _index(state)
+    if found != expected and _single(found) == _single(expected):
+        there = "float64" if "float64" in "".join(found.values()) else "float32"
+        raise CheckpointError(
+            f"checkpoint {path} is of a run in {there}, which this one is not: go on "
+            f"with it under JAX_ENABLE_X64={int(there == 'float64')}"
+        )
     for name in sorted(found.keys() | expected.keys()):
         there, here = (index.get(name, "absent") for index in (found, expected))
         if there != here:
@@ -194,6 +200,11 @@ def _index(state: TrainState) -> dict[str, str]:
         )
         for path, leaf in jax.tree_util.tree_leaves_with_path(state)
     }
+
+
+def _single(index: dict[str, str]) -> dict[str, str]:
+    """The same in single precision."""
+    return {name: leaf.replace("float64", "float32") for name, leaf in index.items()}
 
 
 def _fill(like: TrainState, content: UInt8[np.ndarray, " bytes"]) -> TrainState:

@@ -154,7 +154,9 @@ def fit(
         max_skipped=max_skipped,
     )
     num_steps = steps_per_epoch(num_examples, batch_size)
-    shuffle_seed = int(jax.random.bits(jax.random.fold_in(state.key, NO_STEP)))
+    shuffle_seed = int(
+        jax.random.bits(jax.random.fold_in(state.key, NO_STEP), dtype=jnp.uint32)
+    )
     mesh = mesh or training_mesh(micro_batch_size or batch_size)
     state, data, totals = put((state, data, totals), mesh)
     compiled, compile_seconds = None, 0.0

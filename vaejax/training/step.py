@@ -217,7 +217,7 @@ def zero_totals(
     metrics = jax.eval_shape(first_metrics, state, data, indices)
     return Totals(
         steps=jnp.zeros((), jnp.int32),
-        metrics=jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, jnp.float32), metrics),
+        metrics=jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, float), metrics),
     )
 
 

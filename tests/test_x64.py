@@ -1,0 +1,26 @@
+"""Under `jax_enable_x64` everything works too, in float64."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+TESTS = Path(__file__).parent
+# Tests that hold in either precision, beside those of float64 alone.
+ALSO = (
+    "test_training.py::test_an_interrupted_run_equals_an_uninterrupted_one_bit_for_bit",
+    "test_m2.py::test_without_a_label_the_bound_is_the_papers_mixture_over_the_classes",
+)
+
+
+def test_the_lane_of_float64_passes():
+    # JAX's precision is settled before anything is computed: a process of its own.
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-n", "0", "x64_lane.py", *ALSO],
+        cwd=TESTS,
+        env=os.environ | {"JAX_ENABLE_X64": "1", "PYTHONPATH": str(TESTS.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
