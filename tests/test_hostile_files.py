@@ -31,7 +31,7 @@ from vaejax.data.prepared import Stored
 from vaejax.data.raw import read_raw
 from vaejax.data.sources import MNIST
 from vaejax.data.types import DataError
-from vaejax.training import checkpoints, init_state
+from vaejax.training import TrainState, checkpoints, init_state
 
 ROOT = Path(__file__).parent.parent
 MODULES = {
@@ -83,13 +83,20 @@ def test_a_planted_danger_is_seen(text):
     assert dangers(text)
 
 
-def test_a_checkpoint_is_read_without_unpickling(tmp_path, monkeypatch):
+def saved_state(folder: Path) -> TrainState:
+    """A state of a few numbers, and a checkpoint of it."""
+
     def init(key):
         return Params(encoder=(), decoder=jnp.ones(3), prior=()), ()
 
     objective = Objective(init=init, loss=lambda *_: None)
     state = init_state(objective, optax.adam(1.0), jax.random.key(0))
-    checkpoints.save(tmp_path, state, {"rows": []})
+    checkpoints.save(folder, state, {"rows": []})
+    return state
+
+
+def test_a_checkpoint_is_read_without_unpickling(tmp_path, monkeypatch):
+    state = saved_state(tmp_path)
 
     def refuse(*args, **kwargs):
         raise AssertionError("unpickled")
@@ -100,6 +107,35 @@ def test_a_checkpoint_is_read_without_unpickling(tmp_path, monkeypatch):
         np.load(_pickled(tmp_path), allow_pickle=True)  # numpy looks it up as we do
     restored, _ = checkpoints.restore(tmp_path, state)
     chex.assert_trees_all_equal(restored.params, state.params)
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"bytes": np.zeros(10**7, np.uint8)},
+        {"bytes": np.zeros(60, np.uint8), "more": np.zeros(10**7, np.uint8)},
+        {"more": np.zeros(60, np.uint8)},
+    ],
+    ids=["larger", "one more", "another"],
+)
+def test_arrays_that_no_checkpoint_has_are_refused_unread(
+    arrays, tmp_path, monkeypatch
+):
+    state = saved_state(tmp_path)
+    checkpoints.restore(tmp_path, state)
+    with checkpoints._checkpointer() as checkpointer:
+        described = checkpointer.metadata(tmp_path / "0").custom_metadata
+        checkpointer.save(tmp_path / "0", arrays, force=True, custom_metadata=described)
+
+    def refuse(*args, **kwargs):
+        pytest.exit("read")
+
+    monkeypatch.setattr(checkpoints.ocp.Checkpointer, "restore", refuse)
+    with (
+        pytest.warns(UserWarning, match="it promises other arrays than it holds"),
+        pytest.raises(checkpoints.CheckpointError, match="is whole"),
+    ):
+        checkpoints.restore(tmp_path, state)
 
 
 def _pickled(folder: Path) -> Path:
