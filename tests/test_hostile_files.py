@@ -3,9 +3,11 @@
 import ast
 import dataclasses
 import gzip
+import io
 import json
 import os
 import pickle
+import resource
 import struct
 import sys
 import tracemalloc
@@ -158,16 +160,69 @@ def test_a_file_of_no_end_is_refused_before_it_fills_the_memory(
         read_raw(source, None if downloaded else tmp_path)
 
 
-def test_a_matlab_file_is_only_unpacked_if_it_promises_what_it_must(
-    tmp_path, monkeypatch
-):
-    path = tmp_path / "large.mat"
-    large = np.zeros((1000, 5000), np.uint8)
-    scipy.io.savemat(path, {"ff": large}, do_compression=True)
-    assert path.stat().st_size < 10_000
+MOST = 16 * 5 * 28 * 20 + 2**20  # bytes that an element of such a file may have
+
+
+def matlab(*variables: np.ndarray, compressed: bool = True) -> bytes:
+    """A MATLAB 5 file of variables that are all called ff."""
+    content = b""
+    for variable in variables:
+        buffer = io.BytesIO()
+        scipy.io.savemat(buffer, {"ff": variable}, do_compression=compressed)
+        content = content or buffer.getvalue()[:128]
+        content += buffer.getvalue()[128:]
+    return content
+
+
+def packed(content: bytes) -> bytes:
+    data = zlib.compress(content)
+    return struct.pack("<II", 15, len(data)) + data
+
+
+RIGHT = np.zeros((560, 5), np.uint8)
+LARGE = np.zeros((560, 50_000), np.uint8)
+BOMBS = {
+    "of another shape": (matlab(np.zeros((1, 5), np.uint8)), "expected uint8"),
+    "larger": (matlab(LARGE), "its variables are larger"),
+    "larger, and as it must be": (matlab(LARGE, RIGHT), "its variables are larger"),
+    "twice there": (matlab(RIGHT, RIGHT), "a variable ff, once"),
+    "many": (matlab(*[RIGHT] * 500), "its variables are larger"),
+    "packed twice": (
+        matlab(RIGHT)[:128] + packed(packed(matlab(LARGE, compressed=False)[128:])),
+        "what is not one variable",
+    ),
+    "one behind another": (
+        matlab(RIGHT)[:128] + packed(matlab(RIGHT, RIGHT, compressed=False)[128:]),
+        "what is not one variable",
+    ),
+    "longer than its shape": (
+        matlab(RIGHT)[:128]
+        + packed(
+            matlab(RIGHT, compressed=False)[128:].replace(
+                struct.pack("<II", 2, 2800), struct.pack("<II", 2, 2**32 - 8)
+            )
+        ),
+        "no MATLAB 5 file",
+    ),
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_matlab_file_is_never_unpacked_beyond_its_size(bomb):
+    data, says = BOMBS[bomb]
+    read_mat(matlab(RIGHT), (5, 28, 20))  # imports scipy
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(ValueError, match=says):
+        read_mat(data, (5, 28, 20))
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert 1024 * (after - before) < 10 * MOST
+
+
+def test_a_matlab_variable_is_only_made_room_for_if_it_is_what_it_must_be(monkeypatch):
+    data = matlab(np.zeros((560, 6), np.uint8))
     monkeypatch.setattr(scipy.io, "loadmat", None)
-    with pytest.raises(ValueError, match=r"ff is uint8 \(1000, 5000\), expected uint8"):
-        read_mat(path.read_bytes(), (5, 28, 20))
+    with pytest.raises(ValueError, match=r"ff is uint8 \(560, 6\), expected uint8"):
+        read_mat(data, (5, 28, 20))
 
 
 # Prepared data: a folder of shards, and JSON that names what reads them.
