@@ -533,13 +533,22 @@ def test_a_feature_that_is_absent_or_twice_there_is_refused(tmp_path):
 
 
 def test_packed_counts_are_never_unpacked_beyond_their_size(tmp_path):
-    store(tmp_path, PREPARED["20newsgroups"], [{"counts": zlib.compress(bytes(2**26))}])
+    store(tmp_path, PREPARED["20newsgroups"], [{"counts": zlib.compress(bytes(2**23))}])
     tracemalloc.start()
     with pytest.raises(DataError, match="counts are not those of 1,995 words"):
         load("20newsgroups", data_dir=tmp_path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 2**22
+
+
+def test_an_example_is_no_larger_than_its_image_can_make_it(tmp_path):
+    (row,) = rows(PREPARED["mnist"], 1)
+    store(tmp_path, PREPARED["mnist"], [row | {"more": bytes(2**14)}])
+    load("mnist", data_dir=tmp_path)
+    store(tmp_path, PREPARED["mnist"], [row | {"more": bytes(2**20)}])
+    with pytest.raises(DataError, match="an example has more than 17,952 bytes"):
+        load("mnist", data_dir=tmp_path)
 
 
 @pytest.mark.parametrize(
