@@ -16,6 +16,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from experiments.json_files import parse_json
 from experiments.run_folder import config_as_json
 from experiments.train_config import Config
 from vaejax.core import VaejaxError
@@ -154,7 +155,7 @@ def _receive_all(port: int, num_processes: int, deadline: float) -> str:
                 connection, _ = server.accept()
                 stack.enter_context(connection)
                 connection.settimeout(5)  # a stranger may say nothing
-                hello = json.loads(connection.recv(1000))
+                hello = parse_json(connection.recv(1000))
                 number, total = int(hello["process_id"]), int(hello["num_processes"])
             except TimeoutError:
                 if time.monotonic() < deadline:
@@ -195,8 +196,9 @@ def _report_to(host: str, port: int, hello: dict[str, int], deadline: float) -> 
             with socket.create_connection((host, port), timeout=left) as connection:
                 connection.settimeout(left + 10)  # process 0 tells who is missing
                 connection.sendall(json.dumps(hello).encode())
-                return json.loads(connection.recv(10_000))["problem"]
-        except (OSError, ValueError) as error:  # process 0 may start later
+                return parse_json(connection.recv(10_000))["problem"]
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            # Process 0 may start later, and something else may answer before.
             reason = str(error)
             time.sleep(0.2)
     return (

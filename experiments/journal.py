@@ -5,19 +5,23 @@ from pathlib import Path
 from typing import Any
 
 from experiments import run_folder
+from experiments.json_files import read_lines
 
 
 class Journal:
     """Named results by cell; each `write` is a line of metrics.jsonl, at once.
 
-    A cell is a tuple of plain values. A line that was cut short is dropped.
+    A cell is a tuple of plain values. A line that was cut short is dropped, and so is
+    a damaged one, with a word: its cell counts as not measured.
     """
 
     def __init__(self, out: Path) -> None:
         self.out = out
         self._found: dict[tuple[Hashable, ...], dict[str, Any]] = {}
         path = out / "metrics.jsonl"
-        lines = run_folder.read_rows(out) if path.exists() else []
+        lines, problems = read_lines(path, _is_entry) if path.exists() else ([], [])
+        for problem in problems:
+            print(f"{problem}: it is removed, and what it held is measured again")
         run_folder.write_rows(out, lines)
         for line in lines:
             self._keep(tuple(line.pop("cell")), line)
@@ -33,3 +37,16 @@ class Journal:
 
     def _keep(self, cell: tuple[Hashable, ...], found: dict[str, Any]) -> None:
         self._found.setdefault(cell, {}).update(found)
+
+
+def _is_entry(line: Any) -> bool:
+    """Whether a line names a cell, and its rows, where it has any, are rows."""
+    if not isinstance(line, dict):
+        return False
+    cell, rows = line.get("cell"), line.get("rows", [])
+    return (
+        isinstance(cell, list)
+        and not any(isinstance(value, dict | list) for value in cell)
+        and isinstance(rows, list)
+        and all(isinstance(row, dict) for row in rows)
+    )

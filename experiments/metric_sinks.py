@@ -13,6 +13,7 @@ import numpy as np
 
 from experiments import run_folder
 from experiments.extras import import_extra
+from experiments.json_files import read_json
 from experiments.prepared_run import Data, make_keys, params_by_seed
 from experiments.result_table import numbers_of
 from experiments.train_config import Config
@@ -198,7 +199,7 @@ def _open_trackers(config: Config) -> Iterator[Sink]:
     if config.tensorboard:
         yield _tensorboard(config)
     path = config.out / TRACKED
-    known = run_folder.read_json(path) if path.exists() else {}
+    known = read_json(path) if path.exists() else {}
     for name, (open_tracker, remedy) in TRACKERS.items():
         if not getattr(config, name):
             continue

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import run_folder
+from experiments.config_file import typed_settings
+from experiments.json_files import read_json
 from experiments.labels import check_few_labels, labels_in_test, training_examples
 from experiments.setup import (
     build_named,
@@ -247,30 +248,16 @@ def load_run(folder: Path) -> Trained:
     Raises:
         VaejaxError: the folder holds no run of this experiment.
     """
-    settings = run_folder.read_json(folder / "config.json")
-    fields = {field.name for field in dataclasses.fields(Config)}
-    known = fields | {run_folder.X64}
-    if not isinstance(settings, dict) or not settings.keys() <= known:
+    path = folder / "config.json"
+    settings = read_json(path)
+    settings.pop(run_folder.X64, None)  # the checkpoint has its own
+    if not settings.keys() <= {field.name for field in dataclasses.fields(Config)}:
         raise VaejaxError(
             f"{folder} holds another experiment's results: name the folder of a run "
             "that experiments.train wrote"
         )
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in settings.items()
-        if name != run_folder.X64  # the checkpoint has its own
-    }
-    for name in ("data_dir", "start_from"):
-        if values.get(name) is not None:
-            values[name] = Path(values[name])
-    config = Config(**values | {"out": folder})
-    try:
-        model, objective, data = prepare(config)
-    except (TypeError, AttributeError, ValueError) as error:
-        raise VaejaxError(
-            f"the settings in {folder} are damaged ({error}): name the folder of a run "
-            "that experiments.train wrote"
-        ) from error
+    config = Config(**typed_settings(Config, settings, path) | {"out": folder})
+    model, objective, data = prepare(config)
     like = init_state(
         objective,
         make_optimizer(config, model, len(data.train.x)),

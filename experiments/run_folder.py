@@ -24,6 +24,7 @@ from typing import Any, TextIO
 
 import jax
 
+from experiments.json_files import read_json, read_lines
 from vaejax.core import VaejaxError
 
 FILES = (
@@ -281,25 +282,12 @@ def _explained(path: Path) -> Iterator[None]:
         ) from error
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file of a run.
-
-    Raises:
-        VaejaxError: it is missing or damaged.
-    """
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise VaejaxError(
-            f"cannot read {path} ({error}): name the folder of a run that "
-            "experiments.train wrote"
-        ) from error
-
-
 def read_rows(out: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl, an epoch each, but for one cut short."""
-    lines = (out / "metrics.jsonl").read_text().split("\n")
-    return [json.loads(line) for line in lines[:-1]]
+    """The lines of a run's metrics.jsonl, an epoch each; of one damaged, that it is."""
+    rows, problems = read_lines(out / "metrics.jsonl")
+    for problem in problems:
+        print(f"{problem}: it is left out")
+    return rows
 
 
 def write_rows(out: Path, rows: list[dict[str, Any]]) -> None:

@@ -8,7 +8,6 @@ and the rest is shown.
 """
 
 import dataclasses
-import json
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import tyro
 
 from experiments import run_folder
 from experiments.cli import option, run_main
+from experiments.json_files import read_json, read_lines
 from experiments.result_table import (
     columns_of,
     differing,
@@ -140,14 +140,10 @@ def _read_object(path: Path, problems: list[str]) -> dict[str, Any]:
     if not path.exists():
         return {}
     try:
-        found = json.loads(path.read_text())
-        if isinstance(found, dict):
-            return found
-        reason = "it is no JSON object"
-    except (OSError, ValueError) as error:
-        reason = str(error)
-    problems.append(f"{path} is damaged: {reason}")
-    return {}
+        return read_json(path)
+    except VaejaxError as error:
+        problems.append(str(error))
+        return {}
 
 
 def _read_metrics(path: Path, problems: list[str]) -> list[dict[str, Any]]:
@@ -155,21 +151,15 @@ def _read_metrics(path: Path, problems: list[str]) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        lines = path.read_text().splitlines()
-    except (OSError, ValueError) as error:
-        problems.append(f"{path} is damaged: {error}")
-        return []
-    rows = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            row = None
-        if isinstance(row, dict) and all(map(_is_figures, map(row.get, FIGURES))):
-            rows.append(row)
-        elif row is not None or number < len(lines):
-            problems.append(f"{path} is damaged: line {number} is no row of figures")
+        rows, damaged = read_lines(path, _is_row)
+    except VaejaxError as error:
+        rows, damaged = [], [str(error)]
+    problems += damaged
     return rows
+
+
+def _is_row(found: Any) -> bool:
+    return isinstance(found, dict) and all(map(_is_figures, map(found.get, FIGURES)))
 
 
 def _is_figures(found: Any) -> bool:

@@ -19,6 +19,7 @@ import jax
 from experiments import run_folder
 from experiments.cli import option, run_main
 from experiments.extras import import_extra
+from experiments.json_files import DamagedFileError, read_json
 from experiments.result_table import (
     columns_of,
     differing,
@@ -53,6 +54,9 @@ class Config:
     """folder of the trials and the table"""
 
 
+Blocked = dict[str, tuple[str, str]]  # trials by name: refused or damaged, and why
+
+
 class Results(NamedTuple):
     """A row per trial, as in results.csv, and the files' folder."""
 
@@ -60,15 +64,17 @@ class Results(NamedTuple):
     out: Path
 
     def failed(self) -> list[str]:
-        """The trials that failed."""
-        return [row["trial"] for row in self.rows if row["status"] == "failed"]
+        """The trials that failed, or that a damaged file keeps from running."""
+        wrong = ("failed", "damaged")
+        return [row["trial"] for row in self.rows if row["status"] in wrong]
 
 
 def run(config: Config) -> Results:
     """Run what is not finished; write results.csv and results.json after every trial.
 
-    A trial that fails is a row that says why, and so is a combination of model, bound
-    and estimator that cannot be, which is known before the first trial starts.
+    A trial that fails is a row that says why, and so is one of which a file is damaged,
+    and a combination of model, bound and estimator that cannot be, which is known
+    before the first trial starts.
 
     Raises:
         VaejaxError: a setting that cannot be, before anything is computed.
@@ -79,30 +85,34 @@ def run(config: Config) -> Results:
         # The trials need the GPU's memory, of which JAX would claim most for itself.
         jax.config.update("jax_platforms", "cpu")
     trials = make_trials(config.experiment, config.grid, config.settings, config.out)
-    refused = _check_trials(config.experiment, trials)
-    waiting = [t for t in trials if t.name not in refused and not _is_finished(t)]
+    blocked = _check_trials(config.experiment, trials)
+    waiting = [t for t in trials if t.name not in blocked and not _is_finished(t)]
+    refused = [reason for status, reason in blocked.values() if status == "refused"]
     print(
         f"{len(trials)} trials of {config.experiment}: {len(refused)} refused, "
-        f"{len(trials) - len(refused) - len(waiting)} finished before, "
+        f"{len(trials) - len(blocked) - len(waiting)} finished before, "
         f"{len(waiting)} to run -> {config.out}"
     )
-    for reason, count in Counter(refused.values()).items():
+    for reason, count in Counter(refused).items():
         print(f"{count} refused: {reason}")
     config.out.mkdir(parents=True, exist_ok=True)
     with run_folder.locked(config.out):
-        rows = _run_trials(config, trials, waiting, refused)
+        rows = _run_trials(config, trials, waiting, blocked)
     figures = [name for name in differing(rows) if "." in name]
     print_rows(f"{config.out}", rows, [*trials[0].varied, "status"], figures)
+    for row in rows:
+        if row["status"] == "damaged":
+            print(row["message"])
     print(f"table: {config.out / 'results.csv'}")
     return Results(rows, config.out)
 
 
 def _run_trials(
-    config: Config, trials: list[Trial], waiting: list[Trial], refused: dict[str, str]
+    config: Config, trials: list[Trial], waiting: list[Trial], blocked: Blocked
 ) -> list[dict[str, Any]]:
     """Run those that wait; the rows of all."""
-    messages: dict[str, str | None] = dict(refused)
-    rows = _write_tables(config.out, trials, refused, messages)
+    messages: dict[str, str | None] = {}
+    rows = _write_tables(config.out, trials, blocked, messages)
     if config.ray is None:
         outcomes = run_in_place(config.experiment, waiting)
     else:
@@ -117,7 +127,7 @@ def _run_trials(
     try:
         for done, (trial, message) in enumerate(outcomes, start=1):
             messages[trial.name] = message
-            rows = _write_tables(config.out, trials, refused, messages)
+            rows = _write_tables(config.out, trials, blocked, messages)
             ended = "finished" if message is None else f"failed: {message}"
             print(f"[{done}/{len(waiting)}] {trial.name} {ended}")
     except KeyboardInterrupt:
@@ -133,21 +143,29 @@ def _check_numbers(config: Config) -> None:
             raise VaejaxError(f"{name} is {getattr(config, name)}: use at least 0")
 
 
-def _check_trials(experiment: str, trials: list[Trial]) -> dict[str, str]:
-    """The combinations that cannot be, by their trial's name, each with the reason."""
+def _check_trials(experiment: str, trials: list[Trial]) -> Blocked:
+    """The trials that cannot be run.
+
+    Raises:
+        VaejaxError: a setting that cannot be, whatever it is combined with, or one of
+            another trial in the same folder.
+    """
     check = getattr(load_experiment(experiment), "check", None)
-    refused = {}
+    blocked = {}
     for trial in trials:
+        out = trial.config.out
         try:
             if check is not None:
                 check(trial.config)
+            if (out / "config.json").exists():
+                run_folder.check_same_settings(out, trial.config)
         except IncompatibleError as error:
-            refused[trial.name] = str(error)
+            blocked[trial.name] = "refused", str(error)
+        except DamagedFileError as error:
+            blocked[trial.name] = "damaged", str(error)
         except VaejaxError as error:
             raise VaejaxError(f"{trial.name}: {error}") from error
-        if (trial.config.out / "config.json").exists():
-            run_folder.check_same_settings(trial.config.out, trial.config)
-    return refused
+    return blocked
 
 
 def _is_finished(trial: Trial) -> bool:
@@ -155,25 +173,26 @@ def _is_finished(trial: Trial) -> bool:
 
 
 def _write_tables(
-    out: Path,
-    trials: list[Trial],
-    refused: dict[str, str],
-    messages: dict[str, str | None],
+    out: Path, trials: list[Trial], blocked: Blocked, messages: dict[str, str | None]
 ) -> list[dict[str, Any]]:
     """A row per trial: settings, status, what went wrong, and the numbers it found."""
     rows = []
     for trial in trials:
         row = {"trial": trial.name, **trial.varied}
-        if trial.name in refused:
-            row["status"] = "refused"
-        elif messages.get(trial.name) is not None:
+        message = messages.get(trial.name)
+        if trial.name in blocked:
+            row["status"], message = blocked[trial.name]
+        elif message is not None:
             row["status"] = "failed"
         else:
             row["status"] = "finished" if _is_finished(trial) else "unfinished"
-        row["message"] = messages.get(trial.name)
+        row["message"] = message
         if row["status"] == "finished":
-            found = run_folder.read_json(trial.config.out / "results.json")
-            row |= numbers_of(found) | row
+            try:
+                found = read_json(trial.config.out / "results.json")
+                row |= numbers_of(found) | row
+            except VaejaxError as error:
+                row |= {"status": "damaged", "message": str(error)}
         rows.append(row)
     write_csv(out / "results.csv", rows, columns_of(rows))
     run_folder.write_json(out / "results.json", {"trials": rows})
@@ -186,8 +205,8 @@ def main(config: Config) -> None:
     if failed := results.failed():
         raise VaejaxError(
             f"{len(failed)} of {len(results.rows)} trials failed: {', '.join(failed)}. "
-            f"Each one's log.txt in {results.out} says why; the same "
-            "command tries them again"
+            f"The messages in {results.out / 'results.csv'} and each one's log.txt say "
+            "why; the same command tries them again"
         )
 
 

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 from scipy.special import gammaln
 
-from experiments import run_folder, train, train_config
+from experiments import train, train_config
 from experiments.gallery import ENTRIES, few_labels
 from experiments.gallery.__main__ import PRESETS, Config, check, run
 from experiments.gallery.disentanglement import _gain
 from experiments.gallery.entry import Shown
+from experiments.json_files import read_json
 from vaejax.core import VaejaxError
 from vaejax.data import load
 from vaejax.evaluation import linear_probe
@@ -58,7 +59,7 @@ def test_a_gallery_is_trained_once_and_shown(tmp_path, monkeypatch):
     monkeypatch.setattr(train, "run", lambda config: [ran.append(config), once(config)])
     config = Config(systems=(name,), out=tmp_path)
     first = run(config)
-    written = run_folder.read_json(tmp_path / "results.json")
+    written = read_json(tmp_path / "results.json")
     assert written["systems"] == first.numbers
     page = first.report.read_text()
     assert html.escape(written["findings"][name]) in page
@@ -78,8 +79,8 @@ def test_a_gallery_is_trained_once_and_shown(tmp_path, monkeypatch):
     assert html.escape("['stacked']") in again.report.read_text()
     assert len(ran) == 1
     # Its time is among the seconds all the same.
-    seconds = run_folder.read_json(tmp_path / name / "seconds.json")["stacked"]
-    assert run_folder.read_json(tmp_path / "results.json")["seconds"][name] > seconds
+    seconds = read_json(tmp_path / name / "seconds.json")["stacked"]
+    assert read_json(tmp_path / "results.json")["seconds"][name] > seconds
 
 
 def test_few_labels_compare_with_the_other_start_and_the_pixels(monkeypatch):

@@ -124,7 +124,7 @@ def test_factors_are_kept_and_a_split_is_drawn(tmp_path):
     info = DATASETS["dsprites"]()
     assert info.factor_names == tuple(FACTORS)
     stored = Stored(
-        name="dsprites", shape=info.shape, factor_names=info.factor_names, drawn=(20, 7)
+        name="dsprites", shape=info.shape, factors=tuple(FACTORS.items()), drawn=(20, 7)
     )
     train, test = (read_prepared(stored, s, tmp_path) for s in ("train", "test"))
     assert (len(train.images), len(test.images)) == (20, 7)

@@ -16,6 +16,7 @@ from experiments import run_folder, train
 from experiments.cli import command_of, option, run_main
 from experiments.gallery import ENTRIES
 from experiments.gallery.entry import Entry, Shown, load
+from experiments.json_files import read_json
 from experiments.machine import forget_programs
 from experiments.prepared_run import check as check_training
 from vaejax.core import VaejaxError
@@ -127,7 +128,7 @@ def _show(config: Config, name: str, entry: Entry) -> tuple[Shown, float]:
     folder = config.out / name
     taken, spent = folder / "seconds.json", {}
     if taken.exists() and not config.overwrite:
-        spent = run_folder.read_json(taken)
+        spent = read_json(taken)
     trainings = entry.presets[config.preset]
     for label, training in trainings.items():
         placed = _placed(config, folder, label, training)

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from experiments import run_folder
 from experiments.gallery.entry import Entry, Shown, Trained, last_test
+from experiments.json_files import read_json
 from experiments.train_config import Config
 from experiments.train_report import sample_images
 from vaejax.core import Example, fold_examples
@@ -108,7 +108,7 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
         one = trained[label]
         images = _redrawn(one)
         error = float(jnp.square(images - one.data.test.x).sum((1, 2, 3)).mean())
-        found = run_folder.read_json(one.config.out / "results.json")["test"]
+        found = read_json(one.config.out / "results.json")["test"]
         values = _values(one, system.values)
         told[system.name] = values.told
         redrawn[system.name] = images[:SHOWN]

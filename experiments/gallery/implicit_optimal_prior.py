@@ -9,9 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
-from experiments import run_folder
 from experiments.gallery.entry import Entry, Shown, Trained
 from experiments.gallery.latents import decoded
+from experiments.json_files import read_json
 from experiments.train_config import Config
 from vaejax.core import Batch, Example
 from vaejax.data import PROTOCOLS
@@ -128,7 +128,7 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
 
 def _test(trained: Trained) -> dict[str, float]:
     """The figures of the trained model, where those of an epoch lack log Z."""
-    return run_folder.read_json(trained.config.out / "results.json")["test"]
+    return read_json(trained.config.out / "results.json")["test"]
 
 
 def _samples(trained: Trained) -> Float[Array, "N ..."]:

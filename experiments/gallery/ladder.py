@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import jax
 import numpy as np
 
-from experiments import run_folder
 from experiments.gallery.entry import Entry, Shown, Trained
+from experiments.json_files import read_json
 from experiments.train_config import Config
 from vaejax.evaluation import layer_kl
 from vaejax.plotting import Table, bars_by_layer
@@ -58,7 +58,7 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
         for label, layers in nats.items()
     }
     tests = {
-        label: run_folder.read_json(one.config.out / "results.json")["test"]
+        label: read_json(one.config.out / "results.json")["test"]
         for label, one in trained.items()
     }
     upper = {label: sum(layers[1:]) for label, layers in active.items()}

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import jax
 
-from experiments import run_folder
 from experiments.gallery.entry import Entry, Shown, Trained
 from experiments.gallery.latents import traversals
+from experiments.json_files import read_json
 from experiments.train_config import Config
 from vaejax.plotting import Table, log_likelihood_bars
 
@@ -57,7 +57,7 @@ def _trainings(
 
 def _show(trained: Mapping[str, Trained]) -> Shown:
     found = {
-        label: run_folder.read_json(one.config.out / "results.json")
+        label: read_json(one.config.out / "results.json")
         for label, one in trained.items()
     }
     names = {

@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 from matplotlib.figure import Figure
 
-from experiments import run_folder
 from experiments.gallery.entry import Entry, Shown, Trained
 from experiments.gallery.latents import decoded
+from experiments.json_files import read_json
 from experiments.prepared_run import load_run, make_optimizer
 from experiments.starting_point import starting_state
 from experiments.train_config import Config
@@ -165,7 +165,7 @@ def _scores(trained: Trained, params: Params, digits: Digits) -> ClusteringScore
 
 def _minutes(trained: Trained) -> float:
     """What the training took, by its images per second."""
-    train = run_folder.read_json(trained.config.out / "results.json")["train"]
+    train = read_json(trained.config.out / "results.json")["train"]
     images = train["steps"] * trained.config.batch_size
     return images / train["images_per_second"] / 60
 

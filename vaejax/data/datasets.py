@@ -104,29 +104,23 @@ def _prepared(
     shape: tuple[int, ...] = (28, 28, 1),
     splits: tuple[str, ...] = ("train", "validation", "test"),
     protocols: tuple[str, ...] = GREY_LEVELS,
-    factor_names: tuple[str, ...] = (),
     stored_shape: tuple[int, int, int] | None = None,
     **stored: Any,
 ) -> DatasetInfo:
-    form = Stored(
-        name=name,
-        shape=stored_shape or shape,
-        factor_names=factor_names,
-        **stored,
-    )
+    form = Stored(name=name, shape=stored_shape or shape, **stored)
     return DatasetInfo(
         name=name,
         shape=shape,
         splits=splits,
         protocols=protocols,
         read=partial(read_prepared, form),
-        factor_names=factor_names,
+        factor_names=tuple(name for name, _ in form.factors),
     )
 
 
 def mnist() -> DatasetInfo:
     """Return MNIST: 60,000 + 10,000 handwritten digits."""
-    return _prepared("mnist", splits=("train", "test"))
+    return _prepared("mnist", splits=("train", "test"), num_classes=10)
 
 
 def mnist_70k() -> DatasetInfo:
@@ -150,17 +144,17 @@ def mnist_70k() -> DatasetInfo:
 
 def fashion_mnist() -> DatasetInfo:
     """Return Fashion-MNIST: 60,000 + 10,000 pictures of clothes."""
-    return _prepared("fashion_mnist", splits=("train", "test"))
+    return _prepared("fashion_mnist", splits=("train", "test"), num_classes=10)
 
 
 def kmnist() -> DatasetInfo:
     """Return KMNIST: 60,000 + 10,000 cursive Japanese characters."""
-    return _prepared("kmnist", splits=("train", "test"))
+    return _prepared("kmnist", splits=("train", "test"), num_classes=10)
 
 
 def binarized_mnist() -> DatasetInfo:
     """Return the static binarization of MNIST: 50,000 + 10,000 + 10,000."""
-    return _prepared("binarized_mnist", protocols=("static",))
+    return _prepared("binarized_mnist", protocols=("static",), levels=2)
 
 
 def frey_faces() -> DatasetInfo:
@@ -187,18 +181,23 @@ def omniglot() -> DatasetInfo:
         shape=(105, 105, 1),
         splits=("train", "test"),
         stored_shape=(105, 105, 3),
+        num_classes=1_623,
         convert=lambda image: 255 - image[..., :1],
     )
 
 
 def cifar10() -> DatasetInfo:
     """Return CIFAR-10: 50,000 + 10,000 colour photographs of 32x32 pixels."""
-    return _prepared("cifar10", (32, 32, 3), ("train", "test"), PHOTOGRAPH)
+    return _prepared(
+        "cifar10", (32, 32, 3), ("train", "test"), PHOTOGRAPH, num_classes=10
+    )
 
 
 def svhn_cropped() -> DatasetInfo:
     """Return SVHN: 73,257 + 26,032 house-number digits in colour, 32x32 pixels."""
-    return _prepared("svhn_cropped", (32, 32, 3), ("train", "test"), PHOTOGRAPH)
+    return _prepared(
+        "svhn_cropped", (32, 32, 3), ("train", "test"), PHOTOGRAPH, num_classes=10
+    )
 
 
 def celeb_a() -> DatasetInfo:
@@ -223,7 +222,13 @@ def dsprites() -> DatasetInfo:
         shape=(64, 64, 1),
         splits=("train", "test"),
         protocols=("static",),
-        factor_names=("shape", "scale", "orientation", "x_position", "y_position"),
+        factors=(
+            ("shape", 3),
+            ("scale", 6),
+            ("orientation", 40),
+            ("x_position", 32),
+            ("y_position", 32),
+        ),
         convert=lambda image: (image > 0).astype(np.uint8),
         drawn=DRAWN,
     )
@@ -231,13 +236,13 @@ def dsprites() -> DatasetInfo:
 
 def shapes3d() -> DatasetInfo:
     """Return 20,000 + 2,000 of the 480,000 images of 3D Shapes, with their factors."""
-    hues = ("floor_hue", "wall_hue", "object_hue")
+    hues = (("floor_hue", 10), ("wall_hue", 10), ("object_hue", 10))
     return _prepared(
         "shapes3d",
         shape=(64, 64, 3),
         splits=("train", "test"),
         protocols=PHOTOGRAPH,
-        factor_names=(*hues, "scale", "shape", "orientation"),
+        factors=(*hues, ("scale", 8), ("shape", 4), ("orientation", 15)),
         drawn=DRAWN,
     )
 

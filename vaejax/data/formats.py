@@ -12,10 +12,12 @@
 import io
 import re
 import struct
+import zlib
 
 import numpy as np
 
 DOCUMENT = re.compile(rb"\d+((?: \d{1,9}:\d{1,9})*) ?")
+MATRIX, COMPRESSED = 14, 15  # kinds of elements in a MATLAB 5 file
 WORD = re.compile(rb"(\S+) 0 ?")
 
 
@@ -74,7 +76,9 @@ def read_mat(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
     Raises:
         ValueError: with the reason, if `data` is anything else.
     """
-    columns = _variable(data, "ff", (int(np.prod(shape[1:])), shape[0]), "uint8")
+    count, *image = shape
+    content = _unpacked(data, int(np.prod(shape)))
+    columns = _variable(content, "ff", (int(np.prod(image)), count), "uint8")
     return np.ascontiguousarray(columns.T).reshape(shape)
 
 
@@ -95,8 +99,9 @@ def read_chardata(
         ValueError: with the reason, if `data` is anything else.
     """
     count, height, width = shape
+    content = _unpacked(data, count * height * width)
     parts = [
-        _variable(data, name, (height * width, size), "double")
+        _variable(content, name, (height * width, size), "double")
         for name, size in (("data", count - num_test), ("testdata", num_test))
     ]
     columns = np.concatenate(parts, axis=1)
@@ -160,21 +165,50 @@ def _within(numbers: np.ndarray, most: int) -> bool:
     return bool(((numbers >= 1) & (numbers <= most)).all())
 
 
+def _unpacked(data: bytes, numbers: int) -> bytes:
+    """Unpack the compressed variables of a MATLAB 5 file, before scipy reads it.
+
+    An element is 32 bits of kind, 32 of length, and so many bytes. All of them may take
+    twice the room of so many doubles: else a small file could fill the memory.
+    """
+    order = "<" if data[126:128] == b"IM" else ">"
+    parts, at, room = [data[:128]], 128, 16 * numbers + 2**20
+    while at + 8 <= len(data):
+        kind, length = struct.unpack_from(f"{order}II", data, at)
+        element = data[at : at + 8 + length]
+        if kind == COMPRESSED:
+            try:
+                element = zlib.decompressobj().decompress(element[8:], room + 1)
+            except zlib.error as error:
+                raise ValueError(f"no MATLAB 5 file ({error})") from error
+        room -= len(element)
+        if room < 0:
+            raise ValueError("no MATLAB 5 file of this size: its variables are larger")
+        one = struct.pack(f"{order}II", MATRIX, len(element) - 8)
+        if kind == COMPRESSED and element[:8] != one:
+            raise ValueError("no MATLAB 5 file: it compresses what is not one variable")
+        parts.append(element)
+        at += 8 + length
+    return b"".join(parts)
+
+
 def _variable(data: bytes, name: str, shape: tuple[int, int], kind: str) -> np.ndarray:
     """Read a variable of a MATLAB 5 file, which must be of this shape and kind."""
     from scipy.io import loadmat, whosmat
 
     try:
-        found = {name: kind for name, *kind in whosmat(io.BytesIO(data))}[name]
+        found = [rest for other, *rest in whosmat(io.BytesIO(data)) if other == name]
         # What its header promises is only made room for once it is what it must be.
-        if tuple(found) == (shape, kind):
+        if found == [[shape, kind]]:
             return loadmat(io.BytesIO(data), variable_names=[name])[name]
     except Exception as error:  # scipy raises a dozen types on damaged files
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
         message = f"no MATLAB 5 file with a variable {name} ({reason})"
         raise ValueError(message) from error
+    if len(found) != 1:
+        raise ValueError(f"no MATLAB 5 file with a variable {name}, once")
     raise ValueError(
-        f"its variable {name} is {found[1]} {found[0]}, expected {kind} {shape}"
+        f"its variable {name} is {found[0][1]} {found[0][0]}, expected {kind} {shape}"
     )
 
 

@@ -49,7 +49,7 @@ def save(
     leaves = jax.tree.leaves(jax.device_get(_plain(state)))
     content = np.frombuffer(b"".join(leaf.tobytes() for leaf in leaves), np.uint8)
     described = {"arrays": _index(state), "extra": extra}
-    digests = _digests(content, described)
+    digests = [_digest(content.tobytes()), _digest_of(described)]
     try:
         folder.mkdir(exist_ok=True)  # but not its parents, should the run have vanished
         with _quiet(), _checkpointer() as checkpointer:
@@ -108,14 +108,13 @@ def restore(
     for step in reversed(found):
         path = folder.absolute() / str(step)
         try:
-            content, metadata = _read(path)
+            return _read(path, like)
+        except CheckpointError:  # it is whole, and of another run
+            raise
         except Exception as error:  # orbax raises anything on a damaged file
             warnings.warn(
                 f"checkpoint {path} is damaged: {_reason(error)}", stacklevel=2
             )
-            continue
-        _check_same_run(metadata["arrays"], like, path)
-        return _fill(like, content), metadata["extra"]
     raise CheckpointError(
         f"no checkpoint in {folder} is whole (steps {found}): restore the folder from "
         "a copy, or delete it and start the run anew"
@@ -136,24 +135,41 @@ def _checkpointer() -> ocp.Checkpointer:
     )
 
 
-def _read(path: Path) -> tuple[UInt8[np.ndarray, " bytes"], dict[str, Any]]:
+def _read(path: Path, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
+    """The arrays are read once they are known to be as many bytes as `like` has.
+
+    Raises:
+        CheckpointError: it is of another run.
+        ValueError: it is not what was saved; and whatever orbax raises.
+    """
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(_plain(like)))
     with _quiet(), _checkpointer() as checkpointer:
-        metadata = checkpointer.metadata(path).custom_metadata
+        found = checkpointer.metadata(path)
+        if not found.custom_metadata:
+            raise ValueError("its metadata are gone")
+        described = {name: found.custom_metadata[name] for name in ("arrays", "extra")}
+        of_content, of_description = found.custom_metadata["sha256"]
+        if _digest_of(described) != of_description:
+            raise ValueError("its metadata are not what was saved")
+        _check_same_run(described["arrays"], like, path)
+        stored = {
+            name: (array.shape, array.storage.chunk_shape)
+            for name, array in found.item_metadata.items()
+        }
+        if stored != {"bytes": ((size,), (size,))}:
+            raise ValueError("it promises other arrays than it holds")
         content = checkpointer.restore(path)["bytes"]
-    if not metadata:
-        raise CheckpointError("its metadata are gone")
-    described = {name: metadata[name] for name in ("arrays", "extra")}
-    if _digests(content, described) != metadata["sha256"]:
-        raise CheckpointError("its content is not what was saved")
-    return content, described
+    if _digest(content.tobytes()) != of_content:
+        raise ValueError("its content is not what was saved")
+    return _fill(like, content), described["extra"]
 
 
-def _digests(
-    content: UInt8[np.ndarray, " bytes"], described: dict[str, Any]
-) -> list[str]:
-    """Of the arrays, which the same run always has the same, and of what goes along."""
-    text = json.dumps(described, sort_keys=True).encode()
-    return [hashlib.sha256(data).hexdigest() for data in (content.tobytes(), text)]
+def _digest_of(described: dict[str, Any]) -> str:
+    return _digest(json.dumps(described, sort_keys=True).encode())
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 @contextlib.contextmanager

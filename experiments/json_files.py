@@ -1,0 +1,112 @@
+"""JSON files, read strictly: what is damaged is named, and nothing else is lost."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vaejax.core import VaejaxError
+
+DEEPEST = 50  # levels of lists and objects; the experiments' own have up to 6
+REMEDIES = {
+    "config.json": "restore it from a copy, or remove the folder of its run",
+    "results.json": "remove it and go on with its run, which finds the results again",
+    "tracking.json": "remove it, and the trackers begin a new run",
+}
+
+
+class DamagedFileError(VaejaxError):
+    """A file that does not hold what an experiment wrote to it."""
+
+
+def parse_json(data: bytes, *, finite: bool = True) -> Any:
+    """Read JSON in UTF-8 in which every object names each of its entries once.
+
+    Args:
+        data: the text.
+        finite: refuse NaN and infinity, which are no JSON, though Python writes them.
+
+    Raises:
+        ValueError: with the reason, if `data` is anything else.
+    """
+    try:
+        found = json.loads(data.decode(), object_pairs_hook=_object)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    level = [found]
+    for _ in range(DEEPEST):
+        if finite and not all(math.isfinite(x) for x in level if type(x) is float):
+            raise ValueError("it holds a number that is not finite")
+        groups = [x.values() if type(x) is dict else x for x in level if _holds(x)]
+        level = [value for group in groups for value in group]
+    if level:
+        raise ValueError("it is nested too deeply")
+    return found
+
+
+def _holds(value: Any) -> bool:
+    return type(value) in (dict, list)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("an object has two entries of one name")
+    return found
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read the object in a JSON file of a run.
+
+    Raises:
+        DamagedFileError: it holds anything else.
+        VaejaxError: it cannot be read.
+    """
+    try:
+        found = parse_json(path.read_bytes())
+        if not isinstance(found, dict):
+            raise ValueError("it is no JSON object")
+    except OSError as error:
+        raise VaejaxError(
+            f"cannot read {path} ({error.strerror}): name the folder of a run that "
+            "experiments.train wrote"
+        ) from error
+    except ValueError as error:
+        remedy = REMEDIES.get(path.name, "restore it from a copy, or remove it")
+        raise DamagedFileError(f"{path} is damaged ({error}): {remedy}") from error
+    return found
+
+
+def read_lines(
+    path: Path, is_row: Callable[[Any], bool] = lambda row: isinstance(row, dict)
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The rows of a file, one a line, and what is wrong with its other lines.
+
+    A last line that was cut short, as by a kill, is no damage.
+
+    Args:
+        path: the file.
+        is_row: whether what a line holds is a row.
+
+    Raises:
+        VaejaxError: the file cannot be read.
+    """
+    try:
+        *lines, last = path.read_bytes().split(b"\n")
+    except OSError as error:
+        raise VaejaxError(
+            f"cannot read {path} ({error.strerror}): make it a file that you can read"
+        ) from error
+    if not last.isascii():  # no line of ours is
+        lines.append(last)
+    rows, problems = [], []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = parse_json(line, finite=False)
+            if not is_row(row):
+                raise ValueError("it is no row of such a file")
+            rows.append(row)
+        except ValueError as error:
+            problems.append(f"{path} is damaged: line {number} ({error})")
+    return rows, problems
