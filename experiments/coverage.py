@@ -62,7 +62,7 @@ WANTED = (0.90, 0.985)
 TRUTH_RUNS = 400  # times the draws of one seed
 OBSERVATIONS = 4
 STATISTICS = (
-    *("bias", "variance", "variance_q05", "variance_q50", "variance_q95"),
+    *("bias_squared", "variance", "variance_q05", "variance_q50", "variance_q95"),
     *("snr", "rms_snr", "norm_snr", "cosine", "draw_cosine", "directional_snr"),
 )
 PLUG_IN = "snr"
@@ -219,7 +219,7 @@ def measure(config: Config, regime: Regime) -> list[Row]:
     return [
         {"regime": regime.name, "group": group, "statistic": name}
         | _held_against(
-            {"bias": 0.0, "cosine": 1.0}.get(name) if unbiased else None,
+            {"bias_squared": 0.0, "cosine": 1.0}.get(name) if unbiased else None,
             getattr(truth[group], name),
             np.array([getattr(report[group], name) for report in found]),
             np.array([_ends(report[group], name) for report in found]),
@@ -268,8 +268,8 @@ def _draw(
 
 def _ends(report: GroupReport, statistic: str) -> tuple[float, float]:
     """Of the statistic's 95% interval."""
-    if statistic == "bias":
-        return report.bias_low, report.bias_high
+    if statistic == "bias_squared":
+        return report.bias_squared_low, report.bias_squared_high
     value, half = (getattr(report, statistic + end) for end in ("", "_stderr"))
     return value - NORMAL_95 * half, value + NORMAL_95 * half
 
