@@ -16,8 +16,8 @@ draws of the gradient g, for a group of parameters:
                      ||g - E g||^2, or of the largest (g_i - E g_i)^2, which is heavier
                      where there are many: from 1/2 on such squares have no variance,
                      and a variance, their mean, has no standard error
-    safe             whether the intervals can be trusted: k is known, below 1/2, and
-                     below 1 - 1 / log10(n), as few draws show no tail
+    safe             whether the intervals can be trusted: k is below 1/2, and there are
+                     100 draws or more, as fewer show no tail (ibid.)
     snr              mean over coordinates of |E g_i| / sd(g_i) (Rainforth et al. 2018,
                      arXiv:1802.04537); where E g_i = 0 it shows its noise floor,
                      sqrt(2 / (pi n))
@@ -48,6 +48,8 @@ from vaejax.diagnostics.squared_norm import squared_norm_of_mean
 from vaejax.evaluation.psis import pareto_shapes
 
 HEAVY = 0.5  # the Pareto k from which on a mean's error cannot be trusted
+FEW = 100  # draws below which a k up to `HEAVY` is not known: 1 - 1 / log10(n) = 1/2
+NEAR = 3.0  # times the mean: a largest squared deviation below it is no tail
 # Of the gradient: what the sums in float32, and an exact reference, are good to.
 ROUNDING = 1e-5
 
@@ -155,12 +157,12 @@ def summarize(
         floor = ROUNDING**2 * (mean @ mean + found["variance"])
         of_bias = squared_norm_of_mean(errors, floor)
         cosine, cosine_error = cosine_of_means(folds, theirs.get(name, target[None]))
-        k = _pareto_k(moments.tails[name])
+        k = _pareto_k(moments.tails[name], found["variance"])
         reports[name] = GroupReport(
             **dict(zip(BIASES, of_bias, strict=True)),
             folds=len(folds),
             pareto_k=k,
-            safe=bool(k < min(HEAVY, 1 - 1 / np.log10(moments.draws))),
+            safe=moments.draws >= FEW and k < HEAVY,
             **{statistic: float(value) for statistic, value in found.items()},
             **{f"{statistic}_stderr": float(e) for statistic, e in stderrs.items()},
             cosine=cosine,
@@ -174,9 +176,13 @@ def summarize(
     return reports
 
 
-def _pareto_k(tails: np.ndarray) -> float:
-    """The larger of two tails of squared deviations; 0 where none is."""
-    if not tails[0, 0] > 0:
+def _pareto_k(tails: np.ndarray, mean: float) -> float:
+    """The larger of two tails of squared deviations.
+
+    It is 0 where the largest is near the mean of all: a few values that come again and
+    again, as of discrete latents, are no tail.
+    """
+    if not tails[0, 0] > NEAR * mean:
         return 0.0
     with np.errstate(divide="ignore"):
         return float(pareto_shapes(np.log(tails)).max())
