@@ -23,6 +23,7 @@ import numpy as np
 from experiments import advice_report, measured_model, run_folder
 from experiments.advice_report import CHOICE, COLUMNS, SIGNAL
 from experiments.cli import command_of, option, progress_bar, run_main
+from experiments.estimator_choice import choose_estimators
 from experiments.gradient_cells import (
     Row,
     Set,
@@ -41,7 +42,6 @@ from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Bound, Estimator, Params, VaejaxError
 from vaejax.diagnostics import Moments, cost_reports, fold_count, gradient_moments
 from vaejax.diagnostics.cost import CostReport
-from vaejax.estimators import ESTIMATORS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class Config:
     estimators: Annotated[tuple[str, ...], option("NAME..")] = (
         *("dreg", "pathwise", "score_function"),
     )
-    """a wrong name lists all"""
+    """or with settings, as in nvil:decay=0.9; a wrong name lists all"""
     num_samples: Annotated[tuple[int, ...], option("K..")] = (8,)
     """importance samples per example"""
     num_outer: Annotated[tuple[int, ...], option("M..")] = (1,)
@@ -125,7 +125,7 @@ def check(config: Config) -> tuple[Bound, list[Estimator]]:
         VaejaxError: an unknown name, or a number that cannot be.
     """
     bound = build_named(BOUNDS, config.bound)
-    estimators = [build_named(ESTIMATORS, name) for name in config.estimators]
+    estimators = choose_estimators(config.estimators)
     choices = (config.num_samples, config.num_outer, config.batch_size)
     if not (estimators and all(choices)):
         raise VaejaxError(
@@ -135,7 +135,7 @@ def check(config: Config) -> tuple[Bound, list[Estimator]]:
         value = getattr(config, field)
         if value is not None and np.min(value) < 1:
             raise VaejaxError(f"{field} is {value}: use at least 1")
-    check_named_once(config, "estimators", *CHOICE[1:])
+    check_named_once(config, *CHOICE[1:])
     if config.max_seconds is not None and not config.max_seconds > 0:
         raise VaejaxError(f"max_seconds is {config.max_seconds}: use more than 0")
     allowed = ("all", *(name for name in Params._fields if name != "auxiliary"))

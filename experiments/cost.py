@@ -25,11 +25,11 @@ from jaxtyping import Array
 
 from experiments import cost_report, run_folder
 from experiments.cli import option, progress_bar, run_main
+from experiments.estimator_choice import choose_estimators
 from experiments.setup import build_named
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Example, Model, Objective, VaejaxError
 from vaejax.diagnostics import gradient_moments
-from vaejax.estimators import ESTIMATORS
 from vaejax.evaluation import log_likelihood
 from vaejax.models import gaussian_mlp
 from vaejax.objective import make_objective
@@ -197,10 +197,11 @@ def _program_of(point: Point, config: Config) -> Callable[[], Program]:
     if point.work == "evaluation":
         return partial(_evaluation, model, point)
     name = point.value if isinstance(point.value, str) else config.estimators[0]
+    (estimator,) = choose_estimators([name])
     objective = make_objective(
         model,
         build_named(BOUNDS, config.bound),
-        build_named(ESTIMATORS, name),
+        estimator,
         num_samples=point.num_samples,
         allow_bias=True,
     )

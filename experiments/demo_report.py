@@ -7,7 +7,7 @@ from rich.table import Table as TerminalTable
 
 from experiments.train_config import Config as TrainConfig
 from experiments.train_report import unreliable, with_error
-from experiments.variance_findings import estimate
+from experiments.variance_findings import estimate, in_errors
 from vaejax.plotting import Section, Table, log_likelihood_bars
 
 
@@ -38,8 +38,9 @@ def lead(
         )
     stl = _encoder_row(oracle_rows, "stl")
     sentences.append(
-        f"STL under the IWAE bound is biased, and the oracle sees it: squared bias "
-        f"{stl['bias']:.3g} ± {stl['bias_stderr']:.1g} at K = 64."
+        f"STL under the IWAE bound is biased, and the oracle sees it: at K = 64 its "
+        f"squared bias is {in_errors(stl):.3g} standard errors, "
+        f"{estimate(stl, 'bias_squared')}."
     )
     return sentences
 

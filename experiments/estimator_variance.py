@@ -24,6 +24,7 @@ import numpy as np
 from experiments import measured_model
 from experiments.cell_run import Results, measure
 from experiments.cli import command_of, option, run_main
+from experiments.estimator_choice import choose_estimators
 from experiments.gradient_cells import Setting, make_keys, make_sets
 from experiments.setup import build_named, check_named_once, check_seed
 from vaejax.bounds import BOUNDS
@@ -49,7 +50,7 @@ class Config:
         "stl",
         "dreg",
     )
-    """or all; a wrong name lists them"""
+    """or all, or with settings, as in nvil:decay=0.9; a wrong name lists them"""
     num_samples: Annotated[tuple[int, ...], option("K..")] = (1, 8, 64)
     """importance samples per example"""
     num_outer: Annotated[tuple[int, ...], option("M..")] = (1,)
@@ -85,18 +86,14 @@ def check(config: Config) -> tuple[list[Bound], list[Estimator]]:
         VaejaxError: an unknown name, or a number that cannot be.
     """
     bounds = [build_named(BOUNDS, name) for name in _names(config.bounds, BOUNDS)]
-    estimators = [
-        build_named(ESTIMATORS, name) for name in _names(config.estimators, ESTIMATORS)
-    ]
+    estimators = choose_estimators(_names(config.estimators, ESTIMATORS))
     if not (bounds and estimators and config.num_samples and config.num_outer):
         raise VaejaxError("name at least one bound, one estimator, one K and one M")
     for field in ("draws", "batch_size", "num_samples", "num_outer", "pool"):
         value = getattr(config, field)
         if value is not None and np.min(value) < 1:
             raise VaejaxError(f"{field} is {value}: use at least 1")
-    check_named_once(
-        config, "model", "bounds", "estimators", "num_samples", "num_outer"
-    )
+    check_named_once(config, "model", "bounds", "num_samples", "num_outer")
     if not config.reference_error > 0:
         raise VaejaxError(
             f"reference_error is {config.reference_error}: use more than 0"
@@ -108,12 +105,8 @@ def check(config: Config) -> tuple[list[Bound], list[Estimator]]:
     if not (config.model or config.checkpoint):
         raise VaejaxError("name at least one model, as in --model linear_gaussian")
     seconds_of(config.budget)
-    folds = fold_count(config.draws)
-    if config.pool is not None and config.budget is None and config.draws < 2 * folds:
-        raise VaejaxError(
-            f"draws is {config.draws}, one in each of {folds} folds, but the split of "
-            "--pool needs two: use at least 42, such as 2000"
-        )
+    split = config.pool is not None and config.budget is None
+    fold_count(config.draws, 2 if split else 1)  # or say why not
     check_seed(config.seed)
     return bounds, estimators
 

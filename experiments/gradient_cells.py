@@ -22,10 +22,10 @@ from vaejax.core import (
     Params,
     Problem,
     PyTree,
+    VaejaxError,
     Verdict,
 )
 from vaejax.diagnostics import CostReport, GroupReport, VarianceSplit, counted
-from vaejax.estimators import ESTIMATORS
 from vaejax.objective import check, make_objective, weight_of_kl
 
 Row = dict[str, Any]
@@ -79,7 +79,7 @@ class Setting(NamedTuple):
     per_layer: bool = False
     reference_error: float = 0.05  # of a drawn reference, relative to each group's norm
     step: int | None = None  # of the training run that the parameters come from
-    trained_with: str | None = None  # the estimator of that run
+    trained_with: str | None = None  # the estimator of that run, its settings too
     trained_state: EstState = ()
 
     @property
@@ -93,6 +93,7 @@ class Set(NamedTuple):
 
     problem: Problem
     num_outer: int  # M, independent estimates that a gradient is the mean of
+    estimators: dict[str, Estimator]  # by a name that is of their settings, too
     rows: dict[str, Row]  # what names each estimator's cell, and its verdict
 
 
@@ -103,7 +104,17 @@ def make_sets(
     num_samples: Sequence[int],
     num_outer: Sequence[int],
 ) -> list[Set]:
-    """Every combination, with the verdict on it."""
+    """Every combination, with the verdict on it.
+
+    Raises:
+        VaejaxError: two estimators of one name, whose cells would be one.
+    """
+    named = {estimator.name: estimator for estimator in estimators}
+    if len(named) < len(estimators):
+        raise VaejaxError(
+            f"the estimators {', '.join(e.name for e in estimators)} share a name: "
+            "give each one its own, as by dataclasses.replace(estimator, name=...)"
+        )
     sets = []
     for bound in bounds:
         for k in num_samples:
@@ -113,6 +124,7 @@ def make_sets(
                 Set(
                     problem,
                     outer,
+                    named,
                     {
                         name: {
                             "model": setting.model.name,
@@ -163,7 +175,8 @@ def objective_at(
     setting: Setting, cells: Set, name: str
 ) -> tuple[Objective, Params, EstState]:
     """A cell's objective, with the parameters and the estimator's state."""
-    objective = _objective(cells.problem, name, cells.num_outer)
+    estimator = cells.estimators[name]
+    objective = _objective(cells.problem, estimator, cells.num_outer)
     fresh, state = objective.init(setting.keys.state)
     if _is_trained(setting, name, (fresh.auxiliary, state)):
         return objective, setting.params, setting.trained_state
@@ -171,11 +184,11 @@ def objective_at(
 
 
 @cache  # the same one, so that what is compiled serves at other parameters
-def _objective(problem: Problem, name: str, num_outer: int) -> Objective:
+def _objective(problem: Problem, estimator: Estimator, num_outer: int) -> Objective:
     objective = make_objective(
         counted(problem.model),
         problem.bound,
-        ESTIMATORS[name](),
+        estimator,
         num_samples=problem.num_samples,
         allow_bias=True,
     )

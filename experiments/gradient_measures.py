@@ -114,7 +114,7 @@ def _measure(
     rows = []
     for group, report in reports.items():
         row = shared | {"group": group, "reference_error": errors.get(group)}
-        row |= report._asdict()
+        row |= {k: None if np.isnan(v) else v for k, v in report._asdict().items()}
         if splits:
             row |= zip(SPLIT_COLUMNS, splits[group], strict=True)
         if errors.get(group, 0.0) > setting.reference_error:

@@ -1,5 +1,6 @@
 """What the gradients of a comparison are held against: the truth, or the next best."""
 
+from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -8,9 +9,9 @@ import numpy as np
 
 from experiments.gradient_cells import Set, Setting, objective_at, work_of
 from vaejax import exact
-from vaejax.core import Params, Problem, VaejaxError
+from vaejax.core import Estimator, Params, Problem, VaejaxError
 from vaejax.diagnostics import Moments, combine, fold_count, gradient_moments
-from vaejax.diagnostics.report import groups
+from vaejax.diagnostics.moments import groups
 from vaejax.estimators import ESTIMATORS
 from vaejax.objective import check
 
@@ -53,19 +54,19 @@ def drawn_reference(setting: Setting, problem: Problem) -> tuple[Moments, str]:
     That is, in every group that can be: the error falls as one over the root of the
     passes, so that the first tells whether `MAX_PASSES` are enough.
     """
-    names = [
-        name
-        for name in REFERENCES
-        if check(problem, ESTIMATORS[name]()).status == "unbiased"
+    unbiased = [
+        estimator
+        for estimator in map(_estimator, REFERENCES)
+        if check(problem, estimator).status == "unbiased"
     ]
-    if not names:
+    if not unbiased:
         raise VaejaxError(
             f"nothing to compare {problem.bound.name} on {problem.model.name} with: it "
             f"cannot be integrated, and none of {', '.join(REFERENCES)} is unbiased "
             "there; use a smaller model"
         )
-    cells = Set(problem, 1, {})
-    at = objective_at(setting, cells, names[0])
+    name = unbiased[0].name
+    at = objective_at(setting, Set(problem, 1, {name: unbiased[0]}, {}), name)
     if setting.seconds is None:
         draws = REFERENCE_DRAWS * setting.draws
         folds = fold_count(setting.draws)
@@ -97,7 +98,12 @@ def drawn_reference(setting: Setting, problem: Problem) -> tuple[Moments, str]:
     words = f"error {100 * error:.2g}% of the norm"
     if np.isinf(error):
         words = "of which no norm is seen above the noise"
-    return known, f"{names[0]}, {known.draws:,} draws, {words}"
+    return known, f"{name}, {known.draws:,} draws, {words}"
+
+
+@cache  # the same one, so that what is compiled serves again
+def _estimator(name: str) -> Estimator:
+    return ESTIMATORS[name]()
 
 
 def _relative_errors(setting: Setting, moments: Moments) -> dict[str, float]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array
 
+from experiments.estimator_choice import full_name
 from experiments.prepared_run import load_final, load_run
 from experiments.setup import build_named, labels_in_turn
 from vaejax.core import EstState, Example, Key, Model, Params, VaejaxError
@@ -20,7 +21,7 @@ class Measured(NamedTuple):
     model: Model
     params: Params
     examples: Example  # every leaf [count, ...]
-    estimator: str | None = None  # that it was trained with
+    estimator: str | None = None  # that it was trained with, its settings too
     state: EstState = ()  # of that estimator
 
 
@@ -69,6 +70,6 @@ def of_checkpoint(folder: Path, count: int, count_name: str) -> Measured:
         trained.model,
         params,
         jax.tree.map(lambda leaf: leaf[:count], test),
-        trained.config.estimator,
+        full_name(trained.config.estimator, trained.config.estimator_settings),
         state,
     )

@@ -19,12 +19,12 @@ import jax.numpy as jnp
 from experiments import prepared_run
 from experiments.cell_run import Results, measure
 from experiments.cli import command_of, option, run_main
+from experiments.estimator_choice import choose_estimators, full_name
 from experiments.gradient_cells import Setting, make_keys, make_sets
 from experiments.setup import build_named, check_named_once, check_seed
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, VaejaxError
 from vaejax.diagnostics import fold_count
-from vaejax.estimators import ESTIMATORS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Config:
         "stl",
         "dreg",
     )
-    """a wrong name lists them"""
+    """or with settings, as in nvil:decay=0.9; a wrong name lists them"""
     num_samples: Annotated[tuple[int, ...], option("K..")] = ()
     """importance samples per example (default: the run's)"""
     draws: Annotated[int, option("N")] = 1000
@@ -67,12 +67,12 @@ def run(config: Config) -> Results:
     Raises:
         VaejaxError: a setting that cannot be, before anything is computed.
     """
-    estimators = [build_named(ESTIMATORS, name) for name in config.estimators]
+    estimators = choose_estimators(config.estimators)
     bounds = [build_named(BOUNDS, name) for name in config.bounds]
     for name in ("draws", "batch_size", *["num_samples"] * bool(config.num_samples)):
         if jnp.min(jnp.asarray(getattr(config, name))) < 1:
             raise VaejaxError(f"{name} is {getattr(config, name)}: use at least 1")
-    check_named_once(config, "bounds", "estimators", "num_samples")
+    check_named_once(config, "bounds", "num_samples")
     if not estimators:
         raise VaejaxError("name at least one estimator, as in --estimators dreg")
     if not config.reference_error > 0:
@@ -108,7 +108,9 @@ def run(config: Config) -> Results:
             per_layer=config.per_layer,
             reference_error=config.reference_error,
             step=step,
-            trained_with=trained.config.estimator,
+            trained_with=full_name(
+                trained.config.estimator, trained.config.estimator_settings
+            ),
             trained_state=state,
         )
         sets = make_sets(

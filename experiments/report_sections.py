@@ -8,6 +8,7 @@ from experiments import estimator_variance, run_folder
 from experiments.prepared_run import load_trained
 from experiments.train_config import Config as TrainConfig
 from experiments.train_report import reconstruct, sample_images
+from experiments.variance_findings import in_errors
 from vaejax.evaluation import posterior_means
 from vaejax.plotting import (
     Section,
@@ -54,8 +55,9 @@ def gradient_section(
         "num_samples",
         "group",
         "status",
-        "bias",
-        "bias_stderr",
+        "bias / error",
+        "bias_squared",
+        "bias_squared_stderr",
         "variance",
         "rms_snr",
         "cosine",
@@ -66,8 +68,14 @@ def gradient_section(
         f"\n\nRefused: {cell}, because {reason}."
         for cell, reason in results.refusals.items()
     )
-    caption = "bias is the debiased estimate of the squared norm of E g - g*."
-    values = [tuple(row[name] for name in columns) for row in shown]
+    caption = (
+        "bias_squared is the debiased estimate of the squared norm of E g - g*, bias / "
+        "error that in units of its standard error."
+    )
+    values = [
+        tuple((row | {"bias / error": in_errors(row)})[name] for name in columns)
+        for row in shown
+    ]
     return Section(
         title=title,
         text=text + refused,

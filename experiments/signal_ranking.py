@@ -23,7 +23,7 @@ import numpy as np
 
 from vaejax.core import Params, VaejaxError
 from vaejax.diagnostics import Moments, along_and_across
-from vaejax.diagnostics.report import groups
+from vaejax.diagnostics.moments import groups
 
 RESAMPLES = 10_000
 LEVEL = 0.05  # chance that the truly best one is said to be behind

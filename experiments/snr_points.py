@@ -41,7 +41,7 @@ from vaejax.models.gaussian_toy import (
 from vaejax.objective import check, make_objective
 
 COLUMNS = (
-    *("num_outer", "num_samples", "estimator", "group", "status"),
+    *("num_outer", "num_samples", "estimator", "group", "status", "folds"),
     *("snr", "snr_stderr", "signal_of", "own_snr", "own_snr_stderr", "plain_snr"),
     "reason",
 )
@@ -110,6 +110,7 @@ def measure_point(
     place: dict[str, Any] = dict.fromkeys(COLUMNS) | {
         "num_outer": num_outer,
         "num_samples": num_samples,
+        "folds": FOLDS,
     }
     key = jax.random.fold_in(setting.keys.draws, num_outer)
     setting = setting._replace(

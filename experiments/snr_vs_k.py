@@ -22,6 +22,7 @@ import numpy as np
 
 from experiments import run_folder, snr_report
 from experiments.cli import option, progress_bar, run_main
+from experiments.estimator_choice import choose_estimators
 from experiments.gradient_cells import Setting, make_keys
 from experiments.journal import Journal
 from experiments.measured_model import Measured, of_checkpoint
@@ -49,7 +50,6 @@ from vaejax.core import (
     Problem,
     VaejaxError,
 )
-from vaejax.estimators import ESTIMATORS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,7 +61,7 @@ class Config:
     estimators: Annotated[tuple[str, ...], option("NAME..")] = (
         *("pathwise", "dreg", "ovis_asymptotic"),
     )
-    """a wrong name lists all"""
+    """or with settings, as in nvil:decay=0.9; a wrong name lists all"""
     num_samples: Annotated[tuple[int, ...], option("K..")] = (
         *(1, 3, 10, 30, 100),
         *(200, 500, 1000),
@@ -111,7 +111,7 @@ def check(config: Config) -> tuple[Bound, list[Estimator]]:
         VaejaxError: an unknown name, or a number that cannot be.
     """
     bound = build_named(BOUNDS, config.bound)
-    estimators = [build_named(ESTIMATORS, name) for name in config.estimators]
+    estimators = choose_estimators(config.estimators)
     if not (estimators and config.num_samples and config.num_outer):
         raise VaejaxError("name at least one estimator, one K and one M")
     for field in ("num_samples", "num_outer", "batch_size", "fit_from"):

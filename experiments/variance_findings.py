@@ -1,10 +1,11 @@
 """What a comparison of gradient estimators says in words, each claim with its error.
 
 Two variances are compared by their ratio. Its interval is by the delta method on
-logarithms: log(a / b) +- z sqrt((se_a / a)^2 + (se_b / b)^2), with z corrected for the
-number of estimators that the one named was chosen from. The estimators share their
-random keys, and so their errors, by which the interval is on the safe side. The
-signal-to-noise ratios told are those without a noise floor.
+logarithms: log(a / b) +- t sqrt((se_a / a)^2 + (se_b / b)^2), with Student's t of the
+folds, corrected for the number of estimators that the one named was chosen from. The
+estimators share their random keys, and so their errors, by which the interval is on the
+safe side. The signal-to-noise ratios told are those without a noise floor. A dagger
+marks what rests on heavy tails, or on too few draws to show one.
 """
 
 import re
@@ -12,11 +13,17 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 
 import numpy as np
-from scipy.stats import norm
 
 from experiments.gradient_cells import AS_INITIALISED
+from vaejax.diagnostics.direction import SEEN
 from vaejax.plotting.bias import FALSE_ALARMS, FOUND, least_found, least_seen
-from vaejax.plotting.gradients import NORMAL_95, SETTINGS, distinct, near_floor
+from vaejax.plotting.gradients import (
+    SETTINGS,
+    distinct,
+    near_floor,
+    quantiles,
+    unsafe,
+)
 from vaejax.plotting.style import Row, number
 
 COSTS = {"seconds_per_gradient": "cost", "decoder_evaluations": "decoder evaluations"}
@@ -30,6 +37,8 @@ def findings(rows: Sequence[Row]) -> list[str]:
     """
     return [
         *_references(rows),
+        *_tails(rows),
+        *_hidden_directions(rows),
         *_budget(rows),
         *_untrained(rows),
         *_comparisons(rows),
@@ -75,7 +84,8 @@ def ratio_interval(
         for column in columns
     )
     errors = errors / (a, b)
-    spread = float(np.exp(norm.isf(0.025 / comparisons) * np.linalg.norm(errors)))
+    quantile = quantiles([above, below], 0.025 / comparisons).max()
+    spread = float(np.exp(quantile * np.linalg.norm(errors)))
     return a / b, a / b / spread, a / b * spread
 
 
@@ -128,7 +138,8 @@ def _along_training(rows: Sequence[Row]) -> Iterator[str]:
         for name in names:
             first, last = (ends[name, step] for step in (steps[0], steps[-1]))
             ratio, low, high = map(_short, ratio_interval(last, first, len(names)))
-            texts.append(f"{name} {ratio} (95% interval {low} to {high})")
+            mark = flag(last) or flag(first)
+            texts.append(f"{name} {ratio} (95% interval {low} to {high}{mark})")
         yield (
             f"{where} at K = {most}, the {group} variance at step {steps[-1]:.0f} is "
             f"so many times that at step {steps[0]:.0f}: {', '.join(texts)}."
@@ -141,7 +152,9 @@ def _comparison(where: str, rows: list[Row]) -> str:
     other = rows[0] if rows[0] is not best else following
     ratio, low, high = ratio_interval(other, best, comparisons=len(rows) - 1)
     names = best["estimator"], other["estimator"]
-    group, interval = best["group"], f"95% interval {_short(low)} to {_short(high)}"
+    mark = flag(best) or flag(other)
+    interval = f"95% interval {_short(low)} to {_short(high)}{mark}"
+    group = best["group"]
     if low <= 1:
         return (
             f"{where}, the {group} variances of {names[0]} and {names[1]} cannot be "
@@ -168,6 +181,17 @@ def _short(value: float) -> str:
     return f"{float(f'{value:.3g}'):,g}"
 
 
+def flag(row: Row) -> str:
+    """A dagger where the row's intervals are unsafe."""
+    return " †" * unsafe(row)
+
+
+def in_errors(row: Row) -> float | None:
+    """The squared bias in units of its standard error, None where that is unknown."""
+    value, error = (number(row[f"bias_squared{end}"]) for end in ("", "_stderr"))
+    return value / error if error > 0 else None
+
+
 def estimate(row: Row, name: str) -> str:
     """A statistic with its standard error in two digits, "" if it is unknown."""
     value, error = number(row.get(name)), number(row.get(f"{name}_stderr"))
@@ -180,7 +204,7 @@ def estimate(row: Row, name: str) -> str:
     decimals = max(0, 1 - int(np.floor(np.log10(error / scale))))
     return (
         f"{value / scale:.{decimals}f}{exponent} ± "
-        f"{error / scale:.{decimals}f}{exponent}"
+        f"{error / scale:.{decimals}f}{exponent}{flag(row)}"
     )
 
 
@@ -194,7 +218,7 @@ def _biases(rows: Sequence[Row]) -> Iterator[str]:
     rows = of_whole_groups(rows)
     limits = dict(zip(map(id, rows), least_seen(rows), strict=True))
     tested = [row for row in rows if np.isfinite(limits[id(row)])]
-    found = [row for row in tested if number(row["bias"]) > limits[id(row)]]
+    found = [row for row in tested if number(row["bias_squared"]) > limits[id(row)]]
     unbiased = [row for row in tested if row["status"] == "unbiased"]
     wrong = [row for row in found if row["status"] == "unbiased"]
     corrected = f"corrected for {len(tested)} tests at {FALSE_ALARMS:.0%}"
@@ -243,6 +267,38 @@ def _references(rows: Sequence[Row]) -> Iterator[str]:
     )
 
 
+def _tails(rows: Sequence[Row]) -> Iterator[str]:
+    """How many intervals are unsafe, and why."""
+    measured = of_whole_groups(rows)
+    if not (marked := [row for row in measured if unsafe(row)]):
+        return
+    known = [number(row["pareto_k"]) for row in marked if row["pareto_k"] is not None]
+    heaviest = f"; the largest Pareto k is {max(known):.2f}" * bool(known)
+    yield (
+        f"{len(marked)} of {len(measured)} estimates are marked †: the squared "
+        "deviations of their gradients have heavy tails, or the draws are too few to "
+        f"show one (from {min(int(row['draws']) for row in marked):,} on{heaviest}). "
+        "Their intervals, above all of variances and signal-to-noise ratios, may hold "
+        "the truth less often than is said: use more --draws."
+    )
+
+
+def _hidden_directions(rows: Sequence[Row]) -> Iterator[str]:
+    """How many cosines are not given because the noise hides the mean gradient."""
+    measured = [
+        row
+        for row in of_whole_groups(rows)
+        if number(row.get("reference_error"))
+        <= number(row.get("reference_error_asked"))
+    ]
+    if hidden := [row for row in measured if row["cosine"] is None]:
+        yield (
+            f"No cosine is given of {len(hidden)} of {len(measured)} mean gradients: "
+            f"their squared lengths are below {SEEN:g} times the noise of these, and "
+            "have no direction that is known; use more --draws."
+        )
+
+
 def _budget(rows: Sequence[Row]) -> Iterator[str]:
     """What precision the time bought."""
     measured = of_whole_groups(rows)
@@ -250,7 +306,7 @@ def _budget(rows: Sequence[Row]) -> Iterator[str]:
         return
     draws = [int(row["draws"]) for row in measured]
     errors = [
-        NORMAL_95 * number(row["variance_stderr"]) / number(row["variance"])
+        quantiles([row])[0] * number(row["variance_stderr"]) / number(row["variance"])
         for row in measured
         if number(row["variance"]) > 0
     ]
@@ -285,11 +341,11 @@ def _named(rows: list[Row]) -> str:
     for pair, cells in groupby(sorted(rows, key=_pair), _pair):
         members = list(cells)
         counts = sorted({int(row["num_samples"]) for row in members})
-        worst = max(members, key=lambda row: number(row["bias"]))
+        worst = max(members, key=lambda row: in_errors(row) or 0.0)
         texts.append(
-            f"{pair}, K = {', '.join(map(str, counts))} (squared bias up to "
-            f"{estimate(worst, 'bias')}, {worst['group']}, K = "
-            f"{worst['num_samples']})"
+            f"{pair}, K = {', '.join(map(str, counts))} (up to {in_errors(worst):.3g} "
+            f"standard errors: bias squared {estimate(worst, 'bias_squared')}, "
+            f"{worst['group']}, K = {worst['num_samples']})"
         )
     return "; ".join(texts)
 

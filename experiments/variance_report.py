@@ -28,11 +28,13 @@ from experiments.variance_findings import (
     at_last_step,
     estimate,
     findings,
+    in_errors,
     of_whole_groups,
     places,
     plain_snr,
     reason_at_any_k,
 )
+from vaejax.diagnostics.direction import SEEN
 from vaejax.plotting import (
     Section,
     Table,
@@ -114,7 +116,7 @@ def draw(rows: Sequence[Row]) -> dict[str, Figure]:
         return bool(np.isfinite([values_of(groups, n) for n in names]).all(0).any())
 
     replayed = len({row["step"] for row in rows}) > 1
-    for statistic in ("variance", "bias", "rms_snr") if replayed else ():
+    for statistic in ("variance", "bias_squared", "rms_snr") if replayed else ():
         if known(statistic):
             curves = replay_curves(of_whole_groups(rows), statistic)
             figures[f"replay_{statistic}"] = curves
@@ -122,7 +124,7 @@ def draw(rows: Sequence[Row]) -> dict[str, Figure]:
     for statistic in CURVES:
         if known(statistic) and (several or not replayed):
             figures[statistic] = gradient_statistic(groups, statistic)
-    if known("bias", "bias_stderr"):
+    if known("bias_squared", "bias_squared_stderr"):
         shown = [*groups, *refused]
         if len(shown) > MOST_BIASES:
             most = max(int(row["num_samples"]) for row in groups)
@@ -142,7 +144,7 @@ def print_rows(rows: Sequence[Row]) -> None:
     columns = _settings(rows) | {
         "group": _value("group"),
         "status": _value("status"),
-        "bias": _estimate("bias"),
+        "bias / error": _in_errors,
         "variance": _estimate("variance"),
         "rms snr": _estimate("rms_snr"),
         "cosine": _estimate("cosine"),
@@ -200,6 +202,15 @@ def _estimate(name: str) -> Callable[[Row], Any]:
     return lambda row: estimate(row, name)
 
 
+def _rounded(name: str) -> Callable[[Row], Any]:
+    return lambda row: None if row[name] is None else f"{number(row[name]):.2f}"
+
+
+def _in_errors(row: Row) -> Any:
+    value = in_errors(row)
+    return None if value is None else f"{value:.1f}"
+
+
 def _scaled(name: str, scale: float) -> Callable[[Row], Any]:
     return lambda row: None if row[name] is None else scale * number(row[name])
 
@@ -215,9 +226,11 @@ def _tables(rows: Sequence[Row]) -> list[Section]:
     settings, group = _settings(rows), {"group": _value("group")}
     accuracy = {
         "status": _value("status"),
-        "bias": _estimate("bias"),
-        "detectable": _value("bias_detectable"),
+        "bias / error": _in_errors,
+        "bias squared": _estimate("bias_squared"),
+        "detectable": _value("bias_squared_detectable"),
         "variance": _estimate("variance"),
+        "Pareto k": _rounded("pareto_k"),
         "variance × s": _estimate("work_normalized_variance"),
         "variance × evaluations": _estimate("evaluation_normalized_variance"),
         "from data": _estimate("variance_data"),
@@ -252,9 +265,12 @@ def _tables(rows: Sequence[Row]) -> list[Section]:
     for title, text, columns, members in (
         (
             "Bias and variance",
-            f"Compared with: {references}. Bias is the debiased ‖E g − g*‖², below 0 "
-            "by chance; ± is the standard error. Detectable is what one test at 5% "
-            "finds with a chance of 95% or more. Coordinate quantiles are of the "
+            f"Compared with: {references}. Bias squared is the debiased ‖E g − g*‖², "
+            "below 0 by chance; before it stands how many of its standard errors, ±, "
+            "it is. Detectable is what one test at 5% finds with a chance of 95% or "
+            "more. Pareto k is the shape of the tail of ‖g − E g‖²: from 0.5 on its "
+            "variance is infinite, and from few draws unknown; there † marks the "
+            "errors, which are not to be relied on. Coordinate quantiles are of the "
             "variances of single coordinates.",
             settings | group | accuracy,
             groups,
@@ -265,7 +281,8 @@ def _tables(rows: Sequence[Row]) -> list[Section]:
             "E gᵢ, and (floor) where below 3 times what noise alone gives; rms SNR is "
             "the root mean square, without that noise; of the norm, "
             "‖E g‖ / √tr Cov g; along / across, of a draw's parts along the reference "
-            "and across it.",
+            "and across it. No cosine of the mean is given where the squared length of "
+            f"that is below {SEEN:g} times its noise.",
             settings | group | signal,
             groups,
         ),

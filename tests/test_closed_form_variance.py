@@ -123,7 +123,7 @@ def arm_variance() -> float:
 def test_the_measured_variance_is_that_of_theory(report, estimator, variance, another):
     def z(estimator) -> float:
         found = report(estimator)["encoder"]
-        assert abs(found.bias) < 4 * found.bias_stderr
+        assert abs(found.bias_squared) < 4 * found.bias_squared_stderr
         assert found.variance_stderr < 0.03 * found.variance
         return (found.variance - variance) / found.variance_stderr
 

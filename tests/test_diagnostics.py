@@ -231,7 +231,9 @@ def test_several_passes_are_one():
         summarize(moments, TRUTH)["encoder"]
         for moments in (whole, moments_of(toy(), 1200, seed=2, reference=TRUTH))
     )
-    assert report.bias_stderr == pytest.approx(direct.bias_stderr, rel=0.5)
+    assert report.bias_squared_stderr == pytest.approx(
+        direct.bias_squared_stderr, rel=0.5
+    )
     assert report.variance_stderr == pytest.approx(direct.variance_stderr, rel=0.5)
 
 
@@ -248,7 +250,7 @@ def test_the_variance_is_the_closed_form():
 
 
 def z_of_bias(report) -> float:
-    return report.bias / report.bias_stderr
+    return report.bias_squared / report.bias_squared_stderr
 
 
 def test_a_planted_bias_of_one_percent_is_found():
@@ -257,8 +259,8 @@ def test_a_planted_bias_of_one_percent_is_found():
         toy(0.01), PARAMS, STATE, key, BATCH, draws=80_000, reference=TRUTH
     )["encoder"]
     assert z_of_bias(report) > 5
-    assert report.bias > report.bias_detectable
-    assert abs(report.bias - 0.01**2) < 4 * report.bias_stderr
+    assert report.bias_squared > report.bias_squared_detectable
+    assert abs(report.bias_squared - 0.01**2) < 4 * report.bias_squared_stderr
 
 
 def test_an_unbiased_gradient_is_cleared():
@@ -275,10 +277,10 @@ def test_moments_of_an_unbiased_objective_are_a_reference(bias, found):
     reference = moments_of(toy(), 20_000, seed=1)
     report = summarize(moments_of(toy(bias), 20_000), reference)["encoder"]
     assert (z_of_bias(report) > 5) == found
-    assert abs(report.bias - bias**2) < 4 * report.bias_stderr
+    assert abs(report.bias_squared - bias**2) < 4 * report.bias_squared_stderr
     # Its noise counts: the interval is wider than against the truth itself.
     certain = summarize(moments_of(toy(bias), 20_000), TRUTH)["encoder"]
-    assert report.bias_stderr > certain.bias_stderr
+    assert report.bias_squared_stderr > certain.bias_squared_stderr
 
 
 # The other columns.
@@ -295,7 +297,7 @@ def test_snr_is_its_definition():
 def test_an_exact_gradient_has_no_noise_and_the_right_direction():
     moments = moments_of(toy(), 80, reference=TRUTH)
     report = summarize(moments, TRUTH)["decoder"]
-    assert report.bias == pytest.approx(0, abs=1e-12)
+    assert report.bias_squared == pytest.approx(0, abs=1e-12)
     assert (report.variance, report.variance_stderr, report.variance_q95) == (0, 0, 0)
     assert (report.snr, report.norm_snr, report.directional_snr) == (np.inf,) * 3
     assert (report.cosine, report.draw_cosine) == pytest.approx((1, 1))
@@ -308,7 +310,7 @@ def test_rounding_is_no_bias(off, biased):
     near = jax.tree.map(lambda leaf: leaf * (1 + off), TRUTH)
     report = summarize(moments, near)["decoder"]
     assert report.variance == 0
-    assert report.bias > 0
+    assert report.bias_squared > 0
     assert (z_of_bias(report) > 1.645) == biased
 
 
@@ -384,7 +386,7 @@ def test_the_intervals_of_every_statistic_cover_as_often_as_they_say():
     along = many @ MEAN / np.linalg.norm(MEAN)
     norms = np.linalg.norm(many, axis=1)
     truths = {
-        "bias": 0.0,
+        "bias_squared": 0.0,
         "variance": np.sum(SCALE**2),
         **dict(zip(QUANTILES, np.quantile(SCALE**2, (0.05, 0.5, 0.95)), strict=True)),
         "rms_snr": np.sqrt(np.mean((MEAN / SCALE) ** 2)),

@@ -29,7 +29,7 @@ from experiments.gradient_cells import AS_INITIALISED, make_sets, objective_at
 from vaejax.bounds import BOUNDS
 from vaejax.core import Problem, VaejaxError
 from vaejax.diagnostics import CostReport
-from vaejax.diagnostics.report import groups
+from vaejax.diagnostics.moments import groups
 from vaejax.estimators import ESTIMATORS
 
 TIMED = {
@@ -188,8 +188,8 @@ def test_a_budget_is_spent_on_draws(tmp_path):
     assert all(n % 200 == 0 and n >= 400 for n in draws.values())
     for row in results.rows:
         if row["estimator"] == "dreg":
-            assert abs(row["bias"]) < 5 * row["bias_stderr"]
-            assert 0 < row["bias_stderr"] < row["variance"] / 200
+            assert abs(row["bias_squared"]) < 5 * row["bias_squared_stderr"]
+            assert 0 < row["bias_squared_stderr"] < row["variance"] / 200
 
 
 def test_times_are_read_as_they_are_written():
@@ -239,7 +239,7 @@ def test_the_variance_over_a_pool_is_that_of_the_data_and_of_the_latents(tmp_pat
         assert abs(parts - row["variance"]) < 4 * error
         assert row["variance_data"] > 5 * row["variance_data_stderr"]
         # The reference is of the whole pool.
-        assert abs(row["bias"]) < 5 * row["bias_stderr"]
+        assert abs(row["bias_squared"]) < 5 * row["bias_squared_stderr"]
         assert (row["batch_size"], row["reference"]) == (2, "the exact gradient")
 
 
@@ -343,7 +343,7 @@ def test_estimators_are_replayed_along_a_run(tmp_path, monkeypatch):
     for (step, estimator, group), row in rows.items():
         assert (row["bound"], row["num_samples"]) == ("iwae", 3)
         if estimator == "dreg" or group == "decoder":
-            assert abs(row["bias"]) < 5 * row["bias_stderr"]
+            assert abs(row["bias_squared"]) < 5 * row["bias_squared_stderr"]
         assert row["variance"] != rows[6 - step, estimator, group]["variance"]
         assert (row["cosine"] is None) == (row["reference_error"] > 0.05)
         assert (row["checkpoint"], row["seed"]) == (str(run.out), 0)

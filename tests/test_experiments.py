@@ -406,7 +406,8 @@ def test_results_csv_has_its_columns_and_a_row_for_every_refusal(oracle):
 
 def test_only_the_biased_estimator_shows_a_bias(oracle):
     scores = {
-        (row["estimator"], row["group"]): row["bias"] / row["bias_stderr"]
+        (row["estimator"], row["group"]): row["bias_squared"]
+        / row["bias_squared_stderr"]
         for row in oracle.rows
         if row["status"] != "refused"
     }
@@ -442,7 +443,7 @@ def test_every_reference_points_the_same_way(
     (reference,) = saved["references"]
     assert reference.startswith(source)
     for row in results.rows:
-        assert abs(row["bias"] / row["bias_stderr"]) < 5
+        assert abs(row["bias_squared"] / row["bias_squared_stderr"]) < 5
         assert row["cosine"] > 0.5
 
 
@@ -460,7 +461,7 @@ def test_a_checkpoint_of_two_latents_is_compared_exactly(finished, tmp_path):
     assert summary["references"] == ["the exact gradient"]
     for row in results.rows:
         assert row["model"] == "gaussian_mlp"
-        assert abs(row["bias"]) < 5 * row["bias_stderr"]
+        assert abs(row["bias_squared"]) < 5 * row["bias_squared_stderr"]
 
     def refused(**changes: object) -> str:
         with pytest.raises(VaejaxError) as error:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.stats import norm, t
 from variance_rows import COSTS, ERROR, TIMING, bias_of, make_rows
 
 from vaejax import plotting
@@ -9,11 +10,12 @@ from vaejax.core import VaejaxError
 from vaejax.diagnostics import squared_norm_of_mean
 from vaejax.plotting.bias import FALSE_ALARMS, least_found, least_seen
 from vaejax.plotting.frontier import frontier
+from vaejax.plotting.gradients import interval
 from vaejax.plotting.style import line_style, series
 
 STATISTICS = (
     *(
-        "bias",
+        "bias_squared",
         "variance",
         "rms_snr",
         "seconds_per_gradient",
@@ -21,6 +23,9 @@ STATISTICS = (
     ),
     *("variance_data", "variance_latents"),
 )
+
+
+NORMAL_95 = norm.isf(0.025)  # of rows that have no folds
 
 
 def named(artists, label):
@@ -45,9 +50,39 @@ def test_a_band_is_the_interval_of_the_logarithm():
     corners = named(axes.collections, "_dreg")[0].get_paths()[0].vertices
     for k in (1, 4, 16, 64):
         row = one(rows, num_samples=k, group="encoder")
-        ends = row["variance"] * np.exp([-1.96 * ERROR, 1.96 * ERROR])
+        ends = row["variance"] * np.exp([-NORMAL_95 * ERROR, NORMAL_95 * ERROR])
         at = corners[corners[:, 0] == k, 1]
         np.testing.assert_allclose([at.min(), at.max()], ends)
+
+
+def test_few_folds_widen_a_band_by_students_t():
+    rows = make_rows(bounds=("iwae",), estimators=("dreg",), num_samples=(1,))
+    for folds, quantile in ((8, t.isf(0.025, 7)), (40, t.isf(0.025, 39))):
+        low, high = interval([row | {"folds": folds} for row in rows], "variance")
+        np.testing.assert_allclose(np.log(high / low), 2 * quantile * ERROR)
+
+
+def test_an_unsafe_interval_is_marked_in_every_figure():
+    rows = make_rows(bounds=("iwae",), estimators=("dreg", "pathwise"))
+    unsafe = [row | {"safe": row["estimator"] != "dreg"} for row in rows]
+    for draw in (
+        lambda rows: plotting.gradient_statistic(rows, "variance"),
+        plotting.bias_forest,
+        plotting.cost_frontier,
+    ):
+        for members, expected in ((rows, set()), (unsafe, {"interval unsafe"})):
+            figure = draw(members)
+            (legend,) = figure.legends
+            texts = {text.get_text() for text in legend.get_texts()}
+            assert texts & {"interval unsafe"} == expected
+            marks = [
+                len(line.get_xdata())
+                for axes in figure.axes
+                for line in named(axes.lines, "_unsafe")
+            ]
+            assert (sum(marks) > 0) == bool(expected)
+    written = [text.get_text() for text in plotting.estimator_map(unsafe).axes[0].texts]
+    assert [text.endswith("†") for text in written] == [True, False]
 
 
 def test_series_that_share_a_colour_differ_in_their_lines():
@@ -59,7 +94,7 @@ def test_a_cosine_has_a_plain_interval():
     rows = make_rows(bounds=("iwae",), estimators=("dreg",), num_samples=(1, 2))
     axes = plotting.gradient_statistic(rows, "cosine").axes[0]
     corners = named(axes.collections, "_dreg")[0].get_paths()[0].vertices
-    half = 1.96 * ERROR * 0.99
+    half = NORMAL_95 * ERROR * 0.99
     assert corners[:, 1].min() == pytest.approx(0.99 - half)
 
 
@@ -106,8 +141,9 @@ def estimates(vectors_of, runs=3000, folds=20):
     for _ in range(runs):
         found = squared_norm_of_mean(vectors_of(key, folds))
         rows.append(
-            {"bias": found.estimate}
-            | {f"bias_{name}": value for name, value in found._asdict().items()}
+            {"bias_squared": found.estimate}
+            | {f"bias_squared_{name}": value for name, value in found._asdict().items()}
+            | {"folds": folds}
         )
     return rows
 
@@ -125,7 +161,10 @@ def test_false_alarms_are_as_rare_as_is_said(size):
 
     def alarms(limits_of):
         return sum(
-            any(row["bias"] > limit for row, limit in zip(r, limits_of(r), strict=True))
+            any(
+                row["bias_squared"] > limit
+                for row, limit in zip(r, limits_of(r), strict=True)
+            )
             for r in reports
         )
 
@@ -149,11 +188,13 @@ def test_a_bias_that_is_called_detectable_is_found(tests):
         )
 
     said = np.median([least_found([row] * tests)[0] for row in planted(0.0)])
-    single = np.median([row["bias_detectable"] for row in planted(0.0)])
+    single = np.median([row["bias_squared_detectable"] for row in planted(0.0)])
 
     def found(bias):
         rows = planted(bias)
-        return np.mean([row["bias"] > least_seen([row] * tests)[0] for row in rows])
+        return np.mean(
+            [row["bias_squared"] > least_seen([row] * tests)[0] for row in rows]
+        )
 
     assert found(said) > 0.906
     assert found(said / 2) < 0.8
@@ -164,16 +205,22 @@ def test_a_bias_that_is_called_detectable_is_found(tests):
 
 
 def test_the_least_bias_seen_grows_with_the_tests_and_knows_its_limits():
-    row = {"bias": 0.0, "bias_stderr": 1.0}
+    row = {"bias_squared": 0.0, "bias_squared_stderr": 1.0}
     single, many = least_seen([row])[0], least_seen([row] * 100)[0]
     assert single == pytest.approx(1.6449, rel=1e-4)
     assert many == pytest.approx(3.2905, rel=1e-4)
-    known = row | {"bias_noise": 1.0, "bias_detectable": 3.2897}  # without growth
+    known = row | {
+        "bias_squared_noise": 1.0,
+        "bias_squared_detectable": 3.2897,
+    }  # without growth
     assert least_found([known])[0] == pytest.approx(2 * 1.6449, rel=1e-3)
     assert least_found([known] * 100)[0] == pytest.approx(3.2905 + 1.6449, rel=1e-3)
     assert np.isnan(least_found([row])).all()
-    untested = [row | {"bias": None}, row | {"bias_stderr": float("nan")}]
-    assert np.isnan(least_seen([*untested, row | {"bias_stderr": 0.0}])).all()
+    untested = [
+        row | {"bias_squared": None},
+        row | {"bias_squared_stderr": float("nan")},
+    ]
+    assert np.isnan(least_seen([*untested, row | {"bias_squared_stderr": 0.0}])).all()
     assert least_seen([*untested, row])[-1] == single, "what is not tested counts not"
 
 
@@ -202,7 +249,7 @@ def test_cost_frontier_draws_every_estimator_and_no_biased_frontier():
         np.testing.assert_allclose(point, expected)
     sides, upwards = (drawn.get_segments()[0] for drawn in axes.containers[0].lines[2])
     for ends, error in ((sides[:, 0], TIMING), (upwards[:, 1], ERROR)):
-        assert np.ptp(np.log(ends)) == pytest.approx(2 * 1.96 * error)
+        assert np.ptp(np.log(ends)) == pytest.approx(2 * NORMAL_95 * error)
     (line,) = named(axes.lines, "_frontier")
     # Pathwise is the fastest and DReG of least variance; STL, between them, is biased.
     np.testing.assert_allclose(line.get_xydata()[1:-1], [points[0], points[2]])
@@ -258,7 +305,7 @@ def test_variance_split_draws_the_shares_with_their_error():
     draws = 1 + ERROR * np.random.default_rng(0).normal(size=(2, 100_000))
     shares = 0.3 * draws[0] / (0.3 * draws[0] + 0.7 * draws[1])
     whisker = axes.containers[2].lines[2][0].get_segments()[0][:, 0]
-    assert np.ptp(whisker) / 2 == pytest.approx(1.96 * shares.std(), rel=0.02)
+    assert np.ptp(whisker) / 2 == pytest.approx(NORMAL_95 * shares.std(), rel=0.02)
     totals = [text.get_text() for text in axes.texts]
     first = one(rows, num_samples=64, group="encoder", estimator="pathwise")
     assert totals[0] == f"{first['variance']:.2g}"
@@ -290,7 +337,7 @@ def test_the_bias_along_training_is_linear_around_zero_and_logarithmic_beyond():
         if row["status"] != "refused":
             known = row["step"] > 0
             row |= bias_of(0.3 * row["step"], 1e-3) if known else bias_of(-1.5, 0.5)
-    figure = plotting.replay_curves(rows, "bias", "encoder")
+    figure = plotting.replay_curves(rows, "bias_squared", "encoder")
     (axes,) = figure.axes
     transform = axes.yaxis.get_transform()
     assert axes.get_yscale() == "symlog"
@@ -310,7 +357,7 @@ FIGURES = {
     "estimator_map": plotting.estimator_map,
     "variance_split": plotting.variance_split,
     "replay_curves": lambda rows: plotting.replay_curves(rows, "variance"),
-    "replay_bias": lambda rows: plotting.replay_curves(rows, "bias"),
+    "replay_bias": lambda rows: plotting.replay_curves(rows, "bias_squared"),
     "gradient_statistic": lambda rows: plotting.gradient_statistic(rows, "rms_snr"),
     "bias_forest": plotting.bias_forest,
 }

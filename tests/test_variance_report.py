@@ -196,10 +196,12 @@ def test_a_reference_that_is_worse_than_asked_for_leads():
 def test_biases_are_named_and_what_would_have_been_seen():
     rows = make_rows()
     seen = sentence(rows, "Biased as declared, corrected for 56 tests at 5%")
-    assert "stl under iwae, K = 4, 16, 64 (squared bias up to 0.2" in seen
+    assert "stl under iwae, K = 4, 16, 64 (up to " in seen
+    assert "standard errors: bias squared 0.2" in seen
     unseen = sentence(rows, "No bias is seen in 50 estimates")
     limits = [
-        (3.1243 + 1.6449) * row["bias_stderr"]  # the z of 0.05 / 56, and of 0.05
+        (3.1243 + 1.6449)
+        * row["bias_squared_stderr"]  # the z of 0.05 / 56, and of 0.05
         for row in rows
         if row["status"] == "unbiased" and row["group"] == "encoder"
     ]
@@ -210,12 +212,12 @@ def test_a_bias_that_should_not_be_is_said_first():
     rows = make_rows()
     for row in rows:
         if (row["estimator"], row["num_samples"]) == ("dreg", 16):
-            row["bias"] = 50 * row["bias_stderr"]
+            row["bias_squared"] = 50 * row["bias_squared_stderr"]
     wrong = sentence(rows, "Declared unbiased, yet with a bias")
     assert "dreg under elbo, K = 16" in wrong
     assert "dreg under iwae, K = 16" in wrong
     assert not any("No bias is seen" in text for text in findings(rows))
-    hidden = [row | {"bias": 0.0} for row in rows]
+    hidden = [row | {"bias_squared": 0.0} for row in rows]
     assert "stl under iwae" in sentence(hidden, "Declared biased, with no bias seen")
 
 
@@ -328,13 +330,16 @@ def test_figures_of_what_there_is():
         return set(variance_report.draw(rows))
 
     rows = make_rows(num_samples=(1,), steps=(0, 5), bounds=("iwae",))
-    replayed = ["replay_variance", "replay_bias", "replay_rms_snr"]
+    replayed = ["replay_variance", "replay_bias_squared", "replay_rms_snr"]
     # Of a single K there are no curves against it.
     expected = FIGURES - set(variance_report.CURVES) | {"split", *replayed}
     assert names(rows) == expected
     assert list(variance_report.draw(rows))[:3] == replayed
     bare = [
-        row | dict.fromkeys(("variance_data", "bias", *variance_report.COSTS.values()))
+        row
+        | dict.fromkeys(
+            ("variance_data", "bias_squared", *variance_report.COSTS.values())
+        )
         for row in make_rows(num_samples=(1,))
     ]
     assert names(bare) == FIGURES - {"frontier", "evaluations", "bias"}
@@ -358,7 +363,7 @@ def test_several_models_have_a_folder_each(tmp_path, monkeypatch):
     monkeypatch.setattr(variance_report, "CURVES", ("variance",))
     rows = make_rows(models=("a", "b"), num_samples=(1,), bounds=("iwae",))
     for row in rows:  # fewer figures
-        row |= dict.fromkeys(("variance_data", "seconds_per_gradient", "bias"))
+        row |= dict.fromkeys(("variance_data", "seconds_per_gradient", "bias_squared"))
     variance_report.write(tmp_path, rows, command="", summary={})
     folders = {path.name for path in (tmp_path / "figures").iterdir()}
     assert folders == {"a_M_1_batch_of_4", "b_M_1_batch_of_4"}
@@ -366,7 +371,7 @@ def test_several_models_have_a_folder_each(tmp_path, monkeypatch):
 
 def test_the_terminal_shows_the_cells_the_refusals_and_the_findings(capsys):
     rows = make_rows(layers=True)
-    rows[0] |= {"bias": None, "seconds_per_gradient": float("nan")}
+    rows[0] |= {"bias_squared": None, "seconds_per_gradient": float("nan")}
     variance_report.print_rows(rows)
     text = capsys.readouterr().out
     assert "refused: elbo x vimco, K = 1, 4, 16, 64: vimco needs K > 1" in text

@@ -69,7 +69,7 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
         f"{NAMES[name]} of the {group}"
         for name, one in reports.items()
         for group in GROUPS
-        if one[group].bias > SEEN * one[group].bias_noise
+        if one[group].bias_squared > SEEN * one[group].bias_squared_noise
     ]
     return Shown(
         numbers={f"bound {name}": b.mean for name, b in bounds.items()}
@@ -160,7 +160,7 @@ def _reports(trained: Trained) -> dict[str, dict[str, GroupReport]]:
 def _told(report: GroupReport) -> tuple[str, str]:
     return (
         f"{report.norm_snr:.2f}",
-        f"{report.bias:.2g} ± {report.bias_stderr:.1g}",
+        f"{report.bias_squared:.2g} ± {report.bias_squared_stderr:.1g}",
     )
 
 

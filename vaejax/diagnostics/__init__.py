@@ -13,7 +13,7 @@ from vaejax.diagnostics.moments import fold_count as fold_count
 from vaejax.diagnostics.moments import gradient_moments as gradient_moments
 from vaejax.diagnostics.report import GroupReport as GroupReport
 from vaejax.diagnostics.report import grad_report as grad_report
-from vaejax.diagnostics.report import squared_norm_of_mean as squared_norm_of_mean
 from vaejax.diagnostics.report import summarize as summarize
 from vaejax.diagnostics.split import VarianceSplit as VarianceSplit
 from vaejax.diagnostics.split import variance_split as variance_split
+from vaejax.diagnostics.squared_norm import squared_norm_of_mean as squared_norm_of_mean

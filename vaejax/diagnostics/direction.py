@@ -6,9 +6,16 @@ too small, the more so the fewer the draws. From independent folds the squared l
 are had without the noise, by the products of different folds (a U-statistic):
 
     cosine = <mean g, mean g*> / sqrt(U_g U_g*),    U_v = mean_{i != j} v_i . v_j
+
+Where U is of the size of its noise, so is what the root divides by, and no correction
+of the ratio has a bound. From `SEEN` times the noise on it is small.
 """
 
 import numpy as np
+
+from vaejax.diagnostics.squared_norm import squared_norm_of_mean
+
+SEEN = 3.0  # times its noise: the least squared length that a cosine is given of
 
 
 def cosine_of_means(vectors: np.ndarray, others: np.ndarray) -> tuple[float, float]:
@@ -20,13 +27,18 @@ def cosine_of_means(vectors: np.ndarray, others: np.ndarray) -> tuple[float, flo
     chance.
 
     Args:
-        vectors: independent v, [n, P]; n is at least 3.
+        vectors: independent v, [n, P]; n is at least 4.
         others: independent w, [m, P], or one that is known exactly, [1, P].
 
     Returns:
-        NaN twice where the noise hides either length: an estimate of a squared length,
-        of all or without one of the vectors, is not above 0.
+        NaN twice where the noise hides either length: an estimate of a squared length
+        is below `SEEN` times its spread where there is none.
     """
+    for drawn in (vectors, others):
+        if len(drawn) > 1:
+            length = squared_norm_of_mean(drawn)
+            if not length.estimate > SEEN * length.noise:
+                return np.nan, np.nan
     products = vectors @ others.T
     own, of_others = _squared_length(vectors), _squared_length(others)
     variance = excess = 0.0
@@ -38,8 +50,7 @@ def cosine_of_means(vectors: np.ndarray, others: np.ndarray) -> tuple[float, flo
                 without = (mean.sum() - mean) / (n - 1) / np.sqrt(left_out * whole)
                 variance += (n - 1) * np.var(without)
                 excess += (n - 1) * (without.mean() - cosine)
-    hidden = any(min(whole, *left_out) <= 0 for whole, left_out in (own, of_others))
-    if hidden or not np.isfinite(cosine + variance):
+    if not np.isfinite(cosine + variance):
         return np.nan, np.nan
     return float(cosine - excess), float(np.sqrt(variance))
 
@@ -61,19 +72,29 @@ def alignment(
 ) -> dict[str, float]:
     """How single draws point; products and squared norms are [n, leaves].
 
-    A draw of zeros points nowhere: its cosine and its ratio are 0.
+    A draw of zeros points nowhere: its cosine and its ratio are 0. The cosine of a
+    single parameter is a sign: n equal ones do not say that there is no other, so that
+    the error is of two more draws of each sign (Agresti and Coull 1998).
     """
     along, across = along_and_across(products, squared_norms, target)
     nowhere = (along == 0) & (across == 0)
     with np.errstate(divide="ignore", invalid="ignore"):
         cosine = np.where(nowhere, 0.0, along / np.hypot(along, across))
         ratio = np.where(nowhere, 0.0, np.abs(along) / across)
-        found = {}
-        for name, values in (("draw_cosine", cosine), ("directional_snr", ratio)):
-            found[name] = float(values.mean())
-            error = values.std(ddof=1) / np.sqrt(len(values))
-            found[f"{name}_stderr"] = float(error)
-    return found
+        if target.size == 1:
+            more, ratio = np.r_[cosine, 1, 1, -1, -1], np.full_like(ratio, np.nan)
+        else:
+            more = cosine
+        return {
+            "draw_cosine": float(cosine.mean()),
+            "draw_cosine_stderr": _error_of_mean(more),
+            "directional_snr": float(ratio.mean()),
+            "directional_snr_stderr": _error_of_mean(ratio),
+        }
+
+
+def _error_of_mean(values: np.ndarray) -> float:
+    return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def along_and_across(
@@ -85,5 +106,7 @@ def along_and_across(
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         along = products.sum(1) / np.linalg.norm(target)
-    across = np.sqrt(np.maximum(squared_norms.sum(1) - along**2, 0))
+    # Of one parameter, what rounding leaves of the difference is nothing.
+    several = target.size > 1
+    across = np.sqrt(np.maximum(squared_norms.sum(1) - along**2, 0)) * several
     return along, across

@@ -2,7 +2,12 @@
 
 The gradient of an objective at fixed parameters is a random vector. Its draws are made
 in equal folds, so that every statistic of them has a standard error by leaving one fold
-out at a time. Memory is O(folds x parameters), whatever the number of draws.
+out at a time. Memory is O(folds x parameters), whatever the number of draws, and a few
+numbers a draw.
+
+The largest squared deviations show how heavy the tails are. A draw's deviation is from
+the mean of the chunks before it, as the mean of all is not known yet: after n draws
+its square is too large by tr Cov / n, which no tail notices. Only the tail is kept.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +21,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from vaejax.core import Batch, EstState, Key, Objective, Params, VaejaxError
+from vaejax.evaluation.psis import tail_size
 
 # Numbers that the draws of a chunk may hold together: more would leave the cache.
 CHUNK_NUMBERS = 2**19
@@ -33,6 +39,9 @@ class Moments(NamedTuple):
     fold_means: Params  # the draws in equal folds, every leaf [folds, ...]
     fold_squares: Params  # of the deviations from a fold's mean, summed; likewise
     draws: int
+    # By group and by array, as in `groups`, in falling order: the largest ||g - E g||^2
+    # of all draws, and the largest of their max_i (g_i - E g_i)^2.
+    tails: dict[str, Float[np.ndarray, "2 M_plus_1"]]
     # Where a reference is given, leaf by leaf and draw by draw, [n]: the product with
     # the reference, and the squared norm.
     products: Params | None = None
@@ -76,9 +85,33 @@ def gradient_moments(
     """
     plan = make_plan(params, draws, folds, batch_size, max_chunk, work)
     fixed = params, state, key, batch
-    (moments,), along = stream(objective, plan, False, *fixed, reference)
+    (moments,), deviations, along = stream(objective, plan, False, *fixed, reference)
     products, squared_norms = (None, None) if along is None else along
-    return moments._replace(products=products, squared_norms=squared_norms, draws=draws)
+    tails = {
+        name: _tails(of_leaves.reshape(draws, -1, 2))
+        for per_layer in (False, True)
+        for name, of_leaves in groups(deviations, per_layer, 1).items()
+    }
+    return Moments(
+        **moments,
+        draws=draws,
+        tails=tails,
+        products=products,
+        squared_norms=squared_norms,
+    )
+
+
+def _tails(
+    deviations: Float[np.ndarray, "N leaves 2"],
+) -> Float[np.ndarray, "2 M_plus_1"]:
+    """Those of a group, from the sum and the maximum of every array's squares."""
+    whole = np.stack([deviations[:, :, 0].sum(1), deviations[:, :, 1].max(1)])
+    return _largest(whole, len(deviations))
+
+
+def _largest(squares: Float[np.ndarray, "2 N"], draws: int) -> np.ndarray:
+    """What a Pareto tail is fitted to, and the next one."""
+    return np.sort(squares)[:, ::-1][:, : tail_size(draws) + 1]
 
 
 def combine(parts: Sequence[Moments]) -> Moments:
@@ -112,23 +145,49 @@ def combine(parts: Sequence[Moments]) -> Moments:
         fold_means=fold_means,
         fold_squares=fold_squares,
         draws=draws,
+        tails={
+            name: _largest(np.hstack([part.tails[name] for part in parts]), draws)
+            for name in parts[0].tails
+        },
         products=together(*(part.products for part in parts)),
         squared_norms=together(*(part.squared_norms for part in parts)),
     )
 
 
-def fold_count(draws: int) -> int:
+def groups(
+    tree: Params | None, per_layer: bool = False, lead: int = 0
+) -> dict[str, np.ndarray]:
+    """The parameters of every group side by side, in float64; empty groups left out.
+
+    A group is a field of `Params`, or with `per_layer` an array of parameters, named as
+    in decoder/layers/0/kernel. The first `lead` axes of the leaves are kept.
+    """
+    found: dict[str, list[np.ndarray]] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        names = jax.tree_util.keystr(path, simple=True, separator="/")
+        name = names if per_layer else names.partition("/")[0]
+        array = np.asarray(leaf, float)
+        found.setdefault(name, []).append(array.reshape(*array.shape[:lead], -1))
+    return {name: np.concatenate(parts, -1) for name, parts in found.items()}
+
+
+def fold_count(draws: int, least: int = 1) -> int:
     """The number of equal folds, 8 to 40, that so many draws are split into.
+
+    Args:
+        draws: n.
+        least: draws that a fold needs.
 
     Raises:
         VaejaxError: there is none.
     """
-    for folds in range(min(40, draws), 7, -1):
+    for folds in range(min(40, draws // least), 7, -1):
         if draws % folds == 0:
             return folds
+    more = f" of {least} draws or more" * (least > 1)
     raise VaejaxError(
-        f"{draws} draws cannot be split into 8 to 40 equal folds: use a round number "
-        "such as 2000"
+        f"{draws} draws cannot be split into 8 to 40 equal folds{more}: use a round "
+        f"number such as 2000, of at least {8 * least}"
     )
 
 
@@ -186,7 +245,7 @@ class _Running(NamedTuple):
 
 def _merge(a: _Running, b: _Running) -> _Running:
     """Chan, Golub and LeVeque 1979: the moments of two samples put together."""
-    count = a.num_draws + b.num_draws
+    count = jnp.maximum(a.num_draws + b.num_draws, 1)  # of nothing, nothing
     delta = b.mean - a.mean
     return _Running(
         count,
@@ -209,11 +268,12 @@ def _compiled(optimize: int | None) -> Callable[..., Any]:
 
 def stream(
     objective: Objective, plan: Plan, *at: Any
-) -> tuple[list[Moments], tuple[Params, Params] | None]:
+) -> tuple[list[dict[str, Params]], Params | None, tuple[Params, Params] | None]:
     """Moments of the gradient; or, paired, of the mean and half difference of two.
 
-    The two of a pair share their observations. Beside the moments, the products with
-    the reference and the squared norms of all draws, if a reference is given.
+    The two of a pair share their observations. Beside the moments, of all draws the
+    squared deviations, unless paired, and the products with the reference and the
+    squared norms, if a reference is given.
     """
     level = None
     if jax.default_backend() == "cpu" and plan.work < MUCH_WORK:
@@ -230,7 +290,7 @@ def _stream(
     key: Key,
     batch: Batch,
     reference: Params | None = None,
-) -> tuple[list[Moments], tuple[Params, Params] | None]:
+) -> tuple[list[dict[str, Params]], Params | None, tuple[Params, Params] | None]:
     flat, unravel = ravel_pytree(params)
     rows_key, loss_keys = (key, key) if plan.batch_size is None else _split(key)
 
@@ -261,36 +321,44 @@ def _stream(
             )
         return ravel_pytree(found)[0][None], along
 
+    def deviation(vectors: Float[Array, "1 P"], centre: Float[Array, "1 P"]) -> Params:
+        squares = unravel(jnp.square(vectors - centre)[0])
+        return jax.tree.map(lambda leaf: jnp.stack([leaf.sum(), leaf.max()]), squares)
+
     def add_chunk(
-        running: _Running, indices: jax.Array
-    ) -> tuple[_Running, tuple | None]:
+        running: _Running, indices: jax.Array, total: _Running
+    ) -> tuple[_Running, tuple[Params | None, tuple | None]]:
         vectors, along = jax.vmap(draw)(indices)
         mean = vectors.mean(0)
         square = jnp.square(vectors - mean[None]).sum(0)
         count = jnp.asarray(plan.chunk, float)
-        return _merge(running, _Running(count, mean, square)), along
+        before = _merge(total, running)
+        centre = jnp.where(before.num_draws > 0, before.mean, mean)
+        far = None if paired else jax.vmap(deviation, (0, None))(vectors, centre)
+        return _merge(running, _Running(count, mean, square)), (far, along)
 
     nothing = jnp.zeros((1 + paired, flat.size), flat.dtype)
     empty = _Running(jnp.zeros(()), nothing, nothing)
 
     def add_fold(total: _Running, indices: jax.Array) -> tuple[_Running, tuple]:
-        fold, along = jax.lax.scan(add_chunk, empty, indices)
-        return _merge(total, fold), (fold.mean, fold.square, along)
+        fold, of_draws = jax.lax.scan(partial(add_chunk, total=total), empty, indices)
+        return _merge(total, fold), (fold.mean, fold.square, of_draws)
 
     draws = plan.folds * plan.per_fold
     indices = jnp.arange(draws).reshape(plan.folds, -1, plan.chunk)
-    total, (means, squares, along) = jax.lax.scan(add_fold, empty, indices)
+    total, (means, squares, of_draws) = jax.lax.scan(add_fold, empty, indices)
     moments = [
-        Moments(
-            mean=unravel(total.mean[v]),
-            variance=unravel(total.square[v] / (draws - 1)),
-            fold_means=jax.vmap(unravel)(means[:, v]),
-            fold_squares=jax.vmap(unravel)(squares[:, v]),
-            draws=draws,
-        )
+        {
+            "mean": unravel(total.mean[v]),
+            "variance": unravel(total.square[v] / (draws - 1)),
+            "fold_means": jax.vmap(unravel)(means[:, v]),
+            "fold_squares": jax.vmap(unravel)(squares[:, v]),
+        }
         for v in range(1 + paired)
     ]
-    return moments, jax.tree.map(lambda leaf: leaf.reshape(draws), along)
+    deviations, along = of_draws
+    far = jax.tree.map(lambda leaf: leaf.reshape(draws, 2), deviations)
+    return moments, far, jax.tree.map(lambda leaf: leaf.reshape(draws), along)
 
 
 def _split(key: Key) -> tuple[Key, Key]:

@@ -3,44 +3,53 @@
 Against a reference g* (exact, or an unbiased objective drawn independently), from n
 draws of the gradient g, for a group of parameters:
 
-    bias             ||E g - g*||^2, by a U-statistic, which is unbiased itself: the
-                     plug-in ||mean g - g*||^2 would be too large by tr Cov(g) / n
-    bias_noise       the spread of that estimate where there is no bias
-    bias_low, bias_high
-                     the ends of its 95% interval (see `squared_norm_of_mean`)
-    bias_detectable  the bias that a single one-sided test at 5% would find with
-                     probability 95% or more in so many draws
+    bias_squared     ||E g - g*||^2, by a U-statistic, which is unbiased itself, and so
+                     below 0 by chance: the plug-in ||mean g - g*||^2 would be too large
+                     by tr Cov(g) / n. With it, from `squared_norm`,
+        ..._noise       the spread of that estimate where there is no bias
+        ..._low, _high  the ends of its 95% interval
+        ..._detectable  what a single one-sided test at 5% would find with probability
+                        95% or more in so many draws
     variance         tr Cov(g), and quantiles of the coordinates' sample variances, that
                      are further apart than the variances, by the noise of n draws
+    pareto_k         the shape of the tail (Vehtari et al. 2024, arXiv:1507.02646) of
+                     ||g - E g||^2, or of the largest (g_i - E g_i)^2, which is heavier
+                     where there are many: from 1/2 on such squares have no variance,
+                     and a variance, their mean, has no standard error
+    safe             whether the intervals can be trusted: k is below 1/2, and there are
+                     100 draws or more, as fewer show no tail (ibid.)
     snr              mean over coordinates of |E g_i| / sd(g_i) (Rainforth et al. 2018,
                      arXiv:1802.04537); where E g_i = 0 it shows its noise floor,
                      sqrt(2 / (pi n))
     rms_snr          the root mean square over coordinates of E g_i / sd(g_i), without a
                      floor: the square is less 1 / n, what the noise adds to it; NaN
                      where nothing is left
-    norm_snr         ||E g|| / sqrt(tr Cov(g)), less what the noise adds to ||mean g||
+    norm_snr         ||E g|| / sqrt(tr Cov(g)), likewise
     cosine           of E g to g*, without the noise of either; NaN where it hides one
     draw_cosine      of a single g to g*, on average
     directional_snr  E ||g_par|| / ||g_orth||, parts along and across g* (Rainforth);
-                     a draw of zeros counts as 0 here and in draw_cosine
+                     a draw of zeros counts as 0 here and in draw_cosine; NaN of a
+                     single parameter, across which there is nothing
 
-Standard errors are by the jackknife over folds of the draws, of the
-cosine over those of a drawn reference too; those of the last two are by the draws' own
-spread.
+Standard errors are by the jackknife over folds of the draws, of the cosine over those
+of a drawn reference too; those of the last two are by the draws' own spread. An
+interval takes them times Student's t of folds - 1 degrees of freedom.
 """
 
 from collections.abc import Callable
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from vaejax.core import Batch, EstState, Key, Objective, Params
 from vaejax.diagnostics.direction import alignment, cosine_of_means
-from vaejax.diagnostics.moments import Moments, gradient_moments
+from vaejax.diagnostics.moments import Moments, gradient_moments, groups
+from vaejax.diagnostics.squared_norm import squared_norm_of_mean
+from vaejax.evaluation.psis import pareto_shapes
 
-QUANTILE = 1.645  # of the normal distribution at 95%
-NORMAL_95 = 1.96  # half-width of a 95% interval in standard errors
+HEAVY = 0.5  # the Pareto k from which on a mean's error cannot be trusted
+FEW = 100  # draws below which a k up to `HEAVY` is not known: 1 - 1 / log10(n) = 1/2
+NEAR = 3.0  # times the mean: a largest squared deviation below it is no tail
 # Of the gradient: what the sums in float32, and an exact reference, are good to.
 ROUNDING = 1e-5
 
@@ -48,12 +57,15 @@ ROUNDING = 1e-5
 class GroupReport(NamedTuple):
     """Statistics of a group's gradient; NaN where the draws do not tell."""
 
-    bias: float  # below zero by chance where there is none
-    bias_stderr: float
-    bias_noise: float
-    bias_detectable: float
-    bias_low: float
-    bias_high: float
+    bias_squared: float  # below zero by chance where there is none
+    bias_squared_stderr: float
+    bias_squared_noise: float
+    bias_squared_detectable: float
+    bias_squared_low: float
+    bias_squared_high: float
+    folds: int  # that the standard errors are from
+    pareto_k: float
+    safe: bool
     variance: float
     variance_stderr: float
     variance_q05: float
@@ -131,21 +143,28 @@ def summarize(
         target = targets.get(name, np.full_like(mean, np.nan))
         pairs = min(len(folds), len(theirs.get(name, folds)))
         errors = folds[:pairs] - (theirs[name][:pairs] if name in theirs else target)
-        found = _statistics(mean, variance, moments.draws)
+        found = dict(
+            zip(STATISTICS, _statistics(mean, variance, moments.draws), strict=True)
+        )
         errors_of, excess = jackknife(_statistics, folds, squares[name], moments.draws)
-        told = dict(zip(STATISTICS, map(float, found), strict=True))
-        stderrs = dict(zip(STATISTICS, map(float, errors_of), strict=True))
-        # The jackknife was of its square, which may be below 0; draws that are skewed
-        # bend the ratio, by as much as the jackknife says.
-        square = told["rms_snr"] - excess[STATISTICS.index("rms_snr")]
-        told["rms_snr"] = float(np.sqrt(square)) if square > 0 else np.nan
-        stderrs["rms_snr"] /= 2 * told["rms_snr"]
+        stderrs = dict(zip(STATISTICS, errors_of, strict=True))
+        # The jackknife was of their squares, which may be below 0; draws that are
+        # skewed bend these ratios, by as much as the jackknife says.
+        for ratio in ("rms_snr", "norm_snr"):
+            square = found[ratio] - excess[STATISTICS.index(ratio)]
+            found[ratio] = np.sqrt(square) if square > 0 else np.nan
+            stderrs[ratio] /= 2 * found[ratio]
+        floor = ROUNDING**2 * (mean @ mean + found["variance"])
+        of_bias = squared_norm_of_mean(errors, floor)
         cosine, cosine_error = cosine_of_means(folds, theirs.get(name, target[None]))
-        floor = ROUNDING**2 * (mean @ mean + told["variance"])
-        told |= zip(BIASES, squared_norm_of_mean(errors, floor), strict=True)
+        k = _pareto_k(moments.tails[name], found["variance"])
         reports[name] = GroupReport(
-            **told,
-            **{f"{statistic}_stderr": error for statistic, error in stderrs.items()},
+            **dict(zip(BIASES, of_bias, strict=True)),
+            folds=len(folds),
+            pareto_k=k,
+            safe=moments.draws >= FEW and k < HEAVY,
+            **{statistic: float(value) for statistic, value in found.items()},
+            **{f"{statistic}_stderr": float(e) for statistic, e in stderrs.items()},
             cosine=cosine,
             cosine_stderr=cosine_error,
             **(
@@ -157,33 +176,25 @@ def summarize(
     return reports
 
 
-def groups(
-    tree: Params | None, per_layer: bool = False, lead: int = 0
-) -> dict[str, np.ndarray]:
-    """The parameters of every group side by side, in float64; empty groups left out.
+def _pareto_k(tails: np.ndarray, mean: float) -> float:
+    """The larger of two tails of squared deviations.
 
-    A group is a field of `Params`, or with `per_layer` an array of parameters, named as
-    in decoder/layers/0/kernel. The first `lead` axes of the leaves are kept.
+    It is 0 where the largest is near the mean of all: a few values that come again and
+    again, as of discrete latents, are no tail.
     """
-    found: dict[str, list[np.ndarray]] = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        names = jax.tree_util.keystr(path, simple=True, separator="/")
-        name = names if per_layer else names.partition("/")[0]
-        array = np.asarray(leaf, float)
-        found.setdefault(name, []).append(array.reshape(*array.shape[:lead], -1))
-    return {name: np.concatenate(parts, -1) for name, parts in found.items()}
+    if not tails[0, 0] > NEAR * mean:
+        return 0.0
+    with np.errstate(divide="ignore"):
+        return float(pareto_shapes(np.log(tails)).max())
 
 
 QUANTILES = {"variance_q05": 0.05, "variance_q50": 0.5, "variance_q95": 0.95}
-BIASES = (
-    *("bias", "bias_stderr", "bias_noise", "bias_detectable"),
-    *("bias_low", "bias_high"),
-)
+BIASES = tuple(name for name in GroupReport._fields if name.startswith("bias"))
 STATISTICS = ("variance", *QUANTILES, "snr", "rms_snr", "norm_snr")
 
 
 def _statistics(mean: np.ndarray, variance: np.ndarray, count: int) -> np.ndarray:
-    """Those of `STATISTICS`, the rms snr squared."""
+    """Those of `STATISTICS`, the rms_snr and norm_snr squared."""
     trace = variance.sum()
     quantiles = np.quantile(variance, list(QUANTILES.values()))
     varies = variance > 0
@@ -191,8 +202,8 @@ def _statistics(mean: np.ndarray, variance: np.ndarray, count: int) -> np.ndarra
         return np.array([trace, *quantiles, np.inf, np.inf, np.inf])
     ratios = np.abs(mean[varies]) / np.sqrt(variance[varies])
     square = np.mean(ratios**2) - 1 / count
-    signal = max(mean @ mean - trace / count, 0.0)
-    return np.array([trace, *quantiles, ratios.mean(), square, np.sqrt(signal / trace)])
+    of_norm = mean @ mean / trace - 1 / count
+    return np.array([trace, *quantiles, ratios.mean(), square, of_norm])
 
 
 def jackknife(
@@ -234,82 +245,3 @@ def jackknife(
         excess = (folds - 1) * (np.mean(values, axis=0) - whole)
         error = np.sqrt((folds - 1) * np.var(values, axis=0))
         return error, np.where(np.isfinite(excess), excess, 0.0)
-
-
-class SquaredNorm(NamedTuple):
-    """An estimate of ||E v||^2, and what is known of it."""
-
-    estimate: float
-    stderr: float
-    noise: float  # its spread where E v = 0
-    detectable: float  # the ||E v||^2 that would be found
-    low: float  # ends of its 95% interval
-    high: float
-
-
-def squared_norm_of_mean(vectors: np.ndarray, floor: float = 0.0) -> SquaredNorm:
-    """Unbiased ||E v||^2 from independent v, [n, P], and what is known of it.
-
-        U = mean_{i != j} v_i . v_j,
-        Var U = (4 (n - 2) zeta_1 + 2 zeta_2) / (n (n - 1)),
-
-    with zeta_1 = Var(v_1 . E v) and zeta_2 = Var(v_1 . v_2), both by U-statistics of
-    the same products (Hoeffding 1948). n is at least 4. The error is on the safe side,
-    by up to 40%, where E v = 0 and few directions vary: zeta_1, 0 there, is estimated
-    at 0 or above.
-
-    Without a mean zeta_2 is tr C^2, C = Cov(v), and zeta_1 is 0; a mean m adds m'C m to
-    the latter, |m|^2 tr C^2 / tr C where it lies as the noise does:
-
-        Var U = noise^2 + growth |m|^2,   noise^2 = 2 tr C^2 / (n (n - 1)),
-                                          growth = 4 tr C^2 / (n tr C).
-
-    A test at 5% finds U > q stderr, q = 1.645; with probability 95% it finds the |m|^2
-    that is 2 q of its own standard errors, the root of x^2 = 4 q^2 (noise^2 + growth
-    x). By simulation it does so somewhat more often, as a U that is small by chance has
-    a small error.
-
-    The interval's lower end is the |m|^2 below which U would be 1.96 of its standard
-    errors too high, taken there, as U and its error from the same draws are large
-    together: (U - low)^2 = 1.96^2 (noise^2 + slope low), where the slope is that which
-    gives U its error. The upper end is 1.96 standard errors above U.
-
-    Args:
-        vectors: v, [n, P].
-        floor: an error of U besides that of the draws.
-
-    """
-    n = len(vectors)
-    products = vectors @ vectors.T
-    squared_norms = np.diag(products).mean()
-    np.fill_diagonal(products, 0.0)
-    rows, total = products.sum(1), products.sum()
-    squares = (products**2).sum()
-    pairs = n * (n - 1)
-    estimate = total / pairs
-    same_pair = squares / pairs
-    one_shared = ((rows**2).sum() - squares) / (pairs * (n - 2))
-    none_shared = (total**2 - 4 * (rows**2).sum() + 2 * squares) / (
-        pairs * (n - 2) * (n - 3)
-    )
-    zeta_1 = max(one_shared - none_shared, 0.0)
-    zeta_2 = max(same_pair - none_shared, 0.0)
-    of_noise = max(same_pair - 2 * one_shared + none_shared, 0.0)
-    stderr = np.sqrt((4 * (n - 2) * zeta_1 + 2 * zeta_2) / pairs + floor**2)
-    noise = np.sqrt(2 * of_noise / pairs + floor**2)
-    trace = squared_norms - estimate
-    growth = 4 * of_noise / (n * trace) if trace > 0 else 0.0
-    half = 2 * QUANTILE**2 * growth
-    detectable = half + np.hypot(half, 2 * QUANTILE * noise)
-    found = estimate, stderr, noise, detectable, *_ends(estimate, stderr, noise)
-    return SquaredNorm(*map(float, found))
-
-
-def _ends(estimate: float, stderr: float, noise: float) -> tuple[float, float]:
-    """The 95% interval around an estimate U of a squared norm."""
-    high = estimate + NORMAL_95 * stderr
-    if estimate <= NORMAL_95 * noise:
-        return estimate - NORMAL_95 * noise, high
-    slope = NORMAL_95**2 * max(stderr**2 - noise**2, 0.0) / estimate
-    reach = np.sqrt(slope * estimate + slope**2 / 4 + (NORMAL_95 * noise) ** 2)
-    return estimate + slope / 2 - reach, high

@@ -16,8 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vaejax.core import Batch, EstState, Key, Objective, Params
-from vaejax.diagnostics.moments import make_plan, stream
-from vaejax.diagnostics.report import groups
+from vaejax.diagnostics.moments import fold_count, groups, make_plan, stream
 
 
 class VarianceSplit(NamedTuple):
@@ -48,19 +47,19 @@ def variance_split(
         state: the estimator's state there.
         key: of the draws.
         batch: the observations that minibatches are drawn from, with replacement.
-        draws: pairs of gradients.
+        draws: pairs of gradients, in 8 to 40 equal folds of two pairs or more.
         batch_size: observations of a gradient.
         per_layer: split the variance of every array of parameters by itself.
 
     Raises:
         VaejaxError: `draws` cannot be folded, or `batch_size` is below 1.
     """
-    plan = make_plan(params, draws, None, batch_size)
-    pair, _ = stream(objective, plan, True, params, state, key, batch)
+    plan = make_plan(params, draws, fold_count(draws, 2), batch_size)
+    pair, *_ = stream(objective, plan, True, params, state, key, batch)
     mean, half_difference = (
         {
             name: square.sum(1) / (plan.per_fold - 1)
-            for name, square in groups(moments.fold_squares, per_layer, 1).items()
+            for name, square in groups(moments["fold_squares"], per_layer, 1).items()
         }
         for moments in pair
     )

@@ -11,9 +11,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
-from scipy.stats import norm
 
-from vaejax.plotting.gradients import distinct, interval, namer, values_of
+from vaejax.plotting.gradients import (
+    UNSAFE,
+    distinct,
+    interval,
+    namer,
+    quantiles,
+    unsafe,
+    values_of,
+)
 from vaejax.plotting.style import (
     ALARM,
     COLOURS,
@@ -37,57 +44,59 @@ FALSE_ALARMS = 0.05  # the chance of any, in all rows together, where no bias is
 def least_seen(rows: Sequence[Row]) -> np.ndarray:
     """The estimate of the bias above which each row's is more than noise.
 
-    stderr times the z of one-sided tests of all rows at `FALSE_ALARMS`, by Bonferroni.
-    Where there is no bias, its estimate has a longer tail than a normal variable; but
-    its standard error, from the same draws, then is on the safe side, and by
-    simulation the false alarms are no more than said from 20 folds of the draws on.
+    stderr times Student's t of one-sided tests of all rows at `FALSE_ALARMS`, by
+    Bonferroni. Where there is no bias, its estimate has a longer tail than t; but its
+    standard error, from the same draws, then is on the safe side, and by simulation the
+    false alarms are no more than said.
 
     Returns:
         [rows]; NaN for a row that cannot be tested: without a bias or its error, or
         without any error at all.
     """
-    stderr = values_of(rows, "bias_stderr")
+    stderr = values_of(rows, "bias_squared_stderr")
     known = _tested(rows)
-    return np.where(known, _corrected(known) * stderr, np.nan)
+    return np.where(known, _corrected(rows, known) * stderr, np.nan)
 
 
 def least_found(rows: Sequence[Row]) -> np.ndarray:
     """The true squared bias whose estimate is above `least_seen` with chance `FOUND`.
 
-    It is the x that is as far above that limit, z of its own standard errors, as z_95
-    of them: x^2 = (z + z_95)^2 (noise^2 + growth x). The growth is had from
-    `bias_detectable`, the same x of a single test at 5%. By simulation it is found so
-    often, or more often, from 20 folds of the draws on.
+    It is the x that is as far above that limit, t of its own standard errors, as t_95
+    of them: x^2 = (t + t_95)^2 (noise^2 + growth x). The growth is had from
+    `bias_squared_detectable`, the same x of a single test at 5%. By simulation it is
+    found so often, or more often.
 
     Returns:
-        [rows]; NaN where `least_seen` is, and without `bias_noise` or
-        `bias_detectable`.
+        [rows]; NaN where `least_seen` is, and without `bias_squared_noise` or
+        `bias_squared_detectable`.
     """
-    noise, single = (values_of(rows, f"bias_{n}") for n in ("noise", "detectable"))
-    reach = norm.isf(1 - FOUND)
+    noise, single = (
+        values_of(rows, f"bias_squared_{name}") for name in ("noise", "detectable")
+    )
+    reach = quantiles(rows, 1 - FOUND)
     with np.errstate(divide="ignore", invalid="ignore"):
         growth = np.maximum((single / (2 * reach)) ** 2 - noise**2, 0) / single
     known = _tested(rows)
-    reach += _corrected(known)
+    reach = reach + _corrected(rows, known)
     half = reach**2 * growth / 2
     return np.where(known, half + np.hypot(half, reach * noise), np.nan)
 
 
 def _tested(rows: Sequence[Row]) -> np.ndarray:
-    stderr = values_of(rows, "bias_stderr")
-    return np.isfinite(values_of(rows, "bias")) & (stderr > 0)
+    stderr = values_of(rows, "bias_squared_stderr")
+    return np.isfinite(values_of(rows, "bias_squared")) & (stderr > 0)
 
 
-def _corrected(tested: np.ndarray) -> float:
-    """The z of each of so many tests, so that all together hold `FALSE_ALARMS`."""
-    return float(norm.isf(FALSE_ALARMS / max(tested.sum(), 1)))
+def _corrected(rows: Sequence[Row], tested: np.ndarray) -> np.ndarray:
+    """The t of each of so many tests, so that all together hold `FALSE_ALARMS`."""
+    return quantiles(rows, FALSE_ALARMS / max(tested.sum(), 1))
 
 
 @styled
 def bias_forest(rows: Sequence[Row]) -> Picture:
     """The bias of every cell with its 95% interval, a panel per parameter group.
 
-    `bias` estimates the squared norm ||E g - g*||^2 without bias of its own, so an
+    `bias_squared` estimates ||E g - g*||^2 without bias of its own, so an
     unbiased estimator scatters on both sides of zero. The axis is linear around zero
     and logarithmic beyond. Cells whose bias is more than noise are filled: above
     the grey tick, `least_seen`. Refused cells are named below.
@@ -99,7 +108,7 @@ def bias_forest(rows: Sequence[Row]) -> Picture:
     measured = [row for row in rows if row["status"] != "refused"]
     refused = [row for row in rows if row["status"] == "refused"]
     least = least_seen(measured)
-    seen = values_of(measured, "bias") > least
+    seen = values_of(measured, "bias_squared") > least
     groups = distinct(row["group"] for row in measured)
     name_of = namer(rows)
 
@@ -127,6 +136,8 @@ def bias_forest(rows: Sequence[Row]) -> Picture:
     handles = [
         Line2D([], [], marker="s", color=ALARM, label="more than noise"),
         Line2D([], [], label="the least that would be", **TICK),
+        *[Line2D([], [], label="interval unsafe", **UNSAFE)]
+        * any(map(unsafe, measured)),
     ]
     figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
     if note:
@@ -140,8 +151,8 @@ def bias_forest(rows: Sequence[Row]) -> Picture:
 
 def _forest(axes: Axes, rows: list[Row], at: list[int], least: np.ndarray) -> None:
     """Draw the cells of one group."""
-    bias = values_of(rows, "bias")
-    ends = np.array(interval(rows, "bias"))
+    bias = values_of(rows, "bias_squared")
+    ends = np.array(interval(rows, "bias_squared"))
     arms = np.abs(ends - bias)
     axes.axvline(0, color=QUIET, linewidth=0.8)
     axes.plot(least, at, **TICK)
@@ -152,6 +163,8 @@ def _forest(axes: Axes, rows: list[Row], at: list[int], least: np.ndarray) -> No
         axes.errorbar(
             bias[chosen], np.array(at)[chosen], xerr=arms[:, chosen], capsize=2, **look
         )
+    marked = np.array(list(map(unsafe, rows)))
+    axes.plot(bias[marked], np.array(at)[marked], label="_unsafe", **UNSAFE)
     reach = np.maximum(np.abs(bias), np.nan_to_num(np.abs(ends)).max(0))
     _signed_log_axis(axes, arms[1], reach)
     axes.grid(visible=False, axis="y")

@@ -18,14 +18,19 @@ from vaejax.plotting.style import (
     styled,
 )
 
+HOLLOW: Look = {"markerfacecolor": "white", "label": "_marked"}
+
 
 @styled
 def interval_coverage(rows: Sequence[Row], wanted: tuple[float, float]) -> Picture:
     """The share of 95% intervals that hold the truth, a line per statistic.
 
+    Those of a kind of regimes share a colour; hollow are those that most reports mark
+    as unsafe.
+
     Args:
         rows: of `results.csv` of the experiment on coverage; those of which no interval
-            was told are left out.
+            is given are left out.
         wanted: the shares between which an interval is as good as it says.
 
     Raises:
@@ -34,21 +39,26 @@ def interval_coverage(rows: Sequence[Row], wanted: tuple[float, float]) -> Pictu
     rows = [row for row in rows if np.isfinite(number(row["covered"]))]
     require_rows(rows, "interval_coverage")
     statistics = distinct(row["statistic"] for row in rows)
-    regimes = distinct(row["regime"] for row in rows)
-    height = 1.0 + 0.3 * len(statistics) + 0.14 * len(regimes)
+    kinds = distinct(row["kind"] for row in rows)
+    height = 1.0 + 0.5 * len(statistics) + 0.14 * len(kinds)
     figure, (axes,) = panels(1, size=(WIDTH, height))
     axes.axvspan(*wanted, color=QUIET, alpha=0.25, linewidth=0)
     axes.axvline(0.95, color="black", linewidth=0.8)
-    for i, regime in enumerate(regimes):
-        own = [row for row in rows if row["regime"] == regime]
+    for i, kind in enumerate(kinds):
+        own = [row for row in rows if row["kind"] == kind]
+        regimes = distinct(row["regime"] for row in own)
         x, low, high = (
             np.array([number(row[name]) for row in own])
             for name in ("covered", "low", "high")
         )
-        lane = 0.7 * ((i + 0.5) / len(regimes) - 0.5)
-        y = np.array([statistics.index(row["statistic"]) for row in own]) + lane
+        lanes = [(regimes.index(row["regime"]) + 0.5) / len(regimes) for row in own]
+        y = np.array([statistics.index(row["statistic"]) for row in own])
+        y = y + 0.8 * ((i + np.array(lanes)) / len(kinds) - 0.5)
+        marked = np.array([str(row["marked"]) == "True" for row in own])
         look: Look = series(i) | {"linestyle": "none", "elinewidth": 0.6}
-        axes.errorbar(x, y, xerr=[x - low, high - x], label=regime, **look)
+        for chosen, more in ((~marked, {"label": kind}), (marked, HOLLOW)):
+            ends = np.stack([x - low, high - x])[:, chosen]
+            axes.errorbar(x[chosen], y[chosen], xerr=ends, **look, **more)
     axes.set_yticks(range(len(statistics)), [s.replace("_", " ") for s in statistics])
     axes.set_ylim(len(statistics) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
@@ -56,7 +66,8 @@ def interval_coverage(rows: Sequence[Row], wanted: tuple[float, float]) -> Pictu
     figure.legend(loc="outside lower center", ncols=1)
     figure.set_label(
         "How often the 95% interval of every statistic holds the truth, a point per "
-        "regime and parameter group with its 95% Wilson interval; shaded is what "
-        f"counts as right, {100 * wanted[0]:g} to {100 * wanted[1]:g}%."
+        "regime with its 95% Wilson interval, hollow where most reports mark it as "
+        "unsafe or give none; shaded is what counts as right, "
+        f"{100 * wanted[0]:g} to {100 * wanted[1]:g}%."
     )
     return figure

@@ -14,6 +14,7 @@ from vaejax.plotting.gradients import (
     distinct,
     in_words,
     namer,
+    unsafe,
     values_of,
 )
 from vaejax.plotting.style import (
@@ -40,7 +41,7 @@ def estimator_map(
     """A statistic of estimators x bounds at one K, refusals hatched, a panel per group.
 
     The number stands in its cell, with a star where the estimator is biased; a cell
-    that was not measured is blank.
+    that was not measured is blank. A dagger marks a number whose interval is unsafe.
 
     Args:
         rows: cells of the benchmark, the refused ones too.
@@ -83,7 +84,8 @@ def estimator_map(
         panel.spines[:].set_visible(False)
     figure.set_label(
         f"The {in_words(statistic)} of every estimator of every bound at K = "
-        f"{num_samples}: darker is larger, * biased, hatched refused."
+        f"{num_samples}: darker is larger, * biased, † an unsafe interval, hatched "
+        "refused."
     )
     return figure
 
@@ -114,7 +116,7 @@ def _cell(
     text = f"{value:.2g}" if known else "?"
     axes.text(
         *at,
-        text + "*" * (row["status"] == "biased"),
+        text + "*" * (row["status"] == "biased") + "†" * unsafe(row),
         ha="center",
         va="center",
         fontsize=6.5,

@@ -7,10 +7,12 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from vaejax.plotting.gradients import (
+    UNSAFE,
     distinct,
     interval,
     legend,
     namer,
+    unsafe,
     values_of,
 )
 from vaejax.plotting.style import (
@@ -86,6 +88,7 @@ def cost_frontier(
         names,
         lines=False,
         biased=any(row["status"] == "biased" for row in rows),
+        unsafe=any(map(unsafe, rows)),
         extras=[
             Line2D([], [], label="frontier", **look),
             Line2D([], [], linestyle=":", label="equal work", **look),
@@ -131,6 +134,8 @@ def _points(
             **look,
             **hollow,
         )
+    marked = np.array(list(map(unsafe, rows)))
+    axes.plot(x[marked], y[marked], label="_unsafe", **UNSAFE)
     axes.set(xscale="log", yscale="log")
     # Half a decade at least, so that equal costs are not drawn far apart.
     limits = []

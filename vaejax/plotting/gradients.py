@@ -4,8 +4,9 @@ The rows are those of `results.csv` of the estimator benchmark, one for every ce
 (model, bound, estimator, num_samples K, ...) and parameter group. A cell whose status
 is "refused" has no numbers; a "biased" one has them, and is drawn hollow.
 
-Bands are 95% intervals. Of what is positive by nature they are taken of the logarithm,
-value * exp(+-1.96 stderr / value), so that they are, too.
+Bands are 95% intervals, by Student's t of the folds that the errors are from. Of what
+is positive by nature they are taken of the logarithm, value * exp(+-t stderr / value),
+so that they are, too. A cross marks what heavy tails or few draws make unsafe.
 
 References:
     Rainforth et al. 2018, arXiv:1802.04537; Tucker et al. 2019, arXiv:1810.04152.
@@ -18,8 +19,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
+from scipy.stats import t as student_t
 
 from vaejax.plotting.style import (
+    ALARM,
     QUIET,
     WIDTH,
     Look,
@@ -36,7 +39,7 @@ from vaejax.plotting.style import (
 )
 
 STATISTICS = {  # with the label of the axis
-    "bias": r"$\|\mathrm{E}\,g - g^*\|^2$ (nats$^2$)",
+    "bias_squared": r"$\|\mathrm{E}\,g - g^*\|^2$ (nats$^2$)",
     "variance": r"gradient variance (nats$^2$)",
     "snr": "signal-to-noise ratio",
     "rms_snr": "rms signal-to-noise ratio",
@@ -48,8 +51,8 @@ STATISTICS = {  # with the label of the axis
 }
 RATIOS = ("snr", "rms_snr", "norm_snr")  # of signal to noise, that obey the laws
 # The others are positive: a logarithmic axis.
-SIGNED = ("bias", "cosine", "draw_cosine")
-NORMAL_95 = 1.96  # half-width of a 95% interval in standard errors
+SIGNED = ("bias_squared", "cosine", "draw_cosine")
+UNSAFE: Look = {"marker": "x", "linestyle": "none", "color": ALARM}
 # The power of K with which the signal-to-noise ratio grows under IWAE, where the
 # weights and their gradients have finite variance.
 LAWS = {
@@ -59,6 +62,7 @@ LAWS = {
     ("decoder", "dreg"): 0.5,
 }
 SETTINGS = {  # that tell cells of one estimator, bound and K apart
+    "estimator_settings": "{}",
     "model": "{}",
     "num_outer": "M = {}",
     "batch_size": "batch of {}",
@@ -152,6 +156,7 @@ def curves(
         names,
         title=f"bound: {bounds[0]}" if len(bounds) == 1 else None,
         biased=any(row["status"] == "biased" for row in cells),
+        unsafe=any(map(unsafe, cells)),
         extras={str(line.get_label()): line for line in extras}.values(),
     )
     return figure
@@ -169,17 +174,28 @@ def values_of(rows: Sequence[Row], name: str) -> np.ndarray:
 
 def interval(rows: Sequence[Row], statistic: str) -> tuple[np.ndarray, np.ndarray]:
     """The ends of the 95% intervals, NaN where the error is unknown."""
-    if statistic == "bias":  # it has its own
-        return values_of(rows, "bias_low"), values_of(rows, "bias_high")
+    if statistic == "bias_squared":  # it has its own
+        return values_of(rows, "bias_squared_low"), values_of(rows, "bias_squared_high")
     value = values_of(rows, statistic)
     # Of a time the column is seconds_stderr.
     name = statistic.replace("seconds_per_gradient", "seconds")
-    half = NORMAL_95 * values_of(rows, f"{name}_stderr")
+    half = quantiles(rows) * values_of(rows, f"{name}_stderr")
     if statistic in SIGNED:
         return value - half, value + half
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = np.exp(np.minimum(half / value, 50))
     return value / factor, value * factor
+
+
+def quantiles(rows: Sequence[Row], level: float = 0.025) -> np.ndarray:
+    """Student's t of the rows' folds at a level; the normal where they have none."""
+    folds = values_of(rows, "folds")
+    return student_t.isf(level, np.where(np.isfinite(folds), folds - 1, np.inf))
+
+
+def unsafe(row: Row) -> bool:
+    """Whether heavy tails, or too few draws to show one, are behind the intervals."""
+    return str(row.get("safe")) == "False"
 
 
 def _line(
@@ -194,6 +210,8 @@ def _line(
     axes.plot(x, y, linestyle=line_style(i), label=label, **look)
     hollow: Look = look | {"linestyle": "none", "markerfacecolor": "white"}
     axes.plot(x[biased], y[biased], label="_biased", **hollow)
+    marked = np.array(list(map(unsafe, rows)))
+    axes.plot(x[marked], y[marked], label="_unsafe", **UNSAFE)
     band = axes.fill_between(
         x, *interval(rows, statistic), color=look["color"], alpha=0.18, linewidth=0
     )
@@ -266,6 +284,7 @@ def legend(
     *,
     title: str | None = None,
     biased: bool = False,
+    unsafe: bool = False,
     lines: bool = True,
     extras: Iterable[Line2D] = (),
 ) -> None:
@@ -282,6 +301,8 @@ def legend(
     if biased:
         look: Look = {"marker": "o", "linestyle": "none", "markerfacecolor": "white"}
         handles.append(Line2D([], [], label="biased", color=QUIET, **look))
+    if unsafe:
+        handles.append(Line2D([], [], label="interval unsafe", **UNSAFE))
     handles += extras
     inches = 0.6 + 0.06 * max(len(str(handle.get_label())) for handle in handles)
     columns = min(len(handles), max(1, int(figure.get_figwidth() / inches)))
@@ -303,8 +324,12 @@ def namer(
     ]
 
     def name_of(row: Row) -> str:
-        told = [SETTINGS[name].format(row.get(name)) for name in several]
-        return row["estimator"] + (f" ({', '.join(told)})" if told else "")
+        words = [
+            SETTINGS[name].format(row[name])
+            for name in several
+            if row.get(name) not in (None, "")
+        ]
+        return row["estimator"] + (f" ({', '.join(words)})" if words else "")
 
     return name_of
 

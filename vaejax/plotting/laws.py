@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from vaejax.plotting.gradients import distinct
+from vaejax.plotting.gradients import distinct, quantiles
 from vaejax.plotting.style import (
     QUIET,
     WIDTH,
@@ -100,7 +100,8 @@ def _curve(
     color, label = look["color"], label.replace("-", "\N{MINUS SIGN}")
     axes.plot(x, snr, label=label, **look)
     # On a logarithmic axis a band that reaches 0 would hide the rest.
-    low, high = np.maximum(snr - 1.96 * stderr, snr / 10), snr + 1.96 * stderr
+    half = quantiles(curve) * stderr
+    low, high = np.maximum(snr - half, snr / 10), snr + half
     axes.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0)
     axes.plot(x, plain, linestyle=":", color=color, linewidth=0.9, label="_plain")
     fitted = np.isin(x, slope.get("fitted") or [])

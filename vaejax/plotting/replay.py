@@ -49,7 +49,7 @@ def replay_curves(
     most = max(int(row["num_samples"]) for row in rows)
     rows = [row for row in rows if int(row["num_samples"]) == most]
     figure = curves(rows, statistic, group, "step")
-    if statistic == "bias":
+    if statistic == "bias_squared":
         measured = [row for row in rows if row["status"] != "refused"]
         names = distinct(row["group"] for row in measured)
         drawn = [panel for panel in figure.axes if panel.axison]
@@ -64,8 +64,9 @@ def replay_curves(
 
 
 def _bias_axis(axes: Axes, rows: Sequence[Row]) -> None:
-    low, high = interval(rows, "bias")
-    half, ends = high - values_of(rows, "bias"), np.maximum(np.abs(low), np.abs(high))
+    low, high = interval(rows, "bias_squared")
+    half = high - values_of(rows, "bias_squared")
+    ends = np.maximum(np.abs(low), np.abs(high))
     half, ends = half[np.isfinite(ends)], ends[np.isfinite(ends)]
     reach = ends.max(initial=0)
     axes.axhline(0, color=QUIET, linewidth=0.8)

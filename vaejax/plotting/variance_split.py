@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vaejax.plotting.gradients import NORMAL_95, distinct, namer, values_of
+from vaejax.plotting.gradients import distinct, namer, quantiles, values_of
 from vaejax.plotting.style import (
     COLOURS,
     WIDTH,
@@ -71,7 +71,7 @@ def variance_split(rows: Sequence[Row], num_samples: int | None = None) -> Pictu
             label="latents",
             **look,
         )
-        half = np.nan_to_num(NORMAL_95 * stderr)
+        half = np.nan_to_num(quantiles(members) * stderr)
         panel.errorbar(share, at, xerr=half, fmt="none", ecolor="black", capsize=2)
         for place, whole in zip(at, data + latents, strict=True):
             panel.text(1.02, place, f"{whole:.2g}", va="center", fontsize=7)
