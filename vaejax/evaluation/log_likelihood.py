@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +28,7 @@ from vaejax.core import (
     Model,
     Params,
     VaejaxError,
+    check_data,
     fold_examples,
     plain,
 )
@@ -115,10 +115,8 @@ def log_likelihood(
 
     Raises:
         VaejaxError: `num_samples` or `chunk_size` below 1, no examples, or a posterior
-            without a density.
-        AssertionError: leaves of the examples of different lengths.
+            without a density; what `check_data` refuses.
     """
-    chex.assert_equal_shape_prefix(jax.tree.leaves(examples), 1)  # else x, y mispair
     if not model.posterior.has_density:
         raise VaejaxError(
             f"the posterior of {model.name}, a {model.posterior.name}, has no density, "
@@ -131,6 +129,7 @@ def log_likelihood(
             f"cannot estimate log p(x) of {count} examples with {num_samples} samples "
             f"in chunks of {chunk_size}: all three must be at least 1"
         )
+    examples = check_data(model, examples)
     mesh = evaluation_mesh(count, devices)
     shares = mesh.shape[DATA]
     calls = -(-count // (shares * EXAMPLES_PER_CALL))
