@@ -33,7 +33,7 @@ from vaejax.core import (
     Regularizer,
     VaejaxError,
 )
-from vaejax.data import DATASETS, PROTOCOLS, load
+from vaejax.data import DATASETS, load
 from vaejax.estimators import ESTIMATORS
 from vaejax.kl_weights import KL_WEIGHTS
 from vaejax.models import MODELS
@@ -128,9 +128,7 @@ def prepare(config: Config) -> tuple[Model, Objective, Data]:
             f"{config.dataset} has only {len(train.images)}: use a smaller one"
         )
     kept = slice(count)
-    observations = jax.vmap(PROTOCOLS[protocol].as_float)(
-        jnp.asarray(test.images[kept])
-    )
+    observations = test.observations(rows=kept)
     given = labels_in_test(model, test)
     training = training_examples(config, model, train)
     data = Data(

@@ -502,10 +502,15 @@ def check_data(
     y = _as_labels(model, examples.y, x.shape[:batch_ndim])
     family = model.likelihood
     space = family.space, family.levels, family.interval
-    if not isinstance(x, jax.core.Tracer) and _any_outside(space, x, known):
+    if _is_true(_any_outside(space, x, known)):
         outside = np.asarray(_outside(*space, x, known))
         raise VaejaxError(_describe(family, np.asarray(x), outside, batch_ndim))
     return examples._replace(x=x, y=y)
+
+
+def _is_true(flag: Bool[Array, ""]) -> bool:
+    """False too where it is traced: no value is known then."""
+    return not isinstance(flag, jax.core.Tracer) and bool(flag)
 
 
 def _as_floats(x: Any) -> Array:
@@ -517,11 +522,7 @@ def _as_floats(x: Any) -> Array:
         raise VaejaxError(f"x is of dtype {x.dtype}: use floats, integers or booleans")
     small = x.dtype.itemsize <= 2  # and cheap to move; others JAX would cut to 32 bits
     floats = (jnp.asarray(x) if small else x).astype(jnp.result_type(float))
-    if (
-        not small
-        and not isinstance(x, jax.core.Tracer)
-        and (floats.astype(x.dtype) != x).any()
-    ):
+    if not small and _is_true((floats.astype(x.dtype) != x).any()):
         raise VaejaxError(
             f"x holds integers that {floats.dtype} rounds: use smaller ones, or floats"
         )

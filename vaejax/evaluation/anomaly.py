@@ -145,6 +145,19 @@ def _expected_log_px_z(
 def compressed_bits(
     x: Float[np.ndarray, "N ..."], levels: int
 ) -> Float[np.ndarray, " N"]:
-    """The length of every x, of so many equal levels in [0, 1], as zlib writes it."""
-    written = np.rint(x * (levels - 1)).astype(np.uint8)
+    """The length of every x, of so many equal levels in [0, 1], as zlib writes it.
+
+    A level is written as one byte, and above 256 levels as two.
+
+    Raises:
+        VaejaxError: fewer than 2 levels or more than 65,536; x outside [0, 1].
+    """
+    if not 2 <= levels <= 2**16:
+        raise VaejaxError(f"levels is {levels}: use 2 to 65,536, which 2 bytes hold")
+    if not ((x >= 0) & (x <= 1)).all():  # so that NaN is refused too
+        raise VaejaxError(
+            f"x is from {np.min(x)} to {np.max(x)}, and its levels lie in [0, 1]: "
+            "divide intensities from 0 to 255 by 255"
+        )
+    written = np.rint(x * (levels - 1)).astype(np.uint8 if levels <= 256 else np.uint16)
     return np.array([8.0 * len(zlib.compress(one.tobytes(), 9)) for one in written])

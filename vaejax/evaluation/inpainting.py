@@ -113,8 +113,8 @@ def metropolis_within_gibbs(
     References:
         Mattei and Frellsen 2018, arXiv:1802.04826.
     """
-    example = _check_chain(model, example, missing, num_draws, warm_up)
     check_density(model)
+    example = _check_chain(model, example, missing, num_draws, warm_up)
 
     def move(key: Key, z: Event, x: Array) -> tuple[Event, Array]:
         proposal_key, accept_key = jax.random.split(key)

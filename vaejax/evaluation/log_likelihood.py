@@ -62,8 +62,17 @@ class LogLikelihood(NamedTuple):
 
         The delta method knows of no error that no sample shows: where many k are above
         0.7, the estimate lies lower, and is less certain, than it says.
+
+        Raises:
+            VaejaxError: naming the examples whose log-likelihood is NaN.
         """
         count = len(self.log_px)
+        if len(rows := np.flatnonzero(np.isnan(self.log_px))):
+            listed = ", ".join(map(str, rows[:5])) + ", ..." * (len(rows) > 5)
+            raise VaejaxError(
+                f"log p(x) is NaN for {len(rows):,} of {count:,} examples ({listed}): "
+                "look for parameters that are not finite, or leave these examples out"
+            )
         squared_errors = np.sum(self.monte_carlo_error.astype(float) ** 2)
         return {
             "log_likelihood": float(np.mean(self.log_px, dtype=float)),
