@@ -4,6 +4,7 @@ The cells of a set share the bound, K and M, and the reference that they are com
 with. All cells see the same parameters, observations and keys.
 """
 
+import dataclasses
 from collections.abc import Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -206,7 +207,7 @@ def mean_of_estimates(objective: Objective, count: int) -> Objective:
         first = jax.tree.map(lambda leaf: leaf[0], states)
         return value.mean(), (first, jax.tree.map(jnp.mean, metrics))
 
-    return Objective(init=objective.init, loss=loss)
+    return dataclasses.replace(objective, loss=loss)
 
 
 def work_of(setting: Setting, problem: Problem, num_outer: int = 1) -> float:

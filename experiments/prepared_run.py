@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from experiments import run_folder
 from experiments.config_file import typed_settings
 from experiments.json_files import read_json
 from experiments.labels import check_few_labels, labels_in_test, training_examples
@@ -34,7 +35,7 @@ from vaejax.core import (
     Regularizer,
     VaejaxError,
 )
-from vaejax.data import DATASETS, PROTOCOLS, load
+from vaejax.data import DATASETS, load
 from vaejax.estimators import ESTIMATORS
 from vaejax.kl_weights import KL_WEIGHTS
 from vaejax.models import MODELS
@@ -129,9 +130,7 @@ def prepare(config: Config) -> tuple[Model, Objective, Data]:
             f"{config.dataset} has only {len(train.images)}: use a smaller one"
         )
     kept = slice(count)
-    observations = jax.vmap(PROTOCOLS[protocol].as_float)(
-        jnp.asarray(test.images[kept])
-    )
+    observations = test.observations(rows=kept)
     given = labels_in_test(model, test)
     training = training_examples(config, model, train)
     data = Data(

@@ -176,7 +176,7 @@ def _images(config: Config) -> tuple[np.ndarray, np.ndarray]:
     )
     if config.batch_size > len(train.images):
         raise VaejaxError(f"batch_size is {config.batch_size}: use a smaller one")
-    return train.images, test.images
+    return train.images, np.asarray(test.observations(), np.uint8)
 
 
 def _blobs(count: int, seed: int) -> np.ndarray:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import kstest, norm
 
-from vaejax.core import UnknownNameError
+from vaejax.core import UnknownNameError, VaejaxError
 from vaejax.data import DATASETS, PROTOCOLS, DataError, load
 from vaejax.data.binarization import bernoulli_thresholds, sample_bernoulli
 from vaejax.data.splits import fixed_order
@@ -95,11 +95,11 @@ def test_dynamic_training_images_differ_between_keys_and_evaluation_images_do_no
     sample = PROTOCOLS["dynamic"].sample
     first, second = (sample(jax.random.key(k), jnp.asarray(image)) for k in (0, 1))
     assert (first != second).any()
-    fixed = [load("digits", "test", seed=seed).images for seed in (0, 0, 1)]
+    fixed = [load("digits", "test").observations(seed) for seed in (0, 0, 1)]
     np.testing.assert_array_equal(fixed[0], fixed[1])
     assert (fixed[0] != fixed[2]).any()
     assert set(np.unique(fixed[0])) == {0, 1}
-    assert fixed[0].dtype == np.uint8
+    assert fixed[0].dtype == jnp.float32
 
 
 @pytest.mark.parametrize("name", PROTOCOLS)
@@ -133,9 +133,27 @@ def test_dequantized_pixels_are_uniform_in_their_cells():
     assert kstest(noise / 2, "uniform").pvalue < 1e-3
 
 
-def test_training_images_stay_grey_under_every_protocol():
-    for protocol in DATASETS["digits"]().protocols:
-        assert load("digits", protocol=protocol).images.max() == 255
+@pytest.mark.parametrize("protocol", DATASETS["digits"]().protocols)
+def test_images_are_grey_and_observations_are_not_in_every_split(protocol):
+    for split in ("train", "test"):
+        data = load("digits", split, protocol=protocol)
+        assert data.images.max() == 255
+        x = data.observations()
+        assert x.shape == data.images.shape
+        assert x.max() <= 1
+        assert len(np.unique(x)) == 2 or protocol in ("none", "dequantized")
+        chosen = np.array([3, 1])
+        np.testing.assert_array_equal(data.observations(rows=chosen), x[chosen])
+    with pytest.raises(DataError, match="no protocol"):
+        data._replace(protocol=None).observations()
+
+
+@pytest.mark.parametrize("name", ["dynamic", "threshold", "none", "dequantized"])
+def test_protocols_refuse_what_is_no_intensity(name):
+    """Numbers from 0 to 1 would be taken for the darkest intensities."""
+    image = jnp.full((2, 2, 1), 0.5)
+    with pytest.raises(VaejaxError, match=r"dtype uint8 .* given float32"):
+        PROTOCOLS[name].sample(jax.random.key(0), image)
 
 
 @pytest.mark.parametrize(

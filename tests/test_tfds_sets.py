@@ -130,7 +130,9 @@ def test_factors_are_kept_and_a_split_is_drawn(tmp_path):
     assert (len(train.images), len(test.images)) == (20, 7)
     seen = []
     for data in (train, test):
-        for image, row, label in zip(*data[::2], data.labels, strict=True):
+        for image, row, label in zip(
+            data.images, data.factors, data.labels, strict=True
+        ):
             (i,) = np.flatnonzero((image == bits).all((1, 2, 3)))
             assert row.tolist() == factors[i].tolist()
             assert label == row[0]

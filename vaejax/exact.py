@@ -41,6 +41,7 @@ from vaejax.core import (
     PyTree,
     Scalar,
     VaejaxError,
+    check_data,
     plain,
 )
 from vaejax.objective import split
@@ -83,6 +84,7 @@ def value_and_gradient(
     """
     own_target = estimator is not None and estimator.target is not None
     with jax.enable_x64(True):
+        examples = check_data(problem.model, examples)
         params, examples = jax.tree.map(_as_float64, (params, examples))
         if _is_plain_elbo(problem) and problem.model.exact_elbo and not own_target:
             value, gradient = jax.device_get(
@@ -127,6 +129,7 @@ def log_moment(
             infinite moment do.
     """
     with jax.enable_x64(True):
+        examples = check_data(model, examples)
         params, examples = jax.tree.map(_as_float64, (params, examples))
 
         def integrate(num_nodes: int) -> tuple[PyTree, np.ndarray]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,7 @@ from vaejax.core import (
     Scalar,
     Stats,
     Verdict,
+    check_data,
     fold_examples,
 )
 from vaejax.terms import COMMON_STATS, with_value
@@ -171,6 +173,7 @@ def make_objective(
     return Objective(
         init=init,
         loss=loss,
+        check=partial(check_data, model),
         whole_batch=bool(regularizers),
         moving_averages=model.moving_averages,
     )

@@ -81,12 +81,29 @@ def log_terms(
         if log_qz_k is None:
             log_qz_k = model.posterior.log_prob(dist_params, z_k)
         return LogTerms(
-            log_px_z=model.likelihood.log_prob(likelihood_params, example.x),
+            log_px_z=log_px_given(model, likelihood_params, example.x),
             log_pz=model.latent_prior.log_prob(prior_params, z_k),
             log_qz=log_qz_k,
         )
 
     return jax.vmap(one)(z, log_qz)
+
+
+def log_px_given(model: Model, likelihood_params: DistParams, x: Array) -> Scalar:
+    """Log p(x | z), from the likelihood's parameters at z.
+
+    Raises:
+        VaejaxError: x of another shape than these describe: the two would broadcast.
+    """
+    shape = model.data_shape
+    if shape is None:
+        shape = jax.eval_shape(model.likelihood.mean, likelihood_params).shape
+    if x.shape != shape:
+        raise VaejaxError(
+            f"x is of shape {x.shape}, and {model.name} decodes to {shape}: reshape x, "
+            "or build the model with another data_shape"
+        )
+    return model.likelihood.log_prob(likelihood_params, x)
 
 
 def bound_value(

@@ -11,7 +11,7 @@ from experiments.gallery.entry import Entry, Shown, Trained, last_test
 from experiments.gallery.latents import decoded
 from experiments.train_config import Config
 from vaejax.core import Batch, Example
-from vaejax.data import PROTOCOLS, load
+from vaejax.data import load
 from vaejax.evaluation import TwoSampleTest, mmd_test
 from vaejax.plotting import Table, image_rows
 from vaejax.regularizers.draws import posterior_draws, prior_draws
@@ -120,8 +120,7 @@ def _two_sample(trained: Trained) -> TwoSampleTest:
     test = load(config.dataset, "test", protocol=protocol, data_dir=config.data_dir)
     others = np.arange(CHOSEN_BY, len(test.images))
     chosen = np.random.default_rng(0).choice(others, TESTED, replace=False)
-    as_float = jax.vmap(PROTOCOLS[protocol].as_float)
-    examples = Example(as_float(jnp.asarray(test.images[chosen])))
+    examples = Example(test.observations(rows=chosen))
     given = trained.model, trained.params
     z_key, u_key = jax.random.split(jax.random.key(2))
     batch = Batch(examples, jnp.arange(TESTED))

@@ -100,7 +100,5 @@ def fitted(start: Classifier, stored: Labelled, epochs: int, key: Array) -> Clas
 def labelled_images(config: Config, split: str) -> Labelled:
     """All images of a split with all their labels, those of the test split as bits."""
     data = load(config.dataset, split, protocol="dynamic", data_dir=config.data_dir)
-    x = jnp.asarray(data.images)
-    if split == "test":
-        x = jax.vmap(PROTOCOLS["dynamic"].as_float)(x)
+    x = data.observations() if split == "test" else jnp.asarray(data.images)
     return Labelled(x, jnp.asarray(data.labels))

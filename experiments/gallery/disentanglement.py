@@ -11,7 +11,7 @@ from experiments.gallery.entry import Entry, Shown, Trained, last_test
 from experiments.gallery.latents import traversals
 from experiments.train_config import Config
 from vaejax.core import Batch, Example
-from vaejax.data import PROTOCOLS, load
+from vaejax.data import load
 from vaejax.evaluation import (
     factor_vae_score,
     mutual_information_gap,
@@ -182,10 +182,9 @@ def _scores_of_pca(trained: Trained) -> dict[str, float]:
 
 def _scored_images(trained: Trained) -> tuple[Example, np.ndarray]:
     stored = load("sprites", "train", data_dir=trained.config.data_dir)
-    as_float = jax.vmap(PROTOCOLS[trained.data.protocol].as_float)
     assert stored.factors is not None
     return (
-        Example(as_float(jnp.asarray(stored.images[:SCORED]))),
+        Example(stored.observations(rows=slice(SCORED))),
         stored.factors[:SCORED],
     )
 

@@ -73,7 +73,7 @@ def few_labels(
         config.dataset, protocol=trained.data.protocol, data_dir=config.data_dir
     )
     assert found.labels is not None  # of a data set that has some
-    x = jnp.asarray(found.images[: max(LABELS)] / 255, float)
+    x = found.observations(rows=slice(max(LABELS)))
     y = found.labels[: max(LABELS)]
     test_x, test_y = trained.data.test.x, np.asarray(trained.data.test_labels)
     codes: Any = jax.jit(jax.vmap(represent, (None, 0)))

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
@@ -43,7 +42,7 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
     found = load_data("mnist", protocol="none", data_dir=first.config.data_dir)
     labels = found.labels
     assert labels is not None  # MNIST has some
-    images = jnp.asarray(found.images[:PROBED] / 255, float)
+    images = found.observations(rows=slice(PROBED))
 
     def probed(codes: Array | np.ndarray, test: Array | np.ndarray) -> float:
         flat, test_flat = (np.asarray(a).reshape(len(a), -1) for a in (codes, test))

@@ -22,9 +22,9 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Integer, UInt8
+from jaxtyping import Array, Float, Shaped, UInt8
 
-from vaejax.core import Key, record
+from vaejax.core import Key, VaejaxError, record
 
 LEVELS = 256  # of an intensity
 
@@ -35,12 +35,27 @@ class Protocol:
 
     name: str
     # Training, inside the compiled step: a fresh observation of one image.
-    sample: Callable[[Key, Integer[Array, "*event"]], Float[Array, "*event"]]
+    sample: Callable[[Key, Shaped[Array, "*event"]], Float[Array, "*event"]]
     # Evaluation: one image of a fixed split as an observation.
     as_float: Callable[[Array], Float[Array, "*event"]]
     # Evaluation splits pass through here once, before use: (images [N, ...], seed).
     # What it returns is what `as_float` is given.
     fix: Callable[[np.ndarray, int], np.ndarray]
+
+
+def bytes_of(image: Shaped[Array, "*event"]) -> UInt8[Array, "*event"]:
+    """The image, if it is one of intensities.
+
+    Raises:
+        VaejaxError: it is of another dtype, as one that is divided by 255 already.
+    """
+    if image.dtype != np.uint8:
+        raise VaejaxError(
+            f"a protocol turns intensities from 0 to 255 of dtype uint8 into "
+            f"observations, and was given {image.dtype}: give the images as they are "
+            "stored, or observations without a protocol"
+        )
+    return image
 
 
 def bernoulli_thresholds(image: UInt8[Array, "*event"]) -> Array:
@@ -52,7 +67,9 @@ def bernoulli_thresholds(image: UInt8[Array, "*event"]) -> Array:
     return image * jnp.uint32(257) + (image > 127)
 
 
-def sample_bernoulli(key: Key, image: UInt8[Array, "*event"]) -> Float[Array, "*event"]:
+def sample_bernoulli(
+    key: Key, image: Shaped[Array, "*event"]
+) -> Float[Array, "*event"]:
     """Draw a binary image with P(pixel = 1) = intensity / 255.
 
     Random bits are most of the cost, so that every 32-bit word serves two pixels. It
@@ -61,7 +78,7 @@ def sample_bernoulli(key: Key, image: UInt8[Array, "*event"]) -> Float[Array, "*
     """
     words = jax.random.bits(key, ((image.size + 1) // 2,), jnp.uint32)
     halves = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[: image.size]
-    binary = halves.reshape(image.shape) < bernoulli_thresholds(image)
+    binary = halves.reshape(image.shape) < bernoulli_thresholds(bytes_of(image))
     return binary.astype(float)
 
 
@@ -70,24 +87,24 @@ def _bernoulli_once(images: np.ndarray, seed: int) -> np.ndarray:
     return np.asarray(drawn.astype(jnp.uint8))
 
 
-def _dequantize(key: Key, image: UInt8[Array, "*event"]) -> Float[Array, "*event"]:
-    return (image + jax.random.uniform(key, image.shape)) / LEVELS
+def _dequantize(key: Key, image: Shaped[Array, "*event"]) -> Float[Array, "*event"]:
+    return (bytes_of(image) + jax.random.uniform(key, image.shape)) / LEVELS
 
 
 def _dequantize_once(images: np.ndarray, seed: int) -> np.ndarray:
     return np.asarray(_dequantize(jax.random.key(seed), jnp.asarray(images)))
 
 
-def _to_float(image: Integer[Array, "*event"]) -> Float[Array, "*event"]:
+def _to_float(image: Shaped[Array, "*event"]) -> Float[Array, "*event"]:
     return image.astype(float)
 
 
-def _intensity(image: UInt8[Array, "*event"]) -> Float[Array, "*event"]:
-    return image.astype(float) / 255
+def _intensity(image: Shaped[Array, "*event"]) -> Float[Array, "*event"]:
+    return bytes_of(image).astype(float) / 255
 
 
-def _above_half(image: UInt8[Array, "*event"]) -> Float[Array, "*event"]:
-    return (image > 127).astype(float)
+def _above_half(image: Shaped[Array, "*event"]) -> Float[Array, "*event"]:
+    return (bytes_of(image) > 127).astype(float)
 
 
 PROTOCOLS: dict[str, Protocol] = {

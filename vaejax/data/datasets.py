@@ -32,20 +32,17 @@ def load(
     *,
     protocol: str | None = None,
     data_dir: Path | str | None = None,
-    seed: int = 0,
 ) -> ImageData:
-    """Return a split of a registered data set under a binarization protocol.
+    """Return a split of a registered data set, as it is stored, with its protocol.
 
-    The training split keeps its intensities, for `Protocol.sample` to draw from at
-    every use; the others are fixed once by `Protocol.fix` with `seed`, and become
-    observations by `Protocol.as_float`.
+    Observations are drawn from the images: `ImageData.observations` does once, and
+    `Protocol.sample` at every use in training.
 
     Args:
         name: a key of `DATASETS`.
         split: one of the set's splits.
         protocol: one that the set allows; None is its default.
         data_dir: prepared data; None is $TFDS_DATA_DIR, else ~/tensorflow_datasets.
-        seed: of the binarization of validation and test splits.
 
     Raises:
         UnknownNameError: no such data set, split or protocol.
@@ -65,10 +62,7 @@ def load(
             f"{', '.join(info.protocols)}: {remedy}"
         )
     folder = default_data_dir() if data_dir is None else Path(data_dir).expanduser()
-    data = info.read(split, folder)
-    if split == "train":
-        return data
-    return data._replace(images=PROTOCOLS[protocol].fix(data.images, seed))
+    return info.read(split, folder)._replace(protocol=protocol)
 
 
 def digits() -> DatasetInfo:

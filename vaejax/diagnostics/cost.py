@@ -53,6 +53,10 @@ def cost_reports(
         calls: of each one; a first one that warms up is not counted. With 0, nothing is
             compiled, and only the decoder's evaluations are counted.
     """
+    contestants = [
+        (*others[:3], others[3]._replace(example=others[0].check(others[3].example)))
+        for others in contestants
+    ]
     traced = [
         jax.jit(jax.grad(objective.loss, has_aux=True)).trace(params, state, key, batch)
         for objective, params, state, batch in contestants

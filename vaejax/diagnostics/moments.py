@@ -84,6 +84,7 @@ def gradient_moments(
         VaejaxError: `draws` cannot be folded, or `batch_size` is below 1.
     """
     plan = make_plan(params, draws, folds, batch_size, max_chunk, work)
+    batch = batch._replace(example=objective.check(batch.example))
     fixed = params, state, key, batch
     (moments,), deviations, along = stream(objective, plan, False, *fixed, reference)
     products, squared_norms = (None, None) if along is None else along

@@ -55,6 +55,7 @@ def variance_split(
         VaejaxError: `draws` cannot be folded, or `batch_size` is below 1.
     """
     plan = make_plan(params, draws, fold_count(draws, 2), batch_size)
+    batch = batch._replace(example=objective.check(batch.example))
     pair, *_ = stream(objective, plan, True, params, state, key, batch)
     mean, half_difference = (
         {

@@ -7,7 +7,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
-from vaejax.core import Example, Model, Params
+from vaejax.core import Example, Model, Params, check_data
 
 THRESHOLD = 0.01
 
@@ -29,7 +29,7 @@ def posterior_means(
     model: Model, params: Params, examples: Example
 ) -> Float[np.ndarray, "N Z"]:
     """E_q(z|x)[z] of every example, flattened."""
-    return np.asarray(_means(model, params, examples))
+    return np.asarray(_means(model, params, check_data(model, examples)))
 
 
 @partial(jax.jit, static_argnums=0)

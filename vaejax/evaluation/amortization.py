@@ -21,6 +21,7 @@ from vaejax.core import (
     Model,
     Params,
     Scalar,
+    check_data,
     fold_examples,
     plain,
 )
@@ -76,6 +77,7 @@ def amortization_gap(
         IncompatibleError: a posterior that is not, as a flow.
     """
     require_refinable(model)
+    examples = check_data(model, examples)
     keys = fold_examples(key, jnp.arange(len(examples.x)))
     one = partial(_one, model, params, num_steps, step_size, num_samples)
     found = jax.jit(partial(jax.lax.map, lambda pair: one(*pair)))((keys, examples))

@@ -26,9 +26,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaejax.core import Example, Family, Key, Model, Params, VaejaxError, fold_examples
+from vaejax.core import (
+    Example,
+    Family,
+    Key,
+    Model,
+    Params,
+    VaejaxError,
+    check_data,
+    fold_examples,
+)
 from vaejax.evaluation.log_likelihood import log_likelihood
 from vaejax.evaluation.reconstruction import reconstruction
+from vaejax.terms import log_px_given
 
 
 class AnomalyScores(NamedTuple):
@@ -82,6 +92,7 @@ def anomaly_scores(
             f"{model.likelihood.name}, and their likelihoods have no ratio: use a "
             "background with the model's likelihood"
         )
+    examples = check_data(model, examples)
     log_px = log_likelihood(
         model, params, examples, own_key, num_samples=num_samples
     ).log_px
@@ -109,6 +120,7 @@ def expected_log_px_z(
     model: Model, params: Params, examples: Example, key: Key, *, num_samples: int
 ) -> Float[np.ndarray, " N"]:
     """E_q(z|x) log p(x | z) of every example, by so many draws, in nats."""
+    examples = check_data(model, examples)
     return np.asarray(_expected_log_px_z(model, num_samples, params, examples, key))
 
 
@@ -122,7 +134,7 @@ def _expected_log_px_z(
 
         def draw(key: Key) -> Array:
             found = model.decode(params, model.posterior.sample(key, q), example.y)
-            return model.likelihood.log_prob(found, example.x)
+            return log_px_given(model, found, example.x)
 
         return jax.vmap(draw)(jax.random.split(own, num_samples)).mean()
 
@@ -133,6 +145,19 @@ def _expected_log_px_z(
 def compressed_bits(
     x: Float[np.ndarray, "N ..."], levels: int
 ) -> Float[np.ndarray, " N"]:
-    """The length of every x, of so many equal levels in [0, 1], as zlib writes it."""
-    written = np.rint(x * (levels - 1)).astype(np.uint8)
+    """The length of every x, of so many equal levels in [0, 1], as zlib writes it.
+
+    A level is written as one byte, and above 256 levels as two.
+
+    Raises:
+        VaejaxError: fewer than 2 levels or more than 65,536; x outside [0, 1].
+    """
+    if not 2 <= levels <= 2**16:
+        raise VaejaxError(f"levels is {levels}: use 2 to 65,536, which 2 bytes hold")
+    if not ((x >= 0) & (x <= 1)).all():  # so that NaN is refused too
+        raise VaejaxError(
+            f"x is from {np.min(x)} to {np.max(x)}, and its levels lie in [0, 1]: "
+            "divide intensities from 0 to 255 by 255"
+        )
+    written = np.rint(x * (levels - 1)).astype(np.uint8 if levels <= 256 else np.uint16)
     return np.array([8.0 * len(zlib.compress(one.tobytes(), 9)) for one in written])

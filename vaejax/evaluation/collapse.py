@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from vaejax.core import Example, Key, Model, Params
+from vaejax.core import Example, Key, Model, Params, check_data
 from vaejax.evaluation.active_units import THRESHOLD, posterior_means
 from vaejax.evaluation.elbo_surgery import Estimate, elbo_surgery
 
@@ -47,6 +47,7 @@ def collapse_report(
     Raises:
         VaejaxError: see `elbo_surgery`.
     """
+    examples = check_data(model, examples)
     surgery = elbo_surgery(model, params, examples, key, num_samples=num_samples)
     return CollapseReport(
         mean_variance=posterior_means(model, params, examples).var(axis=0),

@@ -28,6 +28,7 @@ from vaejax.core import (
     Params,
     Scalar,
     VaejaxError,
+    check_data,
     plain,
     record,
 )
@@ -156,6 +157,7 @@ def denoise(
             f"{model.likelihood.name}: use another noise or likelihood"
         )
     check_density(model)
+    noisy = check_data(model, noisy, batch_ndim=0)
 
     def decode_noisy(params: Params, z: Event, y: Array | None) -> DistParams:
         return noise.through(model.decode(params, z, y))

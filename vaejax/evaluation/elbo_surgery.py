@@ -33,6 +33,7 @@ from vaejax.core import (
     Model,
     Params,
     VaejaxError,
+    check_data,
     fold_examples,
 )
 
@@ -89,6 +90,7 @@ def elbo_surgery(
         raise VaejaxError(
             f"num_samples is {num_samples}: use at least 2, for the errors"
         )
+    examples = check_data(model, examples)
     terms = _log_terms(model, num_samples, chunk_size, params, key, examples)
     own, marginals, prior, joint = (np.asarray(term, float) for term in terms)
     log_q, log_p = own.sum(-1), prior.sum(-1)

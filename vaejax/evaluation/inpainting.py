@@ -28,6 +28,7 @@ from vaejax.core import (
     Model,
     Params,
     VaejaxError,
+    check_data,
     plain,
 )
 from vaejax.terms import log_terms
@@ -59,7 +60,8 @@ def pseudo_gibbs(
     Args:
         model: of independent coordinates given z.
         params: its parameters.
-        example: the observation; at the missing coordinates, where the chain starts.
+        example: the observation; at the missing coordinates, where the chain starts,
+            or NaN for a start that is drawn given the encoder's view of 0 there.
         missing: True there.
         key: consumed.
         num_draws: T, all correlated.
@@ -71,7 +73,7 @@ def pseudo_gibbs(
     References:
         Rezende, Mohamed and Wierstra 2014, arXiv:1401.4082, appendix F.
     """
-    _check_chain(model, example, missing, num_draws, warm_up)
+    example = _check_chain(model, example, missing, num_draws, warm_up)
 
     def move(key: Key, z: Event, x: Array) -> tuple[Event, Array]:
         q = model.encode(params, example._replace(x=x))
@@ -98,8 +100,8 @@ def metropolis_within_gibbs(
     Args:
         model: of independent coordinates given z, its posterior with a density.
         params: its parameters.
-        example: the observation; at the missing coordinates, where the chain starts.
-            `pseudo_gibbs` draws good ones, which the paper advises.
+        example: the observation; at the missing coordinates, where the chain starts,
+            or NaN, as for `pseudo_gibbs`, which draws good ones, as the paper advises.
         missing: True there.
         key: consumed.
         num_draws: T, all correlated.
@@ -111,8 +113,8 @@ def metropolis_within_gibbs(
     References:
         Mattei and Frellsen 2018, arXiv:1802.04826.
     """
-    _check_chain(model, example, missing, num_draws, warm_up)
     check_density(model)
+    example = _check_chain(model, example, missing, num_draws, warm_up)
 
     def move(key: Key, z: Event, x: Array) -> tuple[Event, Array]:
         proposal_key, accept_key = jax.random.split(key)
@@ -153,8 +155,12 @@ def _chain(
         mean = jnp.where(missing, model.likelihood.mean(likelihood), example.x)
         return (z, x), Inpainted(x, mean, accepted)
 
-    start_key, key = jax.random.split(key)
-    start = model.posterior.sample(start_key, model.encode(params, example)), example.x
+    start_key, fill_key, key = jax.random.split(key, 3)
+    unfilled = missing & jnp.isnan(example.x)
+    seen = example._replace(x=jnp.where(unfilled, 0, example.x))
+    z = model.posterior.sample(start_key, model.encode(params, seen))
+    drawn = model.likelihood.sample(fill_key, model.decode(params, z, example.y))
+    start = z, jnp.where(unfilled, drawn, example.x)
     keys = jax.random.split(key, warm_up + num_draws)
     warmed, _ = jax.lax.scan(lambda s, k: (step(s, k)[0], None), start, keys[:warm_up])
     _, draws = jax.lax.scan(step, warmed, keys[warm_up:])
@@ -167,7 +173,9 @@ def _check_chain(
     missing: Bool[Array, "..."],
     num_draws: int,
     warm_up: int,
-) -> None:
+) -> Example:
+    """The example, its observed coordinates checked."""
+    missing = jnp.asarray(missing)
     if missing.shape != example.x.shape:
         raise VaejaxError(
             f"missing is of shape {missing.shape} and x of {example.x.shape}: tell of "
@@ -184,6 +192,7 @@ def _check_chain(
             "and the missing ones cannot be drawn by themselves: use a likelihood such "
             "as bernoulli or diagonal_normal"
         )
+    return check_data(model, example, batch_ndim=0, known=~missing)
 
 
 def check_density(model: Model) -> None:

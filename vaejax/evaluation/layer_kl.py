@@ -15,7 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaejax.core import Example, Key, Model, Params, VaejaxError, fold_examples
+from vaejax.core import (
+    Example,
+    Key,
+    Model,
+    Params,
+    VaejaxError,
+    check_data,
+    fold_examples,
+)
 
 
 def layer_kl(
@@ -41,6 +49,7 @@ def layer_kl(
             f"the latents of {model.name} have no layers: use a model such as "
             "ladder_mlp, or collapse_report"
         )
+    examples = check_data(model, examples)
     found = _layer_kl(model, num_samples, params, examples, key)
     return [np.asarray(layer) for layer in found]
 

@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +28,7 @@ from vaejax.core import (
     Model,
     Params,
     VaejaxError,
+    check_data,
     fold_examples,
     plain,
 )
@@ -64,8 +64,17 @@ class LogLikelihood(NamedTuple):
 
         The delta method knows of no error that no sample shows: where many k are above
         0.7, the estimate lies lower, and is less certain, than it says.
+
+        Raises:
+            VaejaxError: naming the examples whose log-likelihood is NaN.
         """
         count = len(self.log_px)
+        if len(rows := np.flatnonzero(np.isnan(self.log_px))):
+            listed = ", ".join(map(str, rows[:5])) + ", ..." * (len(rows) > 5)
+            raise VaejaxError(
+                f"log p(x) is NaN for {len(rows):,} of {count:,} examples ({listed}): "
+                "look for parameters that are not finite, or leave these examples out"
+            )
         squared_errors = np.sum(self.monte_carlo_error.astype(float) ** 2)
         return {
             "log_likelihood": float(np.mean(self.log_px, dtype=float)),
@@ -117,10 +126,8 @@ def log_likelihood(
 
     Raises:
         VaejaxError: `num_samples` or `chunk_size` below 1, no examples, or a posterior
-            without a density.
-        AssertionError: leaves of the examples of different lengths.
+            without a density; what `check_data` refuses.
     """
-    chex.assert_equal_shape_prefix(jax.tree.leaves(examples), 1)  # else x, y mispair
     if not model.posterior.has_density:
         raise VaejaxError(
             f"the posterior of {model.name}, a {model.posterior.name}, has no density, "
@@ -133,6 +140,7 @@ def log_likelihood(
             f"cannot estimate log p(x) of {count} examples with {num_samples} samples "
             f"in chunks of {chunk_size}: all three must be at least 1"
         )
+    examples = check_data(model, examples)
     mesh = evaluation_mesh(count, devices)
     shares = mesh.shape[DATA]
     calls = -(-count // (shares * EXAMPLES_PER_CALL))

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaejax.core import Example, Key, Model, Params, Scalar, VaejaxError
+from vaejax.core import Example, Key, Model, Params, Scalar, VaejaxError, check_data
 
 EXAMPLES = 5000  # that the aggregated posterior is fitted to, at most
 LEAPS = 5  # of a Hamiltonian step
@@ -72,7 +72,8 @@ def log_normalizer(
             f"num_chains is {num_chains} and num_steps {num_steps}: use at least 2 "
             "chains and a step"
         )
-    examples = jax.tree.map(lambda leaf: leaf[:EXAMPLES], examples)
+    first = jax.tree.map(lambda leaf: leaf[:EXAMPLES], examples)
+    examples = check_data(model, first)
     found = _log_weights(model, num_chains, num_steps, params, examples, key)
     log_w = np.asarray(found, float)
     weights = np.exp(log_w - log_w.max())

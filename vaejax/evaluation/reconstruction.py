@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaejax.core import Example, Model, Params
+from vaejax.core import Example, Model, Params, check_data
+from vaejax.terms import log_px_given
 
 
 class Reconstruction(NamedTuple):
@@ -22,7 +23,7 @@ class Reconstruction(NamedTuple):
 
 def reconstruction(model: Model, params: Params, examples: Example) -> Reconstruction:
     """Log p(x|z) and the squared error of E p(x|z), at z = E q(z|x)."""
-    found = _reconstruction(model, params, examples)
+    found = _reconstruction(model, params, check_data(model, examples))
     return Reconstruction(*map(np.asarray, found))
 
 
@@ -34,6 +35,6 @@ def _reconstruction(
         z = model.posterior.mean(model.encode(params, example))
         found = model.decode(params, z, example.y)
         error = jnp.square(model.likelihood.mean(found) - example.x).sum()
-        return model.likelihood.log_prob(found, example.x), error
+        return log_px_given(model, found, example.x), error
 
     return jax.lax.map(one, examples, batch_size=256)

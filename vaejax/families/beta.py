@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Key, Scalar
+from vaejax.core import Family, Interval, Key, Scalar
 from vaejax.families.gamma import log_gamma_sample
 from vaejax.families.integrals import tensor_rule, unimodal_rule
 from vaejax.families.shares import log_density_of_logs, share_divergence
@@ -39,6 +39,7 @@ def beta() -> Family:
     return Family(
         name="beta",
         space="interval",
+        interval=Interval(open=True),
         sample=_sample,
         log_prob=_log_prob,
         mean=lambda params: jax.nn.sigmoid(params.log_alpha - params.log_beta),

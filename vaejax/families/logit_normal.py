@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Scalar
+from vaejax.core import Family, Interval, Scalar
 from vaejax.families.normal import NormalParams, diagonal_normal
 from vaejax.families.uniform import inside_unit_interval, logit
 
@@ -37,6 +37,7 @@ def logit_normal() -> Family:
     return Family(
         name="logit_normal",
         space="interval",
+        interval=Interval(open=True),
         sample=lambda key, params: _squash(normal.sample(key, params)),
         log_prob=log_prob,
         mean=_mean,

@@ -95,6 +95,7 @@ def mixture(component: Family | None = None, num_components: int = 5) -> Family:
     return Family(
         name="mixture",
         space=of_one.space,
+        interval=of_one.interval,
         sample=sample,
         log_prob=log_prob,
         mean=mean,

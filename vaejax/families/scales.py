@@ -27,6 +27,7 @@ def with_fixed_scale(name: str, family: Family, scale: float) -> Family:
     return Family(
         name=name,
         space=family.space,
+        interval=family.interval,
         sample=lambda key, loc: family.sample(key, with_scale(loc)),
         log_prob=lambda loc, x: family.log_prob(with_scale(loc), x),
         mean=lambda loc: loc,
@@ -76,6 +77,7 @@ def with_shared_scale(
     return Family(
         name=name,
         space=family.space,
+        interval=family.interval,
         sample=family.sample,
         log_prob=family.log_prob,
         mean=family.mean,

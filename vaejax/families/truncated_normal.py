@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Key, Scalar, VaejaxError
+from vaejax.core import Family, Interval, Key, Scalar, VaejaxError
 from vaejax.families.integrals import gauss_legendre, legendre_rule, tensor_rule
 from vaejax.families.normal import NormalParams
 from vaejax.families.roots import solve_increasing
@@ -139,6 +139,7 @@ def truncated_normal(low: float = 0.0, high: float = 1.0) -> Family:
     return Family(
         name="truncated_normal",
         space="interval",
+        interval=Interval(low, high),
         sample=sample,
         log_prob=lambda params, z: jnp.vectorize(log_prob)(*params, z).sum(),
         mean=lambda params: jnp.vectorize(mean)(*params),

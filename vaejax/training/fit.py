@@ -4,6 +4,7 @@ An epoch is cut into dispatches of about a second, after each of which the calle
 look, save and stop. Where the cuts fall depends on the clock, what is computed not.
 """
 
+import operator
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -17,16 +18,25 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
-from vaejax.core import Example, Key, Objective, VaejaxError
+from vaejax.core import Batch, Example, Key, Objective, VaejaxError
 from vaejax.sharding import DATA, local, put, training_mesh
 from vaejax.training.diagnose import diagnose
 from vaejax.training.state import TrainState, init_state
-from vaejax.training.step import Totals, make_step, run_steps, zero_totals
+from vaejax.training.step import (
+    Totals,
+    make_step,
+    observe_batch,
+    run_steps,
+    zero_totals,
+)
 
-# Step s draws from fold_in(key, s); the order of the data, from a step never taken.
+# Step s draws from fold_in(key, s); the order of the data, and the observations that
+# are checked before the first step, from steps never taken.
 NO_STEP = 2**31 - 1
 
 DISPATCH_SECONDS = 1.0
+CHECKED = 2**24  # numbers that are observed at once, to be checked
+SPREAD = 500  # examples of bytes that are observed, to be checked
 
 
 class NonFiniteError(VaejaxError):
@@ -133,7 +143,8 @@ def fit(
 
     Raises:
         NonFiniteError: with the last good state, and what was not finite.
-        VaejaxError: a batch size or a number of epochs that is not positive.
+        VaejaxError: a batch size or a number of epochs that is not positive; data, or
+            what `observe` makes of them, that the objective's `check` refuses.
         AssertionError: leaves of the data of different lengths.
     """
     chex.assert_equal_shape_prefix(jax.tree.leaves(data), 1)  # else x and y mispair
@@ -145,6 +156,9 @@ def fit(
         )
     if state is None:
         state = init_state(objective, optimizer, key)
+    data = _checked(
+        objective, observe, jax.random.fold_in(state.key, NO_STEP - 1), data
+    )
     state = state._replace(failed_step=jnp.full((), -1, jnp.int32))  # a new attempt
     step = make_step(
         objective,
@@ -216,3 +230,42 @@ def fit(
             if on_dispatch is not None:
                 on_dispatch(here, totals_here)
     return local(state)
+
+
+_observe = jax.jit(observe_batch, static_argnums=0)
+
+
+def _checked(
+    objective: Objective,
+    observe: Callable[[Key, Array], Array] | None,
+    key: Key,
+    data: Example,
+) -> Example:
+    """The data to train on, once the objective takes them, or what is made of them.
+
+    Raises:
+        VaejaxError: see `Objective.check`.
+    """
+    if observe is None:
+        return objective.check(data)
+    count = len(data.x)
+    rows = np.arange(count)
+    if data.x.dtype == np.uint8 and count > SPREAD:
+        # A draw of all would take as long as an epoch draws. Bytes are whole and
+        # finite: what can be wrong with them shows in any, or in the largest.
+        largest = jnp.argmax(data.x.reshape(count, -1).max(1))
+        rows = np.append(np.linspace(0, count - 1, SPREAD, dtype=int), largest)
+    size = min(len(rows), max(1, CHECKED // max(1, data.x[0].size)))
+    for start in range(0, len(rows), size):
+        first = min(start, len(rows) - size)  # all parts are of one size
+        chosen = rows[first : first + size]
+        part = jax.tree.map(operator.itemgetter(chosen), data)
+        observed = _observe(observe, key, Batch(part, jnp.arange(size)))
+        try:
+            objective.check(observed.example)
+        except VaejaxError as error:
+            raise VaejaxError(
+                f"of {len(chosen):,} of the {count:,} examples, as `observe` gives "
+                f"them: {error}"
+            ) from error
+    return data
