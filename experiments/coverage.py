@@ -42,10 +42,11 @@ from experiments.gradient_reference import (
 from experiments.journal import Journal
 from experiments.measured_model import of_registry
 from experiments.result_table import Row, print_rows, write_csv
-from experiments.setup import build_named, check_seed
+from experiments.settings import Large, Seed, Settings
+from experiments.setup import build_named
 from vaejax import plotting
 from vaejax.bounds import BOUNDS
-from vaejax.core import Batch, Key, Problem, VaejaxError
+from vaejax.core import Batch, Key, Problem
 from vaejax.diagnostics import (
     GroupReport,
     Moments,
@@ -57,6 +58,7 @@ from vaejax.diagnostics import (
 from vaejax.diagnostics.report import NORMAL_95
 from vaejax.estimators import ESTIMATORS
 from vaejax.objective import check as verdict_on
+from vaejax.ranges import Range
 
 WANTED = (0.90, 0.985)
 TRUTH_RUNS = 400  # times the draws of one seed
@@ -103,14 +105,14 @@ REGIMES = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Settings):
     """Measure how often the benchmark's intervals hold the truth."""
 
-    seeds: Annotated[int, option("N")] = 200
+    seeds: Annotated[int, option("N"), Range(2, 1_000_000)] = 200
     """reports of each regime"""
-    draws: Annotated[int, option("N")] = 2000
+    draws: Annotated[Large, option("N")] = 2000
     """gradients in a report"""
-    seed: Annotated[int, option("N")] = 0
+    seed: Annotated[Seed, option("N")] = 0
     """of parameters, observations and draws"""
     out: Annotated[Path, option("DIR")] = Path("runs/coverage")
     """folder of the results"""
@@ -134,10 +136,7 @@ def run(config: Config, regimes: Sequence[Regime] = REGIMES) -> Results:
     Raises:
         VaejaxError: a setting that cannot be, before anything is computed.
     """
-    if config.seeds < 2:
-        raise VaejaxError(f"seeds is {config.seeds}: use at least 2")
     fold_count(config.draws)  # or say why not
-    check_seed(config.seed)
     with run_folder.open_run(
         config.out, config, overwrite=config.overwrite, resume=config.resume
     ):

@@ -19,7 +19,7 @@ from experiments.setup import (
     exemplars,
     mean_observation,
 )
-from experiments.train_config import SCHEDULES, Config, check_numbers
+from experiments.train_config import SCHEDULES, Config, check_choices
 from experiments.training_split import training_split
 from vaejax.bounds import BOUNDS
 from vaejax.core import (
@@ -75,7 +75,7 @@ def check(config: Config) -> Checked:
         VaejaxError: an unknown name, a number that cannot be, or a combination of
             model, bound and estimator that cannot.
     """
-    check_numbers(config)
+    check_choices(config)
     info = build_named(DATASETS, config.dataset)
     bound = build_named(BOUNDS, config.bound, config.bound_settings)
     estimator = build_named(ESTIMATORS, config.estimator, config.estimator_settings)

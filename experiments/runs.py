@@ -26,6 +26,7 @@ from experiments.result_table import (
     print_rows,
     write_csv,
 )
+from experiments.settings import Settings
 from vaejax.core import VaejaxError
 from vaejax.plotting import bound_curves, save
 
@@ -33,7 +34,7 @@ FIGURES = ("train", "test")  # what a line of metrics.jsonl has numbers in
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Settings):
     """List the runs under some folders, or compare some of them."""
 
     folders: Annotated[
