@@ -24,12 +24,14 @@ from experiments import measured_model
 from experiments.cell_run import Results, measure
 from experiments.cli import command_of, option, run_main
 from experiments.gradient_cells import Setting, make_keys, make_sets
-from experiments.settings import Error, Large, Seed, Settings
+from experiments.settings import Error, Large, Seconds, Seed, Settings
 from experiments.setup import build_named, check_named_once
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Bound, Estimator, VaejaxError
 from vaejax.diagnostics import fold_count
 from vaejax.estimators import ESTIMATORS
+from vaejax.models import MODELS
+from vaejax.ranges import mismatch, shown
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,6 +101,9 @@ def check(config: Config) -> tuple[list[Bound], list[Estimator]]:
         )
     if not (config.model or config.checkpoint):
         raise VaejaxError("name at least one model, as in --model linear_gaussian")
+    if config.checkpoint is None:
+        for name in config.model:
+            build_named(MODELS, name, config.model_settings)
     seconds_of(config.budget)
     folds = fold_count(config.draws)
     if config.pool is not None and config.budget is None and config.draws < 2 * folds:
@@ -123,10 +128,13 @@ def seconds_of(budget: str | None) -> float | None:
     """
     if budget is None:
         return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", budget)
-    if found is None or float(found[1]) == 0:
-        raise VaejaxError(f"budget is {budget!r}: use a time such as 90s, 10m or 2h")
-    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", budget, re.ASCII)
+    seconds = float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]] if found else 0
+    if mismatch(Seconds, seconds):
+        raise VaejaxError(
+            f"--budget is {shown(budget)}: use a time such as 90s, 10m or 2h"
+        )
+    return seconds
 
 
 def run(config: Config) -> Results:
