@@ -36,16 +36,18 @@ from experiments.gradient_cells import (
 from experiments.gradient_measures import contestant
 from experiments.gradient_reference import direction_of, drawn_reference
 from experiments.journal import Journal
-from experiments.setup import build_named, check_named_once, check_seed
+from experiments.settings import Large, Seconds, Seed, Settings
+from experiments.setup import build_named, check_named_once
 from experiments.signal_ranking import Measured, Ranking, rank, signal_of_folds
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Bound, Estimator, Params, VaejaxError
 from vaejax.diagnostics import Moments, cost_reports, fold_count, gradient_moments
 from vaejax.diagnostics.cost import CostReport
+from vaejax.ranges import Range
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Settings):
     """Advise on the estimator, K, M and batch size, by signal per second."""
 
     model: Annotated[str, option("NAME")] = "linear_gaussian"
@@ -66,9 +68,9 @@ class Config:
     """independent estimates that a gradient is the mean of"""
     batch_size: Annotated[tuple[int, ...], option("N..")] = (4, 16)
     """observations that a gradient is the mean over"""
-    max_seconds: Annotated[float | None, option("T")] = None
+    max_seconds: Annotated[Seconds | None, option("T")] = None
     """that a gradient may take"""
-    max_bytes: Annotated[int | None, option("N")] = None
+    max_bytes: Annotated[Annotated[int, Range(1, 2**60)] | None, option("N")] = None
     """that a gradient's program may hold"""
     group: Annotated[str, option("NAME")] = "all"
     """of parameters: all, encoder, decoder, prior"""
@@ -76,11 +78,11 @@ class Config:
     """recommend biased estimators too"""
     pool: Annotated[int, option("N")] = 100
     """observations that minibatches are drawn from"""
-    draws: Annotated[int, option("N")] = 400
+    draws: Annotated[Large, option("N")] = 400
     """gradients in a pass"""
     passes: Annotated[int, option("N")] = 4
     """at most, for those that may be the best"""
-    seed: Annotated[int, option("N")] = 0
+    seed: Annotated[Seed, option("N")] = 0
     """of parameters, observations and draws"""
     out: Annotated[Path, option("DIR")] = Path("runs/advise")
     """folder of the results"""
@@ -131,13 +133,7 @@ def check(config: Config) -> tuple[Bound, list[Estimator]]:
         raise VaejaxError(
             "name at least one estimator, one K, one M and one batch size"
         )
-    for field in (*CHOICE[1:], "pool", "draws", "passes", "max_bytes"):
-        value = getattr(config, field)
-        if value is not None and np.min(value) < 1:
-            raise VaejaxError(f"{field} is {value}: use at least 1")
     check_named_once(config, *CHOICE[1:])
-    if config.max_seconds is not None and not config.max_seconds > 0:
-        raise VaejaxError(f"max_seconds is {config.max_seconds}: use more than 0")
     allowed = ("all", *(name for name in Params._fields if name != "auxiliary"))
     if config.group not in allowed:
         raise VaejaxError(
@@ -148,7 +144,6 @@ def check(config: Config) -> tuple[Bound, list[Estimator]]:
             "--model-settings follow from the run in --checkpoint: leave them out"
         )
     fold_count(config.draws)
-    check_seed(config.seed)
     return bound, estimators
 
 

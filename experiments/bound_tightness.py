@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import jax
-import numpy as np
 
 from experiments import measured_model, run_folder, tightness_report
 from experiments.cli import option, progress_bar, run_main
@@ -23,14 +22,16 @@ from experiments.gradient_cells import Keys, make_keys
 from experiments.journal import Journal
 from experiments.measured_model import Measured
 from experiments.result_table import write_csv
-from experiments.setup import build_named, check_seed
+from experiments.settings import Large, Seed, Settings
+from experiments.setup import build_named, check_named_once
 from experiments.tightness_cells import COLUMNS, Row, measure, reference_of
 from vaejax.bounds import BOUNDS
 from vaejax.core import Bound, VaejaxError
+from vaejax.ranges import Range
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Settings):
     """Compare every bound with log p(x), at every K."""
 
     model: Annotated[str, option("NAME")] = "linear_gaussian"
@@ -48,13 +49,13 @@ class Config:
         *(100, 200, 500, 1000),
     )
     """importance samples per example"""
-    draws: Annotated[int, option("N")] = 500
+    draws: Annotated[int, option("N"), Range(10, 10_000_000)] = 500
     """of every bound, for each example"""
     num_examples: Annotated[int, option("N")] = 16
     """observations that a bound is the mean over"""
-    eval_num_samples: Annotated[int, option("S")] = 50_000
+    eval_num_samples: Annotated[Large, option("S")] = 50_000
     """for log p(x), where it is not exact"""
-    seed: Annotated[int, option("N")] = 0
+    seed: Annotated[Seed, option("N")] = 0
     """of parameters, observations and draws"""
     out: Annotated[Path, option("DIR")] = Path("runs/tightness")
     """folder of the results"""
@@ -81,17 +82,7 @@ def check(config: Config) -> list[Bound]:
     bounds = [build_named(BOUNDS, name) for name in config.bounds or BOUNDS]
     if not config.num_samples:
         raise VaejaxError("name at least one K, as in --num-samples 1 10 100")
-    for field in ("bounds", "num_samples"):
-        names = getattr(config, field)
-        if len(set(names)) < len(names):
-            raise VaejaxError(f"{field} names one twice: leave one of them out")
-    least = {"draws": 10, "num_examples": 1, "num_samples": 1, "eval_num_samples": 1}
-    for field, smallest in least.items():
-        if np.min(getattr(config, field)) < smallest:
-            raise VaejaxError(
-                f"{field} is {getattr(config, field)}: use at least {smallest}"
-            )
-    check_seed(config.seed)
+    check_named_once(config, "bounds", "num_samples")
     return bounds
 
 

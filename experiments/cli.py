@@ -4,6 +4,7 @@ import ast
 import contextlib
 import dataclasses
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -16,7 +17,6 @@ from typing import Any, NoReturn
 
 import jax
 import tyro
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     Progress,
@@ -25,6 +25,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from experiments.terminal import console, forgiving_output
 from vaejax.core import VaejaxError
 
 CACHE_MEGABYTES = 512  # of compiled programs, about 1 a run
@@ -49,21 +50,37 @@ def run_main(config_class: type, run: Callable[[Any], Any]) -> NoReturn:
     use_compilation_cache()
     path = Path(sys.argv[0])  # of a package its __main__.py
     name = path.parent.name if path.stem == "__main__" else path.stem
-    config: Any = tyro.cli(
-        config_class,
-        prog=f"python -m experiments.{name}",
-        config=(tyro.conf.FlagCreatePairsOff,),
-    )
-    try:
-        run(config)
-    except (VaejaxError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        _leave(2)
-    except KeyboardInterrupt as interrupt:
-        how = str(interrupt) or "the same command with --overwrite starts anew"
-        print(f"interrupted: {how}", file=sys.stderr)
-        _leave(130)
+    with forgiving_output():
+        try:
+            config: Any = tyro.cli(
+                config_class,
+                prog=f"python -m experiments.{name}",
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
+            run(config)
+        except (VaejaxError, OSError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            _leave(2)
+        except (MemoryError, jax.errors.JaxRuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            reason = str(error).partition("\n")[0] or "Python had no more"
+            print(
+                f"error: not enough memory for {command_of(name, config)} ({reason}): "
+                "lower the numbers that count samples, examples, draws or units",
+                file=sys.stderr,
+            )
+            _leave(2)
+        except KeyboardInterrupt as interrupt:
+            how = str(interrupt) or "the same command with --overwrite starts anew"
+            print(f"interrupted: {how}", file=sys.stderr)
+            _leave(130)
     sys.exit(0)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether Python, NumPy or JAX asked for memory that there is not."""
+    return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def _leave(code: int) -> NoReturn:
@@ -165,7 +182,7 @@ def command_of(experiment: str, config: Any) -> str:
 
     A setting that has its default is left out.
     """
-    words = [f"python -m experiments.{experiment}"]
+    words = ["python", "-m", f"experiments.{experiment}"]
     for field in dataclasses.fields(config):
         value = getattr(config, field.name)
         if value == field.default or field.name in ("overwrite", "resume"):
@@ -173,7 +190,7 @@ def command_of(experiment: str, config: Any) -> str:
         words.append("--" + field.name.replace("_", "-"))
         if value is not True:
             words += map(str, value if isinstance(value, tuple) else (value,))
-    return " ".join(words)
+    return shlex.join(words)
 
 
 @contextlib.contextmanager
@@ -189,10 +206,10 @@ def progress_bar(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.completed:.0f}/{task.total:.0f} " + unit),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console(stderr=True),
         disable=not sys.stderr.isatty(),
     )
     with bar:
@@ -223,7 +240,7 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
             )
         part, dot, own_name = name.partition(".")
         group = settings.setdefault(f"{part}_settings", {}) if dot else settings
-        if (own_name or name) in group:
+        if not isinstance(group, dict) or (own_name or name) in group:
             raise VaejaxError(f"the setting {name} is given twice: leave one out")
         try:
             group[own_name or name] = ast.literal_eval(text)

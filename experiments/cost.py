@@ -26,6 +26,7 @@ from jaxtyping import Array
 from experiments import cost_report, run_folder
 from experiments.cli import option, progress_bar, run_main
 from experiments.estimator_choice import choose_estimators
+from experiments.settings import Seconds, Settings
 from experiments.setup import build_named
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Example, Model, Objective, VaejaxError
@@ -47,7 +48,7 @@ DECODINGS_PER_CALL = 5000  # about: enough steps that starting the call costs li
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Settings):
     """Measure how time and memory grow with the work."""
 
     bound: Annotated[str, option("NAME")] = "iwae"
@@ -71,7 +72,7 @@ class Config:
     """K, batch size and width where they are not varied"""
     rounds: Annotated[int, option("N")] = 5
     """that the medians are taken over"""
-    seconds: Annotated[float, option("T")] = 0.3
+    seconds: Annotated[Seconds, option("T")] = 0.3
     """length of a measurement, at least"""
     out: Annotated[Path, option("DIR")] = Path("runs/cost")
     """folder of the results"""
@@ -130,12 +131,6 @@ def run(config: Config) -> Results:
     if not config.estimators:
         raise VaejaxError("name at least one estimator, as in --estimators dreg")
     points = list(points_of(config))
-    axes = ("num_samples", "batch_size", "width", "num_seeds", "base")
-    for name in (*axes, "rounds"):
-        if min(np.atleast_1d(getattr(config, name)), default=1) < 1:
-            raise VaejaxError(f"{name} is {getattr(config, name)}: use at least 1")
-    if not config.seconds > 0:
-        raise VaejaxError(f"seconds is {config.seconds}: use more than 0")
     makers = [_program_of(point, config) for point in points]
     with run_folder.open_run(config.out, config, overwrite=config.overwrite):
         return _measure(config, points, makers)

@@ -31,9 +31,9 @@ from experiments.cli import option, progress_bar, run_main
 from experiments.coverage_regimes import Maker, Regime, regimes
 from experiments.journal import Journal
 from experiments.result_table import Row, print_rows, write_csv
-from experiments.setup import check_seed
+from experiments.settings import Large, Seed, Settings
 from vaejax import plotting
-from vaejax.core import Key, Objective, Params, VaejaxError
+from vaejax.core import Key, Objective, Params
 from vaejax.diagnostics import (
     GroupReport,
     Moments,
@@ -42,6 +42,7 @@ from vaejax.diagnostics import (
     summarize,
 )
 from vaejax.plotting.gradients import interval
+from vaejax.ranges import Range
 
 WANTED = (0.90, 0.985)
 GROUP = "encoder"
@@ -54,14 +55,14 @@ COLUMNS = (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Settings):
     """Measure how often the benchmark's intervals hold the truth."""
 
-    seeds: Annotated[int, option("N")] = 200
+    seeds: Annotated[int, option("N"), Range(2, 1_000_000)] = 200
     """reports of each regime"""
-    draws: Annotated[int, option("N")] = 2000
+    draws: Annotated[Large, option("N")] = 2000
     """gradients in a report, where the regime is not of few"""
-    seed: Annotated[int, option("N")] = 0
+    seed: Annotated[Seed, option("N")] = 0
     """of the draws"""
     out: Annotated[Path, option("DIR")] = Path("runs/coverage")
     """folder of the results"""
@@ -86,10 +87,7 @@ def run(config: Config, makers: Mapping[str, Maker] | None = None) -> Results:
         VaejaxError: a setting that cannot be, before anything is computed.
     """
     makers = regimes() if makers is None else makers
-    if config.seeds < 2:
-        raise VaejaxError(f"seeds is {config.seeds}: use at least 2")
     fold_count(config.draws)  # or say why not
-    check_seed(config.seed)
     with run_folder.open_run(
         config.out, config, overwrite=config.overwrite, resume=config.resume
     ):

@@ -16,6 +16,7 @@ from experiments import demo_report, estimator_variance, run_folder, train
 from experiments.cli import option, run_main
 from experiments.prepared_run import prepare
 from experiments.report_sections import command_line, gradient_section, model_section
+from experiments.settings import Large, Seed, Settings
 from vaejax.diagnostics import fold_count
 from vaejax.plotting import write_report
 
@@ -28,16 +29,16 @@ RUNS = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Settings):
     """The tour: train, evaluate and compare on real digits; one report at the end."""
 
     epochs: Annotated[int, option("N")] = 100
     """of each of the three models"""
-    eval_num_samples: Annotated[int, option("S")] = 5000
+    eval_num_samples: Annotated[Large, option("S")] = 5000
     """importance samples of each test log-likelihood"""
-    draws: Annotated[int, option("N")] = 1000
+    draws: Annotated[Large, option("N")] = 1000
     """gradients per cell of the comparison"""
-    seed: Annotated[int, option("N")] = 0
+    seed: Annotated[Seed, option("N")] = 0
     """of everything"""
     out: Annotated[Path, option("DIR")] = Path("runs/demo")
     """folder of the report and the runs"""

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table as TerminalTable
 
+from experiments.terminal import console
 from experiments.train_config import Config as TrainConfig
 from experiments.train_report import unreliable, with_error
 from experiments.variance_findings import estimate, in_errors
@@ -108,4 +108,4 @@ def print_test(test: dict[str, dict[str, Any]]) -> None:
             unreliable(found),
             str(found["active_units"]),
         )
-    Console().print(table)
+    console().print(table)

@@ -19,22 +19,24 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import jax.numpy as jnp
-import numpy as np
 
 from experiments import measured_model
 from experiments.cell_run import Results, measure
 from experiments.cli import command_of, option, run_main
 from experiments.estimator_choice import choose_estimators
 from experiments.gradient_cells import Setting, make_keys, make_sets
-from experiments.setup import build_named, check_named_once, check_seed
+from experiments.settings import Error, Large, Seconds, Seed, Settings
+from experiments.setup import build_named, check_named_once
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Bound, Estimator, VaejaxError
 from vaejax.diagnostics import fold_count
 from vaejax.estimators import ESTIMATORS
+from vaejax.models import MODELS
+from vaejax.ranges import mismatch, shown
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Settings):
     """Compare gradient estimators: bias, variance, signal-to-noise and cost."""
 
     model: Annotated[tuple[str, ...], option("NAME..")] = ("linear_gaussian",)
@@ -55,7 +57,7 @@ class Config:
     """importance samples per example"""
     num_outer: Annotated[tuple[int, ...], option("M..")] = (1,)
     """independent estimates that a gradient is the mean of"""
-    draws: Annotated[int, option("N")] = 2000
+    draws: Annotated[Large, option("N")] = 2000
     """gradients per cell"""
     budget: Annotated[str | None, option("TIME")] = None
     """instead: as in 90s, 10m or 2h, of drawing alone, in equal parts"""
@@ -63,13 +65,13 @@ class Config:
     """observations that a gradient is the mean over"""
     pool: Annotated[int | None, option("N")] = None
     """draw them anew for every gradient, from so many; and split the variance"""
-    reference_error: Annotated[float, option("X")] = 0.05
+    reference_error: Annotated[Error, option("X")] = 0.05
     """of a drawn reference, of each group's norm, if 16 passes reach it"""
     cost: Annotated[Literal["timed", "counted"], option("NAME")] = "timed"
     """or counted: evaluations of the decoder alone, with nothing to compile"""
     per_layer: bool = False
     """report on every array of parameters"""
-    seed: Annotated[int, option("N")] = 0
+    seed: Annotated[Seed, option("N")] = 0
     """of parameters, observations and draws"""
     out: Annotated[Path, option("DIR")] = Path("runs/variance")
     """folder of the results"""
@@ -89,25 +91,19 @@ def check(config: Config) -> tuple[list[Bound], list[Estimator]]:
     estimators = choose_estimators(_names(config.estimators, ESTIMATORS))
     if not (bounds and estimators and config.num_samples and config.num_outer):
         raise VaejaxError("name at least one bound, one estimator, one K and one M")
-    for field in ("draws", "batch_size", "num_samples", "num_outer", "pool"):
-        value = getattr(config, field)
-        if value is not None and np.min(value) < 1:
-            raise VaejaxError(f"{field} is {value}: use at least 1")
     check_named_once(config, "model", "bounds", "num_samples", "num_outer")
-    if not config.reference_error > 0:
-        raise VaejaxError(
-            f"reference_error is {config.reference_error}: use more than 0"
-        )
     if config.checkpoint is not None and config.model_settings:
         raise VaejaxError(
             "--model-settings follow from the run in --checkpoint: leave them out"
         )
     if not (config.model or config.checkpoint):
         raise VaejaxError("name at least one model, as in --model linear_gaussian")
+    if config.checkpoint is None:
+        for name in config.model:
+            build_named(MODELS, name, config.model_settings)
     seconds_of(config.budget)
     split = config.pool is not None and config.budget is None
     fold_count(config.draws, 2 if split else 1)  # or say why not
-    check_seed(config.seed)
     return bounds, estimators
 
 
@@ -125,10 +121,13 @@ def seconds_of(budget: str | None) -> float | None:
     """
     if budget is None:
         return None
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", budget)
-    if found is None or float(found[1]) == 0:
-        raise VaejaxError(f"budget is {budget!r}: use a time such as 90s, 10m or 2h")
-    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]]
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", budget, re.ASCII)
+    seconds = float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]] if found else 0
+    if mismatch(Seconds, seconds):
+        raise VaejaxError(
+            f"--budget is {shown(budget)}: use a time such as 90s, 10m or 2h"
+        )
+    return seconds
 
 
 def run(config: Config) -> Results:

@@ -8,6 +8,7 @@ import jax
 from jaxtyping import Array
 
 from experiments.estimator_choice import full_name
+from experiments.memory import check_fits
 from experiments.prepared_run import load_final, load_run
 from experiments.setup import build_named, labels_in_turn
 from vaejax.core import EstState, Example, Key, Model, Params, VaejaxError
@@ -39,15 +40,20 @@ def of_registry(
         VaejaxError: an unknown model, or a setting that cannot be.
     """
     model = build_named(MODELS, name, settings)
-    params = model.init(params_key)
+    y = labels_in_turn(model, count)
 
-    def sample(key: Key, y: Array | None) -> jax.Array:
+    def sample(params: Params, key: Key, y: Array | None) -> jax.Array:
         z_key, x_key = jax.random.split(key)
         z = model.latent_prior.sample(z_key, model.prior(params, y))
         return model.likelihood.sample(x_key, model.decode(params, z, y))
 
-    y = labels_in_turn(model, count)
-    x = jax.vmap(sample)(jax.random.split(examples_key, count), y)
+    def make() -> tuple[Params, Array]:
+        params = model.init(params_key)
+        keys = jax.random.split(examples_key, count)
+        return params, jax.vmap(sample, (None, 0, 0))(params, keys, y)
+
+    check_fits(f"{name} and its {count:,} observations", make)
+    params, x = make()
     return Measured(name, model, params, Example(x, y))
 
 

@@ -12,26 +12,26 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from experiments import run_folder
 from experiments.cli import option, run_main
 from experiments.prepared_run import load_trained, make_keys
-from vaejax.core import VaejaxError
+from experiments.settings import Large, Settings
+from experiments.terminal import console
 from vaejax.evaluation import log_likelihood
 from vaejax.matmul import matmul_precision
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Settings):
     """Measure what rounded matrix products cost."""
 
     checkpoint: Annotated[Path, option("DIR")]
     """a run of experiments.train, on its test images"""
     precisions: Annotated[tuple[str, ...], option("NAME..")] = ("bfloat16",)
     """tensorfloat32 or bfloat16"""
-    num_samples: Annotated[int, option("S")] = 1000
+    num_samples: Annotated[Large, option("S")] = 1000
     """importance samples per image"""
     out: Annotated[Path, option("DIR")] = Path("runs/precision")
     """folder of the results"""
@@ -52,8 +52,6 @@ def run(config: Config) -> Results:
     Raises:
         VaejaxError: a setting that cannot be, before anything is computed.
     """
-    if config.num_samples < 1:
-        raise VaejaxError(f"num_samples is {config.num_samples}: use at least 1")
     for name in config.precisions:
         matmul_precision(name)  # or say why not
     trained, model, params, data = load_trained(config.checkpoint)
@@ -115,7 +113,7 @@ def _show(summary: dict[str, dict[str, float]]) -> None:
             f"{row['difference']:.4f} ± {row['standard_error']:.4f}",
             f"{row['largest']:.3f}",
         )
-    Console().print(table)
+    console().print(table)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Annotated, NamedTuple
 import tyro
 
 from experiments.cli import run_main
+from experiments.settings import Settings
 from vaejax.core import UnknownNameError
 from vaejax.data import DATASETS
 from vaejax.data.prepare import prepare
@@ -22,7 +23,7 @@ from vaejax.data.types import default_data_dir
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Settings):
     """Prepare a data set, by download or from raw files that you have."""
 
     name: Annotated[

@@ -12,16 +12,18 @@ import numpy as np
 import optax
 
 from experiments import run_folder
+from experiments.cli import parse_settings
 from experiments.config_file import typed_settings
 from experiments.json_files import read_json
 from experiments.labels import check_few_labels, labels_in_test, training_examples
+from experiments.memory import check_fits
 from experiments.setup import (
     build_named,
     choose_protocol,
     exemplars,
     mean_observation,
 )
-from experiments.train_config import SCHEDULES, Config, check_numbers
+from experiments.train_config import SCHEDULES, Config, check_choices
 from experiments.training_split import training_split
 from vaejax.bounds import BOUNDS
 from vaejax.core import (
@@ -40,6 +42,7 @@ from vaejax.estimators import ESTIMATORS
 from vaejax.kl_weights import KL_WEIGHTS
 from vaejax.models import MODELS
 from vaejax.objective import make_objective, of_estimator
+from vaejax.ranges import Steps, mismatch, shown
 from vaejax.regularizers import REGULARIZERS
 from vaejax.training import (
     TrainState,
@@ -77,7 +80,7 @@ def check(config: Config) -> Checked:
         VaejaxError: an unknown name, a number that cannot be, or a combination of
             model, bound and estimator that cannot.
     """
-    check_numbers(config)
+    check_choices(config)
     info = build_named(DATASETS, config.dataset)
     bound = build_named(BOUNDS, config.bound, config.bound_settings)
     estimator = build_named(ESTIMATORS, config.estimator, config.estimator_settings)
@@ -140,7 +143,11 @@ def prepare(config: Config) -> tuple[Model, Objective, Data]:
         protocol,
         training.labelled,
     )
-    return model, build_objective(model, len(data.train.x)), data
+    objective = build_objective(model, len(data.train.x))
+    # The parameters, their gradient and Adam's two moments.
+    what = f"the training of {config.model}"
+    check_fits(what, lambda: objective.init(jax.random.key(0)), copies=4)
+    return model, objective, data
 
 
 def _regularizers(words: Sequence[str], num_examples: int) -> list[Regularizer]:
@@ -175,12 +182,15 @@ def named_kl_weight(config: Config, num_examples: int) -> KLWeight | None:
     name, *pairs = config.kl_weight
 
     def in_steps(pair: str) -> str:
-        setting, _, count = pair.partition("=")
+        setting, *_ = pair.partition("=")
         if setting != "epochs":
             return pair
-        if not count.isdecimal() or int(count) < 1:
-            raise VaejaxError(f"{pair} of {name} must be an integer above 0")
-        steps = int(count) * steps_per_epoch(num_examples, config.batch_size)
+        count = parse_settings([pair])[setting]
+        if expected := mismatch(int, count):
+            raise VaejaxError(
+                f"{name}'s setting epochs={shown(count)} must be {expected}"
+            )
+        steps = count * steps_per_epoch(num_examples, config.batch_size)
         return f"num_steps={steps}"
 
     return build_named(KL_WEIGHTS, name, list(map(in_steps, pairs)))
@@ -195,6 +205,11 @@ def make_optimizer(
     over; the learning rate of either falls with the steps of its own.
     """
     steps = config.epochs * steps_per_epoch(num_examples, config.batch_size)
+    if expected := mismatch(Steps, steps):
+        raise VaejaxError(
+            f"{config.epochs:,} epochs are {steps:,} steps: use fewer, or larger "
+            f"batches, for {expected}"
+        )
     adam = optax.adam(SCHEDULES[config.schedule](config.learning_rate, steps))
     if config.auxiliary_rate is not None:
         ratio = config.auxiliary_rate / config.learning_rate

@@ -21,14 +21,15 @@ from experiments.cell_run import Results, measure
 from experiments.cli import command_of, option, run_main
 from experiments.estimator_choice import choose_estimators, full_name
 from experiments.gradient_cells import Setting, make_keys, make_sets
-from experiments.setup import build_named, check_named_once, check_seed
+from experiments.settings import Error, Large, Seed, Settings
+from experiments.setup import build_named, check_named_once
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, VaejaxError
 from vaejax.diagnostics import fold_count
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Settings):
     """Compare gradient estimators along one training run."""
 
     checkpoint: Annotated[Path, option("DIR")]
@@ -43,15 +44,15 @@ class Config:
     """or with settings, as in nvil:decay=0.9; a wrong name lists them"""
     num_samples: Annotated[tuple[int, ...], option("K..")] = ()
     """importance samples per example (default: the run's)"""
-    draws: Annotated[int, option("N")] = 1000
+    draws: Annotated[Large, option("N")] = 1000
     """gradients per cell"""
     batch_size: Annotated[int, option("N")] = 20
     """test images that a gradient is the mean over"""
-    reference_error: Annotated[float, option("X")] = 0.05
+    reference_error: Annotated[Error, option("X")] = 0.05
     """of a drawn reference, of each group's norm, if 16 passes reach it"""
     per_layer: bool = False
     """report on every array of parameters"""
-    seed: Annotated[int, option("N")] = 0
+    seed: Annotated[Seed, option("N")] = 0
     """of the draws"""
     out: Annotated[Path, option("DIR")] = Path("runs/replay")
     """folder of the results"""
@@ -69,18 +70,10 @@ def run(config: Config) -> Results:
     """
     estimators = choose_estimators(config.estimators)
     bounds = [build_named(BOUNDS, name) for name in config.bounds]
-    for name in ("draws", "batch_size", *["num_samples"] * bool(config.num_samples)):
-        if jnp.min(jnp.asarray(getattr(config, name))) < 1:
-            raise VaejaxError(f"{name} is {getattr(config, name)}: use at least 1")
     check_named_once(config, "bounds", "num_samples")
     if not estimators:
         raise VaejaxError("name at least one estimator, as in --estimators dreg")
-    if not config.reference_error > 0:
-        raise VaejaxError(
-            f"reference_error is {config.reference_error}: use more than 0"
-        )
     fold_count(config.draws)
-    check_seed(config.seed)
     trained = prepared_run.load_run(config.checkpoint)
     own = trained.config.bound, trained.config.bound_settings
     own_bound = build_named(BOUNDS, *own)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from experiments import run_folder
+from experiments.terminal import console
 
 Row = Mapping[str, Any]
 BETWEEN = 3  # characters that a column needs besides its text
@@ -60,8 +60,8 @@ def print_rows(
     title: str, rows: Sequence[Row], always: Sequence[str], more: Sequence[str] = ()
 ) -> None:
     """Print the columns `always`, and as many `more` of them as fit the terminal."""
-    console = Console()
-    room = console.width - sum(_width(rows, name) for name in always)
+    terminal = console()
+    room = terminal.width - sum(_width(rows, name) for name in always)
     shown = list(always)
     for name in more:
         room -= _width(rows, name)
@@ -75,7 +75,7 @@ def print_rows(
         table.add_column(name, justify="right" if numbers else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_text(row.get(name)) for name in shown))
-    console.print(table)
+    terminal.print(table)
 
 
 def _width(rows: Sequence[Row], name: str) -> int:

@@ -26,6 +26,7 @@ from experiments.result_table import (
     print_rows,
     write_csv,
 )
+from experiments.settings import Settings
 from vaejax.core import VaejaxError
 from vaejax.plotting import bound_curves, save
 
@@ -34,7 +35,7 @@ CURVES_DEPEND_ON = ("dataset", "protocol", "num_samples")  # beside the model
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Settings):
     """List the runs under some folders, or compare some of them."""
 
     folders: Annotated[

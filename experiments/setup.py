@@ -1,7 +1,6 @@
 """From the names on a command line to the library's values."""
 
 import inspect
-import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeVar
@@ -11,19 +10,14 @@ import numpy as np
 from jaxtyping import Array
 
 from experiments.cli import parse_settings
-from vaejax.core import CountOrZero, Family, Model, VaejaxError, build
+from vaejax.core import Family, Model, VaejaxError, build
 from vaejax.data import DATASETS, LEVELS, ImageData
 from vaejax.models.parts import PARTS
+from vaejax.ranges import BARE, mismatch, shown
 
 T = TypeVar("T")
 BITS = ("dynamic", "static", "threshold")  # protocols of 0 and 1
 MAX_EXEMPLARS = 5000  # training examples that a prior may be made of
-
-
-def check_seed(seed: int) -> None:
-    """Raise a `VaejaxError` for a seed of which random keys would drop a part."""
-    if not 0 <= seed < 2**32:
-        raise VaejaxError(f"seed is {seed}: use one from 0 to 2^32 - 1")
 
 
 def check_named_once(config: Any, *fields: str) -> None:
@@ -38,6 +32,7 @@ def build_named(
     registry: Mapping[str, Callable[..., T]],
     name: str,
     pairs: Sequence[str] = (),
+    /,
     **given: Any,
 ) -> T:
     """Build what a registry holds, with `name=value` settings and given values.
@@ -49,13 +44,13 @@ def build_named(
     if taken := sorted(settings.keys() & given.keys()):
         raise VaejaxError(f"{taken} of {name} follow from the data set: leave them out")
     if name in registry:
+        settings = _typed(registry, name, settings)
         parameters = inspect.signature(registry[name]).parameters
         for part, choices in PARTS.items():
             own = f"{part}_settings"
             if own in settings and own in parameters:
-                chosen = str(settings.get(part, parameters[part].default))
+                chosen = settings.get(part, parameters[part].default)
                 settings[own] = _typed(choices, chosen, settings[own])
-        settings = _typed(registry, name, settings)
     return build(registry, name, **settings, **given)
 
 
@@ -74,42 +69,30 @@ def _typed(
 
 def _as_annotated(name: str, key: str, given: Any, annotation: Any) -> Any:
     """The value, if it is of the setting's type; a lone number is a sequence of one."""
-    value = given
-
-    least = 0 if annotation == CountOrZero else 1
-
-    def is_count(number: Any) -> bool:
-        return type(number) is int and number >= least  # True is an int, and no count
-
-    if isinstance(annotation, types.UnionType):  # float | None: a float, once given
-        annotation = typing.get_args(annotation)[0]
-    origin = typing.get_origin(annotation)
-    if annotation in (int, CountOrZero):
-        allowed, valid = f"an integer of at least {least}", is_count(value)
-    elif annotation is float:
-        allowed, valid = "a number", type(value) in (int, float)
-        value = float(value) if valid else value
-    elif origin in (Sequence, tuple):
-        allowed = "integers of at least 1, as in 200,200"
-        value = tuple(value) if isinstance(value, tuple | list) else (value,)
-        valid = all(map(is_count, value))
-        sizes = typing.get_args(annotation)
-        if origin is tuple and sizes[-1] is not ...:
-            allowed = f"{len(sizes)} {allowed}"
-            valid = valid and len(value) == len(sizes)
-    elif annotation is bool:
-        words = {"true": True, "false": False}
-        allowed, valid = "true or false", str(value).lower() in words
-        value = words.get(str(value).lower())
-    elif origin is Mapping and isinstance(value, dict):
-        return value
-    elif annotation is str or origin is Literal:
-        return str(value)
-    else:
-        allowed, valid = "left out: it is no word or number", False
-    if not valid:
-        raise VaejaxError(f"{name}'s setting {key}={given!r} must be {allowed}")
+    value = _converted(given, annotation)
+    expected = mismatch(annotation, value)
+    if mismatch(annotation, object()) is None:
+        expected = "left out: it is no word or number"
+    if expected:
+        raise VaejaxError(f"{name}'s setting {key}={shown(given)} must be {expected}")
     return value
+
+
+def _converted(given: Any, annotation: Any) -> Any:
+    """What a literal of the command line stands for in Python, as far as it does."""
+    origin = typing.get_origin(annotation)
+    if annotation is float and type(given) is int and given in BARE[float]:
+        return float(given)
+    if annotation is bool:
+        return {"true": True, "false": False}.get(str(given).lower(), given)
+    if annotation is str:
+        return str(given)
+    if origin is Literal:
+        choices = {str(choice): choice for choice in typing.get_args(annotation)}
+        return choices.get(str(given), given)
+    if origin in (Sequence, tuple) and not isinstance(given, tuple | list):
+        return (given,)
+    return tuple(given) if isinstance(given, list) else given
 
 
 def choose_protocol(dataset: str, protocol: str | None, likelihood: Family) -> str:

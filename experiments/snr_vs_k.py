@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Annotated, NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 
 from experiments import run_folder, snr_report
 from experiments.cli import option, progress_bar, run_main
@@ -27,7 +26,8 @@ from experiments.gradient_cells import Setting, make_keys
 from experiments.journal import Journal
 from experiments.measured_model import Measured, of_checkpoint
 from experiments.result_table import write_csv
-from experiments.setup import build_named, check_seed
+from experiments.settings import Large, Seed, Settings
+from experiments.setup import build_named
 from experiments.snr_points import (
     COLUMNS,
     COUNT,
@@ -53,7 +53,7 @@ from vaejax.core import (
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Settings):
     """Measure how the gradient's signal-to-noise ratio scales with K and M."""
 
     bound: Annotated[str, option("NAME")] = "iwae"
@@ -69,7 +69,7 @@ class Config:
     """importance samples of an estimate"""
     num_outer: Annotated[tuple[int, ...], option("M..")] = (1, 10, 100, 1000)
     """estimates that a gradient averages"""
-    draws: Annotated[int, option("N")] = 2000
+    draws: Annotated[Large, option("N")] = 2000
     """gradients per point"""
     batch_size: Annotated[int, option("N")] = 8
     """observations that a gradient averages"""
@@ -77,7 +77,7 @@ class Config:
     """the first K of the fits, as the laws are asymptotic"""
     checkpoint: Annotated[Path | None, option("DIR")] = None
     """instead: a run of experiments.train, on its test images"""
-    seed: Annotated[int, option("N")] = 0
+    seed: Annotated[Seed, option("N")] = 0
     """of parameters, observations and draws"""
     out: Annotated[Path, option("DIR")] = Path("runs/snr")
     """folder of the results"""
@@ -114,15 +114,11 @@ def check(config: Config) -> tuple[Bound, list[Estimator]]:
     estimators = choose_estimators(config.estimators)
     if not (estimators and config.num_samples and config.num_outer):
         raise VaejaxError("name at least one estimator, one K and one M")
-    for field in ("num_samples", "num_outer", "batch_size", "fit_from"):
-        if np.min(getattr(config, field)) < 1:
-            raise VaejaxError(f"{field} is {getattr(config, field)}: use at least 1")
     if config.draws % FOLDS or config.draws < 2 * FOLDS:
         raise VaejaxError(
             f"{config.draws} draws cannot be split into {FOLDS} equal folds: use a "
             f"multiple of {FOLDS} from {2 * FOLDS} on"
         )
-    check_seed(config.seed)
     return bound, estimators
 
 

@@ -23,26 +23,27 @@ from experiments.cli import option, run_main
 from experiments.machine import describe_machine
 from experiments.peers.contestants import parse_peers
 from experiments.peers.protocol import save_images
+from experiments.settings import Large, Seconds, Settings
 from experiments.speed_field import Field, Work
 from vaejax.core import VaejaxError, build
 from vaejax.data import DATASETS, load
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Settings):
     """Measure vaejax beside its peers."""
 
     peers: Annotated[tuple[str, ...], option("NAME=PYTHON..")] = ()
     """torch, torch_compile, numpyro, pythae: their pythons"""
     num_samples: Annotated[tuple[int, ...], option("K..")] = (1, 5, 50)
     """of the training works"""
-    eval_num_samples: Annotated[int, option("S")] = 5000
+    eval_num_samples: Annotated[Large, option("S")] = 5000
     """of the evaluation work"""
     batch_size: Annotated[int, option("N")] = 100
     """examples per step"""
     rounds: Annotated[int, option("N")] = 5
     """that the medians are taken over"""
-    seconds: Annotated[float, option("T")] = 1.5
+    seconds: Annotated[Seconds, option("T")] = 1.5
     """length of a piece of work"""
     dataset: Annotated[str | None, option("NAME")] = None
     """as in mnist (default: made up)"""
@@ -52,7 +53,7 @@ class Config:
     """train until test images reach it (default: do not)"""
     target_num_samples: Annotated[int, option("K")] = 5
     """of that training"""
-    target_seconds: Annotated[float, option("T")] = 600.0
+    target_seconds: Annotated[Seconds, option("T")] = 600.0
     """of that training at most, for each"""
     out: Annotated[Path, option("DIR")] = Path("runs/speed")
     """folder of the results"""
@@ -146,13 +147,6 @@ def run(config: Config) -> Results:
 def _check(config: Config) -> None:
     if not config.num_samples:
         raise VaejaxError("name at least one K, as in --num-samples 1 5 50")
-    counts = ("num_samples", "eval_num_samples", "batch_size", "rounds")
-    for name in (*counts, "target_num_samples"):
-        if np.min(getattr(config, name)) < 1:
-            raise VaejaxError(f"{name} is {getattr(config, name)}: use at least 1")
-    for name in ("seconds", "target_seconds"):
-        if not getattr(config, name) > 0:
-            raise VaejaxError(f"{name} is {getattr(config, name)}: use more than 0")
     if config.target_log_likelihood is not None and config.dataset is None:
         raise VaejaxError(
             "a log-likelihood is only worth reaching on real images: add --dataset "

@@ -1,17 +1,16 @@
 """From measured rounds to claims: medians, ratios within rounds, shares of sgemm."""
 
-import sys
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from experiments import run_folder
 from experiments.result_table import write_csv
 from experiments.speed_field import Work
+from experiments.terminal import console
 
 # Multiply-adds count as two; products only. 784-200-200-100 and 50-200-200-784.
 ENCODER_FLOPS = 2 * (784 * 200 + 200 * 200 + 200 * 100)
@@ -145,7 +144,7 @@ def show(summary: dict[str, Any]) -> None:
             )
         table.add_section()
     # A pipe has no width of its own, and a folded table cannot be read.
-    Console(width=None if sys.stdout.isatty() else 140).print(table)
+    console(140).print(table)
     for row in target_rows(summary["target"]):
         seconds = row["target_seconds"]
         when = "not reached" if seconds is None else f"{seconds:.1f} s of training"

@@ -9,7 +9,6 @@ trial has a folder of its own; the same command goes on with what is not yet fin
 """
 
 import dataclasses
-import math
 from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -27,13 +26,15 @@ from experiments.result_table import (
     print_rows,
     write_csv,
 )
+from experiments.settings import Settings
 from experiments.sweep_grid import Trial, load_experiment, make_trials
 from experiments.sweep_trials import run_in_place, run_on_ray
 from vaejax.core import IncompatibleError, VaejaxError
+from vaejax.ranges import CountOrZero, Range
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Settings):
     """Run an experiment for every combination of settings; tabulate the results."""
 
     experiment: Annotated[str, option("NAME")] = "train"
@@ -44,11 +45,11 @@ class Config:
     """what does not, as in epochs=2 model_settings="hidden=8" """
     ray: Annotated[str | None, option("WHERE")] = None
     """on Ray: local, auto (a running cluster) or an address"""
-    max_retries: Annotated[int, option("N")] = 3
+    max_retries: Annotated[CountOrZero, option("N")] = 3
     """of a trial whose Ray worker died"""
-    cpus_per_trial: Annotated[float, option("N")] = 1.0
+    cpus_per_trial: Annotated[float, option("N"), Range(0, 1e6)] = 1.0
     """cores that a trial claims from Ray"""
-    gpus_per_trial: Annotated[float, option("N")] = 0.0
+    gpus_per_trial: Annotated[float, option("N"), Range(0, 1e6)] = 0.0
     """GPUs that a trial claims from Ray; trials share by fractions"""
     out: Annotated[Path, option("DIR")] = Path("runs/sweep")
     """folder of the trials and the table"""
@@ -79,7 +80,6 @@ def run(config: Config) -> Results:
     Raises:
         VaejaxError: a setting that cannot be, before anything is computed.
     """
-    _check_numbers(config)
     if config.ray is not None:
         import_extra("ray", "cluster")
         # The trials need the GPU's memory, of which JAX would claim most for itself.
@@ -135,12 +135,6 @@ def _run_trials(
             f"what is done is in {config.out}; the same command goes on from there"
         ) from None
     return rows
-
-
-def _check_numbers(config: Config) -> None:
-    for name in ("max_retries", "cpus_per_trial", "gpus_per_trial"):
-        if not 0 <= getattr(config, name) < math.inf:
-            raise VaejaxError(f"{name} is {getattr(config, name)}: use at least 0")
 
 
 def _check_trials(experiment: str, trials: list[Trial]) -> Blocked:

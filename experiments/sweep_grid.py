@@ -13,6 +13,7 @@ import importlib
 import inspect
 import io
 import itertools
+import math
 import pkgutil
 import re
 import typing
@@ -28,6 +29,7 @@ from vaejax.core import UnknownNameError, VaejaxError
 
 RESERVED = {"out", "overwrite", "resume"}  # what a sweep decides itself
 LONGEST_NAME = 100  # file systems allow 255 bytes
+MOST_TRIALS = 10_000
 
 
 class Trial(NamedTuple):
@@ -49,8 +51,8 @@ def load_experiment(name: str) -> ModuleType:
     """
     try:
         module = importlib.import_module(name if "." in name else f"experiments.{name}")
-    except ModuleNotFoundError as error:
-        raise _unknown(name, str(error)) from error
+    except Exception as error:  # whatever a module of a user's raises
+        raise _unknown(name, str(error) or type(error).__name__) from error
     if not _is_experiment(module):
         raise _unknown(name, "it has no run, or no Config with out and overwrite")
     return module
@@ -95,6 +97,10 @@ def make_trials(
     fixed = _parse_all(experiment, types, settings, _only_value)
     if twice := sorted(axes.keys() & fixed.keys()):
         raise VaejaxError(f"{twice} are in --grid and in --settings: leave one out")
+    if math.prod(map(len, axes.values())) > MOST_TRIALS:
+        raise VaejaxError(
+            f"the grid has more than {MOST_TRIALS:,} combinations: name fewer values"
+        )
     # An experiment that cannot go on starts anew.
     go_on = {"resume" if "resume" in types else "overwrite": True}
     trials = []
@@ -136,9 +142,10 @@ def _grid_values(name: str, text: str, annotation: Any) -> list[Any]:
     else:
         values = []
         for part in text.split(","):
-            span = re.fullmatch(r"(\d+):(\d+)", part)
+            span = re.fullmatch(r"(\d{1,18}):(\d{1,18})", part)
             if span and int in (annotation, *typing.get_args(annotation)):
-                values += range(*map(int, span.groups()))
+                first, end = map(int, span.groups())
+                values += range(first, min(end, first + MOST_TRIALS + 1))
             else:
                 values.append(_only_value(name, part, annotation))
     if not values or len(set(values)) < len(values):

@@ -5,13 +5,11 @@ as 1/K; the slope is that of a K^-b fitted to the gaps, by their errors, at thos
 which theory's leading order is at most 0.01 nats.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from rich import box
-from rich.console import Console
 from rich.table import Table as TerminalTable
 from scipy.optimize import curve_fit
 from scipy.stats import norm
@@ -19,6 +17,7 @@ from scipy.stats import norm
 from experiments import run_folder
 from experiments.report_sections import command_line
 from experiments.result_table import write_csv
+from experiments.terminal import console
 from experiments.tightness_cells import COLUMNS, Reference, Row
 from vaejax.plotting import (
     Section,
@@ -101,7 +100,7 @@ def write(
     for texts in cells:
         table.add_row(*map(str, texts))
     # A pipe has no width of its own, and a folded table cannot be read.
-    Console(width=None if sys.stdout.isatty() else 120).print(table)
+    console(120).print(table)
     print(*found, sep="\n")
     print(f"report: {report}")
     return found

@@ -1,7 +1,6 @@
 """What a training is asked for: its settings, their defaults and their limits."""
 
 import dataclasses
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -9,8 +8,9 @@ from typing import Annotated
 import optax
 
 from experiments.cli import option
-from experiments.setup import check_seed
+from experiments.settings import Large, Rate, Seed, Settings, Share
 from vaejax.core import VaejaxError
+from vaejax.ranges import CountOrZero, Range, Steps
 
 SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
     "cosine": optax.cosine_decay_schedule,
@@ -19,7 +19,7 @@ SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Settings):
     """Train a variational autoencoder and estimate its test log-likelihood."""
 
     dataset: Annotated[str, option("NAME")] = "mnist"
@@ -52,9 +52,9 @@ class Config:
     """networks of another run, of the same shapes"""
     num_labels: Annotated[int | None, option("N")] = None
     """labels given, chosen by --seed (default: all)"""
-    without_class: Annotated[int | None, option("Y")] = None
+    without_class: Annotated[CountOrZero | None, option("Y")] = None
     """left out of the training split"""
-    mutation_rate: Annotated[float | None, option("X")] = None
+    mutation_rate: Annotated[Share | None, option("X")] = None
     """share of training pixels set at random"""
     epochs: Annotated[int, option("N")] = 60
     """passes over the training split"""
@@ -64,35 +64,35 @@ class Config:
     """examples per gradient, a divisor (default: fits the cache)"""
     sample_devices: Annotated[int, option("N")] = 1
     """devices that share the K samples"""
-    memory_budget: Annotated[int, option("MIB")] = 512
+    memory_budget: Annotated[Steps, option("MIB")] = 512
     """of a gradient's intermediate values; bounds that default"""
     matmul_precision: Annotated[str, option("NAME")] = "default"
     """float32, tensorfloat32 or bfloat16 (default: JAX's)"""
-    learning_rate: Annotated[float, option("X")] = 1e-3
+    learning_rate: Annotated[Rate, option("X")] = 1e-3
     """Adam's, at its highest"""
-    auxiliary_rate: Annotated[float | None, option("X")] = None
+    auxiliary_rate: Annotated[Rate | None, option("X")] = None
     """of discriminators (default: the same)"""
     schedule: Annotated[str, option("NAME")] = "cosine"
     """of that rate: cosine or constant"""
     encoder_steps: Annotated[int, option("N")] = 1
     """per step of the model, at first"""
-    seed: Annotated[int, option("N")] = 0
+    seed: Annotated[Seed, option("N")] = 0
     """of everything random"""
     num_seeds: Annotated[int, option("N")] = 1
     """models trained side by side, on the same batches"""
-    eval_num_samples: Annotated[int, option("S")] = 5000
+    eval_num_samples: Annotated[Large, option("S")] = 5000
     """importance samples of the test log-likelihood"""
     eval_examples: Annotated[int | None, option("N")] = None
     """evaluate only the first so many (default: all)"""
-    checkpoint_seconds: Annotated[float, option("T")] = 30.0
+    checkpoint_seconds: Annotated[float, option("T"), Range(0, 1e9)] = 30.0
     """time between checkpoints"""
-    checkpoint_steps: Annotated[int | None, option("N")] = None
+    checkpoint_steps: Annotated[Steps | None, option("N")] = None
     """steps between checkpoints, besides"""
     snapshot_epochs: Annotated[int | None, option("N")] = None
     """keep every N-th epoch's state, to replay"""
     on_nonfinite: Annotated[str, option("NAME")] = "stop"
     """at NaN or infinity: stop, or skip"""
-    max_skipped: Annotated[int, option("N")] = 100
+    max_skipped: Annotated[Steps, option("N")] = 100
     """steps that may be skipped, in all"""
     tensorboard: bool = False
     """scalars, images, histograms"""
@@ -108,7 +108,7 @@ class Config:
     """where process 0 runs, and a free port of it"""
     num_processes: Annotated[int | None, option("N")] = None
     """of the run"""
-    process_id: Annotated[int | None, option("N")] = None
+    process_id: Annotated[CountOrZero | None, option("N")] = None
     """of this process, from 0"""
     out: Annotated[Path, option("DIR")] = Path("runs/train")
     """folder of the run"""
@@ -118,35 +118,12 @@ class Config:
     """go on with the unfinished run in --out"""
 
 
-def check_numbers(config: Config) -> None:
-    """Raise a `VaejaxError` for a number, or a schedule, that cannot be."""
-    counts = ("epochs", "batch_size", "micro_batch_size", "memory_budget")
-    kept = ("checkpoint_steps", "snapshot_epochs")
-    more = ("sample_devices", "max_skipped", "num_seeds", "encoder_steps")
-    evaluated = ("eval_num_samples", "eval_examples")
-    for name in (*counts, *more, *kept, *evaluated, "num_labels"):
-        value = getattr(config, name)
-        if value is not None and value < 1:
-            raise VaejaxError(f"{name} is {value}: use at least 1")
-    for name in ("learning_rate", "auxiliary_rate"):
-        rate = getattr(config, name)
-        if rate is not None and not 0 < rate < math.inf:
-            raise VaejaxError(f"{name} is {rate}: use a finite one above 0")
-    mutated = config.mutation_rate
-    if mutated is not None and not 0 < mutated <= 1:
-        raise VaejaxError(
-            f"mutation_rate is {mutated}: use a share above 0, at most 1, or leave it "
-            "out"
-        )
-    if not config.checkpoint_seconds >= 0:  # NaN is not either
-        raise VaejaxError(
-            f"checkpoint_seconds is {config.checkpoint_seconds}: use at least 0"
-        )
+def check_choices(config: Config) -> None:
+    """Raise a `VaejaxError` for a word, or for settings that exclude each other."""
     if config.on_nonfinite not in ("stop", "skip"):
         raise VaejaxError(
             f"on_nonfinite is {config.on_nonfinite!r}: use one of ['skip', 'stop']"
         )
-    check_seed(config.seed)
     if config.regularizers and (config.micro_batch_size or config.batch_size) < 2:
         raise VaejaxError(
             "a regularizer compares the examples of a batch, and there is one: use "

@@ -5,12 +5,12 @@ from typing import Any
 
 import jax
 from jaxtyping import Array
-from rich.console import Console
 from rich.table import Table
 
 from experiments import run_folder
 from experiments.prepared_run import Data
 from experiments.setup import labels_in_turn
+from experiments.terminal import console
 from vaejax.core import Example, Key, Model, Params
 from vaejax.evaluation import posterior_means
 from vaejax.plotting import (
@@ -72,7 +72,7 @@ def print_summary(out: Path, summary: dict[str, Any]) -> None:
     table.add_row("active units", f"{test['active_units']:g}")
     table.add_row("training", f"{train['images_per_second']:,.0f} images/s")
     table.add_row("compilation", f"{train['compile_seconds']:.1f} s")
-    Console().print(table)
+    console().print(table)
     if (test.get("pareto_k_above_0.7") or 0) > 0.5:
         print(
             "for most examples a few importance samples outweigh the rest (Pareto k "

@@ -8,7 +8,6 @@ results.json            the findings and what else is to be kept; written last
 
 import io
 import re
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,11 +17,11 @@ import pyarrow
 import pyarrow.parquet
 from matplotlib.figure import Figure
 from rich import box
-from rich.console import Console
 from rich.table import Table as TerminalTable
 
 from experiments import run_folder
 from experiments.result_table import BETWEEN, columns_of, differing, plain, write_csv
+from experiments.terminal import console
 from experiments.variance_findings import (
     PLACE,
     at_last_step,
@@ -158,8 +157,8 @@ def print_rows(rows: Sequence[Row]) -> None:
     groups = of_whole_groups(rows)
     cells = {name: [str(cell(r)) for r in groups] for name, cell in columns.items()}
     # A pipe has no width of its own, and a folded table cannot be read.
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    room, table, shown = console.width, TerminalTable(box=box.SIMPLE), []
+    terminal = console(160)
+    room, table, shown = terminal.width, TerminalTable(box=box.SIMPLE), []
     for name, texts in cells.items():
         room -= BETWEEN + max(map(len, [name, *texts]))
         if room < 0 and name in AS_FIT:
@@ -169,7 +168,7 @@ def print_rows(rows: Sequence[Row]) -> None:
         shown.append(texts)
     for line in zip(*shown, strict=True):
         table.add_row(*line)
-    console.print(table)
+    terminal.print(table)
     for *settings, counts, reason in _refusals(rows):
         print(f"refused: {' x '.join(settings)}, K = {counts}: {reason}")
     for finding in findings(rows):

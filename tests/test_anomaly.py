@@ -132,7 +132,7 @@ def test_mutated_pixels_are_as_many_as_asked_and_uniform(protocol, levels):
     again = training_split(config, ImageData(images, None), protocol).images
     np.testing.assert_array_equal(mutated, again)
     for rate in (0.0, 1.5):
-        with pytest.raises(VaejaxError, match="mutation_rate is"):
+        with pytest.raises(VaejaxError, match="--mutation-rate is"):
             check(dataclasses.replace(config, mutation_rate=rate))
 
 

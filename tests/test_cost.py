@@ -105,10 +105,10 @@ def test_a_run_writes_every_curve_and_its_figures(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"num_samples": (1, 0)}, r"num_samples is \(1, 0\): use at least 1"),
-        ({"base": (5, 0, 10)}, "base is .*at least 1"),
+        ({"num_samples": (1, 0)}, r"--num-samples is \(1, 0\): use at most 100"),
+        ({"base": (5, 0, 10)}, "--base is .*an integer"),
         ({"rounds": 0}, "rounds is 0"),
-        ({"seconds": 0.0}, "seconds is 0.0: use more than 0"),
+        ({"seconds": 0.0}, "--seconds is 0.0: use a number"),
         ({"bound": "nope"}, "unknown name 'nope'.*iwae"),
         ({"estimators": ("rloo",)}, "rloo refuses iwae"),
         ({"estimators": ()}, "at least one estimator"),

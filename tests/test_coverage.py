@@ -67,10 +67,12 @@ def test_intervals_that_are_not_told_are_left_out():
 
 @pytest.mark.parametrize(
     ("field", "value", "message"),
-    [("seeds", 1, "seeds is 1.*at least 2"), ("draws", 7, "7 draws cannot be split")],
+    [
+        ("seeds", 1, "--seeds is 1.*integer from 2"),
+        ("draws", 7, "7 draws cannot be split"),
+    ],
 )
 def test_numbers_that_cannot_be_are_refused(tmp_path, field, value, message):
-    config = coverage.Config(**{field: value}, out=tmp_path / "run")
     with pytest.raises(VaejaxError, match=message):
-        coverage.run(config)
+        coverage.run(coverage.Config(**{field: value}, out=tmp_path / "run"))
     assert not (tmp_path / "run").exists()

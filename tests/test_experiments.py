@@ -189,7 +189,7 @@ def test_the_likelihoods_scale_and_a_regularizers_weight_are_settings(tmp_path):
 @pytest.mark.parametrize("model", ["gaussian_conv", "vq_vae"])
 def test_a_count_may_be_zero_where_its_factory_says_so(model):
     build_named(MODELS, model, ["blocks=0"])
-    with pytest.raises(VaejaxError, match="latent_dim=0 must be an integer of at le"):
+    with pytest.raises(VaejaxError, match="latent_dim=0 must be an integer from 1"):
         build_named(MODELS, model, ["latent_dim=0"])
 
 

@@ -99,7 +99,7 @@ def test_labels_that_no_class_has_are_refused():
 def test_few_labels_are_refused_where_none_or_all_are_needed(model):
     with pytest.raises(VaejaxError, match="use the model m2"):
         check(dataclasses.replace(FEW, model=model, estimator="pathwise"))
-    with pytest.raises(VaejaxError, match="num_labels is 0"):
+    with pytest.raises(VaejaxError, match="--num-labels is 0"):
         check(dataclasses.replace(FEW, num_labels=0))
     with pytest.raises(VaejaxError, match="use fewer"):
         prepare(dataclasses.replace(FEW, num_labels=10_000))

@@ -321,8 +321,8 @@ def test_the_curves_of_a_trained_model(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"num_samples": (1, 0)}, r"num_samples is \(1, 0\): use at least 1"),
-        ({"num_outer": (0,)}, "num_outer is .*at least 1"),
+        ({"num_samples": (1, 0)}, r"--num-samples is \(1, 0\): use at most 100"),
+        ({"num_outer": (0,)}, "--num-outer is .*an integer"),
         ({"num_outer": ()}, "at least one estimator, one K and one M"),
         ({"estimators": ()}, "at least one estimator"),
         ({"estimators": ("nope",)}, "unknown name 'nope'.*dreg"),
@@ -331,8 +331,8 @@ def test_the_curves_of_a_trained_model(tmp_path, monkeypatch):
         ({"draws": 2010}, "2010 draws .* a multiple of 20 from 40 on"),
         ({"draws": 20}, "20 draws .* from 40 on"),
         ({"batch_size": 1025}, "batch_size is 1025, but the toy has 1024"),
-        ({"fit_from": 0}, "fit_from is 0"),
-        ({"seed": -1}, "seed is -1: use one from 0"),
+        ({"fit_from": 0}, "--fit-from is 0"),
+        ({"seed": -1}, "--seed is -1: .* 0 to 4,294,967,295"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(

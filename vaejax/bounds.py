@@ -35,6 +35,7 @@ from vaejax.core import (
     Scalar,
     VaejaxError,
 )
+from vaejax.ranges import Depth
 
 
 def elbo() -> Bound:
@@ -338,7 +339,7 @@ def jvi(order: Literal[1, 2] = 1) -> Bound:
 
 
 def tvo(
-    num_partitions: int = 5,
+    num_partitions: Depth = 5,
     first_beta: float = 0.05,
     side: Literal["left", "right"] = "left",
 ) -> Bound:

@@ -13,13 +13,15 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, dataclass_transform
+from typing import Any, Literal, NamedTuple, TypeVar, dataclass_transform
 
 import jax
 import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray
+
+from vaejax.ranges import mismatch, shown
 
 Key = PRNGKeyArray
 Keys = jaxtyping.Key[Array, " B"]
@@ -29,7 +31,6 @@ Event = PyTree  # one outcome of a distribution
 Scalar = Float[Array, ""]
 EstState = PyTree  # what an estimator carries between steps (a moving average, say)
 Stats = dict[str, Scalar]  # what an estimator reports about one example
-CountOrZero = Annotated[int, "at least 0"]  # a factory's setting: an `int` is above 0
 
 T = TypeVar("T")
 
@@ -449,11 +450,12 @@ class Objective:
     moving_averages: Params | None = None
 
 
-def build(registry: Mapping[str, Callable[..., T]], name: str, **settings: Any) -> T:
+def build(registry: Mapping[str, Callable[..., T]], name: str, /, **settings: Any) -> T:
     """Build `registry[name]` with these settings.
 
     Raises:
         UnknownNameError: listing the known names, or the settings the factory takes.
+        VaejaxError: a value that the setting's annotation does not allow.
     """
     if name not in registry:
         raise UnknownNameError(f"unknown name {name!r}: use one of {sorted(registry)}")
@@ -462,6 +464,11 @@ def build(registry: Mapping[str, Callable[..., T]], name: str, **settings: Any) 
         raise UnknownNameError(
             f"{name!r} has no setting {unknown}: it takes {sorted(allowed) or 'none'}"
         )
+    for key, value in settings.items():
+        if expected := mismatch(allowed[key].annotation, value):
+            raise VaejaxError(
+                f"{name}'s setting {key}={shown(value)} must be {expected}"
+            )
     return registry[name](**settings)
 
 

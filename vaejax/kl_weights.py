@@ -39,11 +39,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaejax.core import CountOrZero, KLWeight, PyTree, Scalar, Stats, VaejaxError
+from vaejax.core import KLWeight, PyTree, Scalar, Stats, VaejaxError
+from vaejax.ranges import Steps, StepsOrZero
 
 
 def linear(
-    num_steps: int = 10_000, start: float = 0.0, end: float = 1.0, cycles: int = 1
+    num_steps: Steps = 10_000, start: float = 0.0, end: float = 1.0, cycles: int = 1
 ) -> KLWeight:
     """From `start` to `end` in a straight line, then constant.
 
@@ -60,7 +61,7 @@ def linear(
 
 
 def cosine(
-    num_steps: int = 10_000, start: float = 0.0, end: float = 1.0, cycles: int = 1
+    num_steps: Steps = 10_000, start: float = 0.0, end: float = 1.0, cycles: int = 1
 ) -> KLWeight:
     """As `linear`, along half a cosine: `(1 - cos(pi share)) / 2` of the way."""
 
@@ -71,7 +72,7 @@ def cosine(
 
 
 def cyclical(
-    num_steps: int = 10_000, start: float = 0.0, end: float = 1.0, cycles: int = 4
+    num_steps: Steps = 10_000, start: float = 0.0, end: float = 1.0, cycles: int = 4
 ) -> KLWeight:
     """`linear` in four cycles: half of each rises, half is constant.
 
@@ -92,7 +93,7 @@ def constant(beta: float = 4.0) -> KLWeight:
 
 
 def kl_at_most(
-    max_kl: float = 10.0, step_size: float = 0.01, num_steps: CountOrZero = 0
+    max_kl: float = 10.0, step_size: float = 0.01, num_steps: StepsOrZero = 0
 ) -> KLWeight:
     """The multiplier of `KL <= max_kl`, in nats: capacity control, or a target rate.
 

@@ -19,6 +19,7 @@ from experiments.gallery.entry import Entry, Shown, load
 from experiments.json_files import read_json
 from experiments.machine import forget_programs
 from experiments.prepared_run import check as check_training
+from experiments.settings import Settings
 from vaejax.core import VaejaxError
 from vaejax.data import load as load_data
 from vaejax.plotting import Section, save, write_report
@@ -27,7 +28,7 @@ PRESETS = ("short", "paper")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config:
+class Config(Settings):
     """Train the systems of the literature and show what each is for."""
 
     systems: Annotated[tuple[str, ...], option("NAME..", ", ".join(ENTRIES))] = ()

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from vaejax.core import CountOrZero, Model, VaejaxError
+from vaejax.core import Model, VaejaxError
 from vaejax.models.from_networks import event_of, from_networks, output_start
 from vaejax.models.parts import (
     NONE,
@@ -20,6 +20,7 @@ from vaejax.models.parts import (
     named_prior,
 )
 from vaejax.nets import Network, conv_decoder, conv_encoder
+from vaejax.ranges import DepthOrZero
 
 
 def gaussian_conv(
@@ -27,7 +28,7 @@ def gaussian_conv(
     data_mean: np.ndarray | None = None,
     latent_dim: int = 50,
     channels: Sequence[int] = (32, 64),
-    blocks: CountOrZero = 0,
+    blocks: DepthOrZero = 0,
     activation: str = "relu",
     posterior: str = "diagonal_normal",
     posterior_settings: Settings = NONE,

@@ -46,6 +46,7 @@ from vaejax.families import ChainParams, NormalParams, chain, diagonal_normal
 from vaejax.models.from_networks import event_of, output_start
 from vaejax.models.parts import NONE, Settings, named_likelihood, refuse_own_weights
 from vaejax.nets import Network, activation_named, mlp
+from vaejax.ranges import Depth
 
 
 class Stage(NamedTuple):
@@ -60,7 +61,7 @@ def hierarchical_mlp(
     data_mean: np.ndarray | None = None,
     latent_dims: Sequence[int] = (100, 50),
     hidden: Sequence[int] = (200, 100),
-    num_hidden: int = 2,
+    num_hidden: Depth = 2,
     activation: str = "tanh",
     likelihood: str = "bernoulli",
     likelihood_settings: Settings = NONE,
@@ -112,7 +113,7 @@ def ladder_mlp(
     data_mean: np.ndarray | None = None,
     latent_dims: Sequence[int] = (64, 32, 16, 8, 4),
     hidden: Sequence[int] = (512, 256, 128, 64, 32),
-    num_hidden: int = 2,
+    num_hidden: Depth = 2,
     activation: str = "relu",
     likelihood: str = "bernoulli",
     likelihood_settings: Settings = NONE,

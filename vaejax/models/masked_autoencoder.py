@@ -24,6 +24,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from vaejax.core import Family, Key, Model, Params, PyTree, Scalar, VaejaxError
 from vaejax.families import point_mass
 from vaejax.nets import mlp, transformer
+from vaejax.ranges import Depth
 
 CONTRAST = 4.0  # pixels in [0, 1] spread by about 1/4, and networks want 1
 
@@ -56,10 +57,10 @@ def masked_autoencoder(
     mask_ratio: float = 0.75,
     patch_size: int = 4,
     width: int = 64,
-    depth: int = 4,
+    depth: Depth = 4,
     heads: int = 4,
     decoder_width: int = 64,
-    decoder_depth: int = 2,
+    decoder_depth: Depth = 2,
     scale: float = 0.1,
 ) -> Model:
     """A vision transformer that is trained to tell hidden patches.

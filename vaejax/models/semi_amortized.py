@@ -24,7 +24,6 @@ import optax
 from jaxtyping import Array
 
 from vaejax.core import (
-    CountOrZero,
     DistParams,
     Example,
     IncompatibleError,
@@ -37,6 +36,7 @@ from vaejax.core import (
 )
 from vaejax.models.gaussian_mlp import gaussian_mlp
 from vaejax.models.parts import NONE, Settings
+from vaejax.ranges import CountOrZero
 from vaejax.terms import log_terms
 
 

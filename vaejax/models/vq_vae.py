@@ -27,7 +27,6 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float, Int
 
 from vaejax.core import (
-    CountOrZero,
     Example,
     Family,
     Key,
@@ -43,6 +42,7 @@ from vaejax.models.codebooks import CODEBOOKS, Quantized, codebook_loss, nearest
 from vaejax.models.from_networks import from_networks, output_start
 from vaejax.models.parts import NONE, Settings, named_likelihood
 from vaejax.nets import Network, grid_decoder, grid_encoder, grid_shape
+from vaejax.ranges import DepthOrZero
 
 MOST_IMAGES = 1000  # whose vectors the codebook starts from
 
@@ -57,7 +57,7 @@ def vq_vae(
     decay: float = 0.99,
     smoothing: float = 1e-7,
     channels: Sequence[int] = (32, 64),
-    blocks: CountOrZero = 1,
+    blocks: DepthOrZero = 1,
     activation: str = "relu",
     likelihood: str = "fixed_normal",
     likelihood_settings: Settings = NONE,

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from vaejax.core import Prior
 from vaejax.families import coupling_flow
 from vaejax.priors.learned import learned
+from vaejax.ranges import Depth
 
 
-def flow(latent_dim: int = 50, depth: int = 4, hidden: Sequence[int] = (64,)) -> Prior:
+def flow(
+    latent_dim: int = 50, depth: Depth = 4, hidden: Sequence[int] = (64,)
+) -> Prior:
     """Affine coupling layers, all learned; it starts as the standard normal.
 
     Args:

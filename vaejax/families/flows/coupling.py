@@ -23,13 +23,14 @@ from vaejax.families.flows.networks import (
     apply,
     conditioned_layers,
 )
+from vaejax.ranges import Depth
 
 # y and its parameters [n, k] to the moved y and log f' of the forward map, both [n].
 Transform = Callable[[Array, Array], tuple[Array, Array]]
 
 
 def coupling_flow(
-    dim: int = 2, depth: int = 4, hidden: Sequence[int] = (64,), context: int = 1
+    dim: int = 2, depth: Depth = 4, hidden: Sequence[int] = (64,), context: int = 1
 ) -> Family:
     """A diagonal normal vector through affine coupling layers (RealNVP).
 
@@ -57,7 +58,7 @@ def coupling_flow(
 
 def spline_flow(
     dim: int = 2,
-    depth: int = 4,
+    depth: Depth = 4,
     hidden: Sequence[int] = (64,),
     context: int = 1,
     bins: int = 8,

@@ -19,9 +19,10 @@ from vaejax.families.flows.flow import (
     require_counts,
     unpacking,
 )
+from vaejax.ranges import Depth
 
 
-def householder_flow(dim: int = 2, depth: int = 4) -> Family:
+def householder_flow(dim: int = 2, depth: Depth = 4) -> Family:
     """A diagonal normal vector through reflections, whose vectors are a network's.
 
     A reflection is never near the identity: at zero outputs they come in pairs that

@@ -24,11 +24,12 @@ from vaejax.families.flows.networks import (
     apply,
     conditioned_layers,
 )
+from vaejax.ranges import Depth
 
 
 def iaf(
     dim: int = 2,
-    depth: int = 4,
+    depth: Depth = 4,
     hidden: Sequence[int] = (64,),
     context: int = 1,
     pay_for_inverse: bool = False,

@@ -27,6 +27,7 @@ from vaejax.families.flows.flow import (
 )
 from vaejax.families.flows.tanh_root import tanh_root
 from vaejax.families.normal import trapezoidal_rule
+from vaejax.ranges import Depth
 
 
 class PlanarParams(NamedTuple):
@@ -37,7 +38,7 @@ class PlanarParams(NamedTuple):
     b: Float[Array, "*depth"]
 
 
-def planar_flow(dim: int = 2, depth: int = 4) -> Family:
+def planar_flow(dim: int = 2, depth: Depth = 4) -> Family:
     """A diagonal normal vector through planar layers, all numbers a network's.
 
     At zero outputs u = 0, and every layer is the identity.

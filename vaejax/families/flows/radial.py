@@ -22,6 +22,7 @@ from vaejax.families.flows.flow import (
     require_counts,
     unpacking,
 )
+from vaejax.ranges import Depth
 
 
 class RadialParams(NamedTuple):
@@ -32,7 +33,7 @@ class RadialParams(NamedTuple):
     strength: Float[Array, "*depth"]
 
 
-def radial_flow(dim: int = 2, depth: int = 4) -> Family:
+def radial_flow(dim: int = 2, depth: Depth = 4) -> Family:
     """A diagonal normal vector through radial layers, all numbers a network's.
 
     At zero outputs beta = 0, and every layer is the identity.

@@ -25,6 +25,7 @@ from vaejax.families.flows.flow import (
 )
 from vaejax.families.flows.householder import reflect
 from vaejax.families.flows.tanh_root import tanh_root
+from vaejax.ranges import Depth
 
 
 class SylvesterParams(NamedTuple):
@@ -42,7 +43,7 @@ class SylvesterParams(NamedTuple):
 
 def sylvester_flow(
     dim: int = 2,
-    depth: int = 4,
+    depth: Depth = 4,
     width: int | None = None,
     basis: str = "orthogonal",
 ) -> Family:

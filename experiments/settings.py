@@ -1,0 +1,35 @@
+"""What the settings of every experiment share: annotations that are checked.
+
+A field's annotation says which values it takes (see `vaejax.ranges`); a bare `int` is
+a count from 1 to 1,000,000. A configuration that exists is one that can be, whether it
+comes from a command line, a notebook, a sweep or a file.
+"""
+
+import typing
+from typing import Annotated
+
+from vaejax.core import VaejaxError
+from vaejax.ranges import Range, mismatch, shown
+
+Seed = Annotated[int, Range(0, 2**32 - 1)]  # of more, random keys would drop a part
+Large = Annotated[int, Range(1, 10_000_000)]  # draws, and samples of a log-likelihood
+Seconds = Annotated[float, Range(0, 1e9, above=True)]
+Rate = Annotated[float, Range(0, 1e3, above=True)]
+Share = Annotated[float, Range(0, 1, above=True)]
+Error = Annotated[float, Range(0, 1e6, above=True)]  # relative
+
+
+class Settings:
+    """The base of an experiment's `Config`, a frozen dataclass."""
+
+    def __post_init__(self) -> None:
+        """Raise a `VaejaxError` for a value that the field's annotation excludes."""
+        hints = typing.get_type_hints(type(self), include_extras=True)
+        for name, annotation in hints.items():
+            value = getattr(self, name)
+            if expected := mismatch(annotation, value):
+                absent = getattr(type(self), name, ...) is None
+                raise VaejaxError(
+                    f"--{name.replace('_', '-')} is {shown(value)}: use {expected}"
+                    + ", or leave it out" * absent
+                )
