@@ -29,8 +29,6 @@ from experiments.result_table import (
 from vaejax.core import VaejaxError
 from vaejax.plotting import bound_curves, save
 
-FIGURES = ("train", "test")  # what a line of metrics.jsonl has numbers in
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
@@ -150,22 +148,11 @@ def _read_metrics(path: Path, problems: list[str]) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        rows, damaged = read_lines(path, _is_row)
+        rows, damaged = read_lines(path, run_folder.is_row)
     except VaejaxError as error:
         rows, damaged = [], [str(error)]
     problems += damaged
     return rows
-
-
-def _is_row(found: Any) -> bool:
-    return isinstance(found, dict) and all(map(_is_figures, map(found.get, FIGURES)))
-
-
-def _is_figures(found: Any) -> bool:
-    numbers = found.values() if isinstance(found, dict) else [found]
-    return all(isinstance(x, int | float | None) for x in numbers) and (
-        found is None or isinstance(found, dict)
-    )
 
 
 def _list(runs: Sequence[Run]) -> None:

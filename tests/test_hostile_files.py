@@ -569,3 +569,8 @@ def test_words_are_words(text, tmp_path):
     (folder / "metadata.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError, match=r"metadata.json"):
         load("20newsgroups", data_dir=tmp_path)
+
+
+def test_a_home_that_is_none_is_a_folder_without_data():
+    with pytest.raises(DataError, match="nothing at ~nobody-of-this-name/data/mnist"):
+        load("mnist", data_dir="~nobody-of-this-name/data")
