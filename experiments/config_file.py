@@ -45,7 +45,7 @@ def _from_json(value: Any, annotation: Any) -> Any:
         TypeError: it is of none.
         ValueError: it is a path that cannot be.
     """
-    one_of = isinstance(annotation, types.UnionType)
+    one_of = typing.get_origin(annotation) in (types.UnionType, typing.Union)
     for kind in typing.get_args(annotation) if one_of else (annotation,):
         if type(value) is kind:
             return value
