@@ -93,6 +93,8 @@ BAD_LINES = DAMAGED | {
     "a cell of lists": b'{"cell": [["a"]], "rows": []}',
     "a word as a cell": b'{"cell": "a", "rows": []}',
     "rows that are none": b'{"cell": ["a"], "rows": [1]}',
+    "a cost that is none": b'{"cell": ["a"], "cost": 3}',
+    "folds that are none": b'{"cell": ["a"], "folds": {}}',
     "one row": b'{"cell": ["a"], "rows": {}}',
 }
 
