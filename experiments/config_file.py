@@ -29,7 +29,7 @@ def typed_settings(
     for name, value in settings.items():
         try:
             values[name] = _from_json(value, annotations[name])
-        except (TypeError, ValueError, OverflowError) as error:
+        except (TypeError, ValueError) as error:
             expected = inspect.formatannotation(annotations[name])
             raise DamagedFileError(
                 f"{path} is damaged ({name} is {json.dumps(value)[:60]}, expected "
@@ -44,9 +44,8 @@ def _from_json(value: Any, annotation: Any) -> Any:
     Raises:
         TypeError: it is of none.
         ValueError: it is a path that cannot be.
-        OverflowError: it is a number beyond those of this type.
     """
-    one_of = isinstance(annotation, types.UnionType)
+    one_of = typing.get_origin(annotation) in (types.UnionType, typing.Union)
     for kind in typing.get_args(annotation) if one_of else (annotation,):
         if type(value) is kind:
             return value

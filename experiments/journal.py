@@ -40,13 +40,14 @@ class Journal:
 
 
 def _is_entry(line: Any) -> bool:
-    """Whether a line names a cell, and its rows, where it has any, are rows."""
-    if not isinstance(line, dict):
+    """Whether a line names a cell, and its results have the types of such results."""
+    if not isinstance(line, dict) or not isinstance(line.get("cell"), list):
         return False
-    cell, rows = line.get("cell"), line.get("rows", [])
+    rows = line.get("rows", [])
     return (
-        isinstance(cell, list)
-        and not any(isinstance(value, dict | list) for value in cell)
+        not any(isinstance(value, dict | list) for value in line["cell"])
         and isinstance(rows, list)
         and all(isinstance(row, dict) for row in rows)
+        and isinstance(line.get("cost", {}), dict)
+        and isinstance(line.get("folds", []), list)
     )

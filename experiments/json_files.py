@@ -21,7 +21,7 @@ class DamagedFileError(VaejaxError):
 
 
 def parse_json(data: bytes, *, finite: bool = True) -> Any:
-    """Read JSON in UTF-8 in which every object names each of its entries once.
+    """Read JSON in UTF-8; its objects name each entry once, its integers have 64 bits.
 
     Args:
         data: the text.
@@ -38,6 +38,8 @@ def parse_json(data: bytes, *, finite: bool = True) -> Any:
     for _ in range(DEEPEST):
         if finite and not all(math.isfinite(x) for x in level if type(x) is float):
             raise ValueError("it holds a number that is not finite")
+        if any(x.bit_length() > 64 for x in level if type(x) is int):
+            raise ValueError("it holds an integer of more than 64 bits")
         groups = [x.values() if type(x) is dict else x for x in level if _holds(x)]
         level = [value for group in groups for value in group]
     if level:

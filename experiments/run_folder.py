@@ -42,6 +42,7 @@ NO_SETTINGS = {
     *PLACES,
 }
 X64 = "jax_enable_x64"  # whether all numbers are float64; no option, but JAX's own
+FIGURES = ("train", "test")  # what a line of metrics.jsonl has numbers in
 LOCK = "lock"
 _held: dict[Path, TextIO] = {}  # the locks of this process, open
 # Settings that a run may go on with others of: how it is carried out, and what is done
@@ -284,10 +285,26 @@ def _explained(path: Path) -> Iterator[None]:
 
 def read_rows(out: Path) -> list[dict[str, Any]]:
     """The lines of a run's metrics.jsonl, an epoch each; of one damaged, that it is."""
-    rows, problems = read_lines(out / "metrics.jsonl")
+    rows, problems = read_lines(out / "metrics.jsonl", is_row)
     for problem in problems:
         print(f"{problem}: it is left out")
     return rows
+
+
+def is_row(found: Any) -> bool:
+    """Whether it can be a line of metrics.jsonl: figures, if any, are of an epoch."""
+    if not isinstance(found, dict):
+        return False
+    figures = [found[name] for name in FIGURES if found.get(name) is not None]
+    return all(map(_are_numbers, figures)) and (
+        not figures or type(found.get("epoch")) is int
+    )
+
+
+def _are_numbers(found: Any) -> bool:
+    return isinstance(found, dict) and all(
+        isinstance(value, int | float | None) for value in found.values()
+    )
 
 
 def write_rows(out: Path, rows: list[dict[str, Any]]) -> None:

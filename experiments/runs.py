@@ -30,7 +30,6 @@ from experiments.settings import Settings
 from vaejax.core import VaejaxError
 from vaejax.plotting import bound_curves, save
 
-FIGURES = ("train", "test")  # what a line of metrics.jsonl has numbers in
 CURVES_DEPEND_ON = ("dataset", "protocol", "num_samples")  # beside the model
 
 
@@ -152,22 +151,11 @@ def _read_metrics(path: Path, problems: list[str]) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        rows, damaged = read_lines(path, _is_row)
+        rows, damaged = read_lines(path, run_folder.is_row)
     except VaejaxError as error:
         rows, damaged = [], [str(error)]
     problems += damaged
     return rows
-
-
-def _is_row(found: Any) -> bool:
-    return isinstance(found, dict) and all(map(_is_figures, map(found.get, FIGURES)))
-
-
-def _is_figures(found: Any) -> bool:
-    numbers = found.values() if isinstance(found, dict) else [found]
-    return all(isinstance(x, int | float | None) for x in numbers) and (
-        found is None or isinstance(found, dict)
-    )
 
 
 def _list(runs: Sequence[Run]) -> None:
@@ -238,7 +226,7 @@ def _compare(runs: Sequence[Run], out: Path) -> None:
 
 
 def _parts(row: dict[str, Any]) -> set[str]:
-    return {name for split in FIGURES for name in row.get(split) or {}}
+    return {name for split in run_folder.FIGURES for name in row.get(split) or {}}
 
 
 def _labels(names: Sequence[str], runs: Sequence[Run]) -> list[str]:

@@ -432,6 +432,14 @@ def test_a_shard_is_a_file(endless, tmp_path):
         load("mnist", data_dir=tmp_path)
 
 
+def test_a_link_to_a_file_is_followed(tmp_path):
+    """Stores of data (DVC, git-annex, caches of hubs) consist of such links."""
+    folder = store(tmp_path, PREPARED["mnist"])
+    shard = folder / "mnist-train.array_record-00000-of-00001"
+    shard.symlink_to(shard.rename(tmp_path / "stored"))
+    assert len(load("mnist", data_dir=tmp_path).images) == 3
+
+
 def huge(kind: str) -> bytes:
     """A small file that says it is an image of 30,000 x 30,000 pixels."""
     if kind == "png":
@@ -569,3 +577,8 @@ def test_words_are_words(text, tmp_path):
     (folder / "metadata.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError, match=r"metadata.json"):
         load("20newsgroups", data_dir=tmp_path)
+
+
+def test_a_home_that_is_none_is_a_folder_without_data():
+    with pytest.raises(DataError, match="nothing at ~nobody-of-this-name/data/mnist"):
+        load("mnist", data_dir="~nobody-of-this-name/data")

@@ -16,7 +16,13 @@ from vaejax.data.binarization import PROTOCOLS
 from vaejax.data.digits import read_digits
 from vaejax.data.prepared import Stored, read_prepared
 from vaejax.data.sprites import FACTOR_SIZES, SIDE, read_sprites
-from vaejax.data.types import DataError, DatasetInfo, ImageData, default_data_dir
+from vaejax.data.types import (
+    DataError,
+    DatasetInfo,
+    ImageData,
+    default_data_dir,
+    expand,
+)
 
 GREY_LEVELS = ("dynamic", "threshold", "none", "dequantized")  # what intensities allow
 PHOTOGRAPH = ("none", "dequantized", "dynamic", "threshold")  # the same, greys first
@@ -61,7 +67,7 @@ def load(
             f"{name} does not allow the protocol {protocol}, only "
             f"{', '.join(info.protocols)}: {remedy}"
         )
-    folder = default_data_dir() if data_dir is None else Path(data_dir).expanduser()
+    folder = default_data_dir() if data_dir is None else expand(data_dir)
     return info.read(split, folder)._replace(protocol=protocol)
 
 

@@ -67,5 +67,9 @@ class DatasetInfo:
 
 def default_data_dir() -> Path:
     """Where prepared data is: $TFDS_DATA_DIR, else TFDS's own default."""
-    folder = os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    return Path(folder).expanduser()
+    return expand(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
+
+
+def expand(folder: Path | str) -> Path:
+    """The folder, its ~ the user's home. A ~ of an unknown user stays as it is."""
+    return Path(os.path.expanduser(folder))
