@@ -11,7 +11,7 @@ from experiments import coverage, coverage_regimes
 from vaejax.core import VaejaxError
 
 SEEDS = 60
-NAMES = ("bias of 2 sd, 1 parameters", "dreg, iwae", "lognormal, 1 of the draws, 5")
+NAMES = ("bias of 2 sd, 1 parameters", "dreg, iwae", "lognormal, 1 of the draws, 5 p")
 
 
 @pytest.fixture(scope="module")
