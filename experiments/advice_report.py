@@ -6,6 +6,7 @@ from typing import Any
 
 from experiments import run_folder
 from experiments.result_table import columns_of, print_rows, write_csv
+from experiments.signal_ranking import SURE
 from vaejax.diagnostics.cost import CostReport
 from vaejax.plotting import Section, Table, write_report
 
@@ -61,7 +62,9 @@ def write(
         out / "results.json",
         {
             "advice": advice,
-            "recommended": {name: best[name] for name in CHOICE},
+            "recommended": {name: best[name] for name in CHOICE}
+            if _won(best)
+            else None,
             "chance_best": best[f"{SIGNAL[0]}_chance_best"],
             "best_per_step": {name: step_best[name] for name in CHOICE},
             "references": sorted({row["reference"] for row in rows if row["draws"]}),
@@ -81,18 +84,25 @@ def write(
 
 
 def sentence(rows: Sequence[Row], best: Row, step_best: Row) -> str:
-    """What to use, how sure that is, and what would do as well."""
+    """What to use, how sure that is, and what would do as well; or that none won."""
     contenders = [
         row
         for row in rows
-        if row["verdict"] in ("recommended", "cannot be told apart", "behind")
+        if row["verdict"]
+        in ("recommended", "in front", "cannot be told apart", "behind")
     ]
     tied = [r for r in contenders if r["verdict"] == "cannot be told apart"]
     chance = best[f"{SIGNAL[0]}_chance_best"]
     how_sure = f"{chance:.0%}" if chance < 0.995 else "over 99%"
+    lead = f"Use {_words(best)}: the"
+    if not _won(best):
+        lead = (
+            f"No winner: none of the candidates is the best with probability "
+            f"{SURE:.0%}. In front is {_words(best)}, with the"
+        )
     return (
-        f"Use {_words(best)}: the most signal per second of {len(contenders)} "
-        f"candidates with probability {how_sure}"
+        f"{lead} most signal per second of {len(contenders)} candidates with "
+        f"probability {how_sure}"
         + "".join(f"; it cannot be told apart from {_words(row)}" for row in tied)
         + (
             "; it has the highest directional SNR per step, too."
@@ -100,6 +110,10 @@ def sentence(rows: Sequence[Row], best: Row, step_best: Row) -> str:
             else f"; {_words(step_best)} has the highest directional SNR per step."
         )
     )
+
+
+def _won(best: Row) -> bool:
+    return bool(best["verdict"] == "recommended")
 
 
 def _words(row: Row) -> str:

@@ -9,7 +9,8 @@ on minibatches from one pool and with the same keys, and held against the gradie
 the whole pool. What is compared, and how sure the advice is: `signal_ranking`. After a
 first pass only those draw on that may still be the best. A larger K is another, tighter
 bound with a gradient of its own; that it is tighter does not count here. The time is a
-gradient's, without the optimizer's.
+gradient's, without the optimizer's. No candidate is recommended that is the best with
+a probability below 95%: then there is no winner, and what is in front is named.
 """
 
 import dataclasses
@@ -38,7 +39,13 @@ from experiments.gradient_reference import direction_of, drawn_reference
 from experiments.journal import Journal
 from experiments.settings import Large, Seconds, Seed, Settings
 from experiments.setup import build_named, check_named_once
-from experiments.signal_ranking import Measured, Ranking, rank, signal_of_folds
+from experiments.signal_ranking import (
+    SURE,
+    Measured,
+    Ranking,
+    rank,
+    signal_of_folds,
+)
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Bound, Estimator, Params, VaejaxError
 from vaejax.diagnostics import Moments, cost_reports, fold_count, gradient_moments
@@ -93,10 +100,10 @@ class Config(Settings):
 
 
 class Results(NamedTuple):
-    """A row per candidate, as in results.csv; the recommended one; the advice."""
+    """A row per candidate, as in results.csv; the recommended one, if any; advice."""
 
     rows: list[Row]
-    recommended: Row
+    recommended: Row | None
     advice: str
     out: Path
 
@@ -241,11 +248,13 @@ def _advise(config: Config, candidates: list[Candidate]) -> Results:
         candidate.row["verdict"] = (
             "refused" if candidate not in measured else "over budget"
         )
+    leader = ranking.per_second.best
+    won = ranking.per_second.chance[leader] >= SURE
     for at, candidate in enumerate(fitting):
         if not _may_be_recommended(config, candidate.row):
             verdict = "biased"
-        elif at == ranking.per_second.best:
-            verdict = "recommended"
+        elif at == leader:
+            verdict = "recommended" if won else "in front"
         else:
             tied = ranking.per_second.tied[at]
             verdict = "cannot be told apart" if tied else "behind"
@@ -260,7 +269,7 @@ def _advise(config: Config, candidates: list[Candidate]) -> Results:
     advice = advice_report.write(
         config.out, rows, best, step_best, config.group, command
     )
-    return Results(rows, best, advice, config.out)
+    return Results(rows, best if won else None, advice, config.out)
 
 
 def _costs(measured: list[Candidate]) -> list[CostReport]:
@@ -326,7 +335,7 @@ def _signal(
 ) -> np.ndarray:
     """A pass of draws; the observations and keys are those of the other candidates."""
     setting = candidate.setting
-    problem, num_outer, _ = candidate.cells
+    problem, num_outer, *_ = candidate.cells
     at = objective_at(setting, candidate.cells, candidate.name)
     direction = direction_of(reference, at[1])
     moments = gradient_moments(

@@ -197,7 +197,7 @@ def measure(config: Config, regime: Regime) -> list[Row]:
 
 def held_against(
     truth: float, values: np.ndarray, ends: np.ndarray, safe: float = 1.0
-) -> Row:
+) -> dict[str, Any]:
     """How often the intervals that are given hold the truth, with 95% bounds."""
     given = np.isfinite(ends).all(1)
     values, (lows, highs) = values[given], ends[given].T

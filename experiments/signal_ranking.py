@@ -27,6 +27,7 @@ from vaejax.diagnostics.moments import groups
 
 RESAMPLES = 10_000
 LEVEL = 0.05  # chance that the truly best one is said to be behind
+SURE = 1 - LEVEL  # chance of being the best from which on a candidate is the winner
 
 
 class Measured(NamedTuple):
@@ -70,7 +71,7 @@ def signal_of_folds(
         folds: as many rows.
 
     Raises:
-        VaejaxError: no such group, or its true gradient is zero.
+        VaejaxError: no such group, or a true gradient that is zero, or of one number.
     """
     target = groups(direction)
     names = [name for name in target if name != "auxiliary"]
@@ -83,9 +84,13 @@ def signal_of_folds(
         np.concatenate([groups(tree, lead=1)[name] for name in chosen], axis=1)
         for tree in (moments.products, moments.squared_norms)
     )
-    along, across = along_and_across(
-        products, squared_norms, np.concatenate([target[name] for name in chosen])
-    )
+    whole = np.concatenate([target[name] for name in chosen])
+    if whole.size == 1:
+        raise VaejaxError(
+            f"the gradient of {group} is one number, across which there is no noise: "
+            "use another group, or all"
+        )
+    along, across = along_and_across(products, squared_norms, whole)
     with np.errstate(divide="ignore", invalid="ignore"):
         columns = np.stack([along, across**2, np.abs(along) / across], axis=1)
     if np.isnan(columns).any():

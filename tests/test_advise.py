@@ -120,8 +120,8 @@ def test_a_budget_that_nothing_fits_names_the_least(tmp_path, known_costs):
         advise.run(config)
 
 
-def test_a_tie_is_said_to_be_one(tmp_path, known_costs):
-    """On the ELBO, STL and DReG are the same gradient."""
+def test_a_tie_has_no_winner(tmp_path, known_costs):
+    """On the ELBO, STL and DReG are the same gradient: the best is either."""
     results = advise.run(
         config_for(
             tmp_path / "run",
@@ -132,8 +132,14 @@ def test_a_tie_is_said_to_be_one(tmp_path, known_costs):
     )
     found = verdicts(results)
     pair = {found["dreg", 2], found["stl", 2]}
-    assert pair == {"recommended", "cannot be told apart"}
+    assert pair == {"in front", "cannot be told apart"}
     assert found["score_function", 2] == "behind"
+    assert results.recommended is None
+    assert results.advice.startswith("No winner: none of the candidates is the best ")
+    assert "Use " not in results.advice
+    summary = json.loads((results.out / "results.json").read_text())
+    assert summary["recommended"] is None
+    assert summary["chance_best"] < 0.95
     assert results.advice.count("cannot be told apart from") == 1
     chances = [row["signal_per_root_second_chance_best"] for row in results.rows]
     assert chances == pytest.approx([0.5, 0.5, 0], abs=0.4)
@@ -186,6 +192,36 @@ def test_the_ranked_signal_grows_as_the_root_of_the_number_of_gradients():
     assert abs(signal[1] - 4 * signal[0]) < 4 * error[1]
     assert error[1] < 0.1 * signal[1]
     assert snr[1] < 2 * snr[0]
+
+
+@pytest.mark.parametrize("chance", [0.9499, 0.95])
+def test_a_winner_is_one_from_95_percent_on(chance, tmp_path, known_costs, monkeypatch):
+    def of_known_chance(candidates, eligible, folds, rng, **settings):
+        ranking = rank(candidates, eligible, folds, rng, **settings)
+        leader = ranking.per_second._replace(chance=np.full(1, chance))
+        return ranking._replace(per_second=leader)
+
+    monkeypatch.setattr(advise, "rank", of_known_chance)
+    config = config_for(
+        tmp_path / "run", estimators=("dreg",), num_samples=(2,), draws=40, passes=1
+    )
+    results = advise.run(config)
+    won = chance >= 0.95
+    assert results.advice.startswith("Use dreg" if won else "No winner")
+    assert (results.recommended is not None) == won
+    assert verdicts(results)["dreg", 2] == ("recommended" if won else "in front")
+
+
+def test_two_settings_of_one_estimator_are_two_candidates(tmp_path, known_costs):
+    names = ("ovis_mc", "ovis_mc:auxiliary_samples=8")
+    results = advise.run(
+        config_for(
+            tmp_path / "run", estimators=names, num_samples=(2,), draws=40, passes=1
+        )
+    )
+    first, second = results.rows
+    assert (first["estimator"], second["estimator"]) == names
+    assert first["signal_per_root_second"] != second["signal_per_root_second"]
 
 
 def made_up(rng, signal, seconds=1.0, stderr=0.0):

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from planted_moments import report_on
+from scipy.stats import t
 
 from vaejax.bounds import elbo
 from vaejax.core import Batch, Example, Objective, Params, VaejaxError
@@ -99,7 +101,9 @@ def test_without_noise_it_is_exact():
     found = squared_norm_of_mean(np.ones((8, 3)))
     assert found == pytest.approx((3.0, 0.0, 0.0, 0.0, 3.0, 3.0), abs=1e-7)
     found = squared_norm_of_mean(np.ones((8, 3)), floor=0.1)
-    assert found == pytest.approx((3.0, 0.1, 0.1, 0.329, 2.804, 3.196), abs=1e-6)
+    once, twice = (0.1 * t.isf(level, 7) for level in (0.05, 0.025))
+    ends = 2 * once, 3 - twice, 3 + twice
+    assert found == pytest.approx((3.0, 0.1, 0.1, *ends), abs=1e-6)
 
 
 def test_what_is_planted_hardly_changes_what_is_called_detectable():
@@ -365,18 +369,7 @@ def reports_of_known_draws(signal: float = 1.0) -> list:
         draws = signal * MEAN + SCALE * np.random.default_rng(seed).normal(
             size=(DRAWS, DIM)
         )
-        folds = draws.reshape(40, -1, DIM)
-        means = folds.mean(1)
-        moments = Moments(
-            mean=Params(draws.mean(0), (), ()),
-            variance=Params(draws.var(0, ddof=1), (), ()),
-            fold_means=Params(means, (), ()),
-            fold_squares=Params(np.square(folds - means[:, None]).sum(1), (), ()),
-            draws=DRAWS,
-            products=Params(draws @ MEAN, (), ()),
-            squared_norms=Params(np.square(draws).sum(1), (), ()),
-        )
-        found.append(summarize(moments, Params(MEAN, (), ()))["encoder"])
+        found.append(report_on(draws, MEAN))
     return found
 
 
@@ -451,7 +444,8 @@ def test_the_cosine_covers_where_the_noise_is_as_long_as_the_mean(length, truth,
         cosines = left_out @ target / np.linalg.norm(left_out, axis=1)
         error = np.sqrt(39 * np.var(cosines))
         plug_in.append(abs(cosines.mean() - truth) <= 1.96 * error)
-    assert len(covered) > 280
+    # Of squared lengths of 3.9 times their noise, some are below 3 times by chance.
+    assert len(covered) > (280 if length > 1 else 90)
     assert np.mean(covered) > 0.90
     if truth == 1.0 and length == 1.0:
         assert np.mean(plug_in) < 0.5

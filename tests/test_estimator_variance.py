@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -24,8 +25,10 @@ from experiments import (
     run_folder,
     train,
 )
+from experiments.estimator_choice import choose_estimators
 from experiments.estimator_variance import Config, seconds_of
 from experiments.gradient_cells import AS_INITIALISED, make_sets, objective_at
+from experiments.variance_findings import findings
 from vaejax.bounds import BOUNDS
 from vaejax.core import Problem, VaejaxError
 from vaejax.diagnostics import CostReport
@@ -361,3 +364,74 @@ def test_estimators_are_replayed_along_a_run(tmp_path, monkeypatch):
     assert "unknown name" in refused(bounds=("nope",))
     shutil.rmtree(run.out / "snapshots")
     assert "train with --snapshot-epochs" in refused()
+
+
+# Settings of estimators.
+
+
+def test_an_estimator_is_named_with_the_settings_that_are_no_defaults():
+    words = (
+        "dreg",
+        "nvil:decay=0.8",
+        "nvil:normalize=true:hidden=20,20",
+        "nvil:decay=.5",
+    )
+    names = [estimator.name for estimator in choose_estimators(words)]
+    assert names == [
+        "dreg",
+        "nvil",
+        "nvil:hidden=(20,20):normalize=true",
+        "nvil:decay=0.5",
+    ]
+    again = [estimator.name for estimator in choose_estimators(names)]
+    assert again == names
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("nvil", "nvil:decay=0.8"), "name each one once"),
+        (("nvil:decay",), "'decay' is not a setting"),
+        (("nvil:width=3",), "width"),
+        (("nvl:decay=0.5",), "unknown"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(words, message):
+    with pytest.raises(VaejaxError, match=message):
+        choose_estimators(words)
+
+
+def test_two_settings_of_one_estimator_are_two_cells(tmp_path):
+    """At a low temperature Gumbel-softmax has the larger variance, and is named so."""
+    cold = "gumbel_softmax:temperature=0.1"
+    results = estimator_variance.run(
+        config_for(
+            tmp_path / "run",
+            model=("sigmoid_belief_network",),
+            model_settings=("latent_dim=2", "data_shape=3"),
+            bounds=("elbo",),
+            estimators=("gumbel_softmax", cold),
+            num_samples=(1,),
+            draws=400,
+            cost="counted",
+        )
+    )
+    variances = {
+        row["estimator"]: row["variance"]
+        for row in results.rows
+        if row["group"] == "encoder"
+    }
+    assert variances.keys() == {"gumbel_softmax", cold}
+    assert variances[cold] > 2 * variances["gumbel_softmax"]
+    lines = (results.out / "metrics.jsonl").read_text().splitlines()
+    cells = {tuple(json.loads(line)["cell"]) for line in lines}
+    assert len(cells) == 2
+    assert any(f"{cold} under elbo" in text for text in findings(results.rows))
+    assert all(row["safe"] for row in results.rows)  # a few bits have no heavy tails
+
+
+def test_estimators_of_one_name_are_refused():
+    (setting,) = estimator_variance.make_settings(config_for(None))
+    alike = [ESTIMATORS["nvil"](decay=decay) for decay in (0.5, 0.9)]
+    with pytest.raises(VaejaxError, match="share a name"):
+        make_sets(setting, [BOUNDS["iwae"]()], alike, (2,), (1,))

@@ -221,6 +221,29 @@ def test_a_bias_that_should_not_be_is_said_first():
     assert "stl under iwae" in sentence(hidden, "Declared biased, with no bias seen")
 
 
+def test_what_is_unsafe_is_said_and_marked():
+    rows = make_rows(bounds=("elbo",), num_samples=(64,))
+    assert not any("†" in text for text in findings(rows))
+    for row in rows:
+        if row["estimator"] == "dreg":
+            row |= {"safe": False, "pareto_k": 0.83}
+    said = sentence(rows, "2 of 6 estimates are marked †")
+    assert "the largest Pareto k is 0.83" in said
+    best = sentence(rows, "times less encoder variance")
+    assert "†" in best
+    dreg = [row for row in rows if row["estimator"] == "dreg"]
+    assert all(estimate(row, "variance").endswith("†") for row in dreg)
+
+
+def test_a_cosine_that_is_not_given_has_a_reason():
+    rows = [row | {"reference_error": 0.0} for row in make_rows(num_samples=(64,))]
+    rows = [row | {"reference_error_asked": 0.05} for row in rows]
+    assert not any("No cosine" in text for text in findings(rows))
+    rows[0] |= {"cosine": None, "cosine_stderr": None}
+    said = sentence(rows, "No cosine is given of 1 of 14 mean gradients")
+    assert "below 3 times the noise" in said
+
+
 def test_refusals_are_counted():
     assert "4 of 32 cells are refused, for 1 reason" in sentence(make_rows(), "refused")
     only = make_rows(bounds=("elbo",), estimators=("vimco",))

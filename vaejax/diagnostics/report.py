@@ -15,7 +15,9 @@ draws of the gradient g, for a group of parameters:
     pareto_k         the shape of the tail (Vehtari et al. 2024, arXiv:1507.02646) of
                      ||g - E g||^2, or of the largest (g_i - E g_i)^2, which is heavier
                      where there are many: from 1/2 on such squares have no variance,
-                     and a variance, their mean, has no standard error
+                     and a variance, their mean, has no standard error; 0 where no draw
+                     moves the variance by a quarter of that, as then a few values that
+                     come again and again, of discrete latents, are no tail
     safe             whether the intervals can be trusted: k is below 1/2, and there are
                      100 draws or more, as fewer show no tail (ibid.)
     snr              mean over coordinates of |E g_i| / sd(g_i) (Rainforth et al. 2018,
@@ -49,7 +51,7 @@ from vaejax.evaluation.psis import pareto_shapes
 
 HEAVY = 0.5  # the Pareto k from which on a mean's error cannot be trusted
 FEW = 100  # draws below which a k up to `HEAVY` is not known: 1 - 1 / log10(n) = 1/2
-NEAR = 3.0  # times the mean: a largest squared deviation below it is no tail
+MOVES = 0.25  # of its standard error that a single draw moves a variance by, in a tail
 # Of the gradient: what the sums in float32, and an exact reference, are good to.
 ROUNDING = 1e-5
 
@@ -157,7 +159,9 @@ def summarize(
         floor = ROUNDING**2 * (mean @ mean + found["variance"])
         of_bias = squared_norm_of_mean(errors, floor)
         cosine, cosine_error = cosine_of_means(folds, theirs.get(name, target[None]))
-        k = _pareto_k(moments.tails[name], found["variance"])
+        farthest = (moments.tails[name][0, 0] - found["variance"]) / moments.draws
+        tail = not farthest < MOVES * stderrs["variance"]
+        k = _pareto_k(moments.tails[name]) if tail else 0.0
         reports[name] = GroupReport(
             **dict(zip(BIASES, of_bias, strict=True)),
             folds=len(folds),
@@ -176,13 +180,9 @@ def summarize(
     return reports
 
 
-def _pareto_k(tails: np.ndarray, mean: float) -> float:
-    """The larger of two tails of squared deviations.
-
-    It is 0 where the largest is near the mean of all: a few values that come again and
-    again, as of discrete latents, are no tail.
-    """
-    if not tails[0, 0] > NEAR * mean:
+def _pareto_k(tails: np.ndarray) -> float:
+    """The larger of two tails of squared deviations, 0 where there are none."""
+    if not tails[0, 0] > 0:
         return 0.0
     with np.errstate(divide="ignore"):
         return float(pareto_shapes(np.log(tails)).max())
