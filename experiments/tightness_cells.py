@@ -33,6 +33,7 @@ from experiments.measured_model import Measured
 from vaejax import exact
 from vaejax.core import Bound, Example, Key, Model, Params, Problem, VaejaxError, plain
 from vaejax.evaluation import log_likelihood
+from vaejax.evaluation.log_likelihood import effective_sample_size
 from vaejax.evaluation.psis import pareto_shapes, tail_size
 from vaejax.terms import bound_value, log_terms, sample_posterior
 
@@ -248,9 +249,8 @@ def _draw(
             bound_value(problem, params, dist_params, example, terms)
             for problem in problems
         ]
-        log_sum = logsumexp(log_w)
-        ess = jnp.exp(2 * log_sum - logsumexp(2 * log_w))
-        log_mean = log_sum - np.log(num_samples)
+        log_mean = logsumexp(log_w) - np.log(num_samples)
+        ess = effective_sample_size(log_w)
         return jnp.stack(values), log_mean, ess, jax.lax.top_k(log_w, kept)[0]
 
     size = min(draws, max(1, SAMPLES_AT_ONCE // num_samples))

@@ -126,13 +126,15 @@ ROUNDING = 4e-6
 @functools.cache
 def params_of(name: str) -> Params:
     """Parameters of the model, moved off the zeros that its biases start at."""
-    params = MODELS[name].init(jax.random.key(1))
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(6), len(leaves))
-    moved = [
-        leaf + 0.4 * jax.random.normal(key, leaf.shape)
-        for leaf, key in zip(leaves, keys, strict=True)
-    ]
+    with jax.enable_x64(False):  # the same numbers in either precision
+        params = MODELS[name].init(jax.random.key(1))
+        leaves, structure = jax.tree.flatten(params)
+        keys = jax.random.split(jax.random.key(6), len(leaves))
+        moved = [
+            leaf + 0.4 * jax.random.normal(key, leaf.shape)
+            for leaf, key in zip(leaves, keys, strict=True)
+        ]
+    moved = [jnp.asarray(leaf, float) for leaf in moved]
     return jax.tree.unflatten(structure, moved)
 
 

@@ -13,7 +13,11 @@ import scipy.stats
 from vaejax import Example, VaejaxError, log_likelihood
 from vaejax.core import fold_examples
 from vaejax.evaluation import log_normalizer
-from vaejax.evaluation.log_likelihood import EXAMPLES_PER_CALL, _estimate
+from vaejax.evaluation.log_likelihood import (
+    EXAMPLES_PER_CALL,
+    _estimate,
+    effective_sample_size,
+)
 from vaejax.evaluation.psis import pareto_shapes, tail_size
 from vaejax.families import NormalParams
 from vaejax.models import gaussian_mlp, linear_gaussian, sigmoid_belief_network
@@ -127,6 +131,17 @@ def test_errors_keep_their_digits_however_equal_the_weights(num_samples, chunk_s
         )
     assert result.effective_sample_size.min() >= 1
     assert result.effective_sample_size.max() <= num_samples
+
+
+@pytest.mark.parametrize("spread", [0, 1e-6, 1e-3, 1, 50])
+def test_the_effective_sample_size_is_from_one_to_all(spread):
+    z = np.random.default_rng(0).normal(size=(20, 1000)) * spread - 100
+    log_w = z.astype(np.float32)
+    found = np.asarray(jax.vmap(effective_sample_size)(jnp.asarray(log_w)))
+    w = np.exp(log_w.astype(float) - log_w.max(1, keepdims=True))
+    np.testing.assert_allclose(found, w.sum(1) ** 2 / (w**2).sum(1), rtol=1e-5)
+    assert found.min() >= 1
+    assert found.max() <= 1000
 
 
 def test_every_example_counts_whatever_the_size_of_a_call():

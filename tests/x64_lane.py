@@ -20,7 +20,7 @@ from test_log_likelihood import MODEL, near_posterior, observations
 
 from experiments import train
 from vaejax.bounds import BOUNDS, elbo, iwae
-from vaejax.core import Example
+from vaejax.core import Batch, Example
 from vaejax.data import PROTOCOLS
 from vaejax.estimators import ESTIMATORS, dreg, nvil
 from vaejax.evaluation import log_likelihood
@@ -28,7 +28,7 @@ from vaejax.kl_weights import kl_at_most
 from vaejax.models import MODELS, gaussian_conv, sigmoid_belief_network
 from vaejax.models.linear_gaussian import exact_log_px
 from vaejax.objective import make_objective
-from vaejax.training import checkpoints, fit, init_state
+from vaejax.training import checkpoints, fit, init_state, make_step
 
 KEY = jax.random.key(0)
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 4, 4, 1), dtype=np.uint8)
@@ -142,29 +142,41 @@ def test_a_run_goes_on_bit_for_bit_with_every_kind_of_state(tmp_path):
     assert np.isfinite(list(reports[-1].values())).all()
 
 
-@pytest.mark.parametrize("of", [0, 1], ids=["parameters", "data"])
-def test_float32_beside_float64_trains(of):
-    """The other of parameters and data is float64: what is mixed is computed in it."""
-    objective = make_objective(
-        gaussian_conv((4, 4, 1), latent_dim=2, channels=(3,)),
-        iwae(),
-        dreg(),
-        num_samples=2,
+def dtypes_after_a_step(objective, params, x):
+    """Of the state, before and after; nothing is computed."""
+    optimizer = optax.adam(1e-2)
+    state = jax.eval_shape(lambda: init_state(objective, optimizer, KEY))
+    state = state._replace(
+        params=params, opt_state=jax.eval_shape(optimizer.init, params)
     )
-    state = init_state(objective, optax.sgd(1e-2), KEY)
-    mixed = [state.params, jnp.asarray(IMAGES > 127, float)]
-    mixed[of] = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), mixed[of])
-    params, x = mixed
-    trained = fit(
-        objective,
-        optax.sgd(1e-2),
-        Example(x),
-        epochs=1,
-        batch_size=4,
-        key=KEY,
-        state=state._replace(params=jax.tree.map(jnp.copy, params)),
-    )
-    assert floats_of(trained.params) == floats_of(params)
+    batch = Batch(Example(x), jax.ShapeDtypeStruct(x.shape[:1], int))
+    step = make_step(objective, optimizer, micro_batch_size=1)
+    after, _ = jax.eval_shape(step, state, batch)
+    return [[leaf.dtype for leaf in jax.tree.leaves(tree)] for tree in (state, after)]
+
+
+def in_float32(tree):
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, "float32"), tree)
+
+
+@pytest.mark.parametrize(("group", "names"), walk().items())
+def test_every_estimator_trains_float32_parameters_beside_float64(group, names):
+    x = jax.eval_shape(lambda: oracles.examples_of(group[0]).x)
+    for name in names:
+        objective = contract.build(*group, name, allow_bias=True)
+        params = in_float32(jax.eval_shape(lambda o=objective: o.init(KEY)[0]))
+        before, after = dtypes_after_a_step(objective, params, in_float32(x))
+        assert before == after, name
+
+
+def test_convolutions_train_on_float32_beside_float64():
+    model = gaussian_conv((4, 4, 1), latent_dim=2, channels=(3,))
+    objective = make_objective(model, iwae(), dreg(), num_samples=2)
+    params = jax.eval_shape(lambda: objective.init(KEY)[0])
+    x = jax.ShapeDtypeStruct((2, 4, 4, 1), float)
+    for given in ((in_float32(params), x), (params, in_float32(x))):
+        before, after = dtypes_after_a_step(objective, *given)
+        assert before == after
 
 
 def test_a_whole_run_says_that_it_is_of_float64(tmp_path):

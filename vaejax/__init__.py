@@ -4,6 +4,12 @@ A model is a bundle of pure, per-example functions; a bound is a function of imp
 log-weights; an estimator turns both into a surrogate whose value is the bound and whose
 gradient is the estimate; an objective is what a trainer sees. `vmap` makes importance
 samples and batches of them.
+
+Numbers are of JAX's default float: float32, or float64 where `JAX_ENABLE_X64=1` is set
+before the program starts. Then parameters, states, observations and figures are all
+float64. Float32 parameters keep their dtype in training, and what is computed of them
+and of float64 numbers is float64. Random draws differ between the two precisions, all
+else agrees to float32's rounding.
 """
 
 from vaejax.bounds import BOUNDS

@@ -30,7 +30,7 @@ def matmul_precision(name: str) -> contextlib.AbstractContextManager[Any]:
     it. "bfloat16" rounds the operands of `vector_times_matrix`, also those of its
     derivatives, to 8 bits and accumulates in float32, on every platform; other products
     and convolutions are what `jax.default_matmul_precision` makes of them, which on a
-    CPU is float32.
+    CPU is float32. Under `jax_enable_x64` all is float64 that is not rounded here.
 
     Raises:
         VaejaxError: an unknown name, or a format that this machine does not have.

@@ -33,6 +33,7 @@ from vaejax.core import (
     record,
 )
 from vaejax.evaluation.inpainting import check_density
+from vaejax.evaluation.log_likelihood import effective_sample_size
 from vaejax.families import NormalParams
 from vaejax.terms import log_terms
 
@@ -175,7 +176,7 @@ def denoise(
         )(z)
         mean = jnp.tensordot(weights, means, 1)
         variance = jnp.tensordot(weights**2, jnp.square(means - mean[None]), 1)
-        return Denoised(mean, jnp.sqrt(variance), 1 / jnp.square(weights).sum())
+        return Denoised(mean, jnp.sqrt(variance), effective_sample_size(log_w))
 
     first, *others = jax.random.split(key, rounds)
     found = one_round(noisy.x, first)

@@ -27,6 +27,7 @@ from vaejax.core import (
     Key,
     Model,
     Params,
+    Scalar,
     VaejaxError,
     check_data,
     fold_examples,
@@ -166,6 +167,21 @@ def log_likelihood(
     return LogLikelihood(log_px, error, ess, pareto_k, elbo, elbo_error, num_samples)
 
 
+def effective_sample_size(log_w: Float[Array, " K"]) -> Scalar:
+    """(sum w)^2 / sum w^2 of importance weights, from 1 to K.
+
+    It is computed as K / (1 + var w / (mean w)^2), which no rounding lifts above K.
+    """
+    drop = log_w - log_w.max()
+    relative = jnp.expm1(drop).var() / jnp.square(jnp.exp(drop).mean())
+    return _effective(log_w.size, relative)
+
+
+def _effective(num_samples: int, relative: Array) -> Array:
+    """From the variance of w / mean w; at least 1, whatever rounding does to that."""
+    return jnp.maximum(num_samples / (1 + relative), 1)
+
+
 class _Moments(NamedTuple):
     """By group: how many numbers, their mean, their sum of squared deviations from it.
 
@@ -290,7 +306,7 @@ def _estimate(
     peak, (_, _, squares) = jax.vmap(_Weights.pool)(running.weights)
     # The variance of w / mean w, with a divisor of S.
     relative = (squares / num_samples)[:, 0] * jnp.exp(2 * (peak[:, 0] - log_px))
-    ess = jnp.clip(num_samples / (1 + relative), 1, num_samples)
+    ess = _effective(num_samples, relative)
     others = num_samples - 1 if num_samples > 1 else jnp.nan
     error = jnp.sqrt(relative / others)
     _, mean, squares = jax.vmap(_Moments.pool)(running.log_weights)
