@@ -26,6 +26,7 @@ from vaejax.core import (
     VaejaxError,
     Verdict,
     build,
+    check_data,
     record,
 )
 from vaejax.data import DATASETS
@@ -70,6 +71,7 @@ __all__ = [
     "VaejaxError",
     "Verdict",
     "build",
+    "check_data",
     "compatibility_table",
     "cost_report",
     "fit",

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import logsumexp
 
-from vaejax.core import VaejaxError
+from vaejax.core import VaejaxError, check_finite
 
 FEWEST = 40  # codes: a tenth of half of them tells when the classifier is to stop
 
@@ -48,6 +48,7 @@ def total_correlation_bound(
             f"total_correlation_bound takes {FEWEST} codes or more, in 2 dimensions or "
             f"more, and these are {codes.shape}: use more"
         )
+    check_finite(codes=codes)
     rng = np.random.default_rng(seed)
     scaled = (codes - codes.mean(0)) / codes.std(0)
     seen, held_out = np.array_split(rng.permutation(scaled), 2)
