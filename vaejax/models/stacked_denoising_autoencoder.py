@@ -65,10 +65,10 @@ def stacked_denoising_autoencoder(
     adam = optax.adam(optax.cosine_decay_schedule(learning_rate, pretraining_steps))
 
     def start(params: Params, examples: Example, key: Key) -> Params:
+        x = check_data(model, examples).x
         encoder, decoder = (
             dict(network["layers"]) for network in (params.encoder, params.decoder)
         )
-        x = check_data(model, examples).x
         h, shift = x.reshape(len(x), -1), jnp.ravel(center)
         for layer in range(depth):
             mirror = depth - 1 - layer
