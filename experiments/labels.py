@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 from experiments.train_config import Config
+from vaejax import core
 from vaejax.core import Example, Model, VaejaxError
 from vaejax.data import ImageData
 
@@ -76,19 +77,12 @@ def check_labels(config: Config, model: Model, data: ImageData) -> None:
     """Refuse labels that the data lack, and those that the model has no class for."""
     if model.num_classes is None:
         return
-    if data.labels is None or data.labels.max() >= model.num_classes:
-        there = "no labels" if data.labels is None else f"{data.labels.max() + 1}"
+    if data.labels is None:
         raise VaejaxError(
             f"{model.name} needs labels of {model.num_classes} classes, and "
-            f"{config.dataset} has {there}: use another data set or prior, or set "
-            "num_classes"
+            f"{config.dataset} has no labels: use another data set or prior"
         )
-    least = UNKNOWN if model.unknown_labels else 0
-    if data.labels.min() < least:
-        raise VaejaxError(
-            f"{config.dataset} has the label {data.labels.min()}, and {model.name} "
-            f"takes {least} to {model.num_classes - 1}: number its classes from 0"
-        )
+    core.check_labels(model, data.labels, data.labels.shape)
     if config.num_labels is not None and config.num_labels > len(data.labels):
         raise VaejaxError(
             f"num_labels is {config.num_labels}, and {config.dataset} has "

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -36,6 +35,7 @@ from vaejax.core import (
     Params,
     Regularizer,
     VaejaxError,
+    check_data,
 )
 from vaejax.data import DATASETS, load
 from vaejax.estimators import ESTIMATORS
@@ -138,7 +138,9 @@ def prepare(config: Config) -> tuple[Model, Objective, Data]:
     training = training_examples(config, model, train)
     data = Data(
         training.examples,
-        Example(observations, None if given is None else jnp.asarray(given[kept])),
+        check_data(
+            model, Example(observations, given if given is None else given[kept])
+        ),
         None if test.labels is None else test.labels[kept],
         protocol,
         training.labelled,

@@ -91,10 +91,9 @@ def test_compressed_bits_count_what_is_written():
     noise, blank = compressed_bits(x, 256)
     assert 8 * 256 <= noise < 8 * 256 * 1.1  # bytes of noise are not to be compressed
     assert blank < 0.1 * noise
-    # Of 16 bits nothing wraps: levels 256 apart are as different as any others.
+    # At 16 bits nothing wraps: levels 256 apart are as different as any others.
     deep = np.random.default_rng(0).integers(256, size=(1, 16, 16, 1)) * 256 / 65535
-    np.testing.assert_allclose(compressed_bits(deep, 65536), noise, rtol=0.3)
-    assert compressed_bits(np.zeros_like(deep), 65536) < 0.1 * noise
+    assert 8 * 256 <= compressed_bits(deep, 65536) < 8 * 512
     with pytest.raises(VaejaxError, match="2 bytes"):
         compressed_bits(x, 65537)
     for wrong in (255 * x, np.full_like(x, np.nan)):

@@ -32,6 +32,7 @@ from vaejax.core import (
     VaejaxError,
     Verdict,
     build,
+    check_data,
     record,
 )
 from vaejax.data import DATASETS
@@ -76,6 +77,7 @@ __all__ = [
     "VaejaxError",
     "Verdict",
     "build",
+    "check_data",
     "compatibility_table",
     "cost_report",
     "fit",

@@ -516,7 +516,7 @@ def check_data(
             f"x is of shape {x.shape}, and {model.name} takes [{expected}]: reshape x, "
             "or build the model with another data_shape"
         )
-    y = _as_labels(model, examples.y, x.shape[:batch_ndim])
+    y = check_labels(model, examples.y, x.shape[:batch_ndim])
     family = model.likelihood
     space = family.space, family.levels, family.interval
     if _is_true(_any_outside(space, x, known)):
@@ -525,7 +525,7 @@ def check_data(
     return examples._replace(x=x, y=y)
 
 
-def _is_true(flag: Bool[Array, ""]) -> bool:
+def _is_true(flag: Any) -> bool:
     """False too where it is traced: no value is known then."""
     return not isinstance(flag, jax.core.Tracer) and bool(flag)
 
@@ -546,8 +546,12 @@ def _as_floats(x: Any) -> Array:
     return jnp.asarray(floats)
 
 
-def _as_labels(model: Model, y: Any, shape: tuple[int, ...]) -> Array | None:
-    """The labels as integers, refused where the model has no class for them."""
+def check_labels(model: Model, y: Any, shape: tuple[int, ...]) -> Array | None:
+    """The labels of so many examples as integers of 32 bits, or a refusal.
+
+    Raises:
+        VaejaxError: labels that are missing, no integers, or outside the classes.
+    """
     if y is None and (model.num_classes is None or model.unknown_labels):
         return None
     if model.num_classes is None:
@@ -657,6 +661,28 @@ EXPECTED: dict[Space, tuple[str, str]] = {
 }
 
 
+def check_finite(**arrays: Any) -> None:
+    """Refuse arrays with an axis of examples that hold NaN or an infinity, by name.
+
+    Raises:
+        VaejaxError: naming the array and the examples.
+    """
+    for name, given in arrays.items():
+        values = np.asarray(given)
+        wrong = ~np.isfinite(values.reshape(len(values), -1)).all(1)
+        if wrong.any():
+            raise VaejaxError(
+                f"{name} is not finite in {count_of(np.flatnonzero(wrong), len(wrong))}"
+                ": leave these out, or look for a model that diverged"
+            )
+
+
+def count_of(rows: Any, total: int) -> str:
+    """How many examples out of a total, and the first few of them."""
+    listed = ", ".join(map(str, rows[:5])) + ", ..." * (len(rows) > 5)
+    return f"{len(rows):,} of {total:,} examples ({listed})"
+
+
 def _describe(
     family: Family,
     x: Float[np.ndarray, "..."],
@@ -664,25 +690,23 @@ def _describe(
     batch_ndim: int,
 ) -> str:
     """The values at fault: how many, the first one, what is expected, the remedy."""
-    places = np.argwhere(outside & ~np.isfinite(x))
-    if len(places):
-        rows = np.unique(places[:, 0]) if batch_ndim else []
-        listed = ", ".join(map(str, rows[:5])) + ", ..." * (len(rows) > 5)
-        where = (
-            f", in {len(rows):,} of {len(x):,} rows ({listed})" if batch_ndim else ""
-        )
+    infinite = outside & ~np.isfinite(x)
+    wrong = infinite if infinite.any() else outside
+    place = tuple(map(int, np.unravel_index(wrong.argmax(), x.shape)))
+    values = f"{np.count_nonzero(wrong):,} of {x.size:,} values of x"
+    first = f"the first is {x[place]:.6g}, at x{list(place)}"
+    if infinite.any():
+        rows = np.flatnonzero(wrong.reshape(len(x), -1).any(1)) if batch_ndim else []
+        where = f", in {count_of(rows, len(x))}" if batch_ndim else ""
         return (
-            f"{len(places):,} of {x.size:,} values of x are not finite{where}: the "
-            f"first is {x[tuple(places[0])]}, at x{places[0].tolist()}. Leave such "
-            "examples out, or fill in what is missing"
+            f"{values} are not finite{where}: {first}. Leave such examples out, or "
+            "fill in what is missing"
         )
-    places = np.argwhere(outside)
     takes, remedy = EXPECTED[family.space]
     low, high, is_open = family.interval
     between = f"numbers from {low:g} to {high:g}" + ", both left out" * is_open
     takes = takes.format(steps=(family.levels or 1) - 1, between=between)
     return (
-        f"the likelihood {family.name} takes {takes}, and {len(places):,} of "
-        f"{x.size:,} values of x are others: the first is {x[tuple(places[0])]:.6g}, "
-        f"at x{places[0].tolist()}. Change the data ({remedy})"
+        f"the likelihood {family.name} takes {takes}, and {values} are others: "
+        f"{first}. Change the data ({remedy})"
     )

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.stats import entropy
 
-from vaejax.core import VaejaxError
+from vaejax.core import VaejaxError, check_finite
 
 BINS = 20
 
@@ -168,8 +168,7 @@ def check_factors(codes: np.ndarray, factors: np.ndarray) -> None:
             f"there are {len(codes)} codes and {len(factors)} rows of factors: use one "
             "of each for every example"
         )
-    if not np.isfinite(codes).all():
-        raise VaejaxError("the codes are not finite: use a model that did not diverge")
+    check_finite(codes=codes, factors=factors)
     constant = np.flatnonzero((factors == factors[:1]).all(0))
     if constant.size:
         raise VaejaxError(

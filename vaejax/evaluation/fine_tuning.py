@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from vaejax.core import Key, PyTree, VaejaxError
+from vaejax.core import Key, PyTree, VaejaxError, check_finite
 
 Represent = Callable[[PyTree, Array], Float[Array, " Z"]]
 
@@ -44,6 +44,12 @@ def fine_tuned_accuracy(
     References:
         Hinton and Salakhutdinov 2006; Vincent et al. 2010.
     """
+    check_finite(train=train[0], test=test[0])
+    labels = np.concatenate([train[1], test[1]])
+    if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:
+        raise VaejaxError(
+            f"the labels are {labels.dtype} from {labels.min()}: use integers from 0"
+        )
     num_classes = int(np.max(train[1])) + 1
     if len(np.unique(train[1])) < 2:
         raise VaejaxError("a classifier tells classes apart: use labels of two or more")

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from vaejax.core import VaejaxError
+from vaejax.core import VaejaxError, check_finite
 
 WINDOW = 11  # pixels, of SSIM's Gaussian of scale 1.5
 
@@ -16,6 +16,8 @@ def psnr(
     Infinite where an image is its reference.
     """
     from skimage.metrics import peak_signal_noise_ratio
+
+    check_finite(images=images, reference=reference)
 
     with np.errstate(divide="ignore"):  # of a mean squared error of 0
         return np.array(
@@ -41,6 +43,8 @@ def ssim(
         Wang, Bovik, Sheikh and Simoncelli 2004.
     """
     from skimage.metrics import structural_similarity
+
+    check_finite(images=images, reference=reference)
 
     if min(images.shape[1:3]) < WINDOW:
         raise VaejaxError(

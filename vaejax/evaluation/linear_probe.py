@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-from vaejax.core import VaejaxError
+from vaejax.core import VaejaxError, check_finite
 
 
 def linear_probe(
@@ -24,6 +24,7 @@ def linear_probe(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    check_finite(train_codes=train_codes, test_codes=test_codes)
     if len(np.unique(train_labels)) < 2:
         raise VaejaxError(
             "a linear probe tells classes apart: use labels of two or more"

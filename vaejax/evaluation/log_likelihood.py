@@ -30,6 +30,7 @@ from vaejax.core import (
     Scalar,
     VaejaxError,
     check_data,
+    count_of,
     fold_examples,
     plain,
 )
@@ -71,10 +72,9 @@ class LogLikelihood(NamedTuple):
         """
         count = len(self.log_px)
         if len(rows := np.flatnonzero(np.isnan(self.log_px))):
-            listed = ", ".join(map(str, rows[:5])) + ", ..." * (len(rows) > 5)
             raise VaejaxError(
-                f"log p(x) is NaN for {len(rows):,} of {count:,} examples ({listed}): "
-                "look for parameters that are not finite, or leave these examples out"
+                f"log p(x) is NaN for {count_of(rows, count)}: look for parameters "
+                "that are not finite, or leave these examples out"
             )
         squared_errors = np.sum(self.monte_carlo_error.astype(float) ** 2)
         return {

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaejax.core import VaejaxError
+from vaejax.core import VaejaxError, check_finite
 from vaejax.families.multinomial import log_orders
 
 
@@ -37,6 +37,7 @@ def perplexity(
             f"log_px is of shape {np.shape(log_px)} and counts of {counts.shape}: give "
             "both of the same documents, [N] and [N, V]"
         )
+    check_finite(log_px=log_px, counts=counts)
     lengths = counts.sum(1)
     if not lengths.all():
         raise VaejaxError(

@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 from jaxtyping import Float, Num
 
-from vaejax.core import VaejaxError
+from vaejax.core import VaejaxError, check_finite
 
 
 def npmi(
@@ -36,6 +36,7 @@ def npmi(
         raise VaejaxError(
             f"num_words is {num_words}: use 2 to {topics.shape[1]}, the number of words"
         )
+    check_finite(topics=topics, counts=counts)
     top = np.argsort(-topics, axis=1, kind="stable")[:, :num_words]
     words = np.unique(top)
     present = (counts[:, words] > 0).astype(float)

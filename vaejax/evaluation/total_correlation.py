@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import logsumexp
 
-from vaejax.core import VaejaxError
+from vaejax.core import VaejaxError, check_finite
 
 FEWEST = 40  # codes: a tenth of half of them tells when the classifier is to stop
 
@@ -57,6 +57,7 @@ def total_correlation_bound(
         raise VaejaxError(
             f"num_shuffles is {num_shuffles}: use at least 2, for the error"
         )
+    check_finite(codes=codes)
     rng = np.random.default_rng(seed)
     scaled = (codes - codes.mean(0)) / codes.std(0)
     seen, held_out = np.array_split(rng.permutation(scaled), 2)

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.spatial.distance import pdist, squareform
 
-from vaejax.core import VaejaxError
+from vaejax.core import VaejaxError, check_finite
 
 PERMUTATIONS_PER_PRODUCT = 100
 
@@ -56,6 +56,7 @@ def mmd_test(
             f"cannot compare {sizes[0]} points with {sizes[1]} by {num_permutations} "
             "permutations: use two points or more of each, and a permutation or more"
         )
+    check_finite(first=first, second=second)
     distances = pdist(np.concatenate([first, second]).astype(float))
     bandwidth = float(np.median(distances))
     if not 0 < bandwidth < np.inf:

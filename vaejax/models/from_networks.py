@@ -20,6 +20,7 @@ from vaejax.core import (
     Params,
     Prior,
     PyTree,
+    VaejaxError,
 )
 from vaejax.nets import Network, mlp
 
@@ -167,7 +168,24 @@ def output_start(
     """The decoder's output bias at which the mean of x is the data's, if that is given.
 
     For Bernoulli pixels it is the logit (Burda et al. 2016, arXiv:1509.00519).
+
+    Raises:
+        VaejaxError: a mean that no x of the likelihood can have.
     """
     if data_mean is None:
         return None
+    low, high = {
+        "bits": (0, 1),
+        "levels": (0, 1),
+        "interval": likelihood.interval[:2],
+        "counts": (0, math.inf),
+        "positive": (0, math.inf),
+    }.get(likelihood.space, (-math.inf, math.inf))
+    mean = np.asarray(data_mean)
+    if not ((mean >= low - 1e-6) & (mean <= high + 1e-6)).all():
+        raise VaejaxError(
+            f"data_mean is from {mean.min():g} to {mean.max():g}, and the mean of a "
+            f"{likelihood.name} lies from {low:g} to {high:g}: give the mean of the "
+            "observations, such as that of intensities divided by 255"
+        )
     return likelihood.to_outputs(jnp.asarray(data_mean)).reshape(-1)

@@ -22,7 +22,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from vaejax.core import Example, Key, Keys, Model, Params, PyTree, Scalar
+from vaejax.core import Example, Key, Keys, Model, Params, PyTree, Scalar, check_data
 from vaejax.matmul import vector_times_matrix
 from vaejax.models.corruption import Corrupt, corruption
 from vaejax.models.denoising_autoencoder import denoising_autoencoder
@@ -65,10 +65,11 @@ def stacked_denoising_autoencoder(
     adam = optax.adam(optax.cosine_decay_schedule(learning_rate, pretraining_steps))
 
     def start(params: Params, examples: Example, key: Key) -> Params:
+        x = check_data(model, examples).x
         encoder, decoder = (
             dict(network["layers"]) for network in (params.encoder, params.decoder)
         )
-        h, shift = examples.x.reshape(len(examples.x), -1), jnp.ravel(center)
+        h, shift = x.reshape(len(x), -1), jnp.ravel(center)
         for layer in range(depth):
             mirror = depth - 1 - layer
             loss = partial(_loss, corrupt, jax.nn.relu if layer else lambda x: x, shift)

@@ -29,7 +29,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaejax.core import Example, Family, Key, Model, Params, VaejaxError
+from vaejax.core import Example, Family, Key, Model, Params, VaejaxError, check_data
 from vaejax.families import (
     FullNormalParams,
     MixtureParams,
@@ -89,7 +89,7 @@ def vade(
 
     def start(params: Params, examples: Example, key: Key) -> Params:
         seed = int(jax.random.randint(key, (), 0, 2**31 - 1))
-        codes = _codes(model, params, examples)
+        codes = _codes(model, params, check_data(model, examples))
         return params._replace(
             prior=fit_mixture(codes, num_components, seed, covariance)
         )

@@ -36,6 +36,7 @@ from vaejax.core import (
     PyTree,
     UnknownNameError,
     VaejaxError,
+    check_data,
 )
 from vaejax.families import point_mass
 from vaejax.models.codebooks import CODEBOOKS, Quantized, codebook_loss, nearest
@@ -157,7 +158,8 @@ def vq_vae(
         return Quantized(vectors, book.codes(params.prior))
 
     def start(params: Params, examples: Example, key: Key) -> Params:
-        codes = _spread_codes(encode, params, examples, key, num_codes)
+        seen = check_data(model, examples)
+        codes = _spread_codes(encode, params, seen, key, num_codes)
         return params._replace(prior=book.at(codes, places))
 
     return dataclasses.replace(
@@ -184,7 +186,7 @@ def code_indices(
             batch_size=256,
         )
 
-    return np.asarray(indices(params, examples))
+    return np.asarray(indices(params, check_data(model, examples)))
 
 
 def _nearest_code() -> Family:

@@ -154,11 +154,10 @@ def fit(
             f"cannot train for {epochs} epochs on {num_examples} examples in batches "
             f"of {batch_size}: all three must be at least 1"
         )
+    run_key = key if state is None else state.key
+    data = _checked(objective, observe, jax.random.fold_in(run_key, NO_STEP - 1), data)
     if state is None:
         state = init_state(objective, optimizer, key)
-    data = _checked(
-        objective, observe, jax.random.fold_in(state.key, NO_STEP - 1), data
-    )
     state = state._replace(failed_step=jnp.full((), -1, jnp.int32))  # a new attempt
     step = make_step(
         objective,
