@@ -17,7 +17,6 @@ divergence of g; both are sums of terms that are not negative.
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
 BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6)  # B_2, B_4, .
@@ -167,14 +166,21 @@ def _curvature(x: Array) -> Array:
 
 
 def divergence_by_nodes(
-    weights: Float[Array, " nodes"], log_ratio: Float[Array, " nodes"]
+    weights: Float[Array, " nodes"],
+    log_ratio: Float[Array, " nodes"],
+    far: Float[Array, ""],
 ) -> Float[Array, ""]:
     """KL(p || q) from log(q / p), up to a constant, at the nodes of a rule for p.
 
     With y the log-ratio less its mean, and the constant that makes q sum to one, it is
     log E e^y = log(1 + E[e^y - 1 - y]), not negative.
+
+    Args:
+        weights: of the rule, with a sum of 1.
+        log_ratio: log q - log p and any constant.
+        far: the divergence by a form for distributions that are not near.
     """
     y = log_ratio - jnp.dot(weights, log_ratio)
     near = jnp.abs(y).max() < 1
-    series = jnp.log1p(jnp.dot(weights, exp_rest(jnp.where(near, y, 0.0))))
-    return jnp.where(near, series, logsumexp(y, b=weights))
+    rests = exp_rest(jnp.where(near, y, 0.0))
+    return jnp.where(near, jnp.log1p(jnp.dot(weights, rests)), far)

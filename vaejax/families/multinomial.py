@@ -52,11 +52,7 @@ def multinomial(total_count: int = 100) -> Family:
 
 
 def _log_prob(logits: Float[Array, "*event"], x: Float[Array, "*event"]) -> Scalar:
-    return log_prob_of_counts(jax.nn.log_softmax(logits.reshape(-1)), x.reshape(-1))
-
-
-def log_prob_of_counts(log_p: Float[Array, " V"], x: Float[Array, " V"]) -> Scalar:
-    """Log p(x | n), from the logarithms of the words' probabilities."""
+    log_p, x = jax.nn.log_softmax(logits.reshape(-1)), x.reshape(-1)
     n = x.sum()
     expected = n * jnp.exp(log_p)
     away = deviance(safe_log(x), safe_log(n) + log_p, x, x - expected)

@@ -24,8 +24,9 @@ def poisson() -> Family:
     """Independent Poisson variables; the distribution's parameters are the log rates.
 
     No reparameterisation, and no finite support: `quadrature` sums over a window of
-    counts around the rate. Events are whole floats: exact up to rates of 1e7 in
-    float32, beyond which counts are rounded. `jax.random.poisson` needs the default
+    counts around the rate. Events are whole floats: in float32 counts are exact, and
+    log-probabilities right to 1e-3 nats within a few deviations, up to rates of 1e7;
+    beyond, counts themselves are rounded. `jax.random.poisson` needs the default
     (threefry) generator.
     """
     return Family(

@@ -23,14 +23,15 @@ from vaejax.families.deviance import (
 
 
 def log_density_of_logs(
-    log_a: Float[Array, "C ..."], z: Float[Array, "C ..."], log_z: Float[Array, "C ..."]
+    log_a: Float[Array, "C ..."],
+    log_z: Float[Array, "C ..."],
+    excess: Float[Array, "C ..."],
 ) -> Float[Array, "..."]:
-    """Sum_i a_i log z_i - log B(a)."""
+    """Sum_i a_i log z_i - log B(a), with the excess a - n z."""
     a, log_n = jnp.exp(log_a), logsumexp(log_a, 0)
-    n = a.sum(0)
-    away = deviance(log_a, log_n[None] + log_z, a, a - n[None] * z)
+    away = deviance(log_a, log_n[None] + log_z, a, excess)
     of_each = away + factorial_rest(a) - log_a
-    return factorial_rest(n) - log_n - of_each.sum(0)
+    return factorial_rest(a.sum(0)) - log_n - of_each.sum(0)
 
 
 def share_divergence(
