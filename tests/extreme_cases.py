@@ -221,6 +221,11 @@ EXTREMES = {
     "mixture_of_discretized_logistics": _logistic_mixture(),
     "multinomial": _multinomial(),
     "negative_binomial": _negative_binomial(),
+    "optimal_normal": Extremes(
+        laws.optimal_normal,
+        (np.array([[0.0, 1.0], [1e3, -1e3], [1e-3, 0.2]]),),
+        np.array([[1e-2, 1.1], [1e3 + 0.5, -1e3], [1e6, 1e5]]),
+    ),
     "pixel_beta": Extremes(laws.pixel_beta, *_beta(0.002)),
     "poisson": Extremes(
         laws.poisson,

@@ -170,6 +170,11 @@ def truncated_normal_kl(p, q):
     return (at_q - second) / 2 - log_scale + mp.log(other / mass)
 
 
+def optimal_normal(p, x):
+    square = ((x - p[0]) ** 2).sum() / len(x)
+    return -len(x) * (LOG_TAU + mp.log(square) + 1) / 2
+
+
 def covariance_law(covariance):
     """Of a normal vector, and its divergence, from what its parameters make of it."""
 

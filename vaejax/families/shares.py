@@ -1,6 +1,6 @@
 """What beta and Dirichlet distributions share: densities of a whole's C shares.
 
-With concentrations a, their sum n, and D, f and g of `deviance`,
+With concentrations a, their sum n, the D of `deviance` and the g of `stirling`,
 
     sum_i a_i log z_i - log B(a) = g(n) - sum_i D(a_i, n z_i) + g(a_i)
 
@@ -14,12 +14,8 @@ import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
-from vaejax.families.deviance import (
-    deviance,
-    exp_rest,
-    factorial_rest,
-    gamma_divergence,
-)
+from vaejax.families.deviance import deviance, exp_rest
+from vaejax.families.stirling import factorial_rest, gamma_divergence
 
 
 def log_density_of_logs(

@@ -21,8 +21,12 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
 from vaejax.core import Family, Key, Scalar, VaejaxError
-from vaejax.families.deviance import divergence_by_nodes
-from vaejax.families.integrals import gauss_legendre, legendre_rule, tensor_rule
+from vaejax.families.integrals import (
+    divergence_by_nodes,
+    gauss_legendre,
+    legendre_rule,
+    tensor_rule,
+)
 from vaejax.families.normal import NormalParams
 from vaejax.families.roots import solve_increasing
 from vaejax.families.uniform import open_uniform
