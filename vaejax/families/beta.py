@@ -65,9 +65,28 @@ def _sample(key: Key, params: BetaParams) -> Float[Array, "*event"]:
 
 
 def _log_prob(params: BetaParams, z: Float[Array, "*event"]) -> Scalar:
-    shares, logs = jnp.stack([z, 1 - z]), jnp.stack([jnp.log(z), jnp.log1p(-z)])
-    of_logs = log_density_of_logs(jnp.stack(params), shares, logs)
-    return (of_logs - logs.sum(0)).reshape(-1).sum()
+    return log_prob_of_shares(params, z, 1 - z)
+
+
+def log_prob_of_shares(
+    params: BetaParams, z: Float[Array, "*event"], rest: Float[Array, "*event"]
+) -> Scalar:
+    """Log p(z), from z and 1 - z, which keeps its digits where z is near 1."""
+    log_rest = jnp.where(z < 0.5, jnp.log1p(-z), jnp.log(rest))
+    log_density = _log_density_of_logit(params, (z, rest), (jnp.log(z), log_rest))
+    return (log_density - jnp.log(z) - log_rest).reshape(-1).sum()
+
+
+def _log_density_of_logit(
+    params: BetaParams, shares: tuple[Array, Array], logs: tuple[Array, Array]
+) -> Array:
+    """A log z + b log(1 - z) - log B(a, b), from z and 1 - z and their logarithms."""
+    # a - (a + b) z, without the sum
+    excess = (
+        jnp.exp(params.log_alpha) * shares[1] - jnp.exp(params.log_beta) * shares[0]
+    )
+    excesses = jnp.stack([excess, -excess])
+    return log_density_of_logs(jnp.stack(params), jnp.stack(logs), excesses)
 
 
 def _kl(p: BetaParams, q: BetaParams) -> Scalar:
@@ -84,11 +103,10 @@ def unit_interval_rule(
 
     def one(log_alpha: Scalar, log_beta: Scalar) -> tuple[Array, Array]:
         def log_density_of_logit(t: Array) -> Array:
-            both = jnp.stack([t, -t])
-            log_a = jnp.stack([jnp.full_like(t, log_alpha), jnp.full_like(t, log_beta)])
-            return log_density_of_logs(
-                log_a, jax.nn.sigmoid(both), jax.nn.log_sigmoid(both)
-            )
+            params = BetaParams(jnp.full_like(t, log_alpha), jnp.full_like(t, log_beta))
+            shares = jax.nn.sigmoid(t), jax.nn.sigmoid(-t)
+            logs = jax.nn.log_sigmoid(t), jax.nn.log_sigmoid(-t)
+            return _log_density_of_logit(params, shares, logs)
 
         t, log_weights = unimodal_rule(
             log_density_of_logit, log_alpha - log_beta, num_nodes

@@ -54,6 +54,12 @@ def continuous_bernoulli() -> Family:
 
 def log_normalizer(logits: Float[Array, "*event"]) -> Float[Array, "*event"]:
     """A(l), accurate with its derivatives at every logit."""
+    small, series, share = _normalizers(logits)
+    return jnp.where(small, series, jnp.maximum(logits, 0.0) + share)
+
+
+def _normalizers(logits: Float[Array, "*event"]) -> tuple[Array, Array, Array]:
+    """Whether l is small; A(l) where it is; A(l) - max(l, 0) where it is not."""
     small = jnp.abs(logits) < 0.5
     # Each branch is kept finite where it is not taken: NaN times 0 would be NaN.
     near, far = jnp.where(small, logits, 0.0), jnp.where(small, 1.0, logits)
@@ -61,15 +67,17 @@ def log_normalizer(logits: Float[Array, "*event"]) -> Float[Array, "*event"]:
     for coefficient in reversed(SERIES):
         powers = jnp.square(near) * (coefficient + powers)
     size = jnp.abs(far)
-    direct = jnp.maximum(far, 0.0) + jnp.log1p(-jnp.exp(-size)) - jnp.log(size)
-    return jnp.where(small, near / 2 + powers, direct)
+    return small, near / 2 + powers, jnp.log1p(-jnp.exp(-size)) - jnp.log(size)
 
 
 _mean = jnp.vectorize(jax.grad(log_normalizer))
 
 
 def _log_prob(logits: Float[Array, "*event"], x: Float[Array, "*event"]) -> Scalar:
-    log_density = x * logits - log_normalizer(logits)
+    small, series, share = _normalizers(logits)
+    # x l - max(l, 0), from the end of [0, 1] that is likelier.
+    tilt = logits * jnp.where(logits > 0, x - 1, x)
+    log_density = jnp.where(small, x * logits - series, tilt - share)
     inside = (x >= 0) & (x <= 1)
     return jnp.where(inside, log_density, -jnp.inf).reshape(-1).sum()
 

@@ -21,7 +21,8 @@ from vaejax.families.shares import log_density_of_logs, share_divergence
 def dirichlet() -> Family:
     """Vectors that sum to one, implicitly reparameterised; parameters log a, [..., C].
 
-    The density is taken over the first C - 1 coordinates. Samples are normalised in
+    The density is taken over the first C - 1 coordinates, at z / sum z: what a rounded
+    z sums to does not matter. Samples are normalised in
     logarithms, so that concentrations of 0.01 are no 0 / 0; a coordinate that
     underflows is returned as the smallest normal float.
     """
@@ -52,8 +53,9 @@ def _log_prob(
     log_concentration: Float[Array, "*event"], z: Float[Array, "*event"]
 ) -> Scalar:
     log_a, z = (jnp.moveaxis(leaf, -1, 0) for leaf in (log_concentration, z))
-    log_z = jnp.log(z)
-    return (log_density_of_logs(log_a, z, log_z) - log_z.sum(0)).sum()
+    a, log_z = jnp.exp(log_a), jnp.log(z)
+    excess = a - a.sum(0)[None] * z
+    return (log_density_of_logs(log_a, log_z, excess) - log_z.sum(0)).sum()
 
 
 def _kl(p: Float[Array, "*event"], q: Float[Array, "*event"]) -> Scalar:

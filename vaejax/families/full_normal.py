@@ -87,12 +87,13 @@ def _log_prob(params: FullNormalParams, z: Float[Array, "*event"]) -> Scalar:
 
 def _kl(p: FullNormalParams, q: FullNormalParams) -> Scalar:
     """(tr(S_q^-1 S_p) + |L_q^-1 (m_q - m_p)|^2 - D) / 2 + log det L_q - log det L_p."""
-    ratio = solve_triangular(_cholesky(q), _cholesky(p), lower=True)
-    squares = (
-        jnp.square(jnp.tril(ratio, -1)).sum() + jnp.square(_whiten(q, p.loc)).sum()
-    )
-    # Its diagonal, with the determinants.
-    log_ratio = jnp.diagonal(p.factor) - jnp.diagonal(q.factor)
+    diagonal = jnp.diagonal(q.factor)
+    log_ratio = jnp.diagonal(p.factor) - diagonal
+    # L_q^-1 L_p = 1 + L_q^-1 (L_p - L_q); its diagonal goes with the determinants.
+    change = jnp.tril(p.factor - q.factor, -1)
+    change += jnp.diag(jnp.exp(diagonal) * jnp.expm1(log_ratio))
+    ratio = jnp.tril(solve_triangular(_cholesky(q), change, lower=True), -1)
+    squares = jnp.square(ratio).sum() + jnp.square(_whiten(q, p.loc)).sum()
     return 0.5 * (squares + exp_rest(2 * log_ratio).sum())
 
 

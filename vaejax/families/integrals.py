@@ -15,6 +15,7 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
 from vaejax.core import Scalar
+from vaejax.families.deviance import exp_rest
 
 DROP = 40.0  # densities are cut off where they are exp(-40) of their peak
 REACH = 12.0  # the largest tau: tails of up to sinh(12) = 80,000
@@ -80,3 +81,24 @@ def legendre_rule(
     )
     half = (upper - lower) / 2
     return lower + half * (1 + nodes), half * weights
+
+
+def divergence_by_nodes(
+    weights: Float[Array, " nodes"],
+    log_ratio: Float[Array, " nodes"],
+    far: Scalar,
+) -> Scalar:
+    """KL(p || q) from log(q / p), up to a constant, at the nodes of a rule for p.
+
+    With y the log-ratio less its mean, and the constant that makes q sum to one, it is
+    log E e^y = log(1 + E[e^y - 1 - y]), not negative.
+
+    Args:
+        weights: of the rule, with a sum of 1.
+        log_ratio: log q - log p and any constant.
+        far: the divergence by a form for distributions that are not near.
+    """
+    y = log_ratio - jnp.dot(weights, log_ratio)
+    near = jnp.abs(y).max() < 1
+    rests = exp_rest(jnp.where(near, y, 0.0))
+    return jnp.where(near, jnp.log1p(jnp.dot(weights, rests)), far)

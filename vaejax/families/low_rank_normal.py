@@ -109,4 +109,5 @@ def _kl(p: LowRankNormalParams, q: LowRankNormalParams) -> Scalar:
     of_diagonal = jnp.exp(2 * (p.log_scale - q.log_scale)) * (1 - leverage)
     of_columns = jax.vmap(_square, (None, 0))(q, p.factor)
     squares = of_diagonal.sum() + of_columns.sum() + _square(q, p.loc - q.loc)
-    return 0.5 * (squares - p.loc.size) + _half_log_det(q) - _half_log_det(p)
+    kl = 0.5 * (squares - p.loc.size) + _half_log_det(q) - _half_log_det(p)
+    return jnp.maximum(kl, 0.0)  # rounding may leave less than nothing

@@ -3,7 +3,7 @@
     log p(x | n) = log n! - sum_i log x_i! + sum_i x_i log p_i
                  = f(n) - sum_i D(x_i, n p_i) + f(x_i),    n = sum_i x_i
 
-with p = softmax(l), and the deviance D and Stirling's rest f of `deviance`.
+with p = softmax(l), the D of `deviance` and the f of `stirling`.
 
 The bag-of-words likelihood of topic models (NVDM: Miao, Yu and Blunsom 2016,
 arXiv:1511.06038). It is a distribution given the length n of the document, which is
@@ -17,7 +17,8 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
 from vaejax.core import Family, Key, Scalar, VaejaxError
-from vaejax.families.deviance import deviance, factorial_rest, safe_log
+from vaejax.families.deviance import deviance, safe_log
+from vaejax.families.stirling import factorial_rest
 
 
 def multinomial(total_count: int = 100) -> Family:
@@ -52,11 +53,7 @@ def multinomial(total_count: int = 100) -> Family:
 
 
 def _log_prob(logits: Float[Array, "*event"], x: Float[Array, "*event"]) -> Scalar:
-    return log_prob_of_counts(jax.nn.log_softmax(logits.reshape(-1)), x.reshape(-1))
-
-
-def log_prob_of_counts(log_p: Float[Array, " V"], x: Float[Array, " V"]) -> Scalar:
-    """Log p(x | n), from the logarithms of the words' probabilities."""
+    log_p, x = jax.nn.log_softmax(logits.reshape(-1)), x.reshape(-1)
     n = x.sum()
     expected = n * jnp.exp(log_p)
     away = deviance(safe_log(x), safe_log(n) + log_p, x, x - expected)

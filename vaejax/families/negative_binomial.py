@@ -2,14 +2,13 @@
 
     log p(x) = sum_i log Gamma(x_i + r_i) - log Gamma(r_i) - log x_i!
                      + r_i log(r_i / (r_i + m_i)) + x_i log(m_i / (r_i + m_i))
-
                      = log(r_i / n_i) - D(r_i, n_i p_i) - D(x_i, n_i (1 - p_i))
                      + f(n_i) - f(r_i) - f(x_i),    n = x + r,  p = r / (r + m)
 
-with mean m, dispersion d = 1 / r, and the D and f of `deviance`. The variance is
-m + d m^2 (the likelihood of single-cell counts: Lopez et al. 2018, "Deep generative
-modeling for single-cell transcriptomics"). As d tends to 0 it is the Poisson
-distribution.
+with mean m, dispersion d = 1 / r, the D of `deviance` and the f of `stirling`. The
+variance is m + d m^2 (the likelihood of single-cell counts: Lopez et al. 2018, "Deep
+generative modeling for single-cell transcriptomics"). As d tends to 0 it is the
+Poisson distribution.
 """
 
 from typing import NamedTuple
@@ -20,7 +19,8 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
 from vaejax.core import Family, Key, Scalar
-from vaejax.families.deviance import deviance, factorial_rest, safe_log
+from vaejax.families.deviance import deviance, safe_log
+from vaejax.families.stirling import factorial_rest
 
 
 class NegativeBinomialParams(NamedTuple):

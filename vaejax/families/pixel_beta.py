@@ -14,7 +14,7 @@ import math
 from jaxtyping import Array, Float
 
 from vaejax.core import Family, Scalar
-from vaejax.families.beta import BetaParams, beta
+from vaejax.families.beta import BetaParams, beta, log_prob_of_shares
 from vaejax.families.grey_levels import check_levels
 
 
@@ -33,7 +33,8 @@ def pixel_beta(levels: int = 256) -> Family:
         return (levels * y - 0.5) / (levels - 1)
 
     def log_prob(params: BetaParams, x: Float[Array, "*event"]) -> Scalar:
-        return inner.log_prob(params, narrowed(x)) + x.size * math.log1p(-1 / levels)
+        log_density = log_prob_of_shares(params, narrowed(x), narrowed(1 - x))
+        return log_density + x.size * math.log1p(-1 / levels)
 
     return Family(
         name="pixel_beta",

@@ -1,6 +1,6 @@
 """What beta and Dirichlet distributions share: densities of a whole's C shares.
 
-With concentrations a, their sum n, and D, f and g of `deviance`,
+With concentrations a, their sum n, the D of `deviance` and the g of `stirling`,
 
     sum_i a_i log z_i - log B(a) = g(n) - sum_i D(a_i, n z_i) + g(a_i)
 
@@ -14,23 +14,20 @@ import jax.numpy as jnp
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
-from vaejax.families.deviance import (
-    deviance,
-    exp_rest,
-    factorial_rest,
-    gamma_divergence,
-)
+from vaejax.families.deviance import deviance, exp_rest
+from vaejax.families.stirling import factorial_rest, gamma_divergence
 
 
 def log_density_of_logs(
-    log_a: Float[Array, "C ..."], z: Float[Array, "C ..."], log_z: Float[Array, "C ..."]
+    log_a: Float[Array, "C ..."],
+    log_z: Float[Array, "C ..."],
+    excess: Float[Array, "C ..."],
 ) -> Float[Array, "..."]:
-    """Sum_i a_i log z_i - log B(a)."""
+    """Sum_i a_i log z_i - log B(a), with the excess a - n z."""
     a, log_n = jnp.exp(log_a), logsumexp(log_a, 0)
-    n = a.sum(0)
-    away = deviance(log_a, log_n[None] + log_z, a, a - n[None] * z)
+    away = deviance(log_a, log_n[None] + log_z, a, excess)
     of_each = away + factorial_rest(a) - log_a
-    return factorial_rest(n) - log_n - of_each.sum(0)
+    return factorial_rest(a.sum(0)) - log_n - of_each.sum(0)
 
 
 def share_divergence(

@@ -18,16 +18,21 @@ distribution"). The gradient through the accepted w is the implicit one (Figurno
 """
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.lax import stop_gradient
-from jax.scipy.special import gammaln, logsumexp
+from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
 from vaejax.core import Key, Scalar
-from vaejax.families.integrals import gauss_legendre, unimodal_rule
+from vaejax.families.integrals import (
+    divergence_by_nodes,
+    gauss_legendre,
+    unimodal_rule,
+)
 
 NUM_NODES = 96
 
@@ -39,8 +44,22 @@ def log_scaled_normaliser(kappa: Scalar, dim: int) -> Scalar:
     """
     _, log_weights = _rule(kappa, dim)
     half = (dim - 1) / 2
-    log_area = np.log(2.0) + half * np.log(np.pi) - gammaln(half)  # of S^(D-2)
+    # Of S^(D-2).
+    log_area = math.log(2) + half * math.log(math.pi) - math.lgamma(half)
     return logsumexp(log_weights) + log_area
+
+
+def gap_divergence(kappa: Scalar, other: Scalar, dim: int) -> Scalar:
+    """KL between the gaps' distributions at two concentrations, the first of them p's.
+
+    log C~(other) - log C~(kappa) + (other - kappa) E gap, with the scaled normalisers.
+    """
+    s, log_weights = _rule(kappa, dim)
+    weights, more = jax.nn.softmax(log_weights), other - kappa
+    _, others = _rule(other, dim)
+    change = logsumexp(others) - logsumexp(log_weights)
+    far = change + more * jnp.dot(weights, _gap(s))
+    return divergence_by_nodes(weights, -more * _gap(s), far)
 
 
 def mean_gap(kappa: Scalar, dim: int) -> Scalar:
