@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import tyro
 
-from experiments import coverage, train_report
+from experiments import train_report
 from experiments.cli import run_main
 from experiments.gallery.__main__ import check as check_gallery
 from experiments.prepared_run import check as check_training
@@ -59,12 +59,11 @@ REDUCED: dict[str, dict[str, str]] = {
     "snr_vs_k": {
         "draws": "40",
         "num-samples": "1 2 3",
-        "num-outer": "1 2 3",
+        "num-outer": "1 2",
         "fit-from": "1",
         "estimators": "dreg",
     },
     "bound_tightness": {"draws": "10", "num-samples": "1 4", "num-examples": "2"},
-    "coverage": {"seeds": "2", "draws": "40"},
     "advise": ONE_CELL | {"passes": "1", "max-seconds": "9"},
     "precision": {"num-samples": "5"},
     "cost": {
@@ -80,6 +79,7 @@ REDUCED: dict[str, dict[str, str]] = {
 }
 # What others run, in which only the words are read here.
 ELSEWHERE = {
+    "coverage": "tests/test_coverage.py",
     "gallery": "tests/test_gallery_shows.py",
     "prepare_data": "tests/test_prepare_data.py, and below",
     "speed": "tests/test_speed.py: its peers need environments of their own",
@@ -201,8 +201,6 @@ def test_what_is_installed_or_made_is_there():
 def test_printed_commands_run_in_their_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(train_report, "draw", lambda *_: None)
-    monkeypatch.setattr(coverage, "REGIMES", coverage.REGIMES[:1])
-    monkeypatch.setattr(coverage, "TRUTH_RUNS", 4)
     for page, words in COMMANDS:
         if words[0] != "python":
             continue
