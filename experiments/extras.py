@@ -16,6 +16,6 @@ def import_extra(package: str, extra: str) -> Any:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
         raise VaejaxError(
-            f"{package} is not installed: pip install 'vaejax[{extra}]', or leave out "
-            "the option that needs it"
+            f"{package} is not installed: pip install -e '.[{extra}]' in vaejax's "
+            "folder, or leave out the option that needs it"
         ) from error

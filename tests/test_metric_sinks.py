@@ -239,7 +239,7 @@ def test_a_sink_that_is_not_installed_is_one_message_before_anything_is_computed
     package, asked, extra, tmp_path, monkeypatch
 ):
     monkeypatch.setitem(sys.modules, package, None)
-    message = rf"{package} is not installed: pip install 'vaejax\[{extra}\]'"
+    message = rf"{package} is not installed: pip install -e '\.\[{extra}\]'"
     for call in (train.check, train.run):
         with pytest.raises(VaejaxError, match=message):
             call(tiny(tmp_path / "run", **asked))

@@ -107,7 +107,7 @@ def test_every_trial_has_a_folder_of_its_own_directly_in_out(words):
             {"max_retries": -1},
             "--max-retries is -1: use an integer",
         ),
-        ("size=1", {"ray": "local"}, r"ray is not installed: .*vaejax\[cluster\]"),
+        ("size=1", {"ray": "local"}, r"ray is not installed: .*'\.\[cluster\]'"),
     ],
 )
 def test_a_mistake_is_one_message_before_anything_is_written(
