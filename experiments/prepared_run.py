@@ -135,12 +135,11 @@ def prepare(config: Config) -> tuple[Model, Objective, Data]:
     kept = slice(count)
     observations = test.observations(rows=kept)
     given = labels_in_test(model, test)
+    y = None if given is None else jnp.asarray(given[kept])
     training = training_examples(config, model, train)
     data = Data(
         training.examples,
-        check_data(
-            model, Example(observations, given if given is None else given[kept])
-        ),
+        check_data(model, Example(observations, y)),
         None if test.labels is None else test.labels[kept],
         protocol,
         training.labelled,

@@ -696,8 +696,10 @@ def _describe(
     values = f"{np.count_nonzero(wrong):,} of {x.size:,} values of x"
     first = f"the first is {x[place]:.6g}, at x{list(place)}"
     if infinite.any():
-        rows = np.flatnonzero(wrong.reshape(len(x), -1).any(1)) if batch_ndim else []
-        where = f", in {count_of(rows, len(x))}" if batch_ndim else ""
+        where = ""
+        if batch_ndim:
+            rows = np.flatnonzero(wrong.reshape(len(x), -1).any(1))
+            where = f", in {count_of(rows, len(x))}"
         return (
             f"{values} are not finite{where}: {first}. Leave such examples out, or "
             "fill in what is missing"
