@@ -243,7 +243,9 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
         if not isinstance(group, dict) or (own_name or name) in group:
             raise VaejaxError(f"the setting {name} is given twice: leave one out")
         try:
-            group[own_name or name] = ast.literal_eval(text)
+            value = ast.literal_eval(text)
+            repr(value)  # or a ValueError: an integer too long to be shown
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            group[own_name or name] = text  # a word, such as the name of a likelihood
+            value = text  # a word, such as the name of a likelihood
+        group[own_name or name] = value
     return settings

@@ -43,8 +43,12 @@ def differing(rows: Sequence[Row]) -> list[str]:
 
 
 def plain(value: Any) -> Any:
-    """The value, or a setting of several words as one text."""
-    return " ".join(map(str, value)) if isinstance(value, tuple | list) else value
+    """The value, or a setting of several words as one text; text as UTF-8 holds it."""
+    if isinstance(value, tuple | list):
+        value = " ".join(map(str, value))
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return value
 
 
 def write_csv(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:

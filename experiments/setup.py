@@ -3,7 +3,7 @@
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
@@ -80,6 +80,8 @@ def _as_annotated(name: str, key: str, given: Any, annotation: Any) -> Any:
 
 def _converted(given: Any, annotation: Any) -> Any:
     """What a literal of the command line stands for in Python, as far as it does."""
+    if typing.get_origin(annotation) is Annotated:
+        return _converted(given, typing.get_args(annotation)[0])
     origin = typing.get_origin(annotation)
     if annotation is float and type(given) is int and given in BARE[float]:
         return float(given)

@@ -32,7 +32,10 @@ def run_trial(experiment: str, trial: Trial) -> str | None:
     """
     out = trial.config.out
     out.mkdir(parents=True, exist_ok=True)
-    with (out / "log.txt").open("a") as log, contextlib.redirect_stdout(log):
+    with (
+        (out / "log.txt").open("a", encoding="utf-8", errors="backslashreplace") as log,
+        contextlib.redirect_stdout(log),
+    ):
         try:
             load_experiment(experiment).run(trial.config)
         except Exception as error:

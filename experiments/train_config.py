@@ -11,6 +11,7 @@ from experiments.cli import option
 from experiments.settings import Large, Rate, Seed, Settings, Share
 from vaejax.core import VaejaxError
 from vaejax.ranges import CountOrZero, Range, Steps
+from vaejax.training import checkpoints
 
 SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
     "cosine": optax.cosine_decay_schedule,
@@ -120,6 +121,7 @@ class Config(Settings):
 
 def check_choices(config: Config) -> None:
     """Raise a `VaejaxError` for a word, or for settings that exclude each other."""
+    checkpoints.check_path(config.out)
     if config.on_nonfinite not in ("stop", "skip"):
         raise VaejaxError(
             f"on_nonfinite is {config.on_nonfinite!r}: use one of ['skip', 'stop']"

@@ -9,6 +9,9 @@ import sys
 import time
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from experiments import (
@@ -167,13 +170,54 @@ MISTAKES = [
         "--model-settings prior=vamp prior.num_components=x",
         "num_components='x' must be an integer",
     ),
-    ("train", "--kl-weight linear epochs=0", "epochs=0 of linear must be"),
+    (
+        "train",
+        "--kl-weight linear epochs=0",
+        "setting epochs=0 must be an integer",
+    ),
     ("train", "--kl-weight lineal", "unknown name 'lineal'.*'linear'"),
     ("train", "--encoder-steps 0", "--encoder-steps is 0: use an integer"),
     (
         "train",
         "--regularizers free_bits --model-settings posterior=planar_flow",
         "free_bits refuses .*use diagonal_normal and standard_normal",
+    ),
+    *[
+        ("train", f"--model-settings {name}=3", f"no setting .*'{name}'")
+        for name in ("name", "registry", "pairs", "self")
+    ],
+    *[
+        ("train", f"--model-settings {part}_settings={value}", "settings by name")
+        for part in ("prior", "likelihood", "posterior")
+        for value in ("3", "{1:2}", "[1]")
+    ],
+    (
+        "train",
+        "--model-settings prior_settings=3 prior.num_components=10",
+        "prior.num_components is given twice",
+    ),
+    *[
+        ("train", f"--model-settings {name}={2**63 - 1}", "an integer from 1 to")
+        for name in ("latent_dim", "hidden", "prior=vamp prior.num_components")
+    ],
+    *[
+        ("train", f"--{name} {2**32}", f"--{name} is {2**32}: use an integer from 1")
+        for name in ("checkpoint-steps", "max-skipped", "encoder-steps", "num-seeds")
+    ],
+    ("train", "--eval-num-samples 1" + "0" * 30, "from 1 to 10,000,000"),
+    (
+        "train",
+        "--model-settings hidden=1000000,1000000 latent_dim=1000000",
+        "training of gaussian_mlp would take .* GiB, and the memory has .*lower",
+    ),
+    ("train", "--kl-weight linear epochs=" + "9" * 5000, "epochs=.* from 1 to 1,000"),
+    ("estimator_variance", f"--pool {2**32}", "--pool is .* from 1 to 1,000,000, or l"),
+    ("estimator_variance", "--budget " + "9" * 400 + "s", "--budget is .* such as 90s"),
+    ("estimator_variance", "--model linear_gaussian nope", "unknown name 'nope'"),
+    (
+        "estimator_variance",
+        "--model gaussian_mlp --model-settings data_shape=1000000,1000000,1000",
+        "numbers whose product is from 1 to 2,147,483,647",
     ),
     ("train", "--model-settings latent_dim", "'latent_dim' is not a setting.*name="),
     ("train", "--model-settings =3", "'=3' is not a setting.*name=value"),
@@ -394,6 +438,34 @@ def test_a_flag_that_cannot_be_read_is_one_message(
     assert len(captured.err.splitlines()) <= 14
     assert re.search(message, captured.err, re.DOTALL), captured.err
     assert f"python -m experiments.{name} --help" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("ask", "reason"),
+    [
+        (lambda: jnp.zeros(10**13), "allocating 40000000000000 bytes"),
+        (lambda: np.zeros((10**7, 10**8)), "728. TiB|7.11 PiB"),
+        (lambda: bytearray(2**62), "Python had no more"),
+    ],
+)
+def test_memory_that_runs_out_is_one_message(ask, reason, monkeypatch, capfd):
+    monkeypatch.setattr(sys, "argv", ["demo.py", "--draws", "40"])
+    with pytest.raises(SystemExit) as exit_:
+        run_main(demo.Config, lambda config: ask())
+    err = capfd.readouterr().err
+    assert exit_.value.code == 2
+    assert err.startswith("error: not enough memory for python -m experiments.demo --d")
+    assert re.search(reason, err)
+    assert "Traceback" not in err
+
+
+def test_another_error_of_jax_stays_an_error(monkeypatch):
+    def fail(config):
+        raise jax.errors.JaxRuntimeError("INTERNAL: no kernel")
+
+    monkeypatch.setattr(sys, "argv", ["demo.py"])
+    with pytest.raises(jax.errors.JaxRuntimeError, match="INTERNAL"):
+        run_main(demo.Config, fail)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

@@ -10,6 +10,7 @@ is without a limit: sizes of 2^63 end in an abort of XLA, which Python cannot ca
 """
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -45,6 +46,8 @@ CountOrZero = Annotated[int, Range(0, 1_000_000)]
 Depth = Annotated[int, Range(1, 100)]  # of what is traced layer by layer
 DepthOrZero = Annotated[int, Range(0, 100)]
 Steps = Annotated[int, Range(1, 2**31 - 1)]  # as an int32 counts them
+# The range is of the product: an array of 2^63 numbers is beyond XLA.
+Shape = Annotated[tuple[int, ...], Range(1, 2**31 - 1)]
 StepsOrZero = Annotated[int, Range(0, 2**31 - 1)]
 
 
@@ -57,9 +60,12 @@ def mismatch(annotation: Any, value: Any) -> str | None:
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
         limits = [note for note in args[1:] if isinstance(note, Range)]
-        if limits:
+        if limits and args[0] in BARE:
             return _number(args[0], limits[0], value)
-        return mismatch(args[0], value)
+        expected = mismatch(args[0], value)
+        if expected is None and limits and math.prod(value) not in limits[0]:
+            return f"numbers whose product is {limits[0]}"
+        return expected
     if annotation in BARE:
         return _number(annotation, BARE[annotation], value)
     if origin in (types.UnionType, typing.Union):

@@ -21,10 +21,11 @@ from vaejax.core import Model
 from vaejax.models.from_networks import from_mlps
 from vaejax.models.parts import NONE, Settings, named_likelihood, named_posterior
 from vaejax.priors import standard_normal
+from vaejax.ranges import Shape
 
 
 def autoencoder(
-    data_shape: tuple[int, ...] = (28, 28, 1),
+    data_shape: Shape = (28, 28, 1),
     data_mean: np.ndarray | None = None,
     latent_dim: int = 30,
     hidden: Sequence[int] = (),

@@ -21,10 +21,11 @@ from jaxtyping import Array
 from vaejax.core import DistParams, Event, Example, Key, Model, Params
 from vaejax.families import bernoulli, fixed_normal
 from vaejax.models.from_networks import event_of
+from vaejax.ranges import Shape
 
 
 def bernoulli_toy(
-    data_shape: tuple[int, ...] = (1,), data_mean: np.ndarray | None = None
+    data_shape: Shape = (1,), data_mean: np.ndarray | None = None
 ) -> Model:
     """A bit for every coordinate of x; the encoder is their logits and reads nothing.
 

@@ -16,10 +16,11 @@ from vaejax.families import categorical
 from vaejax.models.from_networks import from_mlps
 from vaejax.models.parts import NONE, Settings, named_likelihood
 from vaejax.priors import learned_categorical
+from vaejax.ranges import Shape
 
 
 def categorical_mlp(
-    data_shape: tuple[int, ...] = (28, 28, 1),
+    data_shape: Shape = (28, 28, 1),
     data_mean: np.ndarray | None = None,
     latent_dim: int = 20,
     num_categories: int = 10,

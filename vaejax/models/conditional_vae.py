@@ -26,10 +26,11 @@ from vaejax.models.from_networks import event_of, from_networks, output_start
 from vaejax.models.parts import NONE, Settings, named_likelihood, named_prior
 from vaejax.nets import mlp
 from vaejax.priors.conditional_normal import require_label
+from vaejax.ranges import Shape
 
 
 def conditional_vae(
-    data_shape: tuple[int, ...] = (28, 28, 1),
+    data_shape: Shape = (28, 28, 1),
     data_mean: np.ndarray | None = None,
     latent_dim: int = 20,
     num_classes: int = 10,

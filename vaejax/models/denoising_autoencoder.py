@@ -24,10 +24,11 @@ from vaejax.families import point_mass
 from vaejax.models.autoencoder import autoencoder
 from vaejax.models.corruption import Corrupt, corruption
 from vaejax.models.parts import NONE, Settings
+from vaejax.ranges import Shape
 
 
 def denoising_autoencoder(
-    data_shape: tuple[int, ...] = (28, 28, 1),
+    data_shape: Shape = (28, 28, 1),
     data_mean: np.ndarray | None = None,
     latent_dim: int = 500,
     hidden: Sequence[int] = (),

@@ -20,10 +20,11 @@ from vaejax.models.parts import (
     named_posterior,
 )
 from vaejax.priors import learned, uniform_sphere
+from vaejax.ranges import Shape
 
 
 def family_mlp(
-    data_shape: tuple[int, ...] = (28, 28, 1),
+    data_shape: Shape = (28, 28, 1),
     data_mean: np.ndarray | None = None,
     posterior: str = "gamma",
     posterior_settings: Settings = NONE,

@@ -20,11 +20,11 @@ from vaejax.models.parts import (
     named_prior,
 )
 from vaejax.nets import Network, conv_decoder, conv_encoder
-from vaejax.ranges import DepthOrZero
+from vaejax.ranges import DepthOrZero, Shape
 
 
 def gaussian_conv(
-    data_shape: tuple[int, ...] = (28, 28, 1),
+    data_shape: Shape = (28, 28, 1),
     data_mean: np.ndarray | None = None,
     latent_dim: int = 50,
     channels: Sequence[int] = (32, 64),

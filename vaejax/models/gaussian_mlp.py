@@ -21,10 +21,11 @@ from vaejax.models.parts import (
     named_posterior,
     named_prior,
 )
+from vaejax.ranges import Shape
 
 
 def gaussian_mlp(
-    data_shape: tuple[int, ...] = (28, 28, 1),
+    data_shape: Shape = (28, 28, 1),
     data_mean: np.ndarray | None = None,
     latent_dim: int = 50,
     hidden: Sequence[int] = (200, 200),

@@ -26,12 +26,13 @@ from jaxtyping import Array, Float
 from vaejax.core import DistParams, Event, Example, Key, Model, Params, Scalar
 from vaejax.families import NormalParams, diagonal_normal, fixed_normal
 from vaejax.models.from_networks import event_of
+from vaejax.ranges import Shape
 
 POSTERIOR_VARIANCE = 2 / 3
 
 
 def gaussian_toy(
-    data_shape: tuple[int, ...] = (20,), data_mean: np.ndarray | None = None
+    data_shape: Shape = (20,), data_mean: np.ndarray | None = None
 ) -> Model:
     """A latent for every coordinate of x; exact expectations need 1 or 2 of them.
 

@@ -46,7 +46,7 @@ from vaejax.families import ChainParams, NormalParams, chain, diagonal_normal
 from vaejax.models.from_networks import event_of, output_start
 from vaejax.models.parts import NONE, Settings, named_likelihood, refuse_own_weights
 from vaejax.nets import Network, activation_named, mlp
-from vaejax.ranges import Depth
+from vaejax.ranges import Depth, Shape
 
 
 class Stage(NamedTuple):
@@ -57,7 +57,7 @@ class Stage(NamedTuple):
 
 
 def hierarchical_mlp(
-    data_shape: tuple[int, ...] = (28, 28, 1),
+    data_shape: Shape = (28, 28, 1),
     data_mean: np.ndarray | None = None,
     latent_dims: Sequence[int] = (100, 50),
     hidden: Sequence[int] = (200, 100),
@@ -109,7 +109,7 @@ def hierarchical_mlp(
 
 
 def ladder_mlp(
-    data_shape: tuple[int, ...] = (28, 28, 1),
+    data_shape: Shape = (28, 28, 1),
     data_mean: np.ndarray | None = None,
     latent_dims: Sequence[int] = (64, 32, 16, 8, 4),
     hidden: Sequence[int] = (512, 256, 128, 64, 32),

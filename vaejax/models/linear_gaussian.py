@@ -25,10 +25,11 @@ from vaejax.core import DistParams, Event, Example, Key, Model, Params, Scalar
 from vaejax.families import NormalParams, diagonal_normal
 from vaejax.models.from_networks import event_of
 from vaejax.priors import standard_normal
+from vaejax.ranges import Shape
 
 
 def linear_gaussian(
-    data_shape: tuple[int, ...] = (4,),
+    data_shape: Shape = (4,),
     data_mean: np.ndarray | None = None,
     latent_dim: int = 2,
 ) -> Model:

@@ -42,6 +42,7 @@ from vaejax.families import NormalParams, diagonal_normal
 from vaejax.models.from_networks import event_of, output_start
 from vaejax.models.parts import NONE, Settings, named_likelihood, refuse_own_weights
 from vaejax.nets import activation_named, mlp
+from vaejax.ranges import Shape
 
 # log q of the classes that a label excludes: its exponential is 0 in float32, and
 # nothing that it multiplies is infinite.
@@ -63,7 +64,7 @@ class LabelledParams(NamedTuple):
 
 
 def m2(
-    data_shape: tuple[int, ...] = (28, 28, 1),
+    data_shape: Shape = (28, 28, 1),
     data_mean: np.ndarray | None = None,
     latent_dim: int = 50,
     num_classes: int = 10,

@@ -24,7 +24,7 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 from vaejax.core import Family, Key, Model, Params, PyTree, Scalar, VaejaxError
 from vaejax.families import point_mass
 from vaejax.nets import mlp, transformer
-from vaejax.ranges import Depth
+from vaejax.ranges import Depth, Shape
 
 CONTRAST = 4.0  # pixels in [0, 1] spread by about 1/4, and networks want 1
 
@@ -52,7 +52,7 @@ class Image(NamedTuple):
 
 
 def masked_autoencoder(
-    data_shape: tuple[int, ...] = (28, 28, 1),
+    data_shape: Shape = (28, 28, 1),
     data_mean: np.ndarray | None = None,
     mask_ratio: float = 0.75,
     patch_size: int = 4,

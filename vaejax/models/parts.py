@@ -13,7 +13,6 @@ import numpy as np
 from vaejax.core import Family, Prior, VaejaxError, build
 from vaejax.families import FAMILIES, k_sparse, optimal_normal, point_mass
 from vaejax.priors import PRIORS
-from vaejax.ranges import mismatch
 
 T = TypeVar("T")
 Settings = Mapping[str, Any]
@@ -65,7 +64,7 @@ def named_prior(
 
 def named_likelihood(name: str, settings: Settings) -> Family:
     """The family of this name in `LIKELIHOODS`."""
-    return _build(LIKELIHOODS, name, settings)
+    return build(LIKELIHOODS, name, **settings)
 
 
 def refuse_own_weights(model: str, likelihood: Family) -> None:
@@ -92,8 +91,6 @@ def _build(
     **follows: Any,
 ) -> T:
     """Build with these settings, and with those that follow where they are taken."""
-    if expected := mismatch(Settings, settings):
-        raise VaejaxError(f"the settings of {name} must be {expected}")
     taken = inspect.signature(registry.get(name, lambda: None)).parameters
     known = {key: value for key, value in follows.items() if key in taken}
     if twice := sorted(known.keys() & settings.keys()):

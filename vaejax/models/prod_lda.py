@@ -38,6 +38,7 @@ from vaejax.families import diagonal_normal, dirichlet, multinomial
 from vaejax.models.from_networks import from_networks, output_start
 from vaejax.nets import Network, mlp
 from vaejax.priors import laplace_dirichlet, symmetric_dirichlet
+from vaejax.ranges import Shape
 
 PARTS = {
     "diagonal_normal": (diagonal_normal, laplace_dirichlet),
@@ -46,7 +47,7 @@ PARTS = {
 
 
 def prod_lda(
-    data_shape: tuple[int, ...] = (1995,),
+    data_shape: Shape = (1995,),
     data_mean: np.ndarray | None = None,
     num_topics: int = 50,
     hidden: Sequence[int] = (100, 100),

@@ -36,7 +36,7 @@ from vaejax.core import (
 )
 from vaejax.models.gaussian_mlp import gaussian_mlp
 from vaejax.models.parts import NONE, Settings
-from vaejax.ranges import CountOrZero
+from vaejax.ranges import CountOrZero, Shape
 from vaejax.terms import log_terms
 
 
@@ -148,7 +148,7 @@ def key_of(x: Array) -> Key:
 
 
 def semi_amortized_mlp(
-    data_shape: tuple[int, ...] = (28, 28, 1),
+    data_shape: Shape = (28, 28, 1),
     data_mean: np.ndarray | None = None,
     latent_dim: int = 50,
     hidden: Sequence[int] = (200, 200),

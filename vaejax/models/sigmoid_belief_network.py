@@ -18,10 +18,11 @@ from vaejax.core import Model
 from vaejax.families import bernoulli
 from vaejax.models.from_networks import from_mlps
 from vaejax.priors import learned_bernoulli
+from vaejax.ranges import Shape
 
 
 def sigmoid_belief_network(
-    data_shape: tuple[int, ...] = (28, 28, 1),
+    data_shape: Shape = (28, 28, 1),
     data_mean: np.ndarray | None = None,
     latent_dim: int = 200,
     hidden: Sequence[int] = (),

@@ -21,11 +21,12 @@ from vaejax.matmul import vector_times_matrix
 from vaejax.models.from_networks import from_networks
 from vaejax.nets import Network, mlp
 from vaejax.priors import standard_normal
+from vaejax.ranges import Shape
 from vaejax.regularizers.l1_codes import l1_codes
 
 
 def sparse_autoencoder(
-    data_shape: tuple[int, ...] = (28, 28, 1),
+    data_shape: Shape = (28, 28, 1),
     data_mean: np.ndarray | None = None,
     latent_dim: int = 256,
     l1: float = 0.1,

@@ -26,12 +26,13 @@ from vaejax.core import Example, Key, Keys, Model, Params, PyTree, Scalar, check
 from vaejax.matmul import vector_times_matrix
 from vaejax.models.corruption import Corrupt, corruption
 from vaejax.models.denoising_autoencoder import denoising_autoencoder
+from vaejax.ranges import Shape
 
 BATCH_SIZE = 100
 
 
 def stacked_denoising_autoencoder(
-    data_shape: tuple[int, ...] = (28, 28, 1),
+    data_shape: Shape = (28, 28, 1),
     data_mean: np.ndarray | None = None,
     latent_dim: int = 128,
     hidden: Sequence[int] = (256,),

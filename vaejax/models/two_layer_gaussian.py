@@ -24,10 +24,11 @@ from jaxtyping import Array, Float
 from vaejax.core import DistParams, Event, Example, Key, Model, Params, PyTree, Scalar
 from vaejax.families import ChainParams, NormalParams, chain, diagonal_normal
 from vaejax.families.chain import linear
+from vaejax.ranges import Shape
 
 
 def two_layer_gaussian(
-    data_shape: tuple[int, ...] = (4,),
+    data_shape: Shape = (4,),
     data_mean: np.ndarray | None = None,
     latent_dims: tuple[int, int] = (1, 1),
 ) -> Model:

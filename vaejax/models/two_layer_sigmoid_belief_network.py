@@ -26,10 +26,11 @@ from vaejax.core import DistParams, Event, Example, Family, Key, Model, Params
 from vaejax.families import ChainParams, bernoulli, chain
 from vaejax.models.from_networks import event_of, output_start
 from vaejax.nets import mlp
+from vaejax.ranges import Shape
 
 
 def two_layer_sigmoid_belief_network(
-    data_shape: tuple[int, ...] = (28, 28, 1),
+    data_shape: Shape = (28, 28, 1),
     data_mean: np.ndarray | None = None,
     latent_dims: tuple[int, int] = (200, 200),
     hidden: Sequence[int] = (),

@@ -41,13 +41,14 @@ from vaejax.families.shared_mixture import component_log_probs
 from vaejax.models.from_networks import from_mlps
 from vaejax.models.parts import NONE, Settings, named_likelihood
 from vaejax.priors import gaussian_mixture
+from vaejax.ranges import Shape
 
 STARTS = 20  # of the mixture's fit, of which one is kept
 MOST_CODES = 5_000  # that a start is fitted to, or as many as there are components
 
 
 def vade(
-    data_shape: tuple[int, ...] = (28, 28, 1),
+    data_shape: Shape = (28, 28, 1),
     data_mean: np.ndarray | None = None,
     latent_dim: int = 10,
     num_components: int = 10,

@@ -43,13 +43,13 @@ from vaejax.models.codebooks import CODEBOOKS, Quantized, codebook_loss, nearest
 from vaejax.models.from_networks import from_networks, output_start
 from vaejax.models.parts import NONE, Settings, named_likelihood
 from vaejax.nets import Network, grid_decoder, grid_encoder, grid_shape
-from vaejax.ranges import DepthOrZero
+from vaejax.ranges import DepthOrZero, Shape
 
 MOST_IMAGES = 1000  # whose vectors the codebook starts from
 
 
 def vq_vae(
-    data_shape: tuple[int, ...] = (28, 28, 1),
+    data_shape: Shape = (28, 28, 1),
     data_mean: np.ndarray | None = None,
     latent_dim: int = 16,
     num_codes: int = 64,

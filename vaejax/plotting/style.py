@@ -19,7 +19,10 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
+from matplotlib.cbook import is_math_text
 from matplotlib.figure import Figure
+from matplotlib.mathtext import MathTextParser
+from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from vaejax.core import VaejaxError
@@ -188,10 +191,22 @@ def write_whole(path: Path, content: bytes) -> Path:
     return path
 
 
+def _make_drawable(text: Any) -> None:
+    """Show a text as it is where it only looks like mathematics, as a name may."""
+    text.set_text(text.get_text().encode("utf-8", "backslashreplace").decode())
+    if is_math_text(text.get_text()):
+        try:
+            MathTextParser("path").parse(text.get_text())
+        except ValueError:
+            text.set_parse_math(False)
+
+
 def _render(figure: Figure, kind: str, dots_per_inch: int) -> bytes:
     # Vector formats stamp the time unless told not to.
     metadata = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind)
     buffer = io.BytesIO()
     with matplotlib.rc_context(STYLE):
+        for text in figure.findobj(Text):
+            _make_drawable(text)
         figure.savefig(buffer, format=kind, dpi=dots_per_inch, metadata=metadata)
     return buffer.getvalue()

@@ -95,7 +95,8 @@ def bound_curves(
         panel.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
         for i, (name, rows) in enumerate(runs.items()):
             if points := _points(rows, part, split):
-                _curve(panel, points, i, name)
+                # Labels that begin with _ are left out of a legend.
+                _curve(panel, points, i, " " * name.startswith("_") + name)
                 drawn += 1
     if not drawn:
         raise PlottingError(f"none of the runs {list(runs)} holds the {part} to draw")

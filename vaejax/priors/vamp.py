@@ -14,11 +14,12 @@ from jaxtyping import Array, Float
 
 from vaejax.core import DistParams, Encode, Example, Family, Key, Params, Prior
 from vaejax.families import MixtureParams, diagonal_normal, shared_mixture
+from vaejax.ranges import Shape
 
 
 def vamp(
     posterior: Family | None = None,
-    data_shape: tuple[int, ...] = (28, 28, 1),
+    data_shape: Shape = (28, 28, 1),
     data_mean: np.ndarray | None = None,
     num_components: int = 500,
 ) -> Prior:

@@ -26,6 +26,7 @@ import orbax.checkpoint as ocp
 from jaxtyping import UInt8
 
 from vaejax.core import VaejaxError
+from vaejax.ranges import shown
 from vaejax.training.state import TrainState
 
 KEEP = 2  # unless all are asked for
@@ -45,6 +46,7 @@ def save(
     Raises:
         CheckpointError: it cannot be written; those before it are as they were.
     """
+    check_path(folder)
     step = int(state.step)
     leaves = jax.tree.leaves(jax.device_get(_plain(state)))
     content = np.frombuffer(b"".join(leaf.tobytes() for leaf in leaves), np.uint8)
@@ -71,6 +73,23 @@ def save(
     kept = [other for other in steps(folder) if other <= step]
     for other in set(steps(folder)) - set(kept if keep_all else kept[-KEEP:]):
         shutil.rmtree(folder / str(other), ignore_errors=True)
+
+
+def check_path(folder: Path) -> None:
+    r"""Refuse a folder that no checkpoint could be read from again.
+
+    What writes the arrays takes `\` for `/`, and `gs:` for a place on the network.
+
+    Raises:
+        CheckpointError: the path holds one of them, or bytes that are no UTF-8.
+    """
+    path = str(folder.absolute())
+    in_utf8 = path.encode("utf-8", "replace").decode() == path
+    if not in_utf8 or "\\" in path or "gs:" in folder.absolute().parts:
+        raise CheckpointError(
+            f"checkpoints cannot be kept under {shown(path)}: use a path in UTF-8, "
+            "without a backslash and without gs:"
+        )
 
 
 def latest(folder: Path) -> int | None:
