@@ -427,7 +427,6 @@ def test_two_settings_of_one_estimator_are_two_cells(tmp_path):
     cells = {tuple(json.loads(line)["cell"]) for line in lines}
     assert len(cells) == 2
     assert any(f"{cold} under elbo" in text for text in findings(results.rows))
-    assert all(row["safe"] for row in results.rows)  # a few bits have no heavy tails
 
 
 def test_estimators_of_one_name_are_refused():

@@ -18,6 +18,7 @@ from vaejax.diagnostics import (
     summarize,
     variance_split,
 )
+from vaejax.evaluation.psis import pareto_shapes
 from vaejax.plotting.gradients import interval
 
 SEEDS = 400
@@ -124,9 +125,12 @@ def test_few_draws_are_marked():
 
 
 def test_values_that_come_again_and_again_are_no_tail():
-    bits = np.random.default_rng(0).integers(0, 2, size=(200, 1)).astype(float)
-    report = report_on(bits, np.array([0.5]))
+    """A bit of probability .05: its fit alone, the control, says k is infinite."""
+    bits = np.random.default_rng(0).binomial(1, 0.05, size=(2000, 1)).astype(float)
+    report = report_on(bits, np.array([0.05]))
     assert (report.pareto_k, report.safe) == (0.0, True)
+    largest = np.sort(np.square(bits[:, 0] - bits.mean()))[::-1][:136]
+    assert np.isinf(pareto_shapes(np.log(largest)[None]))
 
 
 def planted(size: int, sample) -> tuple[Objective, Params]:
