@@ -53,7 +53,7 @@ FREE = ("checkpoint_seconds", "checkpoint_steps", "on_nonfinite", "max_skipped")
 def config_as_json(config: Any) -> dict[str, Any]:
     """The settings as plain JSON values, JAX's precision among them."""
     settings = json.loads(json.dumps(dataclasses.asdict(config), default=str))
-    return settings | {X64: jax.config.jax_enable_x64}
+    return settings | {X64: _in_x64()}
 
 
 @contextlib.contextmanager
@@ -218,6 +218,11 @@ def check_settings(before: Any, config: Any, where: Path) -> None:
         )
 
 
+def _in_x64() -> bool:
+    settings: Any = jax.config  # its settings are attributes that it does not declare
+    return settings.jax_enable_x64
+
+
 def _precision(x64: bool) -> str:
     return "float64" if x64 else "float32"
 
@@ -335,5 +340,5 @@ def versions() -> dict[str, str]:
     return {
         **found,
         "device": f"{device.platform} {device.device_kind}",
-        "precision": _precision(jax.config.jax_enable_x64),
+        "precision": _precision(_in_x64()),
     }

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).parent
 # Tests that hold in either precision, beside those of float64 alone.
 ALSO = (
@@ -13,6 +15,7 @@ ALSO = (
 )
 
 
+@pytest.mark.timeout(1800)  # dozens of tests in one
 def test_the_lane_of_float64_passes():
     # JAX's precision is settled before anything is computed: a process of its own.
     done = subprocess.run(

@@ -189,16 +189,16 @@ class _Moments(NamedTuple):
     square and a squared mean, in which numbers that nearly agree lose their digits.
     """
 
-    count: Float[Array, " G"]
+    size: Float[Array, " G"]
     mean: Float[Array, " G"]
     squares: Float[Array, " G"]
 
     def pool(self) -> "_Moments":
         """All groups as one."""
-        count = self.count.sum(keepdims=True)
-        mean = (self.count * self.mean).sum() / jnp.maximum(count, 1)
-        squares = self.squares + self.count * jnp.square(self.mean - mean)
-        return _Moments(count, mean, squares.sum(keepdims=True))
+        size = self.size.sum(keepdims=True)
+        mean = (self.size * self.mean).sum() / jnp.maximum(size, 1)
+        squares = self.squares + self.size * jnp.square(self.mean - mean)
+        return _Moments(size, mean, squares.sum(keepdims=True))
 
 
 class _Weights(NamedTuple):
@@ -212,9 +212,9 @@ class _Weights(NamedTuple):
         peak = self.peak.max(keepdims=True)
         # Weights that are all 0 have none.
         drop = self.peak - jnp.where(peak == -jnp.inf, 0, peak)
-        count, mean, squares = self.moments
+        size, mean, squares = self.moments
         mean = jnp.exp(drop) * mean + jnp.expm1(drop)
-        return _Weights(peak, _Moments(count, mean, jnp.exp(2 * drop) * squares).pool())
+        return _Weights(peak, _Moments(size, mean, jnp.exp(2 * drop) * squares).pool())
 
 
 class _Running(NamedTuple):
