@@ -10,6 +10,8 @@ from experiments import run_folder
 class Journal:
     """Named results by cell; each `write` is a line of metrics.jsonl, at once.
 
+    The first one replaces what a run with --overwrite replaces.
+
     A cell is a tuple of plain values. A line that was cut short is dropped.
     """
 
@@ -29,6 +31,7 @@ class Journal:
     def write(self, cell: tuple[Hashable, ...], **found: Any) -> None:
         """Keep results of a cell."""
         run_folder.append_row(self.out, {"cell": cell, **found})
+        run_folder.saved(self.out)
         self._keep(cell, found)
 
     def _keep(self, cell: tuple[Hashable, ...], found: dict[str, Any]) -> None:

@@ -247,6 +247,7 @@ def load_run(folder: Path) -> Trained:
     Raises:
         VaejaxError: the folder holds no run of this experiment.
     """
+    run_folder.heal(folder)
     settings = run_folder.read_json(folder / "config.json")
     fields = {field.name for field in dataclasses.fields(Config)}
     if not isinstance(settings, dict) or not settings.keys() <= fields:

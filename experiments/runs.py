@@ -78,7 +78,7 @@ def run(config: Config) -> list[Run]:
         if config.folders:
             raise VaejaxError("--compare names the runs: leave the other folders out")
         runs = [read_run(path) for path in config.compare]
-        _compare(runs, config.out)
+        _compare(runs, config)
     else:
         folders = config.folders or (Path("runs"),)
         runs = [read_run(path) for folder in folders for path in find_runs(folder)]
@@ -102,9 +102,14 @@ def find_runs(folder: Path) -> Iterator[Path]:
     """
     if not folder.is_dir():
         raise VaejaxError(f"{folder} is no folder: name one that holds runs")
-    for path, below, files in os.walk(folder):
-        below[:] = sorted(set(below) - set(run_folder.FOLDERS))
-        if "config.json" in files:
+    for path, below, _ in os.walk(folder):
+        run_folder.heal(Path(path))
+        below[:] = sorted(
+            name
+            for name in below
+            if name not in run_folder.FOLDERS and not name.startswith(".")
+        )
+        if (Path(path) / "config.json").exists():
             yield Path(path)
 
 
@@ -114,6 +119,7 @@ def read_run(path: Path) -> Run:
     Raises:
         VaejaxError: the folder holds no run.
     """
+    run_folder.heal(path)
     if not (path / "config.json").exists():
         raise VaejaxError(f"{path} holds no run: name a folder with a config.json")
     problems: list[str] = []
@@ -216,7 +222,7 @@ def _usual(settings: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _compare(runs: Sequence[Run], out: Path) -> None:
+def _compare(runs: Sequence[Run], config: Config) -> None:
     """A line for every setting and result that differs, and a column for every run."""
     paths = [found.path.resolve() for found in runs]
     above = os.path.commonpath([path.parent for path in paths])
@@ -233,13 +239,14 @@ def _compare(runs: Sequence[Run], out: Path) -> None:
         {"": fact, **{n: of.get(fact) for n, of in zip(names, facts, strict=True)}}
         for fact in differing(facts)
     ]
-    out.mkdir(parents=True, exist_ok=True)
-    write_csv(out / "comparison.csv", rows, ["", *names])
-    print_rows("what differs", rows, ["", *names])
-    if any("bound" in row.get("train", {}) for found in runs for row in found.metrics):
-        curves = {name: found.metrics for name, found in zip(names, runs, strict=True)}
-        save(bound_curves(curves), out / "curves.png")
-    print(f"table and curves: {out}")
+    with run_folder.open_run(config.out, config, overwrite=True):
+        write_csv(config.out / "comparison.csv", rows, ["", *names])
+        print_rows("what differs", rows, ["", *names])
+        if any("bound" in row.get("train", {}) for one in runs for row in one.metrics):
+            curves = {name: one.metrics for name, one in zip(names, runs, strict=True)}
+            save(bound_curves(curves), config.out / "curves.png")
+        run_folder.write_json(config.out / "results.json", {"runs": names})
+    print(f"table and curves: {config.out}")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import run_folder, training_loop
+from experiments import replacement, run_folder, training_loop
 from tests.killed_runs import settings, train, train_with
 from vaejax.core import VaejaxError
 from vaejax.training import checkpoints
@@ -218,7 +218,7 @@ def test_what_is_cleared_last_is_whose_it_was(tmp_path, monkeypatch):
     train(out)
     monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: 1 / 0)  # as if killed there
     with pytest.raises(ZeroDivisionError):
-        run_folder.clear(out)
+        replacement.remove(out, run_folder.NAMES)
     assert (out / "config.json").exists()
 
 

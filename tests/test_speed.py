@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from experiments import speed, speed_field
+from experiments.journal import Journal
 from experiments.peers import contestants
 from experiments.speed_report import flops_per_image, summarize, target_rows
 from vaejax.core import VaejaxError
@@ -104,7 +105,7 @@ def test_driver_reports_all_figures_and_who_did_not_run(stubs, tmp_path):
 def test_the_race_ends_at_the_target_or_when_the_time_is_over(stubs, tmp_path, capsys):
     """A stub's log-likelihood goes up by 1 with every training command."""
     commands = contestants.parse_peers((f"torch={sys.executable}",), tmp_path)
-    field = speed_field.Field(commands, tmp_path / "logs", tmp_path)
+    field = speed_field.Field(commands, tmp_path / "logs", tmp_path, Journal(tmp_path))
     train = speed.train_work(1, batch_size=10).of_length(20)
     evaluate = speed.evaluate_work(100, 50).of_length(50)
 
@@ -125,7 +126,7 @@ def test_the_race_ends_at_the_target_or_when_the_time_is_over(stubs, tmp_path, c
 
 def test_what_fails_in_a_fresh_process_leaves_the_field(stubs, tmp_path):
     commands = contestants.parse_peers((f"numpyro={sys.executable}",), tmp_path)
-    field = speed_field.Field(commands, tmp_path / "logs", tmp_path)
+    field = speed_field.Field(commands, tmp_path / "logs", tmp_path, Journal(tmp_path))
     works = [speed.evaluate_work(100, 50), speed.train_work(1, batch_size=10)]
     fresh = field.start_anew(works)
     assert [list(found) for found in fresh.values()] == [["vaejax"], ["vaejax"]]

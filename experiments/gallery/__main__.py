@@ -88,15 +88,9 @@ def run(config: Config) -> Results:
         config.out, config, overwrite=config.overwrite, resume=config.resume
     ):
         shown, seconds = {}, {}
-        try:
-            for name, entry in entries.items():
-                shown[name], seconds[name] = _show(config, name, entry)
-                print(f"{name}: {shown[name].finding} ({seconds[name]:.0f} s)")
-        except KeyboardInterrupt as interrupt:
-            raise KeyboardInterrupt(
-                f"what is done is in {config.out}; the same command with --resume goes "
-                "on from there"
-            ) from interrupt
+        for name, entry in entries.items():
+            shown[name], seconds[name] = _show(config, name, entry)
+            print(f"{name}: {shown[name].finding} ({seconds[name]:.0f} s)")
         numbers = {name: dict(one.numbers) for name, one in shown.items()}
         report = write_report(
             config.out / "report.html",
