@@ -38,7 +38,12 @@ FOLDERS = (
     *("checkpoints", "snapshots", "figures", "tensorboard", "wandb", "profile"),
     "logs",
 )
-NAMES = (*FOLDERS, *FILES, "config.json")  # last, what says whose run it is
+WRITING = ".{}.writing"  # a file until it is whole
+# All that is a run's; last, what says whose it is.
+NAMES = (
+    *(WRITING.format(name) for name in (*FILES, "config.json")),
+    *(*FOLDERS, *FILES, "config.json"),
+)
 # Where a run is carried out, which its results do not depend on.
 PLACES = ("sample_devices", "distributed", "coordinator", "num_processes", "process_id")
 # That, where its files are and how it is watched: not what it is, and not kept.
@@ -113,7 +118,7 @@ def open_run(
             if finished:  # its results are replaced by now
                 write_json(out / "config.json", settings)
         except KeyboardInterrupt:
-            how = _how_to_go_on(out, overwrite, resume)
+            how = how_to_go_on(out, overwrite, resume)
             _end(out)
             raise KeyboardInterrupt(how) from None
         except Exception as error:
@@ -234,7 +239,7 @@ def _end(out: Path, error: Exception | None = None) -> None:
         record_failure(out, error)
 
 
-def _how_to_go_on(out: Path, overwrite: bool, resume: bool | None) -> str:
+def how_to_go_on(out: Path, overwrite: bool, resume: bool | None) -> str:
     """What to say to a user who interrupted the run."""
     if out in _unsaved:
         return f"{out} is as it was before; the same command starts again"
@@ -372,7 +377,7 @@ def write_text(path: Path, text: str) -> None:
         VaejaxError: it cannot be written.
     """
     check_held(path.parent)
-    temporary = path.with_name(f".{path.name}.writing")
+    temporary = path.with_name(WRITING.format(path.name))
     with _explained(path):
         try:
             temporary.write_text(text)

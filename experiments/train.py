@@ -151,8 +151,9 @@ def _run(config: Config) -> Results:
             ]
             if first:
                 train_report.draw(config.out, model, params[0], data)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt("process 0 says how to go on") from None
+        except KeyboardInterrupt:  # in process 0 the folder knows more
+            how = run_folder.how_to_go_on(config.out, config.overwrite, config.resume)
+            raise KeyboardInterrupt(how) from None
         except jax.errors.JaxRuntimeError as error:
             if jax.process_count() == 1:
                 raise

@@ -1,6 +1,7 @@
 """The speed driver measures who runs, in turn, and names who does not."""
 
 import csv
+import dataclasses
 import json
 import math
 import sys
@@ -100,6 +101,36 @@ def test_driver_reports_all_figures_and_who_did_not_run(stubs, tmp_path):
         ("evaluate S=5000", "torch"),
     ]
     assert float(rows[1]["ratio"]) == torch["ratio"]
+
+
+def test_a_peer_that_is_too_slow_does_not_lose_what_the_others_did(
+    stubs, tmp_path, monkeypatch
+):
+    """It is interrupted in the second round, and left out in the third command."""
+    asked, ask = [], contestants.Contestant.ask
+
+    def interrupted(self, command):
+        asked.append((self.name, command["work"]))
+        if asked.count(("torch", "evaluate")) == 5:
+            raise KeyboardInterrupt
+        return ask(self, command)
+
+    begun = config(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(contestants.Contestant, "ask", interrupted)
+        with pytest.raises(KeyboardInterrupt, match="with --resume goes on"):
+            speed.run(begun)
+    (first, second) = (
+        Journal(begun.out).read((number, "train K=1"), "answers") for number in (1, 2)
+    )
+    assert first.keys() == second.keys() == {"vaejax", "torch"}
+    rest = dataclasses.replace(begun, peers=(), resume=True)
+    results = speed.run(rest).summary
+    assert [r["works"]["train K=1"] for r in results["rounds"]] == [first, second]
+    assert results["summary"]["train K=1"].keys() == {"vaejax", "torch"}
+    assert results["summary"]["evaluate S=5000"].keys() == {"vaejax"}
+    fresh = "no such distribution"  # the reason of one that had failed before is kept
+    assert fresh in results["not_run"]["numpyro"]
 
 
 def test_the_race_ends_at_the_target_or_when_the_time_is_over(stubs, tmp_path, capsys):

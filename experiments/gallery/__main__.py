@@ -125,6 +125,7 @@ def _show(config: Config, name: str, entry: Entry) -> tuple[Shown, float]:
     trainings = entry.presets[config.preset]
     for label, training in trainings.items():
         placed = _placed(config, folder, label, training)
+        run_folder.heal(placed.out)
         finished = (placed.out / "results.json").exists()
         if finished and not config.overwrite:
             run_folder.check_same_settings(placed.out, placed)
