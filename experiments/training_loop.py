@@ -112,7 +112,7 @@ def train_to_end(
         run_folder.write_rows(config.out, rows)
     test_bound = _test_bound(objective, data, config.num_samples)
     num_steps = steps_per_epoch(len(data.train.x), config.batch_size)
-    if saved_step >= config.epochs * num_steps:
+    if state is not None and int(state.step) >= config.epochs * num_steps:
         return state, _figures(config, rows, len(data.train.x))
     if first and newest is not None:
         _say_if_longer(config, extra["settings"]["epochs"], saved_step, num_steps)
@@ -145,10 +145,14 @@ def train_to_end(
         if not all(map(math.isfinite, row["test"].values())):
             if epoch_before is not None and epoch_before[0].step > saved_step:
                 save(epoch_before[0], None, epoch_before[1])
+            kept = (
+                f"The last good state is in {folder}; start anew with --overwrite"
+                if saved_step
+                else "There is no good state to go on from"
+            )
             raise VaejaxError(
                 f"the test bound is not finite after step {row['step']}: lower the "
-                f"learning rate. The last good state, if there was one, is in {folder}"
-                "; start anew with --overwrite"
+                f"learning rate. {kept}"
             )
         rows = [*rows, row]
         if first:

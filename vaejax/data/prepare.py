@@ -9,7 +9,7 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vaejax.data.raw import read_raw
@@ -65,6 +65,7 @@ def _working_folder(data_dir: Path, name: str, final: Path) -> Iterator[Path]:
     If what is prepared was moved there, and nothing took its place, it is moved back.
     """
     folder = data_dir / f".preparing_{name}"
+    made = [path for path in (data_dir, *data_dir.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     lock = os.open(folder, os.O_RDONLY)
     try:
@@ -84,6 +85,9 @@ def _working_folder(data_dir: Path, name: str, final: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.close(lock)
+        with suppress(OSError):  # it is not empty, and nor are those above it
+            for path in made:
+                path.rmdir()
 
 
 def _put_back(replaced: Path, final: Path) -> None:
