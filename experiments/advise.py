@@ -172,13 +172,7 @@ def run(config: Config) -> Results:
     with run_folder.open_run(
         config.out, config, overwrite=config.overwrite, resume=config.resume
     ):
-        try:
-            return _advise(config, candidates)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(
-                f"what is measured is in {config.out}; the same command with --resume "
-                "goes on from there"
-            ) from None
+        return _advise(config, candidates)
 
 
 def make_candidates(
@@ -229,11 +223,12 @@ def _advise(config: Config, candidates: list[Candidate]) -> Results:
     measured = [c for c in candidates if c.row["status"] != "refused"]
     print(f"{len(candidates)} candidates, {len(measured)} valid -> {config.out}")
     journal = Journal(config.out)
-    if any(journal.read(c.choice, "cost") is None for c in measured):
-        for candidate, cost in zip(measured, _costs(measured), strict=True):
-            journal.write(candidate.choice, cost=cost._asdict())
-    for candidate in measured:
-        candidate.row.update(journal.read(candidate.choice, "cost"))
+    costs = [journal.read(c.choice, "cost") for c in measured]
+    is_measured = None not in costs
+    if not is_measured:
+        costs = [cost._asdict() for cost in _costs(measured)]
+    for candidate, cost in zip(measured, costs, strict=True):
+        candidate.row.update(cost)
     fitting = [c for c in measured if _fits(config, c.row)]
     if not any(_may_be_recommended(config, c.row) for c in fitting):
         eligible = [c.row for c in measured if _may_be_recommended(config, c.row)]
@@ -243,6 +238,9 @@ def _advise(config: Config, candidates: list[Candidate]) -> Results:
             f"no candidate fits the budget: the fastest takes {fastest:.2g} s, the "
             f"smallest {smallest} bytes; raise it, or name smaller K, M or batch sizes"
         )
+    if not is_measured:  # kept once it is known that one fits
+        for candidate, cost in zip(measured, costs, strict=True):
+            journal.write(candidate.choice, cost=cost)
     ranking = _draw(config, fitting, journal)
     for candidate in candidates:
         candidate.row["verdict"] = (

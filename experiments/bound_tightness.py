@@ -98,13 +98,7 @@ def run(config: Config) -> Results:
     with run_folder.open_run(
         config.out, config, overwrite=config.overwrite, resume=config.resume
     ):
-        try:
-            return _measure(config, bounds, measured, keys)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(
-                f"what is done is in {config.out}; the same command with --resume "
-                "goes on from there"
-            ) from None
+        return _measure(config, bounds, measured, keys)
 
 
 def _measured(config: Config, keys: Keys) -> Measured:

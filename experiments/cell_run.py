@@ -55,13 +55,7 @@ def measure(
     with run_folder.open_run(
         config.out, config, overwrite=config.overwrite, resume=config.resume
     ):
-        try:
-            return _measure(config, work, command, seconds, timed)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(
-                f"what is measured is in {config.out}; the same command with --resume "
-                "goes on from there"
-            ) from None
+        return _measure(config, work, command, seconds, timed)
 
 
 def _measure(

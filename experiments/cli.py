@@ -72,7 +72,7 @@ def run_main(config_class: type, run: Callable[[Any], Any]) -> NoReturn:
             )
             _leave(2)
         except KeyboardInterrupt as interrupt:
-            how = str(interrupt) or "the same command with --overwrite starts anew"
+            how = str(interrupt) or "nothing was changed; the same command starts again"
             print(f"interrupted: {how}", file=sys.stderr)
             _leave(130)
     sys.exit(0)

@@ -5,7 +5,8 @@
 Each curve varies one setting of the IWAE paper's network, in the bound and the first
 estimator named, and leaves the others at the base. There the other estimators are
 compared with it, and so are the moments of its gradients, streamed. All points take
-turns, round by round, and the medians are reported. A point is off the linear regime
+turns, round by round, and the medians are reported; every round that is done is kept,
+and `--resume` goes on with the others. A point is off the linear regime
 where it lies more than 1.5 times above or below a line a + b x through the curve (see
 `experiments.cost_report`).
 """
@@ -26,6 +27,7 @@ from jaxtyping import Array
 from experiments import cost_report, run_folder
 from experiments.cli import option, progress_bar, run_main
 from experiments.estimator_choice import choose_estimators
+from experiments.journal import Journal
 from experiments.settings import Seconds, Settings
 from experiments.setup import build_named
 from vaejax.bounds import BOUNDS
@@ -78,6 +80,8 @@ class Config(Settings):
     """folder of the results"""
     overwrite: bool = False
     """replace the results in --out"""
+    resume: bool = False
+    """go on with the rounds that are not measured"""
 
 
 class Results(NamedTuple):
@@ -130,9 +134,11 @@ def run(config: Config) -> Results:
     """
     if not config.estimators:
         raise VaejaxError("name at least one estimator, as in --estimators dreg")
-    points = list(points_of(config))
-    makers = [_program_of(point, config) for point in points]
-    with run_folder.open_run(config.out, config, overwrite=config.overwrite):
+    with run_folder.open_run(
+        config.out, config, overwrite=config.overwrite, resume=config.resume
+    ):
+        points = list(points_of(config))
+        makers = [_program_of(point, config) for point in points]
         return _measure(config, points, makers)
 
 
@@ -140,26 +146,35 @@ def _measure(
     config: Config, points: list[Point], makers: list[Callable[[], Program]]
 ) -> Results:
     print(f"{len(points)} points, {config.rounds} rounds -> {config.out}")
-    programs = []
-    with progress_bar("compiling", len(points), "programs") as update:
-        for done, make in enumerate(makers, start=1):
-            programs.append(make())
-            programs[-1].call()
-            update(done)
-    seconds = np.empty((config.rounds, len(points)))
-    with progress_bar("measuring", seconds.size, "points") as update:
-        for place in np.ndindex(seconds.shape):
-            seconds[place] = _seconds_per_image(programs[place[1]], config.seconds)
-            update(np.ravel_multi_index(place, seconds.shape) + 1)
+    journal = Journal(config.out)
+    waiting = [
+        number
+        for number in range(config.rounds)
+        if journal.read((number,), "seconds") is None
+    ]
+    programs = _compiled(makers) if waiting else []
+    with progress_bar("measuring", len(waiting) * len(points), "points") as update:
+        for done, number in enumerate(waiting):
+            taken = []
+            for program in programs:
+                taken.append(_seconds_per_image(program, config.seconds))
+                update(done * len(points) + len(taken))
+            peaks = [program.peak_bytes for program in programs]
+            journal.write((number,), seconds=taken, peak_bytes=peaks)
+    seconds = np.array(
+        [journal.read((number,), "seconds") for number in range(config.rounds)]
+    )
     rows = [
         {
             **{name: getattr(point, name) for name in ("work", "axis", "value")},
             "seconds_per_image": float(np.median(taken)),
             "fastest": float(taken.min()),
             "slowest": float(taken.max()),
-            "peak_bytes": program.peak_bytes,
+            "peak_bytes": peak,
         }
-        for point, program, taken in zip(points, programs, seconds.T, strict=True)
+        for point, taken, peak in zip(
+            points, seconds.T, journal.read((0,), "peak_bytes"), strict=True
+        )
     ]
     rows, findings = cost_report.with_lines(rows)
     compared = [at for at, point in enumerate(points) if point.axis == "estimator"]
@@ -176,6 +191,17 @@ def _measure(
         print(finding)
     print(f"results and figures: {config.out}")
     return Results(rows, findings, config.out)
+
+
+def _compiled(makers: list[Callable[[], Program]]) -> list[Program]:
+    """The programs, each called once."""
+    programs = []
+    with progress_bar("compiling", len(makers), "programs") as update:
+        for done, make in enumerate(makers, start=1):
+            programs.append(make())
+            programs[-1].call()
+            update(done)
+    return programs
 
 
 def _seconds_per_image(program: Program, at_least: float) -> float:

@@ -11,6 +11,8 @@ from experiments.json_files import read_lines
 class Journal:
     """Named results by cell; each `write` is a line of metrics.jsonl, at once.
 
+    The first one replaces what a run with --overwrite replaces.
+
     A cell is a tuple of plain values. A line that was cut short is dropped, and so is
     a damaged one, with a word: its cell counts as not measured.
     """
@@ -33,6 +35,7 @@ class Journal:
     def write(self, cell: tuple[Hashable, ...], **found: Any) -> None:
         """Keep results of a cell."""
         run_folder.append_row(self.out, {"cell": cell, **found})
+        run_folder.saved(self.out)
         self._keep(cell, found)
 
     def _keep(self, cell: tuple[Hashable, ...], found: dict[str, Any]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -263,6 +264,7 @@ def load_run(folder: Path) -> Trained:
     Raises:
         VaejaxError: the folder holds no run of this experiment.
     """
+    run_folder.heal(folder)
     path = folder / "config.json"
     settings = read_json(path)
     settings.pop(run_folder.X64, None)  # the checkpoint has its own

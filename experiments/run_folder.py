@@ -1,5 +1,8 @@
 """The folder of a run: what is in it, and when it may be written to.
 
+A command that is refused leaves no trace, and a run that is to be replaced stays until
+the new one has saved its first state (see `replacement`).
+
 config.json      the settings
 metrics.jsonl    a line an epoch
 checkpoints/     the state, from which a run goes on
@@ -17,22 +20,31 @@ import importlib.metadata
 import json
 import os
 import platform
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
 import jax
 
+from experiments import replacement
 from experiments.json_files import read_json, read_lines
 from vaejax.core import VaejaxError
 
 FILES = (
-    *("config.json", "metrics.jsonl", "results.json", "results.csv"),
-    *("results.parquet", "report.html"),
-    *("failure.txt", "tracking.json"),
+    *("metrics.jsonl", "results.json", "results.csv", "results.parquet"),
+    *("report.html", "failure.txt", "tracking.json"),
+    *("coverage.pdf", "coverage.png", "comparison.csv", "curves.png"),
 )
-FOLDERS = ("checkpoints", "snapshots", "figures", "tensorboard", "wandb", "profile")
+FOLDERS = (
+    *("checkpoints", "snapshots", "figures", "tensorboard", "wandb", "profile"),
+    "logs",
+)
+WRITING = ".{}.writing"  # a file until it is whole
+# All that is a run's; last, what says whose it is.
+NAMES = (
+    *(WRITING.format(name) for name in (*FILES, "config.json")),
+    *(*FOLDERS, *FILES, "config.json"),
+)
 # Where a run is carried out, which its results do not depend on.
 PLACES = ("sample_devices", "distributed", "coordinator", "num_processes", "process_id")
 # That, where its files are and how it is watched: not what it is, and not kept.
@@ -45,6 +57,8 @@ X64 = "jax_enable_x64"  # whether all numbers are float64; no option, but JAX's 
 FIGURES = ("train", "test")  # what a line of metrics.jsonl has numbers in
 LOCK = "lock"
 _held: dict[Path, TextIO] = {}  # the locks of this process, open
+# The runs of this process that have saved nothing yet, with what was there before.
+_unsaved: dict[Path, list[str]] = {}
 # Settings that a run may go on with others of: how it is carried out, and what is done
 # about a step that fails, which is only known once it does.
 FREE = ("checkpoint_seconds", "checkpoint_steps", "on_nonfinite", "max_skipped")
@@ -58,11 +72,28 @@ def config_as_json(config: Any) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def open_run(
-    out: Path, config: Any, *, overwrite: bool, resume: bool | None = None
+    out: Path,
+    config: Any,
+    *,
+    overwrite: bool,
+    resume: bool | None = None,
+    free: Callable[[str, Any, Any], bool] = lambda name, before, now: False,
+    reopens: Callable[[dict[str, Any]], bool] = lambda before: False,
 ) -> Iterator[None]:
     """Have `out` for the run of `config` alone while the block runs, or say why not.
 
-    `resume` is None for an experiment that cannot be resumed.
+    A block that ends by an error or an interrupt before `saved` is called leaves the
+    folder as it was, and none where there was none. Only an error of the program's own
+    leaves its failure.txt in a new folder.
+
+    Args:
+        out: the folder.
+        config: of the run.
+        overwrite: replace a run of the same experiment, as soon as `saved` is called.
+        resume: go on with an unfinished run; None for an experiment that cannot.
+        free: whether a run may go on although a setting differs (name, before, now).
+        reopens: whether a finished run of these settings is gone on with. Its settings
+            and results stay until new ones replace them.
 
     Raises:
         VaejaxError: it holds a finished run, or an unfinished one that is not to be
@@ -73,40 +104,156 @@ def open_run(
         raise VaejaxError(
             "--overwrite starts anew and --resume goes on: leave one of them out"
         )
-    with contextlib.ExitStack() as stack:
+    settings = settings_of(config)
+    with _alone_in(out):
+        before = _settings_before(out, settings)
+        is_new = before is None or overwrite
+        finished = (out / "results.json").exists() and not is_new
+        if before is not None and not overwrite:
+            _check_goes_on(out, resume, finished and not reopens(before))
+            check_settings(before, config, out, free)
+        if is_new:
+            _make_room(out, before is not None)
         try:
+            (out / "failure.txt").unlink(missing_ok=True)
+            if not finished:
+                write_json(out / "config.json", settings)
+            yield
+            if finished:  # its results are replaced by now
+                write_json(out / "config.json", settings)
+        except KeyboardInterrupt:
+            how = how_to_go_on(out, overwrite, resume)
+            _end(out)
+            raise KeyboardInterrupt(how) from None
+        except Exception as error:
+            _end(out, error)
+            raise
+        saved(out)
+
+
+def saved(out: Path) -> None:
+    """Note that the run in `out` has a state on the disk, which it can be resumed from.
+
+    What it replaces is removed; so is what those runs replace that it is a part of.
+    """
+    for folder in [run for run in _unsaved if out.is_relative_to(run)]:
+        with _explained(folder):
+            replacement.drop(folder)
+        del _unsaved[folder]
+
+
+def heal(out: Path) -> None:
+    """Make whole what a process left that was killed while it replaced a run."""
+    if replacement.is_left(out):
+        with contextlib.suppress(OSError, VaejaxError), locked(out):  # it may be alive
+            replacement.heal(out, NAMES)
+
+
+@contextlib.contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """Hold the lock of the folder; leave none that was made here and is empty."""
+    if out == Path():
+        raise VaejaxError(
+            "--out is empty, or the folder that you are in: name a folder of the run's "
+            "own, as in --out runs/mine"
+        )
+    made: list[Path] = []
+    with contextlib.ExitStack() as stack:
+        stack.callback(_remove_empty, made)
+        try:
+            made += [folder for folder in (out, *out.parents) if not folder.exists()]
             out.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(out))
+            replacement.heal(out, NAMES)
         except OSError as error:
             reason = "it is a file" if out.is_file() else error.strerror
             raise VaejaxError(
                 f"cannot write to the folder {out} ({reason}): use another --out"
             ) from error
-        settings = settings_of(config)
-        if not (out / "config.json").exists() and (out / "checkpoints").exists():
-            raise VaejaxError(
-                f"{out} holds checkpoints of a run whose settings are lost: remove "
-                "them, or use another --out"
-            )
-        if (out / "config.json").exists():
-            before = read_json(out / "config.json")
-            if overwrite:
-                _check_is_replaceable(out, before, settings)
-                clear(out)
-            elif not (out / "results.json").exists():
-                _check_goes_on(out, config, resume)
-        if (out / "results.json").exists():
-            raise VaejaxError(
-                f"{out} holds a finished run: use another --out, or --overwrite to "
-                "replace it"
-            )
-        (out / "failure.txt").unlink(missing_ok=True)
-        write_json(out / "config.json", settings)
-        try:
-            yield
-        except Exception as error:
-            record_failure(out, error)
-            raise
+        yield
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    with contextlib.suppress(OSError):  # it is not empty, and nor are those above it
+        for folder in folders:
+            folder.rmdir()
+
+
+def _settings_before(out: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """The settings of the run in the folder, or None; of the same experiment.
+
+    Raises:
+        VaejaxError: it is another's, or its settings are lost.
+    """
+    if not (out / "config.json").exists():
+        for name in ("checkpoints", "snapshots", *FILES):
+            if name != "failure.txt" and (out / name).exists():
+                raise VaejaxError(
+                    f"{out} holds {name} of a run whose settings are lost: move it "
+                    "away, or use another --out"
+                )
+        return None
+    before = read_json(out / "config.json")
+    if before.keys() | {X64} != settings.keys():  # older folders do not say X64
+        raise VaejaxError(
+            f"{out} holds another experiment's run, or one of another version, which "
+            "this one leaves alone: use another --out, or move it away"
+        )
+    return before
+
+
+def _check_goes_on(out: Path, resume: bool | None, finished: bool) -> None:
+    if finished:
+        raise VaejaxError(
+            f"{out} holds a finished run: use another --out, or --overwrite to "
+            "replace it"
+        )
+    if not resume:
+        go_on = "" if resume is None else "--resume to go on with it, "
+        raise VaejaxError(
+            f"{out} holds an unfinished run: use {go_on}--overwrite to start anew, or "
+            "another --out"
+        )
+
+
+def _make_room(out: Path, replaces: bool) -> None:
+    """Set aside the run that is to be replaced, and note what else is there."""
+    if replaces:
+        with _explained(out):
+            try:
+                replacement.set_aside(out, NAMES)
+            except BaseException:
+                replacement.put_back(out, NAMES)
+                raise
+    _unsaved[out] = os.listdir(out)
+
+
+def _end(out: Path, error: Exception | None = None) -> None:
+    """Leave the folder as it was, or beside what is saved what went wrong."""
+    there = _unsaved.pop(out, None)
+    mistake = error is None or isinstance(error, VaejaxError | OSError)
+    replaces = replacement.is_left(out)
+    if there is not None and (mistake or replaces):
+        # The next command makes whole what cannot be now.
+        with contextlib.suppress(OSError, VaejaxError):
+            check_held(out)
+            replacement.remove(out, [name for name in NAMES if name not in there])
+            replacement.put_back(out, NAMES)
+    elif error is not None:
+        record_failure(out, error)
+
+
+def how_to_go_on(out: Path, overwrite: bool, resume: bool | None) -> str:
+    """What to say to a user who interrupted the run."""
+    if out in _unsaved:
+        return f"{out} is as it was before; the same command starts again"
+    if resume is None:
+        flag = "with --overwrite starts anew"
+    elif overwrite:
+        flag = "with --resume in the place of --overwrite goes on from there"
+    else:
+        flag = "with --resume goes on from there"
+    return f"what is done is in {out}; the same command {flag}"
 
 
 @contextlib.contextmanager
@@ -163,24 +310,6 @@ def _is_at(file: TextIO, path: Path) -> bool:
         return False
 
 
-def _check_is_replaceable(out: Path, before: Any, settings: dict[str, Any]) -> None:
-    if not isinstance(before, dict) or before.keys() | {X64} != settings.keys():
-        raise VaejaxError(
-            f"{out} holds another experiment's run, which --overwrite leaves alone: "
-            "use another --out, or remove it yourself"
-        )
-
-
-def _check_goes_on(out: Path, config: Any, resume: bool | None) -> None:
-    if not resume:
-        go_on = "" if resume is None else "--resume to go on with it, "
-        raise VaejaxError(
-            f"{out} holds an unfinished run: use {go_on}--overwrite to start anew, or "
-            "another --out"
-        )
-    check_same_settings(out, config)
-
-
 def settings_of(config: Any) -> dict[str, Any]:
     """The settings that a run's results depend on."""
     settings = config_as_json(config)
@@ -192,8 +321,16 @@ def check_same_settings(out: Path, config: Any) -> None:
     check_settings(read_json(out / "config.json"), config, out)
 
 
-def check_settings(before: Any, config: Any, where: Path) -> None:
-    """Raise a `VaejaxError` if the settings before were others than `config`'s."""
+def check_settings(
+    before: Any,
+    config: Any,
+    where: Path,
+    free: Callable[[str, Any, Any], bool] = lambda name, before, now: False,
+) -> None:
+    """Raise a `VaejaxError` if the settings before were others than `config`'s.
+
+    Those in `FREE` may differ, and those that are `free` by name, old and new value.
+    """
     settings = settings_of(config)
     if not isinstance(before, dict):
         raise VaejaxError(
@@ -209,7 +346,9 @@ def check_settings(before: Any, config: Any, where: Path) -> None:
     differing = [
         f"{name} was {before.get(name)!r} and is {settings.get(name)!r}"
         for name in sorted(before.keys() | settings.keys())
-        if before.get(name) != settings.get(name) and name not in FREE
+        if before.get(name) != settings.get(name)
+        and name not in FREE
+        and not free(name, before.get(name), settings.get(name))
     ]
     if differing:
         raise VaejaxError(
@@ -245,14 +384,6 @@ def record_failure(out: Path, error: Exception) -> None:
         write_text(out / "failure.txt", f"{str(error) or type(error).__name__}\n")
 
 
-def clear(out: Path) -> None:
-    """Remove what a run writes, and nothing else; last, what says whose it was."""
-    for name in FOLDERS:
-        shutil.rmtree(out / name, ignore_errors=True)
-    for name in sorted(FILES, key=lambda name: name == "config.json"):
-        (out / name).unlink(missing_ok=True)
-
-
 def write_json(path: Path, value: Any) -> None:
     """Write atomically: a reader sees the old file or the new one."""
     text = json.dumps(value, indent=2, default=str, allow_nan=False)
@@ -266,7 +397,7 @@ def write_text(path: Path, text: str) -> None:
         VaejaxError: it cannot be written.
     """
     check_held(path.parent)
-    temporary = path.with_name(f".{path.name}.writing")
+    temporary = path.with_name(WRITING.format(path.name))
     with _explained(path):
         try:
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -79,7 +79,7 @@ def run(config: Config) -> list[Run]:
         if config.folders:
             raise VaejaxError("--compare names the runs: leave the other folders out")
         runs = [read_run(path) for path in config.compare]
-        _compare(runs, config.out)
+        _compare(runs, config)
     else:
         folders = config.folders or (Path("runs"),)
         runs = [read_run(path) for folder in folders for path in find_runs(folder)]
@@ -103,9 +103,14 @@ def find_runs(folder: Path) -> Iterator[Path]:
     """
     if not folder.is_dir():
         raise VaejaxError(f"{folder} is no folder: name one that holds runs")
-    for path, below, files in os.walk(folder):
-        below[:] = sorted(set(below) - set(run_folder.FOLDERS))
-        if "config.json" in files:
+    for path, below, _ in os.walk(folder):
+        run_folder.heal(Path(path))
+        below[:] = sorted(
+            name
+            for name in below
+            if name not in run_folder.FOLDERS and not name.startswith(".")
+        )
+        if (Path(path) / "config.json").exists():
             yield Path(path)
 
 
@@ -115,6 +120,7 @@ def read_run(path: Path) -> Run:
     Raises:
         VaejaxError: the folder holds no run.
     """
+    run_folder.heal(path)
     if not (path / "config.json").exists():
         raise VaejaxError(f"{path} holds no run: name a folder with a config.json")
     problems: list[str] = []
@@ -196,7 +202,7 @@ def _usual(settings: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _compare(runs: Sequence[Run], out: Path) -> None:
+def _compare(runs: Sequence[Run], config: Config) -> None:
     """A line for every setting and result that differs, and a column for every run."""
     paths = [found.path.resolve() for found in runs]
     above = os.path.commonpath([path.parent for path in paths])
@@ -213,16 +219,17 @@ def _compare(runs: Sequence[Run], out: Path) -> None:
         {"": fact, **{n: of.get(fact) for n, of in zip(names, facts, strict=True)}}
         for fact in differing(facts)
     ]
-    out.mkdir(parents=True, exist_ok=True)
-    write_csv(out / "comparison.csv", rows, ["", *names])
-    print_rows("what differs", rows, ["", *names])
-    held = {part for found in runs for row in found.metrics for part in _parts(row)}
-    # An autoencoder's code has no density, and so no ELBO.
-    if part := next((part for part in ("elbo", "log_px_z") if part in held), None):
-        labels = _labels(names, runs)
-        curves = {label: of.metrics for label, of in zip(labels, runs, strict=True)}
-        save(bound_curves(curves, part), out / "curves.png")
-    print(f"table and curves: {out}")
+    with run_folder.open_run(config.out, config, overwrite=True):
+        write_csv(config.out / "comparison.csv", rows, ["", *names])
+        print_rows("what differs", rows, ["", *names])
+        held = {part for found in runs for row in found.metrics for part in _parts(row)}
+        # An autoencoder's code has no density, and so no ELBO.
+        if part := next((part for part in ("elbo", "log_px_z") if part in held), None):
+            labels = _labels(names, runs)
+            curves = {label: of.metrics for label, of in zip(labels, runs, strict=True)}
+            save(bound_curves(curves, part), config.out / "curves.png")
+        run_folder.write_json(config.out / "results.json", {"runs": names})
+    print(f"table and curves: {config.out}")
 
 
 def _parts(row: dict[str, Any]) -> set[str]:

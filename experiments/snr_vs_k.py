@@ -152,13 +152,7 @@ def run(config: Config) -> Results:
             f"{len(estimators)} estimators of {bound.name} at {len(points)} points "
             f"(M, K) on {name}, {config.draws} draws each -> {config.out}"
         )
-        try:
-            rows = _measure(config, setting, bound, estimators, points)
-        except KeyboardInterrupt as interrupt:
-            raise KeyboardInterrupt(
-                f"what is done is in {config.out}; the same command with --resume goes "
-                "on from there"
-            ) from interrupt
+        rows = _measure(config, setting, bound, estimators, points)
         gap = None
         if config.checkpoint is None:
             gap = gap_at_optimum(model, examples, setting.keys.reference)

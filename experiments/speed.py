@@ -20,6 +20,7 @@ import numpy as np
 
 from experiments import run_folder, speed_report
 from experiments.cli import option, run_main
+from experiments.journal import Journal
 from experiments.machine import describe_machine
 from experiments.peers.contestants import parse_peers
 from experiments.peers.protocol import save_images
@@ -59,6 +60,8 @@ class Config(Settings):
     """folder of the results"""
     overwrite: bool = False
     """replace the results in --out"""
+    resume: bool = False
+    """go on with what is not measured; without a peer, if --peers leaves it out"""
 
 
 class Results(NamedTuple):
@@ -97,6 +100,8 @@ def evaluate_work(num_samples: int, num_images: int) -> Work:
 def run(config: Config) -> Results:
     """Measure every contestant that runs; what does not run is reported as such.
 
+    Every answer is kept at once.
+
     Raises:
         VaejaxError: a setting that cannot be, before anything is measured.
     """
@@ -104,24 +109,30 @@ def run(config: Config) -> Results:
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory())
         commands = parse_peers(config.peers, Path(scratch))
+        stack.enter_context(
+            run_folder.open_run(
+                config.out,
+                config,
+                overwrite=config.overwrite,
+                resume=config.resume,
+                free=lambda name, before, now: name == "peers",
+            )
+        )
         train, test = _images(config)
         save_images(Path(scratch), train, test)
-        stack.enter_context(
-            run_folder.open_run(config.out, config, overwrite=config.overwrite)
-        )
         print(f"{', '.join(commands)}, taking turns -> {config.out}")
         # Evaluation comes last: it is of the parameters trained last.
         works = [train_work(k, config.batch_size) for k in config.num_samples]
         works.append(evaluate_work(config.eval_num_samples, len(test)))
-        field = Field(commands, config.out / "logs", Path(scratch))
+        journal = Journal(config.out)
+        field = Field(commands, config.out / "logs", Path(scratch), journal)
         with closing(field):
-            field.start()
             first_values, rounds = field.take_turns(
                 works, config.rounds, config.seconds
             )
         fresh = field.start_anew(works)
-        target = None
-        if config.target_log_likelihood is not None:
+        target = journal.read(("target",), "race")
+        if config.target_log_likelihood is not None and target is None:
             work = train_work(config.target_num_samples, config.batch_size)
             with closing(field):
                 target = field.race(
@@ -130,6 +141,7 @@ def run(config: Config) -> Results:
                     config.target_log_likelihood,
                     config.target_seconds,
                 )
+            journal.write(("target",), race=target)
         summary = {
             "summary": speed_report.summarize(works, rounds, fresh, first_values),
             "target": target,

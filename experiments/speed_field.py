@@ -1,17 +1,20 @@
 """The contestants in the field: taking turns, started anew, and in a race.
 
-One that fails leaves the field, with its reason.
+One that fails leaves the field, with its reason. Every answer that is to be reported is
+kept in a journal, so that a contestant that is too slow costs the others nothing.
 """
 
 import os
 from pathlib import Path
 from typing import Any
 
+from experiments.journal import Journal
 from experiments.machine import sgemm_flops_per_second
 from experiments.peers.contestants import Contestant, ContestantError
 from vaejax.core import record
 
 Answer = dict[str, float]
+FIELD = ("field",)  # the cell of who runs
 
 
 @record
@@ -36,15 +39,21 @@ class Field:
         commands: their command lines.
         logs: folder for what they print.
         scratch: folder for compiled programs.
+        journal: of what is measured.
     """
 
     def __init__(
-        self, commands: dict[str, list[str]], logs: Path, scratch: Path
+        self,
+        commands: dict[str, list[str]],
+        logs: Path,
+        scratch: Path,
+        journal: Journal,
     ) -> None:
         self.commands, self.logs, self.scratch = commands, logs, scratch
+        self.journal = journal
         self.running: dict[str, Contestant] = {}
-        self.not_run: dict[str, str] = {}
-        self.versions: dict[str, dict[str, str]] = {}
+        self.not_run: dict[str, str] = journal.read(FIELD, "not_run") or {}
+        self.versions: dict[str, dict[str, str]] = journal.read(FIELD, "versions") or {}
 
     def start(self) -> None:
         """Start all that have not failed before."""
@@ -62,19 +71,60 @@ class Field:
     def take_turns(
         self, works: list[Work], rounds: int, seconds: float
     ) -> tuple[dict[str, dict[str, float]], list[dict[str, Any]]]:
-        """Work after work, each contestant in turn, for some rounds.
+        """Work after work, each contestant in turn, for the rounds not in the journal.
 
         Returns:
             The values of the first short pieces of work, in which all did the same and
             which must agree up to chance; and every round's answers.
         """
+        numbers = range(1, rounds + 1)
+        waiting = [n for n in numbers if self.journal.read((n,), "sgemm") is None]
+        if waiting:
+            self.start()
+            calls = self._warm_up(works, seconds)
+        for number in waiting:
+            print(f"round {number} of {rounds}")
+            for work in works:
+                cell = (number, work.name)
+                if self.journal.read(cell, "answers") is None:
+                    answers = self.ask_each(calls[work.name])
+                    self.journal.write(cell, answers=answers)
+            sgemm, load = sgemm_flops_per_second(seconds), os.getloadavg()[0]
+            self.journal.write((number,), sgemm=sgemm, load=load)
+        found = [
+            {
+                "works": {
+                    work.name: self.journal.read((number, work.name), "answers")
+                    for work in works
+                },
+                "sgemm": self.journal.read((number,), "sgemm"),
+                "load": self.journal.read((number,), "load"),
+            }
+            for number in numbers
+        ]
+        for name in self._names():
+            if any(
+                name not in answers for r in found for answers in r["works"].values()
+            ):
+                self.not_run[name] = (
+                    f"{name}: it took part in some of the rounds only; start anew with "
+                    "--overwrite to compare it"
+                )
+        self._note()
+        firsts = {w.name: self.journal.read((w.name,), "first_values") for w in works}
+        return firsts, found
+
+    def _warm_up(
+        self, works: list[Work], seconds: float
+    ) -> dict[str, dict[str, dict[str, Any]]]:
+        """The command of every work and contestant that takes it so many seconds."""
         print("warming up, and finding the length of each piece of work")
-        first_values: dict[str, dict[str, float]] = {}
         calls: dict[str, dict[str, dict[str, Any]]] = {}
         for work in works:
             short = work.of_length(work.short_length)
-            firsts = self.ask_all(short)
-            first_values[work.name] = {n: a["value"] for n, a in firsts.items()}
+            firsts = {name: a["value"] for name, a in self.ask_all(short).items()}
+            before = self.journal.read((work.name,), "first_values") or {}
+            self.journal.write((work.name,), first_values=firsts | before)
             timed = self.ask_all(short)
             calls[work.name] = {
                 name: work.of_length(
@@ -83,14 +133,8 @@ class Field:
                 for name, answer in timed.items()
             }
             self.ask_each(calls[work.name])  # compiles for its length
-        found = []
-        for number in range(1, rounds + 1):
-            print(f"round {number} of {rounds}")
-            answers = {work.name: self.ask_each(calls[work.name]) for work in works}
-            sgemm = sgemm_flops_per_second(seconds)
-            load = os.getloadavg()[0]
-            found.append({"works": answers, "sgemm": sgemm, "load": load})
-        return first_values, found
+        self._note()
+        return calls
 
     def start_anew(self, works: list[Work]) -> dict[str, dict[str, Answer]]:
         """Each work in a fresh process of each contestant: first results, and memory.
@@ -106,15 +150,19 @@ class Field:
             cache = self.scratch / f"cache of {work.name}"
             found[work.name] = {}
             for name in self._names():
-                try:
-                    answer = self._first(name, work, cache)
-                    if name == "vaejax":
-                        again = self._first(name, work, cache)
-                        answer["first_seconds_cached"] = again["first_seconds"]
-                except ContestantError as error:
-                    self._drop(name, error)
-                else:
-                    found[work.name][name] = answer
+                cell = ("fresh", work.name, name)
+                if self.journal.read(cell, "answer") is None:
+                    try:
+                        answer = self._first(name, work, cache)
+                        if name == "vaejax":
+                            again = self._first(name, work, cache)
+                            answer["first_seconds_cached"] = again["first_seconds"]
+                    except ContestantError as error:
+                        self._drop(name, error)
+                        continue
+                    self.journal.write(cell, answer=answer)
+                found[work.name][name] = self.journal.read(cell, "answer")
+        self._note()
         return found
 
     def _first(self, name: str, work: Work, cache: Path) -> Answer:
@@ -172,6 +220,9 @@ class Field:
             except ContestantError as error:
                 self._drop(name, error)
         return answers
+
+    def _note(self) -> None:
+        self.journal.write(FIELD, not_run=self.not_run, versions=self.versions)
 
     def _names(self) -> list[str]:
         return [name for name in self.commands if name not in self.not_run]

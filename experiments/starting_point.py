@@ -1,12 +1,12 @@
-"""Where a training starts: anew, or from the networks that another one trained."""
+"""Where a training starts: anew, or from the parameters that another one trained."""
 
 import inspect
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from experiments import distributed, run_folder
 from experiments.prepared_run import Data, load_run, make_keys
 from experiments.train_config import Config
 from vaejax.core import Example, Model, Objective, Params, PyTree, VaejaxError
@@ -15,30 +15,53 @@ from vaejax.models import MODELS
 from vaejax.training import TrainState, checkpoints, init_state, of_seed
 
 
+def read_source(config: Config) -> Params | None:
+    """The parameters of the run in `start_from`, if there is one and it is needed.
+
+    Raises:
+        VaejaxError: there is no such run, or its networks have another activation.
+    """
+    run_folder.heal(config.out)
+    goes_on = config.resume and checkpoints.steps(config.out / "checkpoints")
+    if config.start_from is None or goes_on:
+        return None
+    other = load_run(config.start_from)
+    theirs, ours = _activation(other.config), _activation(config)
+    if None not in (theirs, ours) and theirs != ours:
+        raise VaejaxError(
+            f"the networks in {config.start_from} have the activation {theirs}, those "
+            f"of {config.model} {ours}: use --model-settings activation={theirs}"
+        )
+    state, _ = checkpoints.restore(config.start_from / "checkpoints", other.like)
+    return state.params
+
+
 def starting_state(
     config: Config,
     model: Model,
     objective: Objective,
     optimizer: optax.GradientTransformation,
     data: Data,
+    source: Params | None = None,
 ) -> TrainState:
     """The state before the first step.
 
-    Encoder and decoder are those of the run in `start_from`, if there is one; then the
-    model's `start`, if it has one, makes of the parameters what the data tell. Prior
-    and auxiliary parameters start anew.
+    Encoder and decoder are the source's, if there is one; so are prior and auxiliary
+    parameters where their shapes agree. Then the model's `start`, if it has one, makes
+    of the parameters what the data say. What is taken is printed.
 
     Raises:
-        VaejaxError: the other run's networks have other shapes or another activation,
-            or it trained another number of seeds.
+        VaejaxError: the source's networks have other shapes, or it is of another number
+            of seeds.
     """
     keys = make_keys(config)
     state = init_state(objective, optimizer, keys.train)
-    if config.start_from is not None:
-        networks = _networks_of(config.start_from, config, state.params)
-        state = state._replace(params=state.params._replace(**networks))
+    if source is not None:
+        state = state._replace(params=_started_from(source, config, state.params))
     if model.start is None:
         return state
+    if source is not None and distributed.is_first():
+        print(f"{config.model} then fits to the data what its start is made of")
     observe_key, start_key = jax.random.split(keys.start)
     images = data.train.x
     observe = jax.vmap(PROTOCOLS[data.protocol].sample)
@@ -54,28 +77,27 @@ def starting_state(
     return state._replace(params=jax.tree.map(lambda *own: jnp.stack(own), *by_seed))
 
 
-def _networks_of(folder: Path, config: Config, params: Params) -> dict[str, PyTree]:
-    """Encoder and decoder of the run in a folder, of these parameters' shapes."""
-    other = load_run(folder)
-    theirs, ours = _activation(other.config), _activation(config)
-    if None not in (theirs, ours) and theirs != ours:
-        raise VaejaxError(
-            f"the networks in {folder} have the activation {theirs}, those of "
-            f"{config.model} {ours}: use --model-settings activation={theirs}"
-        )
-    state, _ = checkpoints.restore(folder / "checkpoints", other.like)
-    found = {"encoder": state.params.encoder, "decoder": state.params.decoder}
-    for name, network in found.items():
-        shapes = [
-            jax.tree.map(jnp.shape, tree) for tree in (network, getattr(params, name))
-        ]
-        if shapes[0] != shapes[1]:
+def _started_from(source: Params, config: Config, params: Params) -> Params:
+    """The parameters with those of the source in the place of all of its shapes."""
+    taken: dict[str, PyTree] = {}
+    anew = []
+    for name in Params._fields:
+        theirs, ours = getattr(source, name), getattr(params, name)
+        if jax.tree.map(jnp.shape, theirs) != jax.tree.map(jnp.shape, ours):
+            anew.append(name)
+        elif jax.tree.leaves(ours):
+            taken[name] = theirs
+    for name in ("encoder", "decoder"):
+        if name in anew:
             raise VaejaxError(
-                f"the {name} in {folder} has other parameters than that of "
+                f"the {name} in {config.start_from} has other parameters than that of "
                 f"{config.model}: "
                 "start from a run of the same networks, latent_dim and num_seeds"
             )
-    return found
+    if distributed.is_first():
+        others = f"; {' and '.join(anew)} anew, of other shapes there" if anew else ""
+        print(f"starts from {config.start_from}: {', '.join(taken)}{others}")
+    return params._replace(**taken)
 
 
 def _activation(config: Config) -> str | None:

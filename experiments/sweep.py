@@ -95,9 +95,20 @@ def run(config: Config) -> Results:
     )
     for reason, count in Counter(refused).items():
         print(f"{count} refused: {reason}")
-    config.out.mkdir(parents=True, exist_ok=True)
-    with run_folder.locked(config.out):
-        rows = _run_trials(config, trials, waiting, blocked)
+    try:
+        with run_folder.open_run(
+            config.out,
+            config,
+            overwrite=False,
+            resume=True,
+            free=lambda name, before, now: name != "experiment",
+            reopens=lambda before: True,
+        ):
+            rows = _run_trials(config, trials, waiting, blocked)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"what is done is in {config.out}; the same command goes on from there"
+        ) from None
     figures = [name for name in differing(rows) if "." in name]
     print_rows(f"{config.out}", rows, [*trials[0].varied, "status"], figures)
     for row in rows:
@@ -124,16 +135,11 @@ def _run_trials(
             cpus_per_trial=config.cpus_per_trial,
             gpus_per_trial=config.gpus_per_trial,
         )
-    try:
-        for done, (trial, message) in enumerate(outcomes, start=1):
-            messages[trial.name] = message
-            rows = _write_tables(config.out, trials, blocked, messages)
-            ended = "finished" if message is None else f"failed: {message}"
-            print(f"[{done}/{len(waiting)}] {trial.name} {ended}")
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(
-            f"what is done is in {config.out}; the same command goes on from there"
-        ) from None
+    for done, (trial, message) in enumerate(outcomes, start=1):
+        messages[trial.name] = message
+        rows = _write_tables(config.out, trials, blocked, messages)
+        ended = "finished" if message is None else f"failed: {message}"
+        print(f"[{done}/{len(waiting)}] {trial.name} {ended}")
     return rows
 
 

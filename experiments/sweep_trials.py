@@ -102,6 +102,8 @@ def run_on_ray(
                     "fewer, or use a cluster"
                 )
         pending: dict[Any, Trial] = {remote.remote(trial): trial for trial in trials}
+        for trial in trials:
+            run_folder.saved(trial.config.out)  # the sweep is: its trials run
         while pending:
             (done, *_), _ = ray.wait(list(pending))
             trial = pending.pop(done)

@@ -29,10 +29,11 @@ from experiments.prepared_run import (
     params_by_seed,
     prepare,
 )
-from experiments.starting_point import starting_state
+from experiments.starting_point import read_source, starting_state
 from experiments.train_config import Config
 from experiments.training_loop import (
     choose_micro_batch_size,
+    more_epochs,
     snapshots,
     train_to_end,
 )
@@ -88,12 +89,21 @@ def _run(config: Config) -> Results:
         sample_devices=config.sample_devices,
     )
     micro_batch_size = choose_micro_batch_size(config, objective, data, mesh)
+    # Before the run in --out is set aside, which it may be.
+    source = distributed.together(lambda: read_source(config))
     first = distributed.is_first()
     with contextlib.ExitStack() as stack:
 
         def open_run() -> None:
             opened = run_folder.open_run(
-                config.out, config, overwrite=config.overwrite, resume=config.resume
+                config.out,
+                config,
+                overwrite=config.overwrite,
+                resume=config.resume,
+                free=more_epochs,
+                reopens=lambda before: more_epochs(
+                    "epochs", before["epochs"], config.epochs
+                ),
             )
             stack.enter_context(opened if first else contextlib.nullcontext())
 
@@ -122,7 +132,15 @@ def _run(config: Config) -> Results:
                     micro_batch_size,
                     mesh,
                     watchers,
-                    partial(starting_state, config, model, objective, optimizer, data),
+                    partial(
+                        starting_state,
+                        config,
+                        model,
+                        objective,
+                        optimizer,
+                        data,
+                        source,
+                    ),
                 )
             params = params_by_seed(config, state)
             key = make_keys(config).evaluate
@@ -133,11 +151,9 @@ def _run(config: Config) -> Results:
             ]
             if first:
                 train_report.draw(config.out, model, params[0], data)
-        except KeyboardInterrupt as interrupt:
-            raise KeyboardInterrupt(
-                f"what is done is in {config.out}; the same command with --resume goes "
-                "on from there"
-            ) from interrupt
+        except KeyboardInterrupt:  # in process 0 the folder knows more
+            how = run_folder.how_to_go_on(config.out, config.overwrite, config.resume)
+            raise KeyboardInterrupt(how) from None
         except jax.errors.JaxRuntimeError as error:
             if jax.process_count() == 1:
                 raise

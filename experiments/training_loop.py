@@ -19,7 +19,7 @@ from jax.sharding import Mesh
 from experiments import distributed, run_folder
 from experiments.cli import noted_interrupts, progress_bar
 from experiments.prepared_run import Data, make_keys, named_kl_weight
-from experiments.train_config import Config
+from experiments.train_config import SCHEDULES, Config
 from vaejax.core import Batch, Objective, Params, VaejaxError
 from vaejax.data import PROTOCOLS
 from vaejax.sharding import DATA, SAMPLES
@@ -103,7 +103,7 @@ def train_to_end(
     else:
         like = init_state(objective, optimizer, key)
         state, extra = checkpoints.restore(folder, like)
-        run_folder.check_settings(extra.get("settings"), config, folder)
+        run_folder.check_settings(extra.get("settings"), config, folder, more_epochs)
         totals, rows = _read_totals(extra["totals"]), extra["rows"]
         saved_step = int(state.step)
     # Later lines belong to epochs that are redone.
@@ -112,6 +112,10 @@ def train_to_end(
         run_folder.write_rows(config.out, rows)
     test_bound = _test_bound(objective, data, config.num_samples)
     num_steps = steps_per_epoch(len(data.train.x), config.batch_size)
+    if state is not None and int(state.step) >= config.epochs * num_steps:
+        return state, _figures(config, rows, len(data.train.x))
+    if first and newest is not None:
+        _say_if_longer(config, extra["settings"]["epochs"], saved_step, num_steps)
     epoch_before: tuple[TrainState, list] | None = None
 
     def save(state: TrainState, totals: Totals | None, rows: list) -> None:
@@ -124,6 +128,7 @@ def train_to_end(
             }
             run_folder.check_held(config.out)
             checkpoints.save(folder, state, extra)
+            run_folder.saved(config.out)
         saved_step, saved_at = int(state.step), time.monotonic()
 
     def on_epoch(report: EpochReport) -> None:
@@ -140,10 +145,14 @@ def train_to_end(
         if not all(map(math.isfinite, row["test"].values())):
             if epoch_before is not None and epoch_before[0].step > saved_step:
                 save(epoch_before[0], None, epoch_before[1])
+            kept = (
+                f"The last good state is in {folder}; start anew with --overwrite"
+                if saved_step
+                else "There is no good state to go on from"
+            )
             raise VaejaxError(
                 f"the test bound is not finite after step {row['step']}: lower the "
-                f"learning rate. The last good state, if there was one, is in {folder}"
-                "; start anew with --overwrite"
+                f"learning rate. {kept}"
             )
         rows = [*rows, row]
         if first:
@@ -203,22 +212,59 @@ def train_to_end(
                 if config.on_nonfinite == "skip"
                 else "--on-nonfinite skip"
             )
+            if saved_step == 0:
+                raise VaejaxError(f"{error}, by {remedy}") from error
             raise VaejaxError(
                 f"{error}. The last good state is in {folder}: go on from there with "
                 f"--resume {remedy}, or start anew with --overwrite"
             ) from error
+    return state, _figures(config, rows, len(data.train.x))
+
+
+def more_epochs(name: str, before: Any, now: Any) -> bool:
+    """Whether a run may go on with this other setting: more epochs than it had."""
+    return name == "epochs" and isinstance(before, int) and now > before
+
+
+def _say_if_longer(config: Config, before: int, step: int, num_steps: int) -> None:
+    """Print that the run goes on beyond its last epoch, and how what depends on it."""
+    if config.epochs == before:
+        return
+    print(f"goes on from epoch {step // num_steps} to {config.epochs}, not {before}")
+    if config.schedule != "constant":
+        now, ended = (
+            float(SCHEDULES[config.schedule](config.learning_rate, n * num_steps)(step))
+            for n in (config.epochs, before)
+        )
+        print(
+            f"the learning rate is from here on that of {config.epochs} epochs by the "
+            f"{config.schedule} schedule: {now:.3g} at this step, not {ended:.3g}"
+        )
+    if config.encoder_steps > 1:
+        print(
+            "the encoder takes more steps than the model until half of "
+            f"{config.epochs} epochs"
+        )
+    if config.kl_weight:
+        print("the KL weight goes on as it would, by a number of steps of its own")
+
+
+def _figures(
+    config: Config, rows: list[dict[str, Any]], num_examples: int
+) -> dict[str, Any]:
+    """What results.json says of the training."""
     # A loss whose KL weight moves is no measure; the ELBO is one.
     score = "elbo" if config.kl_weight else "loss"
     sign = -1 if config.kl_weight else 1
     best = min(rows, key=lambda row: sign * row["test"][score])
-    return state, {
+    return {
         "images_per_second": float(np.median([r["images_per_second"] for r in rows])),
         "compile_seconds": rows[-1]["compile_seconds"],
         "epochs": len(rows),
         "steps": rows[-1]["step"],
         "skipped": rows[-1]["skipped"],
         "bound": rows[-1]["train"]["bound"],
-        "kl_weight": _remark(config, rows[-1]["train"], len(data.train.x)),
+        "kl_weight": _remark(config, rows[-1]["train"], num_examples),
         "beta": rows[-1]["train"].get("beta"),
         "best": {
             "epoch": best["epoch"],

@@ -1,6 +1,7 @@
 """What is said of growing work: the line, where it is left, and that both are drawn."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -100,6 +101,39 @@ def test_a_run_writes_every_curve_and_its_figures(tmp_path):
     assert times == pytest.approx(taken[1] / taken[0], rel=0.5)
     for name in ("seconds_per_image", "peak_bytes"):
         assert (config.out / "figures" / f"{name}.png").stat().st_size > 1000
+
+
+def test_rounds_that_are_done_are_kept(tmp_path, monkeypatch):
+    config = cost.Config(
+        **{"num_samples": (1, 3), "batch_size": (), "width": (), "num_seeds": ()},
+        **{"bound": "elbo", "estimators": ("pathwise",), "base": (1, 1, 4)},
+        **{"rounds": 3, "out": tmp_path / "run"},
+    )
+    compiled, calls = [], []
+
+    def measure(program, seconds):
+        calls.append(seconds)
+        if len(calls) == 9:
+            raise KeyboardInterrupt
+        return float(len(calls))
+
+    def compile_(makers):
+        compiled.append(len(makers))
+        return [cost.Program(lambda: None, 1, 7)] * len(makers)
+
+    monkeypatch.setattr(cost, "_seconds_per_image", measure)
+    monkeypatch.setattr(cost, "_compiled", compile_)
+    with pytest.raises(KeyboardInterrupt, match="with --resume goes on"):
+        cost.run(config)
+    rows = cost.run(dataclasses.replace(config, resume=True)).rows
+    # The second round, cut short at its third point, is measured again.
+    assert len(calls) == 6 + 3 + 2 * 6
+    assert [row["fastest"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert [row["slowest"] for row in rows] == [16, 17, 18, 19, 20, 21]
+    (config.out / "results.json").unlink()
+    again = cost.run(dataclasses.replace(config, resume=True))
+    assert again.rows == rows
+    assert compiled == [6, 6]  # nothing was left to measure
 
 
 @pytest.mark.parametrize(

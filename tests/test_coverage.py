@@ -125,3 +125,18 @@ def test_numbers_that_cannot_be_are_refused(tmp_path, field, value, message):
     with pytest.raises(VaejaxError, match=message):
         coverage.run(coverage.Config(**{field: value}, out=tmp_path / "run"))
     assert not (tmp_path / "run").exists()
+
+
+def test_an_interrupt_after_a_regime_says_that_resume_goes_on(tmp_path, monkeypatch):
+    calls = []
+
+    def measure(config, regime):
+        calls.append(regime)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return []
+
+    monkeypatch.setattr(coverage, "measure", measure)
+    config = coverage.Config(out=tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt, match="with --resume goes on from there"):
+        coverage.run(config)

@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from experiments import run_folder, training_loop
+from experiments import replacement, run_folder, training_loop
 from tests.killed_runs import settings, train, train_with
 from vaejax.core import VaejaxError
 from vaejax.training import checkpoints
@@ -239,7 +239,7 @@ def test_what_is_cleared_last_is_whose_it_was(tmp_path, monkeypatch):
     train(out)
     monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: 1 / 0)  # as if killed there
     with pytest.raises(ZeroDivisionError):
-        run_folder.clear(out)
+        replacement.remove(out, run_folder.NAMES)
     assert (out / "config.json").exists()
 
 
@@ -259,6 +259,25 @@ def test_a_run_whose_folder_is_anothers_now_leaves_it_alone(tmp_path):
                 write()
     assert (out / "lock").read_text() == "the other's"
     assert (out / "metrics.jsonl").read_text() == ""
+
+
+def test_a_run_that_ended_goes_on_with_more_epochs_as_if_it_had_not(tmp_path, whole):
+    out = tmp_path / "run"
+    short = dataclasses.replace(settings(out), epochs=4, schedule="constant")
+    for config in (short, dataclasses.replace(settings(out), schedule="constant")):
+        with run_folder.open_run(
+            out,
+            config,
+            overwrite=False,
+            resume=True,
+            free=training_loop.more_epochs,
+            reopens=lambda before: True,
+        ):
+            train_with(config)
+            run_folder.write_json(out / "results.json", {})
+    assert run_folder.read_json(out / "config.json")["epochs"] == 9
+    (out / "results.json").unlink()
+    assert_same_run(out, whole)
 
 
 def test_what_watches_a_run_does_not_lose_it(tmp_path, whole):

@@ -30,6 +30,7 @@ from vaejax.data.formats import (
     read_words,
 )
 from vaejax.data.prepare import prepare
+from vaejax.data.prepared import find_prepared
 from vaejax.data.raw import OWNERS, read_raw
 from vaejax.data.sources import (
     BINARIZED_MNIST,
@@ -359,8 +360,48 @@ def test_a_failure_on_the_way_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(builders, "_png", fail)
     source, content = small(MNIST)
     with pytest.raises(KeyboardInterrupt):
-        prepare(source, write(tmp_path / "raw", content), tmp_path / "data")
-    assert list((tmp_path / "data").iterdir()) == []
+        prepare(source, write(tmp_path / "raw", content), tmp_path / "a" / "data")
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("is_killed", [True, False])
+def test_what_is_prepared_stays_until_another_is_in_its_place(
+    is_killed, prepared, monkeypatch
+):
+    """A process fails, or is killed, after it moved the old one and before the new."""
+    source, content = small(MNIST)
+    raw = write(prepared.parent / "raw", content)
+    final = prepared / "mnist/3.0.1"
+    before = {path.name: path.read_bytes() for path in final.iterdir()}
+    rename = Path.rename
+
+    def fail(path, target):
+        if path.parent.parent.name == ".preparing_mnist" and target == final:
+            raise OSError(28, "No space left on device")
+        return rename(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", fail)
+        with pytest.raises(DataError, match="No space left"):
+            prepare(source, raw, prepared, overwrite=True)
+    if is_killed:
+        (prepared / ".preparing_mnist").mkdir()
+        final.rename(prepared / ".preparing_mnist" / "replaced")
+        monkeypatch.setattr("vaejax.data.builders._png", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(source, raw, prepared, overwrite=True)
+    assert {path.name: path.read_bytes() for path in final.iterdir()} == before
+    assert [path.name for path in prepared.iterdir()] == ["mnist"]
+
+
+def _interrupt(image):
+    raise KeyboardInterrupt
+
+
+def test_an_empty_folder_of_a_newer_version_is_none(prepared):
+    (prepared / "mnist" / "9.0.0").mkdir()
+    assert find_prepared("mnist", prepared) == prepared / "mnist" / "3.0.1"
+    assert len(read_back("mnist", "test", prepared).images) == TEST
 
 
 def test_what_a_killed_run_left_is_cleared_and_a_running_one_is_respected(tmp_path):

@@ -55,11 +55,11 @@ def test_every_run_below_a_folder_is_listed_with_what_became_of_it(
 ):
     make_run(tmp_path / "a" / "done", test={"log_likelihood": -29.5}, seed=4)
     make_run(tmp_path / "a" / "cut", metrics=METRICS[:1], seed=5)
-    gone = tmp_path / "a" / "gone"
+    gone = make_run(tmp_path / "a" / "gone", estimator="vimco")
     config = train.Config(estimator="vimco")
     with (
         pytest.raises(VaejaxError),
-        run_folder.open_run(gone, config, overwrite=False),
+        run_folder.open_run(gone, config, overwrite=False, resume=True),
     ):
         raise VaejaxError("not finite at step 3: lower it")
     held = make_run(tmp_path / "b" / "going")

@@ -1,6 +1,7 @@
 """The speed driver measures who runs, in turn, and names who does not."""
 
 import csv
+import dataclasses
 import json
 import math
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from experiments import speed, speed_field
+from experiments.journal import Journal
 from experiments.peers import contestants
 from experiments.speed_report import flops_per_image, summarize, target_rows
 from vaejax.core import VaejaxError
@@ -101,10 +103,40 @@ def test_driver_reports_all_figures_and_who_did_not_run(stubs, tmp_path):
     assert float(rows[1]["ratio"]) == torch["ratio"]
 
 
+def test_a_peer_that_is_too_slow_does_not_lose_what_the_others_did(
+    stubs, tmp_path, monkeypatch
+):
+    """It is interrupted in the second round, and left out in the third command."""
+    asked, ask = [], contestants.Contestant.ask
+
+    def interrupted(self, command):
+        asked.append((self.name, command["work"]))
+        if asked.count(("torch", "evaluate")) == 5:
+            raise KeyboardInterrupt
+        return ask(self, command)
+
+    begun = config(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(contestants.Contestant, "ask", interrupted)
+        with pytest.raises(KeyboardInterrupt, match="with --resume goes on"):
+            speed.run(begun)
+    (first, second) = (
+        Journal(begun.out).read((number, "train K=1"), "answers") for number in (1, 2)
+    )
+    assert first.keys() == second.keys() == {"vaejax", "torch"}
+    rest = dataclasses.replace(begun, peers=(), resume=True)
+    results = speed.run(rest).summary
+    assert [r["works"]["train K=1"] for r in results["rounds"]] == [first, second]
+    assert results["summary"]["train K=1"].keys() == {"vaejax", "torch"}
+    assert results["summary"]["evaluate S=5000"].keys() == {"vaejax"}
+    fresh = "no such distribution"  # the reason of one that had failed before is kept
+    assert fresh in results["not_run"]["numpyro"]
+
+
 def test_the_race_ends_at_the_target_or_when_the_time_is_over(stubs, tmp_path, capsys):
     """A stub's log-likelihood goes up by 1 with every training command."""
     commands = contestants.parse_peers((f"torch={sys.executable}",), tmp_path)
-    field = speed_field.Field(commands, tmp_path / "logs", tmp_path)
+    field = speed_field.Field(commands, tmp_path / "logs", tmp_path, Journal(tmp_path))
     train = speed.train_work(1, batch_size=10).of_length(20)
     evaluate = speed.evaluate_work(100, 50).of_length(50)
 
@@ -125,7 +157,7 @@ def test_the_race_ends_at_the_target_or_when_the_time_is_over(stubs, tmp_path, c
 
 def test_what_fails_in_a_fresh_process_leaves_the_field(stubs, tmp_path):
     commands = contestants.parse_peers((f"numpyro={sys.executable}",), tmp_path)
-    field = speed_field.Field(commands, tmp_path / "logs", tmp_path)
+    field = speed_field.Field(commands, tmp_path / "logs", tmp_path, Journal(tmp_path))
     works = [speed.evaluate_work(100, 50), speed.train_work(1, batch_size=10)]
     fresh = field.start_anew(works)
     assert [list(found) for found in fresh.values()] == [["vaejax"], ["vaejax"]]

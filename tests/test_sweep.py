@@ -193,6 +193,16 @@ def test_trials_with_other_settings_are_not_mixed_in(tmp_path):
         sweep.run(toy_sweep(tmp_path, "size=1,2", settings=("rate=2",)))
 
 
+def test_a_sweep_is_of_one_experiment_and_leaves_its_folder_if_it_is_refused(tmp_path):
+    sweep.run(toy_sweep(tmp_path / "sweep", "size=1"))
+    before = read_rows(tmp_path / "sweep")
+    other = sweep.Config(experiment="cost", grid=("rounds=1",), out=tmp_path / "sweep")
+    with pytest.raises(VaejaxError, match=r"experiment was .*toy.* and is 'cost'"):
+        sweep.run(other)
+    assert read_rows(tmp_path / "sweep") == before
+    assert not (tmp_path / "sweep" / "rounds=1").exists()
+
+
 def test_what_the_objective_refuses_is_known_before_any_data_are_read(tmp_path):
     config = train.Config(
         dataset="mnist", data_dir=tmp_path, bound="iwae", estimator="vimco"

@@ -110,6 +110,20 @@ def train_small(epochs, batch_size=5, data=None, **settings):
     )
 
 
+def test_a_state_that_has_its_epochs_is_refused_and_one_that_has_not_goes_on():
+    state = train_small(epochs=2)
+    with pytest.raises(VaejaxError, match="10 steps, 5 an epoch: use epochs = 4 to tr"):
+        train_small(epochs=2, state=copied(state))
+    more = train_small(epochs=3, state=copied(state))
+    whole = train_small(epochs=3)
+    jax.tree.map(np.testing.assert_array_equal, more.params, whole.params)
+
+
+def copied(state):
+    """As `fit` donates it."""
+    return jax.tree.map(jnp.copy, state)
+
+
 # Optima
 
 

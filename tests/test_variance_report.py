@@ -11,7 +11,7 @@ import pytest
 from test_plotting import Page
 from variance_rows import make_rows
 
-from experiments import run_folder, variance_report
+from experiments import replacement, run_folder, variance_report
 from experiments.gradient_measures import with_cost
 from experiments.variance_findings import (
     estimate,
@@ -344,7 +344,7 @@ def test_the_summary_keeps_the_findings_beside_what_it_is_given(written):
 
 def test_overwriting_removes_all_that_is_written(written, tmp_path):
     shutil.copytree(written[0], tmp_path / "copy")
-    run_folder.clear(tmp_path / "copy")
+    replacement.remove(tmp_path / "copy", run_folder.NAMES)
     assert list((tmp_path / "copy").iterdir()) == []
 
 

@@ -90,15 +90,9 @@ def run(config: Config) -> Results:
         config.out, config, overwrite=config.overwrite, resume=config.resume
     ):
         shown, seconds = {}, {}
-        try:
-            for name, entry in entries.items():
-                shown[name], seconds[name] = _show(config, name, entry)
-                print(f"{name}: {shown[name].finding} ({seconds[name]:.0f} s)")
-        except KeyboardInterrupt as interrupt:
-            raise KeyboardInterrupt(
-                f"what is done is in {config.out}; the same command with --resume goes "
-                "on from there"
-            ) from interrupt
+        for name, entry in entries.items():
+            shown[name], seconds[name] = _show(config, name, entry)
+            print(f"{name}: {shown[name].finding} ({seconds[name]:.0f} s)")
         numbers = {name: dict(one.numbers) for name, one in shown.items()}
         report = write_report(
             config.out / "report.html",
@@ -133,6 +127,7 @@ def _show(config: Config, name: str, entry: Entry) -> tuple[Shown, float]:
     trainings = entry.presets[config.preset]
     for label, training in trainings.items():
         placed = _placed(config, folder, label, training)
+        run_folder.heal(placed.out)
         finished = (placed.out / "results.json").exists()
         if finished and not config.overwrite:
             run_folder.check_same_settings(placed.out, placed)

@@ -9,12 +9,14 @@ import fcntl
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from vaejax.data.raw import read_raw
 from vaejax.data.sources import Source
 from vaejax.data.types import DataError
+
+REPLACED = "replaced"  # in the hidden folder: what is replaced, on its way out
 
 
 def prepare(
@@ -42,11 +44,11 @@ def prepare(
     from vaejax.data.builders import build  # imports tensorflow_datasets
 
     try:
-        with _working_folder(data_dir, source.name) as folder:
+        with _working_folder(data_dir, source.name, final) as folder:
             build(source, splits, folder)
             final.parent.mkdir(exist_ok=True)
             if final.exists():
-                final.rename(folder / "replaced")
+                final.rename(folder / REPLACED)
             (folder / source.name / source.version).rename(final)
     except OSError as error:
         raise DataError(
@@ -57,9 +59,13 @@ def prepare(
 
 
 @contextmanager
-def _working_folder(data_dir: Path, name: str) -> Iterator[Path]:
-    """Yield an empty folder of our own; it is gone afterwards, whatever happens."""
+def _working_folder(data_dir: Path, name: str, final: Path) -> Iterator[Path]:
+    """Yield an empty folder of our own; it is gone afterwards, whatever happens.
+
+    If what is prepared was moved there, and nothing took its place, it is moved back.
+    """
     folder = data_dir / f".preparing_{name}"
+    made = [path for path in (data_dir, *data_dir.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     lock = os.open(folder, os.O_RDONLY)
     try:
@@ -69,11 +75,21 @@ def _working_folder(data_dir: Path, name: str) -> Iterator[Path]:
             raise DataError(
                 f"another process is preparing {name} in {data_dir}; wait for it"
             ) from None
+        _put_back(folder / REPLACED, final)
         for left_behind in folder.iterdir():
             shutil.rmtree(left_behind)
         try:
             yield folder
         finally:
+            _put_back(folder / REPLACED, final)
             shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.close(lock)
+        with suppress(OSError):  # it is not empty, and nor are those above it
+            for path in made:
+                path.rmdir()
+
+
+def _put_back(replaced: Path, final: Path) -> None:
+    if replaced.exists() and not final.exists():
+        replaced.rename(final)

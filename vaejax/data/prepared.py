@@ -86,7 +86,7 @@ def find_prepared(name: str, data_dir: Path) -> Path:
         path
         for pattern in ("*", "*/*")
         for path in root.glob(pattern)
-        if path.is_dir() and VERSION.fullmatch(path.name)
+        if VERSION.fullmatch(path.name) and path.is_dir() and any(path.iterdir())
     ]
     if not folders:
         raise DataError(

@@ -143,8 +143,9 @@ def fit(
 
     Raises:
         NonFiniteError: with the last good state, and what was not finite.
-        VaejaxError: a batch size or a number of epochs that is not positive; data, or
-            what `observe` makes of them, that the objective's `check` refuses.
+        VaejaxError: a batch size or a number of epochs that is not positive, or that
+            the state has behind it; data, or what `observe` makes of them, that the
+            objective's `check` refuses.
         AssertionError: leaves of the data of different lengths.
     """
     chex.assert_equal_shape_prefix(jax.tree.leaves(data), 1)  # else x and y mispair
@@ -167,13 +168,18 @@ def fit(
         max_skipped=max_skipped,
     )
     num_steps = steps_per_epoch(num_examples, batch_size)
+    if (done := int(state.step)) >= epochs * num_steps:
+        raise VaejaxError(
+            f"nothing is left to train: epochs = {epochs} counts from the very first "
+            f"step, and the state has taken {done} steps, {num_steps} an epoch: use "
+            f"epochs = {done // num_steps + epochs} to train {epochs} more"
+        )
     shuffle_seed = int(
         jax.random.bits(jax.random.fold_in(state.key, NO_STEP), dtype=jnp.uint32)
     )
     mesh = mesh or training_mesh(micro_batch_size or batch_size)
     state, data, totals = put((state, data, totals), mesh)
     compiled, compile_seconds = None, 0.0
-    done = int(state.step)
     fast = 1  # steps that take about a second
     for epoch in range(done // num_steps, epochs):
         first = epoch * num_steps
