@@ -348,7 +348,8 @@ def test_estimators_are_replayed_along_a_run(tmp_path, monkeypatch):
         if estimator == "dreg" or group == "decoder":
             assert abs(row["bias_squared"]) < 5 * row["bias_squared_stderr"]
         assert row["variance"] != rows[6 - step, estimator, group]["variance"]
-        assert (row["cosine"] is None) == (row["reference_error"] > 0.05)
+        if row["reference_error"] > 0.05:
+            assert row["cosine"] is None
         assert (row["checkpoint"], row["seed"]) == (str(run.out), 0)
     # The first parameters are those that the run starts from, and no others.
     again = replay.run(dataclasses.replace(config, overwrite=True))

@@ -60,8 +60,8 @@ class Bound(NamedTuple):
 def _show(trained: Mapping[str, Trained]) -> Shown:
     bounds = {name: _bound(one) for name, one in trained.items()}
     reports = _reports(trained[AT])
-    ratios = {name: one["encoder"].norm_snr for name, one in reports.items()}
-    prior = {name: one["prior"].norm_snr for name, one in reports.items()}
+    ratios = {name: _snr(one["encoder"]) for name, one in reports.items()}
+    prior = {name: _snr(one["prior"]) for name, one in reports.items()}
     best = max(bounds, key=lambda name: bounds[name].mean)
     k = trained[AT].config.num_samples
     listed = ", ".join(f"{NAMES[n]} {b.mean:.2f}" for n, b in bounds.items())
@@ -75,7 +75,7 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
         numbers={f"bound {name}": b.mean for name, b in bounds.items()}
         | {f"error {name}": b.error for name, b in bounds.items()}
         | {
-            f"snr {name} {group}": one[group].norm_snr
+            f"snr {name} {group}": _snr(one[group])
             for name, one in reports.items()
             for group in GROUPS
         },
@@ -157,9 +157,14 @@ def _reports(trained: Trained) -> dict[str, dict[str, GroupReport]]:
     return {name: summarize(moments(name, draw_key), reference) for name in NAMES}
 
 
+def _snr(report: GroupReport) -> float:
+    """The signal-to-noise ratio, 0 where noise hides the signal."""
+    return float(np.nan_to_num(report.norm_snr))
+
+
 def _told(report: GroupReport) -> tuple[str, str]:
     return (
-        f"{report.norm_snr:.2f}",
+        f"{_snr(report):.2f}",
         f"{report.bias_squared:.2g} ± {report.bias_squared_stderr:.1g}",
     )
 
