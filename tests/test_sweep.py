@@ -102,6 +102,9 @@ def test_every_trial_has_a_folder_of_its_own_directly_in_out(words):
         ("size=1", {"experiment": "nope"}, r"'nope' .*'estimator_variance', .*'train'"),
         ("size=1", {"experiment": "no.such"}, "unknown experiment 'no.such'"),
         ("size=1", {"experiment": "cli"}, "unknown experiment 'cli'.*no run"),
+        ("size=1", {"experiment": "."}, "unknown experiment '.'.*use one of"),
+        ("size=1", {"experiment": "a..b"}, "unknown experiment 'a..b'.*use one of"),
+        ("size=0:300000", {}, "more than 10,000 combinations: name fewer values"),
         (
             "size=1",
             {"max_retries": -1},
