@@ -50,7 +50,7 @@ class Config(Settings):
     allow_bias: bool = False
     """accept an estimator that is biased for the bound"""
     start_from: Annotated[Path | None, option("DIR")] = None
-    """parameters of another run: networks, prior if of the same shapes"""
+    """another run's networks, and prior if it fits"""
     num_labels: Annotated[int | None, option("N")] = None
     """labels given, chosen by --seed (default: all)"""
     without_class: Annotated[CountOrZero | None, option("Y")] = None
@@ -116,7 +116,7 @@ class Config(Settings):
     overwrite: bool = False
     """replace the run in --out"""
     resume: bool = False
-    """go on with the run in --out, a finished one to more --epochs"""
+    """go on in --out, also to more --epochs"""
 
 
 def check_choices(config: Config) -> None:

@@ -21,7 +21,7 @@ OLD, NEW = Config(size=1), Config(size=2)
 
 def test_a_run_killed_while_it_replaces_another_leaves_one_of_them_whole(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "tests.killed_overwrites", tmp_path, "4", "0"],
+        [sys.executable, "-m", "tests.killed_overwrites", tmp_path, "3", "0"],
         cwd=ROOT,
         capture_output=True,
         text=True,
