@@ -48,9 +48,9 @@ from experiments.signal_ranking import (
 )
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Bound, Estimator, Params, VaejaxError
+from vaejax.core.ranges import Range
 from vaejax.diagnostics import Moments, cost_reports, fold_count, gradient_moments
 from vaejax.diagnostics.cost import CostReport
-from vaejax.ranges import Range
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

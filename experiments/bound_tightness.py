@@ -27,7 +27,7 @@ from experiments.setup import build_named, check_named_once
 from experiments.tightness_cells import COLUMNS, Row, measure, reference_of
 from vaejax.bounds import BOUNDS
 from vaejax.core import Bound, VaejaxError
-from vaejax.ranges import Range
+from vaejax.core.ranges import Range
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,7 @@ from experiments.result_table import Row, print_rows, write_csv
 from experiments.settings import Large, Seed, Settings
 from vaejax import plotting
 from vaejax.core import Key, Objective, Params
+from vaejax.core.ranges import Range
 from vaejax.diagnostics import (
     GroupReport,
     Moments,
@@ -42,7 +43,6 @@ from vaejax.diagnostics import (
     summarize,
 )
 from vaejax.plotting.gradients import interval
-from vaejax.ranges import Range
 
 WANTED = (0.90, 0.985)
 GROUP = "encoder"

@@ -29,10 +29,10 @@ from experiments.settings import Error, Large, Seconds, Seed, Settings
 from experiments.setup import build_named, check_named_once
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Bound, Estimator, VaejaxError
+from vaejax.core.ranges import mismatch, shown
 from vaejax.diagnostics import fold_count
 from vaejax.estimators import ESTIMATORS
 from vaejax.models import MODELS
-from vaejax.ranges import mismatch, shown
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

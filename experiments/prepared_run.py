@@ -38,12 +38,12 @@ from vaejax.core import (
     VaejaxError,
     check_data,
 )
+from vaejax.core.ranges import Steps, mismatch, shown
 from vaejax.data import DATASETS, load
 from vaejax.estimators import ESTIMATORS
 from vaejax.kl_weights import KL_WEIGHTS
 from vaejax.models import MODELS
 from vaejax.objective import make_objective, of_estimator
-from vaejax.ranges import Steps, mismatch, shown
 from vaejax.regularizers import REGULARIZERS
 from vaejax.training import (
     TrainState,

@@ -1,15 +1,15 @@
 """What the settings of every experiment share: annotations that are checked.
 
-A field's annotation says which values it takes (see `vaejax.ranges`); a bare `int` is
-a count from 1 to 1,000,000. A configuration that exists is one that can be, whether it
-comes from a command line, a notebook, a sweep or a file.
+A field's annotation says which values it takes (see `vaejax.core.ranges`); a bare `int`
+is a count from 1 to 1,000,000. A configuration that exists is one that can be, whether
+it comes from a command line, a notebook, a sweep or a file.
 """
 
 import typing
 from typing import Annotated
 
 from vaejax.core import VaejaxError
-from vaejax.ranges import Range, mismatch, shown
+from vaejax.core.ranges import Range, mismatch, shown
 
 Seed = Annotated[int, Range(0, 2**32 - 1)]  # of more, random keys would drop a part
 Large = Annotated[int, Range(1, 10_000_000)]  # draws, and samples of a log-likelihood

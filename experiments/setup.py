@@ -11,9 +11,9 @@ from jaxtyping import Array
 
 from experiments.cli import parse_settings
 from vaejax.core import Family, Model, VaejaxError, build
+from vaejax.core.ranges import BARE, mismatch, shown
 from vaejax.data import DATASETS, LEVELS, ImageData
 from vaejax.models.parts import PARTS
-from vaejax.ranges import BARE, mismatch, shown
 
 T = TypeVar("T")
 BITS = ("dynamic", "static", "threshold")  # protocols of 0 and 1

@@ -30,7 +30,7 @@ from experiments.settings import Settings
 from experiments.sweep_grid import Trial, load_experiment, make_trials
 from experiments.sweep_trials import run_in_place, run_on_ray
 from vaejax.core import IncompatibleError, VaejaxError
-from vaejax.ranges import CountOrZero, Range
+from vaejax.core.ranges import CountOrZero, Range
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ import optax
 from experiments.cli import option
 from experiments.settings import Large, Rate, Seed, Settings, Share
 from vaejax.core import VaejaxError
-from vaejax.ranges import CountOrZero, Range, Steps
+from vaejax.core.ranges import CountOrZero, Range, Steps
 from vaejax.training import checkpoints
 
 SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {

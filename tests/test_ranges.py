@@ -16,9 +16,9 @@ import experiments
 from experiments import replay, train
 from vaejax import bounds, core, estimators, kl_weights, models, priors, regularizers
 from vaejax.core import UnknownNameError, VaejaxError
+from vaejax.core.ranges import LONGEST, Range, mismatch, shown
 from vaejax.data import DATASETS
 from vaejax.models.parts import LIKELIHOODS, POSTERIORS
-from vaejax.ranges import LONGEST, Range, mismatch, shown
 
 REGISTRIES = (
     *(models.MODELS, bounds.BOUNDS, estimators.ESTIMATORS, priors.PRIORS, DATASETS),

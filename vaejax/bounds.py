@@ -35,7 +35,7 @@ from vaejax.core import (
     Scalar,
     VaejaxError,
 )
-from vaejax.ranges import Depth
+from vaejax.core.ranges import Depth
 
 
 def elbo() -> Bound:

@@ -40,7 +40,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaejax.core import KLWeight, PyTree, Scalar, Stats, VaejaxError
-from vaejax.ranges import Steps, StepsOrZero
+from vaejax.core.ranges import Steps, StepsOrZero
 
 
 def linear(

@@ -18,10 +18,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from vaejax.core import Model
+from vaejax.core.ranges import Shape
 from vaejax.models.from_networks import from_mlps
 from vaejax.models.parts import NONE, Settings, named_likelihood, named_posterior
 from vaejax.priors import standard_normal
-from vaejax.ranges import Shape
 
 
 def autoencoder(

@@ -19,9 +19,9 @@ import numpy as np
 from jaxtyping import Array
 
 from vaejax.core import DistParams, Event, Example, Key, Model, Params
+from vaejax.core.ranges import Shape
 from vaejax.families import bernoulli, fixed_normal
 from vaejax.models.from_networks import event_of
-from vaejax.ranges import Shape
 
 
 def bernoulli_toy(

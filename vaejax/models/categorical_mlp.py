@@ -12,11 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from vaejax.core import Model
+from vaejax.core.ranges import Shape
 from vaejax.families import categorical
 from vaejax.models.from_networks import from_mlps
 from vaejax.models.parts import NONE, Settings, named_likelihood
 from vaejax.priors import learned_categorical
-from vaejax.ranges import Shape
 
 
 def categorical_mlp(

@@ -21,12 +21,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaejax.core import DistParams, Event, Example, Model, Params
+from vaejax.core.ranges import Shape
 from vaejax.families import diagonal_normal
 from vaejax.models.from_networks import event_of, from_networks, output_start
 from vaejax.models.parts import NONE, Settings, named_likelihood, named_prior
 from vaejax.nets import mlp
 from vaejax.priors.conditional_normal import require_label
-from vaejax.ranges import Shape
 
 
 def conditional_vae(

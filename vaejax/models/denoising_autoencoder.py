@@ -20,11 +20,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaejax.core import Event, Example, Key, Model, Params
+from vaejax.core.ranges import Shape
 from vaejax.families import point_mass
 from vaejax.models.autoencoder import autoencoder
 from vaejax.models.corruption import Corrupt, corruption
 from vaejax.models.parts import NONE, Settings
-from vaejax.ranges import Shape
 
 
 def denoising_autoencoder(

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vaejax.core import Model
+from vaejax.core.ranges import Shape
 from vaejax.models.from_networks import from_mlps
 from vaejax.models.parts import (
     NONE,
@@ -20,7 +21,6 @@ from vaejax.models.parts import (
     named_posterior,
 )
 from vaejax.priors import learned, uniform_sphere
-from vaejax.ranges import Shape
 
 
 def family_mlp(

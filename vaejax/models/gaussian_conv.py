@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from vaejax.core import Model, VaejaxError
+from vaejax.core.ranges import DepthOrZero, Shape
 from vaejax.models.from_networks import event_of, from_networks, output_start
 from vaejax.models.parts import (
     NONE,
@@ -20,7 +21,6 @@ from vaejax.models.parts import (
     named_prior,
 )
 from vaejax.nets import Network, conv_decoder, conv_encoder
-from vaejax.ranges import DepthOrZero, Shape
 
 
 def gaussian_conv(

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vaejax.core import Model
+from vaejax.core.ranges import Shape
 from vaejax.models.from_networks import from_mlps
 from vaejax.models.parts import (
     NONE,
@@ -21,7 +22,6 @@ from vaejax.models.parts import (
     named_posterior,
     named_prior,
 )
-from vaejax.ranges import Shape
 
 
 def gaussian_mlp(

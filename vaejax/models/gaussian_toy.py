@@ -24,9 +24,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaejax.core import DistParams, Event, Example, Key, Model, Params, Scalar
+from vaejax.core.ranges import Shape
 from vaejax.families import NormalParams, diagonal_normal, fixed_normal
 from vaejax.models.from_networks import event_of
-from vaejax.ranges import Shape
 
 POSTERIOR_VARIANCE = 2 / 3
 

@@ -42,11 +42,11 @@ from vaejax.core import (
     PyTree,
     VaejaxError,
 )
+from vaejax.core.ranges import Depth, Shape
 from vaejax.families import ChainParams, NormalParams, chain, diagonal_normal
 from vaejax.models.from_networks import event_of, output_start
 from vaejax.models.parts import NONE, Settings, named_likelihood, refuse_own_weights
 from vaejax.nets import Network, activation_named, mlp
-from vaejax.ranges import Depth, Shape
 
 
 class Stage(NamedTuple):

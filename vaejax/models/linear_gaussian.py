@@ -22,10 +22,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaejax.core import DistParams, Event, Example, Key, Model, Params, Scalar
+from vaejax.core.ranges import Shape
 from vaejax.families import NormalParams, diagonal_normal
 from vaejax.models.from_networks import event_of
 from vaejax.priors import standard_normal
-from vaejax.ranges import Shape
 
 
 def linear_gaussian(

@@ -38,11 +38,11 @@ from vaejax.core import (
     Strata,
     VaejaxError,
 )
+from vaejax.core.ranges import Shape
 from vaejax.families import NormalParams, diagonal_normal
 from vaejax.models.from_networks import event_of, output_start
 from vaejax.models.parts import NONE, Settings, named_likelihood, refuse_own_weights
 from vaejax.nets import activation_named, mlp
-from vaejax.ranges import Shape
 
 # log q of the classes that a label excludes: its exponential is 0 in float32, and
 # nothing that it multiplies is infinite.

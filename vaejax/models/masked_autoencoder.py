@@ -22,9 +22,9 @@ from jax.scipy.stats import norm
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from vaejax.core import Family, Key, Model, Params, PyTree, Scalar, VaejaxError
+from vaejax.core.ranges import Depth, Shape
 from vaejax.families import point_mass
 from vaejax.nets import mlp, transformer
-from vaejax.ranges import Depth, Shape
 
 CONTRAST = 4.0  # pixels in [0, 1] spread by about 1/4, and networks want 1
 

@@ -34,11 +34,11 @@ from jax.nn.initializers import glorot_uniform
 from jaxtyping import Array, Float
 
 from vaejax.core import Key, Model, PyTree, VaejaxError
+from vaejax.core.ranges import Shape
 from vaejax.families import diagonal_normal, dirichlet, multinomial
 from vaejax.models.from_networks import from_networks, output_start
 from vaejax.nets import Network, mlp
 from vaejax.priors import laplace_dirichlet, symmetric_dirichlet
-from vaejax.ranges import Shape
 
 PARTS = {
     "diagonal_normal": (diagonal_normal, laplace_dirichlet),

@@ -34,9 +34,9 @@ from vaejax.core import (
     VaejaxError,
     plain,
 )
+from vaejax.core.ranges import CountOrZero, Shape
 from vaejax.models.gaussian_mlp import gaussian_mlp
 from vaejax.models.parts import NONE, Settings
-from vaejax.ranges import CountOrZero, Shape
 from vaejax.terms import log_terms
 
 

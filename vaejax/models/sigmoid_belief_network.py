@@ -15,10 +15,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from vaejax.core import Model
+from vaejax.core.ranges import Shape
 from vaejax.families import bernoulli
 from vaejax.models.from_networks import from_mlps
 from vaejax.priors import learned_bernoulli
-from vaejax.ranges import Shape
 
 
 def sigmoid_belief_network(

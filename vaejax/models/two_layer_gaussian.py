@@ -22,9 +22,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaejax.core import DistParams, Event, Example, Key, Model, Params, PyTree, Scalar
+from vaejax.core.ranges import Shape
 from vaejax.families import ChainParams, NormalParams, chain, diagonal_normal
 from vaejax.families.chain import linear
-from vaejax.ranges import Shape
 
 
 def two_layer_gaussian(

@@ -23,10 +23,10 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaejax.core import DistParams, Event, Example, Family, Key, Model, Params
+from vaejax.core.ranges import Shape
 from vaejax.families import ChainParams, bernoulli, chain
 from vaejax.models.from_networks import event_of, output_start
 from vaejax.nets import mlp
-from vaejax.ranges import Shape
 
 
 def two_layer_sigmoid_belief_network(

@@ -30,6 +30,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaejax.core import Example, Family, Key, Model, Params, VaejaxError, check_data
+from vaejax.core.ranges import Shape
 from vaejax.families import (
     FullNormalParams,
     MixtureParams,
@@ -41,7 +42,6 @@ from vaejax.families.shared_mixture import component_log_probs
 from vaejax.models.from_networks import from_mlps
 from vaejax.models.parts import NONE, Settings, named_likelihood
 from vaejax.priors import gaussian_mixture
-from vaejax.ranges import Shape
 
 STARTS = 20  # of the mixture's fit, of which one is kept
 MOST_CODES = 5_000  # that a start is fitted to, or as many as there are components

@@ -38,12 +38,12 @@ from vaejax.core import (
     VaejaxError,
     check_data,
 )
+from vaejax.core.ranges import DepthOrZero, Shape
 from vaejax.families import point_mass
 from vaejax.models.codebooks import CODEBOOKS, Quantized, codebook_loss, nearest
 from vaejax.models.from_networks import from_networks, output_start
 from vaejax.models.parts import NONE, Settings, named_likelihood
 from vaejax.nets import Network, grid_decoder, grid_encoder, grid_shape
-from vaejax.ranges import DepthOrZero, Shape
 
 MOST_IMAGES = 1000  # whose vectors the codebook starts from
 

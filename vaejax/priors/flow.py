@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Sequence
 
 from vaejax.core import Prior
+from vaejax.core.ranges import Depth
 from vaejax.families import coupling_flow
 from vaejax.priors.learned import learned
-from vaejax.ranges import Depth
 
 
 def flow(

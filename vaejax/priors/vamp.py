@@ -13,8 +13,8 @@ from jax.scipy.special import logit
 from jaxtyping import Array, Float
 
 from vaejax.core import DistParams, Encode, Example, Family, Key, Params, Prior
+from vaejax.core.ranges import Shape
 from vaejax.families import MixtureParams, diagonal_normal, shared_mixture
-from vaejax.ranges import Shape
 
 
 def vamp(

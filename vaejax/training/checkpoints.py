@@ -26,7 +26,7 @@ import orbax.checkpoint as ocp
 from jaxtyping import UInt8
 
 from vaejax.core import VaejaxError
-from vaejax.ranges import shown
+from vaejax.core.ranges import shown
 from vaejax.training.state import TrainState
 
 KEEP = 2  # unless all are asked for

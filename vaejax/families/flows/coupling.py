@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vaejax.core import Family, VaejaxError
+from vaejax.core.ranges import Depth
 from vaejax.families.flows.flow import Layers, Moved, flow, require_counts
 from vaejax.families.flows.networks import (
     ConditionedParams,
@@ -23,7 +24,6 @@ from vaejax.families.flows.networks import (
     apply,
     conditioned_layers,
 )
-from vaejax.ranges import Depth
 
 # y and its parameters [n, k] to the moved y and log f' of the forward map, both [n].
 Transform = Callable[[Array, Array], tuple[Array, Array]]

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaejax.core import Family, PyTree
+from vaejax.core.ranges import Depth
 from vaejax.families.flows.flow import (
     Layers,
     Moved,
@@ -19,7 +20,6 @@ from vaejax.families.flows.flow import (
     require_counts,
     unpacking,
 )
-from vaejax.ranges import Depth
 
 
 def householder_flow(dim: int = 2, depth: Depth = 4) -> Family:

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaejax.core import Family
+from vaejax.core.ranges import Depth
 from vaejax.families.flows.flow import Moved, flow, require_counts
 from vaejax.families.flows.networks import (
     ConditionedParams,
@@ -24,7 +25,6 @@ from vaejax.families.flows.networks import (
     apply,
     conditioned_layers,
 )
-from vaejax.ranges import Depth
 
 
 def iaf(

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vaejax.core import Family, PyTree, Scalar
+from vaejax.core.ranges import Depth
 from vaejax.families.flows.flow import (
     FlowParams,
     Layers,
@@ -27,7 +28,6 @@ from vaejax.families.flows.flow import (
 )
 from vaejax.families.flows.tanh_root import tanh_root
 from vaejax.families.normal import trapezoidal_rule
-from vaejax.ranges import Depth
 
 
 class PlanarParams(NamedTuple):

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vaejax.core import Family, PyTree, Scalar
+from vaejax.core.ranges import Depth
 from vaejax.families.flows.flow import (
     Layers,
     Moved,
@@ -22,7 +23,6 @@ from vaejax.families.flows.flow import (
     require_counts,
     unpacking,
 )
-from vaejax.ranges import Depth
 
 
 class RadialParams(NamedTuple):

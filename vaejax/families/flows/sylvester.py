@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from vaejax.core import Family, PyTree, VaejaxError
+from vaejax.core.ranges import Depth
 from vaejax.families.flows.flow import (
     Layers,
     Moved,
@@ -25,7 +26,6 @@ from vaejax.families.flows.flow import (
 )
 from vaejax.families.flows.householder import reflect
 from vaejax.families.flows.tanh_root import tanh_root
-from vaejax.ranges import Depth
 
 
 class SylvesterParams(NamedTuple):

@@ -1,0 +1,256 @@
+"""The one check of what a user hands over: shape, dtype, support, labels, finiteness.
+
+Every public function that takes data calls `check_data` once, eagerly. What is refused
+is said in one sentence: what was given, what is expected, what to do.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from vaejax.core.records import (
+    Example,
+    Family,
+    Interval,
+    Model,
+    Space,
+    VaejaxError,
+)
+
+
+def check_data(
+    model: Model,
+    examples: Example,
+    *,
+    batch_ndim: int = 1,
+    known: Bool[Array, "..."] | None = None,
+) -> Example:
+    """The examples as arrays that the model can take, or a refusal that says why not.
+
+    Every public function that takes data calls it once. It reads x once, on its device,
+    and fetches one bit. Arrays that are traced have their shapes and dtypes checked,
+    but not their values.
+
+    Args:
+        model: whose `data_shape`, likelihood and labels say what is expected.
+        examples: x, and y where the model needs labels, as the model sees them.
+        batch_ndim: leading axes of every leaf, before those of one example.
+        known: True where x counts; the values elsewhere are not looked at.
+
+    Returns:
+        x as floats of 32 bits or more: booleans, integers and narrower floats keep
+        their values. Labels as integers of 32 bits.
+
+    Raises:
+        VaejaxError: another shape than `data_shape`; a dtype that floats cannot hold;
+            values that are not finite, or outside the likelihood's support; labels that
+            are missing, no integers, or outside the model's classes.
+    """
+    x = _as_floats(examples.x)
+    event = x.shape[batch_ndim:] if model.data_shape is None else model.data_shape
+    if x.ndim < batch_ndim or x.shape[batch_ndim:] != event:
+        expected = ", ".join([*"NKBM"[:batch_ndim], *map(str, event)])
+        raise VaejaxError(
+            f"x is of shape {x.shape}, and {model.name} takes [{expected}]: reshape x, "
+            "or build the model with another data_shape"
+        )
+    y = check_labels(model, examples.y, x.shape[:batch_ndim])
+    family = model.likelihood
+    space = family.space, family.levels, family.interval
+    if _is_true(_any_outside(space, x, known)):
+        outside = np.asarray(_outside(*space, x, known))
+        raise VaejaxError(_describe(family, np.asarray(x), outside, batch_ndim))
+    return examples._replace(x=x, y=y)
+
+
+def _is_true(flag: Any) -> bool:
+    """False too where it is traced: no value is known then."""
+    return not isinstance(flag, jax.core.Tracer) and bool(flag)
+
+
+def _as_floats(x: Any) -> Array:
+    """The array as floats, integers exactly."""
+    x = x if isinstance(x, jax.Array) else np.asarray(x)
+    if jnp.issubdtype(x.dtype, jnp.floating):
+        return jnp.asarray(x, jnp.float32 if x.dtype.itemsize < 4 else None)
+    if x.dtype != bool and not jnp.issubdtype(x.dtype, jnp.integer):
+        raise VaejaxError(f"x is of dtype {x.dtype}: use floats, integers or booleans")
+    small = x.dtype.itemsize <= 2  # and cheap to move; others JAX would cut to 32 bits
+    floats = (jnp.asarray(x) if small else x).astype(jnp.result_type(float))
+    if not small and _is_true((floats.astype(x.dtype) != x).any()):
+        raise VaejaxError(
+            f"x holds integers that {floats.dtype} rounds: use smaller ones, or floats"
+        )
+    return jnp.asarray(floats)
+
+
+def check_labels(model: Model, y: Any, shape: tuple[int, ...]) -> Array | None:
+    """The labels of so many examples as integers of 32 bits, or a refusal.
+
+    Raises:
+        VaejaxError: labels that are missing, no integers, or outside the classes.
+    """
+    if y is None and (model.num_classes is None or model.unknown_labels):
+        return None
+    if model.num_classes is None:
+        y = jnp.asarray(y)
+        if y.shape[: len(shape)] != shape:
+            raise VaejaxError(
+                f"y is of shape {y.shape}, and x holds {shape} examples: give a y to "
+                "every x"
+            )
+        return y
+    last, least = model.num_classes - 1, -1 if model.unknown_labels else 0
+    takes = f"{model.name} takes integer labels y from 0 to {last}" + (
+        ", or -1 where one is unknown" if least else ""
+    )
+    if y is None:
+        raise VaejaxError(
+            f"{takes}, and was given none: use Example(x, y), or a model and a prior "
+            "that need no labels"
+        )
+    y = y if isinstance(y, jax.Array) else np.asarray(y)
+    whole = y.dtype == bool or jnp.issubdtype(y.dtype, jnp.integer)
+    if not whole or y.shape != shape:
+        raise VaejaxError(
+            f"{takes}, one for every example, [{', '.join(map(str, shape))}], and was "
+            f"given {y.dtype} of shape {y.shape}: use Example(x, y) with such y"
+        )
+    if not isinstance(y, jax.core.Tracer):
+        values = np.asarray(y)
+        wrong = np.argwhere((values < least) | (values > last))
+        if len(wrong):
+            place = tuple(map(int, wrong[0]))
+            raise VaejaxError(
+                f"{takes}, and {len(wrong):,} of {values.size:,} are others: the first "
+                f"is {values[place]}, at y{list(place)}. Number the classes from 0, or "
+                "set num_classes"
+            )
+    return jnp.asarray(y, jnp.int32)
+
+
+def _outside(
+    space: Space,
+    levels: int | None,
+    interval: Interval,
+    x: Float[Array, "..."],
+    known: Bool[Array, "..."] | None,
+) -> Bool[Array, "..."]:
+    """Which values are no outcomes of the space; where they are joined, in no event."""
+    match space:
+        case "bits":
+            inside = (x == 0) | (x == 1)
+        case "counts":
+            inside = (x >= 0) & (x == jnp.round(x))
+        case "levels":
+            assert levels is not None
+            number = x * (levels - 1)
+            inside = (x >= 0) & (x <= 1) & (jnp.abs(number - jnp.round(number)) < 0.01)
+        case "interval":
+            low, high, is_open = interval
+            inside = (x >= low) & (x <= high)
+            if is_open:
+                inside &= (x > low) & (x < high)
+        case "positive":
+            inside = x > 0
+        case "simplex":
+            inside = (x > 0) & (jnp.abs(x.sum(-1, keepdims=True) - 1) < 1e-3)
+        case "sphere":
+            length = jnp.square(x).sum(-1, keepdims=True)
+            inside = jnp.abs(jnp.broadcast_to(length, x.shape) - 1) < 1e-3
+        case "one_hot":
+            inside = ((x == 0) | (x == 1)) & (x.sum(-1, keepdims=True) == 1)
+        case "reals":
+            inside = jnp.ones(x.shape, bool)
+    outside = ~(inside & jnp.isfinite(x))
+    return outside if known is None else outside & known
+
+
+@partial(jax.jit, static_argnums=0)
+def _any_outside(
+    space: tuple[Space, int | None, Interval],
+    x: Float[Array, "..."],
+    known: Bool[Array, "..."] | None,
+) -> Bool[Array, ""]:
+    if space[0] not in ("simplex", "sphere", "one_hot"):
+        # Flat: XLA's CPU reductions over a short last axis are slow.
+        x, known = jax.tree.map(jnp.ravel, (x, known))
+    return _outside(*space, x, known).any()
+
+
+SCALE = "divide intensities from 0 to 255 by 255"
+REALS = "use a likelihood of real numbers such as fixed_normal"
+EXPECTED: dict[Space, tuple[str, str]] = {
+    "bits": (
+        "0 and 1",
+        "binarize x, as vaejax.data.PROTOCOLS['dynamic'] and ['threshold'] do, or use "
+        "a likelihood of grey values such as discretized_logistic",
+    ),
+    "counts": ("whole numbers from 0", f"give counts, or {REALS}"),
+    "levels": (
+        "the grey levels i / {steps} for i from 0 to {steps}",
+        f"{SCALE} and round to a level, or {REALS}",
+    ),
+    "interval": ("{between}", f"{SCALE}, or {REALS}"),
+    "positive": ("numbers above 0", f"leave others out, or {REALS}"),
+    "simplex": ("positive numbers of sum 1 in the last axis", "divide x by its sums"),
+    "sphere": ("vectors of length 1 in the last axis", "divide x by its lengths"),
+    "one_hot": ("a single 1 among 0s in the last axis", "encode x with jax.nn.one_hot"),
+}
+
+
+def check_finite(**arrays: Any) -> None:
+    """Refuse arrays with an axis of examples that hold NaN or an infinity, by name.
+
+    Raises:
+        VaejaxError: naming the array and the examples.
+    """
+    for name, given in arrays.items():
+        values = np.asarray(given)
+        wrong = ~np.isfinite(values.reshape(len(values), -1)).all(1)
+        if wrong.any():
+            raise VaejaxError(
+                f"{name} is not finite in {count_of(np.flatnonzero(wrong), len(wrong))}"
+                ": leave these out, or look for a model that diverged"
+            )
+
+
+def count_of(rows: Any, total: int) -> str:
+    """How many examples out of a total, and the first few of them."""
+    listed = ", ".join(map(str, rows[:5])) + ", ..." * (len(rows) > 5)
+    return f"{len(rows):,} of {total:,} examples ({listed})"
+
+
+def _describe(
+    family: Family,
+    x: Float[np.ndarray, "..."],
+    outside: Bool[np.ndarray, "..."],
+    batch_ndim: int,
+) -> str:
+    """The values at fault: how many, the first one, what is expected, the remedy."""
+    infinite = outside & ~np.isfinite(x)
+    wrong = infinite if infinite.any() else outside
+    place = tuple(map(int, np.unravel_index(wrong.argmax(), x.shape)))
+    values = f"{np.count_nonzero(wrong):,} of {x.size:,} values of x"
+    first = f"the first is {x[place]:.6g}, at x{list(place)}"
+    if infinite.any():
+        where = ""
+        if batch_ndim:
+            rows = np.flatnonzero(wrong.reshape(len(x), -1).any(1))
+            where = f", in {count_of(rows, len(x))}"
+        return (
+            f"{values} are not finite{where}: {first}. Leave such examples out, or "
+            "fill in what is missing"
+        )
+    takes, remedy = EXPECTED[family.space]
+    low, high, is_open = family.interval
+    between = f"numbers from {low:g} to {high:g}" + ", both left out" * is_open
+    takes = takes.format(steps=(family.levels or 1) - 1, between=between)
+    return (
+        f"the likelihood {family.name} takes {takes}, and {values} are others: "
+        f"{first}. Change the data ({remedy})"
+    )
