@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import html
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from scipy import stats
 from experiments import advise, signal_ranking
 from experiments.advise import Config
 from experiments.signal_ranking import Measured, rank
-from vaejax.core import VaejaxError
+from vaejax.core import Params, VaejaxError
 from vaejax.diagnostics import CostReport
 
 
@@ -262,3 +263,10 @@ def test_the_chance_is_how_often_the_first_is_the_best():
     error = np.sqrt(expected * (1 - expected) / signal_ranking.RESAMPLES)
     assert abs(ranking.per_second.chance[0] - expected) < 4 * error
     assert ranking.per_step.chance.tolist() == [0.5, 0.5]
+
+
+def test_a_gradient_of_one_number_has_nothing_across_it():
+    alone = Params(np.ones(1), (), ())
+    of_draws = SimpleNamespace(products=alone, squared_norms=alone)
+    with pytest.raises(VaejaxError, match="is one number"):
+        signal_ranking.signal_of_folds(of_draws, alone, "encoder", 1)
