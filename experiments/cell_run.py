@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import machine, run_folder, variance_report
+from experiments import machine, run_folder, run_settings, variance_report
 from experiments.cli import progress_bar
 from experiments.gradient_cells import (
     CELL,
@@ -78,7 +78,7 @@ def _measure(
         + (f"{config.draws} draws each" if seconds is None else f"{seconds:.0f} s")
         + f" -> {config.out}"
     )
-    settings = run_folder.settings_of(config)
+    settings = run_settings.settings_of(config)
     fingerprint = json.dumps(settings, sort_keys=True)
     empty = (
         dict.fromkeys(COLUMNS)

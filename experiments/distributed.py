@@ -17,7 +17,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from experiments.json_files import parse_json
-from experiments.run_folder import config_as_json
+from experiments.run_settings import config_as_json
 from experiments.train_config import Config
 from vaejax.core import VaejaxError
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from experiments import run_folder
+from experiments import run_folder, run_settings
 from experiments.extras import import_extra
 from experiments.json_files import read_json
 from experiments.prepared_run import Data, make_keys, params_by_seed
@@ -162,7 +162,7 @@ def _wandb(config: Config, known: str | None) -> tuple[Sink, str]:
         id=known,
         resume="allow",
         dir=config.out,
-        config=run_folder.settings_of(config),
+        config=run_settings.settings_of(config),
     )
 
     def write(step: int, observed: Observed) -> None:
@@ -180,7 +180,7 @@ def _mlflow(config: Config, known: str | None) -> tuple[Sink, str]:
     mlflow = import_extra(*NEEDS["mlflow"])
     mlflow.set_experiment(config.mlflow)
     run = mlflow.start_run(run_id=known, run_name=config.out.name)
-    mlflow.log_params(run_folder.settings_of(config))
+    mlflow.log_params(run_settings.settings_of(config))
 
     def write(step: int, observed: Observed) -> None:
         mlflow.log_metrics(observed.scalars, step=step)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import run_folder
+from experiments import run_folder, run_settings
 from experiments.cli import parse_settings
 from experiments.config_file import typed_settings
 from experiments.json_files import read_json
@@ -267,7 +267,7 @@ def load_run(folder: Path) -> Trained:
     run_folder.heal(folder)
     path = folder / "config.json"
     settings = read_json(path)
-    settings.pop(run_folder.X64, None)  # the checkpoint has its own
+    settings.pop(run_settings.X64, None)  # the checkpoint has its own
     if not settings.keys() <= {field.name for field in dataclasses.fields(Config)}:
         raise VaejaxError(
             f"{folder} holds another experiment's results: name the folder of a run "

@@ -14,19 +14,17 @@ lock             while a process runs in it, and locked by it until it ends, how
 """
 
 import contextlib
-import dataclasses
-import fcntl
 import importlib.metadata
 import json
 import os
 import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import jax
 
-from experiments import replacement
+from experiments import replacement, run_lock, run_settings
 from experiments.json_files import read_json, read_lines
 from vaejax.core import VaejaxError
 
@@ -45,29 +43,9 @@ NAMES = (
     *(WRITING.format(name) for name in (*FILES, "config.json")),
     *(*FOLDERS, *FILES, "config.json"),
 )
-# Where a run is carried out, which its results do not depend on.
-PLACES = ("sample_devices", "distributed", "coordinator", "num_processes", "process_id")
-# That, where its files are and how it is watched: not what it is, and not kept.
-NO_SETTINGS = {
-    *("out", "overwrite", "resume"),
-    *("tensorboard", "wandb", "mlflow", "profile", "snapshot_epochs"),
-    *PLACES,
-}
-X64 = "jax_enable_x64"  # whether all numbers are float64; no option, but JAX's own
 FIGURES = ("train", "test")  # what a line of metrics.jsonl has numbers in
-LOCK = "lock"
-_held: dict[Path, TextIO] = {}  # the locks of this process, open
 # The runs of this process that have saved nothing yet, with what was there before.
 _unsaved: dict[Path, list[str]] = {}
-# Settings that a run may go on with others of: how it is carried out, and what is done
-# about a step that fails, which is only known once it does.
-FREE = ("checkpoint_seconds", "checkpoint_steps", "on_nonfinite", "max_skipped")
-
-
-def config_as_json(config: Any) -> dict[str, Any]:
-    """The settings as plain JSON values, JAX's precision among them."""
-    settings = json.loads(json.dumps(dataclasses.asdict(config), default=str))
-    return settings | {X64: _in_x64()}
 
 
 @contextlib.contextmanager
@@ -104,14 +82,14 @@ def open_run(
         raise VaejaxError(
             "--overwrite starts anew and --resume goes on: leave one of them out"
         )
-    settings = settings_of(config)
+    settings = run_settings.settings_of(config)
     with _alone_in(out):
         before = _settings_before(out, settings)
         is_new = before is None or overwrite
         finished = (out / "results.json").exists() and not is_new
         if before is not None and not overwrite:
             _check_goes_on(out, resume, finished and not reopens(before))
-            check_settings(before, config, out, free)
+            run_settings.check_settings(before, config, out, free)
         if is_new:
             _make_room(out, before is not None)
         try:
@@ -145,7 +123,8 @@ def saved(out: Path) -> None:
 def heal(out: Path) -> None:
     """Make whole what a process left that was killed while it replaced a run."""
     if replacement.is_left(out):
-        with contextlib.suppress(OSError, VaejaxError), locked(out):  # it may be alive
+        alive = contextlib.suppress(OSError, VaejaxError)  # then it holds the lock
+        with alive, run_lock.locked(out):
             replacement.heal(out, NAMES)
 
 
@@ -163,7 +142,7 @@ def _alone_in(out: Path) -> Iterator[None]:
         try:
             made += [folder for folder in (out, *out.parents) if not folder.exists()]
             out.mkdir(parents=True, exist_ok=True)
-            stack.enter_context(locked(out))
+            stack.enter_context(run_lock.locked(out))
             replacement.heal(out, NAMES)
         except OSError as error:
             reason = "it is a file" if out.is_file() else error.strerror
@@ -194,7 +173,8 @@ def _settings_before(out: Path, settings: dict[str, Any]) -> dict[str, Any] | No
                 )
         return None
     before = read_json(out / "config.json")
-    if before.keys() | {X64} != settings.keys():  # older folders do not say X64
+    # Older folders do not say which precision they are of.
+    if before.keys() | {run_settings.X64} != settings.keys():
         raise VaejaxError(
             f"{out} holds another experiment's run, or one of another version, which "
             "this one leaves alone: use another --out, or move it away"
@@ -236,7 +216,7 @@ def _end(out: Path, error: Exception | None = None) -> None:
     if there is not None and (mistake or replaces):
         # The next command makes whole what cannot be now.
         with contextlib.suppress(OSError, VaejaxError):
-            check_held(out)
+            run_lock.check_held(out)
             replacement.remove(out, [name for name in NAMES if name not in there])
             replacement.put_back(out, NAMES)
     elif error is not None:
@@ -254,128 +234,6 @@ def how_to_go_on(out: Path, overwrite: bool, resume: bool | None) -> str:
     else:
         flag = "with --resume goes on from there"
     return f"what is done is in {out}; the same command {flag}"
-
-
-@contextlib.contextmanager
-def locked(out: Path) -> Iterator[None]:
-    """Hold the folder's lock file; the system lets go of it however a process ends.
-
-    Raises:
-        VaejaxError: another process holds it.
-    """
-    path = out / LOCK
-    while True:
-        with path.open("a+") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise VaejaxError(
-                    f"another run is writing to {out} ({file.read() or 'just begun'}): "
-                    "wait for it, or use another --out"
-                ) from None
-            if not _is_at(file, path):
-                continue  # its holder removed it between those two lines
-            file.truncate(0)
-            print(f"process {os.getpid()} on {platform.node()}", end="", file=file)
-            file.flush()
-            _held[path] = file
-            try:
-                yield
-            finally:
-                del _held[path]
-                with contextlib.suppress(OSError):  # the folder is gone, or read-only
-                    if _is_at(file, path):
-                        path.unlink()
-            return
-
-
-def check_held(out: Path) -> None:
-    """Raise a `VaejaxError` if this process locked the folder, and it is another now.
-
-    Whoever removed it may have started another run there since.
-    """
-    file = _held.get(out / LOCK)
-    if file is not None and not _is_at(file, out / LOCK):
-        raise VaejaxError(
-            f"the folder {out} was removed while this run was writing to it: start the "
-            "run anew"
-        )
-
-
-def _is_at(file: TextIO, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def settings_of(config: Any) -> dict[str, Any]:
-    """The settings that a run's results depend on."""
-    settings = config_as_json(config)
-    return {name: value for name, value in settings.items() if name not in NO_SETTINGS}
-
-
-def check_same_settings(out: Path, config: Any) -> None:
-    """Raise a `VaejaxError` if the run in `out` has other settings than `config`."""
-    check_settings(read_json(out / "config.json"), config, out)
-
-
-def check_settings(
-    before: Any,
-    config: Any,
-    where: Path,
-    free: Callable[[str, Any, Any], bool] = lambda name, before, now: False,
-) -> None:
-    """Raise a `VaejaxError` if the settings before were others than `config`'s.
-
-    Those in `FREE` may differ, and those that are `free` by name, old and new value.
-    """
-    settings = settings_of(config)
-    if not isinstance(before, dict):
-        raise VaejaxError(
-            f"the settings in {where} are damaged: use another --out, or remove it"
-        )
-    before = {X64: False} | before  # as in folders that do not say
-    if before[X64] != settings[X64]:
-        raise VaejaxError(
-            f"{where} holds a run in {_precision(before[X64])}, and JAX computes in "
-            f"{_precision(settings[X64])}: go on with it under "
-            f"JAX_ENABLE_X64={int(not settings[X64])}, or use another --out"
-        )
-    differing = [
-        f"{name} was {before.get(name)!r} and is {settings.get(name)!r}"
-        for name in sorted(before.keys() | settings.keys())
-        if before.get(name) != settings.get(name)
-        and name not in FREE
-        and not free(name, before.get(name), settings.get(name))
-    ]
-    if differing:
-        raise VaejaxError(
-            f"{where} holds a run with other settings: {'; '.join(differing)}. "
-            "Resume it with its own settings, or use another --out"
-        )
-
-
-def _in_x64() -> bool:
-    settings: Any = jax.config  # its settings are attributes that it does not declare
-    return settings.jax_enable_x64
-
-
-def _precision(x64: bool) -> str:
-    return "float64" if x64 else "float32"
-
-
-def is_running(out: Path) -> bool:
-    """Whether a process holds the run's lock."""
-    try:
-        with (out / LOCK).open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 def record_failure(out: Path, error: Exception) -> None:
@@ -396,7 +254,7 @@ def write_text(path: Path, text: str) -> None:
     Raises:
         VaejaxError: it cannot be written.
     """
-    check_held(path.parent)
+    run_lock.check_held(path.parent)
     temporary = path.with_name(WRITING.format(path.name))
     with _explained(path):
         try:
@@ -451,7 +309,7 @@ def write_rows(out: Path, rows: list[dict[str, Any]]) -> None:
 
 def append_row(out: Path, row: dict[str, Any]) -> None:
     """Add an epoch to metrics.jsonl."""
-    check_held(out)
+    run_lock.check_held(out)
     path = out / "metrics.jsonl"
     with _explained(path), path.open("r+") as lines:  # not anew where it is gone
         lines.seek(0, os.SEEK_END)
@@ -471,5 +329,5 @@ def versions() -> dict[str, str]:
     return {
         **found,
         "device": f"{device.platform} {device.device_kind}",
-        "precision": _precision(_in_x64()),
+        "precision": run_settings.precision(run_settings.in_x64()),
     }

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NamedTuple
 
 import tyro
 
-from experiments import run_folder
+from experiments import run_folder, run_lock
 from experiments.cli import option, run_main
 from experiments.json_files import read_json, read_lines
 from experiments.result_table import (
@@ -132,7 +132,7 @@ def read_run(path: Path) -> Run:
         status = "damaged"
     elif results:
         status = "finished"
-    elif run_folder.is_running(path):
+    elif run_lock.is_running(path):
         status = "running"
     elif failure.exists():
         status = "failed"

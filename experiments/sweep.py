@@ -15,7 +15,7 @@ from typing import Annotated, Any, NamedTuple
 
 import jax
 
-from experiments import run_folder
+from experiments import run_folder, run_settings
 from experiments.cli import option, run_main
 from experiments.extras import import_extra
 from experiments.json_files import DamagedFileError, read_json
@@ -158,7 +158,7 @@ def _check_trials(experiment: str, trials: list[Trial]) -> Blocked:
             if check is not None:
                 check(trial.config)
             if (out / "config.json").exists():
-                run_folder.check_same_settings(out, trial.config)
+                run_settings.check_same_settings(out, trial.config)
         except IncompatibleError as error:
             blocked[trial.name] = "refused", str(error)
         except DamagedFileError as error:

@@ -16,7 +16,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from experiments import distributed, run_folder
+from experiments import distributed, run_folder, run_lock, run_settings
 from experiments.cli import noted_interrupts, progress_bar
 from experiments.prepared_run import Data, make_keys, named_kl_weight
 from experiments.train_config import SCHEDULES, Config
@@ -103,7 +103,7 @@ def train_to_end(
     else:
         like = init_state(objective, optimizer, key)
         state, extra = checkpoints.restore(folder, like)
-        run_folder.check_settings(extra.get("settings"), config, folder, more_epochs)
+        run_settings.check_settings(extra.get("settings"), config, folder, more_epochs)
         totals, rows = _read_totals(extra["totals"]), extra["rows"]
         saved_step = int(state.step)
     # Later lines belong to epochs that are redone.
@@ -124,9 +124,9 @@ def train_to_end(
             extra = {
                 "totals": _write_totals(totals),
                 "rows": rows,
-                "settings": run_folder.settings_of(config),
+                "settings": run_settings.settings_of(config),
             }
-            run_folder.check_held(config.out)
+            run_lock.check_held(config.out)
             checkpoints.save(folder, state, extra)
             run_folder.saved(config.out)
         saved_step, saved_at = int(state.step), time.monotonic()

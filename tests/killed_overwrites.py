@@ -18,7 +18,7 @@ from pathlib import Path
 
 import jax
 
-from experiments import replacement, run_folder
+from experiments import replacement, run_folder, run_settings
 from experiments.journal import Journal
 from tests import toy_experiment
 from tests.killed_runs import die_at, settings, train_with
@@ -44,7 +44,7 @@ def write_old(out: Path, config: object) -> dict[str, str]:
     for name, text in OLD.items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         (out / name).write_text(text)
-    run_folder.write_json(out / "config.json", run_folder.settings_of(config))
+    run_folder.write_json(out / "config.json", run_settings.settings_of(config))
     return files(out)
 
 

@@ -351,7 +351,7 @@ MISTAKES = [
     ),
     ("estimator_variance", "--draws 0", "--draws is 0: use an integer"),
     ("estimator_variance", "--draws 2003", "2003 draws cannot be split.*as 2000"),
-    ("estimator_variance", "--draws 40 --pool 9", "one in each of 40 folds.*42"),
+    ("estimator_variance", "--draws 10 --pool 9", "cannot be split.*at least 16"),
     ("estimator_variance", "--estimators all dreg", "all is .*name it alone"),
     ("estimator_variance", "--estimators dreg dreg", "name each one once"),
     ("estimator_variance", "--num-samples 2 2", "name each one once"),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments import prepared_run, run_folder, sweep
+from experiments import prepared_run, run_folder, run_settings, sweep
 from experiments.config_file import typed_settings
 from experiments.journal import Journal
 from experiments.json_files import (
@@ -216,7 +216,7 @@ def test_settings_are_read_as_they_were_written(tmp_path):
         num_labels=7,
         wandb="ä",
     )
-    written = run_folder.config_as_json(config)
+    written = run_settings.config_as_json(config)
     assert Config(**typed_settings(Config, written, tmp_path)) == config
 
 
@@ -233,7 +233,7 @@ def test_settings_are_read_as_they_were_written(tmp_path):
     ids=str,
 )
 def test_a_run_of_damaged_settings_is_refused(setting, tmp_path):
-    settings = run_folder.settings_of(Config(dataset="digits")) | setting
+    settings = run_settings.settings_of(Config(dataset="digits")) | setting
     (tmp_path / "config.json").write_text(json.dumps(settings))
     (name,) = setting
     with pytest.raises(DamagedFileError, match=rf"config.json is damaged \({name} is "):
@@ -241,7 +241,7 @@ def test_a_run_of_damaged_settings_is_refused(setting, tmp_path):
 
 
 def test_a_fault_of_ours_is_not_laid_to_the_settings(tmp_path, monkeypatch):
-    settings = run_folder.settings_of(Config(dataset="digits"))
+    settings = run_settings.settings_of(Config(dataset="digits"))
     (tmp_path / "config.json").write_text(json.dumps(settings))
 
     def broken(config: Config) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from experiments import run_folder, train
+from experiments import run_folder, run_settings, train
 from experiments.gallery import ENTRIES
 from experiments.gallery.entry import Trained
 from experiments.prepared_run import make_optimizer, params_by_seed, prepare
@@ -151,7 +151,7 @@ def trained(config: Config, evaluated: bool) -> Trained:
         "test": train._evaluate(*given) if evaluated else {},
         "train": {"images_per_second": 1.0, "steps": UPDATES},
     }
-    run_folder.write_json(config.out / "config.json", run_folder.settings_of(config))
+    run_folder.write_json(config.out / "config.json", run_settings.settings_of(config))
     run_folder.write_rows(config.out, [row])
     run_folder.write_json(config.out / "results.json", summary)
     checkpoints.save(config.out / "checkpoints", state, {})

@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from experiments import replacement, run_folder, training_loop
+from experiments import replacement, run_folder, run_settings, training_loop
 from tests.killed_runs import settings, train, train_with
 from vaejax.core import VaejaxError
 from vaejax.training import checkpoints
@@ -204,7 +204,7 @@ def test_a_checkpoint_knows_the_settings_that_it_is_of(tmp_path, monkeypatch):
         train(out)
     # What another run's settings would find there.
     config = dataclasses.replace(settings(out), seed=7)
-    run_folder.write_json(out / "config.json", run_folder.settings_of(config))
+    run_folder.write_json(out / "config.json", run_settings.settings_of(config))
     with (
         pytest.raises(VaejaxError, match="seed was 0 and is 7"),
         run_folder.open_run(out, config, overwrite=False, resume=True),

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from experiments import run_folder, train
+from experiments import run_folder, run_settings, train
 from experiments.cli import command_of, option, run_main
 from experiments.gallery import ENTRIES
 from experiments.gallery.entry import Entry, Shown, load
@@ -130,7 +130,7 @@ def _show(config: Config, name: str, entry: Entry) -> tuple[Shown, float]:
         run_folder.heal(placed.out)
         finished = (placed.out / "results.json").exists()
         if finished and not config.overwrite:
-            run_folder.check_same_settings(placed.out, placed)
+            run_settings.check_same_settings(placed.out, placed)
             continue
         begun = (placed.out / "config.json").exists() and not config.overwrite
         start = time.perf_counter()

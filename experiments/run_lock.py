@@ -1,0 +1,80 @@
+"""The lock of a run's folder: one process writes there, and knows if it is gone."""
+
+import contextlib
+import fcntl
+import os
+import platform
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TextIO
+
+from vaejax.core import VaejaxError
+
+LOCK = "lock"
+_held: dict[Path, TextIO] = {}  # the locks of this process, open
+
+
+@contextlib.contextmanager
+def locked(out: Path) -> Iterator[None]:
+    """Hold the folder's lock file; the system lets go of it however a process ends.
+
+    Raises:
+        VaejaxError: another process holds it.
+    """
+    path = out / LOCK
+    while True:
+        with path.open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise VaejaxError(
+                    f"another run is writing to {out} ({file.read() or 'just begun'}): "
+                    "wait for it, or use another --out"
+                ) from None
+            if not _is_at(file, path):
+                continue  # its holder removed it between those two lines
+            file.truncate(0)
+            print(f"process {os.getpid()} on {platform.node()}", end="", file=file)
+            file.flush()
+            _held[path] = file
+            try:
+                yield
+            finally:
+                del _held[path]
+                with contextlib.suppress(OSError):  # the folder is gone, or read-only
+                    if _is_at(file, path):
+                        path.unlink()
+            return
+
+
+def check_held(out: Path) -> None:
+    """Raise a `VaejaxError` if this process locked the folder, and it is another now.
+
+    Whoever removed it may have started another run there since.
+    """
+    file = _held.get(out / LOCK)
+    if file is not None and not _is_at(file, out / LOCK):
+        raise VaejaxError(
+            f"the folder {out} was removed while this run was writing to it: start the "
+            "run anew"
+        )
+
+
+def _is_at(file: TextIO, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def is_running(out: Path) -> bool:
+    """Whether a process holds the run's lock."""
+    try:
+        with (out / LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
