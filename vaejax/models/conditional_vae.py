@@ -79,7 +79,7 @@ def conditional_vae(
         data_shape=data_shape,
         latent_dim=latent_dim,
     )
-    center = 0.0 if data_mean is None else np.asarray(data_mean, float)
+    center = 0.0 if data_mean is None else np.asarray(data_mean, jnp.result_type(float))
 
     def encode(params: Params, example: Example) -> DistParams:
         joined = with_label(example.x - center, example.y, num_classes)

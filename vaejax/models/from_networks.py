@@ -52,7 +52,7 @@ def from_networks(
     """
     if reason := posterior.needs(prior):
         raise IncompatibleError(f"{posterior.name} refuses {prior.name}: {reason}")
-    center = 0.0 if data_mean is None else np.asarray(data_mean, float)
+    center = 0.0 if data_mean is None else np.asarray(data_mean, jnp.result_type(float))
     encoder = _headed(encoder, posterior, (latent_dim,))
     decoder = _headed(decoder, likelihood, data_shape)
 

@@ -86,7 +86,7 @@ def hierarchical_mlp(
         mlp(below, [width] * num_hidden, 2 * above, activation)
         for below, above, width in zip(sizes[:-1], latent_dims, hidden, strict=True)
     ]
-    center = 0.0 if data_mean is None else np.asarray(data_mean, float)
+    center = 0.0 if data_mean is None else np.asarray(data_mean, jnp.result_type(float))
 
     def encode(params: Params, example: Example) -> ChainParams:
         first = _normal(up[0], params.encoder[0], example.x - center)
@@ -133,7 +133,7 @@ def ladder_mlp(
     heads = [
         mlp(width, (), 2 * dim) for width, dim in zip(hidden, latent_dims, strict=True)
     ]
-    center = 0.0 if data_mean is None else np.asarray(data_mean, float)
+    center = 0.0 if data_mean is None else np.asarray(data_mean, jnp.result_type(float))
 
     def init_encoder(key: Key) -> dict[str, PyTree]:
         up_key, head_key = jax.random.split(key)

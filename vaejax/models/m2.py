@@ -113,7 +113,7 @@ def m2(
         activation,
         out_bias=output_start(pixels, data_mean),
     )
-    center = 0.0 if data_mean is None else np.asarray(data_mean, float)
+    center = 0.0 if data_mean is None else np.asarray(data_mean, jnp.result_type(float))
     classes = jnp.eye(num_classes)
 
     def init(key: Key) -> Params:

@@ -50,7 +50,7 @@ def two_layer_sigmoid_belief_network(
         factorised: q(z1|x) q(z2|x) in place of q(z1|x) q(z2|z1).
     """
     size, (below, above) = math.prod(data_shape), latent_dims
-    center = 0.0 if data_mean is None else np.asarray(data_mean, float)
+    center = 0.0 if data_mean is None else np.asarray(data_mean, jnp.result_type(float))
     bits = bernoulli()
     encoder = mlp(size, hidden, sum(latent_dims) if factorised else below, activation)
     up = mlp(below, hidden, above, activation)
