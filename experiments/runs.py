@@ -228,6 +228,13 @@ def _compare(runs: Sequence[Run], config: Config) -> None:
             labels = _labels(names, runs)
             curves = {label: of.metrics for label, of in zip(labels, runs, strict=True)}
             save(bound_curves(curves, part), config.out / "curves.png")
+            without = [
+                name
+                for name, of in zip(names, runs, strict=True)
+                if not any(part in _parts(row) for row in of.metrics)
+            ]
+            if without:
+                print(f"curves.png has no line for {', '.join(without)}: no {part}")
         run_folder.write_json(config.out / "results.json", {"runs": names})
     print(f"table and curves: {config.out}")
 

@@ -17,7 +17,11 @@ from vaejax.evaluation import (
     total_correlation_bound,
 )
 from vaejax.evaluation.disentanglement import _concentration, check_factors
-from vaejax.evaluation.total_correlation import donsker_varadhan
+from vaejax.evaluation.total_correlation import (
+    FEWEST,
+    FEWEST_SHUFFLES,
+    donsker_varadhan,
+)
 
 SIZES = (3, 4, 5)
 # Every combination equally often, so that the factors are exactly independent.
@@ -186,10 +190,29 @@ def test_the_error_of_the_bound_covers_what_one_log_ratio_has(
         assert covered < 0.95 - 3 * limit
 
 
+@pytest.mark.parametrize(("width", "correlation"), [(2, 0.5), (5, 0.3)])
+def test_the_fewest_codes_and_shuffles_cover_in_more_than_90_percent(
+    width, correlation
+):
+    """In 1000 draws of the held-out half; 20 codes and 2 shuffles do not."""
+    among = np.full((width, width), correlation) + (1 - correlation) * np.eye(width)
+    log_ratio, truth = normal_log_ratio(among, 1.0)
+    rng = np.random.default_rng(1)
+
+    def coverage(count, num_shuffles):
+        codes = rng.multivariate_normal(np.zeros(width), among, size=(1000, count))
+        found = [donsker_varadhan(log_ratio, one, rng, num_shuffles) for one in codes]
+        values, errors = np.transpose(found)
+        return np.mean(abs(values - truth) < 1.96 * errors)
+
+    assert coverage(FEWEST // 2, FEWEST_SHUFFLES) > 0.9
+    assert coverage(20, 2) < 0.9
+
+
 def test_total_correlation_is_of_several_codes_and_coordinates():
-    for shape in ((90, 1), (9, 2)):
-        with pytest.raises(VaejaxError, match=r"these are \(9.*: use more"):
+    for shape in ((900, 1), (FEWEST - 1, 2)):
+        with pytest.raises(VaejaxError, match=r"these are \(.*: use more"):
             total_correlation_bound(RNG.normal(size=shape))
-    assert np.isfinite(total_correlation_bound(RNG.normal(size=(40, 2))).value)
-    with pytest.raises(VaejaxError, match="num_shuffles is 1: use at least 2"):
-        total_correlation_bound(RNG.normal(size=(90, 2)), num_shuffles=1)
+    assert np.isfinite(total_correlation_bound(RNG.normal(size=(FEWEST, 2))).value)
+    with pytest.raises(VaejaxError, match="num_shuffles is 4: use at least 5"):
+        total_correlation_bound(RNG.normal(size=(FEWEST, 2)), num_shuffles=4)

@@ -94,6 +94,27 @@ def test_log_prob_keeps_its_digits_with_its_gradient(name):
         check_slopes(gradients, truths, row, message)
 
 
+@pytest.mark.parametrize("rate", [1e3, 1e5, 1e6, 8.7e6, 1e7])
+def test_slopes_near_a_rate_are_right_to_an_ulp_of_it(rate):
+    """The difference x - rate is of large numbers, which float32 holds to an ulp."""
+    log_rate = np.linspace(0, 1e-2, 40, dtype=np.float32) + np.float32(np.log(rate))
+    x = np.rint(np.exp(log_rate.astype(float)) + np.resize([-1, 0, 1], 40))
+    x, ulp = x.astype(np.float32), np.spacing(np.float32(rate * np.exp(0.01)))
+    log_d = np.full_like(log_rate, np.log(0.1 / rate))
+    excess = (exact(x) - np.array([mp.exp(one) for one in exact(log_rate)])).astype(
+        float
+    )
+    r = 10.0 * rate
+    found = jax.vmap(jax.grad(LAWS["poisson"]().log_prob))(log_rate, x)
+    np.testing.assert_allclose(found, excess, rtol=0, atol=ulp)
+    params = NegativeBinomialParams(log_rate, log_d)
+    found = jax.vmap(jax.grad(LAWS["negative_binomial"]().log_prob))(params, x)
+    damped = excess * r / (r + np.exp(log_rate.astype(float)))
+    np.testing.assert_allclose(found.log_mean, damped, rtol=0, atol=ulp)
+    # A log rate's own ulp moves the rate by several of its own.
+    assert np.spacing(log_rate[0]) * rate > 3 * ulp
+
+
 @functools.cache
 def kl_and_gradients(name):
     family = FAMILIES[name](**EXTREMES[name].settings)

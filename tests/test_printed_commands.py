@@ -1,10 +1,12 @@
 """Every command that README.md and docs/ print runs, in their order, at a reduced size.
 
 The commands are read from fences that name no language, and from code in a line that
-begins as a command does. Each keeps all its words but the sizes in `REDUCED`, and they
-share one folder, so that a run that a command reads must be one that another wrote
-before it. A command of an experiment that stands in no table fails: a new one is either
-given a reduction, or the test that runs it elsewhere.
+begins as a command does. Each is first read, and checked, with all its words as its
+experiment does before it computes: names and numbers that cannot be fail there. It then
+runs with the sizes in `REDUCED` in the place of its own. They share one folder, so that
+a run that a command reads must be one that another wrote before it. A command of an
+experiment that stands in no table fails: a new one is either given a reduction, or the
+test that runs it elsewhere.
 """
 
 import configparser
@@ -20,11 +22,12 @@ from typing import Any
 import pytest
 import tyro
 
-from experiments import train_report
+from experiments import sweep, train_report
 from experiments.cli import run_main
-from experiments.gallery.__main__ import check as check_gallery
 from experiments.prepared_run import check as check_training
+from experiments.sweep_grid import make_trials
 from experiments.train_config import Config as TrainConfig
+from vaejax.core import VaejaxError
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -54,7 +57,8 @@ REDUCED: dict[str, dict[str, str]] = {
         "settings": "bound=iwae epochs=1 dataset=digits eval_num_samples=2",
     },
     "runs": {},
-    "estimator_variance": ONE_CELL | {"budget": "1s", "pool": "42", "cost": "counted"},
+    "estimator_variance": ONE_CELL
+    | {"bounds": "iwae", "budget": "1s", "pool": "42", "cost": "counted"},
     "replay": {"draws": "10", "batch-size": "2", "estimators": "dreg"},
     "snr_vs_k": {
         "draws": "40",
@@ -67,7 +71,7 @@ REDUCED: dict[str, dict[str, str]] = {
     "advise": ONE_CELL | {"passes": "1", "max-seconds": "9"},
     "precision": {"num-samples": "5"},
     "cost": {
-        "num-samples": "1 2",
+        "num-samples": "1",
         "batch-size": "",
         "width": "",
         "num-seeds": "",
@@ -77,12 +81,13 @@ REDUCED: dict[str, dict[str, str]] = {
         "estimators": "dreg",
     },
 }
-# What others run, in which only the words are read here.
+# What is read and checked here, but not run: why, and what runs it.
 ELSEWHERE = {
-    "coverage": "tests/test_coverage.py",
-    "gallery": "tests/test_gallery_shows.py",
-    "prepare_data": "tests/test_prepare_data.py, and below",
-    "speed": "tests/test_speed.py: its peers need environments of their own",
+    "coverage": "no option names fewer regimes, of which all take minutes to compile: "
+    "tests/test_coverage.py runs some",
+    "gallery": "its trainings take minutes: tests/test_gallery_shows.py",
+    "prepare_data": "it downloads: tests/test_prepare_data.py, and below from files",
+    "speed": "its peers need environments of their own: tests/test_speed.py",
 }
 
 
@@ -172,6 +177,19 @@ def call(module: Any, words: list[str]) -> None:
     assert left.value.code == 0, shlex.join(words)
 
 
+def read(module: Any, words: list[str]) -> None:
+    """Read words as the experiment does, and call what it checks before it computes."""
+    config = tyro.cli(module.Config, args=words)
+    if module is sweep:
+        trials = make_trials(
+            config.experiment, config.grid, config.settings, config.out
+        )
+        # A combination that cannot be is a row of the sweep's table, and no mistake.
+        assert len(sweep._check_trials(config.experiment, trials)) < len(trials)
+    elif hasattr(module, "check"):
+        module.check(config)
+
+
 def test_there_are_commands_and_each_is_known():
     names = {module_of(words)[0] for _, words in COMMANDS if words[0] == "python"}
     assert len(COMMANDS) > 25
@@ -207,11 +225,32 @@ def test_printed_commands_run_in_their_order(tmp_path, monkeypatch):
         name, module = module_of(words)
         given = filled(words[3:])
         print(f"{page}: {shlex.join(words)}")
+        read(module, given)
         if name in REDUCED:
             call(module, reduced(name, given))
-        else:
-            tyro.cli(module.Config, args=given)
-    check_gallery(importlib.import_module("experiments.gallery.__main__").Config())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "estimator_variance --estimators drge",
+        "estimator_variance --num-samples 0",
+        "advise --estimators drge",
+        "snr_vs_k --draws many",
+        "train --epochs 0",
+        "sweep --grid estimator=drge",
+        "sweep --grid seed=0:3 --settings bound=iwea",
+        "sweep --grid epochs=0,1",
+        "gallery --systems vea",
+        "coverage --seeds 1",
+        "speed --rounds x",
+    ],
+)
+def test_a_printed_name_or_number_that_cannot_be_is_found(words):
+    """In what `REDUCED` replaces, too."""
+    _, module = module_of(["python", "-m", f"experiments.{words.split()[0]}"])
+    with pytest.raises((VaejaxError, SystemExit)):
+        read(module, words.split()[1:])
 
 
 @pytest.mark.parametrize(

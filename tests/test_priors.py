@@ -30,6 +30,7 @@ from vaejax.core import (
     Params,
     Problem,
     VaejaxError,
+    check_data,
 )
 from vaejax.data import ImageData
 from vaejax.diagnostics import gradient_moments
@@ -39,6 +40,7 @@ from vaejax.families import NormalParams, bernoulli, mixture
 from vaejax.models import gaussian_mlp
 from vaejax.objective import make_objective
 from vaejax.priors import autoregressive, conditional_normal, exemplar
+from vaejax.training import fit
 
 X = jnp.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
 LABELS = jnp.array([0, 1])
@@ -417,17 +419,69 @@ def test_the_command_line_gives_training_images_to_an_exemplar_prior():
     assert data.test.y is None
 
 
-def test_training_leaves_an_examples_own_component_out_of_its_exemplar_prior():
-    """At the component's mean, where SciPy's mixtures of the others and of all are."""
-    x = np.random.default_rng(0).integers(0, 2, (4, 3)).astype("float32")
-    model = gaussian_mlp(
+def exemplar_model(x, num_components):
+    return gaussian_mlp(
         data_shape=(3,),
         exemplars=x,
         latent_dim=2,
         hidden=(),
         prior="exemplar",
-        prior_settings={"num_components": 3},
+        prior_settings={"num_components": num_components},
     )
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (None, "was given none to train on: use Example"),
+        (np.zeros(4, int), "and 0 comes 4 times"),
+        (np.full(4, -5), "4 of 4 are below -1, to -5"),
+        (np.arange(4.0), "given float64 of shape"),
+        (np.arange(4) == 1, "given bool of shape"),
+        (np.arange(8).reshape(4, 2), r"of shape \(4, 2\)"),
+    ],
+)
+@pytest.mark.parametrize("observe", [None, lambda key, x: x])
+def test_training_asks_which_exemplar_each_example_is(y, message, observe):
+    """Without, each would be explained by itself."""
+    x = np.eye(4, 3, dtype="float32")
+    objective = make_objective(exemplar_model(x, 2), elbo(), pathwise(), num_samples=1)
+
+    def train(y):
+        return fit(
+            objective,
+            optax.sgd(1e-3),
+            Example(jnp.asarray(x), y),
+            epochs=1,
+            batch_size=4,
+            key=jax.random.key(0),
+            observe=observe,
+        )
+
+    with pytest.raises(VaejaxError, match=message):
+        train(y)
+    if y is None:
+        train(np.array([3, 0, -1, -1]))
+
+
+def test_evaluation_takes_no_positions_but_refuses_what_are_none():
+    x = np.eye(4, 3, dtype="float32")
+    model = exemplar_model(x, 2)
+    assert check_data(model, Example(x)).y is None
+    assert check_data(model, Example(x, np.zeros(4, int))).y.tolist() == [0] * 4
+    for y in (np.full(4, -2), np.arange(4.0), 0):
+        with pytest.raises(VaejaxError, match="takes as y its position"):
+            check_data(model, Example(x, y))
+    other = gaussian_mlp(data_shape=(3,), hidden=())
+    for y in (np.array(list("abcd")), np.zeros(3)):
+        with pytest.raises(VaejaxError, match="give a y to every x, in numbers"):
+            check_data(other, Example(x, y))
+
+
+def test_training_leaves_an_examples_own_component_out_of_its_exemplar_prior():
+    """At the component's mean, where SciPy's mixtures of the others and of all are."""
+    x = np.random.default_rng(0).integers(0, 2, (4, 3)).astype("float32")
+    model = exemplar_model(x, 3)
     params = moved_params(model)._replace(prior=jnp.float32(-0.7))
     # The posterior is as narrow as a point, so that the bound is at its mean.
     narrow = dataclasses.replace(

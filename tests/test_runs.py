@@ -209,6 +209,20 @@ def test_autoencoders_which_have_no_elbo_are_compared_by_their_reconstruction(
     assert found[title] == {"a": [-9.0], "b": [-9.0]}
 
 
+def test_a_comparison_names_the_runs_that_its_figure_leaves_out(
+    tmp_path, monkeypatch, capsys
+):
+    rows = [{"epoch": 1, "step": 3, "train": {"log_px_z": -9.0, "bound": -9.0}}]
+    make_run(tmp_path / "autoencoder", metrics=rows)
+    make_run(tmp_path / "vae")
+    both = tmp_path / "autoencoder", tmp_path / "vae"
+    compared(monkeypatch, tmp_path / "c", *both)
+    printed = capsys.readouterr().out
+    assert "curves.png has no line for autoencoder: no elbo" in printed
+    compared(monkeypatch, tmp_path / "c", both[1])
+    assert "has no line" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -174,6 +174,7 @@ def make_objective(
         init=init,
         loss=loss,
         check=partial(check_data, model),
+        leaves_out_own=model.leaves_out_own,
         whole_batch=bool(regularizers),
         moving_averages=model.moving_averages,
     )

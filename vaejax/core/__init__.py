@@ -7,7 +7,13 @@
 It imports nothing of ours.
 """
 
-from vaejax.core.checks import check_data, check_finite, check_labels, count_of
+from vaejax.core.checks import (
+    check_data,
+    check_finite,
+    check_labels,
+    check_positions,
+    count_of,
+)
 from vaejax.core.records import (
     Auxiliary,
     Batch,
@@ -92,6 +98,7 @@ __all__ = [
     "check_data",
     "check_finite",
     "check_labels",
+    "check_positions",
     "count_of",
     "fold_examples",
     "plain",

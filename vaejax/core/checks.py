@@ -92,18 +92,22 @@ def check_labels(model: Model, y: Any, shape: tuple[int, ...]) -> Array | None:
     """The labels of so many examples as integers of 32 bits, or a refusal.
 
     Raises:
-        VaejaxError: labels that are missing, no integers, or outside the classes.
+        VaejaxError: labels that are missing, no integers, or outside the classes; of a
+            model whose prior leaves the own example out, others than positions.
     """
     if y is None and (model.num_classes is None or model.unknown_labels):
         return None
+    if model.leaves_out_own:
+        return _as_positions(y, shape)
     if model.num_classes is None:
-        y = jnp.asarray(y)
-        if y.shape[: len(shape)] != shape:
+        y = y if isinstance(y, jax.Array) else np.asarray(y)
+        number = y.dtype == bool or jnp.issubdtype(y.dtype, jnp.number)
+        if not number or y.shape[: len(shape)] != shape:
             raise VaejaxError(
-                f"y is of shape {y.shape}, and x holds {shape} examples: give a y to "
-                "every x"
+                f"y is {y.dtype} of shape {y.shape}, and x holds {shape} examples: "
+                "give a y to every x, in numbers"
             )
-        return y
+        return jnp.asarray(y)
     last, least = model.num_classes - 1, -1 if model.unknown_labels else 0
     takes = f"{model.name} takes integer labels y from 0 to {last}" + (
         ", or -1 where one is unknown" if least else ""
@@ -131,6 +135,48 @@ def check_labels(model: Model, y: Any, shape: tuple[int, ...]) -> Array | None:
                 "set num_classes"
             )
     return jnp.asarray(y, jnp.int32)
+
+
+POSITIONS = (
+    "the prior leaves out an example's own component, and takes as y its position in "
+    "the training data, an integer from 0, or -1 where it is no exemplar"
+)
+
+
+def _as_positions(y: Any, shape: tuple[int, ...]) -> Array:
+    """The positions of so many examples as integers of 32 bits, or a refusal."""
+    y = y if isinstance(y, jax.Array) else np.asarray(y)
+    if not jnp.issubdtype(y.dtype, jnp.integer) or y.shape != shape:
+        raise VaejaxError(
+            f"{POSITIONS}, one for every example, {shape}, and was given {y.dtype} of "
+            f"shape {y.shape}: use Example(x, jnp.arange(len(x)))"
+        )
+    if _is_true((y < -1).any()):
+        raise VaejaxError(
+            f"{POSITIONS}, and {int((y < -1).sum()):,} of {y.size:,} are below -1, to "
+            f"{int(y.min())}: use Example(x, jnp.arange(len(x)))"
+        )
+    return jnp.asarray(y, jnp.int32)
+
+
+def check_positions(y: Any, count: int) -> None:
+    """Refuse so many training examples that do not each say which exemplar it is.
+
+    Raises:
+        VaejaxError: no positions, others than from -1, or one that comes twice.
+    """
+    if y is None:
+        raise VaejaxError(
+            f"{POSITIONS}, and was given none to train on: use Example(x, "
+            "jnp.arange(len(x)))"
+        )
+    positions = np.asarray(_as_positions(y, (count,)))
+    found, times = np.unique(positions[positions >= 0], return_counts=True)
+    if (times > 1).any():
+        raise VaejaxError(
+            f"{POSITIONS}, and {int(found[times.argmax()])} comes {int(times.max()):,} "
+            "times: use Example(x, jnp.arange(len(x)))"
+        )
 
 
 def _outside(

@@ -440,6 +440,7 @@ class Objective:
     ]
     # The data as the loss can take them, or a refusal: `check_data` of its model.
     check: Callable[[Example], Example] = lambda examples: examples
+    leaves_out_own: bool = False  # as of `Prior`: `fit` asks for the positions y
     whole_batch: bool = False  # it compares examples: a batch is not to be cut up
     # Which parameters step by minus their gradient, whatever the optimizer: a prefix of
     # bools. With the gradient (1 - gamma) (a - batch mean of b) that is the moving

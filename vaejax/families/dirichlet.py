@@ -24,7 +24,9 @@ def dirichlet() -> Family:
     The density is taken over the first C - 1 coordinates, at z / sum z: what a rounded
     z sums to does not matter. Samples are normalised in
     logarithms, so that concentrations of 0.01 are no 0 / 0; a coordinate that
-    underflows is returned as the smallest normal float.
+    underflows is returned as the smallest normal float. In float32 log-densities are
+    tested to 1e-3 nats up to concentrations of 1e6; beyond nothing is refused: at 1e8
+    an error of 4e-4 was measured.
     """
     return Family(
         name="dirichlet",

@@ -33,8 +33,9 @@ class NegativeBinomialParams(NamedTuple):
 def negative_binomial() -> Family:
     """Independent negative binomial variables; no reparameterisation.
 
-    Events are whole floats. `jax.random.poisson` needs the default (threefry)
-    generator.
+    Events are whole floats. In float32 the gradient for the log mean, r (x - m) /
+    (r + m), is right to an ulp of the mean, as that of `poisson` is.
+    `jax.random.poisson` needs the default (threefry) generator.
     """
     return Family(
         name="negative_binomial",

@@ -22,8 +22,10 @@ def poisson() -> Family:
     No reparameterisation, and no finite support: `quadrature` sums over a window of
     counts around the rate. Events are whole floats: in float32 counts are exact, and
     log-probabilities right to 1e-3 nats within a few deviations, up to rates of 1e7;
-    beyond, counts themselves are rounded. `jax.random.poisson` needs the default
-    (threefry) generator.
+    beyond, counts themselves are rounded, and nothing is refused: at 1e8 and 1e9 an
+    error of 2e-3 was measured. The gradient x - exp(l) is right to an ulp of the rate,
+    1 at 1e7, where rates of neighbouring log rates are 19 apart. `jax.random.poisson`
+    needs the default (threefry) generator.
     """
     return Family(
         name="poisson",

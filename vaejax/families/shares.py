@@ -49,5 +49,4 @@ def share_divergence(
         logsumexp(jax.nn.log_softmax(p, 0) + d, 0),
     )
     of_each = jnp.exp(q) * exp_rest(of_sum[None] - d) + gamma_divergence(p, d)
-    # Rounding may leave less than nothing.
-    return jnp.maximum(of_each.sum(0) - gamma_divergence(logsumexp(p, 0), of_sum), 0.0)
+    return of_each.sum(0) - gamma_divergence(logsumexp(p, 0), of_sum)

@@ -39,7 +39,7 @@ def exemplar(
     A training example says by its y which of the exemplars it is: its position in the
     training data, of which the first N are the exemplars. Its own component is left out
     of its prior. Where there is no y, as in evaluation, or it is -1, or N or more, all
-    components count:
+    components count. `fit` refuses examples without positions, which must differ:
 
         fit(objective, optimizer, Example(images, jnp.arange(len(images))), ...)
 

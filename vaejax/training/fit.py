@@ -18,7 +18,14 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
-from vaejax.core import Batch, Example, Key, Objective, VaejaxError
+from vaejax.core import (
+    Batch,
+    Example,
+    Key,
+    Objective,
+    VaejaxError,
+    check_positions,
+)
 from vaejax.sharding import DATA, local, put, training_mesh
 from vaejax.training.diagnose import diagnose
 from vaejax.training.state import TrainState, init_state
@@ -145,7 +152,7 @@ def fit(
         NonFiniteError: with the last good state, and what was not finite.
         VaejaxError: a batch size or a number of epochs that is not positive, or that
             the state has behind it; data, or what `observe` makes of them, that the
-            objective's `check` refuses.
+            objective's `check` refuses; positions that `exemplar` needs.
         AssertionError: leaves of the data of different lengths.
     """
     chex.assert_equal_shape_prefix(jax.tree.leaves(data), 1)  # else x and y mispair
@@ -249,8 +256,11 @@ def _checked(
     """The data to train on, once the objective takes them, or what is made of them.
 
     Raises:
-        VaejaxError: see `Objective.check`.
+        VaejaxError: see `Objective.check`; no positions where the prior leaves an
+            example's own component out.
     """
+    if objective.leaves_out_own:
+        check_positions(data.y, len(data.x))
     if observe is None:
         return objective.check(data)
     count = len(data.x)
