@@ -268,9 +268,10 @@ def _tables(rows: Sequence[Row]) -> list[Section]:
             "below 0 by chance; before it stands its root, if above 0, over "
             "√(tr Cov g / draws), the standard error of the mean. Detectable is "
             "what one test at 5% finds with a chance of 95% or more. Pareto k is the "
-            "shape of the tail of ‖g − E g‖²: from 0.5 on its variance is infinite, and from few draws unknown; there † marks the "
-            "errors, which are not to be relied on. Coordinate quantiles are of the "
-            "sample variances of single coordinates, whose noise spreads them.",
+            "shape of the tail of ‖g − E g‖²: from 0.5 on its variance is "
+            "infinite, and from few draws unknown; there † marks the errors, which are "
+            "not to be relied on. Coordinate quantiles are of the sample variances of "
+            "single coordinates, whose noise spreads them.",
             settings | group | accuracy,
             groups,
         ),

@@ -99,10 +99,10 @@ def test_no_cosine_is_given_where_noise_hides_the_mean(monkeypatch):
 def test_the_cosine_covers_along_the_main_direction_of_the_noise(
     monkeypatch, size, rest, folds
 ):
-    """Where most runs give one, and most do from 16 standard errors on.
+    """At least as 90% intervals do, where most runs give one: half are near the limit.
 
-    The control is the cosine with its own error, given of every length: along the noise
-    it misses the truth.
+    From 16 standard errors on nearly all give one. The control is the cosine with its
+    own error, given of every length: along the noise it misses the truth.
     """
     scale = np.full(size, rest)
     scale[0] = 1.0
@@ -121,7 +121,7 @@ def test_the_cosine_covers_along_the_main_direction_of_the_noise(
         *_, low, high = found(sds)
         given = np.isfinite(low).sum()
         covered = np.sum((low <= truth) & (truth <= high)) / max(given, 1)
-        assert given < 150 or covered > 0.95 - 3.7 * np.sqrt(0.0475 / given)
+        assert given < 150 or covered > 0.9 - 3.7 * np.sqrt(0.09 / given)
         assert given > 285 or sds < 16
     monkeypatch.setattr(direction, "SEEN", -np.inf)
     value, stderr, *_ = found(3)
@@ -132,12 +132,10 @@ def test_the_cosine_covers_along_the_main_direction_of_the_noise(
 # Ratios of signal to noise.
 
 
-@pytest.mark.parametrize(
-    ("size", "sds", "shared"), [(2, 1.5, 0.0), (5, 2, 0.9), (50, 2, 0.9)]
-)
+@pytest.mark.parametrize(("size", "sds", "shared"), [(2, 1.5, 0.0), (50, 2, 0.9)])
 def test_the_interval_of_a_ratio_covers_in_few_directions(size, sds, shared):
     """The control, whose error is that at the estimate, has upper ends too low."""
-    rng, draws, seeds = np.random.default_rng(0), 400, 300
+    rng, draws, seeds = np.random.default_rng(0), 400, 150
     scale, mean = np.ones(size), np.full(size, sds / np.sqrt(draws))
     if not shared:  # two parameters, the noise of one is small
         scale[1], mean[1] = 0.1, 4 / np.sqrt(draws)
@@ -153,7 +151,7 @@ def test_the_interval_of_a_ratio_covers_in_few_directions(size, sds, shared):
     ):
         low, high = interval(rows, name)
         assert np.mean((low <= truth) & (truth <= high)) > least, name
-        if name == "norm_snr":
+        if name == "norm_snr" and not shared:
             bare = [{key: r[key] for key in (name, f"{name}_stderr")} for r in rows]
             assert np.mean(interval(bare, name)[1] < truth) > 0.08
             assert np.mean(high < truth) < 0.05

@@ -214,12 +214,12 @@ def test_biases_are_named_and_what_would_have_been_seen():
 def test_a_bias_is_said_in_standard_errors_of_the_mean(errors):
     """U / stderr(U), the control, is half of it at best."""
     rng, found, control = np.random.default_rng(0), [], []
-    for _ in range(100):
+    for _ in range(40):
         draws = errors / np.sqrt(400) + rng.normal(size=(400, 1))
         row = report_on(draws, np.zeros(1))._asdict() | {"draws": 400}
         found.append(in_errors(row))
         control.append(row["bias_squared"] / row["bias_squared_stderr"])
-    assert np.median(found) == pytest.approx(errors, abs=0.4, rel=0.05)
+    assert np.median(found) == pytest.approx(errors, abs=0.6, rel=0.05)
     assert np.median(control) < 0.6 * errors
 
 
