@@ -37,6 +37,7 @@ class Cosine(NamedTuple):
     high: float
 
 
+Numbers = float | np.ndarray
 UNKNOWN = Cosine(*[np.nan] * 4)
 
 
@@ -64,7 +65,7 @@ def cosine_of_means(vectors: np.ndarray, others: np.ndarray) -> Cosine:
     products = vectors @ others.T
     own, of_others = _squared_length(vectors), _squared_length(others)
 
-    def statistics(along: np.ndarray, squared_length: np.ndarray) -> np.ndarray:
+    def statistics(along: Numbers, squared_length: Numbers) -> np.ndarray:
         length = np.sqrt(squared_length)
         return np.stack([along, length, along / length])
 
