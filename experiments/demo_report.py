@@ -39,8 +39,8 @@ def lead(
     stl = _encoder_row(oracle_rows, "stl")
     sentences.append(
         f"STL under the IWAE bound is biased, and the oracle sees it: at K = 64 its "
-        f"squared bias is {in_errors(stl):.3g} standard errors, "
-        f"{estimate(stl, 'bias_squared')}."
+        f"bias is {in_errors(stl):.3g} standard errors of the mean gradient, and "
+        f"{estimate(stl, 'bias_squared')} squared."
     )
     return sentences
 

@@ -32,6 +32,7 @@ from experiments.gradient_reference import (
 from vaejax.core import Batch, EstState, Key, Objective, Params
 from vaejax.diagnostics import (
     CostReport,
+    GroupReport,
     Moments,
     VarianceSplit,
     combine,
@@ -44,8 +45,8 @@ from vaejax.diagnostics import (
 # What a direction that is not known makes of these is not worth a number.
 OF_DIRECTION = [
     name
-    for statistic in ("cosine", "draw_cosine", "directional_snr")
-    for name in (statistic, f"{statistic}_stderr")
+    for name in GroupReport._fields
+    if name.startswith(("cosine", "draw_cosine", "directional_snr"))
 ]
 Work = tuple[Setting, Set, Sequence[str]]  # the estimators to be measured
 

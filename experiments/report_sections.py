@@ -70,7 +70,7 @@ def gradient_section(
     )
     caption = (
         "bias_squared is the debiased estimate of the squared norm of E g - g*, bias / "
-        "error that in units of its standard error."
+        "error its root, if above 0, in standard errors of the mean gradient."
     )
     values = [
         tuple((row | {"bias / error": in_errors(row)})[name] for name in columns)

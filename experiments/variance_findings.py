@@ -187,9 +187,14 @@ def flag(row: Row) -> str:
 
 
 def in_errors(row: Row) -> float | None:
-    """The squared bias in units of its standard error, None where that is unknown."""
-    value, error = (number(row[f"bias_squared{end}"]) for end in ("", "_stderr"))
-    return value / error if error > 0 else None
+    """The length of the bias in standard errors of the mean of the draws.
+
+    sqrt(max(bias_squared, 0)) / sqrt(tr Cov(g) / n), of one parameter |bias| / (sd /
+    sqrt n); a drawn reference's error does not count. None where it is unknown.
+    """
+    value, variance = (number(row.get(name)) for name in ("bias_squared", "variance"))
+    square = variance / number(row.get("draws"))
+    return np.sqrt(max(value, 0.0) / square) if np.isfinite(value / square) else None
 
 
 def estimate(row: Row, name: str) -> str:
@@ -294,7 +299,7 @@ def _hidden_directions(rows: Sequence[Row]) -> Iterator[str]:
     if hidden := [row for row in measured if row["cosine"] is None]:
         yield (
             f"No cosine is given of {len(hidden)} of {len(measured)} mean gradients: "
-            f"their squared lengths are below {SEEN:g} times the noise of these, and "
+            f"their squared lengths are below {SEEN:g} times the error of these, and "
             "have no direction that is known; use more --draws."
         )
 

@@ -265,12 +265,13 @@ def _tables(rows: Sequence[Row]) -> list[Section]:
         (
             "Bias and variance",
             f"Compared with: {references}. Bias squared is the debiased ‖E g − g*‖², "
-            "below 0 by chance; before it stands how many of its standard errors, ±, "
-            "it is. Detectable is what one test at 5% finds with a chance of 95% or "
-            "more. Pareto k is the shape of the tail of ‖g − E g‖²: from 0.5 on its "
-            "variance is infinite, and from few draws unknown; there † marks the "
-            "errors, which are not to be relied on. Coordinate quantiles are of the "
-            "variances of single coordinates.",
+            "below 0 by chance; before it stands its root, if above 0, over "
+            "√(tr Cov g / draws), the standard error of the mean. Detectable is "
+            "what one test at 5% finds with a chance of 95% or more. Pareto k is the "
+            "shape of the tail of ‖g − E g‖²: from 0.5 on its variance is "
+            "infinite, and from few draws unknown; there † marks the errors, which are "
+            "not to be relied on. Coordinate quantiles are of the sample variances of "
+            "single coordinates, whose noise spreads them.",
             settings | group | accuracy,
             groups,
         ),
@@ -281,7 +282,7 @@ def _tables(rows: Sequence[Row]) -> list[Section]:
             "the root mean square, without that noise; of the norm, "
             "‖E g‖ / √tr Cov g; along / across, of a draw's parts along the reference "
             "and across it. No cosine of the mean is given where the squared length of "
-            f"that is below {SEEN:g} times its noise.",
+            f"that is below {SEEN:g} times its error.",
             settings | group | signal,
             groups,
         ),

@@ -31,7 +31,6 @@ from vaejax.diagnostics import (
     variance_split,
 )
 from vaejax.diagnostics import moments as moments_module
-from vaejax.diagnostics.report import QUANTILES
 from vaejax.estimators import dreg, measure_valued, pathwise
 from vaejax.families import fixed_normal
 from vaejax.models import linear_gaussian
@@ -381,7 +380,6 @@ def test_the_intervals_of_every_statistic_cover_as_often_as_they_say():
     truths = {
         "bias_squared": 0.0,
         "variance": np.sum(SCALE**2),
-        **dict(zip(QUANTILES, np.quantile(SCALE**2, (0.05, 0.5, 0.95)), strict=True)),
         "rms_snr": np.sqrt(np.mean((MEAN / SCALE) ** 2)),
         "norm_snr": np.linalg.norm(MEAN) / np.linalg.norm(SCALE),
         "draw_cosine": np.mean(along / norms),
@@ -419,12 +417,14 @@ def test_the_rms_snr_covers_near_the_floor_where_the_plug_in_does_not():
 
 @pytest.mark.parametrize("drawn", [False, True])
 @pytest.mark.parametrize("truth", [1.0, 0.5])
-@pytest.mark.parametrize("length", [1.0, 4.0])
-def test_the_cosine_covers_where_the_noise_is_as_long_as_the_mean(length, truth, drawn):
+@pytest.mark.parametrize("length", [2.0, 4.0])
+def test_the_cosine_covers_where_noise_is_half_as_long_as_the_mean(
+    length, truth, drawn
+):
     """Of 300 intervals 95% hold it, less 4 standard errors of that: 90%.
 
     Along E v they are on the safe side. The plug-in cosine with its error over folds,
-    the negative control, holds the truth hardly ever where the noise is as long.
+    the negative control, holds the truth hardly ever where the noise is half as long.
     """
     other, key = np.zeros(DIM), np.random.default_rng(0)
     other[0] = length
@@ -436,18 +436,18 @@ def test_the_cosine_covers_where_the_noise_is_as_long_as_the_mean(length, truth,
         others = other[None]
         if drawn:
             others = other + noise / 2 * key.normal(size=(40, DIM))
-        value, stderr = cosine_of_means(folds, others)
-        if np.isfinite(value):
-            covered.append(abs(value - truth) <= 1.96 * stderr)
+        found = cosine_of_means(folds, others)
+        if np.isfinite(found.value):
+            covered.append(found.low <= truth <= found.high)
         target = others.mean(0) / np.linalg.norm(others.mean(0))
         left_out = (folds.sum(0) - folds) / 39
         cosines = left_out @ target / np.linalg.norm(left_out, axis=1)
         error = np.sqrt(39 * np.var(cosines))
         plug_in.append(abs(cosines.mean() - truth) <= 1.96 * error)
-    # Of squared lengths of 3.9 times their noise, some are below 3 times by chance.
-    assert len(covered) > (280 if length > 1 else 90)
+    # Squared lengths of 5.2 times their error are below 4 times in some runs.
+    assert len(covered) > (280 if length > 2 else 200)
     assert np.mean(covered) > 0.90
-    if truth == 1.0 and length == 1.0:
+    if truth == 1.0 and length == 2.0:
         assert np.mean(plug_in) < 0.5
 
 

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pyarrow.parquet
 import pytest
+from planted_moments import report_on
 from test_plotting import Page
 from variance_rows import make_rows
 
@@ -16,6 +17,7 @@ from experiments.gradient_measures import with_cost
 from experiments.variance_findings import (
     estimate,
     findings,
+    in_errors,
     places,
     plain_snr,
     ratio_interval,
@@ -206,6 +208,19 @@ def test_biases_are_named_and_what_would_have_been_seen():
         if row["status"] == "unbiased" and row["group"] == "encoder"
     ]
     assert f"{min(limits):.2g} to {max(limits):.2g} (encoder)" in unseen
+
+
+@pytest.mark.parametrize("errors", [2, 3, 5, 10, 100])
+def test_a_bias_is_said_in_standard_errors_of_the_mean(errors):
+    """U / stderr(U), the control, is half of it at best."""
+    rng, found, control = np.random.default_rng(0), [], []
+    for _ in range(40):
+        draws = errors / np.sqrt(400) + rng.normal(size=(400, 1))
+        row = report_on(draws, np.zeros(1))._asdict() | {"draws": 400}
+        found.append(in_errors(row))
+        control.append(row["bias_squared"] / row["bias_squared_stderr"])
+    assert np.median(found) == pytest.approx(errors, abs=0.6, rel=0.05)
+    assert np.median(control) < 0.6 * errors
 
 
 def test_a_bias_that_should_not_be_is_said_first():

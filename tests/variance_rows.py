@@ -101,12 +101,12 @@ def _statistics(group, k, slope, biased, draw):
         **bias_of((0.2 if biased else 0.0) + error * draw.normal(), error),
         "bias_squared_noise": error,
         "bias_squared_detectable": 3.29 * error,
-    }
-    for name, value in {
-        "variance": variance,
         "variance_q05": 0.001 * variance,
         "variance_q50": 0.01 * variance,
         "variance_q95": 0.1 * variance,
+    }
+    for name, value in {
+        "variance": variance,
         "snr": snr,
         "rms_snr": 1.1 * snr,
         "norm_snr": 0.9 * snr,

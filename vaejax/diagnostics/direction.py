@@ -7,52 +7,95 @@ are had without the noise, by the products of different folds (a U-statistic):
 
     cosine = <mean g, mean g*> / sqrt(U_g U_g*),    U_v = mean_{i != j} v_i . v_j
 
-Where U is of the size of its noise, so is what the root divides by, and no correction
-of the ratio has a bound. From `SEEN` times the noise on it is small.
+Where U is of the size of its error, so is what the root divides by, and no correction
+of the ratio has a bound: where noise has one main direction, along which the mean lies,
+its error grows with the mean. From `SEEN` times the error at U on, this growth
+included, the correction is small. The interval is Fieller's (1954, JRSS B 16, 175):
+of a mean that is long by chance the error of the ratio is small, that of
+
+    <mean g, mean g*> - c sqrt(U_g U_g*)
+
+hardly less, and the ends are the c at which it is t of its standard errors from 0.
 """
 
+from typing import NamedTuple
+
 import numpy as np
+from scipy.stats import t
 
-from vaejax.diagnostics.squared_norm import squared_norm_of_mean
+from vaejax.diagnostics.squared_norm import spread_of
 
-SEEN = 3.0  # times its noise: the least squared length that a cosine is given of
+SEEN = 4.0  # times its error: the least squared length that a cosine is given of
 
 
-def cosine_of_means(vectors: np.ndarray, others: np.ndarray) -> tuple[float, float]:
-    """The cosine of E v to E w, without the noise of either, and its standard error.
+class Cosine(NamedTuple):
+    """A cosine of means, its standard error and the ends of its 95% interval."""
 
-    The jackknife's, over v and over w: what it says of the bias is taken off, which
-    where v varies along E v most is more than the error, and its variances add. The
-    error is on the safe side where the cosine is 1. An estimate may be above 1 by
-    chance.
+    value: float
+    stderr: float
+    low: float
+    high: float
+
+
+Numbers = float | np.ndarray
+UNKNOWN = Cosine(*[np.nan] * 4)
+
+
+def cosine_of_means(vectors: np.ndarray, others: np.ndarray) -> Cosine:
+    """The cosine of E v to E w, without the noise of either.
+
+    The standard error is the jackknife's, over v and over w: the bias that it finds is
+    taken off, which where v varies along E v most is more than the error, and its
+    variances add. It is on the safe side where the cosine is 1. An estimate may be
+    above 1 by chance.
 
     Args:
         vectors: independent v, [n, P]; n is at least 4.
         others: independent w, [m, P], or one that is known exactly, [1, P].
 
     Returns:
-        NaN twice where the noise hides either length: an estimate of a squared length
-        is below `SEEN` times its spread where there is none.
+        NaN where the noise hides either length: an estimate of a squared length
+        is below `SEEN` times its error where the length is as estimated.
     """
     for drawn in (vectors, others):
         if len(drawn) > 1:
-            length = squared_norm_of_mean(drawn)
-            if not length.estimate > SEEN * length.noise:
-                return np.nan, np.nan
+            length = spread_of(drawn)
+            if not length.estimate > SEEN * length.error:
+                return UNKNOWN
     products = vectors @ others.T
     own, of_others = _squared_length(vectors), _squared_length(others)
-    variance = excess = 0.0
+
+    def statistics(along: Numbers, squared_length: Numbers) -> np.ndarray:
+        length = np.sqrt(squared_length)
+        return np.stack([along, length, along / length])
+
+    covariance = np.zeros((3, 3))
     with np.errstate(divide="ignore", invalid="ignore"):
-        cosine = products.mean() / np.sqrt(own[0] * of_others[0])
+        found = whole = statistics(products.mean(), own[0] * of_others[0])
         sides = (products.mean(1), own, of_others), (products.mean(0), of_others, own)
-        for mean, (_, left_out), (whole, _) in sides:
+        for mean, (_, left_out), (other, _) in sides:
             if (n := len(mean)) > 1:
-                without = (mean.sum() - mean) / (n - 1) / np.sqrt(left_out * whole)
-                variance += (n - 1) * np.var(without)
-                excess += (n - 1) * (without.mean() - cosine)
-    if not np.isfinite(cosine + variance):
+                rest = (mean.sum() - mean) / (n - 1)
+                without = statistics(rest, left_out * other)
+                covariance += (n - 1) * np.cov(without, bias=True)
+                found = found - (n - 1) * (without.mean(1) - whole)
+    if not np.isfinite(found.sum() + covariance.sum()):
+        return UNKNOWN
+    folds = min(len(drawn) for drawn in (vectors, others) if len(drawn) > 1)
+    ends = _ratio_interval(found[:2], covariance[:2, :2], t.isf(0.025, folds - 1))
+    return Cosine(*map(float, (found[2], np.sqrt(covariance[2, 2]), *ends)))
+
+
+def _ratio_interval(
+    parts: np.ndarray, covariance: np.ndarray, q: float
+) -> tuple[float, float]:
+    """The c for which a - c b, of these parts, is within q standard errors of 0."""
+    outer = np.outer(parts, parts) - q**2 * covariance
+    if not outer[1, 1] > 0:
         return np.nan, np.nan
-    return float(cosine - excess), float(np.sqrt(variance))
+    middle = outer[0, 1] / outer[1, 1]
+    reach = np.sqrt(np.maximum(middle**2 - outer[0, 0] / outer[1, 1], 0))
+    return middle - reach, middle + reach
 
 
 def _squared_length(vectors: np.ndarray) -> tuple[float, np.ndarray]:

@@ -10,8 +10,10 @@ draws of the gradient g, for a group of parameters:
         ..._low, _high  the ends of its 95% interval
         ..._detectable  what a single one-sided test at 5% would find with probability
                         95% or more in so many draws
-    variance         tr Cov(g), and quantiles of the coordinates' sample variances, that
-                     are further apart than the variances, by the noise of n draws
+    variance         tr Cov(g)
+    variance_q..     quantiles of the coordinates' sample variances; plug-ins, without
+                     an error: by the noise of n draws they are further apart than those
+                     of the variances
     pareto_k         the shape of the tail (Vehtari et al. 2024, arXiv:1507.02646) of
                      ||g - E g||^2, or of the largest (g_i - E g_i)^2, which is heavier
                      where there are many: from 1/2 on such squares have no variance,
@@ -27,7 +29,10 @@ draws of the gradient g, for a group of parameters:
                      floor: the square is less 1 / n, what the noise adds to it; NaN
                      where nothing is left
     norm_snr         ||E g|| / sqrt(tr Cov(g)), likewise
+        ..._low, _high  the ends of the 95% interval of either, those of the square by
+                     the equation of `squared_norm`; given also where the ratio is NaN
     cosine           of E g to g*, without the noise of either; NaN where it hides one
+        ..._low, _high  the ends of its 95% interval, Fieller's
     draw_cosine      of a single g to g*, on average
     directional_snr  E ||g_par|| / ||g_orth||, parts along and across g* (Rainforth);
                      a draw of zeros counts as 0 here and in draw_cosine; NaN of a
@@ -35,7 +40,7 @@ draws of the gradient g, for a group of parameters:
 
 Standard errors are by the jackknife over folds of the draws, of the cosine over those
 of a drawn reference too; those of the last two are by the draws' own spread. An
-interval takes them times Student's t of folds - 1 degrees of freedom.
+interval without ends here takes them times Student's t of folds - 1 degrees of freedom.
 """
 
 from collections.abc import Callable
@@ -46,7 +51,12 @@ import numpy as np
 from vaejax.core import Batch, EstState, Key, Objective, Params
 from vaejax.diagnostics.direction import alignment, cosine_of_means
 from vaejax.diagnostics.moments import Moments, gradient_moments, groups
-from vaejax.diagnostics.squared_norm import squared_norm_of_mean
+from vaejax.diagnostics.squared_norm import (
+    Spread,
+    ends_of,
+    spread_of,
+    squared_norm_of_mean,
+)
 from vaejax.evaluation.psis import pareto_shapes
 
 HEAVY = 0.5  # the Pareto k from which on a mean's error cannot be trusted
@@ -71,19 +81,22 @@ class GroupReport(NamedTuple):
     variance: float
     variance_stderr: float
     variance_q05: float
-    variance_q05_stderr: float
     variance_q50: float
-    variance_q50_stderr: float
     variance_q95: float
-    variance_q95_stderr: float
     snr: float
     snr_stderr: float
     rms_snr: float
     rms_snr_stderr: float
+    rms_snr_low: float
+    rms_snr_high: float
     norm_snr: float
     norm_snr_stderr: float
+    norm_snr_low: float
+    norm_snr_high: float
     cosine: float
     cosine_stderr: float
+    cosine_low: float
+    cosine_high: float
     draw_cosine: float = np.nan
     draw_cosine_stderr: float = np.nan
     directional_snr: float = np.nan
@@ -150,15 +163,21 @@ def summarize(
         )
         errors_of, excess = jackknife(_statistics, folds, squares[name], moments.draws)
         stderrs = dict(zip(STATISTICS, errors_of, strict=True))
+        ends = {}
         # The jackknife was of their squares, which may be below 0; draws that are
         # skewed bend these ratios, by as much as the jackknife says.
-        for ratio in ("rms_snr", "norm_snr"):
+        for ratio, spread in _spreads(folds, variance).items():
             square = found[ratio] - excess[STATISTICS.index(ratio)]
+            own = spread._replace(estimate=square, variance=stderrs[ratio] ** 2)
+            roots = np.sqrt(np.maximum(ends_of(own, len(folds)), 0))
+            ends |= zip(
+                (f"{ratio}_low", f"{ratio}_high"), map(float, roots), strict=True
+            )
             found[ratio] = np.sqrt(square) if square > 0 else np.nan
             stderrs[ratio] /= 2 * found[ratio]
         floor = ROUNDING**2 * (mean @ mean + found["variance"])
         of_bias = squared_norm_of_mean(errors, floor)
-        cosine, cosine_error = cosine_of_means(folds, theirs.get(name, target[None]))
+        cosine = cosine_of_means(folds, theirs.get(name, target[None]))
         farthest = (moments.tails[name][0, 0] - found["variance"]) / moments.draws
         tail = not farthest < MOVES * stderrs["variance"]
         k = _pareto_k(moments.tails[name]) if tail else 0.0
@@ -168,9 +187,9 @@ def summarize(
             pareto_k=k,
             safe=moments.draws >= FEW and k < HEAVY,
             **{statistic: float(value) for statistic, value in found.items()},
-            **{f"{statistic}_stderr": float(e) for statistic, e in stderrs.items()},
-            cosine=cosine,
-            cosine_stderr=cosine_error,
+            **{f"{name}_stderr": float(stderrs[name]) for name in WITH_ERROR},
+            **ends,
+            **dict(zip(COSINES, cosine, strict=True)),
             **(
                 alignment(products[name], squared_norms[name], target)
                 if products
@@ -190,7 +209,9 @@ def _pareto_k(tails: np.ndarray) -> float:
 
 QUANTILES = {"variance_q05": 0.05, "variance_q50": 0.5, "variance_q95": 0.95}
 BIASES = tuple(name for name in GroupReport._fields if name.startswith("bias"))
-STATISTICS = ("variance", *QUANTILES, "snr", "rms_snr", "norm_snr")
+COSINES = tuple(name for name in GroupReport._fields if name.startswith("cosine"))
+WITH_ERROR = ("variance", "snr", "rms_snr", "norm_snr")
+STATISTICS = (*WITH_ERROR, *QUANTILES)
 
 
 def _statistics(mean: np.ndarray, variance: np.ndarray, count: int) -> np.ndarray:
@@ -199,11 +220,20 @@ def _statistics(mean: np.ndarray, variance: np.ndarray, count: int) -> np.ndarra
     quantiles = np.quantile(variance, list(QUANTILES.values()))
     varies = variance > 0
     if not varies.any():
-        return np.array([trace, *quantiles, np.inf, np.inf, np.inf])
+        return np.array([trace, np.inf, np.inf, np.inf, *quantiles])
     ratios = np.abs(mean[varies]) / np.sqrt(variance[varies])
     square = np.mean(ratios**2) - 1 / count
     of_norm = mean @ mean / trace - 1 / count
-    return np.array([trace, *quantiles, ratios.mean(), square, of_norm])
+    return np.array([trace, ratios.mean(), square, of_norm, *quantiles])
+
+
+def _spreads(folds: np.ndarray, variance: np.ndarray) -> dict[str, Spread]:
+    """How the noise of the mean spreads the squared rms_snr and norm_snr."""
+    varies = variance > 0
+    standardised = folds[:, varies] / np.sqrt(variance[varies] * max(varies.sum(), 1))
+    trace = variance.sum()
+    of_norm = folds / np.sqrt(trace) if trace > 0 else folds
+    return {"rms_snr": spread_of(standardised), "norm_snr": spread_of(of_norm)}
 
 
 def jackknife(

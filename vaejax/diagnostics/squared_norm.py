@@ -22,7 +22,9 @@ interval are the |m|^2 that U is q of *their* standard errors away from:
 
 q Student's t of n - 1 degrees of freedom at 97.5%. At the upper end the growth is the
 larger of that above and of (stderr^2 - noise^2) / U, at the lower end the latter, as m
-need not lie as the noise does.
+need not lie as the noise does. The square of a signal-to-noise ratio, |m|^2 / tr C,
+has its ends from the same equation, with its own standard error, to which that of the
+trace adds.
 
 A test at 5% finds U > q stderr, q at 95%; with probability 95% it finds the |m|^2 that
 is 2 q of its own standard errors, the root of x^2 = 4 q^2 (noise^2 + growth x). By
@@ -48,6 +50,21 @@ class SquaredNorm(NamedTuple):
     high: float
 
 
+class Spread(NamedTuple):
+    """U, and what its variance is made of."""
+
+    estimate: float
+    variance: float
+    noise: float  # the variance where E v = 0
+    growth: float  # what ||E v||^2 = 1 adds where E v lies as the noise does
+
+    @property
+    def error(self) -> float:
+        """The standard error where ||E v||^2 is U, on the safe side."""
+        planned = self.noise + self.growth * max(self.estimate, 0.0)
+        return float(np.sqrt(max(self.variance, planned)))
+
+
 def squared_norm_of_mean(
     vectors: Float[np.ndarray, "n P"], floor: float = 0.0
 ) -> SquaredNorm:
@@ -57,6 +74,16 @@ def squared_norm_of_mean(
         vectors: v; n is at least 4.
         floor: an error of U besides that of the draws.
     """
+    spread = spread_of(vectors, floor)
+    once = t.isf(0.05, len(vectors) - 1)
+    _, detectable = _ends(0.0, 2 * once, spread.noise, spread.growth)
+    errors = map(np.sqrt, (spread.variance, spread.noise))
+    found = spread.estimate, *errors, detectable, *ends_of(spread, len(vectors))
+    return SquaredNorm(*map(float, found))
+
+
+def spread_of(vectors: Float[np.ndarray, "n P"], floor: float = 0.0) -> Spread:
+    """U of independent v; n is at least 4."""
     n = len(vectors)
     products = vectors @ vectors.T
     squared_norms = np.diag(products).mean()
@@ -77,15 +104,19 @@ def squared_norm_of_mean(
     noise = 2 * of_noise / pairs + floor**2
     trace = squared_norms - estimate
     growth = 4 * of_noise / (n * trace) if trace > 0 else 0.0
-    once, twice = t.isf([0.05, 0.025], n - 1)
+    return Spread(estimate, variance, noise, growth)
+
+
+def ends_of(spread: Spread, n: int) -> tuple[float, float]:
+    """The ends of the 95% interval by n independent v."""
+    estimate, variance, noise, growth = spread
+    q = t.isf(0.025, n - 1)
     seen = max(variance - noise, 0.0) / estimate if estimate > 0 else 0.0
     # Below 0, where the lower end then is, nothing grows.
-    downwards = seen if estimate > twice * np.sqrt(noise) else 0.0
-    _, detectable = _ends(0.0, 2 * once, noise, growth)
-    low, _ = _ends(estimate, twice, noise, downwards)
-    _, high = _ends(estimate, twice, noise, max(growth, seen))
-    found = estimate, np.sqrt(variance), np.sqrt(noise), detectable, low, high
-    return SquaredNorm(*map(float, found))
+    downwards = seen if estimate > q * np.sqrt(noise) else 0.0
+    low, _ = _ends(estimate, q, noise, downwards)
+    _, high = _ends(estimate, q, noise, max(growth, seen))
+    return low, high
 
 
 def _ends(

@@ -174,8 +174,9 @@ def values_of(rows: Sequence[Row], name: str) -> np.ndarray:
 
 def interval(rows: Sequence[Row], statistic: str) -> tuple[np.ndarray, np.ndarray]:
     """The ends of the 95% intervals, NaN where the error is unknown."""
-    if statistic == "bias_squared":  # it has its own
-        return values_of(rows, "bias_squared_low"), values_of(rows, "bias_squared_high")
+    low, high = f"{statistic}_low", f"{statistic}_high"
+    if any(low in row for row in rows):  # it has its own
+        return values_of(rows, low), values_of(rows, high)
     value = values_of(rows, statistic)
     # Of a time the column is seconds_stderr.
     name = statistic.replace("seconds_per_gradient", "seconds")
