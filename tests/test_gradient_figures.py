@@ -83,6 +83,20 @@ def test_an_unsafe_interval_is_marked_in_every_figure():
             assert (sum(marks) > 0) == bool(expected)
     written = [text.get_text() for text in plotting.estimator_map(unsafe).axes[0].texts]
     assert [text.endswith("†") for text in written] == [True, False]
+    written = [
+        text.get_text() for text in plotting.variance_split(unsafe).axes[0].texts
+    ]
+    assert [text.endswith("†") for text in written] == [True, False]
+
+
+def test_the_cross_of_an_unsafe_bias_lies_above_its_point():
+    rows = [row | {"safe": False} for row in make_rows(num_samples=(1,))]
+    axes = plotting.bias_forest(rows).axes[0]
+    (cross,) = named(axes.lines, "_unsafe")
+    points = [line for line in axes.lines if line.get_marker() in ("o", "s")]
+    assert points
+    assert all(cross.get_zorder() > point.get_zorder() for point in points)
+    assert all(cross.get_markersize() > point.get_markersize() for point in points)
 
 
 def test_series_that_share_a_colour_differ_in_their_lines():

@@ -52,7 +52,10 @@ STATISTICS = {  # with the label of the axis
 RATIOS = ("snr", "rms_snr", "norm_snr")  # of signal to noise, that obey the laws
 # The others are positive: a logarithmic axis.
 SIGNED = ("bias_squared", "cosine", "draw_cosine")
-UNSAFE: Look = {"marker": "x", "linestyle": "none", "color": ALARM}
+UNSAFE: Look = {  # above what it marks, and beyond its edges
+    **{"marker": "x", "markersize": 7, "zorder": 4},
+    **{"linestyle": "none", "color": ALARM},
+}
 # The power of K with which the signal-to-noise ratio grows under IWAE, where the
 # weights and their gradients have finite variance.
 LAWS = {

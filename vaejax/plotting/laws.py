@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from vaejax.plotting.gradients import distinct, quantiles
+from vaejax.plotting.gradients import UNSAFE, distinct, quantiles, unsafe
 from vaejax.plotting.style import (
     QUIET,
     WIDTH,
@@ -32,7 +32,8 @@ def scaling_laws(rows: Sequence[Row], slopes: Sequence[Row], axis: str) -> Pictu
 
     Bands are 95% confidence; hollow points are not in the fit. A dashed line has the
     slope of theory, at the height of the fitted points. Dotted is the mean over
-    coordinates of the plain ratio, which bends to its noise floor.
+    coordinates of the plain ratio, which bends to its noise floor. A cross marks a
+    point whose interval is unsafe.
 
     Args:
         rows: the points of one curve per estimator and group, of `results.csv` of the
@@ -69,6 +70,7 @@ def scaling_laws(rows: Sequence[Row], slopes: Sequence[Row], axis: str) -> Pictu
     handles = [
         Line2D([], [], color="black", lw=0.9, ls="--", label="slope of theory"),
         Line2D([], [], color=QUIET, linestyle=":", label=PLAIN),
+        *[Line2D([], [], label="interval unsafe", **UNSAFE)] * any(map(unsafe, rows)),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     letter = AXES[axis].split()[-1].strip("$")
@@ -107,6 +109,8 @@ def _curve(
     fitted = np.isin(x, slope.get("fitted") or [])
     look |= {"linestyle": "none", "markerfacecolor": "white"}
     axes.plot(x[~fitted], snr[~fitted], label="_not fitted", **look)
+    marked = np.array(list(map(unsafe, curve)))
+    axes.plot(x[marked], snr[marked], label="_unsafe", **UNSAFE)
     if slope.get("theory") is not None and fitted.any():
         centre = [np.exp(np.log(values[fitted]).mean()) for values in (x, snr)]
         ends = np.array([x[fitted].min() / 1.5, x[fitted].max() * 1.5])
