@@ -29,6 +29,7 @@ from vaejax.plotting.style import (
     Look,
     Picture,
     Row,
+    legend_outside,
     panels,
     require_rows,
     signed_log,
@@ -120,7 +121,7 @@ def bias_forest(rows: Sequence[Row]) -> Picture:
     high = 0.9 + 0.17 * len(names) + 0.13 * note.count("\n")
     wide = WIDTH * (0.55 if len(groups) <= 1 else 0.45)
     figure, axes = panels(
-        max(len(groups), 1), size=(wide, high), columns=2, sharey=True
+        max(len(groups), 1), size=(wide, high), columns=2, names=names, sharey=True
     )
     for panel, group in zip(axes, groups, strict=False):
         chosen = [i for i, row in enumerate(measured) if row["group"] == group]
@@ -139,7 +140,7 @@ def bias_forest(rows: Sequence[Row]) -> Picture:
         *[Line2D([], [], label="interval unsafe", **UNSAFE)]
         * any(map(unsafe, measured)),
     ]
-    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
+    legend_outside(figure, handles, where="upper right")
     if note:
         figure.supxlabel(note, x=0.01, ha="left", fontsize=7, color=QUIET)
     figure.set_label(

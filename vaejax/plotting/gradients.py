@@ -30,6 +30,7 @@ from vaejax.plotting.style import (
     PlottingError,
     Row,
     few_decades,
+    legend_outside,
     line_style,
     number,
     panels,
@@ -306,14 +307,7 @@ def legend(
         handles.append(Line2D([], [], label="biased", color=QUIET, **look))
     if unsafe:
         handles.append(Line2D([], [], label="interval unsafe", **UNSAFE))
-    handles += extras
-    inches = 0.6 + 0.06 * max(len(str(handle.get_label())) for handle in handles)
-    columns = min(len(handles), max(1, int(figure.get_figwidth() / inches)))
-    rows = -(-len(handles) // columns) + (title is not None)
-    figure.set_figheight(figure.get_figheight() + 0.17 * rows)
-    figure.legend(
-        handles=handles, title=title, loc="outside lower center", ncols=columns
-    )
+    legend_outside(figure, [*handles, *extras], title)
 
 
 def namer(

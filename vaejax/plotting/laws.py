@@ -15,6 +15,7 @@ from vaejax.plotting.style import (
     Picture,
     PlottingError,
     Row,
+    inches,
     number,
     panels,
     require_rows,
@@ -51,7 +52,8 @@ def scaling_laws(rows: Sequence[Row], slopes: Sequence[Row], axis: str) -> Pictu
     require_rows(rows, "scaling_laws")
     groups = distinct(row["group"] for row in rows)
     estimators = distinct(row["estimator"] for row in rows)
-    figure, axes = panels(len(groups), size=(WIDTH / 2, 3.1))
+    wide = max(WIDTH / 2, 2.1 + inches(estimators))  # of a legend with the slopes
+    figure, axes = panels(len(groups), size=(wide, 3.1))
     for panel, group in zip(axes, groups, strict=True):
         for i, estimator in enumerate(estimators):
             of_curve = {"estimator": estimator, "group": group}

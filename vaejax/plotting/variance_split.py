@@ -52,7 +52,7 @@ def variance_split(rows: Sequence[Row], num_samples: int | None = None) -> Pictu
     cells = distinct((row["bound"], row["group"]) for row in rows)
     columns = min(len({row["group"] for row in rows}), 3)
     size = (4.2 if columns == 1 else WIDTH / columns, 0.75 + 0.2 * len(names))
-    figure, axes = panels(len(cells), size=size, columns=columns)
+    figure, axes = panels(len(cells), size=size, columns=columns, names=names)
     for i, (panel, cell) in enumerate(zip(axes, cells, strict=True)):
         members = [row for row in rows if (row["bound"], row["group"]) == cell]
         at = [names.index(name_of(row)) for row in members]
