@@ -140,7 +140,7 @@ def bias_forest(rows: Sequence[Row]) -> Picture:
         *[Line2D([], [], label="interval unsafe", **UNSAFE)]
         * any(map(unsafe, measured)),
     ]
-    legend_outside(figure, handles, where="upper right")
+    legend_outside(figure, handles, loc="outside upper right")
     if note:
         figure.supxlabel(note, x=0.01, ha="left", fontsize=7, color=QUIET)
     figure.set_label(

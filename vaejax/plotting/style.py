@@ -13,7 +13,7 @@ import io
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
@@ -145,7 +145,9 @@ def legend_outside(
     figure: Figure,
     handles: Sequence[Artist],
     title: str | None = None,
-    where: str = "lower center",
+    loc: Literal[
+        "outside lower center", "outside upper right"
+    ] = "outside lower center",
 ) -> None:
     """A legend outside the panels in as many columns as fit; the figure makes room."""
     wide = 0.6 + inches(str(handle.get_label()) for handle in handles)
@@ -153,7 +155,7 @@ def legend_outside(
     columns = min(len(handles), int(figure.get_figwidth() / wide))
     rows = -(-len(handles) // columns) + (title is not None)
     figure.set_figheight(figure.get_figheight() + 0.17 * rows)
-    figure.legend(handles=handles, title=title, loc=f"outside {where}", ncols=columns)
+    figure.legend(handles=handles, title=title, loc=loc, ncols=columns)
 
 
 def number(value: Any) -> float:
