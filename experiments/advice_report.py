@@ -92,17 +92,15 @@ def sentence(rows: Sequence[Row], best: Row, step_best: Row) -> str:
         in ("recommended", "in front", "cannot be told apart", "behind")
     ]
     tied = [r for r in contenders if r["verdict"] == "cannot be told apart"]
-    chance = best[f"{SIGNAL[0]}_chance_best"]
-    how_sure = f"{chance:.0%}" if chance < 0.995 else "over 99%"
     lead = f"Use {_words(best)}: the"
     if not _won(best):
         lead = (
-            f"No winner: none of the candidates is the best with probability "
-            f"{SURE:.0%}. In front is {_words(best)}, with the"
+            f"No winner: none of the candidates is the best with {SURE:.0%} "
+            f"probability or more. In front is {_words(best)}, with the"
         )
     return (
         f"{lead} most signal per second of {len(contenders)} candidates with "
-        f"probability {how_sure}"
+        f"probability {_percent(best)}"
         + "".join(f"; it cannot be told apart from {_words(row)}" for row in tied)
         + (
             "; it has the highest directional SNR per step, too."
@@ -114,6 +112,12 @@ def sentence(rows: Sequence[Row], best: Row, step_best: Row) -> str:
 
 def _won(best: Row) -> bool:
     return bool(best["verdict"] == "recommended")
+
+
+def _percent(row: Row) -> str:
+    """The chance of being the best, rounded down: it is no less than is said."""
+    percent = 100 * row[f"{SIGNAL[0]}_chance_best"] + 1e-9  # 28.999... stands for 29
+    return f"{int(percent)}%" if percent < 100 else "over 99%"
 
 
 def _words(row: Row) -> str:
@@ -135,5 +139,5 @@ def _shown(row: Row) -> Row:
     if row["draws"] is not None:
         signal, snr = (f"{row[n]:.3g} ± {row[f'{n}_stderr']:.1g}" for n in SIGNAL)
         shown |= {"signal/√s": signal, "SNR a step": snr, "draws": row["draws"]}
-        shown["best"] = f"{row[f'{SIGNAL[0]}_chance_best']:.0%}"
+        shown["best"] = _percent(row)
     return shown

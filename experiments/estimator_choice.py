@@ -10,8 +10,7 @@ import dataclasses
 import inspect
 from collections.abc import Sequence
 
-from experiments.cli import parse_settings
-from experiments.setup import build_named
+from experiments.setup import build_named, typed_settings
 from vaejax.core import Estimator, VaejaxError
 from vaejax.estimators import ESTIMATORS
 
@@ -36,7 +35,7 @@ def choose_estimators(words: Sequence[str]) -> list[Estimator]:
 def full_name(name: str, pairs: Sequence[str]) -> str:
     """The name of an estimator with the settings that are not its defaults."""
     parameters = inspect.signature(ESTIMATORS[name]).parameters
-    settings = parse_settings(pairs)
+    settings = typed_settings(ESTIMATORS, name, pairs)
     return ":".join(
         [
             name,

@@ -40,9 +40,21 @@ def build_named(
     Raises:
         VaejaxError: an unknown name or setting, or a value of the wrong type.
     """
-    settings = parse_settings(pairs)
+    settings = typed_settings(registry, name, pairs)
     if taken := sorted(settings.keys() & given.keys()):
         raise VaejaxError(f"{taken} of {name} follow from the data set: leave them out")
+    return build(registry, name, **settings, **given)
+
+
+def typed_settings(
+    registry: Mapping[str, Callable[..., Any]], name: str, pairs: Sequence[str]
+) -> dict[str, Any]:
+    """The `name=value` settings, of the types that the factory of this name takes.
+
+    Raises:
+        VaejaxError: a value of the wrong type.
+    """
+    settings = parse_settings(pairs)
     if name in registry:
         settings = _typed(registry, name, settings)
         parameters = inspect.signature(registry[name]).parameters
@@ -51,7 +63,7 @@ def build_named(
             if own in settings and own in parameters:
                 chosen = settings.get(part, parameters[part].default)
                 settings[own] = _typed(choices, chosen, settings[own])
-    return build(registry, name, **settings, **given)
+    return settings
 
 
 def _typed(

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.flatten_util import ravel_pytree
 
 from experiments.gradient_cells import Setting
 from vaejax.bounds import elbo
@@ -28,7 +27,8 @@ from vaejax.core import (
     Params,
     Problem,
 )
-from vaejax.diagnostics import gradient_moments
+from vaejax.diagnostics import gradient_moments, summarize
+from vaejax.diagnostics.moments import groups
 from vaejax.estimators import pathwise
 from vaejax.laws import signal_to_noise
 from vaejax.models.gaussian_toy import (
@@ -41,7 +41,8 @@ from vaejax.models.gaussian_toy import (
 from vaejax.objective import check, make_objective
 
 COLUMNS = (
-    *("num_outer", "num_samples", "estimator", "group", "status", "folds"),
+    *("num_outer", "num_samples", "estimator", "group", "status"),
+    *("draws", "folds", "pareto_k", "safe"),
     *("snr", "snr_stderr", "signal_of", "own_snr", "own_snr_stderr", "plain_snr"),
     "reason",
 )
@@ -54,10 +55,12 @@ Rows = list[dict[str, Any]]
 
 
 class Folds(NamedTuple):
-    """Mean and variance of a group's gradient within every fold, each [F, P]."""
+    """Of a group's gradient; mean and variance within every fold are each [F, P]."""
 
     means: np.ndarray
     variances: np.ndarray
+    pareto_k: float  # the largest of the group's fields
+    safe: bool
 
 
 def toy(key: Key, dim: int = DIM, count: int = COUNT) -> tuple[Model, Params, Example]:
@@ -110,6 +113,7 @@ def measure_point(
     place: dict[str, Any] = dict.fromkeys(COLUMNS) | {
         "num_outer": num_outer,
         "num_samples": num_samples,
+        "draws": setting.draws,
         "folds": FOLDS,
     }
     key = jax.random.fold_in(setting.keys.draws, num_outer)
@@ -137,9 +141,11 @@ def measure_point(
             if own.means.size == 0:
                 continue
             source = _quietest(folds, status) if status[name] == "unbiased" else name
-            own_snr = signal_to_noise(*own)
+            own_snr = signal_to_noise(own.means, own.variances)
             snr = signal_to_noise(folds[source].means, own.variances)
             numbers = {
+                "pareto_k": _known(max(own.pareto_k, folds[source].pareto_k)),
+                "safe": own.safe and folds[source].safe,
                 "snr": _known(snr.value),
                 "snr_stderr": _known(snr.stderr),
                 "own_snr": _known(own_snr.value),
@@ -162,31 +168,35 @@ def _draw(setting: Setting, objective: Objective, num_samples: int) -> dict[str,
     start, state = objective.init(setting.keys.state)
     params = setting.params._replace(auxiliary=start.auxiliary)
     per_draw = len(setting.batch.global_index) * num_samples
-    moments = [
-        gradient_moments(
-            objective,
-            params,
-            state,
-            jax.random.fold_in(setting.keys.draws, fold),
-            setting.batch,
-            draws=setting.draws // FOLDS,
-            folds=1,
-            max_chunk=max(1, SAMPLES_AT_ONCE // per_draw),
+    moments = gradient_moments(
+        objective,
+        params,
+        state,
+        setting.keys.draws,
+        setting.batch,
+        draws=setting.draws,
+        folds=FOLDS,
+        max_chunk=max(1, SAMPLES_AT_ONCE // per_draw),
+    )
+    reports = summarize(moments, moments.mean)
+    degrees = setting.draws // FOLDS - 1
+    found = {}
+    for group, fields in GROUPS.items():
+        own = [reports[field] for field in fields if field in reports]
+        found[group] = Folds(
+            _of_fields(moments.fold_means, fields),
+            _of_fields(moments.fold_squares, fields) / degrees,
+            float(np.max([report.pareto_k for report in own], initial=0)),
+            all(report.safe for report in own),
         )
-        for fold in range(FOLDS)
-    ]
-    return {
-        group: Folds(
-            np.stack([_flat(found.mean, fields) for found in moments]),
-            np.stack([_flat(found.variance, fields) for found in moments]),
-        )
-        for group, fields in GROUPS.items()
-    }
+    return found
 
 
-def _flat(tree: Params, fields: Sequence[str]) -> np.ndarray:
-    flat, _ = ravel_pytree([getattr(tree, field) for field in fields])
-    return np.asarray(flat, float)
+def _of_fields(tree: Params, fields: Sequence[str]) -> np.ndarray:
+    """The parameters of these fields side by side in every fold, [F, P]."""
+    found = groups(tree, lead=1)
+    none = np.empty((FOLDS, 0))
+    return np.concatenate([found.get(field, none) for field in fields], axis=1)
 
 
 def _quietest(folds: dict[str, Folds], status: dict[str, str]) -> str:

@@ -14,9 +14,11 @@ import numpy as np
 from experiments import run_folder
 from experiments.cli import command_of
 from experiments.result_table import print_rows
-from experiments.snr_points import GROUPS, Gap, Rows
+from experiments.snr_points import FOLDS, GROUPS, Gap, Rows
+from experiments.variance_findings import estimate, flag, tails
 from vaejax.laws import fit_slope
 from vaejax.plotting import Section, Table, save, scaling_laws, write_report
+from vaejax.plotting.gradients import unsafe
 
 AXES = {"num_samples": "K", "num_outer": "M"}
 ENCODER_LAWS = {  # in K, under IWAE
@@ -27,16 +29,16 @@ ENCODER_LAWS = {  # in K, under IWAE
 }
 SLOPES = (
     "Of SNR ~ K^c and SNR ~ M^c, by weighted least squares on logarithms; with floor, "
-    "of the plain ratio, which noise keeps from falling."
+    "of the plain ratio, which noise keeps from falling. † marks one that is fitted to "
+    "a point so marked."
 )
 RATIOS = (
     "`snr` is free of the noise floor; its signal is taken from the unbiased estimator "
-    "`signal_of`, `own_snr` from the estimator's own draws."
+    "`signal_of`, `own_snr` from the estimator's own draws. † marks an error that is "
+    "not to be trusted: the draws have heavy tails (from a Pareto k of 1/2 on), or are "
+    "too few to show one."
 )
-POINTS = (
-    *("num_outer", "num_samples", "estimator", "group", "snr", "snr_stderr"),
-    *("signal_of", "own_snr", "own_snr_stderr", "plain_snr"),
-)
+PLACE = ("num_outer", "num_samples", "estimator", "group")
 FAINT = 0.2  # relative error from which on a ratio is too faint to take its logarithm
 
 
@@ -86,8 +88,8 @@ def fit(rows: Rows, bound: str, *, fit_from: int, cross: tuple[int, int]) -> Row
                     np.array([row[name] for row in used])
                     for name in (axis, "snr", "snr_stderr", "plain_snr")
                 )
-                slope = fit_slope(x, snr, stderr)
-                uncorrected = fit_slope(x, plain, plain * stderr / snr)
+                slope = fit_slope(x, snr, stderr, FOLDS)
+                uncorrected = fit_slope(x, plain, plain * stderr / snr, FOLDS)
                 place = {"axis": axis, "group": group, "estimator": estimator}
                 slopes.append(
                     place
@@ -97,13 +99,14 @@ def fit(rows: Rows, bound: str, *, fit_from: int, cross: tuple[int, int]) -> Row
                         "uncorrected": uncorrected.slope,
                         "fitted": x.tolist(),
                         "points": len(curve),
+                        "safe": not any(map(unsafe, used)),
                     }
                 )
     return slopes
 
 
 def in_words(rows: Rows, slopes: Rows, gap: Gap | None) -> list[str]:
-    """Every slope beside theory's, whether the signals agree, and the toy's gap."""
+    """Every slope beside theory's, what is unsafe, whether signals agree, the gap."""
     findings = []
     for slope in slopes:
         letter = AXES[slope["axis"]]
@@ -111,7 +114,7 @@ def in_words(rows: Rows, slopes: Rows, gap: Gap | None) -> list[str]:
         words = (
             f"{slope['group']}, {slope['estimator']}: SNR ~ {letter}^c for {letter} = "
             f"{first} to {last}, c = {slope['slope']:.3f} (95%: {slope['low']:.3f} to "
-            f"{slope['high']:.3f})"
+            f"{slope['high']:.3f}{flag(slope)})"
         )
         if slope["theory"] is not None:
             off = abs(slope["slope"] - slope["theory"])
@@ -119,6 +122,7 @@ def in_words(rows: Rows, slopes: Rows, gap: Gap | None) -> list[str]:
         findings.append(
             f"{words}; {slope['uncorrected']:.3f} if the noise floor is left in"
         )
+    findings += tails(rows)
     # In squares, whose errors are the more nearly normal.
     distances = [
         abs(row["own_snr"] ** 2 - row["snr"] ** 2)
@@ -160,7 +164,7 @@ def write(
     table = [_shown(slope) for slope in slopes]
     refused = {row["estimator"]: row["reason"] for row in rows if row["reason"]}
     tables = [_table(table)] if table else []
-    points = [{name: row[name] for name in POINTS} for row in rows if row["plain_snr"]]
+    points = [_point(row) for row in rows if row["plain_snr"]]
     sections = [
         Section("Slopes", SLOPES, tables, figures),
         Section("Every point", RATIOS, [_table(points)] if points else []),
@@ -198,9 +202,19 @@ def _shown(slope: dict[str, Any]) -> dict[str, Any]:
         "group": slope["group"],
         "estimator": slope["estimator"],
         "slope": round(slope["slope"], 3),
-        "± 95%": round((slope["high"] - slope["low"]) / 2, 3),
+        "± 95%": f"{(slope['high'] - slope['low']) / 2:.3f}{flag(slope)}",
         "theory": slope["theory"],
         "with floor": round(slope["uncorrected"], 3),
+    }
+
+
+def _point(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in PLACE} | {
+        "snr": estimate(row, "snr"),
+        "signal_of": row["signal_of"],
+        "own_snr": estimate(row, "own_snr"),
+        "plain_snr": f"{row['plain_snr']:.3g}",
+        "pareto_k": row["pareto_k"] and f"{row['pareto_k']:.2f}",
     }
 
 

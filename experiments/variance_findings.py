@@ -37,7 +37,7 @@ def findings(rows: Sequence[Row]) -> list[str]:
     """
     return [
         *_references(rows),
-        *_tails(rows),
+        *tails(rows),
         *_hidden_directions(rows),
         *_budget(rows),
         *_untrained(rows),
@@ -272,17 +272,18 @@ def _references(rows: Sequence[Row]) -> Iterator[str]:
     )
 
 
-def _tails(rows: Sequence[Row]) -> Iterator[str]:
+def tails(rows: Sequence[Row]) -> Iterator[str]:
     """How many intervals are unsafe, and why."""
     measured = of_whole_groups(rows)
     if not (marked := [row for row in measured if unsafe(row)]):
         return
     known = [number(row["pareto_k"]) for row in marked if row["pareto_k"] is not None]
-    heaviest = f"; the largest Pareto k is {max(known):.2f}" * bool(known)
+    heaviest = f" (the largest Pareto k is {max(known):.2f})" * bool(known)
+    fewest = min(int(row["draws"]) for row in marked)
     yield (
         f"{len(marked)} of {len(measured)} estimates are marked †: the squared "
-        "deviations of their gradients have heavy tails, or the draws are too few to "
-        f"show one (from {min(int(row['draws']) for row in marked):,} on{heaviest}). "
+        f"deviations of their gradients have heavy tails{heaviest}, or the draws are "
+        f"too few to show one (the fewest are {fewest:,}). "
         "Their intervals, above all of variances and signal-to-noise ratios, may hold "
         "the truth less often than is said: use more --draws."
     )

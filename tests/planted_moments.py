@@ -4,7 +4,7 @@ import numpy as np
 
 from vaejax.core import Params
 from vaejax.diagnostics import GroupReport, Moments, fold_count, summarize
-from vaejax.diagnostics.moments import _largest
+from vaejax.diagnostics.tails import largest
 
 
 def of_encoder(values: np.ndarray) -> Params:
@@ -17,7 +17,7 @@ def report_on(draws: np.ndarray, target: np.ndarray) -> GroupReport:
     parts = draws.reshape(folds, -1, draws.shape[1])
     means = parts.mean(1)
     deviations = np.square(draws - draws.mean(0))
-    tails = _largest(np.stack([deviations.sum(1), deviations.max(1)]), count)
+    tails = largest(np.stack([deviations.sum(1), deviations.max(1)]), count)
     moments = Moments(
         mean=of_encoder(draws.mean(0)),
         variance=of_encoder(draws.var(0, ddof=1)),

@@ -209,6 +209,8 @@ def test_a_winner_is_one_from_95_percent_on(chance, tmp_path, known_costs, monke
     results = advise.run(config)
     won = chance >= 0.95
     assert results.advice.startswith("Use dreg" if won else "No winner")
+    assert f"with probability {95 if won else 94}%" in results.advice
+    assert ("the best with 95% probability or more" in results.advice) == (not won)
     assert (results.recommended is not None) == won
     assert verdicts(results)["dreg", 2] == ("recommended" if won else "in front")
 

@@ -381,7 +381,7 @@ def test_an_estimator_is_named_with_the_settings_that_are_no_defaults():
     assert names == [
         "dreg",
         "nvil",
-        "nvil:hidden=(20,20):normalize=true",
+        "nvil:hidden=(20,20):normalize=True",
         "nvil:decay=0.5",
     ]
     again = [estimator.name for estimator in choose_estimators(names)]
@@ -392,6 +392,9 @@ def test_an_estimator_is_named_with_the_settings_that_are_no_defaults():
     ("words", "message"),
     [
         (("nvil", "nvil:decay=0.8"), "name each one once"),
+        (("nvil:decay=0", "nvil:decay=0.0"), "name each one once"),
+        (("nvil:normalize=true", "nvil:normalize=True"), "name each one once"),
+        (("nvil:hidden=20", "nvil:hidden=[20]"), "name each one once"),
         (("nvil:decay",), "'decay' is not a setting"),
         (("nvil:width=3",), "width"),
         (("nvl:decay=0.5",), "unknown"),

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from scipy.stats import norm, t
 from variance_rows import COSTS, ERROR, TIMING, bias_of, make_rows
 
@@ -83,6 +84,20 @@ def test_an_unsafe_interval_is_marked_in_every_figure():
             assert (sum(marks) > 0) == bool(expected)
     written = [text.get_text() for text in plotting.estimator_map(unsafe).axes[0].texts]
     assert [text.endswith("†") for text in written] == [True, False]
+    written = [
+        text.get_text() for text in plotting.variance_split(unsafe).axes[0].texts
+    ]
+    assert [text.endswith("†") for text in written] == [True, False]
+
+
+def test_the_cross_of_an_unsafe_bias_lies_above_its_point():
+    rows = [row | {"safe": False} for row in make_rows(num_samples=(1,))]
+    axes = plotting.bias_forest(rows).axes[0]
+    (cross,) = named(axes.lines, "_unsafe")
+    points = [line for line in axes.lines if line.get_marker() in ("o", "s")]
+    assert points
+    assert all(cross.get_zorder() > point.get_zorder() for point in points)
+    assert all(cross.get_markersize() > point.get_markersize() for point in points)
 
 
 def test_series_that_share_a_colour_differ_in_their_lines():
@@ -309,6 +324,51 @@ def test_variance_split_draws_the_shares_with_their_error():
     totals = [text.get_text() for text in axes.texts]
     first = one(rows, num_samples=64, group="encoder", estimator="pathwise")
     assert totals[0] == f"{first['variance']:.2g}"
+
+
+# ---- names
+
+
+LONG = "nvil:hidden=(20,20):normalize=True:decay=0.95"
+OF_NAMES = {
+    "bias_forest": plotting.bias_forest,
+    "estimator_map": plotting.estimator_map,
+    "cost_frontier": plotting.cost_frontier,
+    "variance_split": plotting.variance_split,
+    "variance": lambda rows: plotting.gradient_statistic(rows, "variance"),
+    "scaling_laws": lambda rows: plotting.scaling_laws(
+        rows,
+        [
+            dict(row, axis="num_samples", slope=-0.5, low=-0.6, high=-0.4)
+            for row in rows
+        ],
+        "num_samples",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("num_groups", [1, 2])
+@pytest.mark.parametrize("name", OF_NAMES)
+def test_names_with_settings_are_whole_in_every_figure(name, num_groups):
+    names = {"dreg": LONG, "pathwise": "gumbel_softmax:temperature=0.3"}
+    rows = [
+        row | {"estimator": names[row["estimator"]], "plain_snr": 1.0, "safe": False}
+        for row in make_rows(bounds=("elbo", "iwae"), estimators=tuple(names))
+        if num_groups == 2 or row["group"] == "encoder"
+    ]
+    figure = OF_NAMES[name](rows)
+    plotting.png(figure, dots_per_inch=40)
+    named = [text for text in figure.findobj(Text) if LONG in text.get_text()]
+    assert named
+    canvas = figure.bbox.padded(1)
+    legends = [text for found in figure.legends for text in found.get_texts()]
+    for text in [*named, *legends]:
+        box = text.get_window_extent()
+        inside = canvas.contains(*box.min) and canvas.contains(*box.max)
+        assert inside, text.get_text()
+    for axes in figure.axes:
+        assert axes.get_position().width * figure.get_figwidth() > 0.9
 
 
 # ---- replay

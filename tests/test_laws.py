@@ -59,7 +59,7 @@ def test_the_slope_of_measured_ratios_is_covered_with_jackknifed_errors():
         ratios = [signal_to_noise(*drawn(rng, 0.02 * x**0.5)) for x in X]
         values, errors = np.array(ratios).T
         known = np.isfinite(values) & (errors < 0.2 * values)
-        fit = fit_slope(X[known], values[known], errors[known])
+        fit = fit_slope(X[known], values[known], errors[known], FOLDS)
         for slope in held:
             held[slope] += fit.low <= slope <= fit.high
     assert 0.90 <= held[0.5] / len(SEEDS) <= 0.985
@@ -100,6 +100,19 @@ def test_coordinates_that_never_vary_do_not_count():
     means, variances = drawn(np.random.default_rng(0), 0.3)
     more = np.pad(means, ((0, 0), (0, 7))), np.pad(variances, ((0, 0), (0, 7)))
     assert signal_to_noise(*more) == signal_to_noise(means, variances)
+
+
+def test_errors_of_few_folds_widen_the_interval():
+    """By the normal distribution it would hold the slope in 90 of 100."""
+    folds, held = 4, {4: 0, None: 0}
+    noise = np.random.default_rng(0).standard_normal((2000, folds, 2))
+    for draws in np.exp(0.1 * noise):
+        stderr = draws.std(0, ddof=1) / np.sqrt(folds)
+        for told in held:
+            fit = fit_slope([1, 10], draws.mean(0), stderr, told)
+            held[told] += fit.low <= 0 <= fit.high
+    assert 0.94 <= held[folds] / 2000 <= 0.99
+    assert held[None] / 2000 < 0.92
 
 
 def test_exact_points_give_the_exact_slope():

@@ -111,9 +111,10 @@ def test_the_folds_hold_the_gradient_of_the_mean_of_m_estimates():
         batch = snr_points._repeated(setting.batch.example, times)
         drawn = snr_points._draw(setting._replace(batch=batch), objective, 5)
         for group, fields in snr_points.GROUPS.items():
-            means, variance = drawn[group]
+            means, variance, *_ = drawn[group]
             assert means.shape == variance.shape == (20, 1 + (group == "encoder"))
-            expected = -snr_points._flat(truth.gradient, fields)
+            of_group = [getattr(truth.gradient, field) for field in fields]
+            expected = -jax.flatten_util.ravel_pytree(of_group)[0]
             stderr = np.sqrt(variance.mean(0) / setting.draws)
             z = np.abs(means.mean(0) - expected) / stderr
             assert z.max() < 4
@@ -141,6 +142,36 @@ def test_an_unbiased_estimators_signal_is_the_quietest_ones_a_biased_ones_its_ow
     # The signal of a biased estimator is not that of the others.
     of_stl = of_encoder["stl"]
     assert of_stl["snr"] == of_stl["own_snr"]
+
+
+def test_a_point_of_few_draws_is_unsafe_wherever_it_is_told():
+    """Below 100 draws no tail shows; of normal draws as many are safe."""
+    estimators = [pathwise(), dreg()]
+    few = snr_points.measure_point(small_setting(draws=40), iwae(), estimators, 1, 5)
+    many = snr_points.measure_point(small_setting(draws=4000), iwae(), [dreg()], 1, 5)
+    assert {(row["safe"], row["draws"]) for row in few} == {(False, 40)}
+    assert {(row["safe"], row["draws"]) for row in many} == {(True, 4000)}
+    assert all(0 <= row["pareto_k"] < 0.5 for row in many)
+    (said,) = [t for t in snr_report.in_words(few, [], None) if "marked †" in t]
+    assert said.startswith("4 of 4 estimates are marked")
+    assert "too few to show one (the fewest are 40)" in said
+    assert "†" in snr_report._point(few[0])["snr"]
+    assert "†" not in snr_report._point(many[0])["snr"]
+
+
+def test_a_slope_through_an_unsafe_point_is_marked():
+    rows = [row for k in (1, 10, 100) for row in fake_point(None, None, None, 1, k)]
+    for safe in (True, False):
+        rows[1] |= {"safe": safe, "draws": 40, "pareto_k": 0.2}
+        slopes = snr_report.fit(rows, "iwae", fit_from=1, cross=(1, 1))
+        first, *rest = snr_report.in_words(rows, slopes, None)
+        assert ("†" in first) == ("†" in snr_report._shown(slopes[0])["± 95%"])
+        assert ("†" in first, len(rest)) == (not safe, int(not safe))
+        figure = plotting.scaling_laws(rows, slopes, "num_samples")
+        marks = [n for n in figure.axes[0].lines if n.get_label() == "_unsafe"]
+        assert [len(line.get_xdata()) for line in marks] == [int(not safe)]
+        texts = {text.get_text() for text in figure.legends[0].get_texts()}
+        assert ("interval unsafe" in texts) == (not safe)
 
 
 # ---- a run

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
-from scipy.stats import norm
+from scipy.stats import t as student_t
 
 from vaejax.core import VaejaxError
 
@@ -75,7 +75,9 @@ class Slope(NamedTuple):
     degrees: int
 
 
-def fit_slope(x: ArrayLike, y: ArrayLike, stderr: ArrayLike) -> Slope:
+def fit_slope(
+    x: ArrayLike, y: ArrayLike, stderr: ArrayLike, folds: int | None = None
+) -> Slope:
     """Fit log y = a + c log x by least squares, weighted by the errors of log y.
 
     Points that scatter about the line by more than their errors tell widen the
@@ -85,6 +87,8 @@ def fit_slope(x: ArrayLike, y: ArrayLike, stderr: ArrayLike) -> Slope:
         x: [N], where; at least two different values above 0.
         y: [N], what, above 0.
         stderr: [N], independent standard errors of y, above 0.
+        folds: that each error is from, if it is an estimate: the interval is by
+            Student's t of one less, on the safe side, as a slope averages the errors.
 
     Raises:
         VaejaxError: points that no line can be fitted to.
@@ -104,5 +108,6 @@ def fit_slope(x: ArrayLike, y: ArrayLike, stderr: ArrayLike) -> Slope:
     slope = float(weights @ (u * v)) / information
     chi_square, degrees = float(weights @ (v - slope * u) ** 2), len(x) - 2
     scatter = np.sqrt(max(1.0, chi_square / degrees)) if degrees else 1.0
-    reach = float(norm.isf(0.025) * scatter / np.sqrt(information))
+    quantile = student_t.isf(0.025, np.inf if folds is None else folds - 1)
+    reach = float(quantile * scatter / np.sqrt(information))
     return Slope(slope, slope - reach, slope + reach, chi_square, degrees)

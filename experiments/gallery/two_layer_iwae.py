@@ -115,7 +115,8 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
                 ],
                 "Of gradients at the parameters that DReG came to: the norm of their "
                 "mean against their noise (SNR), and the squared norm of their bias, "
-                f"of {DRAWS} draws, with its standard error.",
+                f"of {DRAWS} draws, with its standard error. † marks gradients of "
+                "heavy tails, whose errors are not to be trusted.",
             ),
         ],
     )
@@ -163,9 +164,10 @@ def _snr(report: GroupReport) -> float:
 
 
 def _told(report: GroupReport) -> tuple[str, str]:
+    flag = " †" * (not report.safe)
     return (
-        f"{_snr(report):.2f}",
-        f"{report.bias_squared:.2g} ± {report.bias_squared_stderr:.1g}",
+        f"{_snr(report):.2f}{flag}",
+        f"{report.bias_squared:.2g} ± {report.bias_squared_stderr:.1g}{flag}",
     )
 
 

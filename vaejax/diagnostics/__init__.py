@@ -1,5 +1,6 @@
 """How good and how dear a gradient is: bias, variance, signal-to-noise, cost."""
 
+from vaejax.diagnostics.combining import combine as combine
 from vaejax.diagnostics.cost import CostReport as CostReport
 from vaejax.diagnostics.cost import cost_report as cost_report
 from vaejax.diagnostics.cost import cost_reports as cost_reports
@@ -8,7 +9,6 @@ from vaejax.diagnostics.direction import cosine_of_means as cosine_of_means
 from vaejax.diagnostics.evaluations import counted as counted
 from vaejax.diagnostics.evaluations import decoder_evaluations as decoder_evaluations
 from vaejax.diagnostics.moments import Moments as Moments
-from vaejax.diagnostics.moments import combine as combine
 from vaejax.diagnostics.moments import fold_count as fold_count
 from vaejax.diagnostics.moments import gradient_moments as gradient_moments
 from vaejax.diagnostics.report import GroupReport as GroupReport

@@ -4,13 +4,9 @@ The gradient of an objective at fixed parameters is a random vector. Its draws a
 in equal folds, so that every statistic of them has a standard error by leaving one fold
 out at a time. Memory is O(folds x parameters), whatever the number of draws, and a few
 numbers a draw.
-
-The largest squared deviations show how heavy the tails are. A draw's deviation is from
-the mean of the chunks before it, as the mean of all is not known yet: after n draws
-its square is too large by tr Cov / n, which no tail notices. Only the tail is kept.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -21,7 +17,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from vaejax.core import Batch, EstState, Key, Objective, Params, VaejaxError
-from vaejax.evaluation.psis import tail_size
+from vaejax.diagnostics.tails import tail_of_group
 
 # Numbers that the draws of a chunk may hold together: more would leave the cache.
 CHUNK_NUMBERS = 2**19
@@ -89,7 +85,7 @@ def gradient_moments(
     (moments,), deviations, along = stream(objective, plan, False, *fixed, reference)
     products, squared_norms = (None, None) if along is None else along
     tails = {
-        name: _tails(of_leaves.reshape(draws, -1, 2))
+        name: tail_of_group(of_leaves.reshape(draws, -1, 2))
         for per_layer in (False, True)
         for name, of_leaves in groups(deviations, per_layer, 1).items()
     }
@@ -99,59 +95,6 @@ def gradient_moments(
         tails=tails,
         products=products,
         squared_norms=squared_norms,
-    )
-
-
-def _tails(
-    deviations: Float[np.ndarray, "N leaves 2"],
-) -> Float[np.ndarray, "2 M_plus_1"]:
-    """Those of a group, from the sum and the maximum of every array's squares."""
-    whole = np.stack([deviations[:, :, 0].sum(1), deviations[:, :, 1].max(1)])
-    return _largest(whole, len(deviations))
-
-
-def _largest(squares: Float[np.ndarray, "2 N"], draws: int) -> np.ndarray:
-    """What a Pareto tail is fitted to, and the next one."""
-    return np.sort(squares)[:, ::-1][:, : tail_size(draws) + 1]
-
-
-def combine(parts: Sequence[Moments]) -> Moments:
-    """The moments of all the draws of several passes, whose folds are as many."""
-    draws = sum(part.draws for part in parts)
-    folds = len(jax.tree.leaves(parts[0].fold_means)[0])
-    counts = [part.draws / folds for part in parts]
-    per_fold = draws / folds
-
-    def weighted(*means: Array) -> np.ndarray:
-        return np.average(np.asarray(means, float), 0, counts)
-
-    def squares(whole: np.ndarray, *pairs: Array) -> np.ndarray:
-        means, own = pairs[: len(parts)], pairs[len(parts) :]
-        shifts = np.square(np.asarray(means, float) - whole)
-        return np.tensordot(counts, shifts, 1) + np.sum(np.asarray(own, float), 0)
-
-    def variance(square: np.ndarray, means: np.ndarray) -> np.ndarray:
-        between = per_fold * np.square(means - means.mean(0))
-        return np.asarray((square + between).sum(0) / (draws - 1))
-
-    means_of = [part.fold_means for part in parts]
-    fold_means = jax.tree.map(weighted, *means_of)
-    fold_squares = jax.tree.map(
-        squares, fold_means, *means_of, *(part.fold_squares for part in parts)
-    )
-    together = partial(jax.tree.map, lambda *leaves: np.concatenate(leaves))
-    return Moments(
-        mean=jax.tree.map(lambda leaf: np.asarray(leaf.mean(0)), fold_means),
-        variance=jax.tree.map(variance, fold_squares, fold_means),
-        fold_means=fold_means,
-        fold_squares=fold_squares,
-        draws=draws,
-        tails={
-            name: _largest(np.hstack([part.tails[name] for part in parts]), draws)
-            for name in parts[0].tails
-        },
-        products=together(*(part.products for part in parts)),
-        squared_norms=together(*(part.squared_norms for part in parts)),
     )
 
 

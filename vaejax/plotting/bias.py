@@ -29,6 +29,7 @@ from vaejax.plotting.style import (
     Look,
     Picture,
     Row,
+    legend_outside,
     panels,
     require_rows,
     signed_log,
@@ -116,11 +117,11 @@ def bias_forest(rows: Sequence[Row]) -> Picture:
         return f"{row['bound']}, {name_of(row)}, $K$ = {int(row['num_samples'])}"
 
     names = distinct(map(cell, measured))
-    note = _refusals(refused, name_of)
-    high = 0.9 + 0.17 * len(names) + 0.13 * note.count("\n")
     wide = WIDTH * (0.55 if len(groups) <= 1 else 0.45)
+    note = _refusals(refused, name_of, int(18 * wide * min(max(len(groups), 1), 2)))
+    high = 0.9 + 0.17 * len(names) + 0.13 * note.count("\n")
     figure, axes = panels(
-        max(len(groups), 1), size=(wide, high), columns=2, sharey=True
+        max(len(groups), 1), size=(wide, high), columns=2, names=names, sharey=True
     )
     for panel, group in zip(axes, groups, strict=False):
         chosen = [i for i, row in enumerate(measured) if row["group"] == group]
@@ -139,7 +140,7 @@ def bias_forest(rows: Sequence[Row]) -> Picture:
         *[Line2D([], [], label="interval unsafe", **UNSAFE)]
         * any(map(unsafe, measured)),
     ]
-    figure.legend(handles=handles, loc="outside upper right", ncols=len(handles))
+    legend_outside(figure, handles, loc="outside upper right")
     if note:
         figure.supxlabel(note, x=0.01, ha="left", fontsize=7, color=QUIET)
     figure.set_label(
@@ -183,8 +184,8 @@ def _signed_log_axis(axes: Axes, half: np.ndarray, ends: np.ndarray) -> None:
     signed_log(axes, "x", linear, reach)
 
 
-def _refusals(refused: list[Row], name_of: Callable[[Row], str]) -> str:
-    """The refused cells in words, one (bound, estimator) after the other."""
+def _refusals(refused: list[Row], name_of: Callable[[Row], str], letters: int) -> str:
+    """The refused cells in words, one (bound, estimator) after the other, in lines."""
     pairs: dict[str, set[int]] = {}
     for row in refused:
         name = f"{row['bound']}, {name_of(row)}"
@@ -193,4 +194,4 @@ def _refusals(refused: list[Row], name_of: Callable[[Row], str]) -> str:
         f"{name} (K = {', '.join(map(str, sorted(counts)))})"
         for name, counts in pairs.items()
     ]
-    return textwrap.fill("Refused: " + "; ".join(cells), 100) if cells else ""
+    return textwrap.fill("Refused: " + "; ".join(cells), letters) if cells else ""

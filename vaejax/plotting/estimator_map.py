@@ -67,7 +67,7 @@ def estimator_map(
     groups = distinct(row["group"] for row in rows if row["status"] != REFUSED)
     size = (1.15 + 0.62 * len(bounds), 0.75 + 0.21 * len(names))
     columns = max(1, int(WIDTH / size[0]))
-    figure, axes = panels(max(len(groups), 1), size=size, columns=columns)
+    figure, axes = panels(max(len(groups), 1), size=size, columns=columns, names=names)
     for i, panel in enumerate(axes):
         members = [row for row in rows if groups and row["group"] == groups[i]]
         panel.set_title(groups[i] if groups else "every cell is refused")

@@ -30,6 +30,7 @@ from vaejax.plotting.style import (
     PlottingError,
     Row,
     few_decades,
+    legend_outside,
     line_style,
     number,
     panels,
@@ -52,7 +53,10 @@ STATISTICS = {  # with the label of the axis
 RATIOS = ("snr", "rms_snr", "norm_snr")  # of signal to noise, that obey the laws
 # The others are positive: a logarithmic axis.
 SIGNED = ("bias_squared", "cosine", "draw_cosine")
-UNSAFE: Look = {"marker": "x", "linestyle": "none", "color": ALARM}
+UNSAFE: Look = {  # above what it marks, and beyond its edges
+    **{"marker": "x", "markersize": 7, "zorder": 4},
+    **{"linestyle": "none", "color": ALARM},
+}
 # The power of K with which the signal-to-noise ratio grows under IWAE, where the
 # weights and their gradients have finite variance.
 LAWS = {
@@ -304,14 +308,7 @@ def legend(
         handles.append(Line2D([], [], label="biased", color=QUIET, **look))
     if unsafe:
         handles.append(Line2D([], [], label="interval unsafe", **UNSAFE))
-    handles += extras
-    inches = 0.6 + 0.06 * max(len(str(handle.get_label())) for handle in handles)
-    columns = min(len(handles), max(1, int(figure.get_figwidth() / inches)))
-    rows = -(-len(handles) // columns) + (title is not None)
-    figure.set_figheight(figure.get_figheight() + 0.17 * rows)
-    figure.legend(
-        handles=handles, title=title, loc="outside lower center", ncols=columns
-    )
+    legend_outside(figure, [*handles, *extras], title)
 
 
 def namer(

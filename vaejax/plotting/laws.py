@@ -8,13 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from vaejax.plotting.gradients import distinct, quantiles
+from vaejax.plotting.gradients import UNSAFE, distinct, quantiles, unsafe
 from vaejax.plotting.style import (
     QUIET,
     WIDTH,
     Picture,
     PlottingError,
     Row,
+    inches,
     number,
     panels,
     require_rows,
@@ -32,7 +33,8 @@ def scaling_laws(rows: Sequence[Row], slopes: Sequence[Row], axis: str) -> Pictu
 
     Bands are 95% confidence; hollow points are not in the fit. A dashed line has the
     slope of theory, at the height of the fitted points. Dotted is the mean over
-    coordinates of the plain ratio, which bends to its noise floor.
+    coordinates of the plain ratio, which bends to its noise floor. A cross marks a
+    point whose interval is unsafe.
 
     Args:
         rows: the points of one curve per estimator and group, of `results.csv` of the
@@ -50,7 +52,8 @@ def scaling_laws(rows: Sequence[Row], slopes: Sequence[Row], axis: str) -> Pictu
     require_rows(rows, "scaling_laws")
     groups = distinct(row["group"] for row in rows)
     estimators = distinct(row["estimator"] for row in rows)
-    figure, axes = panels(len(groups), size=(WIDTH / 2, 3.1))
+    wide = max(WIDTH / 2, 2.1 + inches(estimators))  # of a legend with the slopes
+    figure, axes = panels(len(groups), size=(wide, 3.1))
     for panel, group in zip(axes, groups, strict=True):
         for i, estimator in enumerate(estimators):
             of_curve = {"estimator": estimator, "group": group}
@@ -69,6 +72,7 @@ def scaling_laws(rows: Sequence[Row], slopes: Sequence[Row], axis: str) -> Pictu
     handles = [
         Line2D([], [], color="black", lw=0.9, ls="--", label="slope of theory"),
         Line2D([], [], color=QUIET, linestyle=":", label=PLAIN),
+        *[Line2D([], [], label="interval unsafe", **UNSAFE)] * any(map(unsafe, rows)),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     letter = AXES[axis].split()[-1].strip("$")
@@ -107,6 +111,8 @@ def _curve(
     fitted = np.isin(x, slope.get("fitted") or [])
     look |= {"linestyle": "none", "markerfacecolor": "white"}
     axes.plot(x[~fitted], snr[~fitted], label="_not fitted", **look)
+    marked = np.array(list(map(unsafe, curve)))
+    axes.plot(x[marked], snr[marked], label="_unsafe", **UNSAFE)
     if slope.get("theory") is not None and fitted.any():
         centre = [np.exp(np.log(values[fitted]).mean()) for values in (x, snr)]
         ends = np.array([x[fitted].min() / 1.5, x[fitted].max() * 1.5])

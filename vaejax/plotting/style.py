@@ -11,12 +11,13 @@ that vanishes on white, then three of Paul Tol's muted scheme.
 import functools
 import io
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.cbook import is_math_text
@@ -40,6 +41,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 
 WIDTH = 6.5  # inches: the text width of a paper
+NAME = 1.2  # inches of it that names on the left of panels may take
 SUFFIXES = (".pdf", ".png", ".svg")
 
 STYLE: dict[Any, Any] = {
@@ -112,16 +114,48 @@ def few_decades(axis: Axis, low: float, high: float) -> None:
 
 
 def panels(
-    count: int, *, size: tuple[float, float], columns: int = 3, **subplots: Any
+    count: int,
+    *,
+    size: tuple[float, float],
+    columns: int = 3,
+    names: Sequence[str] = (),
+    **subplots: Any,
 ) -> tuple[Picture, list[Axes]]:
-    """A figure of `count` panels of `size` inches, wrapped after `columns`."""
+    """A figure of `count` panels of `size` inches, wrapped after `columns`.
+
+    Long `names` on the left of the first column make it wider: as of an estimator with
+    its settings.
+    """
     columns = min(count, columns)
     rows = -(-count // columns)
-    figure = Picture(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
+    wide = size[0] * columns + max(0.0, inches(names) - NAME)
+    figure = Picture(figsize=(wide, size[1] * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False, **subplots).ravel()
     for unused in axes[count:]:
         unused.remove()
     return figure, list(axes[:count])
+
+
+def inches(texts: Iterable[str]) -> float:
+    """How wide the longest of the texts is, roughly, in the size of ticks."""
+    return 0.06 * max(map(len, texts), default=0)
+
+
+def legend_outside(
+    figure: Figure,
+    handles: Sequence[Artist],
+    title: str | None = None,
+    loc: Literal[
+        "outside lower center", "outside upper right"
+    ] = "outside lower center",
+) -> None:
+    """A legend outside the panels in as many columns as fit; the figure makes room."""
+    wide = 0.6 + inches(str(handle.get_label()) for handle in handles)
+    figure.set_figwidth(max(figure.get_figwidth(), wide))
+    columns = min(len(handles), int(figure.get_figwidth() / wide))
+    rows = -(-len(handles) // columns) + (title is not None)
+    figure.set_figheight(figure.get_figheight() + 0.17 * rows)
+    figure.legend(handles=handles, title=title, loc=loc, ncols=columns)
 
 
 def number(value: Any) -> float:

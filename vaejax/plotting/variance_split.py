@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vaejax.plotting.gradients import distinct, namer, quantiles, values_of
+from vaejax.plotting.gradients import distinct, namer, quantiles, unsafe, values_of
 from vaejax.plotting.style import (
     COLOURS,
     WIDTH,
@@ -30,7 +30,7 @@ def variance_split(rows: Sequence[Row], num_samples: int | None = None) -> Pictu
     """The shares of the data and of the latents in the variance at one K, as bars.
 
     The whisker is the 95% interval of the division between them; beside the bar stands
-    the sum.
+    the sum, with a dagger where the interval is unsafe.
 
     Args:
         rows: cells of the benchmark; those whose variance was not split are left out.
@@ -52,7 +52,7 @@ def variance_split(rows: Sequence[Row], num_samples: int | None = None) -> Pictu
     cells = distinct((row["bound"], row["group"]) for row in rows)
     columns = min(len({row["group"] for row in rows}), 3)
     size = (4.2 if columns == 1 else WIDTH / columns, 0.75 + 0.2 * len(names))
-    figure, axes = panels(len(cells), size=size, columns=columns)
+    figure, axes = panels(len(cells), size=size, columns=columns, names=names)
     for i, (panel, cell) in enumerate(zip(axes, cells, strict=True)):
         members = [row for row in rows if (row["bound"], row["group"]) == cell]
         at = [names.index(name_of(row)) for row in members]
@@ -73,8 +73,9 @@ def variance_split(rows: Sequence[Row], num_samples: int | None = None) -> Pictu
         )
         half = np.nan_to_num(quantiles(members) * stderr)
         panel.errorbar(share, at, xerr=half, fmt="none", ecolor="black", capsize=2)
-        for place, whole in zip(at, data + latents, strict=True):
-            panel.text(1.02, place, f"{whole:.2g}", va="center", fontsize=7)
+        for place, whole, row in zip(at, data + latents, members, strict=True):
+            text = f"{whole:.2g}" + " †" * unsafe(row)
+            panel.text(1.02, place, text, va="center", fontsize=7)
         panel.set(title=", ".join(cell), xlabel="share of the variance", xlim=(0, 1))
         panel.set_yticks(range(len(names)), names if i % columns == 0 else [])
         panel.set_ylim(len(names) - 0.5, -0.5)
@@ -83,6 +84,7 @@ def variance_split(rows: Sequence[Row], num_samples: int | None = None) -> Pictu
     figure.legend(handles, labels, loc="outside upper right", ncols=2)
     figure.set_label(
         f"The shares of the data and of the latents in the variance at K = "
-        f"{num_samples}, with 95% intervals, and their sum (nats squared)."
+        f"{num_samples}, with 95% intervals (†: unsafe ones), and their sum (nats "
+        "squared)."
     )
     return figure

@@ -1,0 +1,24 @@
+"""The largest squared deviations of draws, which show how heavy the tails are.
+
+A draw's deviation is from the mean of the chunks before it, as the mean of all is not
+known yet: after n draws its square is too large by tr Cov / n, which no tail notices.
+Only the tail is kept.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+from vaejax.evaluation.psis import tail_size
+
+
+def tail_of_group(
+    deviations: Float[np.ndarray, "N leaves 2"],
+) -> Float[np.ndarray, "2 M_plus_1"]:
+    """The largest of a group, from the sum and the maximum of every array's squares."""
+    whole = np.stack([deviations[:, :, 0].sum(1), deviations[:, :, 1].max(1)])
+    return largest(whole, len(deviations))
+
+
+def largest(squares: Float[np.ndarray, "2 N"], draws: int) -> np.ndarray:
+    """What a Pareto tail is fitted to, and the next one."""
+    return np.sort(squares)[:, ::-1][:, : tail_size(draws) + 1]
