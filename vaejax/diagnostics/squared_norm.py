@@ -110,6 +110,8 @@ def spread_of(vectors: Float[np.ndarray, "n P"], floor: float = 0.0) -> Spread:
 def ends_of(spread: Spread, n: int) -> tuple[float, float]:
     """The ends of the 95% interval by n independent v."""
     estimate, variance, noise, growth = spread
+    if not np.isfinite(estimate + variance):  # a ratio without noise
+        return np.nan, np.nan
     q = t.isf(0.025, n - 1)
     seen = max(variance - noise, 0.0) / estimate if estimate > 0 else 0.0
     # Below 0, where the lower end then is, nothing grows.
