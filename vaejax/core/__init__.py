@@ -7,7 +7,15 @@
 It imports nothing of ours.
 """
 
-from vaejax.core.checks import check_data, check_finite, check_labels, count_of
+from vaejax.core.checks import (
+    as_array,
+    as_arrays,
+    check_data,
+    check_finite,
+    check_labels,
+    check_lengths,
+    count_of,
+)
 from vaejax.core.records import (
     Auxiliary,
     Batch,
@@ -88,10 +96,13 @@ __all__ = [
     "UnknownNameError",
     "VaejaxError",
     "Verdict",
+    "as_array",
+    "as_arrays",
     "build",
     "check_data",
     "check_finite",
     "check_labels",
+    "check_lengths",
     "count_of",
     "fold_examples",
     "plain",
