@@ -1,10 +1,12 @@
 """What a user hands over is looked at: shape, dtype, support, labels, finiteness."""
 
 import dataclasses
+import importlib
 import inspect
 
 import jax
 import jax.numpy as jnp
+import jaxtyping
 import numpy as np
 import optax
 import pytest
@@ -56,6 +58,8 @@ HOSTILE = {
     "flat": (BITS.reshape(6, 16), r"takes \[.*4, 4, 1\]: reshape"),
     "no channels": (BITS[..., 0], r"takes \[.*4, 4, 1\]: reshape"),
     "words": (np.full(BITS.shape, "a"), "dtype"),
+    "masked": (np.ma.masked_equal(BITS, 0), "x is a masked array"),
+    "lists of intensities": ((255 * BITS).tolist(), "first is 255"),
 }
 OBJECTIVE = vaejax.make_objective(MODEL, elbo(), pathwise(), num_samples=1)
 OF_LAYERS = MODELS["ladder_mlp"](
@@ -116,10 +120,10 @@ DOORS = {
     ),
     "reconstruction": of_model(evaluation.reconstruction),
     "pseudo_gibbs": lambda x: evaluation.pseudo_gibbs(
-        MODEL, PARAMS, first(x), jnp.zeros(x.shape[1:], bool), KEY, num_draws=1
+        MODEL, PARAMS, first(x), jnp.zeros(np.shape(x)[1:], bool), KEY, num_draws=1
     ),
     "metropolis_within_gibbs": lambda x: evaluation.metropolis_within_gibbs(
-        MODEL, PARAMS, first(x), jnp.zeros(x.shape[1:], bool), KEY, num_draws=1
+        MODEL, PARAMS, first(x), jnp.zeros(np.shape(x)[1:], bool), KEY, num_draws=1
     ),
     "denoise": lambda x: evaluation.denoise(
         MODEL, PARAMS, first(x), evaluation.bit_flips(0.1), KEY, num_samples=2
@@ -172,6 +176,40 @@ OF_NO_NUMBERS = {
     "gaussian_noise": "takes a scale",
     "clustering_accuracy": "takes integers",
     "clustering_scores": "takes integers",
+}
+
+
+# What goes with examples, and holds one row too few of them.
+UNEQUAL = {
+    "fit": lambda: vaejax.fit(
+        OBJECTIVE,
+        optax.sgd(0.1),
+        Example(BITS.astype(np.uint8), np.zeros(5, int)),
+        epochs=1,
+        batch_size=2,
+        key=KEY,
+        observe=lambda key, x: x.astype(float),
+    ),
+    "check_data": lambda: check_data(MODEL, Example(BITS, np.zeros(5))),
+    "log_likelihood": lambda: vaejax.log_likelihood(
+        MODEL, PARAMS, Example(BITS, np.zeros(5)), KEY, num_samples=2
+    ),
+    "log_normalizer": lambda: evaluation.log_normalizer(
+        NORMALIZED, NORMALIZED.init(KEY), Example(BITS, np.zeros(5)), KEY
+    ),
+    "beta_vae_score": lambda: evaluation.beta_vae_score(CODES, FACTORS[:-1]),
+    "clustering_accuracy": lambda: evaluation.clustering_accuracy(LABELS, LABELS[:-1]),
+    "clustering_scores": lambda: evaluation.clustering_scores(LABELS, LABELS[:-1]),
+    "fine_tuned_accuracy": lambda: evaluation.fine_tuned_accuracy(
+        lambda weights, x: x, (), (CODES, LABELS), (CODES, LABELS[:-1]), KEY
+    ),
+    "linear_probe": lambda: evaluation.linear_probe(CODES, LABELS, CODES, LABELS[:-1]),
+    "linear_probe of lists": lambda: evaluation.linear_probe(
+        CODES.tolist(), LABELS.tolist()[:-1], CODES, LABELS
+    ),
+    "perplexity": lambda: evaluation.perplexity(CODES[:-1, 0], abs(CODES)),
+    "psnr": lambda: evaluation.psnr(IMAGES, IMAGES[:-1]),
+    "ssim": lambda: evaluation.ssim(IMAGES, IMAGES[:-1]),
 }
 
 
@@ -230,6 +268,62 @@ def test_every_door_refuses_what_the_model_cannot_take(door, kind):
 def test_every_evaluation_of_numbers_refuses_nan(name):
     with pytest.raises(VaejaxError, match=r"finite|nan|NaN|at least 0"):
         OF_NUMBERS[name](WITH_NAN)
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize("name", UNEQUAL)
+def test_unequal_numbers_of_examples_are_refused(name):
+    with pytest.raises(VaejaxError, match=r"use one|give (both|a y)"):
+        UNEQUAL[name]()
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (None, "x is of dtype object"),
+        ([[0.0, 1.0], [0.0]], "x is no array"),
+        (0.0, r"x is of shape \(\)"),
+    ],
+)
+@pytest.mark.parametrize("observe", [None, lambda key, x: x])
+def test_what_is_no_array_of_examples_is_refused(x, message, observe):
+    with pytest.raises(VaejaxError, match=message):
+        vaejax.fit(
+            OBJECTIVE,
+            optax.sgd(0.1),
+            Example(x),
+            epochs=1,
+            batch_size=2,
+            key=KEY,
+            observe=observe,
+        )
+    with pytest.raises(VaejaxError, match=message):
+        vaejax.log_likelihood(MODEL, PARAMS, Example(x), KEY, num_samples=2)
+
+
+def test_masked_labels_and_codes_are_refused():
+    labels = np.ma.masked_equal([0, 1, 2, 0, 1, 2], 1)
+    for model in (MODEL, LABELLED["conditional_vae"]):
+        with pytest.raises(VaejaxError, match="y is a masked array"):
+            check_data(model, Example(BITS, labels))
+    with pytest.raises(VaejaxError, match="codes is a masked array"):
+        evaluation.total_correlation_bound(np.ma.masked_less(CODES, 0))
+
+
+@pytest.mark.parametrize("observe", [None, lambda key, x: x])
+@pytest.mark.parametrize("convert", [np.ndarray.tolist, np.longdouble])
+def test_lists_and_long_floats_train(convert, observe):
+    data = Example(convert(BITS))
+    state = vaejax.fit(
+        OBJECTIVE,
+        optax.sgd(0.1),
+        data,
+        epochs=1,
+        batch_size=3,
+        key=KEY,
+        observe=observe,
+    )
+    assert state.step == 2
 
 
 def test_the_refusal_names_count_place_and_examples():
@@ -492,6 +586,37 @@ def test_missing_pixels_may_be_nan_and_observed_ones_may_not(chain):
         draw(MODEL, PARAMS, Example(x.at[2, 3].set(jnp.nan)), MASK, KEY, num_draws=1)
 
 
+@pytest.mark.parametrize("chain", ["pseudo_gibbs", "metropolis_within_gibbs"])
+@pytest.mark.parametrize("start", [np.inf, -np.inf])
+def test_an_infinity_at_a_missing_pixel_is_as_nan(chain, start):
+    draw = getattr(evaluation, chain)
+    same = [
+        draw(MODEL, PARAMS, Example(x), MASK, KEY, num_draws=5)
+        for x in (jnp.where(MASK, fill, BITS[0]) for fill in (start, np.nan))
+    ]
+    jax.tree.map(np.testing.assert_array_equal, *same)
+    assert np.isfinite(same[0].mean).all()
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize("chain", ["pseudo_gibbs", "metropolis_within_gibbs"])
+def test_a_mask_may_be_lists_and_must_be_of_booleans(chain):
+    def draw(x, missing):
+        found = getattr(evaluation, chain)(
+            MODEL, PARAMS, Example(x), missing, KEY, num_draws=3
+        )
+        return found.x
+
+    mask = np.asarray(MASK)
+    found = draw(BITS[0].tolist(), mask.tolist())
+    np.testing.assert_array_equal(found, draw(BITS[0], MASK))
+    for wrong in (mask.astype(float), mask.astype(int), mask.astype(int).tolist()):
+        with pytest.raises(VaejaxError, match=r"missing is of dtype .*booleans"):
+            draw(BITS[0], wrong)
+    with pytest.raises(VaejaxError, match="missing is a masked array"):
+        draw(BITS[0], np.ma.masked_equal(mask, 0))
+
+
 def test_a_summary_names_the_examples_whose_likelihood_is_nan():
     found = vaejax.log_likelihood(MODEL, PARAMS, Example(BITS), KEY, num_samples=3)
     found.log_px[[2, 5]] = np.nan
@@ -519,12 +644,65 @@ def test_fit_checks_what_is_observed():
     for protocol in ("none", "dequantized"):
         with pytest.raises(VaejaxError, match="`observe` gives them: the likelihood"):
             train_by(protocol, train.images)
-    # One image of 1,438, whichever it is: of bytes by its size, of floats by a look.
+    # One image of 1,438, whichever it is.
     bits = np.asarray(train.observations(), np.uint8)
     bits[1001] = train.images[1001]
     for x in (bits, bits.astype(np.float32)):
         with pytest.raises(VaejaxError, match="as `observe` gives them"):
             train_by("static", x)
+
+
+@pytest.fixture
+def untyped(monkeypatch):
+    """As for users, whose arguments jaxtyping does not look at."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture
+def parts(monkeypatch):
+    """So that 1,438 digits are observed in parts, the last of which overlaps."""
+    module = importlib.import_module("vaejax.training.fit")
+    monkeypatch.setattr(module, "CHECKED", 1000 * 64)
+
+
+@pytest.mark.usefixtures("parts")
+@pytest.mark.parametrize("row", [3, 1000, 1437])
+def test_fit_observes_every_pixel(row):
+    """One of 92,032 bytes is neither the least nor the greatest."""
+    x = 255 * np.asarray(load("digits", "train").observations(), np.uint8)
+    x[row, 4, 4] = 77
+    model = gaussian_mlp((8, 8, 1), hidden=(5,), latent_dim=2)
+    with pytest.raises(VaejaxError, match=r"of the 1,438 .* first is 0\.30196"):
+        vaejax.fit(
+            vaejax.make_objective(model, elbo(), pathwise(), num_samples=1),
+            optax.sgd(0.1),
+            Example(x),
+            epochs=1,
+            batch_size=100,
+            key=KEY,
+            observe=lambda key, x: x / 255.0,
+        )
+
+
+@pytest.mark.usefixtures("parts")
+@pytest.mark.parametrize("wrong", [77, 10, -1])
+@pytest.mark.parametrize("row", [3, 1437])
+def test_fit_looks_at_every_label(wrong, row):
+    """It looked at those of 501 examples alone, where these are bytes."""
+    train = load("digits", "train")
+    y = np.array(train.labels)
+    y[row] = wrong
+    model = conditional_vae((8, 8, 1), num_classes=10, hidden=(5,), latent_dim=2)
+    with pytest.raises(VaejaxError, match=rf"of the 1,438 .* first is {wrong}, at y"):
+        vaejax.fit(
+            vaejax.make_objective(model, elbo(), pathwise(), num_samples=1),
+            optax.sgd(0.1),
+            Example(train.images, y),
+            epochs=1,
+            batch_size=100,
+            key=KEY,
+            observe=PROTOCOLS["dynamic"].sample,
+        )
 
 
 def test_a_mean_that_the_data_cannot_have_is_refused():

@@ -8,9 +8,12 @@ It imports nothing of ours.
 """
 
 from vaejax.core.checks import (
+    as_array,
+    as_arrays,
     check_data,
     check_finite,
     check_labels,
+    check_lengths,
     check_positions,
     count_of,
 )
@@ -94,10 +97,13 @@ __all__ = [
     "UnknownNameError",
     "VaejaxError",
     "Verdict",
+    "as_array",
+    "as_arrays",
     "build",
     "check_data",
     "check_finite",
     "check_labels",
+    "check_lengths",
     "check_positions",
     "count_of",
     "fold_examples",

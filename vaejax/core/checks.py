@@ -50,6 +50,7 @@ def check_data(
             values that are not finite, or outside the likelihood's support; labels that
             are missing, no integers, or outside the model's classes.
     """
+    examples = as_arrays(examples)
     x = _as_floats(examples.x)
     event = x.shape[batch_ndim:] if model.data_shape is None else model.data_shape
     if x.ndim < batch_ndim or x.shape[batch_ndim:] != event:
@@ -72,13 +73,47 @@ def _is_true(flag: Any) -> bool:
     return not isinstance(flag, jax.core.Tracer) and bool(flag)
 
 
+def as_arrays(examples: Example) -> Example:
+    """The examples as arrays that keep every value, or a refusal.
+
+    Raises:
+        VaejaxError: x that is not made of numbers; what `as_array` refuses.
+    """
+    x = as_array("x", examples.x)
+    kinds = jnp.floating, jnp.integer, jnp.bool_
+    if not any(jnp.issubdtype(x.dtype, kind) for kind in kinds):
+        raise VaejaxError(f"x is of dtype {x.dtype}: use floats, integers or booleans")
+    y = None if examples.y is None else as_array("y", examples.y)
+    return examples._replace(x=x, y=y)
+
+
+def as_array(name: str, given: Any) -> Any:
+    """An array of NumPy or JAX, of a dtype that JAX can take, if it is of numbers.
+
+    Raises:
+        VaejaxError: lists of unequal lengths; a masked array, whose mask would be lost.
+    """
+    if isinstance(given, jax.Array):
+        return given
+    if np.ma.isMaskedArray(given):
+        raise VaejaxError(
+            f"{name} is a masked array, and its mask would be lost: fill in what is "
+            f"masked, as {name}.filled(0) does, or leave such examples out"
+        )
+    try:
+        array = np.asarray(given)
+    except ValueError as error:
+        raise VaejaxError(
+            f"{name} is no array ({error}): give all its rows one shape"
+        ) from error
+    wide = jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize > 8
+    return array.astype(float) if wide else array
+
+
 def _as_floats(x: Any) -> Array:
     """The array as floats, integers exactly."""
-    x = x if isinstance(x, jax.Array) else np.asarray(x)
     if jnp.issubdtype(x.dtype, jnp.floating):
         return jnp.asarray(x, jnp.float32 if x.dtype.itemsize < 4 else None)
-    if x.dtype != bool and not jnp.issubdtype(x.dtype, jnp.integer):
-        raise VaejaxError(f"x is of dtype {x.dtype}: use floats, integers or booleans")
     small = x.dtype.itemsize <= 2  # and cheap to move; others JAX would cut to 32 bits
     floats = (jnp.asarray(x) if small else x).astype(jnp.result_type(float))
     if not small and _is_true((floats.astype(x.dtype) != x).any()):
@@ -256,13 +291,26 @@ def check_finite(**arrays: Any) -> None:
         VaejaxError: naming the array and the examples.
     """
     for name, given in arrays.items():
-        values = np.asarray(given)
+        values = np.asarray(as_array(name, given))
         wrong = ~np.isfinite(values.reshape(len(values), -1)).all(1)
         if wrong.any():
             raise VaejaxError(
                 f"{name} is not finite in {count_of(np.flatnonzero(wrong), len(wrong))}"
                 ": leave these out, or look for a model that diverged"
             )
+
+
+def check_lengths(**arrays: Any) -> None:
+    """Refuse arrays that hold unequal numbers of examples, by name; None is left out.
+
+    Raises:
+        VaejaxError: naming all arrays and their shapes.
+    """
+    shapes = {k: np.shape(given) for k, given in arrays.items() if given is not None}
+    lengths = {shape[:1] for shape in shapes.values()}
+    if len(lengths) > 1 or () in lengths:
+        listed = ", ".join(f"{name} is of shape {shapes[name]}" for name in shapes)
+        raise VaejaxError(f"{listed}: use one row of each for every example")
 
 
 def count_of(rows: Any, total: int) -> str:

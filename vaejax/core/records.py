@@ -434,7 +434,8 @@ class Objective:
     """
 
     init: Callable[[Key], tuple[Params, EstState]]
-    # The mean over the batch, to minimise, with the next state and the metrics.
+    # The mean over the batch, to minimise, with the next state and the metrics. It is
+    # traced and sees no values: the caller holds the data against the model by `check`.
     loss: Callable[
         [Params, EstState, Key, Batch], tuple[Scalar, tuple[EstState, Stats]]
     ]

@@ -6,6 +6,8 @@ import numpy as np
 from jaxtyping import Int
 from scipy.optimize import linear_sum_assignment
 
+from vaejax.core import check_lengths
+
 
 class ClusteringScores(NamedTuple):
     """Each is 1 where clusters are the classes, whatever their numbers."""
@@ -19,6 +21,9 @@ def clustering_scores(
     labels: Int[np.ndarray, " N"], clusters: Int[np.ndarray, " N"]
 ) -> ClusteringScores:
     """Accuracy, normalised mutual information and adjusted Rand index.
+
+    Raises:
+        VaejaxError: labels and clusters of different lengths.
 
     References:
         Kuhn 1955 (the assignment); Hubert and Arabie 1985 (the index).
@@ -41,11 +46,15 @@ def clustering_accuracy(
 
     Where there are more clusters than classes, those that are left over are errors.
 
+    Raises:
+        VaejaxError: labels and clusters of different lengths.
+
     References:
         Xie, Girshick and Farhadi 2016, arXiv:1511.06335.
     """
     from sklearn.metrics.cluster import contingency_matrix
 
+    check_lengths(labels=labels, clusters=clusters)
     counts = contingency_matrix(labels, clusters)
     matched = counts[linear_sum_assignment(counts, maximize=True)]
     return float(matched.sum() / counts.sum())

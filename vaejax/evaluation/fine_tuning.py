@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from vaejax.core import Key, PyTree, VaejaxError, check_finite
+from vaejax.core import Key, PyTree, VaejaxError, check_finite, check_lengths
 
 Represent = Callable[[PyTree, Array], Float[Array, " Z"]]
 
@@ -39,11 +39,14 @@ def fine_tuned_accuracy(
         steps, batch_size, learning_rate: of the training.
 
     Raises:
-        VaejaxError: a single class to learn from.
+        VaejaxError: x and labels of different lengths, x that is not finite, labels
+            that are no integers from 0, or a single class to learn from.
 
     References:
         Hinton and Salakhutdinov 2006; Vincent et al. 2010.
     """
+    check_lengths(train=train[0], train_labels=train[1])
+    check_lengths(test=test[0], test_labels=test[1])
     check_finite(train=train[0], test=test[0])
     labels = np.concatenate([train[1], test[1]])
     if not np.issubdtype(labels.dtype, np.integer) or labels.min() < 0:

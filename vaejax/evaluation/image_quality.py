@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float
 
-from vaejax.core import VaejaxError, check_finite
+from vaejax.core import VaejaxError, check_finite, check_lengths
 
 WINDOW = 11  # pixels, of SSIM's Gaussian of scale 1.5
 
@@ -17,6 +17,7 @@ def psnr(
     """
     from skimage.metrics import peak_signal_noise_ratio
 
+    check_lengths(images=images, reference=reference)
     check_finite(images=images, reference=reference)
 
     with np.errstate(divide="ignore"):  # of a mean squared error of 0
@@ -44,6 +45,7 @@ def ssim(
     """
     from skimage.metrics import structural_similarity
 
+    check_lengths(images=images, reference=reference)
     check_finite(images=images, reference=reference)
 
     if min(images.shape[1:3]) < WINDOW:

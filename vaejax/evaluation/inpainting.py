@@ -28,6 +28,8 @@ from vaejax.core import (
     Model,
     Params,
     VaejaxError,
+    as_array,
+    as_arrays,
     check_data,
     plain,
 )
@@ -61,7 +63,8 @@ def pseudo_gibbs(
         model: of independent coordinates given z.
         params: its parameters.
         example: the observation; at the missing coordinates, where the chain starts,
-            or NaN for a start that is drawn given the encoder's view of 0 there.
+            or NaN or an infinity for a start that is drawn given the encoder's view of
+            0 there.
         missing: True there.
         key: consumed.
         num_draws: T, all correlated.
@@ -73,7 +76,7 @@ def pseudo_gibbs(
     References:
         Rezende, Mohamed and Wierstra 2014, arXiv:1401.4082, appendix F.
     """
-    example = _check_chain(model, example, missing, num_draws, warm_up)
+    example, missing = _check_chain(model, example, missing, num_draws, warm_up)
 
     def move(key: Key, z: Event, x: Array) -> tuple[Event, Array]:
         q = model.encode(params, example._replace(x=x))
@@ -114,7 +117,7 @@ def metropolis_within_gibbs(
         Mattei and Frellsen 2018, arXiv:1802.04826.
     """
     check_density(model)
-    example = _check_chain(model, example, missing, num_draws, warm_up)
+    example, missing = _check_chain(model, example, missing, num_draws, warm_up)
 
     def move(key: Key, z: Event, x: Array) -> tuple[Event, Array]:
         proposal_key, accept_key = jax.random.split(key)
@@ -156,7 +159,7 @@ def _chain(
         return (z, x), Inpainted(x, mean, accepted)
 
     start_key, fill_key, key = jax.random.split(key, 3)
-    unfilled = missing & jnp.isnan(example.x)
+    unfilled = missing & ~jnp.isfinite(example.x)
     seen = example._replace(x=jnp.where(unfilled, 0, example.x))
     z = model.posterior.sample(start_key, model.encode(params, seen))
     drawn = model.likelihood.sample(fill_key, model.decode(params, z, example.y))
@@ -173,9 +176,13 @@ def _check_chain(
     missing: Bool[Array, "..."],
     num_draws: int,
     warm_up: int,
-) -> Example:
-    """The example, its observed coordinates checked."""
-    missing = jnp.asarray(missing)
+) -> tuple[Example, Bool[Array, "..."]]:
+    """The example, its observed coordinates checked, and the mask as an array."""
+    example, missing = as_arrays(example), jnp.asarray(as_array("missing", missing))
+    if missing.dtype != bool:
+        raise VaejaxError(
+            f"missing is of dtype {missing.dtype}: use booleans, True where it is"
+        )
     if missing.shape != example.x.shape:
         raise VaejaxError(
             f"missing is of shape {missing.shape} and x of {example.x.shape}: tell of "
@@ -192,7 +199,7 @@ def _check_chain(
             "and the missing ones cannot be drawn by themselves: use a likelihood such "
             "as bernoulli or diagonal_normal"
         )
-    return check_data(model, example, batch_ndim=0, known=~missing)
+    return check_data(model, example, batch_ndim=0, known=~missing), missing
 
 
 def check_density(model: Model) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-from vaejax.core import VaejaxError, check_finite
+from vaejax.core import VaejaxError, check_finite, check_lengths
 
 
 def linear_probe(
@@ -15,7 +15,8 @@ def linear_probe(
     """The test accuracy of logistic regression on frozen codes, each standardised.
 
     Raises:
-        VaejaxError: a single class to learn from.
+        VaejaxError: codes and labels of different lengths, codes that are not finite,
+            or a single class to learn from.
 
     References:
         Alain and Bengio 2017, arXiv:1610.01644.
@@ -24,6 +25,8 @@ def linear_probe(
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
+    check_lengths(train_codes=train_codes, train_labels=train_labels)
+    check_lengths(test_codes=test_codes, test_labels=test_labels)
     check_finite(train_codes=train_codes, test_codes=test_codes)
     if len(np.unique(train_labels)) < 2:
         raise VaejaxError(

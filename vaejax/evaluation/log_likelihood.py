@@ -135,13 +135,13 @@ def log_likelihood(
             "and log p(x) no importance weights: use evaluation.reconstruction, or a "
             "posterior such as diagonal_normal"
         )
-    count = len(jax.tree.leaves(examples)[0])
+    examples = check_data(model, examples)
+    count = len(examples.x)
     if min(num_samples, chunk_size, count) < 1:
         raise VaejaxError(
             f"cannot estimate log p(x) of {count} examples with {num_samples} samples "
             f"in chunks of {chunk_size}: all three must be at least 1"
         )
-    examples = check_data(model, examples)
     mesh = evaluation_mesh(count, devices)
     shares = mesh.shape[DATA]
     calls = -(-count // (shares * EXAMPLES_PER_CALL))

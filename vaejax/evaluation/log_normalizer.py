@@ -72,8 +72,8 @@ def log_normalizer(
             f"num_chains is {num_chains} and num_steps {num_steps}: use at least 2 "
             "chains and a step"
         )
-    first = jax.tree.map(lambda leaf: leaf[:EXAMPLES], examples)
-    examples = check_data(model, first)
+    examples = check_data(model, examples)
+    examples = jax.tree.map(lambda leaf: leaf[:EXAMPLES], examples)
     found = _log_weights(model, num_chains, num_steps, params, examples, key)
     log_w = np.asarray(found, float)
     weights = np.exp(log_w - log_w.max())

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,6 +23,8 @@ from vaejax.core import (
     Key,
     Objective,
     VaejaxError,
+    as_arrays,
+    check_lengths,
     check_positions,
 )
 from vaejax.sharding import DATA, local, put, training_mesh
@@ -43,7 +44,6 @@ NO_STEP = 2**31 - 1
 
 DISPATCH_SECONDS = 1.0
 CHECKED = 2**24  # numbers that are observed at once, to be checked
-SPREAD = 500  # examples of bytes that are observed, to be checked
 
 
 class NonFiniteError(VaejaxError):
@@ -152,11 +152,12 @@ def fit(
         NonFiniteError: with the last good state, and what was not finite.
         VaejaxError: a batch size or a number of epochs that is not positive, or that
             the state has behind it; data, or what `observe` makes of them, that the
-            objective's `check` refuses; positions that `exemplar` needs.
-        AssertionError: leaves of the data of different lengths.
+            objective's `check` refuses; positions that `exemplar` needs; leaves of the
+            data of different lengths.
     """
-    chex.assert_equal_shape_prefix(jax.tree.leaves(data), 1)  # else x and y mispair
-    num_examples = len(jax.tree.leaves(data)[0])
+    data = as_arrays(data)
+    check_lengths(**data._asdict())  # else x and y mispair
+    num_examples = len(data.x)
     if min(batch_size, epochs, num_examples) < 1:
         raise VaejaxError(
             f"cannot train for {epochs} epochs on {num_examples} examples in batches "
@@ -263,24 +264,19 @@ def _checked(
         check_positions(data.y, len(data.x))
     if observe is None:
         return objective.check(data)
+    # Every example once, which takes about as long as an epoch draws.
     count = len(data.x)
-    rows = np.arange(count)
-    if data.x.dtype == np.uint8 and count > SPREAD:
-        # A draw of all would take as long as an epoch draws. Bytes are whole and
-        # finite: what can be wrong with them shows in any, or in the largest.
-        largest = jnp.argmax(data.x.reshape(count, -1).max(1))
-        rows = np.append(np.linspace(0, count - 1, SPREAD, dtype=int), largest)
-    size = min(len(rows), max(1, CHECKED // max(1, data.x[0].size)))
-    for start in range(0, len(rows), size):
-        first = min(start, len(rows) - size)  # all parts are of one size
-        chosen = rows[first : first + size]
-        part = jax.tree.map(operator.itemgetter(chosen), data)
-        observed = _observe(observe, key, Batch(part, jnp.arange(size)))
+    size = min(count, max(1, CHECKED // max(1, data.x[0].size)))
+    for start in range(0, count, size):
+        first = min(start, count - size)  # all parts are of one size
+        rows = slice(first, first + size)
+        part = Batch(jax.tree.map(operator.itemgetter(rows), data), jnp.arange(size))
+        observed = _observe(observe, key, part)
         try:
             objective.check(observed.example)
         except VaejaxError as error:
             raise VaejaxError(
-                f"of {len(chosen):,} of the {count:,} examples, as `observe` gives "
-                f"them: {error}"
+                f"of the {count:,} examples, counted from {first:,}, as "
+                f"`observe` gives them: {error}"
             ) from error
     return data

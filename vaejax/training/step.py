@@ -59,6 +59,9 @@ def make_step(
     next one stops the run: `failed_step` names it, and every later step leaves the
     state alone too, so that the last good state survives until the host looks.
 
+    A step is traced and sees no values: the caller holds the data against the model
+    by `objective.check` or `check_data` first, as `fit` does.
+
     Args:
         objective: what to minimise.
         optimizer: an optax chain; it may expect the parameters. The objective's moving
