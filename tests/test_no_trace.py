@@ -92,7 +92,7 @@ def config_of(trained, monkeypatch) -> Callable[..., Any]:
     digits = train.Config(**TRAINING)
     entry = dataclasses.replace(ENTRIES["vae"], presets={"short": {"vae": digits}})
     monkeypatch.setitem(ENTRIES, "vae", entry)
-    monkeypatch.setattr(coverage, "REGIMES", ())
+    monkeypatch.setattr(coverage, "regimes", dict)
     image = np.zeros((1, 28, 28, 1), np.uint8)
     monkeypatch.setattr(speed, "_images", lambda config: (image, image))
 
