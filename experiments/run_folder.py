@@ -57,6 +57,7 @@ def open_run(
     resume: bool | None = None,
     free: Callable[[str, Any, Any], bool] = lambda name, before, now: False,
     reopens: Callable[[dict[str, Any]], bool] = lambda before: False,
+    check_state: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
     """Have `out` for the run of `config` alone while the block runs, or say why not.
 
@@ -72,11 +73,12 @@ def open_run(
         free: whether a run may go on although a setting differs (name, before, now).
         reopens: whether a finished run of these settings is gone on with. Its settings
             and results stay until new ones replace them.
+        check_state: refuses to go on with a run that has lost its state.
 
     Raises:
         VaejaxError: it holds a finished run, or an unfinished one that is not to be
             resumed, or one with other settings, or one that is running; or it cannot
-            be written to.
+            be written to; or what `check_state` raises, before anything is written.
     """
     if overwrite and resume:
         raise VaejaxError(
@@ -90,10 +92,12 @@ def open_run(
         if before is not None and not overwrite:
             _check_goes_on(out, resume, finished and not reopens(before))
             run_settings.check_settings(before, config, out, free)
+            check_state()
         if is_new:
             _make_room(out, before is not None)
         try:
-            (out / "failure.txt").unlink(missing_ok=True)
+            with _explained(out / "failure.txt"):
+                (out / "failure.txt").unlink(missing_ok=True)
             if not finished:
                 write_json(out / "config.json", settings)
             yield
@@ -131,10 +135,10 @@ def heal(out: Path) -> None:
 @contextlib.contextmanager
 def _alone_in(out: Path) -> Iterator[None]:
     """Hold the lock of the folder; leave none that was made here and is empty."""
-    if out == Path():
+    if Path.cwd().is_relative_to(os.path.realpath(out)):
         raise VaejaxError(
-            "--out is empty, or the folder that you are in: name a folder of the run's "
-            "own, as in --out runs/mine"
+            "--out is empty, or the folder that you are in, or one above it: name a "
+            "folder of the run's own, as in --out runs/mine"
         )
     made: list[Path] = []
     with contextlib.ExitStack() as stack:

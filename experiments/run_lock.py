@@ -73,8 +73,8 @@ def is_running(out: Path) -> bool:
     try:
         with (out / LOCK).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
     except BlockingIOError:
         return True
+    except OSError:  # there is none, or it is no file
+        return False
     return False

@@ -4,7 +4,7 @@
     python -m experiments.runs --compare runs/vae runs/iwae5 --out runs/comparison
 
 A run is a folder that an experiment wrote (see `run_folder`). A damaged file is named,
-and the rest is shown.
+and the rest is shown. Nothing is written but the comparison.
 """
 
 import dataclasses
@@ -15,7 +15,7 @@ from typing import Annotated, Any, NamedTuple
 
 import tyro
 
-from experiments import run_folder, run_lock
+from experiments import replacement, run_folder, run_lock, run_settings
 from experiments.cli import option, run_main
 from experiments.json_files import read_json, read_lines
 from experiments.result_table import (
@@ -45,6 +45,8 @@ class Config(Settings):
     """instead: a table of these runs, and their curves"""
     out: Annotated[Path, option("DIR")] = Path("runs/comparison")
     """folder of the comparison"""
+    overwrite: bool = False
+    """replace the comparison of other runs"""
 
 
 class Run(NamedTuple):
@@ -104,13 +106,12 @@ def find_runs(folder: Path) -> Iterator[Path]:
     if not folder.is_dir():
         raise VaejaxError(f"{folder} is no folder: name one that holds runs")
     for path, below, _ in os.walk(folder):
-        run_folder.heal(Path(path))
         below[:] = sorted(
             name
             for name in below
             if name not in run_folder.FOLDERS and not name.startswith(".")
         )
-        if (Path(path) / "config.json").exists():
+        if _find(Path(path), "config.json").exists():
             yield Path(path)
 
 
@@ -120,14 +121,13 @@ def read_run(path: Path) -> Run:
     Raises:
         VaejaxError: the folder holds no run.
     """
-    run_folder.heal(path)
-    if not (path / "config.json").exists():
+    if not _find(path, "config.json").exists():
         raise VaejaxError(f"{path} holds no run: name a folder with a config.json")
     problems: list[str] = []
-    settings = _read_object(path / "config.json", problems)
-    results = _read_object(path / "results.json", problems)
-    metrics = _read_metrics(path / "metrics.jsonl", problems)
-    failure = path / "failure.txt"
+    settings = _read_object(_find(path, "config.json"), problems)
+    results = _read_object(_find(path, "results.json"), problems)
+    metrics = _read_metrics(_find(path, "metrics.jsonl"), problems)
+    failure = _find(path, "failure.txt")
     if problems:
         status = "damaged"
     elif results:
@@ -136,10 +136,22 @@ def read_run(path: Path) -> Run:
         status = "running"
     elif failure.exists():
         status = "failed"
-        problems.append(f"{path} failed: {failure.read_text(errors='replace').strip()}")
+        problems.append(f"{path} failed: {_read_text(failure)}")
     else:
         status = "unfinished"
     return Run(path, status, settings, metrics, results, problems)
+
+
+def _find(path: Path, name: str) -> Path:
+    """Where a file of the run is: of one that a killed process replaced, set aside."""
+    return path / name if run_lock.is_running(path) else replacement.find(path, name)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(errors="replace").strip()
+    except OSError as error:
+        return f"cannot read {path} ({error.strerror})"
 
 
 def _read_object(path: Path, problems: list[str]) -> dict[str, Any]:
@@ -219,7 +231,12 @@ def _compare(runs: Sequence[Run], config: Config) -> None:
         {"": fact, **{n: of.get(fact) for n, of in zip(names, facts, strict=True)}}
         for fact in differing(facts)
     ]
-    with run_folder.open_run(config.out, config, overwrite=True):
+    # The same comparison is drawn anew.
+    kept = dataclasses.replace(config, compare=tuple(paths), overwrite=False)
+    settings = run_settings.settings_of(kept)
+    is_same = settings == _read_object(_find(config.out, "config.json"), [])
+    overwrite = config.overwrite or is_same
+    with run_folder.open_run(config.out, kept, overwrite=overwrite):
         write_csv(config.out / "comparison.csv", rows, ["", *names])
         print_rows("what differs", rows, ["", *names])
         held = {part for found in runs for row in found.metrics for part in _parts(row)}

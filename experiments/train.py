@@ -32,6 +32,7 @@ from experiments.prepared_run import (
 from experiments.starting_point import read_source, starting_state
 from experiments.train_config import Config
 from experiments.training_loop import (
+    check_state,
     choose_micro_batch_size,
     more_epochs,
     snapshots,
@@ -104,6 +105,7 @@ def _run(config: Config) -> Results:
                 reopens=lambda before: more_epochs(
                     "epochs", before["epochs"], config.epochs
                 ),
+                check_state=lambda: check_state(config.out),
             )
             stack.enter_context(opened if first else contextlib.nullcontext())
 

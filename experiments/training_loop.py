@@ -1,13 +1,15 @@
 """The training of a run: from the start or the last checkpoint to the last epoch.
 
-Every epoch is a line of metrics.jsonl. The state is saved now and then, at the end, and
-when an interruption or a loss that is not finite cuts the training short. A run that
-goes on from a checkpoint computes what it would have computed, bit for bit.
+Every epoch is a line of metrics.jsonl. The state is saved after the first epoch, now
+and then, at the end, and when an interruption or a loss that is not finite cuts the
+training short. A run that goes on from a checkpoint computes what it would have
+computed, bit for bit.
 """
 
 import math
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -155,6 +157,8 @@ def train_to_end(
                 f"learning rate. {kept}"
             )
         rows = [*rows, row]
+        if not saved_step:  # so that no epoch is ever without a state
+            save(report.state, None, rows)
         if first:
             run_folder.append_row(config.out, row)
             try:
@@ -219,6 +223,31 @@ def train_to_end(
                 f"--resume {remedy}, or start anew with --overwrite"
             ) from error
     return state, _figures(config, rows, len(data.train.x))
+
+
+def check_state(out: Path) -> None:
+    """Refuse to go on with a run that has lost its checkpoints.
+
+    It would start anew, and write over what it found: its first epoch is not a line of
+    metrics.jsonl before it is in a checkpoint.
+
+    Raises:
+        VaejaxError: it has results or epochs, and no checkpoint; or `checkpoints` is no
+            folder.
+    """
+    folder = out / "checkpoints"
+    if checkpoints.latest(folder) is not None:
+        return
+    found = [out / name for name in ("results.json", "metrics.jsonl")]
+    held = [path.name for path in found if path.exists() and path.stat().st_size]
+    if folder.exists() and not folder.is_dir():
+        held.append("a file in the place of checkpoints/")
+    if held:
+        raise VaejaxError(
+            f"{out} holds {' and '.join(held)}, and no checkpoint to go on from: "
+            f"restore {folder} from a copy, move {out} away, or use --overwrite in the "
+            "place of --resume to start anew"
+        )
 
 
 def more_epochs(name: str, before: Any, now: Any) -> bool:

@@ -5,7 +5,8 @@
 `OUT/toy` holds a finished run again before each life, which replaces it by a run of a
 journal; it is killed at its first event, then at its second, until one comes to its
 end. `OUT/train` is a training, killed KILLS times at random events. After each death
-the folder must be healed to one run or the other, whole; which one is printed.
+the folder must be listed as, and healed to, one run or the other, whole; which one is
+printed.
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import jax
 
-from experiments import replacement, run_folder, run_settings
+from experiments import replacement, run_folder, run_settings, runs
 from experiments.journal import Journal
 from tests import toy_experiment
 from tests.killed_runs import die_at, settings, train_with
@@ -79,8 +80,13 @@ def kill_toys(out: Path) -> None:
         event += 1
         before = write_old(out, toy_experiment.Config(size=1))
         died = dies(lambda: toy(out), out, event)
+        left = files(out)
+        listed = runs.read_run(out)
+        assert files(out) == left, event
         run_folder.heal(out)
         after = files(out)
+        found = runs.read_run(out)
+        assert found[1:-1] == listed[1:-1], event  # but for the paths of what is wrong
         is_old = '"size": 1' in after["config.json"]
         print("old" if is_old else "new")
         if is_old:

@@ -7,6 +7,7 @@ covered as soon as it has its smallest settings in `SMALLEST`.
 import dataclasses
 import importlib
 import pkgutil
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from experiments.gallery import ENTRIES
 from tests.killed_overwrites import files, write_old
 from tests.toy_experiment import Config as OtherConfig
 from vaejax.core import VaejaxError
+from vaejax.training import checkpoints
 
 TRAINING = {
     "dataset": "digits",
@@ -90,7 +92,7 @@ def config_of(trained, monkeypatch) -> Callable[..., Any]:
     digits = train.Config(**TRAINING)
     entry = dataclasses.replace(ENTRIES["vae"], presets={"short": {"vae": digits}})
     monkeypatch.setitem(ENTRIES, "vae", entry)
-    monkeypatch.setattr(coverage, "REGIMES", ())
+    monkeypatch.setattr(coverage, "regimes", dict)
     image = np.zeros((1, 28, 28, 1), np.uint8)
     monkeypatch.setattr(speed, "_images", lambda config: (image, image))
 
@@ -130,8 +132,7 @@ def test_a_refused_command_leaves_no_trace(name, config_of, tmp_path, monkeypatc
     assert not (tmp_path / "new").exists()
     if name == "sweep":  # it adds to what is there
         return
-    flags = {} if name == "runs" else {"overwrite": True}
-    config = config_of(name, tmp_path / "old", **flags)
+    config = config_of(name, tmp_path / "old", overwrite=True)
     before = write_old(config.out, config)
     run(config)
     assert files(config.out) == before
@@ -151,3 +152,35 @@ def test_the_run_of_another_experiment_is_left_alone(
     with pytest.raises(VaejaxError, match=r"another experiment's run.*--out"):
         module.run(config)
     assert files(out) == before
+
+
+@pytest.mark.parametrize("gone", ["removed", "a file"])
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_run_that_lost_its_checkpoints_keeps_the_rest(
+    gone, finished, trained, tmp_path
+):
+    """It would start anew, and write over its history, finished or not."""
+    out = tmp_path / "run"
+    shutil.copytree(trained, out)
+    shutil.rmtree(out / "checkpoints")
+    if gone == "a file":
+        (out / "checkpoints").write_text("")
+    if not finished:
+        (out / "results.json").unlink()
+    before = files(out)
+    config = train.Config(**TRAINING | {"epochs": 2}, resume=True, out=out)
+    with pytest.raises(VaejaxError, match=r"metrics.jsonl.*no checkpoint to go on"):
+        train.run(config)
+    assert files(out) == before
+
+
+def test_no_epoch_is_written_before_a_checkpoint_has_it(tmp_path, monkeypatch):
+    """So that a run which is killed at any moment can be gone on with."""
+
+    def append_row(out: Path, row: dict[str, Any]) -> None:
+        assert checkpoints.latest(out / "checkpoints") == row["step"]
+        raise VaejaxError("as if killed")
+
+    monkeypatch.setattr(run_folder, "append_row", append_row)
+    with pytest.raises(VaejaxError, match="as if killed"):
+        train.run(train.Config(**TRAINING | {"epochs": 2}, out=tmp_path))

@@ -53,6 +53,7 @@ GREY = RNG.integers(0, 256, (TRAIN + TEST, 28, 28), dtype=np.uint8)
 BINARY = GREY // 128
 LABELS = RNG.integers(0, 10, TRAIN + TEST, dtype=np.uint8)
 COUNTS = RNG.poisson(0.02, (TRAIN + TEST, 1995)).astype(np.uint16)
+SHARD = "mnist-train.array_record-00000-of-00001"
 COUNTS[0], COUNTS[1, 7] = 0, 549  # without words; more of one than a byte holds
 
 
@@ -400,8 +401,21 @@ def _interrupt(image):
 
 def test_an_empty_folder_of_a_newer_version_is_none(prepared):
     (prepared / "mnist" / "9.0.0").mkdir()
-    assert find_prepared("mnist", prepared) == prepared / "mnist" / "3.0.1"
+    assert find_prepared("mnist", prepared, "test") == prepared / "mnist" / "3.0.1"
     assert len(read_back("mnist", "test", prepared).images) == TEST
+
+
+@pytest.mark.parametrize(
+    "file", ["anything", SHARD, SHARD.replace("train", "test"), "mnist-train.tfrecord"]
+)
+def test_a_newer_version_without_the_split_is_passed_over(file, prepared):
+    (prepared / "mnist" / "99.0.0").mkdir()
+    (prepared / "mnist" / "99.0.0" / file).touch()
+    for split, count in (("train", TRAIN), ("test", TEST)):
+        assert len(load("mnist", split, data_dir=prepared).images) == count
+    shutil.rmtree(prepared / "mnist" / "3.0.1")
+    with pytest.raises(DataError, match=r"99\.0\.0 (is damaged.*Remove it|cannot be)"):
+        load("mnist", data_dir=prepared)
 
 
 def test_what_a_killed_run_left_is_cleared_and_a_running_one_is_respected(tmp_path):
@@ -423,9 +437,6 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"cannot write mnist under .*file"):
         prepare(source, write(tmp_path / "raw", content), tmp_path / "file" / "data")
-
-
-SHARD = "mnist-train.array_record-00000-of-00001"
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,7 @@ def test_a_part_that_saves_something_replaces_the_whole(tmp_path):
             assert runs.read_run(out).settings["size"] == expected
 
 
-def test_what_reads_a_run_makes_it_whole_but_not_while_it_is_replaced(tmp_path):
+def test_what_lists_a_run_moves_nothing_and_knows_which_is_whole(tmp_path):
     before = write_old(tmp_path / "run", OLD)
     with run_folder.open_run(tmp_path / "run", NEW, overwrite=True):
         assert runs.read_run(tmp_path / "run").settings["size"] == 2
@@ -117,7 +117,39 @@ def test_what_reads_a_run_makes_it_whole_but_not_while_it_is_replaced(tmp_path):
         (tmp_path / "killed" / name).write_text(text)
     (found,) = runs.run(runs.Config(folders=(tmp_path / "killed",)))
     assert found.settings["size"] == 1
+    assert files(tmp_path / "killed") == left
+    run_folder.heal(tmp_path / "killed")
     assert files(tmp_path / "killed") == before
+
+
+def test_folders_of_somebody_elses_are_left_alone_whatever_their_names(tmp_path):
+    ours = (replacement.MOVING, replacement.ASIDE, replacement.REPLACED)
+    for number, name in enumerate((".moving", ".set_aside", ".replaced", *ours)):
+        for path in (f"{name}/thesis.txt", "logs/x", "figures/f", "metrics.jsonl"):
+            file = tmp_path / str(number) / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text("mine")
+    before = files(tmp_path)
+    with pytest.raises(VaejaxError, match="no run under"):
+        runs.run(runs.Config(folders=(tmp_path,)))
+    for folder in tmp_path.iterdir():
+        run_folder.heal(folder)
+    assert files(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    "side", [replacement.MOVING, replacement.ASIDE, replacement.REPLACED]
+)
+def test_a_run_is_not_replaced_where_somebody_elses_folder_is_in_the_way(
+    side, tmp_path
+):
+    write_old(tmp_path, OLD)
+    (tmp_path / side).mkdir()
+    (tmp_path / side / "thesis.txt").write_text("mine")
+    before = files(tmp_path)
+    with pytest.raises(VaejaxError, match=f"{side} is in the way of a run: move it"):
+        overwrite(tmp_path)
+    assert files(tmp_path) == before
 
 
 def test_what_cannot_be_moved_is_named_and_stays(tmp_path, monkeypatch):
@@ -190,15 +222,20 @@ def test_results_whose_settings_are_lost_are_to_be_moved_away(name, flag, tmp_pa
     assert os.listdir(tmp_path) == [name]
 
 
-@pytest.mark.parametrize("out", ["", "."])
+@pytest.mark.parametrize("out", ["", ".", "..", "../cwd", "link", "/"])
 def test_no_run_is_written_into_the_working_directory(out, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
+    """Nor above it, by whatever name."""
+    (tmp_path / "cwd").mkdir()
+    monkeypatch.chdir(tmp_path / "cwd")
+    if out == "link":
+        out = tmp_path / "link"
+        out.symlink_to(tmp_path / "cwd")
     with (
         pytest.raises(VaejaxError, match="--out is empty, or the folder that you are"),
         run_folder.open_run(Path(out), NEW, overwrite=False),
     ):
         pass
-    assert os.listdir(tmp_path) == []
+    assert files(tmp_path) == {}
 
 
 def test_nothing_hidden_is_left_and_what_is_a_users_stays(tmp_path):

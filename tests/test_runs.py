@@ -133,6 +133,45 @@ def test_a_damaged_file_is_named_and_the_rest_is_shown(
     assert f"{bad / name} is damaged" in shown
 
 
+@pytest.mark.parametrize("name", [*run_folder.FILES, "config.json", "lock"])
+def test_a_folder_in_the_place_of_a_file_does_not_end_the_list(name, tmp_path):
+    make_run(tmp_path / "good", test={"log_likelihood": -29.5})
+    bad = make_run(tmp_path / "bad")
+    (bad / name).unlink(missing_ok=True)
+    (bad / name).mkdir()
+    found = {of.path.name: of for of in runs.run(runs.Config(folders=(tmp_path,)))}
+    assert found["good"].status == "finished"
+    if name == "failure.txt":
+        assert found["bad"].status == "failed"
+        config = train.Config()
+        with (
+            pytest.raises(VaejaxError, match=r"cannot write .*failure\.txt"),
+            run_folder.open_run(bad, config, overwrite=False, resume=True),
+        ):
+            pass
+
+
+def test_a_comparison_of_other_runs_is_replaced_only_when_asked(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        make_run(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    config = runs.Config(compare=(Path("a"), Path("b")), out=Path("c"))
+    for _ in range(2):  # the same one is drawn anew
+        runs.run(config)
+    before = (tmp_path / "c" / "comparison.csv").read_text()
+    other = dataclasses.replace(config, compare=(Path("a"),))
+    with pytest.raises(VaejaxError, match=r"finished run.*--out, or --overwrite"):
+        runs.run(other)
+    assert (tmp_path / "c" / "comparison.csv").read_text() == before
+    runs.run(dataclasses.replace(other, overwrite=True))
+    runs.run(other)
+    for name in ("a", "b"):  # others, of the same names
+        make_run(tmp_path / "elsewhere" / name)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(VaejaxError, match="finished run"):
+        runs.run(dataclasses.replace(other, out=tmp_path / "c"))
+
+
 def test_a_line_that_is_just_being_written_is_no_damage(tmp_path):
     out = make_run(tmp_path)
     with (out / "metrics.jsonl").open("a") as lines:

@@ -49,7 +49,7 @@ def read_prepared(stored: Stored, split: str, data_dir: Path) -> ImageData:
         DataError: it is not prepared there, damaged, or in another format or shape.
     """
     name = stored.name
-    folder = find_prepared(name, data_dir)
+    folder = find_prepared(name, data_dir, "train" if stored.drawn else split)
     try:
         return _read(stored, folder, split)
     except VaejaxError as error:
@@ -60,7 +60,7 @@ def read_prepared(stored: Stored, split: str, data_dir: Path) -> ImageData:
         ) from error
     except ValueError as error:
         raise DataError(
-            f"{folder} is damaged ({error}). Prepare it again: "
+            f"{folder} is damaged ({error}). Remove it, and prepare it again: "
             f"{how_to_prepare(name, data_dir)} --overwrite"
         ) from error
 
@@ -75,8 +75,10 @@ def how_to_prepare(name: str, data_dir: Path | str) -> str:
     )
 
 
-def find_prepared(name: str, data_dir: Path) -> Path:
+def find_prepared(name: str, data_dir: Path, split: str) -> Path:
     """Return the folder of the newest prepared version, of any configuration.
+
+    One that lacks files of the split is passed over, if there is one that has them.
 
     Raises:
         DataError: there is none; with the command that prepares it.
@@ -94,7 +96,18 @@ def find_prepared(name: str, data_dir: Path) -> Path:
             + how_to_prepare(name, data_dir)
             + " (add --raw-dir DIR if you have its files)" * (name in SOURCES)
         )
-    return max(folders, key=lambda path: [int(n) for n in path.name.split(".")])
+
+    def rank(path: Path) -> tuple[bool, list[int]]:
+        return _has_shards(name, path, split), [int(n) for n in path.name.split(".")]
+
+    return max(folders, key=rank)
+
+
+def _has_shards(name: str, folder: Path, split: str) -> bool:
+    try:
+        return all(shard.stat().st_size for shard in _shards(name, folder, split))
+    except (ValueError, DataError):
+        return False
 
 
 def _read(stored: Stored, folder: Path, split: str) -> ImageData:
