@@ -273,7 +273,7 @@ def _tails(rows: Sequence[Row]) -> Iterator[str]:
     if not (marked := [row for row in measured if unsafe(row)]):
         return
     known = [number(row["pareto_k"]) for row in marked if row["pareto_k"] is not None]
-    heaviest = f"; the largest Pareto k is {max(known):.2f}" * bool(known)
+    heaviest = f"; the largest Pareto k is {max(known):.2f}" if known else ""
     yield (
         f"{len(marked)} of {len(measured)} estimates are marked †: the squared "
         "deviations of their gradients have heavy tails, or the draws are too few to "
