@@ -29,6 +29,7 @@ from experiments.gradient_cells import (
     Row,
     Set,
     Setting,
+    check_gradients,
     make_keys,
     make_sets,
     objective_at,
@@ -203,6 +204,9 @@ def make_candidates(
         )
         for size in config.batch_size
     ]
+    # The reference is the gradient of the whole pool.
+    whole = settings[0]._replace(batch_size=None)
+    check_gradients(whole, max(config.num_samples), 1)
     return [
         Candidate(setting, cells, dict.fromkeys(COLUMNS) | row)
         for setting in settings

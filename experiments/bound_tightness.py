@@ -24,7 +24,13 @@ from experiments.measured_model import Measured
 from experiments.result_table import write_csv
 from experiments.settings import Large, Seed, Settings
 from experiments.setup import build_named, check_named_once
-from experiments.tightness_cells import COLUMNS, Row, measure, reference_of
+from experiments.tightness_cells import (
+    COLUMNS,
+    Row,
+    check_sizes,
+    measure,
+    reference_of,
+)
 from vaejax.bounds import BOUNDS
 from vaejax.core import Bound, VaejaxError
 from vaejax.core.ranges import Range
@@ -95,6 +101,7 @@ def run(config: Config) -> Results:
     bounds = check(config)
     keys = make_keys(config.seed)
     measured = _measured(config, keys)
+    check_sizes(measured, bounds, max(config.num_samples), config.draws)
     with run_folder.open_run(
         config.out, config, overwrite=config.overwrite, resume=config.resume
     ):

@@ -12,6 +12,7 @@ where it lies more than 1.5 times above or below a line a + b x through the curv
 """
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -28,6 +29,7 @@ from experiments import cost_report, run_folder
 from experiments.cli import option, progress_bar, run_main
 from experiments.estimator_choice import choose_estimators
 from experiments.journal import Journal
+from experiments.memory import check_fits, check_product
 from experiments.settings import Seconds, Settings
 from experiments.setup import build_named
 from vaejax.bounds import BOUNDS
@@ -46,6 +48,7 @@ from vaejax.training import (
     zero_totals,
 )
 
+PIXELS = (28, 28, 1)
 DECODINGS_PER_CALL = 5000  # about: enough steps that starting the call costs little
 
 
@@ -134,10 +137,12 @@ def run(config: Config) -> Results:
     """
     if not config.estimators:
         raise VaejaxError("name at least one estimator, as in --estimators dreg")
+    points = list(points_of(config))
+    for point in points:
+        _check_fits(point)
     with run_folder.open_run(
         config.out, config, overwrite=config.overwrite, resume=config.resume
     ):
-        points = list(points_of(config))
         makers = [_program_of(point, config) for point in points]
         return _measure(config, points, makers)
 
@@ -212,6 +217,26 @@ def _seconds_per_image(program: Program, at_least: float) -> float:
     return taken / images
 
 
+def _check_fits(point: Point) -> None:
+    """Refuse a point whose program the memory cannot hold.
+
+    Raises:
+        VaejaxError: it takes too much.
+    """
+    seeds = point.seeds or 1
+    model = gaussian_mlp(hidden=(point.width, point.width))
+    # The parameters, their gradient and Adam's two moments.
+    make = partial(model.init, jax.random.key(0))
+    check_fits(f"networks of width {point.width:,}", make, copies=4 * seeds)
+    asked = {"num_samples": point.num_samples, "num_seeds": seeds}
+    size = max(point.width, math.prod(PIXELS))
+    if point.work == "gradient moments":  # of all examples at once
+        check_product(asked | {"batch_size": point.batch_size}, size)
+    parts = default_micro_batch_size(point.batch_size, point.num_samples)
+    check_product(asked, size * parts)
+    check_product({"batch_size": point.batch_size}, math.prod(PIXELS))
+
+
 def _program_of(point: Point, config: Config) -> Callable[[], Program]:
     """Check what is asked for; what is returned compiles it."""
     model = gaussian_mlp(hidden=(point.width, point.width))
@@ -233,7 +258,7 @@ def _program_of(point: Point, config: Config) -> Callable[[], Program]:
 
 def _examples(count: int) -> Example:
     """Images that are half black: neither time nor memory depends on them."""
-    x = np.random.default_rng(0).integers(0, 2, (count, 28, 28, 1))
+    x = np.random.default_rng(0).integers(0, 2, (count, *PIXELS))
     return Example(jnp.asarray(x, float))
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from experiments.memory import check_product, sample_size
 from vaejax.core import (
     Batch,
     Bound,
@@ -27,6 +28,7 @@ from vaejax.core import (
     Verdict,
 )
 from vaejax.diagnostics import CostReport, GroupReport, VarianceSplit, counted
+from vaejax.diagnostics.moments import make_plan
 from vaejax.objective import check, make_objective, weight_of_kl
 
 Row = dict[str, Any]
@@ -116,6 +118,7 @@ def make_sets(
             f"the estimators {', '.join(e.name for e in estimators)} share a name: "
             "give each one its own, as by dataclasses.replace(estimator, name=...)"
         )
+    check_gradients(setting, max(num_samples), max(num_outer))
     sets = []
     for bound in bounds:
         for k in num_samples:
@@ -145,6 +148,27 @@ def make_sets(
                 for outer in num_outer
             ]
     return sets
+
+
+def check_gradients(setting: Setting, num_samples: int, num_outer: int) -> None:
+    """Refuse gradients of more numbers than a program can hold.
+
+    Raises:
+        VaejaxError: they are too many.
+    """
+    y = setting.batch.example.y
+    size = sample_size(setting.model, setting.params, None if y is None else y[0])
+    plan = make_plan(setting.params, setting.draws, None, setting.batch_size)
+    check_product(
+        {
+            "num_samples": num_samples,
+            "num_outer": num_outer,
+            "batch_size": setting.observations,
+        },
+        size * plan.chunk,
+    )
+    # Of every draw and array, two deviations and two products.
+    check_product({"draws": setting.draws}, 4 * len(jax.tree.leaves(setting.params)))
 
 
 def _verdict(

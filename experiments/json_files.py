@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from vaejax.core import VaejaxError
+from vaejax.data.files import read_small
 
+LARGEST = 2**26  # bytes of an object
+LARGEST_LINES = 2**30  # bytes of a file of rows
 DEEPEST = 50  # levels of lists and objects; the experiments' own have up to 6
 REMEDIES = {
     "config.json": "restore it from a copy, or remove the folder of its run",
@@ -66,7 +69,7 @@ def read_json(path: Path) -> dict[str, Any]:
         VaejaxError: it cannot be read.
     """
     try:
-        found = parse_json(path.read_bytes())
+        found = parse_json(read_small(path, LARGEST))
         if not isinstance(found, dict):
             raise ValueError("it is no JSON object")
     except OSError as error:
@@ -95,11 +98,13 @@ def read_lines(
         VaejaxError: the file cannot be read.
     """
     try:
-        *lines, last = path.read_bytes().split(b"\n")
+        *lines, last = read_small(path, LARGEST_LINES).split(b"\n")
     except OSError as error:
         raise VaejaxError(
             f"cannot read {path} ({error.strerror}): make it a file that you can read"
         ) from error
+    except ValueError as error:
+        raise VaejaxError(f"cannot read {path} ({error}): move it away") from error
     if not last.isascii():  # no line of ours is
         lines.append(last)
     rows, problems = [], []

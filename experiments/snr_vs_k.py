@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from experiments import run_folder, snr_report
@@ -25,6 +26,7 @@ from experiments.estimator_choice import choose_estimators
 from experiments.gradient_cells import Setting, make_keys
 from experiments.journal import Journal
 from experiments.measured_model import Measured, of_checkpoint
+from experiments.memory import check_product, sample_size
 from experiments.result_table import write_csv
 from experiments.settings import Large, Seed, Settings
 from experiments.setup import build_named
@@ -134,6 +136,17 @@ def run(config: Config) -> Results:
         Example(examples.x[: config.batch_size]), jnp.arange(config.batch_size)
     )
     setting = Setting(model, params, batch, make_keys(config.seed), config.draws)
+    size = sample_size(model, params)
+    for num_outer, k in points_of(config):
+        check_product(
+            {
+                "num_samples": k,
+                "num_outer": num_outer,
+                "batch_size": config.batch_size,
+            },
+            size,
+        )
+    check_product({"draws": config.draws}, 4 * len(jax.tree.leaves(params)))
     for estimator in estimators:
         verdicts = [
             objective.check(Problem(model=model, bound=bound, num_samples=k), estimator)

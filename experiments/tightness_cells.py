@@ -30,6 +30,7 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array
 
 from experiments.measured_model import Measured
+from experiments.memory import check_product, sample_size
 from vaejax import exact
 from vaejax.core import Bound, Example, Key, Model, Params, Problem, VaejaxError, plain
 from vaejax.evaluation import log_likelihood
@@ -220,6 +221,31 @@ def controlled(values: np.ndarray, control: np.ndarray) -> np.ndarray:
     return found
 
 
+def check_sizes(
+    measured: Measured, bounds: Sequence[Bound], num_samples: int, draws: int
+) -> None:
+    """Refuse more numbers than a program can hold; it runs for one example at a time.
+
+    Raises:
+        VaejaxError: they are too many.
+    """
+    model, params, examples = measured.model, measured.params, measured.examples
+    y = None if examples.y is None else examples.y[0]
+    at_once = _draws_at_once(num_samples, draws)
+    size = sample_size(model, params, y)
+    check_product({"num_samples": num_samples}, at_once * size)
+    # Of each draw the bounds, two figures of the weights, and the largest weights.
+    check_product({"draws": draws}, len(bounds) + 2 + _kept(num_samples))
+
+
+def _draws_at_once(num_samples: int, draws: int) -> int:
+    return min(draws, max(1, SAMPLES_AT_ONCE // num_samples))
+
+
+def _kept(num_samples: int) -> int:
+    return min(num_samples, tail_size(num_samples) + 1)
+
+
 @partial(jax.jit, static_argnums=(0, 1, 2, 3))
 def _draw(
     model: Model,
@@ -237,7 +263,7 @@ def _draw(
     problems = [
         Problem(model=model, bound=bound, num_samples=num_samples) for bound in bounds
     ]
-    kept = min(num_samples, tail_size(num_samples) + 1)
+    kept = _kept(num_samples)
 
     def one(i: Array) -> tuple[Array, Array, Array, Array]:
         dist_params, z = sample_posterior(
@@ -253,7 +279,7 @@ def _draw(
         ess = effective_sample_size(log_w)
         return jnp.stack(values), log_mean, ess, jax.lax.top_k(log_w, kept)[0]
 
-    size = min(draws, max(1, SAMPLES_AT_ONCE // num_samples))
+    size = _draws_at_once(num_samples, draws)
     filled_up = jnp.arange(-(-draws // size) * size)
     found = jax.lax.map(one, filled_up, batch_size=size)
     return jax.tree.map(lambda leaf: leaf[:draws], found)

@@ -278,7 +278,7 @@ def tails(rows: Sequence[Row]) -> Iterator[str]:
     if not (marked := [row for row in measured if unsafe(row)]):
         return
     known = [number(row["pareto_k"]) for row in marked if row["pareto_k"] is not None]
-    heaviest = f" (the largest Pareto k is {max(known):.2f})" * bool(known)
+    heaviest = f" (the largest Pareto k is {max(known):.2f})" if known else ""
     fewest = min(int(row["draws"]) for row in marked)
     yield (
         f"{len(marked)} of {len(measured)} estimates are marked †: the squared "

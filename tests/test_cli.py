@@ -16,6 +16,8 @@ import pytest
 
 from experiments import (
     advise,
+    bound_tightness,
+    cost,
     demo,
     estimator_variance,
     run_folder,
@@ -31,6 +33,8 @@ EXPERIMENTS = {
     "demo": demo,
     "snr_vs_k": snr_vs_k,
     "advise": advise,
+    "bound_tightness": bound_tightness,
+    "cost": cost,
 }
 TINY = "--dataset digits --model-settings hidden=8 latent_dim=2 --eval-num-samples 9"
 PROCESS = [sys.executable, "-m", "experiments.train", *TINY.split()]
@@ -53,6 +57,7 @@ def call(monkeypatch, capfd, name: str, *words: object) -> tuple[int, str]:
 
 
 # The experiment, what is typed, and what the message must say.
+MILLION = 1_000_000
 MISTAKES = [
     ("train", "--dataset nope", "unknown name 'nope'.*binarized_mnist.*digits"),
     ("train", "--model nope", "unknown name 'nope'.*gaussian_mlp"),
@@ -350,6 +355,44 @@ MISTAKES = [
         "--reference-error is 0.0: use a number",
     ),
     ("estimator_variance", "--draws 0", "--draws is 0: use an integer"),
+    (
+        "estimator_variance",
+        f"--num-samples {MILLION} --num-outer {MILLION} --batch-size {MILLION}",
+        "num_samples 1,000,000 x num_outer 1,000,000 x .*lower num_samples or num_out",
+    ),
+    (
+        "estimator_variance",
+        f"--num-samples 30 {MILLION} --num-outer 1 3000",
+        "num_samples 1,000,000 x num_outer 3,000 x batch_size 4",
+    ),
+    (
+        "advise",
+        f"--num-samples {MILLION} --batch-size {MILLION}",
+        "num_samples 1,000,000 x num_outer 1 x batch_size",
+    ),
+    ("advise", "--num-samples 100000 --pool 30000", "batch_size 30,000"),
+    (
+        "snr_vs_k",
+        f"--num-samples {MILLION} --num-outer 1000",
+        "num_samples 1,000,000 x num_outer 1,000 x batch_size 8, .*lower",
+    ),
+    (
+        "bound_tightness",
+        f"--bounds iwae --num-samples {MILLION} --draws 10000000",
+        "draws 10,000,000, 3,004 numbers each, would hold",
+    ),
+    (
+        "cost",
+        f"--base {MILLION} {MILLION} 200",
+        "num_samples 1,000,000 x num_seeds .*lower num_samples or num_seeds",
+    ),
+    ("cost", f"--width {MILLION}", "networks of width 1,000,000 would take"),
+    ("cost", f"--num-seeds {MILLION}", "would take .*seeds"),
+    (
+        "train",
+        f"--num-seeds {MILLION} --num-samples {MILLION}",
+        "would take .*seeds",
+    ),
     ("estimator_variance", "--draws 2003", "2003 draws cannot be split.*as 2000"),
     ("estimator_variance", "--draws 10 --pool 9", "cannot be split.*at least 16"),
     ("estimator_variance", "--estimators all dreg", "all is .*name it alone"),

@@ -25,7 +25,8 @@ import optax
 import pytest
 import scipy.io
 
-from vaejax.core import Objective, Params
+from experiments.json_files import read_json, read_lines
+from vaejax.core import Objective, Params, VaejaxError
 from vaejax.data import DATASETS, load
 from vaejax.data.formats import read_mat
 from vaejax.data.images import decode_images, image_size
@@ -577,6 +578,56 @@ def test_words_are_words(text, tmp_path):
     (folder / "metadata.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(DataError, match=r"metadata.json"):
         load("20newsgroups", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "sparse"])
+def test_words_are_in_a_file_of_their_size(kind, tmp_path):
+    path = store(tmp_path, PREPARED["20newsgroups"]) / "metadata.json"
+    path.unlink()
+    endless(path, kind)
+    with pytest.raises(DataError, match=r"metadata.json.*(no regular file|more than)"):
+        load("20newsgroups", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "sparse"])
+@pytest.mark.parametrize("read_file", [read_json, read_lines])
+def test_a_file_of_a_run_is_read_if_it_can_be_one(kind, read_file, tmp_path):
+    endless(tmp_path / "some.json", kind)
+    with pytest.raises(VaejaxError, match=r"some.json.*(no regular file|more than)"):
+        read_file(tmp_path / "some.json")
+
+
+def endless(path: Path, kind: str) -> None:
+    """What would keep its reader waiting, or fill the memory."""
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "device":
+        path.symlink_to("/dev/zero")
+    else:
+        path.touch()
+        os.truncate(path, 2**31)
+
+
+def test_few_records_are_read_where_they_are_too_long(tmp_path, monkeypatch):
+    """Also where the first are as they should be."""
+    from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+    seen: list[int] = []
+
+    def counting(source, keys, read=ArrayRecordDataSource.__getitems__):
+        found = read(source, keys)
+        seen.append(sum(len(record) for record in found))
+        return found
+
+    monkeypatch.setattr(ArrayRecordDataSource, "__getitems__", counting)
+    good = rows(PREPARED["mnist"], 150)
+    long = [row | {"more": bytes(2**18)} for row in good]
+    for examples, most in ((long, 2**19), (good + long, 2**26)):
+        store(tmp_path, PREPARED["mnist"], examples)
+        seen.clear()
+        with pytest.raises(DataError, match="more than 17,952 bytes"):
+            load("mnist", data_dir=tmp_path)
+        assert sum(seen) < most
 
 
 def test_a_home_that_is_none_is_a_folder_without_data():

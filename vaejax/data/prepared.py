@@ -4,10 +4,16 @@ A folder's features.json and dataset_info.json name classes to import, files to 
 lengths to make room for. Neither is read: a set's features are those of `Stored`, its
 shards are found by their names in the folder, and every value is checked against both.
 
+Records are read a few MiB at a time, the first one alone, and checked before the next:
+so much and no more is unpacked of a set whose records are too long. One record, or one
+group of records that were compressed together, array_record unpacks whole, and tells no
+length before: a small file whose single record unpacks to gigabytes takes them.
+
 MNIST's 60,000 training images take about 2.5 s on two cores.
 """
 
 import contextlib
+import itertools
 import json
 import re
 import zlib
@@ -18,13 +24,15 @@ from typing import Any
 import numpy as np
 
 from vaejax.core import VaejaxError, record
+from vaejax.data.files import read_small
 from vaejax.data.images import decode_images
 from vaejax.data.sources import SOURCES
 from vaejax.data.splits import draw_split
 from vaejax.data.types import DataError, ImageData
 
-BATCH = 1024  # examples that are read at a time
+BATCH = 2**21  # bytes that the examples read at a time may take
 OTHER_FEATURES = 2**14  # bytes that those that are not read may take
+LARGEST_WORDS = 2**24  # bytes of metadata.json
 VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
@@ -142,16 +150,17 @@ def _records(stored: Stored, folder: Path, split: str) -> list[bytes]:
     chosen: Sequence[int] = range(count)
     if stored.drawn:
         chosen = draw_split(stored.name, split, *stored.drawn, count).tolist()
+    if not len(chosen):
+        raise ValueError(f"its split {split} is empty")
     longest = 2 * int(np.prod(stored.shape)) + OTHER_FEATURES
     records: list[bytes] = []
-    for start in range(0, len(chosen), BATCH):  # for shards are compressed
+    edges = [0, *range(1, len(chosen), max(1, BATCH // longest)), len(chosen)]
+    for start, end in itertools.pairwise(edges):  # for shards are compressed
         with _damage_of_any_kind():
-            batch = source.__getitems__(chosen[start : start + BATCH])
+            batch = source.__getitems__(chosen[start:end])
         if max(map(len, batch)) > longest:
             raise ValueError(f"an example has more than {longest:,} bytes")
         records += batch
-    if not records:
-        raise ValueError(f"its split {split} is empty")
     return records
 
 
@@ -228,7 +237,7 @@ def _counts(packed: bytes, size: int) -> np.ndarray:
 
 def _words(folder: Path, count: int) -> tuple[str, ...]:
     try:
-        words = json.loads((folder / "metadata.json").read_text())["words"]
+        words = json.loads(read_small(folder / "metadata.json", LARGEST_WORDS))["words"]
     except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"metadata.json holds no words: {reason}") from error
