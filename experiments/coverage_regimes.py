@@ -73,9 +73,9 @@ def _all() -> Iterator[tuple[str, Maker]]:
             for share in (0.1, 1.0):
                 name = f"{law}, {share:g} of the draws, {size} parameters"
                 yield name, _planted("heavy tails", name, law, size, share=share)
-        for draws in (10, 16, 40, 200):
-            name = f"{draws} draws, {size} parameters"
-            yield name, _planted("few draws", name, "normal", size, draws=draws)
+        for few in (10, 16, 40, 200):
+            name = f"{few} draws, {size} parameters"
+            yield name, _planted("few draws", name, "normal", size, draws=few)
     for size in (5, 50):
         for length in (1, 3, 10):
             name = f"|g|^2 of {length} times its noise, {size} parameters"
@@ -360,15 +360,20 @@ def _bit(
 
 
 def _weakly_biased(sds: float) -> Callable[[str], Maker]:
-    """Gumbel-softmax at the temperature whose bias is so many sd of the mean."""
+    """Gumbel-softmax at the temperature whose bias is so many sd of the mean.
+
+    The bias changes its sign near 1.06, and from there on outgrows every spread.
+    """
 
     def make(name: str, draws: int) -> Regime:
-        def excess(temperature: float) -> float:
-            gradient = relaxed(temperature)
-            bias = abs(gradient.mean() - (1 - 2 * T) * P * (1 - P))
-            return bias - sds * gradient.std() / np.sqrt(draws)
+        def bias(temperature: float) -> float:
+            return relaxed(temperature).mean() - (1 - 2 * T) * P * (1 - P)
 
-        found = optimize.brentq(excess, 0.1, 0.9)
+        def lacking(temperature: float) -> float:
+            spread = relaxed(temperature).std() / np.sqrt(draws)
+            return bias(temperature) + sds * spread
+
+        found = optimize.brentq(lacking, optimize.brentq(bias, 0.5, 2.0), 1000.0)
         return _bit(gumbel_softmax(temperature=found), relaxed(found))(name)(draws)
 
     return lambda name: partial(make, name)

@@ -163,7 +163,7 @@ def summarize(
         )
         errors_of, excess = jackknife(_statistics, folds, squares[name], moments.draws)
         stderrs = dict(zip(STATISTICS, errors_of, strict=True))
-        ends = {}
+        ends: dict[str, float] = {}
         # The jackknife was of their squares, which may be below 0; draws that are
         # skewed bend these ratios, by as much as the jackknife says.
         for ratio, spread in _spreads(folds, variance).items():
@@ -183,7 +183,7 @@ def summarize(
         k = _pareto_k(moments.tails[name]) if tail else 0.0
         reports[name] = GroupReport(
             **dict(zip(BIASES, of_bias, strict=True)),
-            folds=len(folds),
+            folds=pairs,
             pareto_k=k,
             safe=moments.draws >= FEW and k < HEAVY,
             **{statistic: float(value) for statistic, value in found.items()},
