@@ -157,6 +157,26 @@ def test_every_parameter_learns(name):
     assert not all(jax.tree.leaves(same))
 
 
+@pytest.mark.parametrize("name", SMALL)
+def test_a_model_compiles_in_float32_after_it_was_traced_in_float64(name):
+    # As where an exact gradient is refused, and draws take its place.
+    shape = (6,) if name == "prod_lda" else (4, 4, 1)
+    takes_mean = "data_mean" in inspect.signature(MODELS[name]).parameters
+    told = {"data_mean": np.full(shape, 0.5)} if takes_mean else {}
+    model = build(MODELS, name, data_shape=shape, **SMALL[name], **told)
+
+    def arrays(dtype):
+        params = jax.eval_shape(model.init, KEY)
+        x = jax.ShapeDtypeStruct(model.data_shape, dtype)
+        y = None if model.num_classes is None else jax.ShapeDtypeStruct((), jnp.int32)
+        params = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape, dtype), params)
+        return params, Example(x, y)
+
+    with jax.enable_x64(True):
+        jax.eval_shape(model.encode, *arrays(np.float64))
+    jax.jit(model.encode).lower(*arrays(np.float32))
+
+
 def test_the_default_network_is_the_papers():
     params = jax.eval_shape(gaussian_mlp().init, KEY)
     sizes = {
