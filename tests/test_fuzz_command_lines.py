@@ -20,7 +20,7 @@ import pytest
 from hypothesis import strategies as st
 
 import experiments
-from experiments import prepared_run, run_folder, speed
+from experiments import prepared_run, run_folder, run_lock, speed
 from experiments.cli import run_main
 from vaejax import bounds, estimators, kl_weights, models, priors, regularizers
 from vaejax.core import VaejaxError
@@ -153,7 +153,7 @@ def opened(*args, **kwargs):
 def nothing_is_opened():
     """Every experiment ends where it would open its folder, or write anything."""
     with contextlib.ExitStack() as stack:
-        for holder, name in [(run_folder, "open_run"), (run_folder, "locked")]:
+        for holder, name in [(run_folder, "open_run"), (run_lock, "locked")]:
             stack.enter_context(mock.patch.object(holder, name, opened))
         stack.enter_context(mock.patch.object(Path, "mkdir", opened))
         stack.enter_context(
