@@ -300,8 +300,8 @@ def _hidden_directions(rows: Sequence[Row]) -> Iterator[str]:
     if hidden := [row for row in measured if row["cosine"] is None]:
         yield (
             f"No cosine is given of {len(hidden)} of {len(measured)} mean gradients: "
-            f"their squared lengths are below {SEEN:g} times the error of these, and "
-            "have no direction that is known; use more --draws."
+            f"noise hides their direction, as their squared lengths are below {SEEN:g} "
+            "times their own error; use more --draws."
         )
 
 

@@ -258,7 +258,7 @@ def test_a_comparison_names_the_runs_that_its_figure_leaves_out(
     compared(monkeypatch, tmp_path / "c", *both)
     printed = capsys.readouterr().out
     assert "curves.png has no line for autoencoder: no elbo" in printed
-    compared(monkeypatch, tmp_path / "c", both[1])
+    compared(monkeypatch, tmp_path / "d", both[1])
     assert "has no line" not in capsys.readouterr().out
 
 

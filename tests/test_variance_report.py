@@ -257,7 +257,7 @@ def test_a_cosine_that_is_not_given_has_a_reason():
     assert not any("No cosine" in text for text in findings(rows))
     rows[0] |= {"cosine": None, "cosine_stderr": None}
     said = sentence(rows, "No cosine is given of 1 of 14 mean gradients")
-    assert "below 3 times the noise" in said
+    assert "below 4 times their own error" in said
 
 
 def test_refusals_are_counted():
