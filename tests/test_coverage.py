@@ -37,8 +37,9 @@ def test_intervals_hold_the_truth_or_are_marked(results):
             assert row["covered"] >= least, row
     kinds = {row["kind"] for row in counted}
     assert kinds == {"weak bias", "heavy tails", "estimators"}
-    worst = min(row["covered"] for row in counted if row["kind"] == "heavy tails")
-    assert worst < 0.9  # what is marked is worth a mark
+    heavy = [row["covered"] for row in counted if row["kind"] == "heavy tails"]
+    # What is marked is worth a mark; a cosine may be given by none.
+    assert min(share for share in heavy if share is not None) < 0.9
 
 
 def test_what_is_written_is_what_was_found(results):
