@@ -136,7 +136,7 @@ def bias_forest(rows: Sequence[Row]) -> Picture:
         axes[0].axis("off")
     handles = [
         Line2D([], [], marker="s", color=ALARM, label="more than noise"),
-        Line2D([], [], label="the least that would be", **TICK),
+        Line2D([], [], label="smallest detectable", **TICK),
         *[Line2D([], [], label="interval unsafe", **UNSAFE)]
         * any(map(unsafe, measured)),
     ]
