@@ -71,7 +71,7 @@ def test_a_damaged_file_is_named_with_its_remedy(name, file, tmp_path):
 
 def test_nothing_else_reads_json():
     """What a process says to itself, or to the one that started it, is no file."""
-    own = {"experiments/run_folder.py", "experiments/json_files.py"}
+    own = {"experiments/run_settings.py", "experiments/json_files.py"}
     own |= {"experiments/distributed.py", "experiments/peers/protocol.py"}
     own |= {"experiments/peers/contestants.py", "vaejax/data/prepared.py"}
     found = {
