@@ -14,7 +14,7 @@ from vaejax.core.ranges import Range, mismatch, shown
 Seed = Annotated[int, Range(0, 2**32 - 1)]  # of more, random keys would drop a part
 Large = Annotated[int, Range(1, 10_000_000)]  # draws, and samples of a log-likelihood
 Seconds = Annotated[float, Range(0, 1e9, above=True)]
-Rate = Annotated[float, Range(0, 1e3, above=True)]
+Rate = Annotated[float, Range(0, 1e30, above=True)]  # finite in float32
 Share = Annotated[float, Range(0, 1, above=True)]
 Error = Annotated[float, Range(0, 1e6, above=True)]  # relative
 
