@@ -84,7 +84,7 @@ def write(
 
 
 def sentence(rows: Sequence[Row], best: Row, step_best: Row) -> str:
-    """What to use, how sure that is, and what would do as well; or that none won."""
+    """The advice: what to use, how sure it is, what does as well; or no winner."""
     contenders = [
         row
         for row in rows

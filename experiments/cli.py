@@ -79,7 +79,7 @@ def run_main(config_class: type, run: Callable[[Any], Any]) -> NoReturn:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Whether Python, NumPy or JAX asked for memory that there is not."""
+    """True if Python, NumPy or JAX asked for memory that there is not."""
     return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 

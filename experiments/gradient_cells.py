@@ -167,7 +167,7 @@ def check_gradients(setting: Setting, num_samples: int, num_outer: int) -> None:
         },
         size * plan.chunk,
     )
-    # Of every draw and array, two deviations and two products.
+    # Every draw and array keeps two deviations and two products.
     check_product({"draws": setting.draws}, 4 * len(jax.tree.leaves(setting.params)))
 
 

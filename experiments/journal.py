@@ -43,7 +43,7 @@ class Journal:
 
 
 def _is_entry(line: Any) -> bool:
-    """Whether a line names a cell, and its results have the types of such results."""
+    """True if a line names a cell, and its results are of the types of such ones."""
     if not isinstance(line, dict) or not isinstance(line.get("cell"), list):
         return False
     rows = line.get("rows", [])

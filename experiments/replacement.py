@@ -59,7 +59,7 @@ def drop(out: Path) -> None:
 
 
 def is_left(out: Path) -> bool:
-    """Whether a process was killed in the middle of replacing a run."""
+    """True if a process was killed in the middle of replacing a run."""
     return any(_is_ours(out / side) for side in (MOVING, ASIDE, REPLACED))
 
 

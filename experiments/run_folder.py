@@ -228,7 +228,7 @@ def _end(out: Path, error: Exception | None = None) -> None:
 
 
 def how_to_go_on(out: Path, overwrite: bool, resume: bool | None) -> str:
-    """What to say to a user who interrupted the run."""
+    """The sentence for a user who interrupted the run."""
     if out in _unsaved:
         return f"{out} is as it was before; the same command starts again"
     if resume is None:
