@@ -37,7 +37,7 @@ from vaejax.training.step import gather
 
 NO_TABLE = {"vae"}
 
-COUNTS = {"train": 120, "test": 60}  # examples
+COUNTS = {"train": 200, "test": 60}  # examples
 UPDATES = 2
 WIDTH, WIDTHS = "8", ("hidden", "prior.hidden", "channels", "latent_dims")
 LARGEST = {  # other settings, of models

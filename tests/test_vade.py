@@ -94,7 +94,8 @@ def test_training_starts_at_the_clusters_of_the_codes(covariance):
     labels = rng.integers(4, size=1200)
     patterns = rng.integers(2, size=(4, 5, 4, 1))
     x = jnp.asarray(rng.normal(patterns[labels], 0.05), jnp.float32)
-    model = vade(**SMALL | {"hidden": (64,)}, covariance=covariance)
+    given = {"hidden": (64,), "likelihood": "fixed_normal"}
+    model = vade(**SMALL | given, covariance=covariance)
     before = model.init(KEY)
     assert model.start is not None
     after = model.start(before, Example(x), KEY)

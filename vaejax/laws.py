@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 from numpy.typing import ArrayLike
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from vaejax.core import VaejaxError
 
@@ -108,6 +108,6 @@ def fit_slope(
     slope = float(weights @ (u * v)) / information
     chi_square, degrees = float(weights @ (v - slope * u) ** 2), len(x) - 2
     scatter = np.sqrt(max(1.0, chi_square / degrees)) if degrees else 1.0
-    quantile = student_t.isf(0.025, np.inf if folds is None else folds - 1)
+    quantile = stdtrit(np.inf if folds is None else folds - 1, 0.975)
     reach = float(quantile * scatter / np.sqrt(information))
     return Slope(slope, slope - reach, slope + reach, chi_square, degrees)

@@ -21,7 +21,7 @@ hardly less, and the ends are the c at which it is t of its standard errors from
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from vaejax.diagnostics.squared_norm import spread_of
 
@@ -82,7 +82,7 @@ def cosine_of_means(vectors: np.ndarray, others: np.ndarray) -> Cosine:
     if not np.isfinite(found.sum() + covariance.sum()):
         return UNKNOWN
     folds = min(len(drawn) for drawn in (vectors, others) if len(drawn) > 1)
-    ends = _ratio_interval(found[:2], covariance[:2, :2], t.isf(0.025, folds - 1))
+    ends = _ratio_interval(found[:2], covariance[:2, :2], stdtrit(folds - 1, 0.975))
     return Cosine(*map(float, (found[2], np.sqrt(covariance[2, 2]), *ends)))
 
 

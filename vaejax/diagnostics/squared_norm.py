@@ -36,7 +36,7 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import t
+from scipy.special import stdtrit
 
 
 class SquaredNorm(NamedTuple):
@@ -75,7 +75,7 @@ def squared_norm_of_mean(
         floor: an error of U besides that of the draws.
     """
     spread = spread_of(vectors, floor)
-    once = t.isf(0.05, len(vectors) - 1)
+    once = stdtrit(len(vectors) - 1, 0.95)
     _, detectable = _ends(0.0, 2 * once, spread.noise, spread.growth)
     errors = map(np.sqrt, (spread.variance, spread.noise))
     found = spread.estimate, *errors, detectable, *ends_of(spread, len(vectors))
@@ -112,7 +112,7 @@ def ends_of(spread: Spread, n: int) -> tuple[float, float]:
     estimate, variance, noise, growth = spread
     if not np.isfinite(estimate + variance):  # a ratio without noise
         return np.nan, np.nan
-    q = t.isf(0.025, n - 1)
+    q = stdtrit(n - 1, 0.975)
     seen = max(variance - noise, 0.0) / estimate if estimate > 0 else 0.0
     # Below 0, where the lower end then is, nothing grows.
     downwards = seen if estimate > q * np.sqrt(noise) else 0.0

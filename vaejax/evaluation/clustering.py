@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
-from scipy.optimize import linear_sum_assignment
 
 from vaejax.core import check_lengths
 
@@ -52,6 +51,7 @@ def clustering_accuracy(
     References:
         Xie, Girshick and Farhadi 2016, arXiv:1511.06335.
     """
+    from scipy.optimize import linear_sum_assignment
     from sklearn.metrics.cluster import contingency_matrix
 
     check_lengths(labels=labels, clusters=clusters)

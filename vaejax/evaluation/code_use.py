@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import entropy
 
 from vaejax.core import VaejaxError
 
@@ -34,6 +33,8 @@ def code_use(counts: Float[np.ndarray, "*books J"] | np.ndarray) -> CodeUse:
     Raises:
         VaejaxError: a negative count, or a codebook of which no code is taken.
     """
+    from scipy.stats import entropy
+
     counts = np.asarray(counts, float)
     totals = counts.sum(-1, keepdims=True)
     if not ((counts >= 0).all() and (totals > 0).all()):

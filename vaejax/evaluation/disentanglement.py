@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int
-from scipy.stats import entropy
 
 from vaejax.core import VaejaxError, check_finite
 
@@ -34,6 +33,8 @@ def mutual_information_gap(
     References:
         Chen et al. 2018, arXiv:1802.04942, section 4.1.
     """
+    from scipy.stats import entropy
+
     check_factors(codes, factors)
     entropies = [
         entropy(np.unique(column, return_counts=True)[1]) for column in factors.T
@@ -196,6 +197,8 @@ def _mutual_information(
 
 def _concentration(importance: Float[np.ndarray, "R C"]) -> Float[np.ndarray, " R"]:
     """1 less the entropy of every row's shares, to the base of their number."""
+    from scipy.stats import entropy
+
     rows, columns = importance.shape
     if columns == 1:
         return np.ones(rows)

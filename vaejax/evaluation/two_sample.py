@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.spatial.distance import pdist, squareform
 
 from vaejax.core import VaejaxError, check_finite
 
@@ -50,6 +49,8 @@ def mmd_test(
     Raises:
         VaejaxError: a sample of one point, or half of all pairs at the same place.
     """
+    from scipy.spatial.distance import pdist, squareform
+
     sizes = len(first), len(second)
     if min(*sizes, num_permutations + 1) < 2:
         raise VaejaxError(

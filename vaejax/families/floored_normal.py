@@ -6,7 +6,6 @@ import math
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
-from scipy.optimize import brentq
 
 from vaejax.core import Family, Prior, VaejaxError
 from vaejax.families.normal import NormalParams, diagonal_normal
@@ -31,6 +30,8 @@ def floored_normal(min_kl: float = 0.1) -> Family:
     References:
         Razavi et al. 2019, arXiv:1901.03416, whose prior is an autoregressive one.
     """
+    from scipy.optimize import brentq
+
     if not 0 < min_kl <= 10:
         raise VaejaxError(f"min_kl is {min_kl}: use a number above 0, and at most 10")
     log_widest = brentq(

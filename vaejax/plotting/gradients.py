@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 from vaejax.plotting.style import (
     ALARM,
@@ -195,7 +195,7 @@ def interval(rows: Sequence[Row], statistic: str) -> tuple[np.ndarray, np.ndarra
 def quantiles(rows: Sequence[Row], level: float = 0.025) -> np.ndarray:
     """Student's t of the rows' folds at a level; the normal where they have none."""
     folds = values_of(rows, "folds")
-    return student_t.isf(level, np.where(np.isfinite(folds), folds - 1, np.inf))
+    return stdtrit(np.where(np.isfinite(folds), folds - 1, np.inf), 1 - level)
 
 
 def unsafe(row: Row) -> bool:
