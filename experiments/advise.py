@@ -21,11 +21,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import advice_report, measured_model, run_folder
-from experiments.advice_report import CHOICE, COLUMNS, SIGNAL
-from experiments.cli import command_of, option, progress_bar, run_main
-from experiments.estimator_choice import choose_estimators
-from experiments.gradient_cells import (
+from experiments.benchmark import advice_report, measured_model
+from experiments.benchmark.advice_report import CHOICE, COLUMNS, SIGNAL
+from experiments.benchmark.estimator_choice import choose_estimators
+from experiments.benchmark.gradient_cells import (
     Row,
     Set,
     Setting,
@@ -35,23 +34,25 @@ from experiments.gradient_cells import (
     objective_at,
     work_of,
 )
-from experiments.gradient_measures import contestant
-from experiments.gradient_reference import direction_of, drawn_reference
-from experiments.journal import Journal
-from experiments.settings import Large, Seconds, Seed, Settings
-from experiments.setup import build_named, check_named_once
-from experiments.signal_ranking import (
+from experiments.benchmark.gradient_measures import contestant
+from experiments.benchmark.gradient_reference import direction_of, drawn_reference
+from experiments.benchmark.signal_ranking import (
     SURE,
     Measured,
     Ranking,
     rank,
     signal_of_folds,
 )
+from experiments.harness import run_folder
+from experiments.harness.cli import command_of, option, progress_bar, run_main
+from experiments.harness.journal import Journal
+from experiments.harness.names import build_named, check_named_once
+from experiments.harness.settings import Large, Seconds, Seed, Settings
+from vaejax.benchmark import Moments, cost_reports, fold_count, gradient_moments
+from vaejax.benchmark.cost import CostReport
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Bound, Estimator, Params, VaejaxError
 from vaejax.core.ranges import Range
-from vaejax.diagnostics import Moments, cost_reports, fold_count, gradient_moments
-from vaejax.diagnostics.cost import CostReport
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -16,21 +16,22 @@ from typing import Annotated, NamedTuple
 
 import jax
 
-from experiments import measured_model, run_folder, tightness_report
-from experiments.cli import option, progress_bar, run_main
-from experiments.gradient_cells import Keys, make_keys
-from experiments.journal import Journal
-from experiments.measured_model import Measured
-from experiments.result_table import write_csv
-from experiments.settings import Large, Seed, Settings
-from experiments.setup import build_named, check_named_once
-from experiments.tightness_cells import (
+from experiments.benchmark import measured_model, tightness_report
+from experiments.benchmark.gradient_cells import Keys, make_keys
+from experiments.benchmark.measured_model import Measured
+from experiments.benchmark.tightness_cells import (
     COLUMNS,
     Row,
     check_sizes,
     measure,
     reference_of,
 )
+from experiments.harness import run_folder
+from experiments.harness.cli import option, progress_bar, run_main
+from experiments.harness.journal import Journal
+from experiments.harness.names import build_named, check_named_once
+from experiments.harness.result_table import write_csv
+from experiments.harness.settings import Large, Seed, Settings
 from vaejax.bounds import BOUNDS
 from vaejax.core import Bound, VaejaxError
 from vaejax.core.ranges import Range

@@ -8,7 +8,7 @@ compared with it, and so are the moments of its gradients, streamed. All points 
 turns, round by round, and the medians are reported; every round that is done is kept,
 and `--resume` goes on with the others. A point is off the linear regime
 where it lies more than 1.5 times above or below a line a + b x through the curve (see
-`experiments.cost_report`).
+`experiments.performance.cost_report`).
 """
 
 import dataclasses
@@ -25,16 +25,17 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from experiments import cost_report, run_folder
-from experiments.cli import option, progress_bar, run_main
-from experiments.estimator_choice import choose_estimators
-from experiments.journal import Journal
-from experiments.memory import check_fits, check_product
-from experiments.settings import Seconds, Settings
-from experiments.setup import build_named
+from experiments.benchmark.estimator_choice import choose_estimators
+from experiments.harness import run_folder
+from experiments.harness.cli import option, progress_bar, run_main
+from experiments.harness.journal import Journal
+from experiments.harness.memory import check_fits, check_product
+from experiments.harness.names import build_named
+from experiments.harness.settings import Seconds, Settings
+from experiments.performance import cost_report
+from vaejax.benchmark import gradient_moments
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Example, Model, Objective, VaejaxError
-from vaejax.diagnostics import gradient_moments
 from vaejax.evaluation import log_likelihood
 from vaejax.models import gaussian_mlp
 from vaejax.objective import make_objective

@@ -29,22 +29,22 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from scipy.stats import binomtest
 
-from experiments import run_folder
-from experiments.cli import option, progress_bar, run_main
-from experiments.coverage_regimes import Maker, Regime, regimes
-from experiments.journal import Journal
-from experiments.result_table import Row, print_rows, write_csv
-from experiments.settings import Large, Seed, Settings
+from experiments.benchmark.coverage_regimes import Maker, Regime, regimes
+from experiments.harness import run_folder
+from experiments.harness.cli import option, progress_bar, run_main
+from experiments.harness.journal import Journal
+from experiments.harness.result_table import Row, print_rows, write_csv
+from experiments.harness.settings import Large, Seed, Settings
 from vaejax import plotting
-from vaejax.core import Key, Objective, Params
-from vaejax.core.ranges import Range
-from vaejax.diagnostics import (
+from vaejax.benchmark import (
     GroupReport,
     Moments,
     fold_count,
     gradient_moments,
     summarize,
 )
+from vaejax.core import Key, Objective, Params
+from vaejax.core.ranges import Range
 from vaejax.plotting.gradients import interval
 
 WANTED = (0.90, 0.985)

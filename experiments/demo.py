@@ -12,12 +12,14 @@ import time
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
-from experiments import demo_report, estimator_variance, run_folder, train
-from experiments.cli import option, run_main
-from experiments.prepared_run import prepare
-from experiments.report_sections import command_line, gradient_section, model_section
-from experiments.settings import Large, Seed, Settings
-from vaejax.diagnostics import fold_count
+from experiments import estimator_variance, train
+from experiments.harness import run_folder
+from experiments.harness.cli import option, run_main
+from experiments.harness.settings import Large, Seed, Settings
+from experiments.reports import demo
+from experiments.reports.sections import command_line, gradient_section, model_section
+from experiments.training.prepared_run import prepare
+from vaejax.benchmark import fold_count
 from vaejax.plotting import write_report
 
 MODEL_SETTINGS = ("latent_dim=16", "hidden=128,128")
@@ -96,9 +98,9 @@ def _run_all(config: Config, configs: dict[str, train.Config], start: float) -> 
     report = write_report(
         config.out / "report.html",
         title="vaejax: three autoencoders and their gradients",
-        lead=demo_report.lead(test, oracle.rows, network.rows),
+        lead=demo.lead(test, oracle.rows, network.rows),
         sections=[
-            demo_report.likelihood_section(
+            demo.likelihood_section(
                 configs, summaries, command_line("demo", _flags(config))
             ),
             *[model_section(name, result.out) for name, result in trained.items()],
@@ -121,7 +123,7 @@ def _run_all(config: Config, configs: dict[str, train.Config], start: float) -> 
     seconds = time.perf_counter() - start
     results = {"test": test, "seconds": seconds, "versions": run_folder.versions()}
     run_folder.write_json(config.out / "results.json", results)
-    demo_report.print_test(test)
+    demo.print_test(test)
     print(f"report: {report} ({seconds:.0f} s)")
     return Results(test, oracle.rows, network.rows, report)
 

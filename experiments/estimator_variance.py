@@ -20,17 +20,17 @@ from typing import Annotated, Literal
 
 import jax.numpy as jnp
 
-from experiments import measured_model
-from experiments.cell_run import Results, measure
-from experiments.cli import command_of, option, run_main
-from experiments.estimator_choice import choose_estimators
-from experiments.gradient_cells import Setting, make_keys, make_sets
-from experiments.settings import Error, Large, Seconds, Seed, Settings
-from experiments.setup import build_named, check_named_once
+from experiments.benchmark import measured_model
+from experiments.benchmark.cell_run import Results, measure
+from experiments.benchmark.estimator_choice import choose_estimators
+from experiments.benchmark.gradient_cells import Setting, make_keys, make_sets
+from experiments.harness.cli import command_of, option, run_main
+from experiments.harness.names import build_named, check_named_once
+from experiments.harness.settings import Error, Large, Seconds, Seed, Settings
+from vaejax.benchmark import fold_count
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Bound, Estimator, VaejaxError
 from vaejax.core.ranges import mismatch, shown
-from vaejax.diagnostics import fold_count
 from vaejax.estimators import ESTIMATORS
 from vaejax.models import MODELS
 

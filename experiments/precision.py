@@ -14,13 +14,13 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from experiments import run_folder
-from experiments.cli import option, run_main
-from experiments.prepared_run import load_trained, make_keys
-from experiments.settings import Large, Settings
-from experiments.terminal import console
+from experiments.harness import run_folder
+from experiments.harness.cli import option, run_main
+from experiments.harness.settings import Large, Settings
+from experiments.harness.terminal import console
+from experiments.training.prepared_run import load_trained, make_keys
 from vaejax.evaluation import log_likelihood
-from vaejax.matmul import matmul_precision
+from vaejax.ops.matmul import matmul_precision
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

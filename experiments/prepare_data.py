@@ -12,8 +12,8 @@ from typing import Annotated, NamedTuple
 
 import tyro
 
-from experiments.cli import run_main
-from experiments.settings import Settings
+from experiments.harness.cli import run_main
+from experiments.harness.settings import Settings
 from vaejax.core import UnknownNameError
 from vaejax.data import DATASETS
 from vaejax.data.prepare import prepare

@@ -16,16 +16,16 @@ from typing import Annotated
 import jax
 import jax.numpy as jnp
 
-from experiments import prepared_run
-from experiments.cell_run import Results, measure
-from experiments.cli import command_of, option, run_main
-from experiments.estimator_choice import choose_estimators, full_name
-from experiments.gradient_cells import Setting, make_keys, make_sets
-from experiments.settings import Error, Large, Seed, Settings
-from experiments.setup import build_named, check_named_once
+from experiments.benchmark.cell_run import Results, measure
+from experiments.benchmark.estimator_choice import choose_estimators, full_name
+from experiments.benchmark.gradient_cells import Setting, make_keys, make_sets
+from experiments.harness.cli import command_of, option, run_main
+from experiments.harness.names import build_named, check_named_once
+from experiments.harness.settings import Error, Large, Seed, Settings
+from experiments.training import prepared_run
+from vaejax.benchmark import fold_count
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, VaejaxError
-from vaejax.diagnostics import fold_count
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,10 +15,10 @@ from typing import Annotated, Any, NamedTuple
 
 import tyro
 
-from experiments import replacement, run_folder, run_lock, run_settings
-from experiments.cli import option, run_main
-from experiments.json_files import read_json, read_lines
-from experiments.result_table import (
+from experiments.harness import replacement, run_folder, run_lock, run_settings
+from experiments.harness.cli import option, run_main
+from experiments.harness.json_files import read_json, read_lines
+from experiments.harness.result_table import (
     columns_of,
     differing,
     numbers_of,
@@ -26,7 +26,7 @@ from experiments.result_table import (
     print_rows,
     write_csv,
 )
-from experiments.settings import Settings
+from experiments.harness.settings import Settings
 from vaejax.core import VaejaxError
 from vaejax.plotting import bound_curves, save
 

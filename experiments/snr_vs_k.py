@@ -20,17 +20,11 @@ from typing import Annotated, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from experiments import run_folder, snr_report
-from experiments.cli import option, progress_bar, run_main
-from experiments.estimator_choice import choose_estimators
-from experiments.gradient_cells import Setting, make_keys
-from experiments.journal import Journal
-from experiments.measured_model import Measured, of_checkpoint
-from experiments.memory import check_product, sample_size
-from experiments.result_table import write_csv
-from experiments.settings import Large, Seed, Settings
-from experiments.setup import build_named
-from experiments.snr_points import (
+from experiments.benchmark import snr_report
+from experiments.benchmark.estimator_choice import choose_estimators
+from experiments.benchmark.gradient_cells import Setting, make_keys
+from experiments.benchmark.measured_model import Measured, of_checkpoint
+from experiments.benchmark.snr_points import (
     COLUMNS,
     COUNT,
     DIM,
@@ -41,6 +35,13 @@ from experiments.snr_points import (
     measure_point,
     toy,
 )
+from experiments.harness import run_folder
+from experiments.harness.cli import option, progress_bar, run_main
+from experiments.harness.journal import Journal
+from experiments.harness.memory import check_product, sample_size
+from experiments.harness.names import build_named
+from experiments.harness.result_table import write_csv
+from experiments.harness.settings import Large, Seed, Settings
 from vaejax import objective
 from vaejax.bounds import BOUNDS
 from vaejax.core import (

@@ -18,14 +18,15 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from experiments import run_folder, speed_report
-from experiments.cli import option, run_main
-from experiments.journal import Journal
-from experiments.machine import describe_machine
-from experiments.peers.contestants import parse_peers
-from experiments.peers.protocol import save_images
-from experiments.settings import Large, Seconds, Settings
-from experiments.speed_field import Field, Work
+from experiments.harness import run_folder
+from experiments.harness.cli import option, run_main
+from experiments.harness.journal import Journal
+from experiments.harness.machine import describe_machine
+from experiments.harness.settings import Large, Seconds, Settings
+from experiments.performance import speed_report
+from experiments.performance.peers.contestants import parse_peers
+from experiments.performance.peers.protocol import save_images
+from experiments.performance.speed_field import Field, Work
 from vaejax.core import VaejaxError, build
 from vaejax.data import DATASETS, load
 

@@ -15,20 +15,20 @@ from typing import Annotated, Any, NamedTuple
 
 import jax
 
-from experiments import run_folder, run_settings
-from experiments.cli import option, run_main
-from experiments.extras import import_extra
-from experiments.json_files import DamagedFileError, read_json
-from experiments.result_table import (
+from experiments.harness import run_folder, run_settings
+from experiments.harness.cli import option, run_main
+from experiments.harness.extras import import_extra
+from experiments.harness.json_files import DamagedFileError, read_json
+from experiments.harness.result_table import (
     columns_of,
     differing,
     numbers_of,
     print_rows,
     write_csv,
 )
-from experiments.settings import Settings
-from experiments.sweep_grid import Trial, load_experiment, make_trials
-from experiments.sweep_trials import run_in_place, run_on_ray
+from experiments.harness.settings import Settings
+from experiments.sweeps.grid import Trial, load_experiment, make_trials
+from experiments.sweeps.trials import run_in_place, run_on_ray
 from vaejax.core import IncompatibleError, VaejaxError
 from vaejax.core.ranges import CountOrZero, Range
 

@@ -18,26 +18,27 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from experiments import distributed, prepared_run, run_folder, train_report
-from experiments.cli import progress_bar, run_main
-from experiments.metric_sinks import check_installed, watching
-from experiments.op_profile import profiling
-from experiments.prepared_run import (
-    Data,
-    make_keys,
-    make_optimizer,
-    params_by_seed,
-    prepare,
-)
-from experiments.starting_point import read_source, starting_state
-from experiments.train_config import Config
-from experiments.training_loop import (
+from experiments.harness import run_folder
+from experiments.harness.cli import progress_bar, run_main
+from experiments.training import prepared_run, processes, report
+from experiments.training.config import Config
+from experiments.training.loop import (
     check_state,
     choose_micro_batch_size,
     more_epochs,
     snapshots,
     train_to_end,
 )
+from experiments.training.op_profile import profiling
+from experiments.training.prepared_run import (
+    Data,
+    make_keys,
+    make_optimizer,
+    params_by_seed,
+    prepare,
+)
+from experiments.training.sinks import check_installed, watching
+from experiments.training.starting_point import read_source, starting_state
 from vaejax.core import Key, Model, Params, VaejaxError
 from vaejax.data import LEVELS
 from vaejax.evaluation import (
@@ -48,7 +49,7 @@ from vaejax.evaluation import (
     log_normalizer,
     reconstruction,
 )
-from vaejax.matmul import matmul_precision
+from vaejax.ops.matmul import matmul_precision
 from vaejax.sharding import training_mesh
 
 
@@ -82,8 +83,8 @@ def run(config: Config) -> Results:
 
 def _run(config: Config) -> Results:
     check_installed(config)
-    distributed.start(config)
-    model, objective, data = distributed.together(lambda: prepare(config))
+    processes.start(config)
+    model, objective, data = processes.together(lambda: prepare(config))
     optimizer = make_optimizer(config, model, len(data.train.x))
     mesh = training_mesh(
         config.micro_batch_size or config.batch_size,
@@ -91,8 +92,8 @@ def _run(config: Config) -> Results:
     )
     micro_batch_size = choose_micro_batch_size(config, objective, data, mesh)
     # Before the run in --out is set aside, which it may be.
-    source = distributed.together(lambda: read_source(config))
-    first = distributed.is_first()
+    source = processes.together(lambda: read_source(config))
+    first = processes.is_first()
     with contextlib.ExitStack() as stack:
 
         def open_run() -> None:
@@ -109,7 +110,7 @@ def _run(config: Config) -> Results:
             )
             stack.enter_context(opened if first else contextlib.nullcontext())
 
-        distributed.together(open_run)
+        processes.together(open_run)
         if first:
             print(
                 f"training {config.model} on {config.dataset} ({data.protocol}): "
@@ -152,7 +153,7 @@ def _run(config: Config) -> Results:
                 for own, key in zip(params, keys, strict=True)
             ]
             if first:
-                train_report.draw(config.out, model, params[0], data)
+                report.draw(config.out, model, params[0], data)
         except KeyboardInterrupt:  # in process 0 the folder knows more
             how = run_folder.how_to_go_on(config.out, config.overwrite, config.resume)
             raise KeyboardInterrupt(how) from None
@@ -175,7 +176,7 @@ def _run(config: Config) -> Results:
         if first:
             run_folder.write_json(config.out / "results.json", summary)
     if first:
-        train_report.print_summary(config.out, summary)
+        report.print_summary(config.out, summary)
     return Results(summary, params[0], model, config.out)
 
 

@@ -26,7 +26,7 @@ from vaejax import (
     make_objective,
     make_step,
 )
-from vaejax.diagnostics import gradient_moments
+from vaejax.benchmark import gradient_moments
 from vaejax.sharding import DATA, put, training_mesh
 from vaejax.training import init_state, run_steps, zero_totals
 

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import jax
 
-from experiments import replacement, run_folder, run_settings, runs
-from experiments.journal import Journal
+from experiments import runs
+from experiments.harness import replacement, run_folder, run_settings
+from experiments.harness.journal import Journal
 from tests import toy_experiment
 from tests.killed_runs import die_at, settings, train_with
 from vaejax.training import checkpoints

@@ -20,10 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments import run_folder
-from experiments.prepared_run import Data
-from experiments.train_config import Config
-from experiments.training_loop import Watcher, train_to_end
+from experiments.harness import run_folder
+from experiments.training.config import Config
+from experiments.training.loop import Watcher, train_to_end
+from experiments.training.prepared_run import Data
 from vaejax.core import Example, Objective, Params
 from vaejax.training import checkpoints  # noqa: F401 (what a life would import)
 

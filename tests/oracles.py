@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from vaejax.benchmark import gradient_moments
 from vaejax.core import (
     Batch,
     Bound,
@@ -26,7 +27,6 @@ from vaejax.core import (
     Problem,
     PyTree,
 )
-from vaejax.diagnostics import gradient_moments
 from vaejax.exact import value_and_gradient
 from vaejax.families import FAMILIES
 from vaejax.models import (

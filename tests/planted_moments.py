@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from vaejax.benchmark import GroupReport, Moments, fold_count, summarize
+from vaejax.benchmark.tails import largest
 from vaejax.core import Params
-from vaejax.diagnostics import GroupReport, Moments, fold_count, summarize
-from vaejax.diagnostics.tails import largest
 
 
 def of_encoder(values: np.ndarray) -> Params:

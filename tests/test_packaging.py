@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import vaejax
-from experiments.metric_sinks import NEEDS
+from experiments.training.sinks import NEEDS
 
 ROOT = Path(__file__).parent.parent
 SETUP = configparser.ConfigParser()

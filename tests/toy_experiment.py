@@ -5,7 +5,7 @@ import os
 import time
 from pathlib import Path
 
-from experiments import run_folder
+from experiments.harness import run_folder
 from vaejax.core import IncompatibleError, VaejaxError
 
 

@@ -15,10 +15,10 @@ import numpy as np
 import optax
 import oracles
 import pytest
-import test_contract as contract
-from test_log_likelihood import MODEL, near_posterior, observations
 
 from experiments import train
+from tests.estimators import test_contract as contract
+from tests.evaluation.test_log_likelihood import MODEL, near_posterior, observations
 from vaejax.bounds import BOUNDS, elbo, iwae
 from vaejax.core import Batch, Example
 from vaejax.data import PROTOCOLS

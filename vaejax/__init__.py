@@ -12,6 +12,7 @@ and of float64 numbers is float64. Random draws differ between the two precision
 else agrees to float32's rounding.
 """
 
+from vaejax.benchmark import cost_report, grad_report
 from vaejax.bounds import BOUNDS
 from vaejax.core import (
     Batch,
@@ -36,7 +37,6 @@ from vaejax.core import (
     record,
 )
 from vaejax.data import DATASETS
-from vaejax.diagnostics import cost_report, grad_report
 from vaejax.estimators import ESTIMATORS
 from vaejax.evaluation import log_likelihood
 from vaejax.families import FAMILIES

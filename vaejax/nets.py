@@ -16,9 +16,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from vaejax.convolution import convolve, convolve_transposed
 from vaejax.core import Key, PyTree, UnknownNameError, VaejaxError, record
-from vaejax.matmul import vector_times_matrix
+from vaejax.ops.convolution import convolve, convolve_transposed
+from vaejax.ops.matmul import vector_times_matrix
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,

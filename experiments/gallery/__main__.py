@@ -12,14 +12,15 @@ import time
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from experiments import run_folder, run_settings, train
-from experiments.cli import command_of, option, run_main
+from experiments import train
 from experiments.gallery import ENTRIES
 from experiments.gallery.entry import Entry, Shown, load
-from experiments.json_files import read_json
-from experiments.machine import forget_programs
-from experiments.prepared_run import check as check_training
-from experiments.settings import Settings
+from experiments.harness import run_folder, run_settings
+from experiments.harness.cli import command_of, option, run_main
+from experiments.harness.json_files import read_json
+from experiments.harness.machine import forget_programs
+from experiments.harness.settings import Settings
+from experiments.training.prepared_run import check as check_training
 from vaejax.core import VaejaxError
 from vaejax.data import load as load_data
 from vaejax.plotting import Section, save, write_report

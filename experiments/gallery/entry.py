@@ -6,8 +6,9 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from experiments import run_folder, train
-from experiments.prepared_run import (
+from experiments import train
+from experiments.harness import run_folder
+from experiments.training.prepared_run import (
     Data,
     load_run,
     params_by_seed,

@@ -18,9 +18,9 @@ from jaxtyping import Array, Float
 from vaejax.core import Key, Model, Params, PyTree
 from vaejax.core.ranges import Shape
 from vaejax.families import fixed_normal, k_sparse, point_mass
-from vaejax.matmul import vector_times_matrix
 from vaejax.models.from_networks import from_networks
 from vaejax.nets import Network, mlp
+from vaejax.ops.matmul import vector_times_matrix
 from vaejax.priors import standard_normal
 from vaejax.regularizers.l1_codes import l1_codes
 

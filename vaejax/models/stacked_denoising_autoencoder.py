@@ -24,9 +24,9 @@ from jaxtyping import Array, Float
 
 from vaejax.core import Example, Key, Keys, Model, Params, PyTree, Scalar, check_data
 from vaejax.core.ranges import Shape
-from vaejax.matmul import vector_times_matrix
 from vaejax.models.corruption import Corrupt, corruption
 from vaejax.models.denoising_autoencoder import denoising_autoencoder
+from vaejax.ops.matmul import vector_times_matrix
 
 BATCH_SIZE = 100
 

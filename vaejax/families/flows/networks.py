@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from vaejax.core import Key, PyTree
 from vaejax.families.flows.flow import Layers, Moved, require_counts
-from vaejax.matmul import vector_times_matrix
+from vaejax.ops.matmul import vector_times_matrix
 
 
 class ConditionedParams(NamedTuple):

@@ -1,0 +1,1 @@
+"""What the commands that measure estimators and bounds share."""

@@ -1,0 +1,130 @@
+"""What the gradients of a comparison are held against: the truth, or the next best."""
+
+from functools import cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.benchmark.gradient_cells import Set, Setting, objective_at, work_of
+from vaejax import exact
+from vaejax.benchmark import Moments, combine, fold_count, gradient_moments
+from vaejax.benchmark.moments import groups
+from vaejax.core import Estimator, Params, Problem, VaejaxError
+from vaejax.estimators import ESTIMATORS
+from vaejax.objective import check
+
+# Reference estimators, the one of least variance first.
+REFERENCES = ("dreg", "pathwise", "vimco", "rloo", "score_function")
+EXACT_TOLERANCE = 1e-5  # far below the Monte Carlo error of any affordable draws
+REFERENCE_DRAWS = 4  # times as many as each estimator gets, in a pass
+MAX_PASSES = 16  # of the reference
+BUDGET_DRAWS = 200  # in a pass, where the time decides how many there are
+
+
+class Reference(NamedTuple):
+    """The gradient of the loss, exact or drawn."""
+
+    gradient: Params | Moments
+    words: str  # what it is
+    errors: dict[str, float]  # relative to its norm, by the groups of the rows
+
+
+def reference_of(setting: Setting, problem: Problem) -> Reference:
+    """The exact gradient where the model can be integrated, else one drawn."""
+    # An estimator's own parameters have no gradient of the bound to compare with.
+    params = setting.params._replace(auxiliary=())
+    try:
+        found = exact.value_and_gradient(
+            problem, params, setting.batch.example, tolerance=EXACT_TOLERANCE
+        )
+    except VaejaxError:  # no closed form, too many nodes, or not converged
+        moments, words = drawn_reference(setting, problem)
+        return Reference(moments, words, _relative_errors(setting, moments))
+    sign = 1 if problem.bound.minimised else -1
+    gradient = jax.tree.map(lambda leaf: sign * leaf, found.gradient)
+    names = groups(gradient, setting.per_layer)
+    return Reference(gradient, "the exact gradient", dict.fromkeys(names, 0.0))
+
+
+def drawn_reference(setting: Setting, problem: Problem) -> tuple[Moments, str]:
+    """Draws of its own of an unbiased estimator, until their mean is known well.
+
+    That is, in every group that can be: the error falls as one over the root of the
+    passes, so that the first tells whether `MAX_PASSES` are enough.
+    """
+    unbiased = [
+        estimator
+        for estimator in map(_estimator, REFERENCES)
+        if check(problem, estimator).status == "unbiased"
+    ]
+    if not unbiased:
+        raise VaejaxError(
+            f"nothing to compare {problem.bound.name} on {problem.model.name} with: it "
+            f"cannot be integrated, and none of {', '.join(REFERENCES)} is unbiased "
+            "there; use a smaller model"
+        )
+    name = unbiased[0].name
+    at = objective_at(setting, Set(problem, 1, {name: unbiased[0]}, {}), name)
+    if setting.seconds is None:
+        draws = REFERENCE_DRAWS * setting.draws
+        folds = fold_count(setting.draws)
+    else:
+        draws, folds = REFERENCE_DRAWS * BUDGET_DRAWS, fold_count(BUDGET_DRAWS)
+    passes: list[Moments] = []
+    wanting = True
+    while wanting:
+        passes.append(
+            gradient_moments(
+                *at,
+                jax.random.fold_in(setting.keys.reference, len(passes)),
+                setting.batch,
+                draws=draws,
+                folds=folds,
+                batch_size=setting.batch_size,
+                work=draws * work_of(setting, problem),
+            )
+        )
+        known = combine(passes) if len(passes) > 1 else passes[0]
+        reach = setting.reference_error * np.sqrt(MAX_PASSES / len(passes))
+        errors = _relative_errors(setting, known).values()
+        wanting = any(setting.reference_error < error <= reach for error in errors)
+    mean, variance = (
+        np.concatenate(list(groups(tree).values()))
+        for tree in (known.mean, known.variance)
+    )
+    error = _relative_error(mean, variance, known.draws)
+    words = f"error {100 * error:.2g}% of the norm"
+    if np.isinf(error):
+        words = "of which no norm is seen above the noise"
+    return known, f"{name}, {known.draws:,} draws, {words}"
+
+
+@cache  # the same one, so that what is compiled serves again
+def _estimator(name: str) -> Estimator:
+    return ESTIMATORS[name]()
+
+
+def _relative_errors(setting: Setting, moments: Moments) -> dict[str, float]:
+    """The error in every group that the setting reports on."""
+    variances = groups(moments.variance, setting.per_layer)
+    return {
+        name: _relative_error(mean, variances[name], moments.draws)
+        for name, mean in groups(moments.mean, setting.per_layer).items()
+    }
+
+
+def _relative_error(mean: np.ndarray, variance: np.ndarray, draws: int) -> float:
+    """The standard error of the mean gradient, over its norm less its noise."""
+    noise = variance.sum() / draws
+    signal = mean @ mean - noise
+    return float(np.sqrt(noise / signal)) if signal > 0 else np.inf
+
+
+def direction_of(reference: Params | Moments, params: Params) -> Params:
+    """What single draws are held against, of the structure of the parameters."""
+    direction = reference.mean if isinstance(reference, Moments) else reference
+    nothing = jax.tree.map(jnp.zeros_like, params.auxiliary)
+    as_float = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), direction)
+    return as_float._replace(auxiliary=nothing)

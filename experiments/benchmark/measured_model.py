@@ -1,0 +1,81 @@
+"""The model that an experiment measures, and on which observations."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+from jaxtyping import Array
+
+from experiments.benchmark.estimator_choice import full_name
+from experiments.harness.memory import check_fits
+from experiments.harness.names import build_named, labels_in_turn
+from experiments.training.prepared_run import load_final, load_run
+from vaejax.core import EstState, Example, Key, Model, Params, VaejaxError
+from vaejax.models import MODELS
+
+
+class Measured(NamedTuple):
+    """A model at fixed parameters, with its observations."""
+
+    name: str
+    model: Model
+    params: Params
+    examples: Example  # every leaf [count, ...]
+    estimator: str | None = None  # that it was trained with, its settings too
+    state: EstState = ()  # of that estimator
+
+
+def of_registry(
+    name: str,
+    settings: Sequence[str],
+    count: int,
+    *,
+    params_key: Key,
+    examples_key: Key,
+) -> Measured:
+    """A registered model at its initial parameters, on its own samples.
+
+    Raises:
+        VaejaxError: an unknown model, or a setting that cannot be.
+    """
+    model = build_named(MODELS, name, settings)
+    y = labels_in_turn(model, count)
+
+    def sample(params: Params, key: Key, y: Array | None) -> jax.Array:
+        z_key, x_key = jax.random.split(key)
+        z = model.latent_prior.sample(z_key, model.prior(params, y))
+        return model.likelihood.sample(x_key, model.decode(params, z, y))
+
+    def make() -> tuple[Params, Array]:
+        params = model.init(params_key)
+        keys = jax.random.split(examples_key, count)
+        return params, jax.vmap(sample, (None, 0, 0))(params, keys, y)
+
+    check_fits(f"{name} and its {count:,} observations", make)
+    params, x = make()
+    return Measured(name, model, params, Example(x, y))
+
+
+def of_checkpoint(folder: Path, count: int, count_name: str) -> Measured:
+    """A trained model, on the first of its test images.
+
+    Raises:
+        VaejaxError: the folder holds no trained run, or too few test images.
+    """
+    trained = load_run(folder)
+    params, state = load_final(trained)
+    test = trained.data.test
+    if count > len(test.x):
+        raise VaejaxError(
+            f"{count_name} is {count}, but {folder} has only {len(test.x)} test "
+            "images: use a smaller one"
+        )
+    return Measured(
+        f"{trained.config.model} of {folder}",
+        trained.model,
+        params,
+        jax.tree.map(lambda leaf: leaf[:count], test),
+        full_name(trained.config.estimator, trained.config.estimator_settings),
+        state,
+    )

@@ -1,0 +1,215 @@
+"""The points of the signal-to-noise curves: gradients drawn at one (M, K).
+
+A gradient is the mean over the observations of the batch and, for each of them, over M
+independent estimates from K samples. Its draws come in folds. Unbiased estimators of
+one bound have the same E g: what is taken for it is the mean of the one that sees it
+through the least noise, on the same folds, so that a ratio far below the noise floor of
+its own draws is known as well as the others.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.benchmark.gradient_cells import Setting
+from vaejax.benchmark import gradient_moments, summarize
+from vaejax.benchmark.laws import signal_to_noise
+from vaejax.benchmark.moments import groups
+from vaejax.bounds import elbo
+from vaejax.core import (
+    Batch,
+    Bound,
+    Estimator,
+    Example,
+    Key,
+    Model,
+    Objective,
+    Params,
+    Problem,
+)
+from vaejax.estimators import pathwise
+from vaejax.models.gaussian_toy import (
+    exact_elbo,
+    exact_log_px,
+    gaussian_toy,
+    optimum,
+    perturbed,
+)
+from vaejax.objective import check, make_objective
+
+COLUMNS = (
+    *("num_outer", "num_samples", "estimator", "group", "status"),
+    *("draws", "folds", "pareto_k", "safe"),
+    *("snr", "snr_stderr", "signal_of", "own_snr", "own_snr_stderr", "plain_snr"),
+    "reason",
+)
+GROUPS = {"model": ("decoder", "prior"), "encoder": ("encoder",)}  # theta, phi
+FOLDS = 20
+SAMPLES_AT_ONCE = 2**15  # of all examples and draws together: memory is O(this), or K
+DIM, COUNT = 20, 1024
+
+Rows = list[dict[str, Any]]
+
+
+class Folds(NamedTuple):
+    """Of a group's gradient; mean and variance within every fold are each [F, P]."""
+
+    means: np.ndarray
+    variances: np.ndarray
+    pareto_k: float  # the largest of the group's fields
+    safe: bool
+
+
+def toy(key: Key, dim: int = DIM, count: int = COUNT) -> tuple[Model, Params, Example]:
+    """The toy near its optimum on data of its own, as in Rainforth et al. 2018.
+
+    mu* ~ N(0, I), x_n ~ N(mu*, 2 I); the parameters are the optimum for these x, each
+    with noise of standard deviation 0.01 added.
+    """
+    truth_key, data_key, noise_key = jax.random.split(key, 3)
+    truth = jax.random.normal(truth_key, (dim,))
+    x = truth[None] + np.sqrt(2) * jax.random.normal(data_key, (count, dim))
+    params = perturbed(optimum(x.mean(0)), noise_key)
+    return gaussian_toy((dim,)), params, Example(x)
+
+
+class Gap(NamedTuple):
+    """How far the ELBO lies below log p(x), in nats, mean over the observations."""
+
+    exact: float
+    estimate: float
+    stderr: float
+
+
+def gap_at_optimum(
+    model: Model, examples: Example, key: Key, *, draws: int = 20
+) -> Gap:
+    """The toy's gap where its encoder is best, in closed form and by sampling."""
+    params = optimum(examples.x.mean(0))
+    log_px = jax.vmap(exact_log_px, (None, 0))(params, examples.x)
+    exact = jax.vmap(exact_elbo, (None, None, 0))(model, params, examples.x)
+    objective = make_objective(model, elbo(), pathwise(), num_samples=16)
+    batch = Batch(examples, jnp.arange(len(examples.x)))
+    loss = jax.jit(lambda key: objective.loss(params, (), key, batch)[0])
+    gaps = np.array(
+        [float(log_px.mean() + loss(k)) for k in jax.random.split(key, draws)]
+    )
+    stderr = gaps.std(ddof=1) / np.sqrt(draws)
+    return Gap(float((log_px - exact).mean()), float(gaps.mean()), float(stderr))
+
+
+def measure_point(
+    setting: Setting,
+    bound: Bound,
+    estimators: Sequence[Estimator],
+    num_outer: int,
+    num_samples: int,
+) -> Rows:
+    """A row per estimator and parameter group; an estimator that refuses has one."""
+    problem = Problem(model=setting.model, bound=bound, num_samples=num_samples)
+    place: dict[str, Any] = dict.fromkeys(COLUMNS) | {
+        "num_outer": num_outer,
+        "num_samples": num_samples,
+        "draws": setting.draws,
+        "folds": FOLDS,
+    }
+    key = jax.random.fold_in(setting.keys.draws, num_outer)
+    setting = setting._replace(
+        batch=_repeated(setting.batch.example, num_outer),
+        keys=setting.keys._replace(draws=jax.random.fold_in(key, num_samples)),
+    )
+    rows: Rows = []
+    status: dict[str, str] = {}
+    drawn: dict[str, dict[str, Folds]] = {}
+    for estimator in estimators:
+        verdict = check(problem, estimator)
+        status[estimator.name] = verdict.status
+        if verdict.status == "refused":
+            row = {"estimator": estimator.name, "group": "all"}
+            rows.append(place | row | verdict._asdict())
+            continue
+        objective = make_objective(
+            setting.model, bound, estimator, num_samples=num_samples, allow_bias=True
+        )
+        drawn[estimator.name] = _draw(setting, objective, num_samples)
+    for group in GROUPS:
+        folds = {name: groups[group] for name, groups in drawn.items()}
+        for name, own in folds.items():
+            if own.means.size == 0:
+                continue
+            source = _quietest(folds, status) if status[name] == "unbiased" else name
+            own_snr = signal_to_noise(own.means, own.variances)
+            snr = signal_to_noise(folds[source].means, own.variances)
+            numbers = {
+                "pareto_k": _known(max(own.pareto_k, folds[source].pareto_k)),
+                "safe": own.safe and folds[source].safe,
+                "snr": _known(snr.value),
+                "snr_stderr": _known(snr.stderr),
+                "own_snr": _known(own_snr.value),
+                "own_snr_stderr": _known(own_snr.stderr),
+                "plain_snr": _plain(own),
+            }
+            labels = {"estimator": name, "group": group, "status": status[name]}
+            rows.append(place | labels | numbers | {"signal_of": source})
+    return rows
+
+
+def _repeated(examples: Example, times: int) -> Batch:
+    """Every observation so often, each copy with a random key of its own."""
+    repeated = jax.tree.map(lambda leaf: jnp.repeat(leaf, times, axis=0), examples)
+    return Batch(repeated, jnp.arange(len(repeated.x)))
+
+
+def _draw(setting: Setting, objective: Objective, num_samples: int) -> dict[str, Folds]:
+    """The gradient's moments in every fold, by parameter group."""
+    start, state = objective.init(setting.keys.state)
+    params = setting.params._replace(auxiliary=start.auxiliary)
+    per_draw = len(setting.batch.global_index) * num_samples
+    moments = gradient_moments(
+        objective,
+        params,
+        state,
+        setting.keys.draws,
+        setting.batch,
+        draws=setting.draws,
+        folds=FOLDS,
+        max_chunk=max(1, SAMPLES_AT_ONCE // per_draw),
+    )
+    reports = summarize(moments, moments.mean)
+    degrees = setting.draws // FOLDS - 1
+    found = {}
+    for group, fields in GROUPS.items():
+        own = [reports[field] for field in fields if field in reports]
+        found[group] = Folds(
+            _of_fields(moments.fold_means, fields),
+            _of_fields(moments.fold_squares, fields) / degrees,
+            float(np.max([report.pareto_k for report in own], initial=0)),
+            all(report.safe for report in own),
+        )
+    return found
+
+
+def _of_fields(tree: Params, fields: Sequence[str]) -> np.ndarray:
+    """The parameters of these fields side by side in every fold, [F, P]."""
+    found = groups(tree, lead=1)
+    none = np.empty((FOLDS, 0))
+    return np.concatenate([found.get(field, none) for field in fields], axis=1)
+
+
+def _quietest(folds: dict[str, Folds], status: dict[str, str]) -> str:
+    unbiased = [name for name in folds if status[name] == "unbiased"]
+    return min(unbiased, key=lambda name: float(folds[name].variances.sum()))
+
+
+def _plain(folds: Folds) -> float:
+    """Mean over coordinates of |mean g_i| / sd(g_i): it has a noise floor."""
+    varies = folds.variances.min(0) > 0
+    noise = np.sqrt(folds.variances.mean(0)[varies])
+    return float(np.mean(np.abs(folds.means.mean(0)[varies]) / noise))
+
+
+def _known(figure: float) -> float | None:
+    return None if np.isnan(figure) else figure

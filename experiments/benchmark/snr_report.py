@@ -1,0 +1,222 @@
+"""What measured signal-to-noise ratios say: fitted exponents beside those of theory.
+
+For IWAE, as K grows, the model's ratio rises as K^1/2 and the pathwise encoder's falls
+as K^-1/2 (Rainforth et al. 2018, theorem 1); by DReG and OVIS the encoder's rises as
+K^1/2, too (Tucker et al. 2019; Lievin et al. 2020). Averaging M independent estimates
+is worth M^1/2 under any bound.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from experiments.benchmark.snr_points import FOLDS, GROUPS, Gap, Rows
+from experiments.benchmark.variance_findings import estimate, flag, tails
+from experiments.harness import run_folder
+from experiments.harness.cli import command_of
+from experiments.harness.result_table import print_rows
+from vaejax.benchmark.laws import fit_slope
+from vaejax.plotting import Section, Table, save, scaling_laws, write_report
+from vaejax.plotting.gradients import unsafe
+
+AXES = {"num_samples": "K", "num_outer": "M"}
+ENCODER_LAWS = {  # in K, under IWAE
+    "pathwise": -0.5,
+    "dreg": 0.5,
+    "ovis_mc": 0.5,
+    "ovis_asymptotic": 0.5,
+}
+SLOPES = (
+    "Of SNR ~ K^c and SNR ~ M^c, by weighted least squares on logarithms; with floor, "
+    "of the plain ratio, which noise keeps from falling. † marks one that is fitted to "
+    "a point so marked."
+)
+RATIOS = (
+    "`snr` is free of the noise floor; its signal is taken from the unbiased estimator "
+    "`signal_of`, `own_snr` from the estimator's own draws. † marks an error that is "
+    "not to be trusted: the draws have heavy tails (from a Pareto k of 1/2 on), or are "
+    "too few to show one."
+)
+PLACE = ("num_outer", "num_samples", "estimator", "group")
+FAINT = 0.2  # relative error from which on a ratio is too faint to take its logarithm
+
+
+def theory(axis: str, group: str, bound: str, row: dict[str, Any]) -> float | None:
+    """The exponent that is proven, None where this file knows of none."""
+    if axis == "num_outer":
+        return 0.5
+    if bound != "iwae" or row["status"] != "unbiased":
+        return None
+    return 0.5 if group == "model" else ENCODER_LAWS.get(row["estimator"])
+
+
+def curves(rows: Rows, axis: str, cross: tuple[int, int]) -> Rows:
+    """The rows along an axis, at the first value of the other one."""
+    other, value = (
+        ("num_outer", cross[0]) if axis == "num_samples" else ("num_samples", cross[1])
+    )
+    return [row for row in rows if row[other] == value and row["status"] != "refused"]
+
+
+def fit(rows: Rows, bound: str, *, fit_from: int, cross: tuple[int, int]) -> Rows:
+    """A slope per axis, group and estimator that has two points to fit.
+
+    Left out are points whose error is more than a fifth of them and, as the laws in K
+    are asymptotic, those at K below `fit_from`.
+    """
+    slopes: Rows = []
+    for axis in AXES:
+        along = curves(rows, axis, cross)
+        for group in GROUPS:
+            for estimator in dict.fromkeys(row["estimator"] for row in along):
+                curve = [
+                    row
+                    for row in along
+                    if (row["group"], row["estimator"]) == (group, estimator)
+                ]
+                used = [
+                    row
+                    for row in curve
+                    if row["snr"] is not None
+                    and row["snr_stderr"] < FAINT * row["snr"]
+                    and (axis == "num_outer" or row[axis] >= fit_from)
+                ]
+                if len(used) < 2:
+                    continue
+                x, snr, stderr, plain = (
+                    np.array([row[name] for row in used])
+                    for name in (axis, "snr", "snr_stderr", "plain_snr")
+                )
+                slope = fit_slope(x, snr, stderr, FOLDS)
+                uncorrected = fit_slope(x, plain, plain * stderr / snr, FOLDS)
+                place = {"axis": axis, "group": group, "estimator": estimator}
+                slopes.append(
+                    place
+                    | slope._asdict()
+                    | {
+                        "theory": theory(axis, group, bound, used[0]),
+                        "uncorrected": uncorrected.slope,
+                        "fitted": x.tolist(),
+                        "points": len(curve),
+                        "safe": not any(map(unsafe, used)),
+                    }
+                )
+    return slopes
+
+
+def in_words(rows: Rows, slopes: Rows, gap: Gap | None) -> list[str]:
+    """Every slope beside theory's, what is unsafe, whether signals agree, the gap."""
+    findings = []
+    for slope in slopes:
+        letter = AXES[slope["axis"]]
+        first, last = slope["fitted"][0], slope["fitted"][-1]
+        words = (
+            f"{slope['group']}, {slope['estimator']}: SNR ~ {letter}^c for {letter} = "
+            f"{first} to {last}, c = {slope['slope']:.3f} (95%: {slope['low']:.3f} to "
+            f"{slope['high']:.3f}{flag(slope)})"
+        )
+        if slope["theory"] is not None:
+            off = abs(slope["slope"] - slope["theory"])
+            words += f"; theory has {slope['theory']:+.1f}, {off:.3f} away"
+        findings.append(
+            f"{words}; {slope['uncorrected']:.3f} if the noise floor is left in"
+        )
+    findings += tails(rows)
+    # In squares, whose errors are the more nearly normal.
+    distances = [
+        abs(row["own_snr"] ** 2 - row["snr"] ** 2)
+        / (2 * row["own_snr"] * row["own_snr_stderr"])
+        for row in rows
+        if row["own_snr"] and row["snr"] and row["signal_of"] != row["estimator"]
+    ]
+    if distances:
+        findings.append(
+            "signals taken from a quieter estimator differ from the draws' own by at "
+            f"most {max(distances):.1f} standard errors, over {len(distances)} points"
+        )
+    if gap is not None:
+        z = (gap.estimate - gap.exact) / gap.stderr
+        findings.append(
+            f"at the toy's optimum the ELBO lies {gap.exact:.4f} nats below log p(x); "
+            f"sampled, {gap.estimate:.4f} ± {gap.stderr:.4f} (z = {z:.1f})"
+        )
+    return findings
+
+
+def write(
+    out: Path,
+    rows: Rows,
+    slopes: Rows,
+    findings: list[str],
+    config: Any,
+    gap: Gap | None,
+) -> None:
+    """Write the figures, report and results.json, and print what was found."""
+    cross = config.num_outer[0], config.num_samples[0]
+    figures = []
+    for axis in AXES:
+        along = curves(rows, axis, cross)
+        if any(row["snr"] is not None for row in along):
+            figures.append(scaling_laws(along, slopes, axis))
+            for suffix in ("pdf", "png"):
+                save(figures[-1], out / "figures" / f"snr_{axis}.{suffix}")
+    table = [_shown(slope) for slope in slopes]
+    refused = {row["estimator"]: row["reason"] for row in rows if row["reason"]}
+    tables = [_table(table)] if table else []
+    points = [_point(row) for row in rows if row["plain_snr"]]
+    sections = [
+        Section("Slopes", SLOPES, tables, figures),
+        Section("Every point", RATIOS, [_table(points)] if points else []),
+        Section("Refused", tables=[Table(("estimator", "reason"), [*refused.items()])]),
+        Section("Command", command=command_of("snr_vs_k", config)),
+    ]
+    write_report(
+        out / "report.html",
+        title=f"Signal-to-noise ratios of the gradients of {config.bound}",
+        lead=findings,
+        sections=sections,
+    )
+    run_folder.write_json(
+        out / "results.json",
+        {
+            "findings": findings,
+            "slopes": slopes,
+            "elbo_gap": gap and gap._asdict(),
+            "noise_floor": float(np.sqrt(2 / (np.pi * config.draws))),
+            "versions": run_folder.versions(),
+        },
+    )
+    if table:
+        print_rows("SNR against K and M, log-log", table, list(table[0]))
+    for estimator, reason in refused.items():
+        print(f"left out where refused: {estimator}, because {reason}")
+    for finding in findings[len(slopes) :]:
+        print(finding)
+    print(f"report and figures: {out}")
+
+
+def _shown(slope: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "against": AXES[slope["axis"]],
+        "group": slope["group"],
+        "estimator": slope["estimator"],
+        "slope": round(slope["slope"], 3),
+        "± 95%": f"{(slope['high'] - slope['low']) / 2:.3f}{flag(slope)}",
+        "theory": slope["theory"],
+        "with floor": round(slope["uncorrected"], 3),
+    }
+
+
+def _point(row: dict[str, Any]) -> dict[str, Any]:
+    return {name: row[name] for name in PLACE} | {
+        "snr": estimate(row, "snr"),
+        "signal_of": row["signal_of"],
+        "own_snr": estimate(row, "own_snr"),
+        "plain_snr": f"{row['plain_snr']:.3g}",
+        "pareto_k": row["pareto_k"] and f"{row['pareto_k']:.2f}",
+    }
+
+
+def _table(rows: Rows) -> Table:
+    return Table(list(rows[0]), [list(row.values()) for row in rows])

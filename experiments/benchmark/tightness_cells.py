@@ -1,0 +1,296 @@
+"""The cells of a comparison of bounds: how far each lies from log p(x), at every K.
+
+At one K every bound sees the same draws of the K log-weights. A bound's expectation is
+its mean over draws and examples; its error is that of the draws, for these examples.
+
+Where the model can be integrated, log p(x) is exact, and so are the moments of the
+weights, of which theory makes the bound at large K. For `1/p log mean_n w^p`, by the
+delta method,
+
+    E = 1/p log E w^p - Var(w^p) / (2 n p (E w^p)^2) + O(1/n^2),
+
+for IWAE `log p(x) - Var(w) / (2 K p(x)^2)`, if the moments are finite. There the mean
+weight over p(x), of mean 1, is a control variate too, with which a gap that falls as
+1/K is told from zero at any K. Its coefficient is fitted, for each half of the draws,
+on the other, so that the mean has no bias; and it is used where its variance, which is
+known, is small: a mean that rare draws make would be worse for it.
+
+Sources: Maddison et al. 2017, arXiv:1705.09279, proposition 1; Nowozin 2018; Domke and
+Sheldon 2018, arXiv:1808.09034, theorem 3.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import logsumexp
+from jaxtyping import Array
+
+from experiments.benchmark.measured_model import Measured
+from experiments.harness.memory import check_product, sample_size
+from vaejax import exact
+from vaejax.core import Bound, Example, Key, Model, Params, Problem, VaejaxError, plain
+from vaejax.evaluation import log_likelihood
+from vaejax.evaluation.log_likelihood import effective_sample_size
+from vaejax.evaluation.psis import pareto_shapes, tail_size
+from vaejax.terms import bound_value, log_terms, sample_posterior
+
+COLUMNS = (
+    *("model", "model_settings", "checkpoint", "seed", "num_examples", "draws"),
+    *("bound", "num_samples", "kind", "refusal"),
+    *("value", "stderr", "example_stderr", "rounding"),
+    *("log_px", "log_px_stderr", "gap", "gap_stderr", "gap_example_stderr"),
+    *("limit", "leading_order"),
+    *("relative_ess", "pareto_k", "pareto_k_above_0.7"),
+)
+SAMPLES_AT_ONCE = 2**12  # of several draws; jvi compares each of a draw's with all
+CONTROLLED = 0.1  # variance of the control variate, at most
+FITTED_DRAWS = 100  # of every example, whose weights' tails are fitted
+
+Row = dict[str, Any]
+
+
+class Reference(NamedTuple):
+    """Log p(x) of every example, with its error, and where it comes from."""
+
+    log_px: np.ndarray
+    stderr: np.ndarray  # 0 where it is exact
+    source: str
+    is_exact: bool
+    # log E w^order of every example, or None if it is infinite or not known.
+    moment: Callable[[float], np.ndarray | None]
+    shortfall: float | None = 0.0  # of the mean, on average
+    pareto_k_above: float | None = 0.0  # the share of examples above 0.7
+
+
+def reference_of(measured: Measured, key: Key, num_samples: int) -> Reference:
+    """Log p(x), exact if the posterior can be integrated, and else estimated."""
+    model, params, examples = measured.model, measured.params, measured.examples
+
+    @cache
+    def moment(order: float) -> np.ndarray | None:
+        try:
+            return exact.log_moment(model, params, examples, order=order)
+        except VaejaxError:
+            return None
+
+    log_px = moment(1.0)
+    if log_px is not None:
+        return Reference(log_px, np.zeros_like(log_px), "exact", True, moment)
+    found = log_likelihood(model, params, examples, key, num_samples=num_samples)
+    summary = found.summary()
+    return Reference(
+        found.log_px.astype(float),
+        found.monte_carlo_error.astype(float),
+        f"{num_samples} importance samples",
+        False,
+        lambda order: None,
+        summary["expected_shortfall"],
+        summary["pareto_k_above_0.7"],
+    )
+
+
+def measure(
+    measured: Measured,
+    reference: Reference,
+    bounds: Sequence[Bound],
+    num_samples: int,
+    draws: int,
+    key: Key,
+) -> list[Row]:
+    """A row per bound at one K; one that is refused is a row that says why."""
+    refusals = [bound.needs(measured.model, num_samples) for bound in bounds]
+    drawn = tuple(b for b, why in zip(bounds, refusals, strict=True) if why is None)
+    found = (
+        _draw_all(measured, reference, drawn, num_samples, draws, key) if drawn else {}
+    )
+    count = len(reference.log_px)
+    rows = []
+    for bound, refusal in zip(bounds, refusals, strict=True):
+        row = dict.fromkeys(COLUMNS) | {"bound": bound.name, "num_samples": num_samples}
+        rows.append(row)
+        if refusal is not None:
+            row |= {"kind": "refused", "refusal": refusal}
+            continue
+        means, variances = found["mean"][bound.name], found["variance"][bound.name]
+        stderr = np.sqrt((variances / draws).sum()) / count
+        log_px_stderr = np.sqrt((reference.stderr**2).sum()) / count
+        gaps = reference.log_px - means
+        limit, leading_order = _theory(bound, num_samples, reference)
+        numbers = {
+            "value": means.mean(),
+            "stderr": stderr,
+            "example_stderr": _stderr(means),
+            "rounding": _rounding(bound, num_samples, reference),
+            "log_px": reference.log_px.mean(),
+            "log_px_stderr": log_px_stderr,
+            "gap": gaps.mean(),
+            "gap_stderr": np.hypot(stderr, log_px_stderr),
+            "gap_example_stderr": _stderr(gaps),
+            "limit": limit,
+            "leading_order": leading_order,
+            **found["weights"],
+        }
+        row |= {"kind": bound.relation}
+        row |= {name: _known(number) for name, number in numbers.items()}
+    return rows
+
+
+def _rounding(bound: Bound, num_samples: int, reference: Reference) -> float:
+    """How far rounding may shift the bound: of large terms of both signs, it does."""
+    parts = bound.expectation(num_samples) or []
+    size = max(1.0, sum(abs(part.coefficient) for part in parts))
+    half_ulp = float(jnp.finfo(jnp.zeros(()).dtype).eps) / 2
+    return size * half_ulp * float(np.abs(reference.log_px).mean())
+
+
+def _theory(
+    bound: Bound, num_samples: int, reference: Reference
+) -> tuple[float | None, float | None]:
+    """The bound as K -> inf, and to leading order at this K, mean over examples."""
+    parts = bound.expectation(num_samples)
+    if bound.log_weight is not plain or bound.penalty or parts is None:
+        return None, None
+    if len(parts) != 1 or parts[0].coefficient != 1 or parts[0].size == 1:
+        return None, None
+    _, size, power = parts[0]
+    first, second = reference.moment(power), reference.moment(2 * power)
+    if first is None:
+        return None, None
+    limit = float(first.mean() / power)
+    if second is None:
+        return limit, None
+    variance = np.expm1(second - 2 * first).mean()  # relative to (E w^p)^2
+    return limit, limit - variance / (2 * size * power)
+
+
+def _draw_all(
+    measured: Measured,
+    reference: Reference,
+    bounds: tuple[Bound, ...],
+    num_samples: int,
+    draws: int,
+    key: Key,
+) -> dict[str, Any]:
+    """Every bound's mean and variance over draws, of each example; the weights."""
+    model, params, examples = measured.model, measured.params, measured.examples
+    second = reference.moment(2.0)
+    means, variances, ess, shapes = [], [], [], []
+    for n in range(len(examples.x)):
+        values, log_means, sizes, tails = jax.device_get(
+            _draw(
+                *(model, bounds, num_samples, draws, params),
+                jax.random.fold_in(key, n),
+                jax.tree.map(lambda leaf, n=n: leaf[n], examples),
+            )
+        )
+        values = values.astype(float)
+        if second is not None:
+            log_px = reference.log_px[n]
+            if np.expm1(second[n] - 2 * log_px) / num_samples <= CONTROLLED:
+                values = controlled(values, np.expm1(log_means - log_px))
+        means.append(values.mean(0))
+        variances.append(values.var(0, ddof=1))
+        ess.append(sizes.mean(dtype=float))
+        shapes.append(pareto_shapes(tails[:FITTED_DRAWS]))
+    k = np.concatenate(shapes)
+    names = [bound.name for bound in bounds]
+    return {
+        "mean": dict(zip(names, np.transpose(means), strict=True)),
+        "variance": dict(zip(names, np.transpose(variances), strict=True)),
+        "weights": {
+            "relative_ess": np.mean(ess) / num_samples,
+            "pareto_k": np.median(k),
+            "pareto_k_above_0.7": np.nan if np.isnan(k).all() else np.mean(k > 0.7),
+        },
+    }
+
+
+def controlled(values: np.ndarray, control: np.ndarray) -> np.ndarray:
+    """Draws [D, B] of the same means, less what a control [D] of mean 0 explains."""
+    even = np.arange(len(control)) % 2 == 0
+    found = values.copy()
+    for fitted, used in ((even, ~even), (~even, even)):
+        centred = control[fitted] - control[fitted].mean()
+        square = centred @ centred
+        if square > 0:  # else the posterior is exact
+            found[used] -= np.outer(control[used], centred @ values[fitted] / square)
+    return found
+
+
+def check_sizes(
+    measured: Measured, bounds: Sequence[Bound], num_samples: int, draws: int
+) -> None:
+    """Refuse more numbers than a program can hold; it runs for one example at a time.
+
+    Raises:
+        VaejaxError: they are too many.
+    """
+    model, params, examples = measured.model, measured.params, measured.examples
+    y = None if examples.y is None else examples.y[0]
+    at_once = _draws_at_once(num_samples, draws)
+    size = sample_size(model, params, y)
+    check_product({"num_samples": num_samples}, at_once * size)
+    # Of each draw the bounds, two figures of the weights, and the largest weights.
+    check_product({"draws": draws}, len(bounds) + 2 + _kept(num_samples))
+
+
+def _draws_at_once(num_samples: int, draws: int) -> int:
+    return min(draws, max(1, SAMPLES_AT_ONCE // num_samples))
+
+
+def _kept(num_samples: int) -> int:
+    return min(num_samples, tail_size(num_samples) + 1)
+
+
+@partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _draw(
+    model: Model,
+    bounds: tuple[Bound, ...],
+    num_samples: int,
+    draws: int,
+    params: Params,
+    key: Key,
+    example: Example,
+) -> tuple[Array, Array, Array, Array]:
+    """Every draw's bounds, log-mean weight, effective sample size, largest log-weights.
+
+    Draw i uses `fold_in(key, i)`, however many of them are computed at once.
+    """
+    problems = [
+        Problem(model=model, bound=bound, num_samples=num_samples) for bound in bounds
+    ]
+    kept = _kept(num_samples)
+
+    def one(i: Array) -> tuple[Array, Array, Array, Array]:
+        dist_params, z = sample_posterior(
+            problems[0], params, jax.random.fold_in(key, i), example
+        )
+        terms = log_terms(model, params, dist_params, z, example)
+        log_w = plain(terms)
+        values = [
+            bound_value(problem, params, dist_params, example, terms)
+            for problem in problems
+        ]
+        log_mean = logsumexp(log_w) - np.log(num_samples)
+        ess = effective_sample_size(log_w)
+        return jnp.stack(values), log_mean, ess, jax.lax.top_k(log_w, kept)[0]
+
+    size = _draws_at_once(num_samples, draws)
+    filled_up = jnp.arange(-(-draws // size) * size)
+    found = jax.lax.map(one, filled_up, batch_size=size)
+    return jax.tree.map(lambda leaf: leaf[:draws], found)
+
+
+def _stderr(values: np.ndarray) -> float:
+    """Of the mean over examples, were they drawn anew; NaN of a single one."""
+    if len(values) < 2:
+        return np.nan
+    return float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def _known(number: float | None) -> float | None:
+    return None if number is None or not np.isfinite(number) else float(number)

@@ -1,0 +1,311 @@
+"""What a comparison of bounds says: in words, as tables, figures and a report.
+
+A gap is log p(x) less the bound. Where the weights' variance is finite, IWAE's closes
+as 1/K; the slope is that of a K^-b fitted to the gaps, by their errors, at those K at
+which theory's leading order is at most 0.01 nats.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from rich import box
+from rich.table import Table as TerminalTable
+from scipy.optimize import curve_fit
+from scipy.stats import norm
+
+from experiments.benchmark.tightness_cells import COLUMNS, Reference, Row
+from experiments.harness import run_folder
+from experiments.harness.result_table import write_csv
+from experiments.harness.terminal import console
+from experiments.reports.sections import command_line
+from vaejax.plotting import (
+    Section,
+    Table,
+    bound_tightness,
+    save,
+    weight_health,
+    write_report,
+)
+
+LEADING = 0.01  # nats: below it the next order is small beside the leading one
+NORMAL_95 = 1.96
+FALSE_ALARMS = 0.01  # chance of one, over all cells of lower bounds
+SHOWN = (
+    *("bound", "K", "kind", "value ± stderr", "log p(x) - value"),
+    "over examples",
+)
+
+
+def write(
+    out: Path, name: str, rows: list[Row], reference: Reference, flags: list[str]
+) -> list[str]:
+    """Write the tables, figures and report; print them; what they say in words."""
+    found = findings(name, rows, reference)
+    write_csv(out / "results.csv", rows, COLUMNS)
+    measured = [row for row in rows if row["kind"] != "refused"]
+    figures = [bound_tightness(rows), weight_health(rows)] if measured else []
+    for stem, figure in zip(("bounds", "weights"), figures, strict=False):
+        for suffix in ("pdf", "png"):
+            save(figure, out / "figures" / f"{stem}.{suffix}")
+    cells = [_cells(row) for row in measured]
+    weights = {row["num_samples"]: row for row in measured}
+    health = ("relative_ess", "pareto_k", "pareto_k_above_0.7")
+    sections = [
+        Section(
+            title="Bounds",
+            figures=figures[:1],
+            command=command_line("bound_tightness", flags),
+        ),
+        Section(
+            title="Weights",
+            text="Of the plain importance weights, whatever a bound makes of them.",
+            figures=figures[1:],
+            tables=[
+                Table(
+                    ("K", "ESS / K", "Pareto k, median", "Pareto k above 0.7"),
+                    [(k, *(row[n] for n in health)) for k, row in weights.items()],
+                )
+            ],
+        ),
+        Section(
+            title="Every cell",
+            text="`value` is the mean over draws and observations; ± is its Monte "
+            "Carlo standard error for these observations. `over examples` is the "
+            "standard error of the gap, were the observations drawn anew.",
+            tables=[Table(SHOWN, cells)],
+        ),
+    ]
+    report = write_report(
+        out / "report.html",
+        title=f"vaejax: the tightness of bounds on {name}",
+        lead=found,
+        sections=sections,
+    )
+    slopes = {bound: slope(members) for bound, members in _closing(rows).items()}
+    run_folder.write_json(
+        out / "results.json",
+        {
+            "findings": found,
+            "log_px": float(reference.log_px.mean()),
+            "log_px_source": reference.source,
+            "slopes": {bound: fit for bound, fit in slopes.items() if fit is not None},
+            "refusals": _refusals(rows),
+            "versions": run_folder.versions(),
+        },
+    )
+    table = TerminalTable(title=f"bounds on log p(x), {name}", box=box.SIMPLE)
+    for column in SHOWN:
+        table.add_column(column, justify="left" if column == "bound" else "right")
+    for texts in cells:
+        table.add_row(*map(str, texts))
+    # A pipe has no width of its own, and a folded table cannot be read.
+    console(120).print(table)
+    print(*found, sep="\n")
+    print(f"report: {report}")
+    return found
+
+
+def findings(name: str, rows: Sequence[Row], reference: Reference) -> list[str]:
+    """What the rows say, in sentences whose figures are all theirs."""
+    measured = [row for row in rows if row["kind"] != "refused"]
+    sentences = [_of_reference(name, reference)]
+    if measured:
+        sentences += [*_at_largest(measured), *_of_none(measured)]
+        sentences += [*_of_slopes(rows), *_of_upper(measured)]
+        if reference.is_exact:
+            sentences.append(_of_lower(measured))
+        sentences.append(_of_weights(measured))
+    by_reason: dict[str, list[str]] = {}
+    for cell, reason in _refusals(rows).items():
+        by_reason.setdefault(reason, []).append(cell)
+    sentences += [
+        f"Refused: {'; '.join(cells)}, because {reason}."
+        for reason, cells in by_reason.items()
+    ]
+    return sentences
+
+
+def slope(rows: Sequence[Row]) -> dict[str, float] | None:
+    """Of log gap against log K with its 95% half-width, if three K or more tell."""
+    leading = [row["log_px"] - row["leading_order"] for row in rows]
+    fitted = [row for row, gap in zip(rows, leading, strict=True) if gap <= LEADING]
+    if len(fitted) < 3 or min(row["gap_stderr"] for row in fitted) == 0:
+        return None
+    k, gap, stderr = (
+        np.array([row[name] for row in fitted], float)
+        for name in ("num_samples", "gap", "gap_stderr")
+    )
+    (_, power), covariance = curve_fit(
+        lambda k, log_scale, power: np.exp(log_scale - power * np.log(k)),
+        *(k, gap),
+        p0=(np.log((np.array(leading)[-len(k) :] * k).mean()), 1.0),
+        sigma=stderr,
+        absolute_sigma=True,
+    )
+    half = NORMAL_95 * np.sqrt(covariance[1, 1])
+    return {"slope": -float(power), "half_width": float(half), "from_k": float(k[0])}
+
+
+def _closing(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """By bound, the cells of which theory knows how the gap closes, as K rises."""
+    found: dict[str, list[Row]] = {}
+    for row in sorted(rows, key=lambda row: row["num_samples"]):
+        if row["leading_order"] is None:
+            continue
+        if np.isclose(row["limit"], row["log_px"], rtol=0, atol=1e-6):
+            found.setdefault(row["bound"], []).append(row)
+    return found
+
+
+def _of_reference(name: str, reference: Reference) -> str:
+    count = len(reference.log_px)
+    value = reference.log_px.mean()
+    where = f"log p(x) of {name}, mean over {count} observations"
+    if reference.is_exact:
+        second, first = reference.moment(2.0), reference.moment(1.0)
+        if first is None or second is None:
+            variance = "infinite, or its integral does not converge"
+        else:
+            variance = f"{np.expm1(second - 2 * first).mean():.3g} on average"
+        return (
+            f"{where}, is {value:.5f} nats, exactly; the relative variance of the "
+            f"weights is {variance}."
+        )
+    stderr = np.sqrt((reference.stderr**2).sum()) / count
+    below = "unknown" if reference.shortfall is None else f"{reference.shortfall:.2g}"
+    k = reference.pareto_k_above
+    untold = "" if k is None else f"; Pareto k is above 0.7 for {k:.0%} of them"
+    return (
+        f"{where}, is estimated by {reference.source}: {with_error(value, stderr)} "
+        f"nats, too low by {below} on average (delta method){untold}."
+    )
+
+
+def _at_largest(rows: Sequence[Row]) -> list[str]:
+    largest = max(row["num_samples"] for row in rows)
+    there = [r for r in rows if r["num_samples"] == largest and r["kind"] != "none"]
+    if not there:
+        return []
+    there.sort(key=lambda row: abs(row["gap"]))
+    gaps = ", ".join(
+        f"{row['bound']} {with_error(row['gap'], row['gap_stderr'])}" for row in there
+    )
+    rounded = [row for row in there if row["rounding"] > row["stderr"]]
+    shifted = "".join(
+        f" Rounding shifts {row['bound']} there by up to "
+        f"{row['rounding']:.1g}, which is more than its Monte Carlo error."
+        for row in rounded
+    )
+    return [f"log p(x) less the bound at K = {largest}, in nats: {gaps}.{shifted}"]
+
+
+def _of_none(rows: Sequence[Row]) -> list[str]:
+    names = dict.fromkeys(row["bound"] for row in rows if row["kind"] == "none")
+    if not names:
+        return []
+    return [
+        f"No bound on log p(x): {', '.join(names)}. How near to it an objective of "
+        'kind "none" comes says nothing about it.'
+    ]
+
+
+def _of_slopes(rows: Sequence[Row]) -> list[str]:
+    sentences = []
+    for bound, members in _closing(rows).items():
+        fit = slope(members)
+        if fit is None:
+            sentences.append(
+                f"No slope of {bound}'s gap is fitted: fewer than three K at which "
+                f"its leading order is at most {LEADING} nats."
+            )
+            continue
+        sentences.append(
+            f"{bound}'s gap falls with K at a log-log slope of {fit['slope']:.3f} ± "
+            f"{fit['half_width']:.3f} (95%) from K = {fit['from_k']:.0f} on; theory's "
+            "leading order has -1."
+        )
+    return sentences
+
+
+def _of_upper(rows: Sequence[Row]) -> list[str]:
+    sentences = []
+    for bound in dict.fromkeys(row["bound"] for row in rows if row["kind"] == "upper"):
+        members = [row for row in rows if row["bound"] == bound]
+        above = [
+            row["num_samples"]
+            for row in members
+            if -row["gap"] > NORMAL_95 * row["gap_stderr"]
+        ]
+        where = "at no K" if not above else f"at K = {', '.join(map(str, above))}"
+        last = max(members, key=lambda row: row["num_samples"])
+        limit = ""
+        if last["limit"] is not None:
+            beyond = last["limit"] - last["log_px"]
+            limit = f" It does not close: its limit lies {beyond:.4f} nats above."
+        sentences.append(
+            f"{bound}, an upper bound as K grows, lies above log p(x) (beyond 95% of "
+            f"its error) {where}.{limit}"
+        )
+    return sentences
+
+
+def _of_lower(rows: Sequence[Row]) -> str:
+    """Whether a lower bound came out above log p(x) by more than chance."""
+    lower = [row for row in rows if row["kind"] == "lower"]
+    scores = {
+        f"{row['bound']} at K = {row['num_samples']}": -row["gap"]
+        / np.hypot(row["gap_stderr"], row["rounding"])
+        for row in lower
+    }
+    if not scores:
+        return "No lower bound was asked for."
+    limit = norm.isf(FALSE_ALARMS / len(scores))
+    wrong = [cell for cell, z in scores.items() if z > limit]
+    return (
+        f"Of {len(scores)} cells of lower bounds "
+        f"{len(wrong) or 'none'} came out above log p(x) beyond chance "
+        f"(largest z {max(scores.values()):.2f}, limit {limit:.2f})"
+        + (f": {', '.join(wrong)}." if wrong else ".")
+    )
+
+
+def _of_weights(rows: Sequence[Row]) -> str:
+    by_k = {row["num_samples"]: row for row in rows}
+    first, last = by_k[min(by_k)], by_k[max(by_k)]
+    k = last["pareto_k"]
+    tail = (
+        "too few weights for a Pareto k"
+        if k is None
+        else f"Pareto k has median {k:.2f} there, above 0.7 in "
+        f"{last['pareto_k_above_0.7']:.0%} of the fits"
+    )
+    return (
+        f"The effective sample size is {first['relative_ess']:.0%} of K at K = "
+        f"{first['num_samples']} and {last['relative_ess']:.1%} at K = "
+        f"{last['num_samples']}; {tail}."
+    )
+
+
+def _refusals(rows: Sequence[Row]) -> dict[str, str]:
+    return {
+        f"{row['bound']} at K = {row['num_samples']}": row["refusal"]
+        for row in rows
+        if row["kind"] == "refused"
+    }
+
+
+def _cells(row: Row) -> tuple[str | int, ...]:
+    examples = row["gap_example_stderr"]
+    return (
+        *(row["bound"], row["num_samples"], row["kind"]),
+        with_error(row["value"], row["stderr"]),
+        with_error(row["gap"], row["gap_stderr"]),
+        "" if examples is None else f"± {examples:.2g}",
+    )
+
+
+def with_error(value: float, stderr: float) -> str:
+    """Both with as many decimals as show two digits of the error."""
+    decimals = 6 if stderr <= 0 else int(np.clip(1 - np.floor(np.log10(stderr)), 0, 6))
+    return f"{value:z.{decimals}f} ± {stderr:.{decimals}f}"

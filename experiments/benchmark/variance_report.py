@@ -1,0 +1,340 @@
+"""The output of a comparison of gradient estimators: files, figures, report, table.
+
+results.csv, .parquet   a row a cell and parameter group, every setting in a column
+report.html             the answer in words, then the figures, then sortable tables
+figures/                each figure as .pdf and .png; a folder a model where several
+results.json            the findings and what else is to be kept; written last
+"""
+
+import io
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+from matplotlib.figure import Figure
+from rich import box
+from rich.table import Table as TerminalTable
+
+from experiments.benchmark.variance_findings import (
+    PLACE,
+    at_last_step,
+    estimate,
+    findings,
+    in_errors,
+    of_whole_groups,
+    places,
+    plain_snr,
+    reason_at_any_k,
+)
+from experiments.harness import run_folder
+from experiments.harness.result_table import (
+    BETWEEN,
+    columns_of,
+    differing,
+    plain,
+    write_csv,
+)
+from experiments.harness.terminal import console
+from vaejax.benchmark.direction import SEEN
+from vaejax.plotting import (
+    Section,
+    Table,
+    bias_forest,
+    cost_frontier,
+    estimator_map,
+    gradient_statistic,
+    replay_curves,
+    save,
+    variance_split,
+    write_report,
+)
+from vaejax.plotting.gradients import values_of
+from vaejax.plotting.style import Row, number, write_whole
+
+TEXTS = (
+    *("model", "bound", "estimator", "group", "status", "reason", "reference"),
+    *("checkpoint", "model_settings", "budget", "config_hash"),
+)
+CURVES = ("variance", "rms_snr", "work_normalized_variance")
+COSTS = {  # what the frontiers are of, by the names of their files
+    "frontier": "seconds_per_gradient",
+    "evaluations": "decoder_evaluations",
+}
+MOST_BIASES = 200  # in one figure; of more, those at the largest K
+INTERVALS = (
+    "Intervals are of 95%; that of the ratio of variances above is wider, by "
+    "Bonferroni, for the number of estimators that the best was chosen from."
+)
+AS_FIT = ("snr", "cosine", "µs", "var x s", "decodes", "var x d")  # on the terminal
+LABELS = {  # of the settings, in the order of a table's columns
+    **{"model": "model", "num_outer": "M", "batch_size": "batch", "step": "step"},
+    **{"bound": "bound", "estimator": "estimator", "num_samples": "K"},
+}
+
+
+def write(
+    out: Path, rows: Sequence[Row], *, command: str, summary: Mapping[str, Any]
+) -> list[str]:
+    """Write the rows, figures, report and summary to `out`; return the findings.
+
+    Args:
+        out: the folder of the run.
+        rows: every cell and parameter group; a refused cell is one row.
+        command: what was typed to measure them.
+        summary: what results.json holds beside the findings.
+    """
+    columns = columns_of(rows)
+    write_csv(out / "results.csv", rows, columns)
+    write_whole(out / "results.parquet", _parquet(rows, columns))
+    found, sections = findings(rows), []
+    several = places(rows)
+    for place, members in several.items():
+        figures = draw(members)
+        folder = re.sub(r"\W+", "_", place) if len(several) > 1 else ""
+        for name, figure in figures.items():
+            for suffix in (".pdf", ".png"):
+                save(figure, out / "figures" / folder / f"{name}{suffix}")
+        sections.append(Section(f"On {place}", INTERVALS, (), list(figures.values())))
+    models = ", ".join(dict.fromkeys(row["model"] for row in rows))
+    write_report(
+        out / "report.html",
+        title=f"Gradient estimators on {models}",
+        lead=found,
+        sections=[*sections, *_tables(rows), Section("Command", command=command)],
+    )
+    run_folder.write_json(out / "results.json", {"findings": found, **summary})
+    return found
+
+
+def draw(rows: Sequence[Row]) -> dict[str, Figure]:
+    """What can be drawn of the rows of one place, by the name of the file."""
+    latest = at_last_step(rows)
+    groups = of_whole_groups(latest)
+    refused = [row for row in latest if row["status"] == "refused"]
+    figures: dict[str, Figure] = {}
+
+    def known(*names: str) -> bool:
+        return bool(np.isfinite([values_of(groups, n) for n in names]).all(0).any())
+
+    replayed = len({row["step"] for row in rows}) > 1
+    for statistic in ("variance", "bias_squared", "rms_snr") if replayed else ():
+        if known(statistic):
+            curves = replay_curves(of_whole_groups(rows), statistic)
+            figures[f"replay_{statistic}"] = curves
+    several = len({row["num_samples"] for row in groups}) > 1
+    for statistic in CURVES:
+        if known(statistic) and (several or not replayed):
+            figures[statistic] = gradient_statistic(groups, statistic)
+    if known("bias_squared", "bias_squared_stderr"):
+        shown = [*groups, *refused]
+        if len(shown) > MOST_BIASES:
+            most = max(int(row["num_samples"]) for row in groups)
+            shown = [row for row in shown if int(row["num_samples"]) == most]
+        figures["bias"] = bias_forest(shown)
+    for name, cost in COSTS.items():
+        if known("variance", cost):
+            figures[name] = cost_frontier(groups, cost=cost)
+    figures["map"] = estimator_map([*groups, *refused])
+    if known("variance_data", "variance_latents"):
+        figures["split"] = variance_split(groups)
+    return figures
+
+
+def print_rows(rows: Sequence[Row]) -> None:
+    """Print a table of the parameter groups, what is refused and why, the findings."""
+    columns = _settings(rows) | {
+        "group": _value("group"),
+        "status": _value("status"),
+        "bias / error": _in_errors,
+        "variance": _estimate("variance"),
+        "rms snr": _estimate("rms_snr"),
+        "cosine": _estimate("cosine"),
+        "µs": lambda row: f"{1e6 * number(row['seconds_per_gradient']):.0f}",
+        "var x s": lambda row: f"{number(row['work_normalized_variance']):.2g}",
+        "decodes": _value("decoder_evaluations"),
+        "var x d": lambda row: f"{number(row['evaluation_normalized_variance']):.2g}",
+    }
+    if all(row["seconds_per_gradient"] is None for row in rows):
+        del columns["µs"], columns["var x s"]
+    groups = of_whole_groups(rows)
+    cells = {name: [str(cell(r)) for r in groups] for name, cell in columns.items()}
+    # A pipe has no width of its own, and a folded table cannot be read.
+    terminal = console(160)
+    room, table, shown = terminal.width, TerminalTable(box=box.SIMPLE), []
+    for name, texts in cells.items():
+        room -= BETWEEN + max(map(len, [name, *texts]))
+        if room < 0 and name in AS_FIT:
+            break
+        is_text = name in ("model", "bound", "estimator", "group", "status")
+        table.add_column(name, justify="left" if is_text else "right", overflow="fold")
+        shown.append(texts)
+    for line in zip(*shown, strict=True):
+        table.add_row(*line)
+    terminal.print(table)
+    for *settings, counts, reason in _refusals(rows):
+        print(f"refused: {' x '.join(settings)}, K = {counts}: {reason}")
+    for finding in findings(rows):
+        print(finding)
+
+
+def _parquet(rows: Sequence[Row], columns: Sequence[str]) -> bytes:
+    """The rows as a Parquet file; an unknown statistic keeps its column a number."""
+    arrays = {}
+    for name in columns:
+        values = [plain(row.get(name)) for row in rows]
+        kind = pyarrow.string() if name in TEXTS else None
+        array = pyarrow.array(values, kind)
+        if array.null_count == len(array) and kind is None:
+            array = array.cast(pyarrow.float64())
+        arrays[name] = array
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(pyarrow.table(arrays), buffer)
+    return buffer.getvalue()
+
+
+Columns = dict[str, Callable[[Row], Any]]
+
+
+def _value(name: str) -> Callable[[Row], Any]:
+    return lambda row: row[name]
+
+
+def _estimate(name: str) -> Callable[[Row], Any]:
+    return lambda row: estimate(row, name)
+
+
+def _rounded(name: str) -> Callable[[Row], Any]:
+    return lambda row: None if row[name] is None else f"{number(row[name]):.2f}"
+
+
+def _in_errors(row: Row) -> Any:
+    value = in_errors(row)
+    return None if value is None else f"{value:.1f}"
+
+
+def _scaled(name: str, scale: float) -> Callable[[Row], Any]:
+    return lambda row: None if row[name] is None else scale * number(row[name])
+
+
+def _settings(rows: Sequence[Row]) -> Columns:
+    """What tells the cells apart; what is the same in all has no column."""
+    shown = {*differing(rows), "bound", "estimator", "num_samples"}
+    return {label: _value(name) for name, label in LABELS.items() if name in shown}
+
+
+def _tables(rows: Sequence[Row]) -> list[Section]:
+    """All numbers in sortable tables, by what they say, and the refusals."""
+    settings, group = _settings(rows), {"group": _value("group")}
+    accuracy = {
+        "status": _value("status"),
+        "bias / error": _in_errors,
+        "bias squared": _estimate("bias_squared"),
+        "detectable": _value("bias_squared_detectable"),
+        "variance": _estimate("variance"),
+        "Pareto k": _rounded("pareto_k"),
+        "variance × s": _estimate("work_normalized_variance"),
+        "variance × evaluations": _estimate("evaluation_normalized_variance"),
+        "from data": _estimate("variance_data"),
+        "from latents": _estimate("variance_latents"),
+        "coordinate 5%": _estimate("variance_q05"),
+        "50%": _estimate("variance_q50"),
+        "95%": _estimate("variance_q95"),
+    }
+    signal = {
+        "rms SNR": _estimate("rms_snr"),
+        "SNR": plain_snr,
+        "SNR of the norm": _estimate("norm_snr"),
+        "SNR along / across": _estimate("directional_snr"),
+        "cosine of the mean": _estimate("cosine"),
+        "cosine of a draw": _estimate("draw_cosine"),
+        "reference's error": lambda row: row.get("reference_error"),
+        "draws": _value("draws"),
+    }
+    cost = {
+        "decoder evaluations": _value("decoder_evaluations"),
+        "µs per gradient": _scaled("seconds_per_gradient", 1e6),
+        "± µs": _scaled("seconds_stderr", 1e6),
+        "FLOPs": _value("flops"),
+        "MB": _scaled("peak_bytes", 1e-6),
+    }
+    groups = of_whole_groups(rows)
+    layers = [row for row in rows if "/" in row["group"]]
+    # The cost is the whole gradient's, the same in all groups of a cell.
+    firsts = {tuple(row[name] for name in LABELS): row for row in reversed(groups)}
+    references = ", ".join(dict.fromkeys(str(row["reference"]) for row in groups))
+    sections = []
+    for title, text, columns, members in (
+        (
+            "Bias and variance",
+            f"Compared with: {references}. Bias squared is the debiased ‖E g − g*‖², "
+            "below 0 by chance; before it stands its root, if above 0, over "
+            "√(tr Cov g / draws), the standard error of the mean. Detectable is "
+            "what one test at 5% finds with a chance of 95% or more. Pareto k is the "
+            "shape of the tail of ‖g − E g‖²: from 0.5 on its variance is "
+            "infinite, and from few draws unknown; there † marks the errors, which are "
+            "not to be relied on. Coordinate quantiles are of the sample variances of "
+            "single coordinates, whose noise spreads them.",
+            settings | group | accuracy,
+            groups,
+        ),
+        (
+            "Signal and direction",
+            "SNR is |E gᵢ| / sd gᵢ, averaged over the coordinates i, with the noise of "
+            "E gᵢ, and (floor) where below 3 times what noise alone gives; rms SNR is "
+            "the root mean square, without that noise; of the norm, "
+            "‖E g‖ / √tr Cov g; along / across, of a draw's parts along the reference "
+            "and across it. No cosine of the mean is given where the squared length of "
+            f"that is below {SEEN:g} times its error.",
+            settings | group | signal,
+            groups,
+        ),
+        (
+            "Cost",
+            "A decoder evaluation is of p(x | z) at one latent of one observation; "
+            "equal ones, which XLA merges, count once. XLA counts the operations of a "
+            "loop's body once: of a program that loops no FLOPs are given.",
+            settings | cost,
+            list(firsts.values())[::-1],
+        ),
+        ("Layers", "", settings | group | accuracy | signal, layers),
+    ):
+        if members:
+            cells = {
+                name: [cell(row) for row in members] for name, cell in columns.items()
+            }
+            known = {
+                name: column
+                for name, column in cells.items()
+                if any(cell not in (None, "") for cell in column)
+            }
+            body = list(zip(*known.values(), strict=True))
+            sections.append(Section(title, text, [Table(list(known), body)]))
+    if refused := _refusals(rows):
+        heads = [*_places(rows), "bound", "estimator", "K", "reason"]
+        sections.append(Section("Refused", tables=[Table(heads, refused)]))
+    return sections
+
+
+def _places(rows: Sequence[Row]) -> list[str]:
+    """The settings of a place in which the rows differ."""
+    return [name for name in PLACE if name in differing(rows)]
+
+
+def _refusals(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+    """The place where several, bound, estimator, all their Ks, and the reason."""
+    names = [*_places(rows), "bound", "estimator"]
+    alike: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        if row["status"] == "refused":
+            key = *(str(row[name]) for name in names), reason_at_any_k(row)
+            alike.setdefault(key, []).append(row)
+    found = []
+    for (*settings, _), members in alike.items():
+        counts = sorted({int(row["num_samples"]) for row in members})
+        reason = str(members[0]["reason"])
+        found.append((*settings, ", ".join(map(str, counts)), reason))
+    return found

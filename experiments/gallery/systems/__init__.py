@@ -1,0 +1,1 @@
+"""One entry a file: trainings, and what they show."""

@@ -1,0 +1,1 @@
+"""What every command shares: its command line, folder, lock, journal and files."""

@@ -1,0 +1,56 @@
+"""What a run has measured, in a file that a killed run goes on from."""
+
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+from experiments.harness import run_folder
+from experiments.harness.json_files import read_lines
+
+
+class Journal:
+    """Named results by cell; each `write` is a line of metrics.jsonl, at once.
+
+    The first one replaces what a run with --overwrite replaces.
+
+    A cell is a tuple of plain values. A line that was cut short is dropped, and so is
+    a damaged one, with a word: its cell counts as not measured.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self.out = out
+        self._found: dict[tuple[Hashable, ...], dict[str, Any]] = {}
+        path = out / "metrics.jsonl"
+        lines, problems = read_lines(path, _is_entry) if path.exists() else ([], [])
+        for problem in problems:
+            print(f"{problem}: it is removed, and what it held is measured again")
+        run_folder.write_rows(out, lines)
+        for line in lines:
+            self._keep(tuple(line.pop("cell")), line)
+
+    def read(self, cell: tuple[Hashable, ...], name: str) -> Any:
+        """What was written of a cell under this name, or None."""
+        return self._found.get(cell, {}).get(name)
+
+    def write(self, cell: tuple[Hashable, ...], **found: Any) -> None:
+        """Keep results of a cell."""
+        run_folder.append_row(self.out, {"cell": cell, **found})
+        run_folder.saved(self.out)
+        self._keep(cell, found)
+
+    def _keep(self, cell: tuple[Hashable, ...], found: dict[str, Any]) -> None:
+        self._found.setdefault(cell, {}).update(found)
+
+
+def _is_entry(line: Any) -> bool:
+    """True if a line names a cell, and its results are of the types of such ones."""
+    if not isinstance(line, dict) or not isinstance(line.get("cell"), list):
+        return False
+    rows = line.get("rows", [])
+    return (
+        not any(isinstance(value, dict | list) for value in line["cell"])
+        and isinstance(rows, list)
+        and all(isinstance(row, dict) for row in rows)
+        and isinstance(line.get("cost", {}), dict)
+        and isinstance(line.get("folds", []), list)
+    )

@@ -1,0 +1,94 @@
+"""The results of several runs as one table: in a file, and on the terminal."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from experiments.harness import run_folder
+from experiments.harness.terminal import console
+
+Row = Mapping[str, Any]
+BETWEEN = 3  # characters that a column needs besides its text
+WIDEST = 30  # text that is longer is folded where there is no room
+
+
+def numbers_of(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """The numbers of a results.json by name: {"test.log_likelihood": -91.4}."""
+    found: dict[str, float] = {}
+    for name, value in results.items():
+        if isinstance(value, Mapping):
+            found |= numbers_of(value, f"{prefix}{name}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            found[prefix + name] = value
+    return found
+
+
+def columns_of(rows: Sequence[Row]) -> list[str]:
+    """Every name that a row has, in the order in which they come."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def differing(rows: Sequence[Row]) -> list[str]:
+    """The columns in which some rows differ."""
+    return [
+        name
+        for name in columns_of(rows)
+        if any(row.get(name) != rows[0].get(name) for row in rows)
+    ]
+
+
+def plain(value: Any) -> Any:
+    """The value, or a setting of several words as one text; text as UTF-8 holds it."""
+    if isinstance(value, tuple | list):
+        value = " ".join(map(str, value))
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    return value
+
+
+def write_csv(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
+    """Write the rows, a line each; what is unknown is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: plain(row.get(name)) for name in columns} for row in rows)
+    run_folder.write_text(path, text.getvalue())
+
+
+def print_rows(
+    title: str, rows: Sequence[Row], always: Sequence[str], more: Sequence[str] = ()
+) -> None:
+    """Print the columns `always`, and as many `more` of them as fit the terminal."""
+    terminal = console()
+    room = terminal.width - sum(_width(rows, name) for name in always)
+    shown = list(always)
+    for name in more:
+        room -= _width(rows, name)
+        if room < 0:
+            break
+        shown.append(name)
+    table = Table(title=title, box=box.SIMPLE)
+    for name in shown:
+        # What there is no room for is folded, and never cut off.
+        numbers = all(isinstance(row.get(name, 0), int | float) for row in rows)
+        table.add_column(name, justify="right" if numbers else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(_text(row.get(name)) for name in shown))
+    terminal.print(table)
+
+
+def _width(rows: Sequence[Row], name: str) -> int:
+    longest = max(map(len, [name, *(_text(row.get(name)) for row in rows)]))
+    return BETWEEN + min(longest, WIDEST)
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    value = plain(value)
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

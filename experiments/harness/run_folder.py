@@ -1,0 +1,337 @@
+"""The folder of a run: what is in it, and when it may be written to.
+
+A command that is refused leaves no trace, and a run that is to be replaced stays until
+the new one has saved its first state (see `replacement`).
+
+config.json      the settings
+metrics.jsonl    a line an epoch
+checkpoints/     the state, from which a run goes on
+snapshots/       the states after some epochs, if they are to be kept
+results.json     written last: a folder that has it is finished
+failure.txt      what went wrong, in a run that failed
+figures/         pictures
+lock             while a process runs in it, and locked by it until it ends, however
+"""
+
+import contextlib
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from experiments.harness import replacement, run_lock, run_settings
+from experiments.harness.json_files import read_json, read_lines
+from vaejax.core import VaejaxError
+
+FILES = (
+    *("metrics.jsonl", "results.json", "results.csv", "results.parquet"),
+    *("report.html", "failure.txt", "tracking.json"),
+    *("coverage.pdf", "coverage.png", "comparison.csv", "curves.png"),
+)
+FOLDERS = (
+    *("checkpoints", "snapshots", "figures", "tensorboard", "wandb", "profile"),
+    "logs",
+)
+WRITING = ".{}.writing"  # a file until it is whole
+# All that is a run's; last, what says whose it is.
+NAMES = (
+    *(WRITING.format(name) for name in (*FILES, "config.json")),
+    *(*FOLDERS, *FILES, "config.json"),
+)
+FIGURES = ("train", "test")  # what a line of metrics.jsonl has numbers in
+# The runs of this process that have saved nothing yet, with what was there before.
+_unsaved: dict[Path, list[str]] = {}
+
+
+@contextlib.contextmanager
+def open_run(
+    out: Path,
+    config: Any,
+    *,
+    overwrite: bool,
+    resume: bool | None = None,
+    free: Callable[[str, Any, Any], bool] = lambda name, before, now: False,
+    reopens: Callable[[dict[str, Any]], bool] = lambda before: False,
+    check_state: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
+    """Have `out` for the run of `config` alone while the block runs, or say why not.
+
+    A block that ends by an error or an interrupt before `saved` is called leaves the
+    folder as it was, and none where there was none. Only an error of the program's own
+    leaves its failure.txt in a new folder.
+
+    Args:
+        out: the folder.
+        config: of the run.
+        overwrite: replace a run of the same experiment, as soon as `saved` is called.
+        resume: go on with an unfinished run; None for an experiment that cannot.
+        free: whether a run may go on although a setting differs (name, before, now).
+        reopens: whether a finished run of these settings is gone on with. Its settings
+            and results stay until new ones replace them.
+        check_state: refuses to go on with a run that has lost its state.
+
+    Raises:
+        VaejaxError: it holds a finished run, or an unfinished one that is not to be
+            resumed, or one with other settings, or one that is running; or it cannot
+            be written to; or what `check_state` raises, before anything is written.
+    """
+    if overwrite and resume:
+        raise VaejaxError(
+            "--overwrite starts anew and --resume goes on: leave one of them out"
+        )
+    settings = run_settings.settings_of(config)
+    with _alone_in(out):
+        before = _settings_before(out, settings)
+        is_new = before is None or overwrite
+        finished = (out / "results.json").exists() and not is_new
+        if before is not None and not overwrite:
+            _check_goes_on(out, resume, finished and not reopens(before))
+            run_settings.check_settings(before, config, out, free)
+            check_state()
+        if is_new:
+            _make_room(out, before is not None)
+        try:
+            with _explained(out / "failure.txt"):
+                (out / "failure.txt").unlink(missing_ok=True)
+            if not finished:
+                write_json(out / "config.json", settings)
+            yield
+            if finished:  # its results are replaced by now
+                write_json(out / "config.json", settings)
+        except KeyboardInterrupt:
+            how = how_to_go_on(out, overwrite, resume)
+            _end(out)
+            raise KeyboardInterrupt(how) from None
+        except Exception as error:
+            _end(out, error)
+            raise
+        saved(out)
+
+
+def saved(out: Path) -> None:
+    """Note that the run in `out` has a state on the disk, which it can be resumed from.
+
+    What it replaces is removed; so is what those runs replace that it is a part of.
+    """
+    for folder in [run for run in _unsaved if out.is_relative_to(run)]:
+        with _explained(folder):
+            replacement.drop(folder)
+        del _unsaved[folder]
+
+
+def heal(out: Path) -> None:
+    """Make whole what a process left that was killed while it replaced a run."""
+    if replacement.is_left(out):
+        alive = contextlib.suppress(OSError, VaejaxError)  # then it holds the lock
+        with alive, run_lock.locked(out):
+            replacement.heal(out, NAMES)
+
+
+@contextlib.contextmanager
+def _alone_in(out: Path) -> Iterator[None]:
+    """Hold the lock of the folder; leave none that was made here and is empty."""
+    if Path.cwd().is_relative_to(os.path.realpath(out)):
+        raise VaejaxError(
+            "--out is empty, or the folder that you are in, or one above it: name a "
+            "folder of the run's own, as in --out runs/mine"
+        )
+    made: list[Path] = []
+    with contextlib.ExitStack() as stack:
+        stack.callback(_remove_empty, made)
+        try:
+            made += [folder for folder in (out, *out.parents) if not folder.exists()]
+            out.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(run_lock.locked(out))
+            replacement.heal(out, NAMES)
+        except OSError as error:
+            reason = "it is a file" if out.is_file() else error.strerror
+            raise VaejaxError(
+                f"cannot write to the folder {out} ({reason}): use another --out"
+            ) from error
+        yield
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    with contextlib.suppress(OSError):  # it is not empty, and nor are those above it
+        for folder in folders:
+            folder.rmdir()
+
+
+def _settings_before(out: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """The settings of the run in the folder, or None; of the same experiment.
+
+    Raises:
+        VaejaxError: it is another's, or its settings are lost.
+    """
+    if not (out / "config.json").exists():
+        for name in ("checkpoints", "snapshots", *FILES):
+            if name != "failure.txt" and (out / name).exists():
+                raise VaejaxError(
+                    f"{out} holds {name} of a run whose settings are lost: move it "
+                    "away, or use another --out"
+                )
+        return None
+    before = read_json(out / "config.json")
+    # Older folders do not say which precision they are of.
+    if before.keys() | {run_settings.X64} != settings.keys():
+        raise VaejaxError(
+            f"{out} holds another experiment's run, or one of another version, which "
+            "this one leaves alone: use another --out, or move it away"
+        )
+    return before
+
+
+def _check_goes_on(out: Path, resume: bool | None, finished: bool) -> None:
+    if finished:
+        raise VaejaxError(
+            f"{out} holds a finished run: use another --out, or --overwrite to "
+            "replace it"
+        )
+    if not resume:
+        go_on = "" if resume is None else "--resume to go on with it, "
+        raise VaejaxError(
+            f"{out} holds an unfinished run: use {go_on}--overwrite to start anew, or "
+            "another --out"
+        )
+
+
+def _make_room(out: Path, replaces: bool) -> None:
+    """Set aside the run that is to be replaced, and note what else is there."""
+    if replaces:
+        with _explained(out):
+            try:
+                replacement.set_aside(out, NAMES)
+            except BaseException:
+                replacement.put_back(out, NAMES)
+                raise
+    _unsaved[out] = os.listdir(out)
+
+
+def _end(out: Path, error: Exception | None = None) -> None:
+    """Leave the folder as it was, or beside what is saved what went wrong."""
+    there = _unsaved.pop(out, None)
+    mistake = error is None or isinstance(error, VaejaxError | OSError)
+    replaces = replacement.is_left(out)
+    if there is not None and (mistake or replaces):
+        # The next command makes whole what cannot be now.
+        with contextlib.suppress(OSError, VaejaxError):
+            run_lock.check_held(out)
+            replacement.remove(out, [name for name in NAMES if name not in there])
+            replacement.put_back(out, NAMES)
+    elif error is not None:
+        record_failure(out, error)
+
+
+def how_to_go_on(out: Path, overwrite: bool, resume: bool | None) -> str:
+    """The sentence for a user who interrupted the run."""
+    if out in _unsaved:
+        return f"{out} is as it was before; the same command starts again"
+    if resume is None:
+        flag = "with --overwrite starts anew"
+    elif overwrite:
+        flag = "with --resume in the place of --overwrite goes on from there"
+    else:
+        flag = "with --resume goes on from there"
+    return f"what is done is in {out}; the same command {flag}"
+
+
+def record_failure(out: Path, error: Exception) -> None:
+    """Keep what went wrong beside the run."""
+    with contextlib.suppress(VaejaxError):  # a full disk must not hide the error
+        write_text(out / "failure.txt", f"{str(error) or type(error).__name__}\n")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write atomically: a reader sees the old file or the new one."""
+    text = json.dumps(value, indent=2, default=str, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write atomically: a reader sees the old file or the new one.
+
+    Raises:
+        VaejaxError: it cannot be written.
+    """
+    run_lock.check_held(path.parent)
+    temporary = path.with_name(WRITING.format(path.name))
+    with _explained(path):
+        try:
+            temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
+            os.replace(temporary, path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+            raise
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise VaejaxError(
+            f"cannot write {path} ({error.strerror}): what was saved before is whole; "
+            "make its folder writable, or room on its disk"
+        ) from error
+
+
+def read_rows(out: Path) -> list[dict[str, Any]]:
+    """The lines of a run's metrics.jsonl, an epoch each; of one damaged, that it is."""
+    rows, problems = read_lines(out / "metrics.jsonl", is_row)
+    for problem in problems:
+        print(f"{problem}: it is left out")
+    return rows
+
+
+def is_row(found: Any) -> bool:
+    """Whether it can be a line of metrics.jsonl: figures, if any, are of an epoch."""
+    if not isinstance(found, dict):
+        return False
+    figures = [found[name] for name in FIGURES if found.get(name) is not None]
+    return all(map(_are_numbers, figures)) and (
+        not figures or type(found.get("epoch")) is int
+    )
+
+
+def _are_numbers(found: Any) -> bool:
+    return isinstance(found, dict) and all(
+        isinstance(value, int | float | None) for value in found.values()
+    )
+
+
+def write_rows(out: Path, rows: list[dict[str, Any]]) -> None:
+    """Replace metrics.jsonl, as by the epochs up to a checkpoint."""
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    write_text(out / "metrics.jsonl", lines)
+
+
+def append_row(out: Path, row: dict[str, Any]) -> None:
+    """Add an epoch to metrics.jsonl."""
+    run_lock.check_held(out)
+    path = out / "metrics.jsonl"
+    with _explained(path), path.open("r+") as lines:  # not anew where it is gone
+        lines.seek(0, os.SEEK_END)
+        lines.write(json.dumps(row) + "\n")
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result depends on, the device and the precision."""
+    packages = ("vaejax", "jax", "jaxlib", "flax", "optax", "distrax", "numpy")
+    found = {"python": platform.python_version()}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    device = jax.devices()[0]
+    return {
+        **found,
+        "device": f"{device.platform} {device.device_kind}",
+        "precision": run_settings.precision(run_settings.in_x64()),
+    }

@@ -1,0 +1,89 @@
+"""The settings of a run, as its config.json holds them, and which others may follow."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from experiments.harness.json_files import read_json
+from vaejax.core import VaejaxError
+
+# Where a run is carried out, which its results do not depend on.
+PLACES = ("sample_devices", "distributed", "coordinator", "num_processes", "process_id")
+# That, where its files are and how it is watched: not what it is, and not kept.
+NO_SETTINGS = {
+    *("out", "overwrite", "resume"),
+    *("tensorboard", "wandb", "mlflow", "profile", "snapshot_epochs"),
+    *PLACES,
+}
+X64 = "jax_enable_x64"  # whether all numbers are float64; no option, but JAX's own
+# Settings that a run may go on with others of: how it is carried out, and what is done
+# about a step that fails, which is only known once it does.
+FREE = ("checkpoint_seconds", "checkpoint_steps", "on_nonfinite", "max_skipped")
+
+
+def config_as_json(config: Any) -> dict[str, Any]:
+    """The settings as plain JSON values, JAX's precision among them."""
+    settings = json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    return settings | {X64: in_x64()}
+
+
+def settings_of(config: Any) -> dict[str, Any]:
+    """The settings that a run's results depend on."""
+    settings = config_as_json(config)
+    return {name: value for name, value in settings.items() if name not in NO_SETTINGS}
+
+
+def check_same_settings(out: Path, config: Any) -> None:
+    """Raise a `VaejaxError` if the run in `out` has other settings than `config`."""
+    check_settings(read_json(out / "config.json"), config, out)
+
+
+def check_settings(
+    before: Any,
+    config: Any,
+    where: Path,
+    free: Callable[[str, Any, Any], bool] = lambda name, before, now: False,
+) -> None:
+    """Raise a `VaejaxError` if the settings before were others than `config`'s.
+
+    Those in `FREE` may differ, and those that are `free` by name, old and new value.
+    """
+    settings = settings_of(config)
+    if not isinstance(before, dict):
+        raise VaejaxError(
+            f"the settings in {where} are damaged: use another --out, or remove it"
+        )
+    before = {X64: False} | before  # as in folders that do not say
+    if before[X64] != settings[X64]:
+        raise VaejaxError(
+            f"{where} holds a run in {precision(before[X64])}, and JAX computes in "
+            f"{precision(settings[X64])}: go on with it under "
+            f"JAX_ENABLE_X64={int(not settings[X64])}, or use another --out"
+        )
+    differing = [
+        f"{name} was {before.get(name)!r} and is {settings.get(name)!r}"
+        for name in sorted(before.keys() | settings.keys())
+        if before.get(name) != settings.get(name)
+        and name not in FREE
+        and not free(name, before.get(name), settings.get(name))
+    ]
+    if differing:
+        raise VaejaxError(
+            f"{where} holds a run with other settings: {'; '.join(differing)}. "
+            "Resume it with its own settings, or use another --out"
+        )
+
+
+def in_x64() -> bool:
+    """Whether JAX computes in float64."""
+    settings: Any = jax.config  # its settings are attributes that it does not declare
+    return settings.jax_enable_x64
+
+
+def precision(x64: bool) -> str:
+    """The name of the precision."""
+    return "float64" if x64 else "float32"

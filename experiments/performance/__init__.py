@@ -1,0 +1,1 @@
+"""The parts of `experiments.speed` and `experiments.cost`, and the peers."""

@@ -1,0 +1,1 @@
+"""What reports of several commands are made of."""

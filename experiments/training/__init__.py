@@ -1,0 +1,1 @@
+"""The parts of `experiments.train`, and of what reads its runs."""

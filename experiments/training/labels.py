@@ -1,0 +1,99 @@
+"""Which labels a model is given: all, a few that a seed chooses, or positions."""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Int
+
+from experiments.training.config import Config
+from vaejax import core
+from vaejax.core import Example, Model, VaejaxError
+from vaejax.data import ImageData
+
+UNKNOWN = -1
+LABELLED_SHARE = 0.1  # of the training examples, once those that are few are repeated
+
+
+class Training(NamedTuple):
+    """The training split as it is trained on."""
+
+    examples: Example  # as stored
+    labelled: Int[np.ndarray, " L"] | None  # positions of those whose labels are kept
+
+
+def training_examples(config: Config, model: Model, data: ImageData) -> Training:
+    """Images and labels y; with `num_labels` so many of the labels, the rest unknown.
+
+    Where the prior leaves an example's own part out, y is its position.
+
+    The examples that keep theirs come again at the end, as often as makes them a tenth
+    of all: else few batches would hold any.
+
+    Raises:
+        VaejaxError: a data set that lacks the labels.
+    """
+    check_labels(config, model, data)
+    images = jnp.asarray(data.images)
+    if model.leaves_out_own:
+        return Training(Example(images, jnp.arange(len(images))), None)
+    if model.num_classes is None or data.labels is None:
+        return Training(Example(images), None)
+    if config.num_labels is None:
+        return Training(Example(images, jnp.asarray(data.labels)), None)
+    labelled = choose_labelled(data.labels, config.num_labels, config.seed)
+    y = np.full(len(data.labels), UNKNOWN, np.int32)
+    y[labelled] = data.labels[labelled]
+    wanted = LABELLED_SHARE / (1 - LABELLED_SHARE) * len(y)
+    again = np.tile(labelled, max(0, round(wanted / len(labelled)) - 1))
+    order = np.concatenate([np.arange(len(y)), again])
+    return Training(Example(images[order], jnp.asarray(y[order])), labelled)
+
+
+def choose_labelled(
+    labels: Int[np.ndarray, " N"], count: int, seed: int
+) -> Int[np.ndarray, " L"]:
+    """So many positions in rising order, the classes as equally many as can be."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(labels))
+    # Every example's turn within its class: the first turns of all classes come first.
+    turns = np.empty(len(labels), int)
+    for label in np.unique(labels):
+        members = order[labels[order] == label]
+        turns[members] = np.arange(len(members))
+    return np.sort(order[np.argsort(turns[order], kind="stable")[:count]])
+
+
+def labels_in_test(model: Model, data: ImageData) -> np.ndarray | None:
+    """The labels that a model is given for test examples: none that it could infer."""
+    if model.num_classes is None or data.labels is None:
+        return None
+    if model.unknown_labels:
+        return np.full(len(data.labels), UNKNOWN, np.int32)
+    return data.labels
+
+
+def check_labels(config: Config, model: Model, data: ImageData) -> None:
+    """Refuse labels that the data lack, and those that the model has no class for."""
+    if model.num_classes is None:
+        return
+    if data.labels is None:
+        raise VaejaxError(
+            f"{model.name} needs labels of {model.num_classes} classes, and "
+            f"{config.dataset} has no labels: use another data set or prior"
+        )
+    core.check_labels(model, data.labels, data.labels.shape)
+    if config.num_labels is not None and config.num_labels > len(data.labels):
+        raise VaejaxError(
+            f"num_labels is {config.num_labels}, and {config.dataset} has "
+            f"{len(data.labels)}: use fewer, or leave it out for all"
+        )
+
+
+def check_few_labels(config: Config, model: Model) -> None:
+    """Refuse few labels for a model that needs all, or none."""
+    if config.num_labels is not None and not model.unknown_labels:
+        raise VaejaxError(
+            f"num_labels hides labels, and {config.model} cannot do with some of them: "
+            "leave it out, or use the model m2"
+        )

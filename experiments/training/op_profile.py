@@ -1,0 +1,91 @@
+"""Where the time of a training goes: a trace of an epoch, summed by operation.
+
+The trace in profile/ is what `jax.profiler` writes, for Perfetto or XProf; summary.csv
+has a line for every operation that XLA compiled.
+"""
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.profiler import ProfileData, ProfileOptions
+
+from experiments.harness.result_table import print_rows, write_csv
+from experiments.training.config import Config
+from experiments.training.loop import Watcher
+from vaejax.training import TrainState
+
+SHOWN = 15
+# Their time is that of the operations within.
+CONTAINERS = {"while", "conditional", "call"}
+
+
+@contextlib.contextmanager
+def profiling(config: Config) -> Iterator[list[Watcher]]:
+    """Trace the second epoch that is trained here; sum up and print at the end.
+
+    The first one warms up. Yields who is to be told of every epoch: nobody, without
+    `config.profile`.
+    """
+    if not config.profile:
+        yield []
+        return
+    folder = config.out / "profile"
+    epochs = 0
+    tracing = contextlib.ExitStack()
+
+    def watch(row: dict[str, Any], state: TrainState) -> None:
+        nonlocal epochs
+        epochs += 1
+        if epochs == 1:
+            options = ProfileOptions()
+            options.python_tracer_level = 0  # no line of the summary is Python's
+            tracing.enter_context(jax.profiler.trace(folder, profiler_options=options))
+        elif epochs == 2:
+            tracing.close()
+
+    with tracing:
+        yield [watch]
+    if epochs < 2:
+        print("nothing to profile: only one epoch was left to train")
+        return
+    rows = summarise(folder)
+    write_csv(folder / "summary.csv", rows, list(rows[0]))
+    print_rows("time by operation", rows[:SHOWN], list(rows[0]))
+    print(f"profile, for ui.perfetto.dev, and summary.csv: {folder}")
+
+
+def summarise(folder: Path) -> list[dict[str, Any]]:
+    """The operations of the newest trace in the folder, the longest first.
+
+    Their milliseconds are summed over devices and threads, of which several may run at
+    once: the shares add up to one, and the sum may be longer than the trace.
+    """
+    (newest,) = sorted(folder.glob("plugins/profile/*/*.xplane.pb"))[-1:]
+    counts: dict[tuple[str, str], int] = defaultdict(int)
+    nanoseconds: dict[tuple[str, str], float] = defaultdict(float)
+    for plane in ProfileData.from_file(str(newest)).planes:
+        for line in plane.lines:
+            for event in line.events:
+                stats = dict(event.stats)
+                operation = str(stats.get("hlo_op", ""))
+                if operation and operation.partition(".")[0] not in CONTAINERS:
+                    key = str(stats.get("hlo_module")), operation
+                    counts[key] += 1
+                    nanoseconds[key] += event.duration_ns
+    total = sum(nanoseconds.values())
+    return [
+        {
+            "program": program,
+            "operation": operation,
+            "count": counts[program, operation],
+            "milliseconds": spent / 1e6,
+            "share": spent / total,
+        }
+        for (program, operation), spent in sorted(
+            nanoseconds.items(), key=lambda item: -item[1]
+        )
+    ]

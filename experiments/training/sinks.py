@@ -1,0 +1,213 @@
+"""Where a training's metrics go besides metrics.jsonl: TensorBoard and trackers.
+
+Each is a `Sink`. TensorBoard and Weights & Biases get scalars, histograms and images;
+MLflow, which has no histograms, gets scalars. The packages are imported when asked for.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from experiments.harness import run_folder, run_settings
+from experiments.harness.extras import import_extra
+from experiments.harness.json_files import read_json
+from experiments.harness.result_table import numbers_of
+from experiments.training.config import Config
+from experiments.training.loop import Watcher
+from experiments.training.prepared_run import Data, make_keys, params_by_seed
+from experiments.training.report import reconstruct
+from vaejax.core import (
+    Example,
+    Keys,
+    Model,
+    Params,
+    VaejaxError,
+    plain,
+    record,
+)
+from vaejax.plotting.images import mosaic
+from vaejax.terms import log_terms
+from vaejax.training import TrainState
+
+NEEDS = {  # option: package, and the extra that installs it
+    "tensorboard": ("tensorboardX", "watch"),
+    "wandb": ("wandb", "wandb"),
+    "mlflow": ("mlflow", "mlflow"),
+}
+TRACKED = "tracking.json"  # by which names the trackers know the run
+OBSERVED_IMAGES = 100  # whose log-weights are shown
+SHOWN_IMAGES = 10
+
+
+class Observed(NamedTuple):
+    """What is seen of a training after an epoch, by names with slashes."""
+
+    scalars: dict[str, float]
+    histograms: dict[str, np.ndarray]
+    images: dict[str, np.ndarray]  # [H, W, 3], uint8
+
+
+@record
+class Sink:
+    """One place that metrics go to."""
+
+    write: Callable[[int, Observed], None]  # after so many steps
+    close: Callable[[], None]
+
+
+def check_installed(config: Config) -> None:
+    """Raise a `VaejaxError` if a sink that is asked for is not installed."""
+    for option, needed in NEEDS.items():
+        if getattr(config, option):
+            import_extra(*needed)
+
+
+@contextlib.contextmanager
+def watching(config: Config, model: Model, data: Data) -> Iterator[list[Watcher]]:
+    """Open the sinks asked for; yields who is to be handed every row and its state.
+
+    Nothing is computed where no sink is asked for.
+
+    Raises:
+        VaejaxError: a tracker cannot be reached.
+    """
+    with contextlib.ExitStack() as stack:
+        sinks = []
+        for sink in _open_trackers(config):
+            stack.callback(sink.close)
+            sinks.append(sink)
+        observe = _observer(config, model, data)
+
+        def watch(row: dict[str, Any], state: TrainState) -> None:
+            observed = observe(row, state)
+            for sink in sinks:
+                sink.write(row["step"], observed)
+
+        yield [watch] if sinks else []
+
+
+def _observer(
+    config: Config, model: Model, data: Data
+) -> Callable[[dict[str, Any], TrainState], Observed]:
+    """The numbers of a row, the first seed's parameters, and test images through it."""
+    examples = jax.tree.map(lambda leaf: leaf[:OBSERVED_IMAGES], data.test)
+    shown = jax.tree.map(lambda leaf: leaf[:SHOWN_IMAGES], examples)
+    # The same noise after every epoch, that what moves is the model.
+    shape = len(examples.x), config.num_samples
+    keys = jax.random.split(make_keys(config).watch, shape)
+
+    @jax.jit
+    def log_weights(params: Params) -> jax.Array:
+        def one(keys: Keys, example: Example) -> jax.Array:
+            dist_params = model.encode(params, example)
+            z = jax.vmap(model.posterior.sample, (0, None))(keys, dist_params)
+            return plain(log_terms(model, params, dist_params, z, example))
+
+        # One image at a time: K may be large, and this is not what memory is for.
+        return jax.lax.map(lambda image: one(*image), (keys, examples))
+
+    def observe(row: dict[str, Any], state: TrainState) -> Observed:
+        params = params_by_seed(config, state)[0]
+        weights = {
+            "weights/" + jax.tree_util.keystr(path, simple=True, separator="/"): leaf
+            for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+        }
+        histograms = weights | {"test/log_weights": log_weights(params)}
+        images = {}
+        if data.protocol != "counts":
+            pairs = np.concatenate([shown.x, reconstruct(model, params, shown)])
+            tiles = mosaic(pairs, len(shown.x))  # originals above reconstructions
+            images["test/reconstructions"] = np.rint(255 * tiles).astype(np.uint8)
+        return Observed(
+            {name.replace(".", "/"): value for name, value in numbers_of(row).items()},
+            {name: np.ravel(values) for name, values in histograms.items()},
+            images,
+        )
+
+    return observe
+
+
+def _tensorboard(config: Config) -> Sink:
+    """Event files in tensorboard/, for `tensorboard --logdir`."""
+    tensorboard = import_extra(*NEEDS["tensorboard"])
+    writer: Any = None
+
+    def write(step: int, observed: Observed) -> None:
+        nonlocal writer
+        if writer is None:  # what an interrupted run wrote from this step on is redone
+            writer = tensorboard.SummaryWriter(
+                str(config.out / "tensorboard"),
+                purge_step=step,
+                filename_suffix=f".{step}",  # two in a second would have one name
+            )
+        for name, value in observed.scalars.items():
+            writer.add_scalar(name, value, step)
+        for name, values in observed.histograms.items():
+            writer.add_histogram(name, values, step)
+        for name, image in observed.images.items():
+            writer.add_image(name, image, step, dataformats="HWC")
+        writer.flush()
+
+    return Sink(write=write, close=lambda: writer and writer.close())
+
+
+def _wandb(config: Config, known: str | None) -> tuple[Sink, str]:
+    wandb = import_extra(*NEEDS["wandb"])
+    run = wandb.init(
+        project=config.wandb,
+        name=config.out.name,
+        id=known,
+        resume="allow",
+        dir=config.out,
+        config=run_settings.settings_of(config),
+    )
+
+    def write(step: int, observed: Observed) -> None:
+        histograms = observed.histograms.items()
+        images = observed.images.items()
+        row = dict(observed.scalars)
+        row |= {name: wandb.Histogram(values) for name, values in histograms}
+        row |= {name: wandb.Image(image) for name, image in images}
+        run.log(row, step=step)
+
+    return Sink(write=write, close=run.finish), run.id
+
+
+def _mlflow(config: Config, known: str | None) -> tuple[Sink, str]:
+    mlflow = import_extra(*NEEDS["mlflow"])
+    mlflow.set_experiment(config.mlflow)
+    run = mlflow.start_run(run_id=known, run_name=config.out.name)
+    mlflow.log_params(run_settings.settings_of(config))
+
+    def write(step: int, observed: Observed) -> None:
+        mlflow.log_metrics(observed.scalars, step=step)
+
+    return Sink(write=write, close=mlflow.end_run), run.info.run_id
+
+
+TRACKERS = {  # with what to do where they do not start
+    "wandb": (_wandb, "'wandb login', or set WANDB_MODE=offline"),
+    "mlflow": (_mlflow, "set MLFLOW_TRACKING_URI to a server or a database"),
+}
+
+
+def _open_trackers(config: Config) -> Iterator[Sink]:
+    """Open what is asked for; a run that goes on is known to its trackers already."""
+    if config.tensorboard:
+        yield _tensorboard(config)
+    path = config.out / TRACKED
+    known = read_json(path) if path.exists() else {}
+    for name, (open_tracker, remedy) in TRACKERS.items():
+        if not getattr(config, name):
+            continue
+        try:
+            sink, known[name] = open_tracker(config, known.get(name))
+        except Exception as error:  # each has errors of its own
+            raise VaejaxError(
+                f"{name} does not start ({error}): {remedy}, or leave --{name} out"
+            ) from error
+        run_folder.write_json(path, known)
+        yield sink

@@ -1,0 +1,46 @@
+"""What of the training split is trained on: all as it is, or less, or perturbed."""
+
+import numpy as np
+
+from experiments.training.config import Config
+from vaejax.core import VaejaxError
+from vaejax.data import LEVELS, ImageData
+
+
+def training_split(config: Config, data: ImageData, protocol: str) -> ImageData:
+    """The split without the class left out, its pixels mutated as asked.
+
+    A mutated pixel is replaced by a level that a seed draws uniformly, once for the
+    whole training: the perturbation of a background model (Ren et al. 2019,
+    arXiv:1906.02845).
+
+    Raises:
+        VaejaxError: a class that the data do not have; counts of words to be mutated.
+    """
+    if config.without_class is not None:
+        data = _without(config, data, config.without_class)
+    if config.mutation_rate is None:
+        return data
+    if protocol == "counts":
+        raise VaejaxError(
+            f"mutation_rate is {config.mutation_rate}, which replaces grey levels, and "
+            f"{config.dataset} has counts: leave it out, or use images"
+        )
+    rng = np.random.default_rng(config.seed)
+    levels = 2 if protocol == "static" else LEVELS
+    drawn = rng.integers(levels, size=data.images.shape, dtype=np.uint8)
+    mutated = rng.random(data.images.shape, np.float32) < config.mutation_rate
+    return data._replace(images=np.where(mutated, drawn, data.images))
+
+
+def _without(config: Config, data: ImageData, label: int) -> ImageData:
+    labels = data.labels
+    if labels is None or label not in labels:
+        there = "no labels" if labels is None else f"{labels.min()} to {labels.max()}"
+        raise VaejaxError(
+            f"without_class is {label}, and {config.dataset} has {there}: use one of "
+            "its classes, or leave it out"
+        )
+    kept = labels != label
+    factors = None if data.factors is None else data.factors[kept]
+    return data._replace(images=data.images[kept], labels=labels[kept], factors=factors)

@@ -1,0 +1,291 @@
+"""Every command that README.md and docs/ print runs, in their order, at a reduced size.
+
+The commands are read from fences that name no language, and from code in a line that
+begins as a command does. Each is first read, and checked, with all its words as its
+experiment does before it computes: names and numbers that cannot be fail there. It then
+runs with the sizes in `REDUCED` in the place of its own. They share one folder, so that
+a run that a command reads must be one that another wrote before it. A command of an
+experiment that stands in no table fails: a new one is either given a reduction, or the
+test that runs it elsewhere.
+"""
+
+import configparser
+import importlib
+import os
+import re
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tyro
+
+from experiments import sweep
+from experiments.harness.cli import run_main
+from experiments.sweeps.grid import make_trials
+from experiments.training import report
+from experiments.training.config import Config as TrainConfig
+from experiments.training.prepared_run import check as check_training
+from vaejax.core import VaejaxError
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+IN_LINE = re.compile(r"(?<!`)`((?:python|make|pip|source) [^`]+)`(?!`)")
+OF_SHELL = ("", "bash", "sh", "console")
+OPTIONS = ("SETTINGS", "OPTIONS", "NAME")  # what the table below a command lists
+LOOP = re.compile(r"for (\w+) in (\S+)[^;]*; do")
+
+TRAINING = {
+    "dataset": "digits",
+    "epochs": "1",
+    "eval-num-samples": "2",
+    "eval-examples": "45",
+}
+ONE_CELL = {
+    "estimators": "dreg",
+    "num-samples": "2",
+    "draws": "20",
+    "batch-size": "2",
+}
+# Option by option, what is in the place of the printed values, or beside them.
+REDUCED: dict[str, dict[str, str]] = {
+    "train": TRAINING | {"snapshot-epochs": "1"},
+    "sweep": {
+        "grid": "num_samples=1 estimator=dreg seed=0",
+        "settings": "bound=iwae epochs=1 dataset=digits eval_num_samples=2",
+    },
+    "runs": {},
+    "estimator_variance": ONE_CELL
+    | {"bounds": "iwae", "budget": "1s", "pool": "42", "cost": "counted"},
+    "replay": {"draws": "10", "batch-size": "2", "estimators": "dreg"},
+    "snr_vs_k": {
+        "draws": "40",
+        "num-samples": "1 2 3",
+        "num-outer": "1 2",
+        "fit-from": "1",
+        "estimators": "dreg",
+    },
+    "bound_tightness": {"draws": "10", "num-samples": "1 4", "num-examples": "2"},
+    "advise": ONE_CELL | {"passes": "1", "max-seconds": "9"},
+    "precision": {"num-samples": "5"},
+    "cost": {
+        "num-samples": "1",
+        "batch-size": "",
+        "width": "",
+        "num-seeds": "",
+        "base": "1 2 4",
+        "rounds": "1",
+        "seconds": "0.001",
+        "estimators": "dreg",
+    },
+}
+# What is read and checked here, but not run: why, and what runs it.
+ELSEWHERE = {
+    "coverage": "no option names fewer regimes, of which all take minutes to compile: "
+    "test_coverage.py runs some",
+    "gallery": "its trainings take minutes: test_gallery_shows.py",
+    "prepare_data": "it downloads: test_prepare_data.py, and below from files",
+    "speed": "its peers need environments of their own: test_speed.py",
+}
+
+
+def printed(page: Path) -> Iterator[list[str]]:
+    """The words of every command of a page, in its order; each but once."""
+    text = page.read_text()
+    found: list[tuple[int, str]] = []
+    for fence in FENCE.finditer(text):
+        if fence[1] in OF_SHELL:
+            lines = fence[2].replace("\\\n", " ").splitlines()
+            joined = "\n".join(lines)
+            if loops := LOOP.findall(joined):  # the first turn of every loop
+                joined = re.sub(LOOP, "", joined).replace("done", "").replace(";", "")
+                for name, first in loops:
+                    joined = re.sub(rf"\$\{{?{name}\b\}}?", first, joined)
+            found += [(fence.start(), line) for line in joined.splitlines()]
+    outside = FENCE.sub(lambda fence: " " * len(fence[0]), text)
+    found += [(one.start(), one[1]) for one in IN_LINE.finditer(outside)]
+    ordered = sorted(found, key=lambda one: one[0])
+    words = [tuple(shlex.split(line, comments=True)) for _, line in ordered]
+    yield from (list(one) for one in dict.fromkeys(words) if one)
+
+
+COMMANDS = [(page.name, words) for page in PAGES for words in printed(page)]
+
+
+def listed(page: Path) -> Iterator[tuple[str, list[str], str]]:
+    """The rows that stand for SETTINGS, OPTIONS or NAME, each with its command."""
+    text = page.read_text()
+    for fence in FENCE.finditer(text):
+        last = shlex.split(fence[2].replace("\\\n", " ").strip().splitlines()[-1])
+        name = last[-1].rpartition("=")[2]
+        if name in OPTIONS:
+            table = text[fence.end() :].partition("\n| ")[2].partition("\n\n")[0]
+            for row in re.findall(r"^\| `([^`]+)`", table, re.MULTILINE):
+                yield name, last, row
+
+
+def reduced(experiment: str, words: list[str]) -> list[str]:
+    """The words with the sizes of the table in the place of theirs."""
+    groups: list[list[str]] = [[]]
+    for word in words:
+        if word.startswith("--"):
+            groups.append([])
+        groups[-1].append(word)
+    given = {group[0] for group in groups if group}
+    for option, value in REDUCED[experiment].items():
+        flag = f"--{option}"
+        # What bounds a size has no default to replace.
+        if flag in given or option not in ("budget", "pool", "snapshot-epochs"):
+            groups = [group for group in groups if group[:1] != [flag]]
+            groups.append([flag, *value.split()])
+    return [word for group in groups for word in group]
+
+
+def filled(words: list[str]) -> list[str]:
+    """The words with a value for every placeholder."""
+    of_a_model = any(word.startswith("likelihood=") for word in words)
+    values = {
+        "SETTINGS": "prior=gaussian_mixture prior.num_components=3",
+        "OPTIONS": "--encoder-steps 2",
+        "NAME": "laplace" if of_a_model else "vae",
+        "ROW": f"row_{len(words)}",  # a folder that no other command has
+        "DIR": "raw",
+        "PYTHON": "python",
+    }
+    text = " ".join(words)
+    for name, value in values.items():
+        text = re.sub(rf"\b{name}\b", value, text)
+    return text.split()
+
+
+def module_of(words: list[str]) -> tuple[str, Any]:
+    """The name of the experiment that a command runs, and its module."""
+    package, _, name = words[2].partition(".")
+    assert (words[:2], package) == (["python", "-m"], "experiments"), words
+    path = f"experiments.{name}" + ".__main__" * (name == "gallery")
+    return name, importlib.import_module(path)
+
+
+def call(module: Any, words: list[str]) -> None:
+    """Run a command of this process as its own would."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", [f"{module.__name__}.py", *words])
+        with pytest.raises(SystemExit) as left:
+            run_main(module.Config, getattr(module, "main", module.run))
+    assert left.value.code == 0, shlex.join(words)
+
+
+def read(module: Any, words: list[str]) -> None:
+    """Read words as the experiment does, and call what it checks before it computes."""
+    config = tyro.cli(module.Config, args=words)
+    if module is sweep:
+        trials = make_trials(
+            config.experiment, config.grid, config.settings, config.out
+        )
+        # A combination that cannot be is a row of the sweep's table, and no mistake.
+        assert len(sweep._check_trials(config.experiment, trials)) < len(trials)
+    elif hasattr(module, "check"):
+        module.check(config)
+
+
+def test_there_are_commands_and_each_is_known():
+    names = {module_of(words)[0] for _, words in COMMANDS if words[0] == "python"}
+    assert len(COMMANDS) > 25
+    assert names <= REDUCED.keys() | ELSEWHERE.keys()
+    assert REDUCED.keys() <= names  # the tables hold nothing that is not printed
+    with pytest.raises(KeyError):
+        reduced("a_new_experiment", [])
+
+
+def test_what_is_installed_or_made_is_there():
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for _, words in COMMANDS:
+        if words[0] == "make":
+            assert words[1] in targets
+        elif words[0] == "pip":
+            # The package is on no index: its extras are those of this folder.
+            extra = re.fullmatch(r"\.\[(\w+)\]", words[-1])
+            assert words[:3] == ["pip", "install", "-e"]
+            assert extra
+            assert setup.has_option("options.extras_require", extra[1])
+        else:
+            assert words[0] in ("python", "source")
+
+
+def test_printed_commands_run_in_their_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(report, "draw", lambda *_: None)
+    for page, words in COMMANDS:
+        if words[0] != "python":
+            continue
+        name, module = module_of(words)
+        given = filled(words[3:])
+        print(f"{page}: {shlex.join(words)}")
+        read(module, given)
+        if name in REDUCED:
+            call(module, reduced(name, given))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "estimator_variance --estimators drge",
+        "estimator_variance --num-samples 0",
+        "advise --estimators drge",
+        "snr_vs_k --draws many",
+        "train --epochs 0",
+        "sweep --grid estimator=drge",
+        "sweep --grid seed=0:3 --settings bound=iwea",
+        "sweep --grid epochs=0,1",
+        "gallery --systems vea",
+        "coverage --seeds 1",
+        "speed --rounds x",
+    ],
+)
+def test_a_printed_name_or_number_that_cannot_be_is_found(words):
+    """In what `REDUCED` replaces, too."""
+    _, module = module_of(["python", "-m", f"experiments.{words.split()[0]}"])
+    with pytest.raises((VaejaxError, SystemExit)):
+        read(module, words.split()[1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "row"), [one for page in PAGES for one in listed(page)]
+)
+def test_the_rows_of_a_table_are_settings_of_its_command(name, words, row):
+    given = [
+        part for word in words[3:] for part in shlex.split(word.replace(name, row))
+    ]
+    check_training(tyro.cli(TrainConfig, args=given))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [words for _, words in COMMANDS if "experiments.prepare_data" in words],
+)
+def test_printed_preparations_run_on_files_that_are_here(words, tmp_path):
+    folder = Path(os.environ.get("VAEJAX_RAW_DIR", "nowhere"), words[3])
+    if not folder.is_dir():
+        pytest.skip(f"the raw files of {words[3]} are not in $VAEJAX_RAW_DIR")
+    module = importlib.import_module("experiments.prepare_data")
+    call(module, [words[3], "--raw-dir", str(folder), "--data-dir", str(tmp_path)])
+    assert list(tmp_path.iterdir())
+
+
+def test_the_printed_snippets_run(capsys):
+    """At one epoch, and on a few test images."""
+    small = {"epochs=100": "epochs=1", "Example(x)": "Example(x[:3])"}
+    for page in PAGES:
+        for fence in FENCE.finditer(page.read_text()):
+            if fence[1] == "python":
+                code = fence[2]
+                for size, smaller in small.items():
+                    assert size in code
+                    code = code.replace(size, smaller)
+                exec(compile(code, page.name, "exec"), {})
+                assert "log_likelihood" in capsys.readouterr().out

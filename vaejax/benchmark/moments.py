@@ -1,0 +1,310 @@
+"""Moments of a gradient, streamed: draws come and go, what they sum up to stays.
+
+The gradient of an objective at fixed parameters is a random vector. Its draws are made
+in equal folds, so that every statistic of them has a standard error by leaving one fold
+out at a time. Memory is O(folds x parameters), whatever the number of draws, and a few
+numbers a draw.
+"""
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from vaejax.benchmark.tails import tail_of_group
+from vaejax.core import Batch, EstState, Key, Objective, Params, VaejaxError
+
+# Numbers that the draws of a chunk may hold together: more would leave the cache.
+CHUNK_NUMBERS = 2**19
+# Products below which XLA's passes take longer than the draws that they speed up: of
+# 10,000 gradients, 3 s of compilation for 1 s at LITTLE_WORK, on one core.
+LITTLE_WORK = 2**26
+MUCH_WORK = 2**30
+
+
+class Moments(NamedTuple):
+    """Sample moments of n gradient draws; trees of the parameters' structure."""
+
+    mean: Params
+    variance: Params  # per coordinate, unbiased
+    fold_means: Params  # the draws in equal folds, every leaf [folds, ...]
+    fold_squares: Params  # of the deviations from a fold's mean, summed; likewise
+    draws: int
+    # By group and by array, as in `groups`, in falling order: the largest ||g - E g||^2
+    # of all draws, and the largest of their max_i (g_i - E g_i)^2.
+    tails: dict[str, Float[np.ndarray, "2 M_plus_1"]]
+    # Where a reference is given, leaf by leaf and draw by draw, [n]: the product with
+    # the reference, and the squared norm.
+    products: Params | None = None
+    squared_norms: Params | None = None
+
+
+def gradient_moments(
+    objective: Objective,
+    params: Params,
+    state: EstState,
+    key: Key,
+    batch: Batch,
+    *,
+    draws: int,
+    folds: int | None = None,
+    batch_size: int | None = None,
+    reference: Params | None = None,
+    max_chunk: int = 256,
+    work: float = np.inf,
+) -> Moments:
+    """Draw the gradient `draws` times; its moments, in one streamed pass.
+
+    Args:
+        objective: whose gradient of `loss` is drawn.
+        params: where.
+        state: the estimator's state there.
+        key: draw i uses `fold_in(key, i)`.
+        batch: the observations.
+        draws: n.
+        folds: a divisor of n; `fold_count(n)` unless given, so that the folds of a
+            reference match.
+        batch_size: take so many of the observations, drawn anew with replacement, for
+            every gradient; by default all of them, always.
+        reference: a gradient that every draw is held against.
+        max_chunk: how many gradients are computed at once, at most.
+        work: products that all draws take, roughly: XLA spends less time on optimizing
+            a program of little work.
+
+    Raises:
+        VaejaxError: `draws` cannot be folded, or `batch_size` is below 1.
+    """
+    plan = make_plan(params, draws, folds, batch_size, max_chunk, work)
+    batch = batch._replace(example=objective.check(batch.example))
+    fixed = params, state, key, batch
+    (moments,), deviations, along = stream(objective, plan, False, *fixed, reference)
+    products, squared_norms = (None, None) if along is None else along
+    tails = {
+        name: tail_of_group(of_leaves.reshape(draws, -1, 2))
+        for per_layer in (False, True)
+        for name, of_leaves in groups(deviations, per_layer, 1).items()
+    }
+    return Moments(
+        **moments,
+        draws=draws,
+        tails=tails,
+        products=products,
+        squared_norms=squared_norms,
+    )
+
+
+def groups(
+    tree: Params | None, per_layer: bool = False, lead: int = 0
+) -> dict[str, np.ndarray]:
+    """The parameters of every group side by side, in float64; empty groups left out.
+
+    A group is a field of `Params`, or with `per_layer` an array of parameters, named as
+    in decoder/layers/0/kernel. The first `lead` axes of the leaves are kept.
+    """
+    found: dict[str, list[np.ndarray]] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        names = jax.tree_util.keystr(path, simple=True, separator="/")
+        name = names if per_layer else names.partition("/")[0]
+        array = np.asarray(leaf, float)
+        found.setdefault(name, []).append(array.reshape(*array.shape[:lead], -1))
+    return {name: np.concatenate(parts, -1) for name, parts in found.items()}
+
+
+def fold_count(draws: int, least: int = 1) -> int:
+    """The number of equal folds, 8 to 40, that so many draws are split into.
+
+    Args:
+        draws: n.
+        least: draws that a fold needs.
+
+    Raises:
+        VaejaxError: there is none.
+    """
+    for folds in range(min(40, draws // least), 7, -1):
+        if draws % folds == 0:
+            return folds
+    more = f" of {least} draws or more" * (least > 1)
+    raise VaejaxError(
+        f"{draws} draws cannot be split into 8 to 40 equal folds{more}: use a round "
+        f"number such as 2000, of at least {8 * least}"
+    )
+
+
+class Plan(NamedTuple):
+    """How the draws are made."""
+
+    folds: int
+    per_fold: int
+    chunk: int  # draws at a time
+    batch_size: int | None
+    work: float  # products, roughly
+
+
+def make_plan(
+    params: Params,
+    draws: int,
+    folds: int | None,
+    batch_size: int | None,
+    max_chunk: int = 256,
+    work: float = np.inf,
+) -> Plan:
+    """Check the numbers of draws and folds, and choose the chunk.
+
+    Raises:
+        VaejaxError: as for `gradient_moments`.
+    """
+    folds = fold_count(draws) if folds is None else folds
+    if folds < 1 or draws < 2 or draws % folds:
+        raise VaejaxError(
+            f"{draws} draws cannot be split into {folds} equal folds: use a divisor"
+        )
+    if batch_size is not None and batch_size < 1:
+        raise VaejaxError(f"batch_size is {batch_size}: use at least 1")
+    num_params = sum(leaf.size for leaf in jax.tree.leaves(params))
+    per_fold = draws // folds
+    chunk = _chunk_size(per_fold, num_params, max_chunk)
+    return Plan(folds, per_fold, chunk, batch_size, work)
+
+
+def _chunk_size(
+    per_fold: int, num_params: int, max_chunk: int, budget: int = CHUNK_NUMBERS
+) -> int:
+    """The largest number of simultaneous gradients that divides a fold and fits."""
+    limit = max(1, min(max_chunk, budget // num_params))
+    return max(c for c in range(1, min(limit, per_fold) + 1) if per_fold % c == 0)
+
+
+class _Running(NamedTuple):
+    """Welford's moments: the count, the mean, the sum of squared deviations."""
+
+    num_draws: jax.Array
+    mean: Float[Array, " P"]
+    square: Float[Array, " P"]
+
+
+def _merge(a: _Running, b: _Running) -> _Running:
+    """Chan, Golub and LeVeque 1979: the moments of two samples put together."""
+    count = jnp.maximum(a.num_draws + b.num_draws, 1)  # of nothing, nothing
+    delta = b.mean - a.mean
+    return _Running(
+        count,
+        a.mean + delta * (b.num_draws / count),
+        a.square + b.square + delta**2 * (a.num_draws * b.num_draws / count),
+    )
+
+
+@cache
+def _compiled(optimize: int | None) -> Callable[..., Any]:
+    """`_stream` as a program of this optimization level, None for XLA's own."""
+    options: dict[str, Any] = {}
+    if optimize is not None:
+        options["xla_backend_optimization_level"] = optimize
+        if jax.__version__.startswith("0.10."):  # others may lack these, and refuse
+            options["xla_cpu_use_fusion_emitters"] = False
+            options["xla_cpu_parallel_codegen_split_count"] = 1
+    return jax.jit(_stream, static_argnums=(0, 1, 2), compiler_options=options)
+
+
+def stream(
+    objective: Objective, plan: Plan, *at: Any
+) -> tuple[list[dict[str, Params]], Params | None, tuple[Params, Params] | None]:
+    """Moments of the gradient; or, paired, of the mean and half difference of two.
+
+    The two of a pair share their observations. Beside the moments, of all draws the
+    squared deviations, unless paired, and the products with the reference and the
+    squared norms, if a reference is given.
+    """
+    level = None
+    if jax.default_backend() == "cpu" and plan.work < MUCH_WORK:
+        level = int(plan.work >= LITTLE_WORK)
+    return _compiled(level)(objective, plan._replace(work=0), *at)
+
+
+def _stream(
+    objective: Objective,
+    plan: Plan,
+    paired: bool,
+    params: Params,
+    state: EstState,
+    key: Key,
+    batch: Batch,
+    reference: Params | None = None,
+) -> tuple[list[dict[str, Params]], Params | None, tuple[Params, Params] | None]:
+    flat, unravel = ravel_pytree(params)
+    rows_key, loss_keys = (key, key) if plan.batch_size is None else _split(key)
+
+    def gradient(loss_key: Key, batch: Batch) -> Params:
+        return jax.grad(objective.loss, has_aux=True)(params, state, loss_key, batch)[0]
+
+    def observations(i: jax.Array) -> Batch:
+        if plan.batch_size is None:
+            return batch
+        size, count = plan.batch_size, len(batch.global_index)
+        rows = jax.random.randint(jax.random.fold_in(rows_key, i), (size,), 0, count)
+        chosen = jax.tree.map(lambda leaf: leaf[rows], batch.example)
+        return Batch(chosen, jnp.arange(size))
+
+    def draw(i: jax.Array) -> tuple[Float[Array, "vectors P"], tuple | None]:
+        loss_key, seen = jax.random.fold_in(loss_keys, i), observations(i)
+        if paired:
+            one, other = (
+                ravel_pytree(gradient(half, seen))[0] for half in _split(loss_key)
+            )
+            return jnp.stack([one + other, one - other]) / 2, None
+        found = gradient(loss_key, seen)
+        along = None
+        if reference is not None:
+            along = (
+                jax.tree.map(jnp.vdot, found, reference),
+                jax.tree.map(jnp.vdot, found, found),
+            )
+        return ravel_pytree(found)[0][None], along
+
+    def deviation(vectors: Float[Array, "1 P"], centre: Float[Array, "1 P"]) -> Params:
+        squares = unravel(jnp.square(vectors - centre)[0])
+        return jax.tree.map(lambda leaf: jnp.stack([leaf.sum(), leaf.max()]), squares)
+
+    def add_chunk(
+        running: _Running, indices: jax.Array, total: _Running
+    ) -> tuple[_Running, tuple[Params | None, tuple | None]]:
+        vectors, along = jax.vmap(draw)(indices)
+        mean = vectors.mean(0)
+        square = jnp.square(vectors - mean[None]).sum(0)
+        count = jnp.asarray(plan.chunk, float)
+        before = _merge(total, running)
+        centre = jnp.where(before.num_draws > 0, before.mean, mean)
+        far = None if paired else jax.vmap(deviation, (0, None))(vectors, centre)
+        return _merge(running, _Running(count, mean, square)), (far, along)
+
+    nothing = jnp.zeros((1 + paired, flat.size), flat.dtype)
+    empty = _Running(jnp.zeros(()), nothing, nothing)
+
+    def add_fold(total: _Running, indices: jax.Array) -> tuple[_Running, tuple]:
+        fold, of_draws = jax.lax.scan(partial(add_chunk, total=total), empty, indices)
+        return _merge(total, fold), (fold.mean, fold.square, of_draws)
+
+    draws = plan.folds * plan.per_fold
+    indices = jnp.arange(draws).reshape(plan.folds, -1, plan.chunk)
+    total, (means, squares, of_draws) = jax.lax.scan(add_fold, empty, indices)
+    moments = [
+        {
+            "mean": unravel(total.mean[v]),
+            "variance": unravel(total.square[v] / (draws - 1)),
+            "fold_means": jax.vmap(unravel)(means[:, v]),
+            "fold_squares": jax.vmap(unravel)(squares[:, v]),
+        }
+        for v in range(1 + paired)
+    ]
+    deviations, along = of_draws
+    far = jax.tree.map(lambda leaf: leaf.reshape(draws, 2), deviations)
+    return moments, far, jax.tree.map(lambda leaf: leaf.reshape(draws), along)
+
+
+def _split(key: Key) -> tuple[Key, Key]:
+    first, second = jax.random.split(key)
+    return first, second

@@ -1,0 +1,1 @@
+"""Operations that XLA's backends do not do as fast as they can."""
