@@ -24,32 +24,30 @@ import numpy as np
 from experiments.benchmark import advice_report, measured_model
 from experiments.benchmark.advice_report import CHOICE, COLUMNS, SIGNAL
 from experiments.benchmark.estimator_choice import choose_estimators
-from experiments.benchmark.gradient_cells import (
-    Row,
-    Set,
-    Setting,
-    check_gradients,
-    make_keys,
-    make_sets,
-    objective_at,
-    work_of,
-)
-from experiments.benchmark.gradient_measures import contestant
-from experiments.benchmark.gradient_reference import direction_of, drawn_reference
-from experiments.benchmark.signal_ranking import (
-    SURE,
-    Measured,
-    Ranking,
-    rank,
-    signal_of_folds,
-)
 from experiments.harness import run_folder
 from experiments.harness.cli import command_of, option, progress_bar, run_main
 from experiments.harness.journal import Journal
 from experiments.harness.names import build_named, check_named_once
 from experiments.harness.settings import Large, Seconds, Seed, Settings
 from vaejax.benchmark import Moments, cost_reports, fold_count, gradient_moments
+from vaejax.benchmark.cells import (
+    CellGroup,
+    Point,
+    check_gradients,
+    make_groups,
+    objective_at,
+    work_of,
+)
 from vaejax.benchmark.cost import CostReport
+from vaejax.benchmark.measure import contestant
+from vaejax.benchmark.ranking import (
+    SURE,
+    Measured,
+    Ranking,
+    rank,
+    signal_of_folds,
+)
+from vaejax.benchmark.reference import direction_of, drawn_reference
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Bound, Estimator, Params, VaejaxError
 from vaejax.core.ranges import Range
@@ -104,8 +102,8 @@ class Config(Settings):
 class Results(NamedTuple):
     """A row per candidate, as in results.csv; the recommended one, if any; advice."""
 
-    rows: list[Row]
-    recommended: Row | None
+    rows: list[dict[str, Any]]
+    recommended: dict[str, Any] | None
     advice: str
     out: Path
 
@@ -114,9 +112,9 @@ class Results(NamedTuple):
 class Candidate:
     """A choice of estimator, K, M and batch size, and its row."""
 
-    setting: Setting
-    cells: Set
-    row: Row  # filled as the candidate is measured
+    point: Point
+    group: CellGroup
+    row: dict[str, Any]  # filled as the candidate is measured
 
     @property
     def name(self) -> str:
@@ -181,7 +179,7 @@ def make_candidates(
     config: Config, bound: Bound, estimators: list[Estimator]
 ) -> list[Candidate]:
     """Every combination, with the verdict on it."""
-    keys = make_keys(config.seed)
+    keys = measured_model.make_keys(config.seed)
     if config.checkpoint is not None:
         place = measured_model.of_checkpoint(config.checkpoint, config.pool, "pool")
     else:
@@ -192,12 +190,12 @@ def make_candidates(
             params_key=keys.params,
             examples_key=keys.examples,
         )
-    settings = [
-        Setting(
+    points = [
+        Point(
             model=place.model,
             params=place.params,
             batch=Batch(place.examples, jnp.arange(config.pool)),
-            keys=keys,
+            keys=keys.comparison,
             draws=config.draws,
             batch_size=size,
             trained_with=place.estimator,
@@ -206,19 +204,19 @@ def make_candidates(
         for size in config.batch_size
     ]
     # The reference is the gradient of the whole pool.
-    whole = settings[0]._replace(batch_size=None)
+    whole = points[0]._replace(batch_size=None)
     check_gradients(whole, max(config.num_samples), 1)
     return [
-        Candidate(setting, cells, dict.fromkeys(COLUMNS) | row)
-        for setting in settings
-        for cells in make_sets(
-            setting, [bound], estimators, config.num_samples, config.num_outer
+        Candidate(point, group, dict.fromkeys(COLUMNS) | row.line())
+        for point in points
+        for group in make_groups(
+            point, [bound], estimators, config.num_samples, config.num_outer
         )
-        for row in cells.rows.values()
+        for row in group.rows.values()
     ]
 
 
-def _may_be_recommended(config: Config, row: Row) -> bool:
+def _may_be_recommended(config: Config, row: dict[str, Any]) -> bool:
     return row["status"] == "unbiased" or (
         config.allow_bias and row["status"] == "biased"
     )
@@ -278,12 +276,12 @@ def _advise(config: Config, candidates: list[Candidate]) -> Results:
 def _costs(measured: list[Candidate]) -> list[CostReport]:
     """What a gradient of each costs; they take turns."""
     return cost_reports(
-        [contestant(c.setting, c.cells, c.name) for c in measured],
-        measured[0].setting.keys.draws,
+        [contestant(c.point, c.group, c.name) for c in measured],
+        measured[0].point.keys.draws,
     )
 
 
-def _fits(config: Config, row: Row) -> bool:
+def _fits(config: Config, row: dict[str, Any]) -> bool:
     return row["seconds_per_gradient"] <= (config.max_seconds or np.inf) and row[
         "peak_bytes"
     ] <= (config.max_bytes or np.inf)
@@ -303,8 +301,8 @@ def _draw(config: Config, fitting: list[Candidate], journal: Journal) -> Ranking
                 if journal.read(drawn, "folds") is None:
                     k = c.row["num_samples"]
                     if k not in references:
-                        whole = c.setting._replace(batch_size=None)
-                        references[k] = drawn_reference(whole, c.cells.problem)
+                        whole = c.point._replace(batch_size=None)
+                        references[k] = drawn_reference(whole, c.group.problem)
                     moments, words = references[k]
                     folds_of = _signal(config, c, moments.mean, number)
                     journal.write(drawn, folds=folds_of.tolist(), reference=words)
@@ -337,18 +335,18 @@ def _signal(
     config: Config, candidate: Candidate, reference: Params, number: int
 ) -> np.ndarray:
     """A pass of draws; the observations and keys are those of the other candidates."""
-    setting = candidate.setting
-    problem, num_outer, *_ = candidate.cells
-    at = objective_at(setting, candidate.cells, candidate.name)
+    point = candidate.point
+    problem, num_outer, *_ = candidate.group
+    at = objective_at(point, candidate.group, candidate.name)
     direction = direction_of(reference, at[1])
     moments = gradient_moments(
         *at,
-        jax.random.fold_in(setting.keys.draws, number),
-        setting.batch,
+        jax.random.fold_in(point.keys.draws, number),
+        point.batch,
         draws=config.draws,
-        batch_size=setting.batch_size,
+        batch_size=point.batch_size,
         reference=direction,
-        work=config.draws * work_of(setting, problem, num_outer),
+        work=config.draws * work_of(point, problem, num_outer),
     )
     return signal_of_folds(moments, direction, config.group, fold_count(config.draws))
 

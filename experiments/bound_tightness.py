@@ -12,16 +12,14 @@ A bound that refuses a K or the model is a row that says so. What is finished is
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 
 from experiments.benchmark import measured_model, tightness_report
-from experiments.benchmark.gradient_cells import Keys, make_keys
-from experiments.benchmark.measured_model import Measured
+from experiments.benchmark.measured_model import Measured, RunKeys, make_keys
 from experiments.benchmark.tightness_cells import (
     COLUMNS,
-    Row,
     check_sizes,
     measure,
     reference_of,
@@ -75,7 +73,7 @@ class Config(Settings):
 class Results(NamedTuple):
     """A row per bound and K, as in results.csv, and what they say in words."""
 
-    rows: list[Row]
+    rows: list[dict[str, Any]]
     findings: list[str]
     out: Path
 
@@ -109,7 +107,7 @@ def run(config: Config) -> Results:
         return _measure(config, bounds, measured, keys)
 
 
-def _measured(config: Config, keys: Keys) -> Measured:
+def _measured(config: Config, keys: RunKeys) -> Measured:
     if config.checkpoint is None:
         return measured_model.of_registry(
             config.model,
@@ -135,7 +133,7 @@ def _model_settings(config: Config) -> tuple[str, ...]:
 
 
 def _measure(
-    config: Config, bounds: list[Bound], measured: Measured, keys: Keys
+    config: Config, bounds: list[Bound], measured: Measured, keys: RunKeys
 ) -> Results:
     journal, rows = Journal(config.out), []
     waiting = [k for k in config.num_samples if journal.read((k,), "rows") is None]
@@ -143,12 +141,14 @@ def _measure(
         f"{len(bounds)} bounds x K in {waiting} on {measured.name}, {config.draws} "
         f"draws for each of {config.num_examples} observations -> {config.out}"
     )
-    reference = reference_of(measured, keys.reference, config.eval_num_samples)
+    reference = reference_of(
+        measured, keys.comparison.reference, config.eval_num_samples
+    )
     settings = _settings(config, measured)
     with progress_bar("bounds", sum(config.num_samples), "samples") as update:
         for at, k in enumerate(config.num_samples, start=1):
             if k in waiting:
-                key = jax.random.fold_in(keys.draws, k)
+                key = jax.random.fold_in(keys.comparison.draws, k)
                 found = measure(measured, reference, bounds, k, config.draws, key)
                 journal.write((k,), rows=[row | settings for row in found])
             rows += journal.read((k,), "rows")
@@ -160,7 +160,7 @@ def _measure(
     return Results(rows, findings, config.out)
 
 
-def _settings(config: Config, measured: Measured) -> Row:
+def _settings(config: Config, measured: Measured) -> dict[str, Any]:
     """Every setting as a column."""
     return {
         "model": measured.model.name,

@@ -33,7 +33,7 @@ from experiments.benchmark.coverage_regimes import Maker, Regime, regimes
 from experiments.harness import run_folder
 from experiments.harness.cli import option, progress_bar, run_main
 from experiments.harness.journal import Journal
-from experiments.harness.result_table import Row, print_rows, write_csv
+from experiments.harness.result_table import print_rows, write_csv
 from experiments.harness.settings import Large, Seed, Settings
 from vaejax import plotting
 from vaejax.benchmark import (
@@ -43,9 +43,9 @@ from vaejax.benchmark import (
     gradient_moments,
     summarize,
 )
+from vaejax.benchmark.statistics import Line, interval
 from vaejax.core import Key, Objective, Params
 from vaejax.core.ranges import Range
-from vaejax.plotting.gradients import interval
 
 WANTED = (0.90, 0.985)
 GROUP = "encoder"
@@ -78,7 +78,7 @@ class Config(Settings):
 class Results(NamedTuple):
     """A row per regime and statistic, as in results.csv."""
 
-    rows: list[Row]
+    rows: list[Line]
     summary: dict[str, Any]
     out: Path
 
@@ -131,12 +131,12 @@ def run(config: Config, makers: Mapping[str, Maker] | None = None) -> Results:
         return Results(rows, summary, config.out)
 
 
-def within(row: Row) -> bool:
+def within(row: Line) -> bool:
     """Whether the interval is as good as it says."""
     return row["covered"] is not None and WANTED[0] <= row["covered"] <= WANTED[1]
 
 
-def summary_of(rows: list[Row]) -> dict[str, Any]:
+def summary_of(rows: list[Line]) -> dict[str, Any]:
     """How many of the intervals hold what they say; the plug-in's do not count."""
     counted = [row for row in rows if row["statistic"] != PLUG_IN]
     marked = [row for row in counted if row["marked"]]
@@ -152,12 +152,12 @@ def summary_of(rows: list[Row]) -> dict[str, Any]:
     }
 
 
-def _mean_share(rows: list[Row]) -> float:
+def _mean_share(rows: list[Line]) -> float:
     shares = [row["covered"] for row in rows if row["covered"] is not None]
     return float(np.mean(shares)) if shares else 0.0
 
 
-def measure(config: Config, regime: Regime) -> list[Row]:
+def measure(config: Config, regime: Regime) -> list[Line]:
     """The rows of a regime: how often every interval holds the truth."""
     keys = jax.random.split(jax.random.key(config.seed), 2 * config.seeds)
     params = regime.params

@@ -23,11 +23,11 @@ import jax.numpy as jnp
 from experiments.benchmark import measured_model
 from experiments.benchmark.cell_run import Results, measure
 from experiments.benchmark.estimator_choice import choose_estimators
-from experiments.benchmark.gradient_cells import Setting, make_keys, make_sets
 from experiments.harness.cli import command_of, option, run_main
 from experiments.harness.names import build_named, check_named_once
 from experiments.harness.settings import Error, Large, Seconds, Seed, Settings
 from vaejax.benchmark import fold_count
+from vaejax.benchmark.cells import Point, make_groups
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Bound, Estimator, VaejaxError
 from vaejax.core.ranges import mismatch, shown
@@ -137,12 +137,11 @@ def run(config: Config) -> Results:
         VaejaxError: a setting that cannot be, before anything is computed.
     """
     bounds, estimators = check(config)
-    settings = make_settings(config)
     work = [
-        (setting, cells)
-        for setting in settings
-        for cells in make_sets(
-            setting, bounds, estimators, config.num_samples, config.num_outer
+        (point, group)
+        for point in make_points(config)
+        for group in make_groups(
+            point, bounds, estimators, config.num_samples, config.num_outer
         )
     ]
     command = command_of("estimator_variance", config)
@@ -155,9 +154,9 @@ def run(config: Config) -> Results:
     )
 
 
-def make_settings(config: Config) -> list[Setting]:
-    """Where the gradients are taken: every model's place."""
-    keys = make_keys(config.seed)
+def make_points(config: Config) -> list[Point]:
+    """A point for every model."""
+    keys = measured_model.make_keys(config.seed)
     count = config.pool or config.batch_size
     if config.checkpoint is not None:
         name = "pool" if config.pool else "batch_size"
@@ -174,11 +173,11 @@ def make_settings(config: Config) -> list[Setting]:
             for name in config.model
         ]
     return [
-        Setting(
+        Point(
             model=place.model,
             params=place.params,
             batch=Batch(place.examples, jnp.arange(count)),
-            keys=keys,
+            keys=keys.comparison,
             draws=config.draws,
             batch_size=config.batch_size if config.pool else None,
             split_variance=config.pool is not None,

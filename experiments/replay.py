@@ -18,12 +18,13 @@ import jax.numpy as jnp
 
 from experiments.benchmark.cell_run import Results, measure
 from experiments.benchmark.estimator_choice import choose_estimators, full_name
-from experiments.benchmark.gradient_cells import Setting, make_keys, make_sets
+from experiments.benchmark.measured_model import make_keys
 from experiments.harness.cli import command_of, option, run_main
 from experiments.harness.names import build_named, check_named_once
 from experiments.harness.settings import Error, Large, Seed, Settings
 from experiments.training import prepared_run
 from vaejax.benchmark import fold_count
+from vaejax.benchmark.cells import Point, make_groups
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, VaejaxError
 
@@ -92,11 +93,11 @@ def run(config: Config) -> Results:
     examples = jax.tree.map(lambda leaf: leaf[: config.batch_size], trained.data.test)
     work = []
     for step, (params, state) in snapshots.items():
-        setting = Setting(
+        point = Point(
             model=trained.model,
             params=params,
             batch=Batch(examples, jnp.arange(config.batch_size)),
-            keys=make_keys(config.seed),
+            keys=make_keys(config.seed).comparison,
             draws=config.draws,
             per_layer=config.per_layer,
             reference_error=config.reference_error,
@@ -106,14 +107,14 @@ def run(config: Config) -> Results:
             ),
             trained_state=state,
         )
-        sets = make_sets(
-            setting,
+        groups = make_groups(
+            point,
             bounds or [own_bound],
             estimators,
             config.num_samples or (trained.config.num_samples,),
             (1,),
         )
-        work += [(setting, cells) for cells in sets]
+        work += [(point, group) for group in groups]
     return measure(config, work, command_of("replay", config))
 
 

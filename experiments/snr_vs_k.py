@@ -22,8 +22,7 @@ import jax.numpy as jnp
 
 from experiments.benchmark import snr_report
 from experiments.benchmark.estimator_choice import choose_estimators
-from experiments.benchmark.gradient_cells import Setting, make_keys
-from experiments.benchmark.measured_model import Measured, of_checkpoint
+from experiments.benchmark.measured_model import Measured, make_keys, of_checkpoint
 from experiments.benchmark.snr_points import (
     COLUMNS,
     COUNT,
@@ -38,11 +37,11 @@ from experiments.benchmark.snr_points import (
 from experiments.harness import run_folder
 from experiments.harness.cli import option, progress_bar, run_main
 from experiments.harness.journal import Journal
-from experiments.harness.memory import check_product, sample_size
 from experiments.harness.names import build_named
 from experiments.harness.result_table import write_csv
 from experiments.harness.settings import Large, Seed, Settings
 from vaejax import objective
+from vaejax.benchmark.cells import Point
 from vaejax.bounds import BOUNDS
 from vaejax.core import (
     Batch,
@@ -53,6 +52,7 @@ from vaejax.core import (
     Problem,
     VaejaxError,
 )
+from vaejax.core.memory import check_product, sample_size
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,7 +136,7 @@ def run(config: Config) -> Results:
     batch = Batch(
         Example(examples.x[: config.batch_size]), jnp.arange(config.batch_size)
     )
-    setting = Setting(model, params, batch, make_keys(config.seed), config.draws)
+    place = Point(model, params, batch, make_keys(config.seed).comparison, config.draws)
     size = sample_size(model, params)
     for num_outer, k in points_of(config):
         check_product(
@@ -166,10 +166,10 @@ def run(config: Config) -> Results:
             f"{len(estimators)} estimators of {bound.name} at {len(points)} points "
             f"(M, K) on {name}, {config.draws} draws each -> {config.out}"
         )
-        rows = _measure(config, setting, bound, estimators, points)
+        rows = _measure(config, place, bound, estimators, points)
         gap = None
         if config.checkpoint is None:
-            gap = gap_at_optimum(model, examples, setting.keys.reference)
+            gap = gap_at_optimum(model, examples, place.keys.reference)
         slopes = snr_report.fit(
             rows, bound.name, fit_from=config.fit_from, cross=points[0]
         )
@@ -180,7 +180,7 @@ def run(config: Config) -> Results:
 
 def _measure(
     config: Config,
-    setting: Setting,
+    place: Point,
     bound: Bound,
     estimators: list[Estimator],
     points: list[tuple[int, int]],
@@ -190,7 +190,7 @@ def _measure(
     with progress_bar("gradients", len(points), "points") as update:
         for number, point in enumerate(points, start=1):
             if journal.read(point, "rows") is None:
-                found = measure_point(setting, bound, estimators, *point)
+                found = measure_point(place, bound, estimators, *point)
                 journal.write(point, rows=found)
             rows += journal.read(point, "rows")
             write_csv(config.out / "results.csv", rows, COLUMNS)

@@ -28,7 +28,10 @@ STAGES = [
 STAGE = {unit: number for number, units in enumerate(STAGES) for unit in units}
 
 # Units that import less than their stage allows.
-ONLY = {"vaejax.data": {"vaejax.core"}, "vaejax.plotting": {"vaejax.core"}}
+ONLY = {
+    "vaejax.data": {"vaejax.core"},
+    "vaejax.plotting": {"vaejax.core", "vaejax.benchmark"},
+}
 
 # Third-party packages that live in one unit and nowhere else (None: nowhere at all).
 HOMES = {

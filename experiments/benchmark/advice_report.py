@@ -2,15 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from experiments.benchmark.signal_ranking import SURE
 from experiments.harness import run_folder
 from experiments.harness.result_table import columns_of, print_rows, write_csv
 from vaejax.benchmark.cost import CostReport
+from vaejax.benchmark.ranking import SURE
+from vaejax.benchmark.statistics import Line
 from vaejax.plotting import Section, Table, write_report
-
-Row = dict[str, Any]
 
 CHOICE = ("estimator", "num_samples", "num_outer", "batch_size")
 SIGNAL = ("signal_per_root_second", "directional_snr")
@@ -32,9 +30,9 @@ EXPLAINED = (
 
 def write(
     out: Path,
-    rows: Sequence[Row],
-    best: Row,
-    step_best: Row,
+    rows: Sequence[Line],
+    best: Line,
+    step_best: Line,
     group: str,
     command: str,
 ) -> str:
@@ -83,7 +81,7 @@ def write(
     return advice
 
 
-def sentence(rows: Sequence[Row], best: Row, step_best: Row) -> str:
+def sentence(rows: Sequence[Line], best: Line, step_best: Line) -> str:
     """The advice: what to use, how sure it is, what does as well; or no winner."""
     contenders = [
         row
@@ -110,17 +108,17 @@ def sentence(rows: Sequence[Row], best: Row, step_best: Row) -> str:
     )
 
 
-def _won(best: Row) -> bool:
+def _won(best: Line) -> bool:
     return bool(best["verdict"] == "recommended")
 
 
-def _percent(row: Row) -> str:
+def _percent(row: Line) -> str:
     """The chance of being the best, rounded down: it is no less than is said."""
     percent = 100 * row[f"{SIGNAL[0]}_chance_best"] + 1e-9  # 28.999... stands for 29
     return f"{int(percent)}%" if percent < 100 else "over 99%"
 
 
-def _words(row: Row) -> str:
+def _words(row: Line) -> str:
     biased = ", biased" if row["status"] == "biased" else ""
     return (
         f"{row['estimator']} (K = {row['num_samples']}, M = {row['num_outer']}, "
@@ -128,7 +126,7 @@ def _words(row: Row) -> str:
     )
 
 
-def _shown(row: Row) -> Row:
+def _shown(row: Line) -> Line:
     """A row of the table; what was not measured is empty."""
     names = ("estimator", "K", "M", "batch", "verdict")
     values = (row[name] for name in (*CHOICE, "verdict"))

@@ -11,48 +11,40 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from experiments.benchmark import variance_report
-from experiments.benchmark.gradient_cells import (
-    CELL,
-    COLUMNS,
-    SETTINGS,
-    Row,
-    Set,
-    Setting,
-    valid,
-)
-from experiments.benchmark.gradient_measures import (
-    measure_costs,
-    measure_sets,
-    with_cost,
-)
 from experiments.harness import machine, run_folder, run_settings
 from experiments.harness.cli import progress_bar
 from experiments.harness.journal import Journal
 from experiments.harness.result_table import plain, write_csv
+from vaejax.benchmark.cells import CellGroup, Point
 from vaejax.benchmark.cost import CostReport
+from vaejax.benchmark.measure import measure_costs, measure_groups
+from vaejax.benchmark.rows import COLUMNS, row_of_line
+
+# The run's settings that tell the lines of several runs apart.
+SETTINGS = ("checkpoint", "model_settings", "seed", "pool", "budget")
 
 
 class Results(NamedTuple):
     """A row per cell and parameter group, as in results.csv, and the files' folder."""
 
-    rows: list[Row]
+    rows: list[dict[str, Any]]
     refusals: dict[str, str]  # cell: reason
     out: Path
 
 
 def measure(
     config: Any,
-    work: list[tuple[Setting, Set]],
+    work: list[tuple[Point, CellGroup]],
     command: str,
     *,
     seconds: float | None = None,
     timed: bool = True,
 ) -> Results:
-    """Measure the cells of every set, or go on with those that are not measured.
+    """Measure the cells of every group, or go on with those that are not measured.
 
     Args:
         config: with draws, seed, out, overwrite and resume.
-        work: the sets, each with its setting.
+        work: the groups, each with its point.
         command: that repeats the run, for its report.
         seconds: for all cells together, instead of a number of draws.
         timed: measure what a gradient costs; else evaluations of the decoder only.
@@ -65,18 +57,18 @@ def measure(
 
 def _measure(
     config: Any,
-    work: list[tuple[Setting, Set]],
+    work: list[tuple[Point, CellGroup]],
     command: str,
     seconds: float | None,
     timed: bool,
 ) -> Results:
-    total = sum(len(valid(cells)) for _, cells in work)
+    total = sum(len(group.valid) for _, group in work)
     refusals = {
-        f"{name} x {cells.problem.bound.name} on {row['model']}, "
-        f"K = {cells.problem.num_samples}": row["reason"]
-        for _, cells in work
-        for name, row in cells.rows.items()
-        if row["status"] == "refused"
+        f"{name} x {row.cell.bound} on {row.cell.model}, "
+        f"K = {row.cell.num_samples}": row.verdict.reason
+        for _, group in work
+        for name, row in group.rows.items()
+        if row.refused
     }
     print(
         f"{total} cells, {len(refusals)} refused, "
@@ -85,39 +77,35 @@ def _measure(
     )
     settings = run_settings.settings_of(config)
     fingerprint = json.dumps(settings, sort_keys=True)
-    empty = (
-        dict.fromkeys(COLUMNS)
-        | {name: plain(settings.get(name)) or None for name in SETTINGS}
-        | {
-            "seed": config.seed,
-            "reference_error_asked": config.reference_error,
-            "config_hash": hashlib.sha256(fingerprint.encode()).hexdigest()[:12],
-        }
-    )
+    of_run = {name: plain(settings.get(name)) or None for name in SETTINGS}
+    of_run |= {
+        "seed": config.seed,
+        "config_hash": hashlib.sha256(fingerprint.encode()).hexdigest()[:12],
+    }
     journal = Journal(config.out)
-    rows: list[Row] = []
-    sets = []
-    for setting, cells in work:
+    lines: list[dict[str, Any]] = []
+    groups = []
+    for point, group in work:
         if seconds is not None:
-            setting = setting._replace(seconds=seconds / max(1, total))
-        sets.append((setting, cells, _missing(journal, cells, "rows")))
+            point = point._replace(seconds=seconds / max(1, total))
+        groups.append((point, group, _missing(journal, group, "rows")))
     with (
         progress_bar("gradients", total, "cells") as update,
-        contextlib.closing(measure_sets(sets)) as measurements,
+        contextlib.closing(measure_groups(groups)) as measurements,
     ):
         done = 0
-        for (setting, cells, _), measured in zip(sets, measurements, strict=True):
-            for name, found in measured:
-                journal.write(_cell(cells, name), rows=[empty | row for row in found])
+        for (point, group, _), measured in zip(groups, measurements, strict=True):
+            for name, rows in measured:
+                journal.write(group.rows[name].cell, rows=[row.line() for row in rows])
                 done += 1
                 update(done, name)
-            if _missing(journal, cells, "cost"):
-                for name, cost in measure_costs(setting, cells, timed).items():
-                    journal.write(_cell(cells, name), cost=cost._asdict())
+            if _missing(journal, group, "cost"):
+                for name, cost in measure_costs(point, group, timed).items():
+                    journal.write(group.rows[name].cell, cost=cost._asdict())
             machine.forget_programs()
-            rows += _rows_of(journal, cells, empty)
-            write_csv(config.out / "results.csv", rows, COLUMNS)
-    references = sorted({row["reference"] for row in rows if row["reference"]})
+            lines += [line | of_run for line in _lines_of(journal, group)]
+            write_csv(config.out / "results.csv", lines, (*COLUMNS, *of_run))
+    references = sorted({line["reference"] for line in lines if line["reference"]})
     summary = {
         "cells": total + len(refusals),
         "refusals": refusals,
@@ -125,29 +113,25 @@ def _measure(
         "seed": config.seed,
         "versions": run_folder.versions(),
     }
-    variance_report.write(config.out, rows, command=command, summary=summary)
-    variance_report.print_rows(rows)
+    variance_report.write(config.out, lines, command=command, summary=summary)
+    variance_report.print_rows(lines)
     print(f"report and figures: {config.out}")
-    return Results(rows, refusals, config.out)
+    return Results(lines, refusals, config.out)
 
 
-def _rows_of(journal: Journal, cells: Set, empty: Row) -> list[Row]:
-    """The rows of a set, in order, those of refused estimators too."""
-    rows = []
-    for name, row in cells.rows.items():
-        found = journal.read(_cell(cells, name), "rows")
+def _lines_of(journal: Journal, group: CellGroup) -> list[dict[str, Any]]:
+    """The lines of a group, in order, those of refused estimators too."""
+    lines = []
+    for row in group.rows.values():
+        found = journal.read(row.cell, "rows")
         if found is None:
-            rows.append(empty | row | {"group": "all"})
+            lines.append(row.line())
             continue
-        cost = CostReport(**journal.read(_cell(cells, name), "cost"))
-        rows += [with_cost(row, cost) for row in found]
-    return rows
+        cost = CostReport(**journal.read(row.cell, "cost"))
+        lines += [row_of_line(line, cost).line() for line in found]
+    return lines
 
 
-def _missing(journal: Journal, cells: Set, what: str) -> list[str]:
+def _missing(journal: Journal, group: CellGroup, what: str) -> list[str]:
     """The estimators of which the journal lacks it."""
-    return [n for n in valid(cells) if journal.read(_cell(cells, n), what) is None]
-
-
-def _cell(cells: Set, name: str) -> tuple[Any, ...]:
-    return tuple(cells.rows[name][column] for column in CELL)
+    return [n for n in group.valid if journal.read(group.rows[n].cell, what) is None]

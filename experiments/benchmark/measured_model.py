@@ -8,11 +8,26 @@ import jax
 from jaxtyping import Array
 
 from experiments.benchmark.estimator_choice import full_name
-from experiments.harness.memory import check_fits
 from experiments.harness.names import build_named, labels_in_turn
 from experiments.training.prepared_run import load_final, load_run
+from vaejax.benchmark.cells import Keys
 from vaejax.core import EstState, Example, Key, Model, Params, VaejaxError
+from vaejax.core.memory import check_fits
 from vaejax.models import MODELS
+
+
+class RunKeys(NamedTuple):
+    """The random streams of a run that measures gradients."""
+
+    params: Key  # of a registered model's initial parameters
+    examples: Key  # of its own samples
+    comparison: Keys
+
+
+def make_keys(seed: int) -> RunKeys:
+    """Split the seed's key."""
+    params, examples, *others = jax.random.split(jax.random.key(seed), 6)
+    return RunKeys(params, examples, Keys(*others))
 
 
 class Measured(NamedTuple):

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmark.gradient_cells import Setting
 from vaejax.benchmark import gradient_moments, summarize
+from vaejax.benchmark.cells import Point
 from vaejax.benchmark.laws import signal_to_noise
 from vaejax.benchmark.moments import groups
 from vaejax.bounds import elbo
@@ -102,24 +102,24 @@ def gap_at_optimum(
 
 
 def measure_point(
-    setting: Setting,
+    point: Point,
     bound: Bound,
     estimators: Sequence[Estimator],
     num_outer: int,
     num_samples: int,
 ) -> Rows:
     """A row per estimator and parameter group; an estimator that refuses has one."""
-    problem = Problem(model=setting.model, bound=bound, num_samples=num_samples)
+    problem = Problem(model=point.model, bound=bound, num_samples=num_samples)
     place: dict[str, Any] = dict.fromkeys(COLUMNS) | {
         "num_outer": num_outer,
         "num_samples": num_samples,
-        "draws": setting.draws,
+        "draws": point.draws,
         "folds": FOLDS,
     }
-    key = jax.random.fold_in(setting.keys.draws, num_outer)
-    setting = setting._replace(
-        batch=_repeated(setting.batch.example, num_outer),
-        keys=setting.keys._replace(draws=jax.random.fold_in(key, num_samples)),
+    key = jax.random.fold_in(point.keys.draws, num_outer)
+    point = point._replace(
+        batch=_repeated(point.batch.example, num_outer),
+        keys=point.keys._replace(draws=jax.random.fold_in(key, num_samples)),
     )
     rows: Rows = []
     status: dict[str, str] = {}
@@ -132,9 +132,9 @@ def measure_point(
             rows.append(place | row | verdict._asdict())
             continue
         objective = make_objective(
-            setting.model, bound, estimator, num_samples=num_samples, allow_bias=True
+            point.model, bound, estimator, num_samples=num_samples, allow_bias=True
         )
-        drawn[estimator.name] = _draw(setting, objective, num_samples)
+        drawn[estimator.name] = _draw(point, objective, num_samples)
     for group in GROUPS:
         folds = {name: groups[group] for name, groups in drawn.items()}
         for name, own in folds.items():
@@ -163,23 +163,23 @@ def _repeated(examples: Example, times: int) -> Batch:
     return Batch(repeated, jnp.arange(len(repeated.x)))
 
 
-def _draw(setting: Setting, objective: Objective, num_samples: int) -> dict[str, Folds]:
+def _draw(point: Point, objective: Objective, num_samples: int) -> dict[str, Folds]:
     """The gradient's moments in every fold, by parameter group."""
-    start, state = objective.init(setting.keys.state)
-    params = setting.params._replace(auxiliary=start.auxiliary)
-    per_draw = len(setting.batch.global_index) * num_samples
+    start, state = objective.init(point.keys.state)
+    params = point.params._replace(auxiliary=start.auxiliary)
+    per_draw = len(point.batch.global_index) * num_samples
     moments = gradient_moments(
         objective,
         params,
         state,
-        setting.keys.draws,
-        setting.batch,
-        draws=setting.draws,
+        point.keys.draws,
+        point.batch,
+        draws=point.draws,
         folds=FOLDS,
         max_chunk=max(1, SAMPLES_AT_ONCE // per_draw),
     )
     reports = summarize(moments, moments.mean)
-    degrees = setting.draws // FOLDS - 1
+    degrees = point.draws // FOLDS - 1
     found = {}
     for group, fields in GROUPS.items():
         own = [reports[field] for field in fields if field in reports]

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from experiments.benchmark.snr_points import FOLDS, GROUPS, Gap, Rows
-from experiments.benchmark.variance_findings import estimate, flag, tails
 from experiments.harness import run_folder
 from experiments.harness.cli import command_of
 from experiments.harness.result_table import print_rows
+from vaejax.benchmark.findings import estimate, flag, tails
 from vaejax.benchmark.laws import fit_slope
+from vaejax.benchmark.statistics import unsafe
 from vaejax.plotting import Section, Table, save, scaling_laws, write_report
-from vaejax.plotting.gradients import unsafe
 
 AXES = {"num_samples": "K", "num_outer": "M"}
 ENCODER_LAWS = {  # in K, under IWAE

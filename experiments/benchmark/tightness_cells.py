@@ -30,9 +30,9 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array
 
 from experiments.benchmark.measured_model import Measured
-from experiments.harness.memory import check_product, sample_size
 from vaejax import exact
 from vaejax.core import Bound, Example, Key, Model, Params, Problem, VaejaxError, plain
+from vaejax.core.memory import check_product, sample_size
 from vaejax.evaluation import log_likelihood
 from vaejax.evaluation.log_likelihood import effective_sample_size
 from vaejax.evaluation.psis import pareto_shapes, tail_size
@@ -49,8 +49,6 @@ COLUMNS = (
 SAMPLES_AT_ONCE = 2**12  # of several draws; jvi compares each of a draw's with all
 CONTROLLED = 0.1  # variance of the control variate, at most
 FITTED_DRAWS = 100  # of every example, whose weights' tails are fitted
-
-Row = dict[str, Any]
 
 
 class Reference(NamedTuple):
@@ -100,7 +98,7 @@ def measure(
     num_samples: int,
     draws: int,
     key: Key,
-) -> list[Row]:
+) -> list[dict[str, Any]]:
     """A row per bound at one K; one that is refused is a row that says why."""
     refusals = [bound.needs(measured.model, num_samples) for bound in bounds]
     drawn = tuple(b for b, why in zip(bounds, refusals, strict=True) if why is None)

@@ -14,11 +14,12 @@ from rich.table import Table as TerminalTable
 from scipy.optimize import curve_fit
 from scipy.stats import norm
 
-from experiments.benchmark.tightness_cells import COLUMNS, Reference, Row
+from experiments.benchmark.tightness_cells import COLUMNS, Reference
 from experiments.harness import run_folder
 from experiments.harness.result_table import write_csv
 from experiments.harness.terminal import console
 from experiments.reports.sections import command_line
+from vaejax.benchmark.statistics import Line
 from vaejax.plotting import (
     Section,
     Table,
@@ -38,7 +39,7 @@ SHOWN = (
 
 
 def write(
-    out: Path, name: str, rows: list[Row], reference: Reference, flags: list[str]
+    out: Path, name: str, rows: list[Line], reference: Reference, flags: list[str]
 ) -> list[str]:
     """Write the tables, figures and report; print them; what they say in words."""
     found = findings(name, rows, reference)
@@ -106,7 +107,7 @@ def write(
     return found
 
 
-def findings(name: str, rows: Sequence[Row], reference: Reference) -> list[str]:
+def findings(name: str, rows: Sequence[Line], reference: Reference) -> list[str]:
     """What the rows say, in sentences whose figures are all theirs."""
     measured = [row for row in rows if row["kind"] != "refused"]
     sentences = [_of_reference(name, reference)]
@@ -126,7 +127,7 @@ def findings(name: str, rows: Sequence[Row], reference: Reference) -> list[str]:
     return sentences
 
 
-def slope(rows: Sequence[Row]) -> dict[str, float] | None:
+def slope(rows: Sequence[Line]) -> dict[str, float] | None:
     """Of log gap against log K with its 95% half-width, if three K or more tell."""
     leading = [row["log_px"] - row["leading_order"] for row in rows]
     fitted = [row for row, gap in zip(rows, leading, strict=True) if gap <= LEADING]
@@ -147,9 +148,9 @@ def slope(rows: Sequence[Row]) -> dict[str, float] | None:
     return {"slope": -float(power), "half_width": float(half), "from_k": float(k[0])}
 
 
-def _closing(rows: Sequence[Row]) -> dict[str, list[Row]]:
+def _closing(rows: Sequence[Line]) -> dict[str, list[Line]]:
     """By bound, the cells of which theory knows how the gap closes, as K rises."""
-    found: dict[str, list[Row]] = {}
+    found: dict[str, list[Line]] = {}
     for row in sorted(rows, key=lambda row: row["num_samples"]):
         if row["leading_order"] is None:
             continue
@@ -182,7 +183,7 @@ def _of_reference(name: str, reference: Reference) -> str:
     )
 
 
-def _at_largest(rows: Sequence[Row]) -> list[str]:
+def _at_largest(rows: Sequence[Line]) -> list[str]:
     largest = max(row["num_samples"] for row in rows)
     there = [r for r in rows if r["num_samples"] == largest and r["kind"] != "none"]
     if not there:
@@ -200,7 +201,7 @@ def _at_largest(rows: Sequence[Row]) -> list[str]:
     return [f"log p(x) less the bound at K = {largest}, in nats: {gaps}.{shifted}"]
 
 
-def _of_none(rows: Sequence[Row]) -> list[str]:
+def _of_none(rows: Sequence[Line]) -> list[str]:
     names = dict.fromkeys(row["bound"] for row in rows if row["kind"] == "none")
     if not names:
         return []
@@ -210,7 +211,7 @@ def _of_none(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _of_slopes(rows: Sequence[Row]) -> list[str]:
+def _of_slopes(rows: Sequence[Line]) -> list[str]:
     sentences = []
     for bound, members in _closing(rows).items():
         fit = slope(members)
@@ -228,7 +229,7 @@ def _of_slopes(rows: Sequence[Row]) -> list[str]:
     return sentences
 
 
-def _of_upper(rows: Sequence[Row]) -> list[str]:
+def _of_upper(rows: Sequence[Line]) -> list[str]:
     sentences = []
     for bound in dict.fromkeys(row["bound"] for row in rows if row["kind"] == "upper"):
         members = [row for row in rows if row["bound"] == bound]
@@ -250,7 +251,7 @@ def _of_upper(rows: Sequence[Row]) -> list[str]:
     return sentences
 
 
-def _of_lower(rows: Sequence[Row]) -> str:
+def _of_lower(rows: Sequence[Line]) -> str:
     """Whether a lower bound came out above log p(x) by more than chance."""
     lower = [row for row in rows if row["kind"] == "lower"]
     scores = {
@@ -270,7 +271,7 @@ def _of_lower(rows: Sequence[Row]) -> str:
     )
 
 
-def _of_weights(rows: Sequence[Row]) -> str:
+def _of_weights(rows: Sequence[Line]) -> str:
     by_k = {row["num_samples"]: row for row in rows}
     first, last = by_k[min(by_k)], by_k[max(by_k)]
     k = last["pareto_k"]
@@ -287,7 +288,7 @@ def _of_weights(rows: Sequence[Row]) -> str:
     )
 
 
-def _refusals(rows: Sequence[Row]) -> dict[str, str]:
+def _refusals(rows: Sequence[Line]) -> dict[str, str]:
     return {
         f"{row['bound']} at K = {row['num_samples']}": row["refusal"]
         for row in rows
@@ -295,7 +296,7 @@ def _refusals(rows: Sequence[Row]) -> dict[str, str]:
     }
 
 
-def _cells(row: Row) -> tuple[str | int, ...]:
+def _cells(row: Line) -> tuple[str | int, ...]:
     examples = row["gap_example_stderr"]
     return (
         *(row["bound"], row["num_samples"], row["kind"]),

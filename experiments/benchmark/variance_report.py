@@ -19,17 +19,6 @@ from matplotlib.figure import Figure
 from rich import box
 from rich.table import Table as TerminalTable
 
-from experiments.benchmark.variance_findings import (
-    PLACE,
-    at_last_step,
-    estimate,
-    findings,
-    in_errors,
-    of_whole_groups,
-    places,
-    plain_snr,
-    reason_at_any_k,
-)
 from experiments.harness import run_folder
 from experiments.harness.result_table import (
     BETWEEN,
@@ -40,6 +29,18 @@ from experiments.harness.result_table import (
 )
 from experiments.harness.terminal import console
 from vaejax.benchmark.direction import SEEN
+from vaejax.benchmark.findings import (
+    PLACE,
+    at_last_step,
+    estimate,
+    findings,
+    in_errors,
+    of_whole_groups,
+    places,
+    plain_snr,
+    reason_at_any_k,
+)
+from vaejax.benchmark.statistics import Line, number, values_of
 from vaejax.plotting import (
     Section,
     Table,
@@ -52,8 +53,7 @@ from vaejax.plotting import (
     variance_split,
     write_report,
 )
-from vaejax.plotting.gradients import values_of
-from vaejax.plotting.style import Row, number, write_whole
+from vaejax.plotting.style import write_whole
 
 TEXTS = (
     *("model", "bound", "estimator", "group", "status", "reason", "reference"),
@@ -77,7 +77,7 @@ LABELS = {  # of the settings, in the order of a table's columns
 
 
 def write(
-    out: Path, rows: Sequence[Row], *, command: str, summary: Mapping[str, Any]
+    out: Path, rows: Sequence[Line], *, command: str, summary: Mapping[str, Any]
 ) -> list[str]:
     """Write the rows, figures, report and summary to `out`; return the findings.
 
@@ -110,7 +110,7 @@ def write(
     return found
 
 
-def draw(rows: Sequence[Row]) -> dict[str, Figure]:
+def draw(rows: Sequence[Line]) -> dict[str, Figure]:
     """What can be drawn of the rows of one place, by the name of the file."""
     latest = at_last_step(rows)
     groups = of_whole_groups(latest)
@@ -144,7 +144,7 @@ def draw(rows: Sequence[Row]) -> dict[str, Figure]:
     return figures
 
 
-def print_rows(rows: Sequence[Row]) -> None:
+def print_rows(rows: Sequence[Line]) -> None:
     """Print a table of the parameter groups, what is refused and why, the findings."""
     columns = _settings(rows) | {
         "group": _value("group"),
@@ -181,7 +181,7 @@ def print_rows(rows: Sequence[Row]) -> None:
         print(finding)
 
 
-def _parquet(rows: Sequence[Row], columns: Sequence[str]) -> bytes:
+def _parquet(rows: Sequence[Line], columns: Sequence[str]) -> bytes:
     """The rows as a Parquet file; an unknown statistic keeps its column a number."""
     arrays = {}
     for name in columns:
@@ -196,37 +196,37 @@ def _parquet(rows: Sequence[Row], columns: Sequence[str]) -> bytes:
     return buffer.getvalue()
 
 
-Columns = dict[str, Callable[[Row], Any]]
+Columns = dict[str, Callable[[Line], Any]]
 
 
-def _value(name: str) -> Callable[[Row], Any]:
+def _value(name: str) -> Callable[[Line], Any]:
     return lambda row: row[name]
 
 
-def _estimate(name: str) -> Callable[[Row], Any]:
+def _estimate(name: str) -> Callable[[Line], Any]:
     return lambda row: estimate(row, name)
 
 
-def _rounded(name: str) -> Callable[[Row], Any]:
+def _rounded(name: str) -> Callable[[Line], Any]:
     return lambda row: None if row[name] is None else f"{number(row[name]):.2f}"
 
 
-def _in_errors(row: Row) -> Any:
+def _in_errors(row: Line) -> Any:
     value = in_errors(row)
     return None if value is None else f"{value:.1f}"
 
 
-def _scaled(name: str, scale: float) -> Callable[[Row], Any]:
+def _scaled(name: str, scale: float) -> Callable[[Line], Any]:
     return lambda row: None if row[name] is None else scale * number(row[name])
 
 
-def _settings(rows: Sequence[Row]) -> Columns:
+def _settings(rows: Sequence[Line]) -> Columns:
     """What tells the cells apart; what is the same in all has no column."""
     shown = {*differing(rows), "bound", "estimator", "num_samples"}
     return {label: _value(name) for name, label in LABELS.items() if name in shown}
 
 
-def _tables(rows: Sequence[Row]) -> list[Section]:
+def _tables(rows: Sequence[Line]) -> list[Section]:
     """All numbers in sortable tables, by what they say, and the refusals."""
     settings, group = _settings(rows), {"group": _value("group")}
     accuracy = {
@@ -319,15 +319,15 @@ def _tables(rows: Sequence[Row]) -> list[Section]:
     return sections
 
 
-def _places(rows: Sequence[Row]) -> list[str]:
+def _places(rows: Sequence[Line]) -> list[str]:
     """The settings of a place in which the rows differ."""
     return [name for name in PLACE if name in differing(rows)]
 
 
-def _refusals(rows: Sequence[Row]) -> list[tuple[str, ...]]:
+def _refusals(rows: Sequence[Line]) -> list[tuple[str, ...]]:
     """The place where several, bound, estimator, all their Ks, and the reason."""
     names = [*_places(rows), "bound", "estimator"]
-    alike: dict[tuple[str, ...], list[Row]] = {}
+    alike: dict[tuple[str, ...], list[Line]] = {}
     for row in rows:
         if row["status"] == "refused":
             key = *(str(row[name]) for name in names), reason_at_any_k(row)

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from experiments.harness import run_folder
 from experiments.harness.terminal import console
+from vaejax.benchmark.statistics import Line
 
-Row = Mapping[str, Any]
 BETWEEN = 3  # characters that a column needs besides its text
 WIDEST = 30  # text that is longer is folded where there is no room
 
@@ -28,12 +28,12 @@ def numbers_of(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]
     return found
 
 
-def columns_of(rows: Sequence[Row]) -> list[str]:
+def columns_of(rows: Sequence[Line]) -> list[str]:
     """Every name that a row has, in the order in which they come."""
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def differing(rows: Sequence[Row]) -> list[str]:
+def differing(rows: Sequence[Line]) -> list[str]:
     """The columns in which some rows differ."""
     return [
         name
@@ -51,7 +51,7 @@ def plain(value: Any) -> Any:
     return value
 
 
-def write_csv(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
+def write_csv(path: Path, rows: Sequence[Line], columns: Sequence[str]) -> None:
     """Write the rows, a line each; what is unknown is empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
@@ -61,7 +61,7 @@ def write_csv(path: Path, rows: Sequence[Row], columns: Sequence[str]) -> None:
 
 
 def print_rows(
-    title: str, rows: Sequence[Row], always: Sequence[str], more: Sequence[str] = ()
+    title: str, rows: Sequence[Line], always: Sequence[str], more: Sequence[str] = ()
 ) -> None:
     """Print the columns `always`, and as many `more` of them as fit the terminal."""
     terminal = console()
@@ -82,7 +82,7 @@ def print_rows(
     terminal.print(table)
 
 
-def _width(rows: Sequence[Row], name: str) -> int:
+def _width(rows: Sequence[Line], name: str) -> int:
     longest = max(map(len, [name, *(_text(row.get(name)) for row in rows)]))
     return BETWEEN + min(longest, WIDEST)
 

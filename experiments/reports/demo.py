@@ -4,10 +4,10 @@ from typing import Any
 
 from rich.table import Table as TerminalTable
 
-from experiments.benchmark.variance_findings import estimate, in_errors
 from experiments.harness.terminal import console
 from experiments.training.config import Config as TrainConfig
 from experiments.training.report import unreliable, with_error
+from vaejax.benchmark.findings import estimate, in_errors
 from vaejax.plotting import Section, Table, log_likelihood_bars
 
 

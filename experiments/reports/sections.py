@@ -5,11 +5,11 @@ from pathlib import Path
 import jax
 
 from experiments import estimator_variance
-from experiments.benchmark.variance_findings import in_errors
 from experiments.harness import run_folder
 from experiments.training.config import Config as TrainConfig
 from experiments.training.prepared_run import load_trained
 from experiments.training.report import reconstruct, sample_images
+from vaejax.benchmark.findings import in_errors
 from vaejax.evaluation import posterior_means
 from vaejax.plotting import (
     Section,

@@ -15,7 +15,6 @@ from experiments.harness import run_folder, run_settings
 from experiments.harness.cli import parse_settings
 from experiments.harness.config_file import typed_settings
 from experiments.harness.json_files import read_json
-from experiments.harness.memory import check_fits
 from experiments.harness.names import (
     build_named,
     choose_protocol,
@@ -42,6 +41,7 @@ from vaejax.core import (
     VaejaxError,
     check_data,
 )
+from vaejax.core.memory import check_fits
 from vaejax.core.ranges import Steps, mismatch, shown
 from vaejax.data import DATASETS, load
 from vaejax.estimators import ESTIMATORS

@@ -17,9 +17,9 @@ from vaejax.benchmark import (
     summarize,
     variance_split,
 )
+from vaejax.benchmark.statistics import interval
 from vaejax.core import Batch, Example, Objective, Params, VaejaxError
 from vaejax.evaluation.psis import pareto_shapes
-from vaejax.plotting.gradients import interval
 
 SEEDS = 400
 # What a share of 95% of so many is above and below with a chance of 1e-4 each.

@@ -5,7 +5,7 @@ import itertools
 import jax
 import numpy as np
 
-from experiments.benchmark import gradient_cells
+from experiments.benchmark.measured_model import make_keys
 from experiments.training import prepared_run
 from experiments.training.config import Config
 from vaejax.training.fit import NO_STEP
@@ -35,11 +35,12 @@ def test_the_streams_of_a_run_are_distinct() -> None:
 
 
 def test_the_streams_of_a_comparison_are_distinct() -> None:
-    keys = gradient_cells.make_keys(3)
+    keys = make_keys(3)
+    drawn = keys.comparison
     draws = [
         jax.random.fold_in(key, i)
-        for key in (keys.draws, keys.reference)
+        for key in (drawn.draws, drawn.reference)
         for i in range(50)
     ]
-    consumed = [keys.params, *jax.random.split(keys.examples, 4), keys.state, *draws]
+    consumed = [keys.params, *jax.random.split(keys.examples, 4), drawn.state, *draws]
     assert len({identity(key) for key in consumed}) == len(consumed)

@@ -12,9 +12,9 @@ from scipy import stats
 
 from experiments import advise
 from experiments.advise import Config
-from experiments.benchmark import signal_ranking
-from experiments.benchmark.signal_ranking import Measured, rank
 from vaejax.benchmark import CostReport
+from vaejax.benchmark import ranking as ranking_module
+from vaejax.benchmark.ranking import Measured, rank
 from vaejax.core import Params, VaejaxError
 
 
@@ -248,8 +248,8 @@ def times_said_to_be_behind(signals, repeats=300):
 
 
 def test_the_truly_best_one_is_rarely_said_to_be_behind(monkeypatch):
-    monkeypatch.setattr(signal_ranking, "RESAMPLES", 2000)
-    limit = stats.binom.ppf(0.999, 300, signal_ranking.LEVEL)
+    monkeypatch.setattr(ranking_module, "RESAMPLES", 2000)
+    limit = stats.binom.ppf(0.999, 300, ranking_module.LEVEL)
     assert times_said_to_be_behind([1.0, 1.0, 1.0]) <= limit
     # One that is behind is found out: the limit can be exceeded.
     assert times_said_to_be_behind([0.8, 1.0, 1.0]) > 0.6 * 300
@@ -263,7 +263,7 @@ def test_the_chance_is_how_often_the_first_is_the_best():
         [one, one._replace(seconds=1.1, seconds_stderr=0.11)], [True, True], 40, rng
     )
     expected = stats.norm.cdf(np.log(1.1) / 0.1 / np.sqrt(2))
-    error = np.sqrt(expected * (1 - expected) / signal_ranking.RESAMPLES)
+    error = np.sqrt(expected * (1 - expected) / ranking_module.RESAMPLES)
     assert abs(ranking.per_second.chance[0] - expected) < 4 * error
     assert ranking.per_step.chance.tolist() == [0.5, 0.5]
 
@@ -272,4 +272,4 @@ def test_a_gradient_of_one_number_has_nothing_across_it():
     alone = Params(np.ones(1), (), ())
     of_draws = SimpleNamespace(products=alone, squared_norms=alone)
     with pytest.raises(VaejaxError, match="is one number"):
-        signal_ranking.signal_of_folds(of_draws, alone, "encoder", 1)
+        ranking_module.signal_of_folds(of_draws, alone, "encoder", 1)

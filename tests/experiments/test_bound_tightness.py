@@ -13,8 +13,7 @@ from scipy.stats import norm
 
 from experiments import bound_tightness
 from experiments.benchmark import measured_model, tightness_cells
-from experiments.benchmark.gradient_cells import make_keys
-from experiments.benchmark.measured_model import Measured
+from experiments.benchmark.measured_model import Measured, make_keys
 from experiments.benchmark.tightness_cells import controlled, measure, reference_of
 from experiments.benchmark.tightness_report import findings, slope, with_error
 from vaejax import plotting
@@ -284,10 +283,10 @@ def test_what_cannot_be_integrated_is_estimated_with_its_error():
         params_key=keys.params,
         examples_key=keys.examples,
     )
-    reference = reference_of(measured, keys.reference, 2000)
+    reference = reference_of(measured, keys.comparison.reference, 2000)
     assert not reference.is_exact
     truth = jax.vmap(exact_log_px, (None, 0))(measured.params, measured.examples.x)
-    rows = measure(measured, reference, [iwae()], 10, 10, keys.draws)
+    rows = measure(measured, reference, [iwae()], 10, 10, keys.comparison.draws)
     (row,) = rows
     assert row["leading_order"] is None
     assert row["gap_stderr"] > row["stderr"] > 0

@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 
 from experiments import estimator_variance, replay, train
-from experiments.benchmark import cell_run, gradient_measures, gradient_reference
+from experiments.benchmark import cell_run
 from experiments.benchmark.estimator_choice import choose_estimators
-from experiments.benchmark.gradient_cells import AS_INITIALISED, make_sets, objective_at
-from experiments.benchmark.variance_findings import findings
 from experiments.estimator_variance import Config, seconds_of
 from experiments.harness import machine, run_folder
-from vaejax.benchmark import CostReport
+from vaejax.benchmark import CostReport, measure
+from vaejax.benchmark import reference as reference_module
+from vaejax.benchmark.cells import AS_INITIALISED, make_groups, objective_at
+from vaejax.benchmark.findings import findings
 from vaejax.benchmark.moments import groups
 from vaejax.bounds import BOUNDS
 from vaejax.core import Problem, VaejaxError
@@ -128,15 +129,15 @@ def test_nothing_else_runs_when_the_rows_of_a_set_are_out(names, monkeypatch):
         time.sleep(0.2 * problem)  # the second set's is slower than the first's rows
         running.remove(problem)
 
-    monkeypatch.setattr(gradient_measures, "reference_of", reference_of)
-    monkeypatch.setattr(gradient_measures, "_measure", lambda *at: at[3].result() or [])
+    monkeypatch.setattr(measure, "reference_of", reference_of)
+    monkeypatch.setattr(measure, "_measure", lambda *at: at[3].result() or [])
     setting = SimpleNamespace(seconds=None)
     work = [
         (setting, SimpleNamespace(problem=0), names),
         (setting, SimpleNamespace(problem=1), ["dreg"]),
     ]
     overlapped = []
-    with contextlib.closing(gradient_measures.measure_sets(work)) as sets:
+    with contextlib.closing(measure.measure_groups(work)) as sets:
         for expected, rows in zip((names, ["dreg"]), sets, strict=True):
             found = []
             for name, _ in rows:
@@ -151,12 +152,12 @@ def test_no_flops_are_given_of_a_program_that_loops(monkeypatch):
     def cost_reports(contestants, key):
         return [CostReport(1, 1e-3, 1e-4, 7.0, 9) for _ in contestants]
 
-    monkeypatch.setattr(gradient_measures, "cost_reports", cost_reports)
+    monkeypatch.setattr(measure, "cost_reports", cost_reports)
     config = config_for(None)
-    (setting,) = estimator_variance.make_settings(config)
+    (setting,) = estimator_variance.make_points(config)
     estimators = [ESTIMATORS[name]() for name in ("dreg", "measure_valued")]
-    (cells,) = make_sets(setting, [BOUNDS["iwae"]()], estimators, (2,), (3,))
-    costs = gradient_measures.measure_costs(setting, cells, timed=True)
+    (cells,) = make_groups(setting, [BOUNDS["iwae"]()], estimators, (2,), (3,))
+    costs = measure.measure_costs(setting, cells, timed=True)
     assert costs["dreg"].flops == 7  # of M = 3 estimates, side by side
     assert np.isnan(costs["measure_valued"].flops)
     assert costs["measure_valued"].peak_bytes == 9
@@ -244,18 +245,16 @@ def test_a_drawn_reference_says_how_well_it_is_known(monkeypatch):
 
     What cannot become known in 16 passes is not waited for.
     """
-    (setting,) = estimator_variance.make_settings(config_for(None))
+    (setting,) = estimator_variance.make_points(config_for(None))
     problem = Problem(model=setting.model, bound=BOUNDS["iwae"](), num_samples=3)
-    monkeypatch.setattr(
-        gradient_reference, "REFERENCES", gradient_reference.REFERENCES[2:]
-    )
-    exact = gradient_reference.reference_of(setting, problem)
+    monkeypatch.setattr(reference_module, "REFERENCES", reference_module.REFERENCES[2:])
+    exact = reference_module.reference_of(setting, problem)
     assert set(exact.errors.values()) == {0.0}
 
     def refuse(*args, **kwargs):
         raise VaejaxError("too many nodes")
 
-    monkeypatch.setattr(gradient_reference.exact, "value_and_gradient", refuse)
+    monkeypatch.setattr(reference_module.exact, "value_and_gradient", refuse)
     truth = groups(exact.gradient)
     scores = []
     for seed in range(20):
@@ -263,7 +262,7 @@ def test_a_drawn_reference_says_how_well_it_is_known(monkeypatch):
         again = setting._replace(
             keys=setting.keys._replace(reference=key), reference_error=1e-9
         )
-        drawn = gradient_reference.reference_of(again, problem)
+        drawn = reference_module.reference_of(again, problem)
         assert drawn.gradient.draws == 4 * setting.draws
         assert drawn.words.startswith("vimco, 320 draws, error ")
         for name, mean in groups(drawn.gradient.mean).items():
@@ -278,7 +277,7 @@ def test_a_drawn_reference_says_how_well_it_is_known(monkeypatch):
 def test_a_trained_control_variate_is_the_run_s_own():
     """Of the estimator that trained it; what others could learn is said to be new."""
     config = config_for(None)
-    (setting,) = estimator_variance.make_settings(config)
+    (setting,) = estimator_variance.make_points(config)
     problem = Problem(model=setting.model, bound=BOUNDS["iwae"](), num_samples=3)
     own, state = ESTIMATORS["nvil"]().init(problem, jax.random.key(9))
     setting = setting._replace(
@@ -290,8 +289,8 @@ def test_a_trained_control_variate_is_the_run_s_own():
 
     def cells_at(setting):
         estimators = [ESTIMATORS[name]() for name in names]
-        (cells,) = make_sets(setting, [problem.bound], estimators, (3,), (1,))
-        marked = [n for n in names if AS_INITIALISED in cells.rows[n]["reason"]]
+        (cells,) = make_groups(setting, [problem.bound], estimators, (3,), (1,))
+        marked = [n for n in names if AS_INITIALISED in cells.rows[n].verdict.reason]
         return cells, marked
 
     cells, marked = cells_at(setting)
@@ -299,7 +298,7 @@ def test_a_trained_control_variate_is_the_run_s_own():
     _, params, found = objective_at(setting, cells, "nvil")
     assert params.auxiliary is own
     assert found is state
-    reference = gradient_reference.reference_of(setting, problem)
+    reference = reference_module.reference_of(setting, problem)
     assert reference.errors.keys() == {"encoder", "decoder"}  # none of its own
     _, params, found = objective_at(setting, cells, "moving_average")
     assert params.auxiliary == ()
@@ -427,7 +426,7 @@ def test_two_settings_of_one_estimator_are_two_cells(tmp_path):
 
 
 def test_estimators_of_one_name_are_refused():
-    (setting,) = estimator_variance.make_settings(config_for(None))
+    (setting,) = estimator_variance.make_points(config_for(None))
     alike = [ESTIMATORS["nvil"](decay=decay) for decay in (0.5, 0.9)]
     with pytest.raises(VaejaxError, match="share a name"):
-        make_sets(setting, [BOUNDS["iwae"]()], alike, (2,), (1,))
+        make_groups(setting, [BOUNDS["iwae"]()], alike, (2,), (1,))

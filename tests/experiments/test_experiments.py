@@ -14,7 +14,6 @@ import optax
 import pytest
 
 from experiments import estimator_variance, precision, train
-from experiments.benchmark.gradient_cells import COLUMNS
 from experiments.harness import run_folder
 from experiments.harness.cli import noted_interrupts
 from experiments.harness.names import build_named
@@ -23,6 +22,7 @@ from experiments.training import report
 from experiments.training.prepared_run import load_trained, make_optimizer, prepare
 from experiments.training.starting_point import read_source, starting_state
 from vaejax.benchmark import CostReport, GroupReport
+from vaejax.benchmark.cells import COLUMNS
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Params, Problem, VaejaxError
 from vaejax.data import DATASETS, ImageData

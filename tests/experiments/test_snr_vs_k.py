@@ -14,9 +14,10 @@ import pytest
 
 from experiments import snr_vs_k
 from experiments.benchmark import snr_points, snr_report
-from experiments.benchmark.gradient_cells import Setting, make_keys
+from experiments.benchmark.measured_model import make_keys
 from experiments.benchmark.snr_points import gap_at_optimum, toy
 from vaejax import exact, plotting
+from vaejax.benchmark.cells import Point
 from vaejax.bounds import iwae
 from vaejax.core import Batch, Example, Problem, VaejaxError
 from vaejax.estimators import dreg, pathwise, stl
@@ -93,12 +94,12 @@ def test_the_optimum_is_stationary_and_the_start_is_near_it():
 # ---- a point
 
 
-def small_setting(draws: int, batch_size: int = 2) -> Setting:
+def small_setting(draws: int, batch_size: int = 2) -> Point:
     """The toy in one dimension, whose expected gradients are known at any K."""
     model, params, examples = toy(KEY, dim=1, count=4)
     params = perturbed(params, jax.random.key(2), 0.2)
     batch = Batch(Example(examples.x[:batch_size]), jnp.arange(batch_size))
-    return Setting(model, params, batch, make_keys(0), draws)
+    return Point(model, params, batch, make_keys(0).comparison, draws)
 
 
 def test_the_folds_hold_the_gradient_of_the_mean_of_m_estimates():

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet
@@ -13,8 +14,9 @@ from planted_moments import report_on
 from variance_rows import make_rows
 
 from experiments.benchmark import variance_report
-from experiments.benchmark.gradient_measures import with_cost
-from experiments.benchmark.variance_findings import (
+from experiments.harness import replacement, run_folder
+from vaejax.benchmark import CostReport
+from vaejax.benchmark.findings import (
     estimate,
     findings,
     in_errors,
@@ -22,9 +24,8 @@ from experiments.benchmark.variance_findings import (
     plain_snr,
     ratio_interval,
 )
-from experiments.harness import replacement, run_folder
-from vaejax.benchmark import CostReport
-from vaejax.plotting.bias import least_found
+from vaejax.benchmark.rows import worth
+from vaejax.benchmark.statistics import least_found
 
 FIGURES = {
     *("variance", "rms_snr", "work_normalized_variance"),
@@ -81,7 +82,8 @@ def test_variance_times_seconds_has_the_error_of_both():
         3 + 0.1 * key.normal(size=runs), 2 + 0.1 * key.normal(size=runs), strict=True
     ):
         cost = CostReport(1, seconds, 0.1)
-        row = with_cost({"variance": variance, "variance_stderr": 0.1}, cost)
+        report = SimpleNamespace(variance=variance, variance_stderr=0.1)
+        row = worth(report, cost)
         off = abs(row["work_normalized_variance"] - 3 * 2)
         stderrs = row["work_normalized_variance_stderr"], 0.1 * seconds
         held += [off < 1.96 * stderr for stderr in stderrs]

@@ -8,10 +8,9 @@ from variance_rows import COSTS, ERROR, TIMING, bias_of, make_rows
 
 from vaejax import plotting
 from vaejax.benchmark import squared_norm_of_mean
+from vaejax.benchmark.statistics import FALSE_ALARMS, interval, least_found, least_seen
 from vaejax.core import VaejaxError
-from vaejax.plotting.bias import FALSE_ALARMS, least_found, least_seen
 from vaejax.plotting.frontier import frontier
-from vaejax.plotting.gradients import interval
 from vaejax.plotting.style import line_style, series
 
 STATISTICS = (

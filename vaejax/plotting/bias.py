@@ -12,15 +12,16 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from vaejax.plotting.gradients import (
-    UNSAFE,
+from vaejax.benchmark.statistics import (
+    FALSE_ALARMS,
+    Line,
     distinct,
     interval,
-    namer,
-    quantiles,
+    least_seen,
     unsafe,
     values_of,
 )
+from vaejax.plotting.gradients import UNSAFE, namer
 from vaejax.plotting.style import (
     ALARM,
     COLOURS,
@@ -28,7 +29,6 @@ from vaejax.plotting.style import (
     WIDTH,
     Look,
     Picture,
-    Row,
     legend_outside,
     panels,
     require_rows,
@@ -38,63 +38,10 @@ from vaejax.plotting.style import (
 
 DECADES = 5  # of a symmetric log axis on each side, at most
 TICK: Look = {"marker": "|", "linestyle": "none", "color": "#9A9A9A", "markersize": 7}
-FOUND = 0.95  # the chance that a bias which is called detectable is found
-FALSE_ALARMS = 0.05  # the chance of any, in all rows together, where no bias is
-
-
-def least_seen(rows: Sequence[Row]) -> np.ndarray:
-    """The estimate of the bias above which each row's is more than noise.
-
-    stderr times Student's t of one-sided tests of all rows at `FALSE_ALARMS`, by
-    Bonferroni. Where there is no bias, its estimate has a longer tail than t; but its
-    standard error, from the same draws, then is on the safe side, and by simulation the
-    false alarms are no more than said.
-
-    Returns:
-        [rows]; NaN for a row that cannot be tested: without a bias or its error, or
-        without any error at all.
-    """
-    stderr = values_of(rows, "bias_squared_stderr")
-    known = _tested(rows)
-    return np.where(known, _corrected(rows, known) * stderr, np.nan)
-
-
-def least_found(rows: Sequence[Row]) -> np.ndarray:
-    """The true squared bias whose estimate is above `least_seen` with chance `FOUND`.
-
-    It is the x that is as far above that limit, t of its own standard errors, as t_95
-    of them: x^2 = (t + t_95)^2 (noise^2 + growth x). The growth is had from
-    `bias_squared_detectable`, the same x of a single test at 5%. By simulation it is
-    found so often, or more often.
-
-    Returns:
-        [rows]; NaN where `least_seen` is, and without `bias_squared_noise` or
-        `bias_squared_detectable`.
-    """
-    noise, single = (
-        values_of(rows, f"bias_squared_{name}") for name in ("noise", "detectable")
-    )
-    reach = quantiles(rows, 1 - FOUND)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        growth = np.maximum((single / (2 * reach)) ** 2 - noise**2, 0) / single
-    known = _tested(rows)
-    reach = reach + _corrected(rows, known)
-    half = reach**2 * growth / 2
-    return np.where(known, half + np.hypot(half, reach * noise), np.nan)
-
-
-def _tested(rows: Sequence[Row]) -> np.ndarray:
-    stderr = values_of(rows, "bias_squared_stderr")
-    return np.isfinite(values_of(rows, "bias_squared")) & (stderr > 0)
-
-
-def _corrected(rows: Sequence[Row], tested: np.ndarray) -> np.ndarray:
-    """The t of each of so many tests, so that all together hold `FALSE_ALARMS`."""
-    return quantiles(rows, FALSE_ALARMS / max(tested.sum(), 1))
 
 
 @styled
-def bias_forest(rows: Sequence[Row]) -> Picture:
+def bias_forest(rows: Sequence[Line]) -> Picture:
     """The bias of every cell with its 95% interval, a panel per parameter group.
 
     `bias_squared` estimates ||E g - g*||^2 without bias of its own, so an
@@ -113,7 +60,7 @@ def bias_forest(rows: Sequence[Row]) -> Picture:
     groups = distinct(row["group"] for row in measured)
     name_of = namer(rows)
 
-    def cell(row: Row) -> str:
+    def cell(row: Line) -> str:
         return f"{row['bound']}, {name_of(row)}, $K$ = {int(row['num_samples'])}"
 
     names = distinct(map(cell, measured))
@@ -150,7 +97,7 @@ def bias_forest(rows: Sequence[Row]) -> Picture:
     return figure
 
 
-def _forest(axes: Axes, rows: list[Row], at: list[int], least: np.ndarray) -> None:
+def _forest(axes: Axes, rows: list[Line], at: list[int], least: np.ndarray) -> None:
     """Draw the cells of one group."""
     bias = values_of(rows, "bias_squared")
     ends = np.array(interval(rows, "bias_squared"))
@@ -184,7 +131,7 @@ def _signed_log_axis(axes: Axes, half: np.ndarray, ends: np.ndarray) -> None:
     signed_log(axes, "x", linear, reach)
 
 
-def _refusals(refused: list[Row], name_of: Callable[[Row], str], letters: int) -> str:
+def _refusals(refused: list[Line], name_of: Callable[[Line], str], letters: int) -> str:
     """The refused cells in words, one (bound, estimator) after the other, in lines."""
     pairs: dict[str, set[int]] = {}
     for row in refused:

@@ -5,13 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.ticker import NullLocator
 
-from vaejax.plotting.gradients import distinct
+from vaejax.benchmark.statistics import Line, distinct, number
 from vaejax.plotting.style import (
     QUIET,
     Picture,
     PlottingError,
-    Row,
-    number,
     panels,
     require_rows,
     series,
@@ -25,7 +23,7 @@ QUANTITIES = {  # with the label of the axis
 
 
 @styled
-def cost_curves(rows: Sequence[Row], quantity: str) -> Picture:
+def cost_curves(rows: Sequence[Line], quantity: str) -> Picture:
     """A quantity against each setting that was varied, a panel each, a line per work.
 
     Beside measured times stands the line that was fitted to them, in grey; points off

@@ -4,14 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vaejax.plotting.gradients import distinct
+from vaejax.benchmark.statistics import Line, distinct, number
 from vaejax.plotting.style import (
     QUIET,
     WIDTH,
     Look,
     Picture,
-    Row,
-    number,
     panels,
     require_rows,
     series,
@@ -22,7 +20,7 @@ HOLLOW: Look = {"markerfacecolor": "white", "label": "_marked"}
 
 
 @styled
-def interval_coverage(rows: Sequence[Row], wanted: tuple[float, float]) -> Picture:
+def interval_coverage(rows: Sequence[Line], wanted: tuple[float, float]) -> Picture:
     """The share of 95% intervals that hold the truth, a line per statistic.
 
     Those of a kind of regimes share a colour; hollow are those that most reports mark

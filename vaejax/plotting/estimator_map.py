@@ -8,23 +8,21 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.patches import Rectangle
 
-from vaejax.plotting.gradients import (
+from vaejax.benchmark.statistics import (
     SIGNED,
-    STATISTICS,
+    Line,
     distinct,
-    in_words,
-    namer,
+    number,
     unsafe,
     values_of,
 )
+from vaejax.plotting.gradients import STATISTICS, in_words, namer
 from vaejax.plotting.style import (
     QUIET,
     WIDTH,
     Look,
     Picture,
     PlottingError,
-    Row,
-    number,
     panels,
     require_rows,
     styled,
@@ -36,7 +34,7 @@ REFUSED = "refused"
 
 @styled
 def estimator_map(
-    rows: Sequence[Row], statistic: str = "variance", num_samples: int | None = None
+    rows: Sequence[Line], statistic: str = "variance", num_samples: int | None = None
 ) -> Picture:
     """A statistic of estimators x bounds at one K, refusals hatched, a panel per group.
 
@@ -100,7 +98,7 @@ def _scale(values: np.ndarray, statistic: str) -> Normalize:
 
 
 def _cell(
-    axes: Axes, row: Row, at: tuple[int, int], value: float, scale: Normalize
+    axes: Axes, row: Line, at: tuple[int, int], value: float, scale: Normalize
 ) -> None:
     corner = at[0] - 0.5, at[1] - 0.5
     if row["status"] == REFUSED:

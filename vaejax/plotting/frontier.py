@@ -6,22 +6,14 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from vaejax.plotting.gradients import (
-    UNSAFE,
-    distinct,
-    interval,
-    legend,
-    namer,
-    unsafe,
-    values_of,
-)
+from vaejax.benchmark.statistics import Line, distinct, interval, unsafe, values_of
+from vaejax.plotting.gradients import UNSAFE, legend, namer
 from vaejax.plotting.style import (
     QUIET,
     WIDTH,
     Look,
     Picture,
     PlottingError,
-    Row,
     few_decades,
     panels,
     require_rows,
@@ -37,7 +29,7 @@ COSTS = {  # a column: its unit's size, the axis, and in words
 
 @styled
 def cost_frontier(
-    rows: Sequence[Row],
+    rows: Sequence[Line],
     num_samples: int | None = None,
     cost: str = "seconds_per_gradient",
 ) -> Picture:
@@ -112,7 +104,7 @@ def frontier(points: np.ndarray) -> np.ndarray:
 
 
 def _points(
-    axes: Axes, rows: Sequence[Row], cost: str, unit: float, which: Sequence[int]
+    axes: Axes, rows: Sequence[Line], cost: str, unit: float, which: Sequence[int]
 ) -> None:
     x, y = values_of(rows, cost) / unit, values_of(rows, "variance")
     across, upwards = (

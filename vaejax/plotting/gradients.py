@@ -19,8 +19,19 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
-from scipy.special import stdtrit
 
+from vaejax.benchmark.statistics import (
+    SETTINGS,
+    SIGNED,
+    Line,
+    distinct,
+    interval,
+    near_floor,
+    noise_floor,
+    number,
+    unsafe,
+    values_of,
+)
 from vaejax.plotting.style import (
     ALARM,
     QUIET,
@@ -28,11 +39,9 @@ from vaejax.plotting.style import (
     Look,
     Picture,
     PlottingError,
-    Row,
     few_decades,
     legend_outside,
     line_style,
-    number,
     panels,
     require_rows,
     series,
@@ -52,7 +61,6 @@ STATISTICS = {  # with the label of the axis
 }
 RATIOS = ("snr", "rms_snr", "norm_snr")  # of signal to noise, that obey the laws
 # The others are positive: a logarithmic axis.
-SIGNED = ("bias_squared", "cosine", "draw_cosine")
 UNSAFE: Look = {  # above what it marks, and beyond its edges
     **{"marker": "x", "markersize": 7, "zorder": 4},
     **{"linestyle": "none", "color": ALARM},
@@ -65,20 +73,13 @@ LAWS = {
     ("decoder", "pathwise"): 0.5,
     ("decoder", "dreg"): 0.5,
 }
-SETTINGS = {  # that tell cells of one estimator, bound and K apart
-    "estimator_settings": "{}",
-    "model": "{}",
-    "num_outer": "M = {}",
-    "batch_size": "batch of {}",
-    "step": "step {}",
-}
 Name = TypeVar("Name", bound=Hashable)
 AXES = {"num_samples": "importance samples $K$", "step": "training step"}
 
 
 @styled
 def gradient_statistic(
-    rows: Sequence[Row], statistic: str, group: str | None = None
+    rows: Sequence[Line], statistic: str, group: str | None = None
 ) -> Picture:
     """A statistic of the gradient against K with 95% bands, a line per estimator.
 
@@ -113,7 +114,7 @@ _THEORY = (
 
 
 def curves(
-    rows: Sequence[Row], statistic: str, group: str | None, against: str
+    rows: Sequence[Line], statistic: str, group: str | None, against: str
 ) -> Picture:
     """The panels of `gradient_statistic`, against a key of `AXES`."""
     require_rows(rows, "a figure of a gradient statistic")
@@ -171,40 +172,8 @@ def in_words(statistic: str) -> str:
     return statistic.replace("_", " ").replace("snr", "signal-to-noise ratio")
 
 
-def values_of(rows: Sequence[Row], name: str) -> np.ndarray:
-    """A column as floats, NaN where it is missing."""
-    return np.array([number(row.get(name)) for row in rows], float)
-
-
-def interval(rows: Sequence[Row], statistic: str) -> tuple[np.ndarray, np.ndarray]:
-    """The ends of the 95% intervals, NaN where the error is unknown."""
-    low, high = f"{statistic}_low", f"{statistic}_high"
-    if any(low in row for row in rows):  # it has its own
-        return values_of(rows, low), values_of(rows, high)
-    value = values_of(rows, statistic)
-    # Of a time the column is seconds_stderr.
-    name = statistic.replace("seconds_per_gradient", "seconds")
-    half = quantiles(rows) * values_of(rows, f"{name}_stderr")
-    if statistic in SIGNED:
-        return value - half, value + half
-    with np.errstate(divide="ignore", invalid="ignore"):
-        factor = np.exp(np.minimum(half / value, 50))
-    return value / factor, value * factor
-
-
-def quantiles(rows: Sequence[Row], level: float = 0.025) -> np.ndarray:
-    """Student's t of the rows' folds at a level; the normal where they have none."""
-    folds = values_of(rows, "folds")
-    return stdtrit(np.where(np.isfinite(folds), folds - 1, np.inf), 1 - level)
-
-
-def unsafe(row: Row) -> bool:
-    """Whether heavy tails, or too few draws to show one, are behind the intervals."""
-    return str(row.get("safe")) == "False"
-
-
 def _line(
-    axes: Axes, rows: list[Row], statistic: str, against: str, i: int, label: str
+    axes: Axes, rows: list[Line], statistic: str, against: str, i: int, label: str
 ) -> None:
     if not rows:
         return
@@ -223,7 +192,7 @@ def _line(
     band.set_label(f"_{label}")
 
 
-def _laws(axes: Axes, rows: list[Row], statistic: str) -> list[Line2D]:
+def _laws(axes: Axes, rows: list[Line], statistic: str) -> list[Line2D]:
     """What theory says of these rows' signal-to-noise ratio, drawn."""
     if statistic not in RATIOS or not rows:
         return []
@@ -243,17 +212,7 @@ def _laws(axes: Axes, rows: list[Row], statistic: str) -> list[Line2D]:
     return drawn
 
 
-def noise_floor(row: Row) -> float:
-    """The `snr` of so many draws where the true gradient is zero."""
-    return float(np.sqrt(2 / (np.pi * number(row.get("draws")))))
-
-
-def near_floor(row: Row) -> bool:
-    """Whether the `snr` may be mostly noise: it is below 3 floors."""
-    return number(row["snr"]) < 3 * noise_floor(row)
-
-
-def _x_axis(axes: Axes, rows: Sequence[Row], against: str) -> None:
+def _x_axis(axes: Axes, rows: Sequence[Line], against: str) -> None:
     if against == "step":
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
         return
@@ -264,7 +223,7 @@ def _x_axis(axes: Axes, rows: Sequence[Row], against: str) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _y_axis(axes: Axes, rows: Sequence[Row], statistic: str) -> None:
+def _y_axis(axes: Axes, rows: Sequence[Line], statistic: str) -> None:
     if statistic in SIGNED:
         return
     values = values_of(rows, statistic)
@@ -312,8 +271,8 @@ def legend(
 
 
 def namer(
-    rows: Sequence[Row], *, except_for: Collection[str] = ()
-) -> Callable[[Row], str]:
+    rows: Sequence[Line], *, except_for: Collection[str] = ()
+) -> Callable[[Line], str]:
     """Name an estimator, with those of its settings of which the rows hold several."""
     several = [
         name
@@ -321,7 +280,7 @@ def namer(
         if name not in except_for and len({row.get(name) for row in rows}) > 1
     ]
 
-    def name_of(row: Row) -> str:
+    def name_of(row: Line) -> str:
         words = [
             SETTINGS[name].format(row[name])
             for name in several
@@ -330,8 +289,3 @@ def namer(
         return row["estimator"] + (f" ({', '.join(words)})" if words else "")
 
     return name_of
-
-
-def distinct(names: Iterable[Name]) -> list[Name]:
-    """The names without repetition, in their first order."""
-    return list(dict.fromkeys(names))

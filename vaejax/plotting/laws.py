@@ -8,15 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from vaejax.plotting.gradients import UNSAFE, distinct, quantiles, unsafe
+from vaejax.benchmark.statistics import Line, distinct, number, quantiles, unsafe
+from vaejax.plotting.gradients import UNSAFE
 from vaejax.plotting.style import (
     QUIET,
     WIDTH,
     Picture,
     PlottingError,
-    Row,
     inches,
-    number,
     panels,
     require_rows,
     series,
@@ -28,7 +27,7 @@ AXES = {"num_samples": "importance samples $K$", "num_outer": "estimates average
 
 
 @styled
-def scaling_laws(rows: Sequence[Row], slopes: Sequence[Row], axis: str) -> Picture:
+def scaling_laws(rows: Sequence[Line], slopes: Sequence[Line], axis: str) -> Picture:
     """The signal-to-noise ratio against K or M, a panel per parameter group.
 
     Bands are 95% confidence; hollow points are not in the fit. A dashed line has the
@@ -84,12 +83,12 @@ def scaling_laws(rows: Sequence[Row], slopes: Sequence[Row], axis: str) -> Pictu
     return figure
 
 
-def _chosen(rows: Sequence[Row], values: dict[str, str]) -> list[Row]:
+def _chosen(rows: Sequence[Line], values: dict[str, str]) -> list[Line]:
     return [row for row in rows if all(row[name] == values[name] for name in values)]
 
 
 def _curve(
-    axes: Axes, curve: list[Row], slope: Row, axis: str, i: int, above: int
+    axes: Axes, curve: list[Line], slope: Line, axis: str, i: int, above: int
 ) -> None:
     curve = sorted(curve, key=lambda row: number(row[axis]))
     x, snr, stderr, plain = (

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vaejax.benchmark.statistics import Line, number
 from vaejax.plotting.style import (
     COLOURS,
     WIDTH,
     Picture,
-    Row,
-    number,
     panels,
     require_rows,
     styled,
@@ -18,7 +17,7 @@ from vaejax.plotting.style import (
 
 
 @styled
-def log_likelihood_bars(rows: Sequence[Row]) -> Picture:
+def log_likelihood_bars(rows: Sequence[Line]) -> Picture:
     """The log-likelihood of every model with its Monte Carlo error.
 
     Args:

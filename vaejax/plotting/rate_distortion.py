@@ -4,14 +4,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vaejax.benchmark.statistics import Line, number
 from vaejax.plotting.style import (
     COLOURS,
     QUIET,
     WIDTH,
     Look,
     Picture,
-    Row,
-    number,
     panels,
     require_rows,
     styled,
@@ -19,7 +18,7 @@ from vaejax.plotting.style import (
 
 
 @styled
-def rate_distortion(rows: Sequence[Row]) -> Picture:
+def rate_distortion(rows: Sequence[Line]) -> Picture:
     """Every model's rate KL(q(z|x) || p(z)) against its distortion -log p(x|z).
 
     The ELBO is minus their sum: dotted lines join points of an equal one, of which the

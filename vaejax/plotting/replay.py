@@ -5,29 +5,16 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from vaejax.plotting.gradients import (
-    curves,
-    distinct,
-    in_words,
-    interval,
-    values_of,
-)
-from vaejax.plotting.style import (
-    QUIET,
-    Picture,
-    PlottingError,
-    Row,
-    number,
-    signed_log,
-    styled,
-)
+from vaejax.benchmark.statistics import Line, distinct, interval, number, values_of
+from vaejax.plotting.gradients import curves, in_words
+from vaejax.plotting.style import QUIET, Picture, PlottingError, signed_log, styled
 
 DECADES = 5  # beyond the linear zone, at most
 
 
 @styled
 def replay_curves(
-    rows: Sequence[Row], statistic: str, group: str | None = None
+    rows: Sequence[Line], statistic: str, group: str | None = None
 ) -> Picture:
     """A statistic of the gradient against the training step, a line per estimator.
 
@@ -63,7 +50,7 @@ def replay_curves(
     return figure
 
 
-def _bias_axis(axes: Axes, rows: Sequence[Row]) -> None:
+def _bias_axis(axes: Axes, rows: Sequence[Line]) -> None:
     low, high = interval(rows, "bias_squared")
     half = high - values_of(rows, "bias_squared")
     ends = np.maximum(np.abs(low), np.abs(high))

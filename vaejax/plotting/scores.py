@@ -4,20 +4,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vaejax.plotting.style import (
-    QUIET,
-    Picture,
-    Row,
-    number,
-    panels,
-    require_rows,
-    series,
-    styled,
-)
+from vaejax.benchmark.statistics import Line, number
+from vaejax.plotting.style import QUIET, Picture, panels, require_rows, series, styled
 
 
 @styled
-def scores_by_distortion(rows: Sequence[Row], scores: Mapping[str, str]) -> Picture:
+def scores_by_distortion(rows: Sequence[Line], scores: Mapping[str, str]) -> Picture:
     """A panel for each score, of every model against its distortion -log p(x|z).
 
     Args:
@@ -58,5 +50,5 @@ def scores_by_distortion(rows: Sequence[Row], scores: Mapping[str, str]) -> Pict
     return figure
 
 
-def _distortion(row: Row) -> float:
+def _distortion(row: Line) -> float:
     return number(row["distortion"])

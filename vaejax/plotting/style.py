@@ -11,7 +11,7 @@ that vanishes on white, then three of Paul Tol's muted scheme.
 import functools
 import io
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,9 +26,9 @@ from matplotlib.mathtext import MathTextParser
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
+from vaejax.benchmark.statistics import Line
 from vaejax.core import VaejaxError
 
-Row = Mapping[str, Any]  # one line of metrics.jsonl or of results.csv
 Look = dict[str, Any]  # keyword arguments of a matplotlib artist
 
 COLOURS = (
@@ -158,12 +158,6 @@ def legend_outside(
     figure.legend(handles=handles, title=title, loc=loc, ncols=columns)
 
 
-def number(value: Any) -> float:
-    """A cell of a CSV or JSON row as a float; NaN where it is empty or infinite."""
-    value = float("nan") if value is None or value == "" else float(value)
-    return value if np.isfinite(value) else float("nan")
-
-
 def written(value: float) -> str:
     """A value in nats for a label: two decimals, a true minus sign."""
     return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
@@ -185,7 +179,7 @@ def signed_log(axes: Axes, along: str, linear: float, reach: float) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def require_rows(rows: Sequence[Row], what: str) -> None:
+def require_rows(rows: Sequence[Line], what: str) -> None:
     """Refuse to draw a figure of nothing."""
     if not rows:
         raise PlottingError(f"no rows to draw: {what} needs at least one")

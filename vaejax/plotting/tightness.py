@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from vaejax.plotting.gradients import distinct
+from vaejax.benchmark.statistics import Line, distinct, number
 from vaejax.plotting.style import (
     ALARM,
     COLOURS,
@@ -21,8 +21,6 @@ from vaejax.plotting.style import (
     Look,
     Picture,
     PlottingError,
-    Row,
-    number,
     panels,
     require_rows,
     series,
@@ -43,7 +41,7 @@ UNRELIABLE = 0.7  # Pareto k
 
 
 @styled
-def bound_tightness(rows: Sequence[Row]) -> Picture:
+def bound_tightness(rows: Sequence[Line]) -> Picture:
     """Every bound against K beside log p(x), and its distance from it on log axes.
 
     Bands are 95% intervals of the Monte Carlo error, on the right widened by rounding.
@@ -108,7 +106,7 @@ def bound_tightness(rows: Sequence[Row]) -> Picture:
 
 
 @styled
-def weight_health(rows: Sequence[Row]) -> Picture:
+def weight_health(rows: Sequence[Line]) -> Picture:
     """The relative effective sample size of the K weights, and their Pareto k.
 
     Args:
@@ -144,7 +142,7 @@ def weight_health(rows: Sequence[Row]) -> Picture:
     return figure
 
 
-def _measured(rows: Sequence[Row], what: str) -> list[Row]:
+def _measured(rows: Sequence[Line], what: str) -> list[Line]:
     require_rows(rows, what)
     found = [row for row in rows if row["kind"] != "refused"]
     if not found:
@@ -152,16 +150,16 @@ def _measured(rows: Sequence[Row], what: str) -> list[Row]:
     return found
 
 
-def _curve(rows: Sequence[Row], name: str) -> list[Row]:
+def _curve(rows: Sequence[Line], name: str) -> list[Line]:
     members = [row for row in rows if row["bound"] == name]
     return sorted(members, key=lambda row: int(row["num_samples"]))
 
 
-def _columns(rows: Sequence[Row], *names: str) -> list[np.ndarray]:
+def _columns(rows: Sequence[Line], *names: str) -> list[np.ndarray]:
     return [np.array([number(row[name]) for row in rows]) for name in names]
 
 
-def _half_widths(rows: Sequence[Row]) -> np.ndarray:
+def _half_widths(rows: Sequence[Line]) -> np.ndarray:
     """What a gap is told from zero by: its 95% interval, and rounding."""
     stderr, rounding = _columns(rows, "gap_stderr", "rounding")
     return NORMAL_95 * stderr + rounding
@@ -183,7 +181,7 @@ def _band(
     )
 
 
-def _samples_axis(axes: Axes, rows: Sequence[Row]) -> None:
+def _samples_axis(axes: Axes, rows: Sequence[Line]) -> None:
     ticks = sorted({int(row["num_samples"]) for row in rows})
     axes.set(xscale="log", xlabel="importance samples $K$")
     ticks = ticks[:: -(-len(ticks) // 8)]
@@ -191,7 +189,7 @@ def _samples_axis(axes: Axes, rows: Sequence[Row]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _focus(axes: Axes, rows: Sequence[Row], log_px: float) -> None:
+def _focus(axes: Axes, rows: Sequence[Line], log_px: float) -> None:
     """Leave out what lies so far below that the others would merge, and name it."""
     least = min(int(row["num_samples"]) for row in rows)
     start = [abs(number(r["gap"])) for r in rows if int(r["num_samples"]) == least]
@@ -203,7 +201,7 @@ def _focus(axes: Axes, rows: Sequence[Row], log_px: float) -> None:
         axes.text(0.98, 0.03, note, transform=axes.transAxes, ha="right", fontsize=7)
 
 
-def _floor(axes: Axes, rows: Sequence[Row]) -> None:
+def _floor(axes: Axes, rows: Sequence[Line]) -> None:
     """A gap that cannot be told from zero must not stretch the logarithmic axis."""
     gap = np.abs(_columns(rows, "gap")[0])
     told = gap > _half_widths(rows)

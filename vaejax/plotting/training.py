@@ -7,14 +7,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
+from vaejax.benchmark.statistics import Line, number
 from vaejax.plotting.style import (
     ALARM,
     LINES,
     WIDTH,
     Picture,
     PlottingError,
-    Row,
-    number,
     panels,
     require_rows,
     series,
@@ -31,7 +30,7 @@ COMPARED = PARTS | {"elbo": "ELBO at KL weight 1"}
 
 
 @styled
-def training_curves(rows: Sequence[Row]) -> Picture:
+def training_curves(rows: Sequence[Line]) -> Picture:
     """The bound and its two parts against the epoch, for training and test set.
 
     Args:
@@ -72,7 +71,7 @@ def training_curves(rows: Sequence[Row]) -> Picture:
 
 @styled
 def bound_curves(
-    runs: Mapping[str, Sequence[Row]],
+    runs: Mapping[str, Sequence[Line]],
     part: Literal["bound", "log_px_z", "kl", "elbo"] = "bound",
 ) -> Picture:
     """The bounds of several runs against the epoch, for training and test set.
@@ -113,7 +112,7 @@ def bound_curves(
     return figure
 
 
-def _points(rows: Sequence[Row], part: str, split: str) -> list[tuple[int, float]]:
+def _points(rows: Sequence[Line], part: str, split: str) -> list[tuple[int, float]]:
     """A part of the bound against the epoch, where the rows hold it."""
     return [
         (row["epoch"], number(row[split][part]))

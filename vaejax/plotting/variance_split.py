@@ -9,14 +9,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vaejax.plotting.gradients import distinct, namer, quantiles, unsafe, values_of
+from vaejax.benchmark.statistics import Line, distinct, quantiles, unsafe, values_of
+from vaejax.plotting.gradients import namer
 from vaejax.plotting.style import (
     COLOURS,
     WIDTH,
     Look,
     Picture,
     PlottingError,
-    Row,
     panels,
     require_rows,
     styled,
@@ -26,7 +26,7 @@ PARTS = {"variance_data": "data", "variance_latents": "latents"}
 
 
 @styled
-def variance_split(rows: Sequence[Row], num_samples: int | None = None) -> Picture:
+def variance_split(rows: Sequence[Line], num_samples: int | None = None) -> Picture:
     """The shares of the data and of the latents in the variance at one K, as bars.
 
     The whisker is the 95% interval of the division between them; beside the bar stands

@@ -21,8 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vaejax.benchmark import Moments, along_and_across
-from vaejax.benchmark.moments import groups
+from vaejax.benchmark.direction import along_and_across
+from vaejax.benchmark.moments import Moments, groups
 from vaejax.core import Params, VaejaxError
 
 RESAMPLES = 10_000

@@ -14,23 +14,27 @@ from itertools import groupby
 
 import numpy as np
 
-from experiments.benchmark.gradient_cells import AS_INITIALISED
+from vaejax.benchmark.cells import AS_INITIALISED
 from vaejax.benchmark.direction import SEEN
-from vaejax.plotting.bias import FALSE_ALARMS, FOUND, least_found, least_seen
-from vaejax.plotting.gradients import (
+from vaejax.benchmark.statistics import (
+    FALSE_ALARMS,
+    FOUND,
     SETTINGS,
+    Line,
     distinct,
+    least_found,
+    least_seen,
     near_floor,
+    number,
     quantiles,
     unsafe,
 )
-from vaejax.plotting.style import Row, number
 
 COSTS = {"seconds_per_gradient": "cost", "decoder_evaluations": "decoder evaluations"}
 PLACE = ("model", "num_outer", "batch_size")  # what figures and claims are within
 
 
-def findings(rows: Sequence[Row]) -> list[str]:
+def findings(rows: Sequence[Line]) -> list[str]:
     """The answer, a sentence a claim: less variance, biases, and what is refused.
 
     What is wrong with the run itself comes first.
@@ -48,21 +52,21 @@ def findings(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def places(rows: Sequence[Row]) -> dict[str, list[Row]]:
+def places(rows: Sequence[Line]) -> dict[str, list[Line]]:
     """The rows of each model, M and batch size, by its name."""
-    found: dict[str, list[Row]] = {}
+    found: dict[str, list[Line]] = {}
     for row in rows:
         name = ", ".join(SETTINGS[key].format(row[key]) for key in PLACE)
         found.setdefault(name, []).append(row)
     return found
 
 
-def of_whole_groups(rows: Sequence[Row]) -> list[Row]:
+def of_whole_groups(rows: Sequence[Line]) -> list[Line]:
     """The measured rows of the parameter groups, without those of single layers."""
     return [r for r in rows if r["status"] != "refused" and "/" not in r["group"]]
 
 
-def at_last_step(rows: Sequence[Row]) -> list[Row]:
+def at_last_step(rows: Sequence[Line]) -> list[Line]:
     """The rows of the last checkpoint, or all where there is none."""
     steps = [number(row["step"]) for row in rows]
     last = max((step for step in steps if np.isfinite(step)), default=None)
@@ -70,8 +74,8 @@ def at_last_step(rows: Sequence[Row]) -> list[Row]:
 
 
 def ratio_interval(
-    above: Row,
-    below: Row,
+    above: Line,
+    below: Line,
     comparisons: int = 1,
     columns: tuple[str, str] = ("variance", "variance_stderr"),
 ) -> tuple[float, float, float]:
@@ -89,10 +93,10 @@ def ratio_interval(
     return a / b, a / b / spread, a / b * spread
 
 
-def _comparisons(rows: Sequence[Row]) -> Iterator[str]:
+def _comparisons(rows: Sequence[Line]) -> Iterator[str]:
     """For each bound, who has the least variance, at the largest K that has several."""
     for where, _, measured in _by_bound(rows):
-        comparable: dict[int, list[Row]] = {}
+        comparable: dict[int, list[Line]] = {}
         for row in at_last_step(measured):
             if row["status"] == "unbiased":
                 comparable.setdefault(int(row["num_samples"]), []).append(row)
@@ -101,7 +105,7 @@ def _comparisons(rows: Sequence[Row]) -> Iterator[str]:
             yield _comparison(f"{where} at K = {most}", comparable[most])
 
 
-def _by_bound(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[Row]]]:
+def _by_bound(rows: Sequence[Line]) -> Iterator[tuple[str, str, list[Line]]]:
     """Of each place and bound the rows of one group whose variance is known."""
     several = places(rows)
     for place, members in several.items():
@@ -120,7 +124,7 @@ def _by_bound(rows: Sequence[Row]) -> Iterator[tuple[str, str, list[Row]]]:
             yield f"{where} {bound}", group, known
 
 
-def _along_training(rows: Sequence[Row]) -> Iterator[str]:
+def _along_training(rows: Sequence[Line]) -> Iterator[str]:
     """How many times its first variance is each estimator's last, at the largest K."""
     for where, group, known in _by_bound(rows):
         most = max((int(row["num_samples"]) for row in known), default=0)
@@ -146,7 +150,7 @@ def _along_training(rows: Sequence[Row]) -> Iterator[str]:
         )
 
 
-def _comparison(where: str, rows: list[Row]) -> str:
+def _comparison(where: str, rows: list[Line]) -> str:
     """The one of least variance against the first named, or if it is that, the next."""
     best, following, *_ = sorted(rows, key=lambda row: number(row["variance"]))
     other = rows[0] if rows[0] is not best else following
@@ -181,12 +185,12 @@ def _short(value: float) -> str:
     return f"{float(f'{value:.3g}'):,g}"
 
 
-def flag(row: Row) -> str:
+def flag(row: Line) -> str:
     """A dagger where the row's intervals are unsafe."""
     return " †" * unsafe(row)
 
 
-def in_errors(row: Row) -> float | None:
+def in_errors(row: Line) -> float | None:
     """The length of the bias in standard errors of the mean of the draws.
 
     sqrt(max(bias_squared, 0)) / sqrt(tr Cov(g) / n), of one parameter |bias| / (sd /
@@ -197,7 +201,7 @@ def in_errors(row: Row) -> float | None:
     return np.sqrt(max(value, 0.0) / square) if np.isfinite(value / square) else None
 
 
-def estimate(row: Row, name: str) -> str:
+def estimate(row: Line, name: str) -> str:
     """A statistic with its standard error in two digits, "" if it is unknown."""
     value, error = number(row.get(name)), number(row.get(f"{name}_stderr"))
     if not np.isfinite(value):
@@ -213,12 +217,12 @@ def estimate(row: Row, name: str) -> str:
     )
 
 
-def plain_snr(row: Row) -> str:
+def plain_snr(row: Line) -> str:
     """The `snr` with its error, marked where it may be mostly its noise floor."""
     return estimate(row, "snr") + " (floor)" * near_floor(row)
 
 
-def _biases(rows: Sequence[Row]) -> Iterator[str]:
+def _biases(rows: Sequence[Line]) -> Iterator[str]:
     """Which biases are more than noise, and how small a one would have been seen."""
     rows = of_whole_groups(rows)
     limits = dict(zip(map(id, rows), least_seen(rows), strict=True))
@@ -248,7 +252,7 @@ def _biases(rows: Sequence[Row]) -> Iterator[str]:
         )
 
 
-def _references(rows: Sequence[Row]) -> Iterator[str]:
+def _references(rows: Sequence[Line]) -> Iterator[str]:
     """Which references are worse than was asked for, by how much."""
     errors: dict[tuple, float] = {}
     for row in of_whole_groups(rows):
@@ -272,7 +276,7 @@ def _references(rows: Sequence[Row]) -> Iterator[str]:
     )
 
 
-def tails(rows: Sequence[Row]) -> Iterator[str]:
+def tails(rows: Sequence[Line]) -> Iterator[str]:
     """How many intervals are unsafe, and why."""
     measured = of_whole_groups(rows)
     if not (marked := [row for row in measured if unsafe(row)]):
@@ -289,7 +293,7 @@ def tails(rows: Sequence[Row]) -> Iterator[str]:
     )
 
 
-def _hidden_directions(rows: Sequence[Row]) -> Iterator[str]:
+def _hidden_directions(rows: Sequence[Line]) -> Iterator[str]:
     """How many cosines are not given because the noise hides the mean gradient."""
     measured = [
         row
@@ -305,7 +309,7 @@ def _hidden_directions(rows: Sequence[Row]) -> Iterator[str]:
         )
 
 
-def _budget(rows: Sequence[Row]) -> Iterator[str]:
+def _budget(rows: Sequence[Line]) -> Iterator[str]:
     """What precision the time bought."""
     measured = of_whole_groups(rows)
     if not measured or not measured[0].get("budget"):
@@ -326,7 +330,7 @@ def _budget(rows: Sequence[Row]) -> Iterator[str]:
     )
 
 
-def _untrained(rows: Sequence[Row]) -> Iterator[str]:
+def _untrained(rows: Sequence[Line]) -> Iterator[str]:
     names = distinct(
         row["estimator"] for row in rows if str(row["reason"]).endswith(AS_INITIALISED)
     )
@@ -337,11 +341,11 @@ def _untrained(rows: Sequence[Row]) -> Iterator[str]:
         )
 
 
-def _pair(row: Row) -> str:
+def _pair(row: Line) -> str:
     return f"{row['estimator']} under {row['bound']}"
 
 
-def _named(rows: list[Row]) -> str:
+def _named(rows: list[Line]) -> str:
     """Each estimator and bound with its Ks, and the largest of its biases."""
     texts = []
     for pair, cells in groupby(sorted(rows, key=_pair), _pair):
@@ -356,7 +360,7 @@ def _named(rows: list[Row]) -> str:
     return "; ".join(texts)
 
 
-def _ranges(rows: list[Row], values: dict[int, float]) -> str:
+def _ranges(rows: list[Line], values: dict[int, float]) -> str:
     """The smallest and the largest value of each group that has any."""
     texts = []
     rows = [row for row in rows if np.isfinite(values[id(row)])]
@@ -366,12 +370,12 @@ def _ranges(rows: list[Row], values: dict[int, float]) -> str:
     return ", ".join(texts)
 
 
-def reason_at_any_k(row: Row) -> str:
+def reason_at_any_k(row: Line) -> str:
     """Why a cell is refused, without the numbers, which may be those of its K."""
     return re.sub(r"\d+", "#", str(row["reason"]))
 
 
-def _refusals(rows: Sequence[Row]) -> Iterator[str]:
+def _refusals(rows: Sequence[Line]) -> Iterator[str]:
     refused = [row for row in rows if row["status"] == "refused"]
     if not refused:
         return

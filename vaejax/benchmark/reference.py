@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.benchmark.gradient_cells import Set, Setting, objective_at, work_of
 from vaejax import exact
 from vaejax.benchmark import Moments, combine, fold_count, gradient_moments
+from vaejax.benchmark.cells import CellGroup, Point, objective_at, work_of
 from vaejax.benchmark.moments import groups
 from vaejax.core import Estimator, Params, Problem, VaejaxError
 from vaejax.estimators import ESTIMATORS
@@ -31,24 +31,24 @@ class Reference(NamedTuple):
     errors: dict[str, float]  # relative to its norm, by the groups of the rows
 
 
-def reference_of(setting: Setting, problem: Problem) -> Reference:
+def reference_of(point: Point, problem: Problem) -> Reference:
     """The exact gradient where the model can be integrated, else one drawn."""
     # An estimator's own parameters have no gradient of the bound to compare with.
-    params = setting.params._replace(auxiliary=())
+    params = point.params._replace(auxiliary=())
     try:
         found = exact.value_and_gradient(
-            problem, params, setting.batch.example, tolerance=EXACT_TOLERANCE
+            problem, params, point.batch.example, tolerance=EXACT_TOLERANCE
         )
     except VaejaxError:  # no closed form, too many nodes, or not converged
-        moments, words = drawn_reference(setting, problem)
-        return Reference(moments, words, _relative_errors(setting, moments))
+        moments, words = drawn_reference(point, problem)
+        return Reference(moments, words, _relative_errors(point, moments))
     sign = 1 if problem.bound.minimised else -1
     gradient = jax.tree.map(lambda leaf: sign * leaf, found.gradient)
-    names = groups(gradient, setting.per_layer)
+    names = groups(gradient, point.per_layer)
     return Reference(gradient, "the exact gradient", dict.fromkeys(names, 0.0))
 
 
-def drawn_reference(setting: Setting, problem: Problem) -> tuple[Moments, str]:
+def drawn_reference(point: Point, problem: Problem) -> tuple[Moments, str]:
     """Draws of its own of an unbiased estimator, until their mean is known well.
 
     That is, in every group that can be: the error falls as one over the root of the
@@ -66,10 +66,10 @@ def drawn_reference(setting: Setting, problem: Problem) -> tuple[Moments, str]:
             "there; use a smaller model"
         )
     name = unbiased[0].name
-    at = objective_at(setting, Set(problem, 1, {name: unbiased[0]}, {}), name)
-    if setting.seconds is None:
-        draws = REFERENCE_DRAWS * setting.draws
-        folds = fold_count(setting.draws)
+    at = objective_at(point, CellGroup(problem, 1, {name: unbiased[0]}, {}), name)
+    if point.seconds is None:
+        draws = REFERENCE_DRAWS * point.draws
+        folds = fold_count(point.draws)
     else:
         draws, folds = REFERENCE_DRAWS * BUDGET_DRAWS, fold_count(BUDGET_DRAWS)
     passes: list[Moments] = []
@@ -78,18 +78,18 @@ def drawn_reference(setting: Setting, problem: Problem) -> tuple[Moments, str]:
         passes.append(
             gradient_moments(
                 *at,
-                jax.random.fold_in(setting.keys.reference, len(passes)),
-                setting.batch,
+                jax.random.fold_in(point.keys.reference, len(passes)),
+                point.batch,
                 draws=draws,
                 folds=folds,
-                batch_size=setting.batch_size,
-                work=draws * work_of(setting, problem),
+                batch_size=point.batch_size,
+                work=draws * work_of(point, problem),
             )
         )
         known = combine(passes) if len(passes) > 1 else passes[0]
-        reach = setting.reference_error * np.sqrt(MAX_PASSES / len(passes))
-        errors = _relative_errors(setting, known).values()
-        wanting = any(setting.reference_error < error <= reach for error in errors)
+        reach = point.reference_error * np.sqrt(MAX_PASSES / len(passes))
+        errors = _relative_errors(point, known).values()
+        wanting = any(point.reference_error < error <= reach for error in errors)
     mean, variance = (
         np.concatenate(list(groups(tree).values()))
         for tree in (known.mean, known.variance)
@@ -106,12 +106,12 @@ def _estimator(name: str) -> Estimator:
     return ESTIMATORS[name]()
 
 
-def _relative_errors(setting: Setting, moments: Moments) -> dict[str, float]:
-    """The error in every group that the setting reports on."""
-    variances = groups(moments.variance, setting.per_layer)
+def _relative_errors(point: Point, moments: Moments) -> dict[str, float]:
+    """The error in every group that the point reports on."""
+    variances = groups(moments.variance, point.per_layer)
     return {
         name: _relative_error(mean, variances[name], moments.draws)
-        for name, mean in groups(moments.mean, setting.per_layer).items()
+        for name, mean in groups(moments.mean, point.per_layer).items()
     }
 
 

@@ -1,0 +1,181 @@
+"""Measuring the cells: gradients drawn and summed up, on every core, and their cost.
+
+Where models are small, nearly all time goes into compilation, which runs beside that of
+other cells. Costs are measured when nothing else runs.
+"""
+
+import os
+import time
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from functools import partial
+from typing import Any
+
+import jax
+import numpy as np
+from jax.extend.core import Jaxpr, jaxprs_in_params
+
+from vaejax.benchmark.cells import CellGroup, Point, objective_at, work_of
+from vaejax.benchmark.combining import combine
+from vaejax.benchmark.cost import CostReport, cost_reports
+from vaejax.benchmark.moments import Moments, gradient_moments
+from vaejax.benchmark.reference import (
+    BUDGET_DRAWS,
+    Reference,
+    direction_of,
+    reference_of,
+)
+from vaejax.benchmark.report import GroupReport, summarize
+from vaejax.benchmark.rows import Row
+from vaejax.benchmark.split import VarianceSplit, variance_split
+from vaejax.core import Batch, EstState, Key, Objective, Params
+
+# Statistics that mean nothing where the direction of the reference is not known.
+OF_DIRECTION: dict[str, Any] = {
+    name: np.nan
+    for name in GroupReport._fields
+    if name.startswith(("cosine", "draw_cosine", "directional_snr"))
+}
+Work = tuple[Point, CellGroup, Sequence[str]]  # the estimators to be measured
+
+
+def measure_groups(work: Sequence[Work]) -> Generator[Iterator[tuple[str, list[Row]]]]:
+    """The rows of every group's estimators, one after the other as they are done.
+
+    While the gradients of a group are drawn, so is the reference of the next; nothing
+    runs any more when the rows of a group come to an end. A budget of seconds is each
+    cell's own: then they take turns. The rows of a group are to be taken to their end
+    before the next group is asked for.
+    """
+    alone = any(point.seconds is not None for point, _, _ in work)
+    with ThreadPoolExecutor(1 if alone else os.cpu_count()) as pool:
+
+        def reference(at: int) -> Future[Reference] | None:
+            if at == len(work) or not work[at][2]:
+                return None
+            point, group, _ = work[at]
+            return pool.submit(reference_of, point, group.problem)
+
+        def rows(
+            at: int, source: Future[Reference] | None, following: Future | None
+        ) -> Iterator[tuple[str, list[Row]]]:
+            point, group, names = work[at]
+            if source is not None:
+                futures = {
+                    pool.submit(_measure, point, group, name, source): name
+                    for name in names
+                }
+                for future in as_completed(futures):
+                    yield futures[future], future.result()
+            if following is not None:
+                following.exception()  # wait: what comes next is timed
+
+        try:
+            current = reference(0)
+            for at in range(len(work)):
+                following = reference(at + 1)
+                yield rows(at, current, following)
+                current = following
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _measure(
+    point: Point, group: CellGroup, name: str, source: Future[Reference]
+) -> list[Row]:
+    """Draw the gradients of an estimator: its rows, without the cost."""
+    reference, words, errors = source.result()
+    start = time.perf_counter()
+    at = objective_at(point, group, name)
+    work = work_of(point, group.problem, group.num_outer)
+    moments = _moments(point, at, direction_of(reference, at[1]), start, work)
+    splits: dict[str, VarianceSplit] = {}
+    if point.split_variance:
+        splits = variance_split(
+            *at,
+            point.keys.split,
+            point.batch,
+            draws=moments.draws,
+            batch_size=point.observations,
+            per_layer=point.per_layer,
+        )
+    rows = []
+    reports = summarize(moments, reference, per_layer=point.per_layer)
+    for parameters, report in reports.items():
+        error = errors.get(parameters)
+        if error is not None and error > point.reference_error:
+            report = report._replace(**OF_DIRECTION)
+        row = group.rows[name]._replace(
+            group=parameters,
+            draws=moments.draws,
+            reference=words,
+            reference_error=error,
+            report=report,
+            split=splits.get(parameters),
+        )
+        rows.append(row)
+    return rows
+
+
+def measure_costs(point: Point, group: CellGroup, timed: bool) -> dict[str, CostReport]:
+    """The cost of a gradient of each valid estimator; they take turns."""
+    names = group.valid
+    at = [contestant(point, group, name) for name in names]
+    if not timed:
+        found = cost_reports(at, point.keys.draws, calls=0)
+    else:
+        found = [
+            cost._replace(flops=np.nan) if _loops(one, point.keys.draws) else cost
+            for cost, one in zip(cost_reports(at, point.keys.draws), at, strict=True)
+        ]
+    return dict(zip(names, found, strict=True))
+
+
+def _loops(at: tuple[Objective, Params, EstState, Batch], key: Key) -> bool:
+    """Whether the gradient's program has a loop, whose body XLA counts only once."""
+    objective, params, state, batch = at
+
+    def holds_one(program: Jaxpr) -> bool:
+        return any(
+            equation.primitive.name in ("scan", "while")
+            or any(map(holds_one, jaxprs_in_params(equation.params)))
+            for equation in program.eqns
+        )
+
+    gradient = jax.grad(objective.loss, has_aux=True)
+    return holds_one(jax.make_jaxpr(gradient)(params, state, key, batch).jaxpr)
+
+
+def contestant(
+    point: Point, group: CellGroup, name: str
+) -> tuple[Objective, Params, EstState, Batch]:
+    """The arguments of a gradient whose cost is measured, of as many observations."""
+    # Time and memory do not depend on which they are.
+    rows = np.arange(point.observations) % len(point.batch.global_index)
+    batch = jax.tree.map(lambda leaf: leaf[rows], point.batch)
+    return *objective_at(point, group, name), batch
+
+
+def _moments(
+    point: Point,
+    at: tuple[Objective, Params, EstState],
+    direction: Params,
+    start: float,
+    work: float,
+) -> Moments:
+    """The draws asked for, or those that the cell's seconds allow."""
+    draw = partial(
+        gradient_moments,
+        *at,
+        batch=point.batch,
+        batch_size=point.batch_size,
+        reference=direction,
+    )
+    if point.seconds is None:
+        whole = work * point.draws
+        return draw(key=point.keys.draws, draws=point.draws, work=whole)
+    passes: list[Moments] = []
+    while not passes or time.perf_counter() - start < point.seconds:
+        key = jax.random.fold_in(point.keys.draws, len(passes))
+        passes.append(draw(key=key, draws=BUDGET_DRAWS))
+    return combine(passes)

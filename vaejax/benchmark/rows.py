@@ -1,0 +1,117 @@
+"""A measurement of a comparison: a typed record, and its line of results.csv.
+
+In a record, a statistic that the draws do not show is NaN, and a part that was not
+asked for is None. In a line, both are None, and so an empty field of the file.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+from vaejax.benchmark.cost import CostReport
+from vaejax.benchmark.report import GroupReport
+from vaejax.benchmark.split import VarianceSplit
+from vaejax.core import Verdict
+
+
+class Cell(NamedTuple):
+    """What identifies a measurement, besides the parameter group."""
+
+    model: str
+    bound: str
+    estimator: str  # the name, with the settings that are not the defaults
+    num_samples: int  # K
+    num_outer: int  # M, independent estimates that a gradient is the mean of
+    batch_size: int  # observations that a gradient is the mean over
+    step: int | None = None  # of the training run that the parameters come from
+
+
+class Row(NamedTuple):
+    """One cell and parameter group; a refused cell is one row of the group "all"."""
+
+    cell: Cell
+    beta: float  # the weight of the KL divergence in the bound
+    verdict: Verdict
+    reference_error_asked: float  # relative to the norm of the reference
+    group: str = "all"
+    draws: int | None = None
+    reference: str | None = None  # the true gradient's source, in words
+    reference_error: float | None = None  # relative to its norm; None if unknown
+    report: GroupReport | None = None
+    split: VarianceSplit | None = None
+    cost: CostReport | None = None
+
+    @property
+    def refused(self) -> bool:
+        """Whether the estimator is not valid here, and nothing was measured."""
+        return self.verdict.status == "refused"
+
+    def line(self) -> dict[str, Any]:
+        """The values of `COLUMNS`: everything flat, None for what is not known."""
+        found = dict.fromkeys(COLUMNS)
+        found |= self.cell._asdict() | self.verdict._asdict()
+        found |= {name: getattr(self, name) for name in OWN}
+        if self.report is not None:
+            found |= self.report._asdict()
+        if self.split is not None:
+            found |= zip(SPLIT_COLUMNS, self.split, strict=True)
+        if self.cost is not None:
+            found |= self.cost._asdict()
+        if self.report is not None and self.cost is not None:
+            found |= worth(self.report, self.cost)
+        return {
+            name: None if _is_nan(value) else value for name, value in found.items()
+        }
+
+
+def row_of_line(line: dict[str, Any], cost: CostReport | None) -> Row:
+    """The record of a line without its cost, as a journal keeps it."""
+
+    def part(kind: type, columns: dict[str, str]) -> Any:
+        values = {name: line[column] for name, column in columns.items()}
+        if all(value is None for value in values.values()):
+            return None
+        return kind(**{n: math.nan if v is None else v for n, v in values.items()})
+
+    return Row(
+        cell=Cell(**{name: line[name] for name in Cell._fields}),
+        verdict=Verdict(line["status"], line["reason"]),
+        report=part(GroupReport, {name: name for name in GroupReport._fields}),
+        split=part(VarianceSplit, {n: f"variance_{n}" for n in VarianceSplit._fields}),
+        cost=cost,
+        **{name: line[name] for name in OWN},
+    )
+
+
+def worth(report: GroupReport, cost: CostReport) -> dict[str, float]:
+    """The variance times what a gradient costs: less is better at equal cost."""
+    variance, error = report.variance, report.variance_stderr
+    seconds, evaluations = cost.seconds_per_gradient, cost.decoder_evaluations
+    return {
+        "work_normalized_variance": variance * seconds,
+        "work_normalized_variance_stderr": math.hypot(
+            error * seconds, variance * cost.seconds_stderr
+        ),
+        "evaluation_normalized_variance": variance * evaluations,
+        "evaluation_normalized_variance_stderr": error * evaluations,
+    }
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float) and math.isnan(value)
+
+
+SPLIT_COLUMNS = tuple(f"variance_{name}" for name in VarianceSplit._fields)
+# The fields of a row that are columns themselves.
+OWN = (
+    *("beta", "group", "draws"),
+    *("reference", "reference_error", "reference_error_asked"),
+)
+COLUMNS = (
+    *Cell._fields,
+    *("beta", "group", *Verdict._fields, *OWN[2:]),
+    *GroupReport._fields,
+    *SPLIT_COLUMNS,
+    *CostReport._fields,
+    *("work_normalized_variance", "work_normalized_variance_stderr"),
+    *("evaluation_normalized_variance", "evaluation_normalized_variance_stderr"),
+)

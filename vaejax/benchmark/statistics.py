@@ -1,0 +1,131 @@
+"""Statistics of the rows of a comparison: intervals, and tests of many cells at once.
+
+A row is a mapping of the columns of results.csv: of a `vaejax.benchmark.rows.Row`, or
+as `csv.DictReader` reads it. Intervals are by Student's t of the folds that the errors
+are from.
+"""
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from scipy.special import stdtrit
+
+Line = Mapping[str, Any]  # a line of results.csv
+Name = TypeVar("Name", bound=Hashable)
+
+# Statistics that may be below 0.
+SIGNED = ("bias_squared", "cosine", "draw_cosine")
+SETTINGS = {  # that tell cells of one estimator, bound and K apart
+    "estimator_settings": "{}",
+    "model": "{}",
+    "num_outer": "M = {}",
+    "batch_size": "batch of {}",
+    "step": "step {}",
+}
+FOUND = 0.95  # the chance that a bias which is called detectable is found
+FALSE_ALARMS = 0.05  # the chance of any, in all rows together, where no bias is
+
+
+def number(value: Any) -> float:
+    """A cell of a CSV or JSON row as a float; NaN where it is empty or infinite."""
+    value = float("nan") if value is None or value == "" else float(value)
+    return value if np.isfinite(value) else float("nan")
+
+
+def values_of(rows: Sequence[Line], name: str) -> np.ndarray:
+    """A column as floats, NaN where it is missing."""
+    return np.array([number(row.get(name)) for row in rows], float)
+
+
+def interval(rows: Sequence[Line], statistic: str) -> tuple[np.ndarray, np.ndarray]:
+    """The ends of the 95% intervals, NaN where the error is unknown."""
+    low, high = f"{statistic}_low", f"{statistic}_high"
+    if any(low in row for row in rows):  # it has its own
+        return values_of(rows, low), values_of(rows, high)
+    value = values_of(rows, statistic)
+    # Of a time the column is seconds_stderr.
+    name = statistic.replace("seconds_per_gradient", "seconds")
+    half = quantiles(rows) * values_of(rows, f"{name}_stderr")
+    if statistic in SIGNED:
+        return value - half, value + half
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factor = np.exp(np.minimum(half / value, 50))
+    return value / factor, value * factor
+
+
+def quantiles(rows: Sequence[Line], level: float = 0.025) -> np.ndarray:
+    """Student's t of the rows' folds at a level; the normal where they have none."""
+    folds = values_of(rows, "folds")
+    return stdtrit(np.where(np.isfinite(folds), folds - 1, np.inf), 1 - level)
+
+
+def unsafe(row: Line) -> bool:
+    """Whether heavy tails, or too few draws to show one, are behind the intervals."""
+    return str(row.get("safe")) == "False"
+
+
+def noise_floor(row: Line) -> float:
+    """The `snr` of so many draws where the true gradient is zero."""
+    return float(np.sqrt(2 / (np.pi * number(row.get("draws")))))
+
+
+def near_floor(row: Line) -> bool:
+    """Whether the `snr` may be mostly noise: it is below 3 floors."""
+    return number(row["snr"]) < 3 * noise_floor(row)
+
+
+def least_seen(rows: Sequence[Line]) -> np.ndarray:
+    """The estimate of the bias above which each row's is more than noise.
+
+    stderr times Student's t of one-sided tests of all rows at `FALSE_ALARMS`, by
+    Bonferroni. Where there is no bias, its estimate has a longer tail than t; but its
+    standard error, from the same draws, then is on the safe side, and by simulation the
+    false alarms are no more than said.
+
+    Returns:
+        [rows]; NaN for a row that cannot be tested: without a bias or its error, or
+        without any error at all.
+    """
+    stderr = values_of(rows, "bias_squared_stderr")
+    known = _tested(rows)
+    return np.where(known, _corrected(rows, known) * stderr, np.nan)
+
+
+def least_found(rows: Sequence[Line]) -> np.ndarray:
+    """The true squared bias whose estimate is above `least_seen` with chance `FOUND`.
+
+    It is the x that is as far above that limit, t of its own standard errors, as t_95
+    of them: x^2 = (t + t_95)^2 (noise^2 + growth x). The growth is had from
+    `bias_squared_detectable`, the same x of a single test at 5%. By simulation it is
+    found so often, or more often.
+
+    Returns:
+        [rows]; NaN where `least_seen` is, and without `bias_squared_noise` or
+        `bias_squared_detectable`.
+    """
+    noise, single = (
+        values_of(rows, f"bias_squared_{name}") for name in ("noise", "detectable")
+    )
+    reach = quantiles(rows, 1 - FOUND)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        growth = np.maximum((single / (2 * reach)) ** 2 - noise**2, 0) / single
+    known = _tested(rows)
+    reach = reach + _corrected(rows, known)
+    half = reach**2 * growth / 2
+    return np.where(known, half + np.hypot(half, reach * noise), np.nan)
+
+
+def _tested(rows: Sequence[Line]) -> np.ndarray:
+    stderr = values_of(rows, "bias_squared_stderr")
+    return np.isfinite(values_of(rows, "bias_squared")) & (stderr > 0)
+
+
+def _corrected(rows: Sequence[Line], tested: np.ndarray) -> np.ndarray:
+    """The t of each of so many tests, so that all together hold `FALSE_ALARMS`."""
+    return quantiles(rows, FALSE_ALARMS / max(tested.sum(), 1))
+
+
+def distinct(names: Iterable[Name]) -> list[Name]:
+    """The names without repetition, in their first order."""
+    return list(dict.fromkeys(names))
