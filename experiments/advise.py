@@ -23,7 +23,7 @@ import numpy as np
 
 from experiments.benchmark import advice_report, measured_model
 from experiments.benchmark.advice_report import CHOICE, COLUMNS, SIGNAL
-from experiments.benchmark.estimator_choice import choose_estimators
+from experiments.benchmark.choice import choose_estimators
 from experiments.harness import run_folder
 from experiments.harness.cli import command_of, option, progress_bar, run_main
 from experiments.harness.journal import Journal

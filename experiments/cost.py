@@ -25,7 +25,7 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from experiments.benchmark.estimator_choice import choose_estimators
+from experiments.benchmark.choice import choose_estimators
 from experiments.harness import run_folder
 from experiments.harness.cli import option, progress_bar, run_main
 from experiments.harness.journal import Journal

@@ -14,7 +14,6 @@ and the report says what precision it bought.
 
 import dataclasses
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -22,16 +21,14 @@ import jax.numpy as jnp
 
 from experiments.benchmark import measured_model
 from experiments.benchmark.cell_run import Results, measure
-from experiments.benchmark.estimator_choice import choose_estimators
+from experiments.benchmark.choice import choose_bounds, choose_estimators
 from experiments.harness.cli import command_of, option, run_main
 from experiments.harness.names import build_named, check_named_once
 from experiments.harness.settings import Error, Large, Seconds, Seed, Settings
 from vaejax.benchmark import fold_count
 from vaejax.benchmark.cells import Point, make_groups
-from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Bound, Estimator, VaejaxError
 from vaejax.core.ranges import mismatch, shown
-from vaejax.estimators import ESTIMATORS
 from vaejax.models import MODELS
 
 
@@ -46,13 +43,13 @@ class Config(Settings):
     checkpoint: Annotated[Path | None, option("DIR")] = None
     """instead: a run of experiments.train, on its test images"""
     bounds: Annotated[tuple[str, ...], option("NAME..")] = ("elbo", "iwae")
-    """or all; a wrong name lists them"""
+    """or all, or with settings, as in renyi:alpha=0.3"""
     estimators: Annotated[tuple[str, ...], option("NAME..")] = (
         "pathwise",
         "stl",
         "dreg",
     )
-    """or all, or with settings, as in nvil:decay=0.9; a wrong name lists them"""
+    """or all, or with settings, as in nvil:decay=0.9"""
     num_samples: Annotated[tuple[int, ...], option("K..")] = (1, 8, 64)
     """importance samples per example"""
     num_outer: Annotated[tuple[int, ...], option("M..")] = (1,)
@@ -87,11 +84,11 @@ def check(config: Config) -> tuple[list[Bound], list[Estimator]]:
     Raises:
         VaejaxError: an unknown name, or a number that cannot be.
     """
-    bounds = [build_named(BOUNDS, name) for name in _names(config.bounds, BOUNDS)]
-    estimators = choose_estimators(_names(config.estimators, ESTIMATORS))
+    bounds = choose_bounds(config.bounds)
+    estimators = choose_estimators(config.estimators)
     if not (bounds and estimators and config.num_samples and config.num_outer):
         raise VaejaxError("name at least one bound, one estimator, one K and one M")
-    check_named_once(config, "model", "bounds", "num_samples", "num_outer")
+    check_named_once(config, "model", "num_samples", "num_outer")
     if config.checkpoint is not None and config.model_settings:
         raise VaejaxError(
             "--model-settings follow from the run in --checkpoint: leave them out"
@@ -105,12 +102,6 @@ def check(config: Config) -> tuple[list[Bound], list[Estimator]]:
     split = config.pool is not None and config.budget is None
     fold_count(config.draws, 2 if split else 1)  # or say why not
     return bounds, estimators
-
-
-def _names(asked: tuple[str, ...], registry: Iterable[str]) -> tuple[str, ...]:
-    if "all" in asked and len(asked) > 1:
-        raise VaejaxError(f"all is every one of {', '.join(registry)}: name it alone")
-    return tuple(registry) if asked == ("all",) else asked
 
 
 def seconds_of(budget: str | None) -> float | None:

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.benchmark.cell_run import Results, measure
-from experiments.benchmark.estimator_choice import choose_estimators, full_name
+from experiments.benchmark.choice import choose_bounds, choose_estimators
 from experiments.benchmark.measured_model import make_keys
 from experiments.harness.cli import command_of, option, run_main
 from experiments.harness.names import build_named, check_named_once
@@ -27,6 +27,7 @@ from vaejax.benchmark import fold_count
 from vaejax.benchmark.cells import Point, make_groups
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, VaejaxError
+from vaejax.estimators import ESTIMATORS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,8 +71,8 @@ def run(config: Config) -> Results:
         VaejaxError: a setting that cannot be, before anything is computed.
     """
     estimators = choose_estimators(config.estimators)
-    bounds = [build_named(BOUNDS, name) for name in config.bounds]
-    check_named_once(config, "bounds", "num_samples")
+    bounds = choose_bounds(config.bounds)
+    check_named_once(config, "num_samples")
     if not estimators:
         raise VaejaxError("name at least one estimator, as in --estimators dreg")
     fold_count(config.draws)
@@ -84,6 +85,9 @@ def run(config: Config) -> Results:
             f"{' '.join(trained.config.kl_weight)}; the gradients measured are those "
             "of the bound without it"
         )
+    trained_with = build_named(
+        ESTIMATORS, trained.config.estimator, trained.config.estimator_settings
+    )
     snapshots = prepared_run.load_snapshots(trained)
     if config.batch_size > len(trained.data.test.x):
         raise VaejaxError(
@@ -102,9 +106,7 @@ def run(config: Config) -> Results:
             per_layer=config.per_layer,
             reference_error=config.reference_error,
             step=step,
-            trained_with=full_name(
-                trained.config.estimator, trained.config.estimator_settings
-            ),
+            trained_with=trained_with.name,
             trained_state=state,
         )
         groups = make_groups(

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.benchmark import snr_report
-from experiments.benchmark.estimator_choice import choose_estimators
+from experiments.benchmark.choice import choose_estimators
 from experiments.benchmark.measured_model import Measured, make_keys, of_checkpoint
 from experiments.benchmark.snr_points import (
     COLUMNS,

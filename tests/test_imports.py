@@ -33,6 +33,9 @@ ONLY = {
     "vaejax.plotting": {"vaejax.core", "vaejax.benchmark"},
 }
 
+# A table draws itself when it is asked to; nothing else of the library does.
+DRAWS = "vaejax.benchmark.table"
+
 # Third-party packages that live in one unit and nowhere else (None: nowhere at all).
 HOMES = {
     "flax": "vaejax.nets",
@@ -86,6 +89,8 @@ def violations(root: Path) -> list[str]:
             continue
         backwards = STAGE[b] > STAGE[a]
         beyond = b not in ONLY.get(a, STAGE)
+        if name == DRAWS and b == "vaejax.plotting":
+            continue
         figures = b == "vaejax.plotting" and a != "experiments"
         if backwards or beyond or figures:
             problems.append(f"{name} imports {target}")

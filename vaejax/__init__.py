@@ -12,7 +12,12 @@ and of float64 numbers is float64. Random draws differ between the two precision
 else agrees to float32's rounding.
 """
 
-from vaejax.benchmark import cost_report, grad_report
+from vaejax.benchmark import (
+    check_unbiased,
+    compare_estimators,
+    cost_report,
+    grad_report,
+)
 from vaejax.bounds import BOUNDS
 from vaejax.core import (
     Batch,
@@ -78,6 +83,8 @@ __all__ = [
     "Verdict",
     "build",
     "check_data",
+    "check_unbiased",
+    "compare_estimators",
     "compatibility_table",
     "cost_report",
     "fit",

@@ -35,6 +35,7 @@ from vaejax.core import (
     Scalar,
     VaejaxError,
 )
+from vaejax.core.naming import named_by_settings
 from vaejax.core.ranges import Depth
 
 
@@ -93,6 +94,7 @@ def elbo_analytic_kl() -> Bound:
     )
 
 
+@named_by_settings
 def beta_elbo(beta: float = 4.0) -> Bound:
     """The beta-VAE's bound: `mean_k log p(x|z_k) + beta (log p(z_k) - log q(z_k|x))`.
 
@@ -150,6 +152,7 @@ def iwae() -> Bound:
     return _power_mean("iwae", 1.0)
 
 
+@named_by_settings
 def renyi(alpha: float = 0.5) -> Bound:
     """The variational Renyi bound: `1 / (1 - alpha) log mean_k w_k^(1 - alpha)`.
 
@@ -165,6 +168,7 @@ def renyi(alpha: float = 0.5) -> Bound:
     return _power_mean("renyi", 1.0 - alpha)
 
 
+@named_by_settings
 def miwae(num_groups: int = 2) -> Bound:
     """M groups of K samples: `mean_m log mean_k w_mk`; num_samples is M K.
 
@@ -204,6 +208,7 @@ def miwae(num_groups: int = 2) -> Bound:
     )
 
 
+@named_by_settings
 def ciwae(beta: float = 0.5) -> Bound:
     """A convex combination: `beta ELBO + (1 - beta) IWAE_K`.
 
@@ -234,6 +239,7 @@ def ciwae(beta: float = 0.5) -> Bound:
     )
 
 
+@named_by_settings
 def piwae(num_groups: int = 2) -> Bound:
     """IWAE_{M K} for the model, MIWAE(M, K) for the inference network.
 
@@ -248,6 +254,7 @@ def piwae(num_groups: int = 2) -> Bound:
     return train_apart("piwae", iwae(), miwae(num_groups))
 
 
+@named_by_settings
 def cubo(order: float = 2.0) -> Bound:
     """The chi upper bound, to be minimised: `1/n log mean_k w_k^n` with n >= 1.
 
@@ -338,6 +345,7 @@ def jvi(order: Literal[1, 2] = 1) -> Bound:
     )
 
 
+@named_by_settings
 def tvo(
     num_partitions: Depth = 5,
     first_beta: float = 0.05,
@@ -390,7 +398,7 @@ def tvo(
         return [LogMean(1.0, 1)] if is_elbo or num_samples == 1 else None
 
     return Bound(
-        name="tvo" if side == "left" else "tvo_right",
+        name="tvo",
         aggregate=riemann_sum,
         separable=is_elbo,
         expectation=expectation,

@@ -7,12 +7,12 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array
 
-from experiments.benchmark.estimator_choice import full_name
 from experiments.harness.names import build_named, labels_in_turn
 from experiments.training.prepared_run import load_final, load_run
 from vaejax.benchmark.cells import Keys
 from vaejax.core import EstState, Example, Key, Model, Params, VaejaxError
 from vaejax.core.memory import check_fits
+from vaejax.estimators import ESTIMATORS
 from vaejax.models import MODELS
 
 
@@ -80,6 +80,8 @@ def of_checkpoint(folder: Path, count: int, count_name: str) -> Measured:
     """
     trained = load_run(folder)
     params, state = load_final(trained)
+    config = trained.config
+    estimator = build_named(ESTIMATORS, config.estimator, config.estimator_settings)
     test = trained.data.test
     if count > len(test.x):
         raise VaejaxError(
@@ -87,10 +89,10 @@ def of_checkpoint(folder: Path, count: int, count_name: str) -> Measured:
             "images: use a smaller one"
         )
     return Measured(
-        f"{trained.config.model} of {folder}",
+        f"{config.model} of {folder}",
         trained.model,
         params,
         jax.tree.map(lambda leaf: leaf[:count], test),
-        full_name(trained.config.estimator, trained.config.estimator_settings),
+        estimator.name,
         state,
     )

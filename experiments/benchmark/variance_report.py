@@ -6,16 +6,11 @@ figures/                each figure as .pdf and .png; a folder a model where sev
 results.json            the findings and what else is to be kept; written last
 """
 
-import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pyarrow
-import pyarrow.parquet
-from matplotlib.figure import Figure
 from rich import box
 from rich.table import Table as TerminalTable
 
@@ -31,7 +26,6 @@ from experiments.harness.terminal import console
 from vaejax.benchmark.direction import SEEN
 from vaejax.benchmark.findings import (
     PLACE,
-    at_last_step,
     estimate,
     findings,
     in_errors,
@@ -40,31 +34,18 @@ from vaejax.benchmark.findings import (
     plain_snr,
     reason_at_any_k,
 )
-from vaejax.benchmark.statistics import Line, number, values_of
+from vaejax.benchmark.statistics import Line, number
+from vaejax.benchmark.table import TEXTS, parquet_of
+from vaejax.core.files import write_whole
 from vaejax.plotting import (
     Section,
     Table,
-    bias_forest,
-    cost_frontier,
-    estimator_map,
-    gradient_statistic,
-    replay_curves,
     save,
-    variance_split,
     write_report,
 )
-from vaejax.plotting.style import write_whole
+from vaejax.plotting.comparison import comparison_figures
 
-TEXTS = (
-    *("model", "bound", "estimator", "group", "status", "reason", "reference"),
-    *("checkpoint", "model_settings", "budget", "config_hash"),
-)
-CURVES = ("variance", "rms_snr", "work_normalized_variance")
-COSTS = {  # what the frontiers are of, by the names of their files
-    "frontier": "seconds_per_gradient",
-    "evaluations": "decoder_evaluations",
-}
-MOST_BIASES = 200  # in one figure; of more, those at the largest K
+OF_RUN = ("checkpoint", "model_settings", "budget", "config_hash")  # texts, too
 INTERVALS = (
     "Intervals are of 95%; that of the ratio of variances above is wider, by "
     "Bonferroni, for the number of estimators that the best was chosen from."
@@ -89,11 +70,15 @@ def write(
     """
     columns = columns_of(rows)
     write_csv(out / "results.csv", rows, columns)
-    write_whole(out / "results.parquet", _parquet(rows, columns))
+    plain_rows = [{name: plain(row.get(name)) for name in columns} for row in rows]
+    write_whole(
+        out / "results.parquet",
+        parquet_of(plain_rows, tuple(columns), (*TEXTS, *OF_RUN)),
+    )
     found, sections = findings(rows), []
     several = places(rows)
     for place, members in several.items():
-        figures = draw(members)
+        figures = {name: draw() for name, draw in comparison_figures(members).items()}
         folder = re.sub(r"\W+", "_", place) if len(several) > 1 else ""
         for name, figure in figures.items():
             for suffix in (".pdf", ".png"):
@@ -108,40 +93,6 @@ def write(
     )
     run_folder.write_json(out / "results.json", {"findings": found, **summary})
     return found
-
-
-def draw(rows: Sequence[Line]) -> dict[str, Figure]:
-    """What can be drawn of the rows of one place, by the name of the file."""
-    latest = at_last_step(rows)
-    groups = of_whole_groups(latest)
-    refused = [row for row in latest if row["status"] == "refused"]
-    figures: dict[str, Figure] = {}
-
-    def known(*names: str) -> bool:
-        return bool(np.isfinite([values_of(groups, n) for n in names]).all(0).any())
-
-    replayed = len({row["step"] for row in rows}) > 1
-    for statistic in ("variance", "bias_squared", "rms_snr") if replayed else ():
-        if known(statistic):
-            curves = replay_curves(of_whole_groups(rows), statistic)
-            figures[f"replay_{statistic}"] = curves
-    several = len({row["num_samples"] for row in groups}) > 1
-    for statistic in CURVES:
-        if known(statistic) and (several or not replayed):
-            figures[statistic] = gradient_statistic(groups, statistic)
-    if known("bias_squared", "bias_squared_stderr"):
-        shown = [*groups, *refused]
-        if len(shown) > MOST_BIASES:
-            most = max(int(row["num_samples"]) for row in groups)
-            shown = [row for row in shown if int(row["num_samples"]) == most]
-        figures["bias"] = bias_forest(shown)
-    for name, cost in COSTS.items():
-        if known("variance", cost):
-            figures[name] = cost_frontier(groups, cost=cost)
-    figures["map"] = estimator_map([*groups, *refused])
-    if known("variance_data", "variance_latents"):
-        figures["split"] = variance_split(groups)
-    return figures
 
 
 def print_rows(rows: Sequence[Line]) -> None:
@@ -179,21 +130,6 @@ def print_rows(rows: Sequence[Line]) -> None:
         print(f"refused: {' x '.join(settings)}, K = {counts}: {reason}")
     for finding in findings(rows):
         print(finding)
-
-
-def _parquet(rows: Sequence[Line], columns: Sequence[str]) -> bytes:
-    """The rows as a Parquet file; an unknown statistic keeps its column a number."""
-    arrays = {}
-    for name in columns:
-        values = [plain(row.get(name)) for row in rows]
-        kind = pyarrow.string() if name in TEXTS else None
-        array = pyarrow.array(values, kind)
-        if array.null_count == len(array) and kind is None:
-            array = array.cast(pyarrow.float64())
-        arrays[name] = array
-    buffer = io.BytesIO()
-    pyarrow.parquet.write_table(pyarrow.table(arrays), buffer)
-    return buffer.getvalue()
 
 
 Columns = dict[str, Callable[[Line], Any]]

@@ -10,6 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from vaejax.core.memory import host_bytes
+
 SIZE = 2048
 
 
@@ -43,22 +45,12 @@ def describe_machine() -> dict[str, Any]:
     return {
         "cpu": models[0] if models else platform.processor(),
         "cores": os.cpu_count(),
-        "memory_gigabytes": round(_host_bytes() / 2**30, 1),
+        "memory_gigabytes": round(host_bytes() / 2**30, 1),
         "system": platform.platform(),
         "python": platform.python_version(),
         "jax": jax.__version__,
         "device": jax.devices()[0].device_kind,
     }
-
-
-def memory_bytes() -> int:
-    """The memory of JAX's first device, which is the machine's where it is a CPU."""
-    stats = jax.local_devices()[0].memory_stats() or {}
-    return stats.get("bytes_limit") or _host_bytes()
-
-
-def _host_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 MAPPINGS = Path("/proc/self/maps")  # a line each; Linux allows a process 65,530

@@ -4,7 +4,6 @@ import csv
 import dataclasses
 import html
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from scipy import stats
 
 from experiments import advise
 from experiments.advise import Config
-from vaejax.benchmark import CostReport
+from vaejax.benchmark import CostReport, Moments
 from vaejax.benchmark import ranking as ranking_module
 from vaejax.benchmark.ranking import Measured, rank
 from vaejax.core import Params, VaejaxError
@@ -270,6 +269,6 @@ def test_the_chance_is_how_often_the_first_is_the_best():
 
 def test_a_gradient_of_one_number_has_nothing_across_it():
     alone = Params(np.ones(1), (), ())
-    of_draws = SimpleNamespace(products=alone, squared_norms=alone)
+    of_draws = Moments(*[None] * 6, products=alone, squared_norms=alone)
     with pytest.raises(VaejaxError, match="is one number"):
         ranking_module.signal_of_folds(of_draws, alone, "encoder", 1)

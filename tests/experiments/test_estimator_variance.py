@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -17,12 +16,18 @@ import pytest
 
 from experiments import estimator_variance, replay, train
 from experiments.benchmark import cell_run
-from experiments.benchmark.estimator_choice import choose_estimators
+from experiments.benchmark.choice import choose_estimators
 from experiments.estimator_variance import Config, seconds_of
 from experiments.harness import machine, run_folder
 from vaejax.benchmark import CostReport, measure
 from vaejax.benchmark import reference as reference_module
-from vaejax.benchmark.cells import AS_INITIALISED, make_groups, objective_at
+from vaejax.benchmark.cells import (
+    AS_INITIALISED,
+    CellGroup,
+    Point,
+    make_groups,
+    objective_at,
+)
 from vaejax.benchmark.findings import findings
 from vaejax.benchmark.moments import groups
 from vaejax.bounds import BOUNDS
@@ -120,21 +125,21 @@ def test_a_killed_run_goes_on_with_what_is_not_measured(whole, tmp_path):
 
 
 @pytest.mark.parametrize("names", [["dreg", "stl"], []])
-def test_nothing_else_runs_when_the_rows_of_a_set_are_out(names, monkeypatch):
+def test_nothing_else_runs_when_the_rows_of_a_group_are_out(names, monkeypatch):
     """What follows is a measurement of time; also where only that was missing."""
     running = []
 
-    def reference_of(setting, problem):
+    def reference_of(point, problem):
         running.append(problem)
         time.sleep(0.2 * problem)  # the second set's is slower than the first's rows
         running.remove(problem)
 
     monkeypatch.setattr(measure, "reference_of", reference_of)
     monkeypatch.setattr(measure, "_measure", lambda *at: at[3].result() or [])
-    setting = SimpleNamespace(seconds=None)
+    point = Point(*[None] * 5)
     work = [
-        (setting, SimpleNamespace(problem=0), names),
-        (setting, SimpleNamespace(problem=1), ["dreg"]),
+        (point, CellGroup(0, 1, {}, {}), names),
+        (point, CellGroup(1, 1, {}, {}), ["dreg"]),
     ]
     overlapped = []
     with contextlib.closing(measure.measure_groups(work)) as sets:
@@ -311,7 +316,7 @@ def test_a_trained_control_variate_is_the_run_s_own():
 
 
 def test_estimators_are_replayed_along_a_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(train.train_report, "draw", lambda *_: None)
+    monkeypatch.setattr(train.report, "draw", lambda *_: None)
     run = train.Config(
         dataset="digits",
         model_settings=("hidden=4", "latent_dim=2"),
@@ -427,6 +432,9 @@ def test_two_settings_of_one_estimator_are_two_cells(tmp_path):
 
 def test_estimators_of_one_name_are_refused():
     (setting,) = estimator_variance.make_points(config_for(None))
-    alike = [ESTIMATORS["nvil"](decay=decay) for decay in (0.5, 0.9)]
+    alike = [
+        ESTIMATORS["dreg"](),
+        dataclasses.replace(ESTIMATORS["stl"](), name="dreg"),
+    ]
     with pytest.raises(VaejaxError, match="share a name"):
         make_groups(setting, [BOUNDS["iwae"]()], alike, (2,), (1,))

@@ -91,7 +91,7 @@ def watched(tmp_path_factory) -> Iterator[Watched]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "wandb", fake_wandb(wandb))
         patch.setitem(sys.modules, "mlflow", fake_mlflow(mlflow))
-        patch.setattr(train.train_report, "draw", lambda *_: None)
+        patch.setattr(train.report, "draw", lambda *_: None)
         config = tiny(out, tensorboard=True, wandb="my-project", mlflow="my-experiment")
         yield Watched(train.run(config), wandb, mlflow)
 
@@ -160,7 +160,7 @@ def test_tensorboard_has_test_images_above_their_reconstructions(watched):
     _, model, params, data = load_trained(watched.results.out)
     originals, seen = pixels[:8, :8, 0] / 255, pixels[9:, :8, 0] / 255
     np.testing.assert_allclose(originals, data.test.x[0, ..., 0], atol=1 / 255)
-    mean = train.train_report.reconstruct(
+    mean = train.report.reconstruct(
         model, params, jax.tree.map(lambda leaf: leaf[:1], data.test)
     )
     np.testing.assert_allclose(seen, mean[0, ..., 0], atol=1 / 255)
@@ -220,7 +220,7 @@ def test_tensorboard_forgets_the_steps_that_are_done_again(tmp_path):
 
 
 def test_watching_changes_no_figure(watched, tmp_path, monkeypatch):
-    monkeypatch.setattr(train.train_report, "draw", lambda *_: None)
+    monkeypatch.setattr(train.report, "draw", lambda *_: None)
     unwatched = train.run(tiny(tmp_path / "run")).summary
     mine = watched.results.summary
     assert mine["test"]["log_likelihood"] == unwatched["test"]["log_likelihood"]

@@ -80,7 +80,7 @@ def test_every_experiment_is_here():
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     patch = pytest.MonkeyPatch()
-    patch.setattr(train.train_report, "draw", lambda *_: None)
+    patch.setattr(train.report, "draw", lambda *_: None)
     out = tmp_path_factory.mktemp("trained") / "run"
     train.run(train.Config(**TRAINING, snapshot_epochs=1, out=out))
     patch.undo()

@@ -285,7 +285,7 @@ def test_a_mistake_is_one_message(words, message, tmp_path, monkeypatch, capsys)
 
 
 def test_what_train_writes_is_what_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(train.train_report, "draw", lambda *_: None)
+    monkeypatch.setattr(train.report, "draw", lambda *_: None)
     config = train.Config(
         dataset="digits",
         model_settings=("latent_dim=2", "hidden=8"),

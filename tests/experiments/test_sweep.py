@@ -216,7 +216,7 @@ def test_what_the_objective_refuses_is_known_before_any_data_are_read(tmp_path):
 
 
 def test_a_trial_finds_what_the_experiment_alone_finds(tmp_path, monkeypatch):
-    monkeypatch.setattr(train.train_report, "draw", lambda *_: None)
+    monkeypatch.setattr(train.report, "draw", lambda *_: None)
     config = train.Config(
         dataset="digits",
         model_settings=("latent_dim=2", "hidden=8"),

@@ -4,7 +4,6 @@ import csv
 import json
 import math
 import shutil
-from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet
@@ -24,8 +23,12 @@ from vaejax.benchmark.findings import (
     plain_snr,
     ratio_interval,
 )
+from vaejax.benchmark.report import GroupReport
 from vaejax.benchmark.rows import worth
 from vaejax.benchmark.statistics import least_found
+from vaejax.benchmark.table import parquet_of
+from vaejax.plotting import comparison
+from vaejax.plotting.comparison import comparison_figures
 
 FIGURES = {
     *("variance", "rms_snr", "work_normalized_variance"),
@@ -78,11 +81,12 @@ def test_variance_times_seconds_has_the_error_of_both():
     """2000 intervals hold it as often as is said; those of the variance alone not."""
     key, runs = np.random.default_rng(0), 2000
     held = np.zeros(2)
+    unknown = GroupReport(*[math.nan] * 28)
     for variance, seconds in zip(
         3 + 0.1 * key.normal(size=runs), 2 + 0.1 * key.normal(size=runs), strict=True
     ):
         cost = CostReport(1, seconds, 0.1)
-        report = SimpleNamespace(variance=variance, variance_stderr=0.1)
+        report = unknown._replace(variance=variance, variance_stderr=0.1)
         row = worth(report, cost)
         off = abs(row["work_normalized_variance"] - 3 * 2)
         stderrs = row["work_normalized_variance_stderr"], 0.1 * seconds
@@ -327,7 +331,7 @@ def test_columns_that_are_all_unknown_keep_their_type(tmp_path):
     rows = [row | {"snr": None, "extra": "x"} for row in make_rows(num_samples=(1,))]
     path = tmp_path / "rows.parquet"
     columns = list(rows[-1])
-    path.write_bytes(variance_report._parquet(rows, columns))
+    path.write_bytes(parquet_of(rows, tuple(columns)))
     types = {f.name: str(f.type) for f in pyarrow.parquet.read_schema(path)}
     assert (types["snr"], types["step"], types["extra"]) == (
         *("double", "double", "string"),
@@ -369,19 +373,17 @@ def test_overwriting_removes_all_that_is_written(written, tmp_path):
 
 def test_figures_of_what_there_is():
     def names(rows):
-        return set(variance_report.draw(rows))
+        return set(comparison_figures(rows))
 
     rows = make_rows(num_samples=(1,), steps=(0, 5), bounds=("iwae",))
     replayed = ["replay_variance", "replay_bias_squared", "replay_rms_snr"]
     # Of a single K there are no curves against it.
-    expected = FIGURES - set(variance_report.CURVES) | {"split", *replayed}
+    expected = FIGURES - set(comparison.CURVES) | {"split", *replayed}
     assert names(rows) == expected
-    assert list(variance_report.draw(rows))[:3] == replayed
+    assert list(comparison_figures(rows))[:3] == replayed
     bare = [
         row
-        | dict.fromkeys(
-            ("variance_data", "bias_squared", *variance_report.COSTS.values())
-        )
+        | dict.fromkeys(("variance_data", "bias_squared", *comparison.COSTS.values()))
         for row in make_rows(num_samples=(1,))
     ]
     assert names(bare) == FIGURES - {"frontier", "evaluations", "bias"}
@@ -392,17 +394,17 @@ def test_a_forest_of_too_many_biases_shows_those_at_the_largest_k(monkeypatch):
     rows = make_rows(num_samples=(1, 4))
 
     def shown():
-        forest = variance_report.draw(rows)["bias"].axes[0]
+        forest = comparison_figures(rows)["bias"]().axes[0]
         return [text.get_text() for text in forest.get_yticklabels()]
 
     assert len(shown()) == 14
-    monkeypatch.setattr(variance_report, "MOST_BIASES", 20)
+    monkeypatch.setattr(comparison, "MOST_BIASES", 20)
     assert len(shown()) == 7
     assert all("$K$ = 4" in name for name in shown())
 
 
 def test_several_models_have_a_folder_each(tmp_path, monkeypatch):
-    monkeypatch.setattr(variance_report, "CURVES", ("variance",))
+    monkeypatch.setattr(comparison, "CURVES", ("variance",))
     rows = make_rows(models=("a", "b"), num_samples=(1,), bounds=("iwae",))
     for row in rows:  # fewer figures
         row |= dict.fromkeys(("variance_data", "seconds_per_gradient", "bias_squared"))

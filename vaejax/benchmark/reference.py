@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from vaejax import exact
-from vaejax.benchmark import Moments, combine, fold_count, gradient_moments
 from vaejax.benchmark.cells import CellGroup, Point, objective_at, work_of
-from vaejax.benchmark.moments import groups
+from vaejax.benchmark.combining import combine
+from vaejax.benchmark.moments import Moments, fold_count, gradient_moments, groups
 from vaejax.core import Estimator, Params, Problem, VaejaxError
 from vaejax.estimators import ESTIMATORS
 from vaejax.objective import check
@@ -31,8 +31,13 @@ class Reference(NamedTuple):
     errors: dict[str, float]  # relative to its norm, by the groups of the rows
 
 
-def reference_of(point: Point, problem: Problem) -> Reference:
-    """The exact gradient where the model can be integrated, else one drawn."""
+def reference_of(
+    point: Point, problem: Problem, *, but: str | None = None
+) -> Reference:
+    """The exact gradient where the model can be integrated, else one drawn.
+
+    A drawn one is not of the estimator `but`, which would be held against itself.
+    """
     # An estimator's own parameters have no gradient of the bound to compare with.
     params = point.params._replace(auxiliary=())
     try:
@@ -40,7 +45,7 @@ def reference_of(point: Point, problem: Problem) -> Reference:
             problem, params, point.batch.example, tolerance=EXACT_TOLERANCE
         )
     except VaejaxError:  # no closed form, too many nodes, or not converged
-        moments, words = drawn_reference(point, problem)
+        moments, words = drawn_reference(point, problem, but=but)
         return Reference(moments, words, _relative_errors(point, moments))
     sign = 1 if problem.bound.minimised else -1
     gradient = jax.tree.map(lambda leaf: sign * leaf, found.gradient)
@@ -48,7 +53,9 @@ def reference_of(point: Point, problem: Problem) -> Reference:
     return Reference(gradient, "the exact gradient", dict.fromkeys(names, 0.0))
 
 
-def drawn_reference(point: Point, problem: Problem) -> tuple[Moments, str]:
+def drawn_reference(
+    point: Point, problem: Problem, *, but: str | None = None
+) -> tuple[Moments, str]:
     """Draws of its own of an unbiased estimator, until their mean is known well.
 
     That is, in every group that can be: the error falls as one over the root of the
@@ -57,7 +64,7 @@ def drawn_reference(point: Point, problem: Problem) -> tuple[Moments, str]:
     unbiased = [
         estimator
         for estimator in map(_estimator, REFERENCES)
-        if check(problem, estimator).status == "unbiased"
+        if estimator.name != but and check(problem, estimator).status == "unbiased"
     ]
     if not unbiased:
         raise VaejaxError(

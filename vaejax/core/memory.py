@@ -5,12 +5,12 @@ of either reaches Python.
 """
 
 import math
+import os
 from collections.abc import Callable, Mapping
 
 import jax
 
-from experiments.harness.machine import memory_bytes
-from vaejax.core import Model, Params, PyTree, VaejaxError
+from vaejax.core.records import Model, Params, PyTree, VaejaxError
 
 MOST = 2**31 - 1  # numbers of an array, as an int32 counts them
 NUMBER = 4  # bytes of a float32, the least that any takes
@@ -71,3 +71,14 @@ def sample_size(model: Model, params: Params, y: jax.Array | None = None) -> int
 
     z, decoded = jax.eval_shape(sample, params)
     return max(1, *(math.prod(leaf.shape) for leaf in jax.tree.leaves((z, decoded))))
+
+
+def memory_bytes() -> int:
+    """The memory of JAX's first device, which is the machine's where it is a CPU."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    return stats.get("bytes_limit") or host_bytes()
+
+
+def host_bytes() -> int:
+    """The memory of the machine."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -16,6 +16,7 @@ from vaejax.core import (
     Stats,
     VaejaxError,
 )
+from vaejax.core.naming import named_by_settings
 from vaejax.estimators.score_function import (
     UNBIASED,
     learning_signal,
@@ -26,6 +27,7 @@ from vaejax.estimators.score_function import (
 from vaejax.terms import bound_value, log_terms, make_stats
 
 
+@named_by_settings
 def constant_baseline(value: float = 0.0) -> Estimator:
     """The score function, weighed by what the bound exceeds `value` by, in nats.
 

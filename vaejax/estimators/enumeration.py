@@ -24,6 +24,7 @@ from vaejax.core import (
     Stats,
     Verdict,
 )
+from vaejax.core.naming import named_by_settings
 from vaejax.terms import (
     check_max_outcomes,
     expected_terms,
@@ -35,6 +36,7 @@ from vaejax.terms import (
 )
 
 
+@named_by_settings
 def enumeration(max_outcomes: int = 1024) -> Estimator:
     """The gradient of E F, with every sample's outcomes summed over.
 

@@ -13,9 +13,11 @@ F is evaluated once, whatever M.
 import jax
 
 from vaejax.core import DistParams, Estimator, Event, Family, Key, Scalar, VaejaxError
+from vaejax.core.naming import named_by_settings
 from vaejax.estimators.relaxed import annealing, straight_through_estimator
 
 
+@named_by_settings
 def gumbel_rao(
     num_conditional: int = 10,
     temperature: float = 0.5,

@@ -22,6 +22,7 @@ from vaejax.core import (
     Scalar,
     Stats,
 )
+from vaejax.core.naming import named_by_settings
 from vaejax.estimators.relaxed import (
     annealing,
     check_biased,
@@ -31,6 +32,7 @@ from vaejax.estimators.relaxed import (
 from vaejax.terms import bound_value, log_terms, make_stats, with_value
 
 
+@named_by_settings
 def gumbel_softmax(
     temperature: float = 0.5, annealing_rate: float = 0.0, floor: float = 0.01
 ) -> Estimator:
@@ -86,6 +88,7 @@ def _surrogate(
     return with_value(surrogate, value), make_stats(value, discrete)
 
 
+@named_by_settings
 def st_gumbel_softmax(
     temperature: float = 0.5, annealing_rate: float = 0.0, floor: float = 0.01
 ) -> Estimator:

@@ -23,6 +23,7 @@ from vaejax.core import (
     Stats,
     VaejaxError,
 )
+from vaejax.core.naming import named_by_settings
 from vaejax.estimators.score_function import (
     UNBIASED,
     learning_signal,
@@ -33,6 +34,7 @@ from vaejax.estimators.score_function import (
 from vaejax.terms import bound_value, log_terms, make_stats
 
 
+@named_by_settings
 def moving_average(decay: float = 0.9) -> Estimator:
     """The score function, weighed by what the bound exceeds its running mean by.
 

@@ -28,6 +28,7 @@ from vaejax.core import (
     Stats,
     Verdict,
 )
+from vaejax.core.naming import named_by_settings
 from vaejax.estimators.score_function import (
     learning_signal,
     score_weights,
@@ -37,6 +38,7 @@ from vaejax.estimators.score_function import (
 from vaejax.terms import bound_value, log_terms, make_stats, minimize_beside, require
 
 
+@named_by_settings
 def muprop(fitted: bool = False) -> Estimator:
     """The score function with the first-order Taylor expansion at the mean as baseline.
 

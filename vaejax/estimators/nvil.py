@@ -28,6 +28,7 @@ from vaejax.core import (
     Stats,
     Verdict,
 )
+from vaejax.core.naming import named_by_settings
 from vaejax.estimators.moving_average import (
     RunningAverage,
     advance,
@@ -51,6 +52,7 @@ from vaejax.terms import (
 )
 
 
+@named_by_settings
 def nvil(
     hidden: Sequence[int] = (100,),
     activation: str = "tanh",

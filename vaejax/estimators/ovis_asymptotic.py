@@ -30,6 +30,7 @@ from vaejax.core import (
     VaejaxError,
     Verdict,
 )
+from vaejax.core.naming import named_by_settings
 from vaejax.estimators.ovis_mc import direct_weights
 from vaejax.estimators.score_function import UNBIASED, stopped_samples, with_score
 from vaejax.terms import (
@@ -41,6 +42,7 @@ from vaejax.terms import (
 )
 
 
+@named_by_settings
 def ovis_asymptotic(gamma: float = 0.0) -> Estimator:
     """OVIS with the baseline's limits at few (0) and many (1) effective samples.
 

@@ -30,10 +30,12 @@ from vaejax.core import (
     Stats,
     VaejaxError,
 )
+from vaejax.core.naming import named_by_settings
 from vaejax.estimators.score_function import UNBIASED, stopped_samples, with_score
 from vaejax.terms import bound_value, log_terms, make_stats
 
 
+@named_by_settings
 def ovis_mc(auxiliary_samples: int = 1) -> Estimator:
     """OVIS with a baseline from S samples more: c_k = mean_s d_k(z_k replaced by z_s).
 

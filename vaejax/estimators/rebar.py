@@ -42,6 +42,7 @@ from vaejax.core import (
     VaejaxError,
     Verdict,
 )
+from vaejax.core.naming import named_by_settings
 from vaejax.estimators.relaxed import check_temperature, draw, require_relaxation
 from vaejax.terms import (
     bound_value,
@@ -55,6 +56,7 @@ from vaejax.terms import (
 LogControl = Callable[[PyTree, Float[Array, " K"], Event], Float[Array, " K"]]
 
 
+@named_by_settings
 def rebar(temperature: float = 0.5, eta: float = 1.0) -> Estimator:
     """The score function with the relaxed bound as control variate.
 

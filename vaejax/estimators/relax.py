@@ -27,11 +27,13 @@ from vaejax.core import (
     VaejaxError,
     Verdict,
 )
+from vaejax.core.naming import named_by_settings
 from vaejax.estimators.rebar import controlled, start_of
 from vaejax.nets import activation_named, mlp
 from vaejax.terms import require
 
 
+@named_by_settings
 def relax(
     network: Literal["added", "alone"] = "added",
     hidden: Sequence[int] = (50,),

@@ -29,6 +29,7 @@ from vaejax.core import (
     Stats,
     Verdict,
 )
+from vaejax.core.naming import named_by_settings
 from vaejax.terms import (
     check_max_outcomes,
     expected_terms,
@@ -43,6 +44,7 @@ from vaejax.terms import (
 MAX_SAMPLES = 10  # the probabilities of all 2^K subsets are computed
 
 
+@named_by_settings
 def unordered_set(max_outcomes: int = 4096) -> Estimator:
     """The unordered set policy gradient, with its built-in baseline.
 

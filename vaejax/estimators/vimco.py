@@ -28,10 +28,12 @@ from vaejax.core import (
     VaejaxError,
     Verdict,
 )
+from vaejax.core.naming import named_by_settings
 from vaejax.estimators.score_function import UNBIASED, stopped_samples, with_score
 from vaejax.terms import bound_value, log_terms, make_stats, require
 
 
+@named_by_settings
 def vimco(mean: Literal["geometric", "arithmetic"] = "geometric") -> Estimator:
     """The score function with the bound of the other samples as baseline.
 

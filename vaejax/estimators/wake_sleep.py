@@ -33,6 +33,7 @@ from vaejax.core import (
     Verdict,
     plain,
 )
+from vaejax.core.naming import named_by_settings
 from vaejax.estimators.dreg import path_weights
 from vaejax.terms import (
     log_terms,
@@ -45,6 +46,7 @@ from vaejax.terms import (
 )
 
 
+@named_by_settings
 def rws(wake_fraction: float = 1.0) -> Estimator:
     """Reweighted wake-sleep: the encoder's target mixes the wake and the sleep update.
 

@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
+from vaejax.core.files import write_whole
 from vaejax.plotting.page import PAGE, SCRIPT, STYLE
-from vaejax.plotting.style import png, write_whole
+from vaejax.plotting.style import png
 from vaejax.plotting.tables import Table, render
 
 SHOWN_PER_INCH = 110  # pixels of the page: a paper's figure a little enlarged

@@ -10,7 +10,6 @@ that vanishes on white, then three of Paul Tol's muted scheme.
 
 import functools
 import io
-import os
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +27,7 @@ from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from vaejax.benchmark.statistics import Line
 from vaejax.core import VaejaxError
+from vaejax.core.files import write_whole
 
 Look = dict[str, Any]  # keyword arguments of a matplotlib artist
 
@@ -202,21 +202,6 @@ def save(figure: Figure, path: str | Path) -> Path:
             f"cannot write a figure to {path}: end the name in one of {SUFFIXES}"
         )
     return write_whole(path, _render(figure, path.suffix.lower()[1:], 300))
-
-
-def write_whole(path: Path, content: bytes) -> Path:
-    """Write through a temporary neighbour, so a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:  # a full disk leaves out which file it was
-        reason = error.strerror or str(error)
-        raise OSError(error.errno, reason, str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path
 
 
 def _make_drawable(text: Any) -> None:

@@ -1,0 +1,46 @@
+"""Estimators and bounds as a command line names them: `dreg`, or with settings.
+
+    --estimators pathwise gumbel_softmax gumbel_softmax:temperature=0.3
+
+What is built so bears its settings in its name, so that every cell, row, figure and
+sentence that is keyed by the name is one of the settings, too.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
+
+from experiments.harness.names import build_named
+from vaejax.bounds import BOUNDS
+from vaejax.core import Bound, Estimator, VaejaxError
+from vaejax.estimators import ESTIMATORS
+
+T = TypeVar("T", Bound, Estimator)
+
+
+def choose_estimators(words: Sequence[str]) -> list[Estimator]:
+    """Build the estimators that the words name; all of them for the one word `all`.
+
+    Raises:
+        VaejaxError: an unknown name or setting, or an estimator that is named twice.
+    """
+    return _choose("estimators", ESTIMATORS, words)
+
+
+def choose_bounds(words: Sequence[str]) -> list[Bound]:
+    """Build the bounds that the words name, as `choose_estimators` does."""
+    return _choose("bounds", BOUNDS, words)
+
+
+def _choose(
+    field: str, registry: Mapping[str, Callable[..., T]], words: Sequence[str]
+) -> list[T]:
+    if "all" in words and len(words) > 1:
+        raise VaejaxError(f"all is every one of {', '.join(registry)}: name it alone")
+    found = []
+    for word in registry if tuple(words) == ("all",) else words:
+        name, *pairs = word.split(":")
+        found.append(build_named(registry, name, pairs))
+    names = [one.name for one in found]
+    if len(set(names)) < len(names):
+        raise VaejaxError(f"{field} is {tuple(words)}: name each one once")
+    return found

@@ -1,0 +1,207 @@
+"""The table that a comparison of estimators gives: it shows, draws and writes itself.
+
+`plot` is the one place where the library reaches for its figures, and so for
+matplotlib, which is imported when it is called.
+"""
+
+import csv
+import dataclasses
+import io
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vaejax.benchmark.findings import estimate, findings, in_errors, of_whole_groups
+from vaejax.benchmark.rows import COLUMNS, Row
+from vaejax.benchmark.statistics import Line, number
+from vaejax.core import VaejaxError
+from vaejax.core.files import write_whole
+
+if TYPE_CHECKING:
+    import pandas
+    import pyarrow
+
+    from vaejax.plotting import Picture
+
+TEXTS = ("model", "bound", "estimator", "group", "status", "reason", "reference")
+SETTINGS = {  # a column each, where the cells differ in it
+    **{"model": "model", "num_outer": "M", "batch_size": "batch", "step": "step"},
+    **{"bound": "bound", "estimator": "estimator", "num_samples": "K"},
+}
+
+
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
+class EstimatorTable:
+    """A row per cell and parameter group; a refused cell is one row."""
+
+    rows: tuple[Row, ...]
+
+    def __len__(self) -> int:
+        """The number of rows."""
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        """The rows, cell by cell."""
+        return iter(self.rows)
+
+    def select(self, **wanted: Any) -> "EstimatorTable":
+        """The rows whose columns have these values: `select(estimator="dreg")`.
+
+        Raises:
+            VaejaxError: an unknown column, or no row left.
+        """
+        if unknown := sorted(wanted.keys() - set(COLUMNS)):
+            raise VaejaxError(
+                f"the rows have no column {unknown[0]!r}: use one of "
+                f"{', '.join(COLUMNS)}"
+            )
+        rows = tuple(
+            row
+            for row, line in zip(self.rows, self.lines(), strict=True)
+            if all(line[name] == value for name, value in wanted.items())
+        )
+        if not rows:
+            asked = " and ".join(f"{n} {value!r}" for n, value in wanted.items())
+            raise VaejaxError(f"no row has {asked}")
+        return EstimatorTable(rows)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The rows as flat mappings of `COLUMNS`, as results.csv holds them."""
+        return [row.line() for row in self.rows]
+
+    def findings(self) -> list[str]:
+        """The answer in words, a sentence a claim."""
+        return findings(self.lines())
+
+    def plot(self, figure: str = "variance") -> "Picture":
+        """One of the report's figures, by name: variance, bias, frontier, map, ...
+
+        Raises:
+            VaejaxError: there is no such figure of these rows.
+        """
+        from vaejax.plotting.comparison import comparison_figures
+
+        figures = comparison_figures(self.lines())
+        if figure not in figures:
+            raise VaejaxError(
+                f"there is no figure {figure!r} of these rows: use one of "
+                f"{', '.join(figures)}"
+            )
+        return figures[figure]()
+
+    def to_arrow(self) -> "pyarrow.Table":
+        """The lines as an Arrow table; an unknown statistic is null."""
+        return to_arrow(self.lines(), COLUMNS)
+
+    def to_pandas(self) -> "pandas.DataFrame":
+        """The lines as a data frame.
+
+        Raises:
+            VaejaxError: pandas is not installed.
+        """
+        if find_spec("pandas") is None:
+            raise VaejaxError(
+                "to_pandas needs pandas: install it (pip install pandas), or use "
+                "to_arrow()"
+            )
+        return self.to_arrow().to_pandas()
+
+    def write(self, path: Path | str) -> Path:
+        """Write the lines as CSV or Parquet, by the suffix of the path.
+
+        Raises:
+            VaejaxError: another suffix.
+        """
+        path = Path(path)
+        if path.suffix == ".csv":
+            return write_whole(path, csv_of(self.lines(), COLUMNS))
+        if path.suffix == ".parquet":
+            return write_whole(path, parquet_of(self.lines(), COLUMNS))
+        raise VaejaxError(f"{path} is neither .csv nor .parquet: use one of these")
+
+    def __repr__(self) -> str:
+        """The table as text."""
+        columns = self._shown()
+        widths = [max(map(len, (name, *cells))) for name, cells in columns.items()]
+        texts = [columns.keys(), *zip(*columns.values(), strict=True)]
+        return "\n".join(
+            "  ".join(map(str.ljust, line, widths)).rstrip() for line in texts
+        )
+
+    def _repr_html_(self) -> str:
+        """The table as a notebook shows it."""
+        from vaejax.plotting.tables import Table, render
+
+        columns = self._shown()
+        return render(Table(list(columns), list(zip(*columns.values(), strict=True))))
+
+    def _shown(self) -> dict[str, list[str]]:
+        """The columns that fit a screen, as text."""
+        lines = self.lines()
+        groups = [*of_whole_groups(lines), *(x for x in lines if x["group"] == "all")]
+        differ = {n for n in SETTINGS if len({line[n] for line in groups}) > 1}
+        columns = {
+            label: [str(line[name]) for line in groups]
+            for name, label in SETTINGS.items()
+            if name in differ | {"bound", "estimator", "num_samples"}
+        }
+        columns |= {n: [line[n] for line in groups] for n in ("group", "status")}
+        columns["bias / error"] = [_short(in_errors(line)) for line in groups]
+        for label, name in (
+            ("variance", "variance"),
+            ("rms SNR", "rms_snr"),
+            ("cosine", "cosine"),
+        ):
+            columns[label] = [estimate(line, name) for line in groups]
+        columns["µs"] = [_microseconds(line) for line in groups]
+        return {name: cells for name, cells in columns.items() if any(cells)}
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"
+
+
+def _microseconds(line: Line) -> str:
+    seconds = number(line["seconds_per_gradient"])
+    return f"{1e6 * seconds:,.0f}" if seconds > 0 else ""
+
+
+def csv_of(lines: list[dict[str, Any]], columns: tuple[str, ...]) -> bytes:
+    """The lines as a CSV file; what is not known is empty."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: line.get(name) for name in columns} for line in lines)
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def to_arrow(
+    lines: list[dict[str, Any]],
+    columns: tuple[str, ...],
+    texts: tuple[str, ...] = TEXTS,
+) -> "pyarrow.Table":
+    """The lines as an Arrow table; an unknown statistic keeps its column a number."""
+    import pyarrow
+
+    arrays = {}
+    for name in columns:
+        kind = pyarrow.string() if name in texts else None
+        array = pyarrow.array([line.get(name) for line in lines], kind)
+        if array.null_count == len(array) and kind is None:
+            array = array.cast(pyarrow.float64())
+        arrays[name] = array
+    return pyarrow.table(arrays)
+
+
+def parquet_of(
+    lines: list[dict[str, Any]],
+    columns: tuple[str, ...],
+    texts: tuple[str, ...] = TEXTS,
+) -> bytes:
+    """The lines as a Parquet file."""
+    import pyarrow.parquet
+
+    buffer = io.BytesIO()
+    pyarrow.parquet.write_table(to_arrow(lines, columns, texts), buffer)
+    return buffer.getvalue()

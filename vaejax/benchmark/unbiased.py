@@ -1,0 +1,159 @@
+"""`check_unbiased`: is the mean of an estimator's gradients the gradient of the bound?
+
+Coordinate i of n draws has the z-score
+
+    z_i = (mean_i - g*_i) / sqrt(var_i / n + error_i^2),
+
+where error_i is the standard error of a drawn reference, and else rounding. No bias is
+seen where every |z_i| is below Student's t of n - 1 degrees at 1% / (2 P), by
+Bonferroni over the P coordinates. A bias of t + t_95 standard errors or more in one of
+them is found with a chance of 95%: the power of the check.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.special import stdtrit
+
+from vaejax.benchmark.cells import CellGroup, Keys, Point, make_groups, objective_at
+from vaejax.benchmark.moments import Moments, fold_count, gradient_moments, groups
+from vaejax.benchmark.reference import reference_of
+from vaejax.benchmark.report import FEW, HEAVY, ROUNDING, summarize
+from vaejax.core import Batch, Bound, Estimator, Example, Key, Model, Params, check_data
+from vaejax.core.doors import expect, expect_example, expect_key, expect_params
+
+LEVEL = 0.01  # chance that an unbiased estimator is said to be biased
+POWER = 0.95
+
+
+class BiasCheck(NamedTuple):
+    """The outcome of `check_unbiased`; it prints as its sentence."""
+
+    unbiased: bool | None  # None where the draws cannot say
+    largest_z: float  # max_i |z_i|
+    limit: float  # that it is held against
+    coordinates: int  # P
+    draws: int
+    reference: str
+    detectable: float  # the least |c| of a bias c g* that is found with a chance of 95%
+    sentence: str
+
+    def __str__(self) -> str:
+        """The verdict."""
+        return self.sentence
+
+
+def check_unbiased(
+    estimator: Estimator,
+    bound: Bound,
+    model: Model,
+    params: Params,
+    batch: Batch | Example,
+    *,
+    num_samples: int,
+    draws: int = 10_000,
+    key: Key,
+) -> BiasCheck:
+    """Compare the mean of many gradients with the true one, coordinate by coordinate.
+
+    Args:
+        estimator: whose gradients are drawn; also your own.
+        bound: whose gradient they are to estimate.
+        model: small enough to be integrated, for the exact gradient; else the reference
+            is drawn from another estimator that is unbiased.
+        params: where; not at a symmetric start, where biases may cancel.
+        batch: the observations, every leaf [B, ...].
+        num_samples: K.
+        draws: n; a number that has a divisor between 8 and 40.
+        key: of the draws.
+
+    Raises:
+        VaejaxError: objects of another kind, data that the model cannot take, or no
+            gradient to compare with.
+        IncompatibleError: the estimator is not valid here.
+    """
+    expect(Estimator, "estimator", estimator)
+    examples = check_data(expect(Model, "model", model), expect_example("batch", batch))
+    fold_count(draws)
+    point = Point(
+        model=model,
+        params=expect_params(params),
+        batch=Batch(examples, jnp.arange(len(examples.x))),
+        keys=Keys(*jax.random.split(expect_key(key), len(Keys._fields))),
+        draws=draws,
+    )
+    (group,) = make_groups(
+        point, [expect(Bound, "bound", bound)], [estimator], (num_samples,), (1,)
+    )
+    at = objective_at(point, group, estimator.name)
+    moments = gradient_moments(
+        *at, point.keys.draws, point.batch, draws=draws, work=math.inf
+    )
+    reference, words, _ = reference_of(point, group.problem, but=estimator.name)
+    return _verdict(group, estimator, moments, reference, words)
+
+
+def _verdict(
+    group: CellGroup,
+    estimator: Estimator,
+    moments: Moments,
+    reference: Params | Moments,
+    words: str,
+) -> BiasCheck:
+    truth = reference.mean if isinstance(reference, Moments) else reference
+    targets = groups(truth)
+    means, variances = groups(moments.mean), groups(moments.variance)
+    drawn = groups(reference.variance) if isinstance(reference, Moments) else {}
+    parts = []
+    for name in targets:
+        error = ROUNDING * np.linalg.norm(targets[name])
+        square = variances[name] / moments.draws + error**2
+        if isinstance(reference, Moments):
+            square = square + drawn[name] / reference.draws
+        parts.append((means[name] - targets[name], np.sqrt(square), targets[name]))
+    difference, stderr, target = (
+        np.concatenate(part) for part in zip(*parts, strict=True)
+    )
+    count = difference.size
+    with np.errstate(divide="ignore", invalid="ignore"):
+        z = np.where(difference == 0, 0, np.abs(difference) / stderr)
+        signal = np.where(target == 0, 0, np.abs(target) / stderr)
+    limit = float(stdtrit(moments.draws - 1, 1 - LEVEL / (2 * count)))
+    reach = limit + float(stdtrit(moments.draws - 1, POWER))
+    strongest = float(np.max(signal, initial=0))
+    detectable = reach / strongest if strongest > 0 else math.inf
+    largest = float(np.max(z, initial=0))
+    reports = summarize(moments, truth)
+    safe = all(reports[name].safe for name in targets)
+    seen = largest > limit
+    unbiased = False if seen else (True if safe else None)
+    problem = group.problem
+    where = (
+        f"{estimator.name} under {problem.bound.name} on {problem.model.name}, "
+        f"K = {problem.num_samples}"
+    )
+    against = (
+        f"largest |z| {largest:.3g} of {count:,} coordinates against {words}, limit "
+        f"{limit:.3g}, {moments.draws:,} draws"
+    )
+    verdict = group.rows[estimator.name].verdict
+    if seen:
+        declared = f", as declared: {verdict.reason}" * (verdict.status == "biased")
+        sentence = f"{where}, is biased ({against}){declared}."
+    elif unbiased is None:
+        sentence = (
+            f"{where}: the draws cannot say ({against}): fewer than {FEW} of them, or "
+            f"heavy tails (a Pareto k of {HEAVY} or more); use more draws."
+        )
+    else:
+        sentence = (
+            f"{where}: no bias is seen ({against}); a gradient that is off by "
+            f"{detectable:.2g} of itself would have been found with a chance of "
+            f"{POWER:.0%}."
+        )
+    return BiasCheck(
+        unbiased, largest, limit, count, moments.draws, words, detectable, sentence
+    )

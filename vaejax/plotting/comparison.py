@@ -1,0 +1,58 @@
+"""The figures of a comparison of gradient estimators, by the names of their files."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+
+from vaejax.benchmark.findings import at_last_step, of_whole_groups
+from vaejax.benchmark.statistics import Line, values_of
+from vaejax.plotting.bias import bias_forest
+from vaejax.plotting.estimator_map import estimator_map
+from vaejax.plotting.frontier import cost_frontier
+from vaejax.plotting.gradients import gradient_statistic
+from vaejax.plotting.replay import replay_curves
+from vaejax.plotting.style import Picture
+from vaejax.plotting.variance_split import variance_split
+
+CURVES = ("variance", "rms_snr", "work_normalized_variance")
+REPLAYED = ("variance", "bias_squared", "rms_snr")
+COSTS = {  # of the frontiers
+    "frontier": "seconds_per_gradient",
+    "evaluations": "decoder_evaluations",
+}
+MOST_BIASES = 200  # in one figure; of more, those at the largest K
+
+
+def comparison_figures(lines: Sequence[Line]) -> dict[str, Callable[[], Picture]]:
+    """What can be drawn of the lines of one model, M and batch size; call to draw."""
+    latest = at_last_step(lines)
+    groups = of_whole_groups(latest)
+    refused = [line for line in latest if line["status"] == "refused"]
+    figures: dict[str, Callable[[], Picture]] = {}
+
+    def known(*names: str) -> bool:
+        return bool(np.isfinite([values_of(groups, n) for n in names]).all(0).any())
+
+    replayed = len({line["step"] for line in lines}) > 1
+    for statistic in REPLAYED if replayed else ():
+        if known(statistic):
+            own = of_whole_groups(lines)
+            figures[f"replay_{statistic}"] = partial(replay_curves, own, statistic)
+    several = len({line["num_samples"] for line in groups}) > 1
+    for statistic in CURVES:
+        if known(statistic) and (several or not replayed):
+            figures[statistic] = partial(gradient_statistic, groups, statistic)
+    if known("bias_squared", "bias_squared_stderr"):
+        shown = [*groups, *refused]
+        if len(shown) > MOST_BIASES:
+            most = max(int(line["num_samples"]) for line in groups)
+            shown = [line for line in shown if int(line["num_samples"]) == most]
+        figures["bias"] = partial(bias_forest, shown)
+    for name, cost in COSTS.items():
+        if known("variance", cost):
+            figures[name] = partial(cost_frontier, groups, cost=cost)
+    figures["map"] = partial(estimator_map, [*groups, *refused])
+    if known("variance_data", "variance_latents"):
+        figures["split"] = partial(variance_split, groups)
+    return figures
