@@ -24,9 +24,9 @@ import numpy as np
 from experiments.benchmark import advice_report, measured_model
 from experiments.benchmark.advice_report import CHOICE, COLUMNS, SIGNAL
 from experiments.benchmark.choice import choose_estimators
-from experiments.harness import run_folder
 from experiments.harness.cli import command_of, option, progress_bar, run_main
 from experiments.harness.journal import Journal
+from experiments.harness.measured_run import measured_run
 from experiments.harness.names import build_named, check_named_once
 from experiments.harness.settings import Large, Seconds, Seed, Settings
 from vaejax.benchmark import Moments, cost_reports, fold_count, gradient_moments
@@ -169,10 +169,8 @@ def run(config: Config) -> Results:
             + "; ".join(sorted({f"{c.name}: {c.row['reason']}" for c in candidates}))
             + "; use other estimators, or --allow-bias for biased ones"
         )
-    with run_folder.open_run(
-        config.out, config, overwrite=config.overwrite, resume=config.resume
-    ):
-        return _advise(config, candidates)
+    with measured_run(config) as run:
+        return _advise(run, config, candidates)
 
 
 def make_candidates(
@@ -222,10 +220,9 @@ def _may_be_recommended(config: Config, row: dict[str, Any]) -> bool:
     )
 
 
-def _advise(config: Config, candidates: list[Candidate]) -> Results:
+def _advise(journal: Journal, config: Config, candidates: list[Candidate]) -> Results:
     measured = [c for c in candidates if c.row["status"] != "refused"]
     print(f"{len(candidates)} candidates, {len(measured)} valid -> {config.out}")
-    journal = Journal(config.out)
     costs = [journal.read(c.choice, "cost") for c in measured]
     is_measured = None not in costs
     if not is_measured:

@@ -25,11 +25,9 @@ from experiments.benchmark.tightness_cells import (
     measure,
     reference_of,
 )
-from experiments.harness import run_folder
-from experiments.harness.cli import option, progress_bar, run_main
-from experiments.harness.journal import Journal
+from experiments.harness.cli import option, run_main
+from experiments.harness.measured_run import MeasuredRun, measured_run
 from experiments.harness.names import check_named_once
-from experiments.harness.result_table import write_csv
 from experiments.harness.settings import Large, Seed, Settings
 from vaejax.core import Bound, VaejaxError
 from vaejax.core.ranges import Range
@@ -101,10 +99,8 @@ def run(config: Config) -> Results:
     keys = make_keys(config.seed)
     measured = _measured(config, keys)
     check_sizes(measured, bounds, max(config.num_samples), config.draws)
-    with run_folder.open_run(
-        config.out, config, overwrite=config.overwrite, resume=config.resume
-    ):
-        return _measure(config, bounds, measured, keys)
+    with measured_run(config) as run:
+        return _measure(run, config, bounds, measured, keys)
 
 
 def _measured(config: Config, keys: RunKeys) -> Measured:
@@ -133,10 +129,13 @@ def _model_settings(config: Config) -> tuple[str, ...]:
 
 
 def _measure(
-    config: Config, bounds: list[Bound], measured: Measured, keys: RunKeys
+    run: MeasuredRun,
+    config: Config,
+    bounds: list[Bound],
+    measured: Measured,
+    keys: RunKeys,
 ) -> Results:
-    journal, rows = Journal(config.out), []
-    waiting = [k for k in config.num_samples if journal.read((k,), "rows") is None]
+    waiting = [k for k in config.num_samples if run.read((k,), "rows") is None]
     print(
         f"{len(bounds)} bounds x K in {waiting} on {measured.name}, {config.draws} "
         f"draws for each of {config.num_examples} observations -> {config.out}"
@@ -145,15 +144,15 @@ def _measure(
         measured, keys.comparison.reference, config.eval_num_samples
     )
     settings = _settings(config, measured)
-    with progress_bar("bounds", sum(config.num_samples), "samples") as update:
-        for at, k in enumerate(config.num_samples, start=1):
-            if k in waiting:
-                key = jax.random.fold_in(keys.comparison.draws, k)
-                found = measure(measured, reference, bounds, k, config.draws, key)
-                journal.write((k,), rows=[row | settings for row in found])
-            rows += journal.read((k,), "rows")
-            write_csv(config.out / "results.csv", rows, COLUMNS)
-            update(sum(config.num_samples[:at]), f"K = {k}")
+
+    def rows_at(cell: tuple[int]) -> list[dict[str, Any]]:
+        (k,) = cell
+        key = jax.random.fold_in(keys.comparison.draws, k)
+        found = measure(measured, reference, bounds, k, config.draws, key)
+        return [row | settings for row in found]
+
+    cells = {(k,): k for k in config.num_samples}
+    rows = run.rows("bounds", "samples", cells, rows_at, columns=COLUMNS)
     findings = tightness_report.write(
         config.out, measured.name, rows, reference, _flags(config)
     )

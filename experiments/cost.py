@@ -26,9 +26,9 @@ import optax
 from jaxtyping import Array
 
 from experiments.benchmark.choice import choose_estimators
-from experiments.harness import run_folder
 from experiments.harness.cli import option, progress_bar, run_main
 from experiments.harness.journal import Journal
+from experiments.harness.measured_run import measured_run
 from experiments.harness.names import build_named
 from experiments.harness.settings import Seconds, Settings
 from experiments.performance import cost_report
@@ -141,18 +141,18 @@ def run(config: Config) -> Results:
     points = list(points_of(config))
     for point in points:
         _check_fits(point)
-    with run_folder.open_run(
-        config.out, config, overwrite=config.overwrite, resume=config.resume
-    ):
+    with measured_run(config) as run:
         makers = [_program_of(point, config) for point in points]
-        return _measure(config, points, makers)
+        return _measure(run, config, points, makers)
 
 
 def _measure(
-    config: Config, points: list[Point], makers: list[Callable[[], Program]]
+    journal: Journal,
+    config: Config,
+    points: list[Point],
+    makers: list[Callable[[], Program]],
 ) -> Results:
     print(f"{len(points)} points, {config.rounds} rounds -> {config.out}")
-    journal = Journal(config.out)
     waiting = [
         number
         for number in range(config.rounds)

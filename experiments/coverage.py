@@ -19,7 +19,7 @@ are spread by noise: they have no interval.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -31,8 +31,8 @@ from scipy.stats import binomtest
 
 from experiments.benchmark.coverage_regimes import Maker, Regime, regimes
 from experiments.harness import run_folder
-from experiments.harness.cli import option, progress_bar, run_main
-from experiments.harness.journal import Journal
+from experiments.harness.cli import option, run_main
+from experiments.harness.measured_run import measured_run
 from experiments.harness.result_table import print_rows, write_csv
 from experiments.harness.settings import Large, Seed, Settings
 from vaejax import plotting
@@ -78,7 +78,7 @@ class Config(Settings):
 class Results(NamedTuple):
     """A row per regime and statistic, as in results.csv."""
 
-    rows: list[Line]
+    rows: Sequence[Line]
     summary: dict[str, Any]
     out: Path
 
@@ -91,21 +91,17 @@ def run(config: Config, makers: Mapping[str, Maker] | None = None) -> Results:
     """
     makers = regimes() if makers is None else makers
     fold_count(config.draws)  # or say why not
-    with run_folder.open_run(
-        config.out, config, overwrite=config.overwrite, resume=config.resume
-    ):
+    with measured_run(config) as run:
         print(
             f"{config.seeds} reports of {config.draws} gradients in {len(makers)} "
             f"regimes -> {config.out}"
         )
-        journal, rows = Journal(config.out), []
-        with progress_bar("intervals", len(makers), "regimes") as update:
-            for number, (name, make) in enumerate(makers.items(), start=1):
-                if journal.read((name,), "rows") is None:
-                    found = measure(config, make(config.draws))
-                    journal.write((name,), rows=found)
-                rows += journal.read((name,), "rows")
-                update(number)
+        rows = run.rows(
+            "intervals",
+            "regimes",
+            [(name,) for name in makers],
+            lambda cell: measure(config, makers[cell[0]](config.draws)),
+        )
         write_csv(config.out / "results.csv", rows, COLUMNS)
         summary = summary_of(rows)
         run_folder.write_json(
@@ -136,7 +132,7 @@ def within(row: Line) -> bool:
     return row["covered"] is not None and WANTED[0] <= row["covered"] <= WANTED[1]
 
 
-def summary_of(rows: list[Line]) -> dict[str, Any]:
+def summary_of(rows: Sequence[Line]) -> dict[str, Any]:
     """How many of the intervals hold what they say; the plug-in's do not count."""
     counted = [row for row in rows if row["statistic"] != PLUG_IN]
     marked = [row for row in counted if row["marked"]]
@@ -152,12 +148,12 @@ def summary_of(rows: list[Line]) -> dict[str, Any]:
     }
 
 
-def _mean_share(rows: list[Line]) -> float:
+def _mean_share(rows: Sequence[Line]) -> float:
     shares = [row["covered"] for row in rows if row["covered"] is not None]
     return float(np.mean(shares)) if shares else 0.0
 
 
-def measure(config: Config, regime: Regime) -> list[Line]:
+def measure(config: Config, regime: Regime) -> list[dict[str, Any]]:
     """The rows of a regime: how often every interval holds the truth."""
     keys = jax.random.split(jax.random.key(config.seed), 2 * config.seeds)
     params = regime.params

@@ -34,11 +34,9 @@ from experiments.benchmark.snr_points import (
     measure_point,
     toy,
 )
-from experiments.harness import run_folder
-from experiments.harness.cli import option, progress_bar, run_main
-from experiments.harness.journal import Journal
+from experiments.harness.cli import option, run_main
+from experiments.harness.measured_run import measured_run
 from experiments.harness.names import build_named
-from experiments.harness.result_table import write_csv
 from experiments.harness.settings import Large, Seed, Settings
 from vaejax import objective
 from vaejax.benchmark.cells import Point
@@ -158,15 +156,19 @@ def run(config: Config) -> Results:
                 f"{estimator.name} refuses {bound.name} on {model.name} at every K: "
                 f"{verdicts[-1].reason}"
             )
-    with run_folder.open_run(
-        config.out, config, overwrite=config.overwrite, resume=config.resume
-    ):
+    with measured_run(config) as run:
         points = list(points_of(config))
         print(
             f"{len(estimators)} estimators of {bound.name} at {len(points)} points "
             f"(M, K) on {name}, {config.draws} draws each -> {config.out}"
         )
-        rows = _measure(config, place, bound, estimators, points)
+        rows = run.rows(
+            "gradients",
+            "points",
+            points,
+            lambda point: measure_point(place, bound, estimators, *point),
+            columns=COLUMNS,
+        )
         gap = None
         if config.checkpoint is None:
             gap = gap_at_optimum(model, examples, place.keys.reference)
@@ -176,26 +178,6 @@ def run(config: Config) -> Results:
         findings = snr_report.in_words(rows, slopes, gap)
         snr_report.write(config.out, rows, slopes, findings, config, gap)
         return Results(rows, slopes, findings, gap, config.out)
-
-
-def _measure(
-    config: Config,
-    place: Point,
-    bound: Bound,
-    estimators: list[Estimator],
-    points: list[tuple[int, int]],
-) -> Rows:
-    """The rows of every point, those of an earlier run among them."""
-    journal, rows = Journal(config.out), []
-    with progress_bar("gradients", len(points), "points") as update:
-        for number, point in enumerate(points, start=1):
-            if journal.read(point, "rows") is None:
-                found = measure_point(place, bound, estimators, *point)
-                journal.write(point, rows=found)
-            rows += journal.read(point, "rows")
-            write_csv(config.out / "results.csv", rows, COLUMNS)
-            update(number)
-    return rows
 
 
 def _problem(config: Config) -> Measured:

@@ -18,10 +18,9 @@ from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 
-from experiments.harness import run_folder
 from experiments.harness.cli import option, run_main
-from experiments.harness.journal import Journal
 from experiments.harness.machine import describe_machine
+from experiments.harness.measured_run import measured_run
 from experiments.harness.settings import Large, Seconds, Settings
 from experiments.performance import speed_report
 from experiments.performance.peers.contestants import parse_peers
@@ -110,14 +109,8 @@ def run(config: Config) -> Results:
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory())
         commands = parse_peers(config.peers, Path(scratch))
-        stack.enter_context(
-            run_folder.open_run(
-                config.out,
-                config,
-                overwrite=config.overwrite,
-                resume=config.resume,
-                free=lambda name, before, now: name == "peers",
-            )
+        journal = stack.enter_context(
+            measured_run(config, free=lambda name, before, now: name == "peers")
         )
         train, test = _images(config)
         save_images(Path(scratch), train, test)
@@ -125,7 +118,6 @@ def run(config: Config) -> Results:
         # Evaluation comes last: it is of the parameters trained last.
         works = [train_work(k, config.batch_size) for k in config.num_samples]
         works.append(evaluate_work(config.eval_num_samples, len(test)))
-        journal = Journal(config.out)
         field = Field(commands, config.out / "logs", Path(scratch), journal)
         with closing(field):
             first_values, rounds = field.take_turns(

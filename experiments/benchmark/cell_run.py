@@ -14,6 +14,7 @@ from experiments.benchmark import variance_report
 from experiments.harness import machine, run_folder, run_settings
 from experiments.harness.cli import progress_bar
 from experiments.harness.journal import Journal
+from experiments.harness.measured_run import measured_run
 from experiments.harness.result_table import plain, write_csv
 from vaejax.benchmark.cells import CellGroup, Point
 from vaejax.benchmark.cost import CostReport
@@ -49,13 +50,12 @@ def measure(
         seconds: for all cells together, instead of a number of draws.
         timed: measure what a gradient costs; else evaluations of the decoder only.
     """
-    with run_folder.open_run(
-        config.out, config, overwrite=config.overwrite, resume=config.resume
-    ):
-        return _measure(config, work, command, seconds, timed)
+    with measured_run(config) as journal:
+        return _measure(journal, config, work, command, seconds, timed)
 
 
 def _measure(
+    journal: Journal,
     config: Any,
     work: list[tuple[Point, CellGroup]],
     command: str,
@@ -82,7 +82,6 @@ def _measure(
         "seed": config.seed,
         "config_hash": hashlib.sha256(fingerprint.encode()).hexdigest()[:12],
     }
-    journal = Journal(config.out)
     lines: list[dict[str, Any]] = []
     groups = []
     for point, group in work:

@@ -39,7 +39,7 @@ SHOWN = (
 
 
 def write(
-    out: Path, name: str, rows: list[Line], reference: Reference, flags: list[str]
+    out: Path, name: str, rows: Sequence[Line], reference: Reference, flags: list[str]
 ) -> list[str]:
     """Write the tables, figures and report; print them; what they say in words."""
     found = findings(name, rows, reference)

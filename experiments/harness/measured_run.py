@@ -1,0 +1,76 @@
+"""A run that measures cells: alone in its folder, kept cell by cell, and resumed.
+
+    with measured_run(config) as run:
+        rows = run.rows("gradients", "cells", cells, measure)
+
+`measure(cell)` is called for the cells that no earlier run has measured. Its rows are a
+line of metrics.jsonl at once, so that a run that is killed loses one cell at most.
+"""
+
+import contextlib
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from experiments.harness import run_folder
+from experiments.harness.cli import progress_bar
+from experiments.harness.journal import Journal
+from experiments.harness.result_table import write_csv
+
+Cell = TypeVar("Cell", bound=tuple[Hashable, ...])
+
+
+class MeasuredRun(Journal):
+    """The journal of a run, and its loop over cells."""
+
+    def rows(
+        self,
+        title: str,
+        unit: str,
+        cells: Collection[Cell],
+        measure: Callable[[Cell], list[dict[str, Any]]],
+        *,
+        columns: Sequence[str] | None = None,
+    ) -> list[dict[str, Any]]:
+        """The rows of every cell, in order, measured now or earlier.
+
+        Args:
+            title: of the progress bar.
+            unit: that it counts.
+            cells: of one unit each, or a dict of the units that each one is.
+            measure: the rows of a cell that is not in the journal.
+            columns: of results.csv, which is written anew after every cell.
+        """
+        units = dict.fromkeys(cells, 1.0) | (cells if isinstance(cells, dict) else {})
+        rows: list[dict[str, Any]] = []
+        done = 0.0
+        with progress_bar(title, sum(units.values()), unit) as update:
+            for cell, size in units.items():
+                if self.read(cell, "rows") is None:
+                    self.write(cell, rows=measure(cell))
+                rows += self.read(cell, "rows")
+                if columns is not None:
+                    write_csv(self.out / "results.csv", rows, columns)
+                done += size
+                update(done, ", ".join(map(str, cell)))
+        return rows
+
+
+@contextlib.contextmanager
+def measured_run(config: Any, **options: Any) -> Iterator[MeasuredRun]:
+    """Have the folder of `config` for this run alone, and its journal.
+
+    Args:
+        config: with `out`, `overwrite` and `resume`.
+        options: further ones of `run_folder.open_run`.
+
+    Raises:
+        VaejaxError: see `run_folder.open_run`.
+    """
+    with run_folder.open_run(
+        config.out,
+        config,
+        overwrite=config.overwrite,
+        resume=config.resume,
+        **options,
+    ):
+        yield MeasuredRun(config.out)
