@@ -195,7 +195,7 @@ def command_of(experiment: str, config: Any) -> str:
 
 @contextlib.contextmanager
 def progress_bar(
-    description: str, total: int, unit: str
+    description: str, total: float, unit: str
 ) -> Iterator[Callable[..., None]]:
     """Show a bar with throughput and time left; nothing unless on a terminal.
 

@@ -8,6 +8,7 @@ line of metrics.jsonl at once, so that a run that is killed loses one cell at mo
 """
 
 import contextlib
+import math
 from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -43,7 +44,7 @@ class MeasuredRun(Journal):
         units = dict.fromkeys(cells, 1.0) | (cells if isinstance(cells, dict) else {})
         rows: list[dict[str, Any]] = []
         done = 0.0
-        with progress_bar(title, sum(units.values()), unit) as update:
+        with progress_bar(title, math.fsum(units.values()), unit) as update:
             for cell, size in units.items():
                 if self.read(cell, "rows") is None:
                     self.write(cell, rows=measure(cell))
