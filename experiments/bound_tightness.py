@@ -29,11 +29,11 @@ from experiments.benchmark.tightness_cells import (
 from experiments.harness import run_folder
 from experiments.harness.cli import option, progress_bar, run_main
 from experiments.harness.journal import Journal
-from experiments.harness.names import build_named, check_named_once
+from experiments.harness.names import check_named_once
 from experiments.harness.result_table import write_csv
 from experiments.harness.settings import Large, Seed, Settings
 from vaejax.bounds import BOUNDS
-from vaejax.core import Bound, VaejaxError
+from vaejax.core import Bound, VaejaxError, build
 from vaejax.core.ranges import Range
 
 
@@ -86,7 +86,7 @@ def check(config: Config) -> list[Bound]:
     Raises:
         VaejaxError: an unknown name, or a number that cannot be.
     """
-    bounds = [build_named(BOUNDS, name) for name in config.bounds or BOUNDS]
+    bounds = [build(BOUNDS, name) for name in config.bounds or BOUNDS]
     if not config.num_samples:
         raise VaejaxError("name at least one K, as in --num-samples 1 10 100")
     check_named_once(config, "bounds", "num_samples")

@@ -25,11 +25,11 @@ from experiments.benchmark.cell_run import Results, measure
 from experiments.benchmark.estimator_choice import choose_estimators
 from experiments.benchmark.gradient_cells import Setting, make_keys, make_sets
 from experiments.harness.cli import command_of, option, run_main
-from experiments.harness.names import build_named, check_named_once
+from experiments.harness.names import check_named_once
 from experiments.harness.settings import Error, Large, Seconds, Seed, Settings
 from vaejax.benchmark import fold_count
 from vaejax.bounds import BOUNDS
-from vaejax.core import Batch, Bound, Estimator, VaejaxError
+from vaejax.core import Batch, Bound, Estimator, VaejaxError, build
 from vaejax.core.ranges import mismatch, shown
 from vaejax.estimators import ESTIMATORS
 from vaejax.models import MODELS
@@ -87,7 +87,7 @@ def check(config: Config) -> tuple[list[Bound], list[Estimator]]:
     Raises:
         VaejaxError: an unknown name, or a number that cannot be.
     """
-    bounds = [build_named(BOUNDS, name) for name in _names(config.bounds, BOUNDS)]
+    bounds = [build(BOUNDS, name) for name in _names(config.bounds, BOUNDS)]
     estimators = choose_estimators(_names(config.estimators, ESTIMATORS))
     if not (bounds and estimators and config.num_samples and config.num_outer):
         raise VaejaxError("name at least one bound, one estimator, one K and one M")
@@ -100,7 +100,7 @@ def check(config: Config) -> tuple[list[Bound], list[Estimator]]:
         raise VaejaxError("name at least one model, as in --model linear_gaussian")
     if config.checkpoint is None:
         for name in config.model:
-            build_named(MODELS, name, config.model_settings)
+            build(MODELS, name, config.model_settings)
     seconds_of(config.budget)
     split = config.pool is not None and config.budget is None
     fold_count(config.draws, 2 if split else 1)  # or say why not

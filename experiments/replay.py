@@ -20,12 +20,12 @@ from experiments.benchmark.cell_run import Results, measure
 from experiments.benchmark.estimator_choice import choose_estimators, full_name
 from experiments.benchmark.gradient_cells import Setting, make_keys, make_sets
 from experiments.harness.cli import command_of, option, run_main
-from experiments.harness.names import build_named, check_named_once
+from experiments.harness.names import check_named_once
 from experiments.harness.settings import Error, Large, Seed, Settings
 from experiments.training import prepared_run
 from vaejax.benchmark import fold_count
 from vaejax.bounds import BOUNDS
-from vaejax.core import Batch, VaejaxError
+from vaejax.core import Batch, VaejaxError, build
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,14 +69,14 @@ def run(config: Config) -> Results:
         VaejaxError: a setting that cannot be, before anything is computed.
     """
     estimators = choose_estimators(config.estimators)
-    bounds = [build_named(BOUNDS, name) for name in config.bounds]
+    bounds = [build(BOUNDS, name) for name in config.bounds]
     check_named_once(config, "bounds", "num_samples")
     if not estimators:
         raise VaejaxError("name at least one estimator, as in --estimators dreg")
     fold_count(config.draws)
     trained = prepared_run.load_run(config.checkpoint)
     own = trained.config.bound, trained.config.bound_settings
-    own_bound = build_named(BOUNDS, *own)
+    own_bound = build(BOUNDS, *own)
     if trained.config.kl_weight:
         print(
             f"{config.checkpoint} was trained with --kl-weight "

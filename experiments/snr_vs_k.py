@@ -39,7 +39,6 @@ from experiments.harness import run_folder
 from experiments.harness.cli import option, progress_bar, run_main
 from experiments.harness.journal import Journal
 from experiments.harness.memory import check_product, sample_size
-from experiments.harness.names import build_named
 from experiments.harness.result_table import write_csv
 from experiments.harness.settings import Large, Seed, Settings
 from vaejax import objective
@@ -52,6 +51,7 @@ from vaejax.core import (
     IncompatibleError,
     Problem,
     VaejaxError,
+    build,
 )
 
 
@@ -113,7 +113,7 @@ def check(config: Config) -> tuple[Bound, list[Estimator]]:
     Raises:
         VaejaxError: an unknown name, or a number that cannot be.
     """
-    bound = build_named(BOUNDS, config.bound)
+    bound = build(BOUNDS, config.bound)
     estimators = choose_estimators(config.estimators)
     if not (estimators and config.num_samples and config.num_outer):
         raise VaejaxError("name at least one estimator, one K and one M")

@@ -7,11 +7,9 @@ figure and sentence that is keyed by the name is one of the settings, too.
 """
 
 import dataclasses
-import inspect
 from collections.abc import Sequence
 
-from experiments.harness.names import build_named, typed_settings
-from vaejax.core import Estimator, VaejaxError
+from vaejax.core import Estimator, VaejaxError, build, parse_words, settings_of, typed
 from vaejax.estimators import ESTIMATORS
 
 
@@ -24,7 +22,7 @@ def choose_estimators(words: Sequence[str]) -> list[Estimator]:
     found = []
     for word in words:
         name, *pairs = word.split(":")
-        built = build_named(ESTIMATORS, name, pairs)
+        built = build(ESTIMATORS, name, pairs)
         found.append(dataclasses.replace(built, name=full_name(name, pairs)))
     names = [estimator.name for estimator in found]
     if len(set(names)) < len(names):
@@ -34,15 +32,15 @@ def choose_estimators(words: Sequence[str]) -> list[Estimator]:
 
 def full_name(name: str, pairs: Sequence[str]) -> str:
     """The name of an estimator with the settings that are not its defaults."""
-    parameters = inspect.signature(ESTIMATORS[name]).parameters
-    settings = typed_settings(ESTIMATORS, name, pairs)
+    factory = ESTIMATORS[name]
+    settings = typed(name, factory, parse_words(pairs))
     return ":".join(
         [
             name,
             *sorted(
                 f"{key}={value}"
                 for key, value in settings.items()
-                if value != parameters[key].default
+                if value != settings_of(factory)[key].default
             ),
         ]
     ).replace(" ", "")

@@ -29,7 +29,7 @@ from vaejax.core import (
     VaejaxError,
     Verdict,
 )
-from vaejax.objective import check, make_objective, weight_of_kl
+from vaejax.objective import check, make_objective, split_params, weight_of_kl
 
 Row = dict[str, Any]
 
@@ -198,14 +198,17 @@ def valid(cells: Set) -> list[str]:
 
 def objective_at(
     setting: Setting, cells: Set, name: str
-) -> tuple[Objective, Params, EstState]:
-    """A cell's objective, with the parameters and the estimator's state."""
+) -> tuple[Objective, Params, PyTree]:
+    """A cell's objective, with the parameters and the state."""
     estimator = cells.estimators[name]
     objective = _objective(cells.problem, estimator, cells.num_outer)
     fresh, state = objective.init(setting.keys.state)
-    if _is_trained(setting, name, (fresh.auxiliary, state)):
-        return objective, setting.params, setting.trained_state
-    return objective, setting.params._replace(auxiliary=fresh.auxiliary), state
+    params = setting.params
+    if _is_trained(setting, name, (fresh.auxiliary, state.estimator)):
+        state = state._replace(estimator=setting.trained_state)
+    else:
+        params = params._replace(auxiliary=fresh.auxiliary)
+    return objective, *split_params(params, state)
 
 
 @cache  # the same one, so that what is compiled serves at other parameters
@@ -223,7 +226,7 @@ def _objective(problem: Problem, estimator: Estimator, num_outer: int) -> Object
 def mean_of_estimates(objective: Objective, count: int) -> Objective:
     """The mean of M independent estimates on the same observations."""
 
-    def loss(params: Params, state: EstState, key: Key, batch: Batch) -> tuple:
+    def loss(params: Params, state: PyTree, key: Key, batch: Batch) -> tuple:
         def one(key: Key) -> tuple:
             return objective.loss(params, state, key, batch)
 

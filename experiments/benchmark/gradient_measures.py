@@ -40,7 +40,7 @@ from vaejax.benchmark import (
     summarize,
     variance_split,
 )
-from vaejax.core import Batch, EstState, Key, Objective, Params
+from vaejax.core import Batch, Key, Objective, Params, PyTree
 
 # What a direction that is not known makes of these is not worth a number.
 OF_DIRECTION = [
@@ -138,7 +138,7 @@ def measure_costs(setting: Setting, cells: Set, timed: bool) -> dict[str, CostRe
     return dict(zip(names, found, strict=True))
 
 
-def _loops(at: tuple[Objective, Params, EstState, Batch], key: Key) -> bool:
+def _loops(at: tuple[Objective, Params, PyTree, Batch], key: Key) -> bool:
     """Whether the gradient's program has a loop, whose body XLA counts only once."""
     objective, params, state, batch = at
 
@@ -155,7 +155,7 @@ def _loops(at: tuple[Objective, Params, EstState, Batch], key: Key) -> bool:
 
 def contestant(
     setting: Setting, cells: Set, name: str
-) -> tuple[Objective, Params, EstState, Batch]:
+) -> tuple[Objective, Params, PyTree, Batch]:
     """What a gradient's cost is measured of: with as many observations as it has."""
     # Time and memory do not depend on which they are.
     rows = np.arange(setting.observations) % len(setting.batch.global_index)
@@ -180,7 +180,7 @@ def with_cost(row: Row, cost: CostReport) -> Row:
 
 def _moments(
     setting: Setting,
-    at: tuple[Objective, Params, EstState],
+    at: tuple[Objective, Params, PyTree],
     direction: Params,
     start: float,
     work: float,

@@ -9,9 +9,9 @@ from jaxtyping import Array
 
 from experiments.benchmark.estimator_choice import full_name
 from experiments.harness.memory import check_fits
-from experiments.harness.names import build_named, labels_in_turn
+from experiments.harness.names import labels_in_turn
 from experiments.training.prepared_run import load_final, load_run
-from vaejax.core import EstState, Example, Key, Model, Params, VaejaxError
+from vaejax.core import EstState, Example, Key, Model, Params, VaejaxError, build
 from vaejax.models import MODELS
 
 
@@ -39,7 +39,7 @@ def of_registry(
     Raises:
         VaejaxError: an unknown model, or a setting that cannot be.
     """
-    model = build_named(MODELS, name, settings)
+    model = build(MODELS, name, settings)
     y = labels_in_turn(model, count)
 
     def sample(params: Params, key: Key, y: Array | None) -> jax.Array:
