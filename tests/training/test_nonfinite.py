@@ -227,6 +227,7 @@ def penalty_of(limit):
         penalty=lambda model, params, key, batch: jnp.where(
             len(batch.global_index) > limit, jnp.nan, 0.0
         ),
+        compares=False,  # so that micro-batches of it are taken, too
     )
 
 

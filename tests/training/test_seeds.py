@@ -76,7 +76,7 @@ def test_each_seed_is_trained_as_it_would_be_alone(name, bound, estimator):
 
 
 def test_a_run_of_several_seeds_reports_their_spread(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(train.train_report, "draw", lambda *_: None)
+    monkeypatch.setattr(train.report, "draw", lambda *_: None)
     config = train.Config(
         dataset="digits",
         model_settings=("latent_dim=2", "hidden=4"),
