@@ -27,7 +27,7 @@ from experiments.benchmark.choice import choose_estimators
 from experiments.harness.cli import command_of, option, progress_bar, run_main
 from experiments.harness.journal import Journal
 from experiments.harness.measured_run import measured_run
-from experiments.harness.names import build_named, check_named_once
+from experiments.harness.names import check_named_once
 from experiments.harness.settings import Large, Seconds, Seed, Settings
 from vaejax.benchmark import Moments, cost_reports, fold_count, gradient_moments
 from vaejax.benchmark.cells import (
@@ -49,7 +49,7 @@ from vaejax.benchmark.ranking import (
 )
 from vaejax.benchmark.reference import direction_of, drawn_reference
 from vaejax.bounds import BOUNDS
-from vaejax.core import Batch, Bound, Estimator, Params, VaejaxError
+from vaejax.core import Batch, Bound, Estimator, Params, VaejaxError, build
 from vaejax.core.ranges import Range
 
 
@@ -133,7 +133,7 @@ def check(config: Config) -> tuple[Bound, list[Estimator]]:
     Raises:
         VaejaxError: an unknown name, or a number that cannot be.
     """
-    bound = build_named(BOUNDS, config.bound)
+    bound = build(BOUNDS, config.bound)
     estimators = choose_estimators(config.estimators)
     choices = (config.num_samples, config.num_outer, config.batch_size)
     if not (estimators and all(choices)):

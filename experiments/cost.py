@@ -29,12 +29,11 @@ from experiments.benchmark.choice import choose_estimators
 from experiments.harness.cli import option, progress_bar, run_main
 from experiments.harness.journal import Journal
 from experiments.harness.measured_run import measured_run
-from experiments.harness.names import build_named
 from experiments.harness.settings import Seconds, Settings
 from experiments.performance import cost_report
 from vaejax.benchmark import gradient_moments
 from vaejax.bounds import BOUNDS
-from vaejax.core import Batch, Example, Model, Objective, VaejaxError
+from vaejax.core import Batch, Example, Model, Objective, VaejaxError, build
 from vaejax.core.memory import check_fits, check_product
 from vaejax.evaluation import log_likelihood
 from vaejax.models import gaussian_mlp
@@ -247,7 +246,7 @@ def _program_of(point: Point, config: Config) -> Callable[[], Program]:
     (estimator,) = choose_estimators([name])
     objective = make_objective(
         model,
-        build_named(BOUNDS, config.bound),
+        build(BOUNDS, config.bound),
         estimator,
         num_samples=point.num_samples,
         allow_bias=True,

@@ -23,11 +23,11 @@ from experiments.benchmark import measured_model
 from experiments.benchmark.cell_run import Results, measure
 from experiments.benchmark.choice import choose_bounds, choose_estimators
 from experiments.harness.cli import command_of, option, run_main
-from experiments.harness.names import build_named, check_named_once
+from experiments.harness.names import check_named_once
 from experiments.harness.settings import Error, Large, Seconds, Seed, Settings
 from vaejax.benchmark import fold_count
 from vaejax.benchmark.cells import Point, make_groups
-from vaejax.core import Batch, Bound, Estimator, VaejaxError
+from vaejax.core import Batch, Bound, Estimator, VaejaxError, build
 from vaejax.core.ranges import mismatch, shown
 from vaejax.models import MODELS
 
@@ -97,7 +97,7 @@ def check(config: Config) -> tuple[list[Bound], list[Estimator]]:
         raise VaejaxError("name at least one model, as in --model linear_gaussian")
     if config.checkpoint is None:
         for name in config.model:
-            build_named(MODELS, name, config.model_settings)
+            build(MODELS, name, config.model_settings)
     seconds_of(config.budget)
     split = config.pool is not None and config.budget is None
     fold_count(config.draws, 2 if split else 1)  # or say why not

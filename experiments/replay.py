@@ -20,13 +20,13 @@ from experiments.benchmark.cell_run import Results, measure
 from experiments.benchmark.choice import choose_bounds, choose_estimators
 from experiments.benchmark.measured_model import make_keys
 from experiments.harness.cli import command_of, option, run_main
-from experiments.harness.names import build_named, check_named_once
+from experiments.harness.names import check_named_once
 from experiments.harness.settings import Error, Large, Seed, Settings
 from experiments.training import prepared_run
 from vaejax.benchmark import fold_count
 from vaejax.benchmark.cells import Point, make_groups
 from vaejax.bounds import BOUNDS
-from vaejax.core import Batch, VaejaxError
+from vaejax.core import Batch, VaejaxError, build
 from vaejax.estimators import ESTIMATORS
 
 
@@ -78,14 +78,14 @@ def run(config: Config) -> Results:
     fold_count(config.draws)
     trained = prepared_run.load_run(config.checkpoint)
     own = trained.config.bound, trained.config.bound_settings
-    own_bound = build_named(BOUNDS, *own)
+    own_bound = build(BOUNDS, *own)
     if trained.config.kl_weight:
         print(
             f"{config.checkpoint} was trained with --kl-weight "
             f"{' '.join(trained.config.kl_weight)}; the gradients measured are those "
             "of the bound without it"
         )
-    trained_with = build_named(
+    trained_with = build(
         ESTIMATORS, trained.config.estimator, trained.config.estimator_settings
     )
     snapshots = prepared_run.load_snapshots(trained)

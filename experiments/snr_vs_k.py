@@ -36,7 +36,6 @@ from experiments.benchmark.snr_points import (
 )
 from experiments.harness.cli import option, run_main
 from experiments.harness.measured_run import measured_run
-from experiments.harness.names import build_named
 from experiments.harness.settings import Large, Seed, Settings
 from vaejax import objective
 from vaejax.benchmark.cells import Point
@@ -49,6 +48,7 @@ from vaejax.core import (
     IncompatibleError,
     Problem,
     VaejaxError,
+    build,
 )
 from vaejax.core.memory import check_product, sample_size
 
@@ -111,7 +111,7 @@ def check(config: Config) -> tuple[Bound, list[Estimator]]:
     Raises:
         VaejaxError: an unknown name, or a number that cannot be.
     """
-    bound = build_named(BOUNDS, config.bound)
+    bound = build(BOUNDS, config.bound)
     estimators = choose_estimators(config.estimators)
     if not (estimators and config.num_samples and config.num_outer):
         raise VaejaxError("name at least one estimator, one K and one M")

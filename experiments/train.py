@@ -138,7 +138,6 @@ def _run(config: Config) -> Results:
                     partial(
                         starting_state,
                         config,
-                        model,
                         objective,
                         optimizer,
                         data,

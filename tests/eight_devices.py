@@ -118,7 +118,7 @@ def train(estimator, mesh, micro_batch_size):
     )
     return {
         "params": flat(state.params),
-        "est_state": flat(state.est_state),
+        "loss_state": flat(state.loss_state),
         "metrics": np.asarray(rows),
         "traces": len(traced),
     }

@@ -87,7 +87,7 @@ def test_log_p_is_exact_to_the_last_digits_of_float64():
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_is_of_float64(name):
     model = MODELS[name]()
-    y = None if model.num_classes is None else jnp.asarray(1)
+    y = None if model.labels.num_classes is None else jnp.asarray(1)
 
     def everything():
         params = model.init(KEY)
@@ -136,7 +136,7 @@ def test_a_run_goes_on_bit_for_bit_with_every_kind_of_state(tmp_path):
     whole = train_small(on_epoch=keep)
     state, _ = checkpoints.restore(tmp_path, init_state(objective, optimizer, KEY))
     resumed = train_small(state=state)
-    assert floats_of((whole.params, whole.opt_state, whole.est_state)) == {"float64"}
+    assert floats_of((whole.params, whole.opt_state, whole.loss_state)) == {"float64"}
     for one, other in zip(*map(jax.tree.leaves, (whole, resumed)), strict=True):
         np.testing.assert_array_equal(*map(data_of, (one, other)))
     assert np.isfinite(list(reports[-1].values())).all()

@@ -47,7 +47,7 @@ from vaejax.evaluation import log_likelihood
 from vaejax.families import FAMILIES
 from vaejax.kl_weights import KL_WEIGHTS
 from vaejax.models import MODELS
-from vaejax.objective import compatibility_table, make_objective
+from vaejax.objective import compatibility_table, make_objective, whole_params
 from vaejax.priors import PRIORS
 from vaejax.regularizers import REGULARIZERS
 from vaejax.training import TrainState, fit, make_step, run_steps
@@ -94,4 +94,5 @@ __all__ = [
     "make_step",
     "record",
     "run_steps",
+    "whole_params",
 ]

@@ -8,8 +8,8 @@ until value and gradient stop moving. All K samples of a bound are then integrat
     separable bounds   E F = E f(log_w)                         (one sample is enough)
     any other bound    the product rule over K copies of the nodes
 
-The ELBO of a model that has it in closed form, `Model.exact_elbo`, is differentiated as
-it is.
+The ELBO of a model that has it in closed form (`Extras.exact_elbo`) is differentiated
+as it is.
 
 The first line is Frullani's integral log s = int (e^-t - e^-ts) dt/t with t = e^u, in
 which independent samples factorise: exact IWAE gradients at K = 1000 cost no more than
@@ -86,10 +86,9 @@ def value_and_gradient(
     with jax.enable_x64(True):
         examples = check_data(problem.model, examples)
         params, examples = jax.tree.map(_as_float64, (params, examples))
-        if _is_plain_elbo(problem) and problem.model.exact_elbo and not own_target:
-            value, gradient = jax.device_get(
-                _closed_form(problem.model.exact_elbo, params, examples)
-            )
+        exact_elbo = problem.model.extras.exact_elbo
+        if _is_plain_elbo(problem) and exact_elbo and not own_target:
+            value, gradient = jax.device_get(_closed_form(exact_elbo, params, examples))
             return Exact(float(value), gradient)
 
         def integrate(num_nodes: int) -> tuple[PyTree, np.ndarray]:

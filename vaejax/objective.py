@@ -13,6 +13,7 @@ from vaejax.core import (
     Auxiliary,
     Batch,
     Bound,
+    DataRules,
     DistParams,
     Estimator,
     EstState,
@@ -22,6 +23,7 @@ from vaejax.core import (
     Key,
     KLWeight,
     LogTerms,
+    LossState,
     Model,
     Objective,
     Params,
@@ -29,6 +31,7 @@ from vaejax.core import (
     Regularizer,
     Scalar,
     Stats,
+    VaejaxError,
     Verdict,
     check_data,
     fold_examples,
@@ -65,10 +68,10 @@ def make_objective(
 
     Returns:
         An `Objective`: `loss` is a scalar whose value is minus the bound (plus the
-        penalties) and whose gradient is minus the estimate (plus theirs). A model with
-        moving averages (`Objective.moving_averages`, as in `vq_vae` with codebook=ema)
-        hides their step in it, minus its gradient: in a loop of one's own wrap the
-        optimizer by `vaejax.training.apart_from_averages`, as `fit` does.
+        penalties) and whose gradient is minus the estimate (plus theirs). Its state is
+        a `LossState`. Where some of the model's parameters are moving averages, as in a
+        `vq_vae` with codebook=ema, the state alone holds them, and `whole_params` gives
+        the parameters to evaluate.
 
     Raises:
         IncompatibleError: naming the requirement and the remedy, before any tracing.
@@ -92,7 +95,7 @@ def make_objective(
             f"a KL weight weighs the KL divergence, which {bound.name} has none of: "
             "leave it out, or use a bound such as elbo"
         )
-    regularizers = (*model.regularizers, *regularizers)
+    regularizers = (*model.extras.regularizers, *regularizers)
     holds_kl_once = bound.is_linear(num_samples) and own_weight == 1 and not kl_weight
     names = [one.name for one in regularizers]
     if twice := sorted({name for name in names if names.count(name) > 1}):
@@ -114,7 +117,9 @@ def make_objective(
 
     regularizers_learn = any(one.init is not None for one in regularizers)
 
-    def init(key: Key) -> tuple[Params, EstState]:
+    averages = [one for one in [model.extras.averages] if one is not None]
+
+    def init(key: Key) -> tuple[Params, LossState]:
         model_key, estimator_key = jax.random.split(key)
         if regularizers_learn:
             estimator_key, own_key = jax.random.split(estimator_key)
@@ -127,27 +132,43 @@ def make_objective(
             ]
             auxiliary = Auxiliary(auxiliary, tuple(own))
         params = model.init(model_key)._replace(auxiliary=auxiliary)
-        return params, state if kl_weight is None else (state, kl_weight.init())
+        return split_params(
+            params,
+            LossState(
+                estimator=state,
+                kl_weight=kl_weight.init() if kl_weight else (),
+                averages={one.group: () for one in averages},
+            ),
+        )
 
     def loss(
-        params: Params, state: EstState, key: Key, batch: Batch
-    ) -> tuple[Scalar, tuple[EstState, Stats]]:
-        if kl_weight is None:
-            return batch_loss(problem, params, state, key, batch)
-        own, kl_state = state
-        beta = kl_weight.weight(kl_state)
-        weighed = weigh_kl(problem, beta)
-        total, (own, metrics) = batch_loss(weighed, params, own, key, batch)
-        kl_state = kl_weight.update(kl_state, metrics)
-        metrics["beta"] *= beta
-        if not bound.is_linear(num_samples):  # whose bound at weight 1 is the ELBO
-            _, (_, plain) = batch_loss(problem, params, state[0], key, batch)
-            metrics["untempered_bound"] = plain["bound"]
-        return total, ((own, kl_state), metrics)
+        params: Params, state: LossState, key: Key, batch: Batch
+    ) -> tuple[Scalar, tuple[LossState, Stats]]:
+        if not isinstance(state, LossState):
+            raise VaejaxError(
+                f"the loss takes the LossState that `init` gives, and was given a "
+                f"{type(state).__name__}: use `params, state = objective.init(key)`"
+            )
+        whole, asked = whole_params(params, state), problem
+        if kl_weight is not None:
+            beta = kl_weight.weight(state.kl_weight)
+            asked = weigh_kl(problem, beta)
+        total, metrics = batch_loss(asked, whole, state.estimator, key, batch)
+        following = LossState(
+            estimator=estimator.update(asked, state.estimator, metrics),
+            kl_weight=kl_weight.update(state.kl_weight, metrics) if kl_weight else (),
+            averages={one.group: one.update(whole, batch) for one in averages},
+        )
+        if kl_weight is not None:
+            metrics["beta"] *= beta
+            if not bound.is_linear(num_samples):  # whose bound at weight 1 is the ELBO
+                _, plain = batch_loss(problem, whole, state.estimator, key, batch)
+                metrics["untempered_bound"] = plain["bound"]
+        return total, (following, metrics)
 
     def batch_loss(
         problem: Problem, params: Params, state: EstState, key: Key, batch: Batch
-    ) -> tuple[Scalar, tuple[EstState, Stats]]:
+    ) -> tuple[Scalar, Stats]:
         examples_key, batch_key = jax.random.split(key)
         keys = fold_examples(examples_key, batch.global_index)
         own = of_estimator(params)
@@ -168,16 +189,46 @@ def make_objective(
             term = regularizer.penalty(*given)
             metrics |= {regularizer.name: term, **regularizer.report(*given)}
             total += term
-        return total, (estimator.update(problem, state, metrics), metrics)
+        return total, metrics
+
+    def start(
+        params: Params, state: LossState, examples: Example, key: Key
+    ) -> tuple[Params, LossState]:
+        assert model.extras.start is not None
+        begun = model.extras.start(whole_params(params, state), examples, key)
+        return split_params(begun, state)
 
     return Objective(
         init=init,
         loss=loss,
-        check=partial(check_data, model),
-        leaves_out_own=model.leaves_out_own,
-        whole_batch=bool(regularizers),
-        moving_averages=model.moving_averages,
+        start=None if model.extras.start is None else start,
+        data=DataRules(
+            check=partial(check_data, model),
+            positions=model.labels.positions,
+            whole_batch=any(one.compares for one in regularizers),
+        ),
     )
+
+
+def whole_params(params: Params, state: LossState) -> Params:
+    """The parameters to evaluate: those trained, and the averages that the state holds.
+
+    Args:
+        params: as `Objective.init` gives them, or an optimizer's next.
+        state: that belongs to them.
+    """
+    return params._replace(**state.averages)
+
+
+def split_params(params: Params, state: LossState) -> tuple[Params, LossState]:
+    """The parameters to train, and the state with the groups that are averages.
+
+    It undoes `whole_params`. Among the parameters `()` stands in the place of a group
+    that is an average.
+    """
+    averages = {name: getattr(params, name) for name in state.averages}
+    others = params._replace(**dict.fromkeys(averages, ()))
+    return others, state._replace(averages=averages)
 
 
 # The metrics that mean nothing where the posterior has no density.

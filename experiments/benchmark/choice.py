@@ -9,9 +9,8 @@ sentence that is keyed by the name is one of the settings, too.
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from experiments.harness.names import build_named
 from vaejax.bounds import BOUNDS
-from vaejax.core import Bound, Estimator, VaejaxError
+from vaejax.core import Bound, Estimator, VaejaxError, build
 from vaejax.estimators import ESTIMATORS
 
 T = TypeVar("T", Bound, Estimator)
@@ -39,7 +38,7 @@ def _choose(
     found = []
     for word in registry if tuple(words) == ("all",) else words:
         name, *pairs = word.split(":")
-        found.append(build_named(registry, name, pairs))
+        found.append(build(registry, name, pairs))
     names = [one.name for one in found]
     if len(set(names)) < len(names):
         raise VaejaxError(f"{field} is {tuple(words)}: name each one once")

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array
 
-from experiments.harness.names import build_named, labels_in_turn
+from experiments.harness.names import labels_in_turn
 from experiments.training.prepared_run import load_final, load_run
 from vaejax.benchmark.cells import Keys
-from vaejax.core import EstState, Example, Key, Model, Params, VaejaxError
+from vaejax.core import EstState, Example, Key, Model, Params, VaejaxError, build
 from vaejax.core.memory import check_fits
 from vaejax.estimators import ESTIMATORS
 from vaejax.models import MODELS
@@ -54,7 +54,7 @@ def of_registry(
     Raises:
         VaejaxError: an unknown model, or a setting that cannot be.
     """
-    model = build_named(MODELS, name, settings)
+    model = build(MODELS, name, settings)
     y = labels_in_turn(model, count)
 
     def sample(params: Params, key: Key, y: Array | None) -> jax.Array:
@@ -81,7 +81,7 @@ def of_checkpoint(folder: Path, count: int, count_name: str) -> Measured:
     trained = load_run(folder)
     params, state = load_final(trained)
     config = trained.config
-    estimator = build_named(ESTIMATORS, config.estimator, config.estimator_settings)
+    estimator = build(ESTIMATORS, config.estimator, config.estimator_settings)
     test = trained.data.test
     if count > len(test.x):
         raise VaejaxError(

@@ -25,6 +25,7 @@ from vaejax.core import (
     Estimator,
     Example,
     Key,
+    LossState,
     Model,
     Objective,
     Params,
@@ -38,7 +39,7 @@ from vaejax.models.gaussian_toy import (
     optimum,
     perturbed,
 )
-from vaejax.objective import check, make_objective
+from vaejax.objective import check, make_objective, split_params
 
 COLUMNS = (
     *("num_outer", "num_samples", "estimator", "group", "status"),
@@ -93,7 +94,7 @@ def gap_at_optimum(
     exact = jax.vmap(exact_elbo, (None, None, 0))(model, params, examples.x)
     objective = make_objective(model, elbo(), pathwise(), num_samples=16)
     batch = Batch(examples, jnp.arange(len(examples.x)))
-    loss = jax.jit(lambda key: objective.loss(params, (), key, batch)[0])
+    loss = jax.jit(lambda key: objective.loss(params, LossState(), key, batch)[0])
     gaps = np.array(
         [float(log_px.mean() + loss(k)) for k in jax.random.split(key, draws)]
     )
@@ -166,7 +167,8 @@ def _repeated(examples: Example, times: int) -> Batch:
 def _draw(point: Point, objective: Objective, num_samples: int) -> dict[str, Folds]:
     """The gradient's moments in every fold, by parameter group."""
     start, state = objective.init(point.keys.state)
-    params = point.params._replace(auxiliary=start.auxiliary)
+    given = point.params._replace(auxiliary=start.auxiliary)
+    params, state = split_params(given, state)
     per_draw = len(point.batch.global_index) * num_samples
     moments = gradient_moments(
         objective,

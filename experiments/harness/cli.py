@@ -1,6 +1,5 @@
 """What every experiment's command line shares: parsing, exit codes, progress."""
 
-import ast
 import contextlib
 import dataclasses
 import os
@@ -10,7 +9,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -221,31 +220,3 @@ def progress_bar(
             bar.update(task, completed=done)
 
         yield update
-
-
-def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
-    """Read `name=value` words: `latent_dim=20 hidden=300,300 likelihood=fixed_normal`.
-
-    `prior.num_components=10` is an entry of the setting `prior_settings`.
-
-    Raises:
-        VaejaxError: a word that has no `=`, or a name that comes twice.
-    """
-    settings: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals or not name:
-            raise VaejaxError(
-                f"{pair!r} is not a setting: write name=value, as in latent_dim=20"
-            )
-        part, dot, own_name = name.partition(".")
-        group = settings.setdefault(f"{part}_settings", {}) if dot else settings
-        if not isinstance(group, dict) or (own_name or name) in group:
-            raise VaejaxError(f"the setting {name} is given twice: leave one out")
-        try:
-            value = ast.literal_eval(text)
-            repr(value)  # or a ValueError: an integer too long to be shown
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            value = text  # a word, such as the name of a likelihood
-        group[own_name or name] = value
-    return settings

@@ -35,9 +35,9 @@ def training_examples(config: Config, model: Model, data: ImageData) -> Training
     """
     check_labels(config, model, data)
     images = jnp.asarray(data.images)
-    if model.leaves_out_own:
+    if model.labels.positions:
         return Training(Example(images, jnp.arange(len(images))), None)
-    if model.num_classes is None or data.labels is None:
+    if model.labels.num_classes is None or data.labels is None:
         return Training(Example(images), None)
     if config.num_labels is None:
         return Training(Example(images, jnp.asarray(data.labels)), None)
@@ -66,20 +66,20 @@ def choose_labelled(
 
 def labels_in_test(model: Model, data: ImageData) -> np.ndarray | None:
     """The labels that a model is given for test examples: none that it could infer."""
-    if model.num_classes is None or data.labels is None:
+    if model.labels.num_classes is None or data.labels is None:
         return None
-    if model.unknown_labels:
+    if model.labels.unknown:
         return np.full(len(data.labels), UNKNOWN, np.int32)
     return data.labels
 
 
 def check_labels(config: Config, model: Model, data: ImageData) -> None:
     """Refuse labels that the data lack, and those that the model has no class for."""
-    if model.num_classes is None:
+    if model.labels.num_classes is None:
         return
     if data.labels is None:
         raise VaejaxError(
-            f"{model.name} needs labels of {model.num_classes} classes, and "
+            f"{model.name} needs labels of {model.labels.num_classes} classes, and "
             f"{config.dataset} has no labels: use another data set or prior"
         )
     core.check_labels(model, data.labels, data.labels.shape)
@@ -92,7 +92,7 @@ def check_labels(config: Config, model: Model, data: ImageData) -> None:
 
 def check_few_labels(config: Config, model: Model) -> None:
     """Refuse few labels for a model that needs all, or none."""
-    if config.num_labels is not None and not model.unknown_labels:
+    if config.num_labels is not None and not model.labels.unknown:
         raise VaejaxError(
             f"num_labels hides labels, and {config.model} cannot do with some of them: "
             "leave it out, or use the model m2"

@@ -31,6 +31,7 @@ from vaejax.training import (
     NonFiniteError,
     Totals,
     TrainState,
+    check_parts,
     checkpoints,
     default_micro_batch_size,
     fit,
@@ -48,7 +49,8 @@ def choose_micro_batch_size(
     """Examples per gradient: as asked for, or what fits a device's cache and memory.
 
     Raises:
-        VaejaxError: what was asked for, or one example, does not fit the budget.
+        VaejaxError: what was asked for, or one example, does not fit the budget; a
+            batch that is not to be cut up.
     """
     shares, sample_shares = mesh.shape[DATA], mesh.shape[SAMPLES]
     max_bytes = config.memory_budget * 2**20
@@ -59,8 +61,9 @@ def choose_micro_batch_size(
         )
         return gradient_bytes(objective, alike) // sample_shares
 
+    check_parts(objective, config.batch_size, config.micro_batch_size)
     # Batch-level terms compare the examples of a whole batch.
-    whole = config.batch_size if objective.whole_batch else None
+    whole = config.batch_size if objective.data.whole_batch else None
     asked = config.micro_batch_size or whole
     if asked is None:
         return shares * default_micro_batch_size(
@@ -355,14 +358,14 @@ def _test_bound(objective: Objective, data: Data, num_samples: int) -> Any:
     batch = Batch(examples, jnp.arange(len(examples.x)))
 
     @jax.jit
-    def metrics(params: Params, est_state: Any, key: jax.Array) -> dict:
-        loss, (_, stats) = objective.loss(params, est_state, key, batch)
+    def metrics(params: Params, loss_state: Any, key: jax.Array) -> dict:
+        loss, (_, stats) = objective.loss(params, loss_state, key, batch)
         return {"loss": loss, **stats}
 
     def evaluate(state: TrainState) -> dict[str, float]:
         # Children 0 and 1 of a step's key are that step's own.
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 2)
-        found = metrics(state.params, state.est_state, key)
+        found = metrics(state.params, state.loss_state, key)
         return {name: float(value) for name, value in found.items()}
 
     return evaluate

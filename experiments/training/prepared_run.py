@@ -1,7 +1,6 @@
 """From a training's settings to what it computes with, new or as a run left it."""
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,11 +11,9 @@ import numpy as np
 import optax
 
 from experiments.harness import run_folder, run_settings
-from experiments.harness.cli import parse_settings
 from experiments.harness.config_file import typed_settings
 from experiments.harness.json_files import read_json
 from experiments.harness.names import (
-    build_named,
     choose_protocol,
     exemplars,
     mean_observation,
@@ -39,15 +36,19 @@ from vaejax.core import (
     Params,
     Regularizer,
     VaejaxError,
+    build,
     check_data,
+    read,
+    settings_of,
 )
+from vaejax.core.build import Word
 from vaejax.core.memory import check_fits
-from vaejax.core.ranges import Steps, mismatch, shown
+from vaejax.core.ranges import Steps, mismatch
 from vaejax.data import DATASETS, load
 from vaejax.estimators import ESTIMATORS
 from vaejax.kl_weights import KL_WEIGHTS
 from vaejax.models import MODELS
-from vaejax.objective import make_objective, of_estimator
+from vaejax.objective import make_objective, of_estimator, whole_params
 from vaejax.regularizers import REGULARIZERS
 from vaejax.training import (
     TrainState,
@@ -86,12 +87,12 @@ def check(config: Config) -> Checked:
             model, bound and estimator that cannot.
     """
     check_choices(config)
-    info = build_named(DATASETS, config.dataset)
-    bound = build_named(BOUNDS, config.bound, config.bound_settings)
-    estimator = build_named(ESTIMATORS, config.estimator, config.estimator_settings)
+    info = build(DATASETS, config.dataset)
+    bound = build(BOUNDS, config.bound, config.bound_settings)
+    estimator = build(ESTIMATORS, config.estimator, config.estimator_settings)
 
     def build_model(**data: Any) -> Model:
-        return build_named(
+        return build(
             MODELS, config.model, config.model_settings, data_shape=info.shape, **data
         )
 
@@ -123,7 +124,7 @@ def prepare(config: Config) -> tuple[Model, Objective, Data]:
     train = training_split(config, train, protocol)
     test = load(config.dataset, "test", protocol=protocol, data_dir=config.data_dir)
     told = {"data_mean": mean_observation(train, protocol)}
-    if "exemplars" in inspect.signature(MODELS[config.model]).parameters:
+    if "exemplars" in settings_of(MODELS[config.model]):
         told["exemplars"] = exemplars(train, protocol)
     model = build_model(**told)
     count = len(test.images) if config.eval_examples is None else config.eval_examples
@@ -157,10 +158,7 @@ def prepare(config: Config) -> tuple[Model, Objective, Data]:
 
 
 def _regularizers(words: Sequence[str], num_examples: int) -> list[Regularizer]:
-    """Build the regularizers named, each with the settings that follow its name.
-
-    Those that need the number of training examples are told.
-    """
+    """Build the regularizers named, each with the settings that follow its name."""
     named: list[tuple[str, list[str]]] = []
     for word in words:
         if "=" not in word:
@@ -173,12 +171,8 @@ def _regularizers(words: Sequence[str], num_examples: int) -> list[Regularizer]:
                 "as in --regularizers mmd weight=5"
             )
 
-    def build_one(name: str, pairs: list[str]) -> Regularizer:
-        taken = inspect.signature(REGULARIZERS.get(name, lambda: None)).parameters
-        told = {"num_examples": num_examples} if "num_examples" in taken else {}
-        return build_named(REGULARIZERS, name, pairs, **told)
-
-    return [build_one(name, pairs) for name, pairs in named]
+    known = {"num_examples": num_examples}
+    return [build(REGULARIZERS, name, pairs, known) for name, pairs in named]
 
 
 def named_kl_weight(config: Config, num_examples: int) -> KLWeight | None:
@@ -188,18 +182,13 @@ def named_kl_weight(config: Config, num_examples: int) -> KLWeight | None:
     name, *pairs = config.kl_weight
 
     def in_steps(pair: str) -> str:
-        setting, *_ = pair.partition("=")
+        setting, _, text = pair.partition("=")
         if setting != "epochs":
             return pair
-        count = parse_settings([pair])[setting]
-        if expected := mismatch(int, count):
-            raise VaejaxError(
-                f"{name}'s setting epochs={shown(count)} must be {expected}"
-            )
-        steps = count * steps_per_epoch(num_examples, config.batch_size)
-        return f"num_steps={steps}"
+        count = read(name, setting, Word(text), int)
+        return f"num_steps={count * steps_per_epoch(num_examples, config.batch_size)}"
 
-    return build_named(KL_WEIGHTS, name, list(map(in_steps, pairs)))
+    return build(KL_WEIGHTS, name, list(map(in_steps, pairs)))
 
 
 def make_optimizer(
@@ -246,10 +235,11 @@ def make_keys(config: Config) -> Keys:
 
 
 def params_by_seed(config: Config, state: TrainState) -> list[Params]:
-    """The parameters of every seed that the run trains."""
+    """The parameters of every seed that the run trains, averages among them."""
+    params = whole_params(state.params, state.loss_state)
     if config.num_seeds == 1:
-        return [state.params]
-    return [of_seed(state.params, seed) for seed in range(config.num_seeds)]
+        return [params]
+    return [of_seed(params, seed) for seed in range(config.num_seeds)]
 
 
 class Trained(NamedTuple):
@@ -298,7 +288,7 @@ def load_trained(folder: Path) -> tuple[Config, Model, Params, Data]:
 
 
 def load_final(run: Trained) -> tuple[Params, EstState]:
-    """The trained parameters and estimator's state, of the first seed."""
+    """The trained parameters and the estimator's state, of the first seed."""
     state, _ = checkpoints.restore(run.config.out / "checkpoints", run.like)
     return _first_seed(run.config, state)
 
@@ -324,7 +314,7 @@ def load_snapshots(run: Trained) -> dict[int, tuple[Params, EstState]]:
 
 
 def _first_seed(config: Config, state: TrainState) -> tuple[Params, EstState]:
-    found = state.params, state.est_state
-    params, own = found if config.num_seeds == 1 else of_seed(found, 0)
-    # Beside the regularizers', and the KL weight's.
-    return of_estimator(params), own[0] if config.kl_weight else own
+    own = state.loss_state.estimator
+    if config.num_seeds > 1:
+        own = of_seed(own, 0)
+    return of_estimator(params_by_seed(config, state)[0]), own

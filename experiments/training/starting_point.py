@@ -1,7 +1,5 @@
 """Where a training starts: anew, or from the parameters that another one trained."""
 
-import inspect
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -10,10 +8,18 @@ from experiments.harness import run_folder
 from experiments.training import processes
 from experiments.training.config import Config
 from experiments.training.prepared_run import Data, load_run, make_keys
-from vaejax.core import Example, Model, Objective, Params, PyTree, VaejaxError
+from vaejax.core import (
+    Objective,
+    Params,
+    PyTree,
+    VaejaxError,
+    parse_words,
+    settings_of,
+)
 from vaejax.data import PROTOCOLS
 from vaejax.models import MODELS
-from vaejax.training import TrainState, checkpoints, init_state, of_seed
+from vaejax.objective import split_params, whole_params
+from vaejax.training import TrainState, checkpoints, init_state, started
 
 
 def read_source(config: Config) -> Params | None:
@@ -34,12 +40,11 @@ def read_source(config: Config) -> Params | None:
             f"of {config.model} {ours}: use --model-settings activation={theirs}"
         )
     state, _ = checkpoints.restore(config.start_from / "checkpoints", other.like)
-    return state.params
+    return whole_params(state.params, state.loss_state)
 
 
 def starting_state(
     config: Config,
-    model: Model,
     objective: Objective,
     optimizer: optax.GradientTransformation,
     data: Data,
@@ -48,34 +53,23 @@ def starting_state(
     """The state before the first step.
 
     Encoder and decoder are the source's, if there is one; so are prior and auxiliary
-    parameters where their shapes agree. Then the model's `start`, if it has one, makes
-    of the parameters what the data say. What is taken is printed.
+    parameters where their shapes agree. Then the objective's `start`, if it has one,
+    makes of the parameters what the data say. What is taken is printed.
 
     Raises:
         VaejaxError: the source's networks have other shapes, or it is of another number
             of seeds.
     """
-    keys = make_keys(config)
-    state = init_state(objective, optimizer, keys.train)
+    state = init_state(objective, optimizer, make_keys(config).train)
     if source is not None:
-        state = state._replace(params=_started_from(source, config, state.params))
-    if model.start is None:
-        return state
-    if source is not None and processes.is_first():
-        print(f"{config.model} then fits to the data what its start is made of")
-    observe_key, start_key = jax.random.split(keys.start)
-    images = data.train.x
-    observe = jax.vmap(PROTOCOLS[data.protocol].sample)
-    x = observe(jax.random.split(observe_key, len(images)), images)
-    examples = Example(x, data.train.y)
-    if config.num_seeds == 1:
-        started = model.start(state.params, examples, start_key)
-        return state._replace(params=started)
-    by_seed = [
-        model.start(of_seed(state.params, seed), examples, key)
-        for seed, key in enumerate(jax.random.split(start_key, config.num_seeds))
-    ]
-    return state._replace(params=jax.tree.map(lambda *own: jnp.stack(own), *by_seed))
+        own = whole_params(state.params, state.loss_state)
+        params, loss_state = split_params(
+            _started_from(source, config, own), state.loss_state
+        )
+        state = state._replace(params=params, loss_state=loss_state)
+        if objective.start is not None and processes.is_first():
+            print(f"{config.model} then fits to the data what its start is made of")
+    return started(objective, state, data.train, PROTOCOLS[data.protocol].sample)
 
 
 def _started_from(source: Params, config: Config, params: Params) -> Params:
@@ -103,8 +97,8 @@ def _started_from(source: Params, config: Config, params: Params) -> Params:
 
 def _activation(config: Config) -> str | None:
     """Of the model's networks, if it lets one choose."""
-    given = dict(pair.split("=", 1) for pair in config.model_settings)
-    choosable = inspect.signature(MODELS[config.model]).parameters
+    choosable = settings_of(MODELS[config.model])
     if "activation" not in choosable:
         return None
+    given = parse_words(config.model_settings)
     return given.get("activation", choosable["activation"].default)

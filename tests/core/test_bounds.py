@@ -28,7 +28,7 @@ from vaejax.bounds import (
     train_apart,
     tvo,
 )
-from vaejax.core import Bound, LogTerms, Problem, VaejaxError
+from vaejax.core import Bound, LogTerms, LossState, Problem, VaejaxError
 from vaejax.estimators import score_function
 from vaejax.exact import value_and_gradient
 from vaejax.models.linear_gaussian import exact_log_px
@@ -291,7 +291,12 @@ def test_an_upper_bound_is_minimised(model):
         make_objective(oracles.MODELS[model], bound, score_function(), num_samples=3)
         for bound in (cubo(), dataclasses.replace(cubo(), minimised=False))
     ]
-    at = oracles.params_of(model), (), jax.random.key(0), oracles.batch_of(model)
+    at = (
+        oracles.params_of(model),
+        LossState(),
+        jax.random.key(0),
+        oracles.batch_of(model),
+    )
     up, down = (jax.value_and_grad(o.loss, has_aux=True)(*at) for o in objectives)
     assert up[0][0] == -down[0][0]
     jax.tree.map(np.testing.assert_allclose, up[1], jax.tree.map(jnp.negative, down[1]))

@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 import vaejax
 from vaejax import Batch, Example, VaejaxError, benchmark, evaluation, exact, training
 from vaejax.bounds import elbo
-from vaejax.core import Family, Interval, check_data, check_finite
+from vaejax.core import Family, Interval, LossState, check_data, check_finite
 from vaejax.data import PROTOCOLS, load
 from vaejax.estimators import pathwise
 from vaejax.families import FAMILIES
@@ -78,7 +78,7 @@ def first(x):
 
 
 def measured(function, **settings):
-    return lambda x: function(OBJECTIVE, PARAMS, (), KEY, batch(x), **settings)
+    return lambda x: function(OBJECTIVE, PARAMS, LossState(), KEY, batch(x), **settings)
 
 
 def of_model(function, *args, **settings):
@@ -96,7 +96,7 @@ DOORS = {
     "variance_split": measured(benchmark.variance_split, draws=40, batch_size=2),
     "cost_report": measured(benchmark.cost_report),
     "cost_reports": lambda x: benchmark.cost_reports(
-        [(OBJECTIVE, PARAMS, (), batch(x))], KEY
+        [(OBJECTIVE, PARAMS, LossState(), batch(x))], KEY
     ),
     "value_and_gradient": lambda x: exact.value_and_gradient(
         vaejax.Problem(model=MODEL, bound=elbo(), num_samples=1), PARAMS, Example(x)
@@ -392,7 +392,7 @@ def test_every_model_takes_zeros_and_ones_of_its_shape(name):
     model = MODELS[name]()
     assert model.data_shape is not None
     x = np.arange(2 * np.prod(model.data_shape)).reshape(2, *model.data_shape) % 2
-    y = None if model.num_classes is None else np.ones(2, int)
+    y = None if model.labels.num_classes is None else np.ones(2, int)
     np.testing.assert_array_equal(check_data(model, Example(x, y)).x, x)
 
 
@@ -721,6 +721,6 @@ def test_a_mean_that_the_data_cannot_have_is_refused():
 def test_a_start_from_data_checks_them(name):
     model = MODELS[name](data_shape=SHAPE)
     with pytest.raises(VaejaxError, match="not finite"):
-        model.start(
+        model.extras.start(
             vaejax.Params((), (), ()), Example(np.full((6, *SHAPE), np.nan)), KEY
         )

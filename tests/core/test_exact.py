@@ -15,6 +15,7 @@ from vaejax.bounds import elbo, elbo_analytic_kl, iwae
 from vaejax.core import (
     Estimator,
     Example,
+    Extras,
     IncompatibleError,
     Problem,
     VaejaxError,
@@ -50,7 +51,7 @@ def test_linear_gaussian_elbo_is_the_closed_form():
     assert solve("linear_gaussian", elbo(), 1).value == pytest.approx(
         float(value), rel=1e-5
     )
-    by_quadrature = dataclasses.replace(model, exact_elbo=None)
+    by_quadrature = dataclasses.replace(model, extras=Extras())
     for bound, num_samples in ((elbo(), 1), (elbo(), 7), (elbo_analytic_kl(), 2)):
         problem = Problem(model=by_quadrature, bound=bound, num_samples=num_samples)
         examples = oracles.examples_of("linear_gaussian")

@@ -17,7 +17,7 @@ from experiments.training.config import Config
 from experiments.training.prepared_run import check, make_optimizer
 from vaejax import kl_weights
 from vaejax.bounds import BOUNDS, beta_elbo, elbo, elbo_analytic_kl
-from vaejax.core import Batch, Example, VaejaxError
+from vaejax.core import Batch, Example, LossState, VaejaxError
 from vaejax.estimators import dreg, pathwise
 from vaejax.families import FAMILIES, NormalParams, diagonal_normal, floored_normal
 from vaejax.kl_weights import (
@@ -102,13 +102,13 @@ def test_a_constant_weight_is_the_bound_with_that_weight(bound):
         assert weight_of_kl(beta_elbo(3.0)) == 3
         both = [
             jax.grad(lambda p, o=o, s=s: o.loss(p, s, KEY, batch)[0])(params)
-            for o, s in ((weighed, state), (other, ()))
+            for o, s in ((weighed, state), (other, LossState()))
         ]
         jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-5), *both)
     elif bound == "elbo_analytic_kl":
         unweighed = [
             -build(BOUNDS[bound](), kl_weight=constant(beta)).loss(
-                params, ((), ()), KEY, batch
+                params, LossState(), KEY, batch
             )[0]
             for beta in (0.0, 1.0)
         ]

@@ -11,7 +11,7 @@ import pytest
 from flax import nnx
 
 from vaejax.bounds import elbo, iwae
-from vaejax.core import Batch, Example, UnknownNameError, VaejaxError
+from vaejax.core import Batch, Example, LossState, UnknownNameError, VaejaxError
 from vaejax.estimators import dreg, pathwise
 from vaejax.models import gaussian_conv
 from vaejax.nets import (
@@ -178,7 +178,7 @@ def test_gradients_of_either_bound_reach_every_block_and_compile_once():
     @chex.assert_max_traces(n=1)
     def gradients(params, key):
         return [
-            jax.grad(of.loss, has_aux=True)(params, (), key, batch)[0]
+            jax.grad(of.loss, has_aux=True)(params, LossState(), key, batch)[0]
             for of in (vae, many)
         ]
 

@@ -21,6 +21,7 @@ from vaejax.core import (
     Estimator,
     Example,
     IncompatibleError,
+    LossState,
     Problem,
     Regularizer,
     VaejaxError,
@@ -199,7 +200,7 @@ def test_an_estimators_own_parameters_and_state_are_the_objectives():
     objective = make_objective(BINARY, elbo(), with_moving_baseline(), num_samples=1)
     params, state = objective.init(jax.random.key(0))
     assert params.auxiliary == {"offset": pytest.approx(0.1)}
-    assert state == {"baseline": -1.0}
+    assert state.estimator == {"baseline": -1.0}
     without = make_objective(BINARY, elbo(), score_function(), num_samples=1)
     assert without.init(jax.random.key(0))[0].auxiliary == ()
 
@@ -207,11 +208,13 @@ def test_an_estimators_own_parameters_and_state_are_the_objectives():
 def test_a_state_is_updated_after_it_was_used():
     objective = make_objective(BINARY, elbo(), with_moving_baseline(), num_samples=1)
     params, state = objective.init(jax.random.key(0))
-    state = {"baseline": jnp.asarray(-2.5)}
+    state = state._replace(estimator={"baseline": jnp.asarray(-2.5)})
     key = jax.random.key(1)
     seen, (after, metrics) = gradient(objective, params, state, key)
     np.testing.assert_allclose(
-        after["baseline"], DECAY * -2.5 + (1 - DECAY) * metrics["bound"], rtol=1e-6
+        after.estimator["baseline"],
+        DECAY * -2.5 + (1 - DECAY) * metrics["bound"],
+        rtol=1e-6,
     )
 
     def with_constant(baseline):
@@ -222,7 +225,9 @@ def test_a_state_is_updated_after_it_was_used():
     chex.assert_trees_all_close(seen, with_constant(-2.5), rtol=1e-5)
     # The comparison sees which baseline was used.
     with pytest.raises(AssertionError):
-        chex.assert_trees_all_close(seen, with_constant(after["baseline"]), rtol=1e-5)
+        chex.assert_trees_all_close(
+            seen, with_constant(after.estimator["baseline"]), rtol=1e-5
+        )
 
 
 def test_a_users_estimator_is_trained_by_fit_unchanged():
@@ -240,7 +245,9 @@ def test_a_users_estimator_is_trained_by_fit_unchanged():
     expected = -1.0
     for bound in bounds:
         expected = DECAY * expected + (1 - DECAY) * bound
-    np.testing.assert_allclose(state.est_state["baseline"], expected, rtol=1e-5)
+    np.testing.assert_allclose(
+        state.loss_state.estimator["baseline"], expected, rtol=1e-5
+    )
     assert abs(state.params.auxiliary["offset"] - 0.1) > 0.01  # learned too
     assert state.step == 4
 
@@ -563,7 +570,7 @@ def test_the_bound_of_several_samples_is_logged_at_weight_1_too():
     params, state = objective.init(jax.random.key(0))
     key = jax.random.key(1)
     _, (_, metrics) = objective.loss(params, state, key, BATCH)
-    _, (_, expected) = plain.loss(params, state[0], key, BATCH)
+    _, (_, expected) = plain.loss(params, LossState(), key, BATCH)
     untempered = float(metrics["untempered_bound"])
     assert untempered == pytest.approx(float(expected["bound"]), rel=1e-6)
     assert metrics["bound"] > untempered

@@ -43,7 +43,7 @@ def found(tmp_path_factory):
 )
 def test_any_mesh_trains_as_one_device_does(estimator, mesh, found):
     case, alone = f"{estimator} {mesh}", f"{estimator} 1"
-    for name, tolerance in (("params", 2e-6), ("metrics", 2e-4), ("est_state", 2e-4)):
+    for name, tolerance in (("params", 2e-6), ("metrics", 2e-4), ("loss_state", 2e-4)):
         one, many = found[f"{alone} {name}"], found[f"{case} {name}"]
         assert np.isfinite(one).all()
         np.testing.assert_allclose(many, one, rtol=0, atol=tolerance)
@@ -51,7 +51,7 @@ def test_any_mesh_trains_as_one_device_does(estimator, mesh, found):
 
 
 def test_a_running_state_moves(found):
-    assert np.abs(found["nvil 1 est_state"]).max() > 0.1
+    assert np.abs(found["nvil 1 loss_state"]).max() > 0.1
 
 
 @pytest.mark.parametrize(

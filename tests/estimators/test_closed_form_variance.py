@@ -7,7 +7,7 @@ import pytest
 
 from vaejax.benchmark import grad_report
 from vaejax.bounds import beta_elbo, elbo
-from vaejax.core import Batch, Example, Params
+from vaejax.core import Batch, Example, LossState, Params
 from vaejax.estimators import arm, disarm, pathwise, score_function
 from vaejax.models import bernoulli_toy, gaussian_toy
 from vaejax.objective import make_objective
@@ -38,7 +38,9 @@ def gaussian_report(estimator):
         prior={"loc": np.array([LOC - (WEIGHT * X + BIAS).mean()])},
     )
     key = jax.random.key(0)
-    return grad_report(objective, params, (), key, batch, draws=40_000, reference=truth)
+    return grad_report(
+        objective, params, LossState(), key, batch, draws=40_000, reference=truth
+    )
 
 
 def in_network(per_example: np.ndarray) -> float:
@@ -93,7 +95,9 @@ def arm_report(estimator):
     mean = (1 - 2 * TARGET) * p * (1 - p)
     truth = Params(encoder={"logits": np.array([mean])}, decoder=(), prior=())
     key = jax.random.key(0)
-    return grad_report(objective, params, (), key, batch, draws=40_000, reference=truth)
+    return grad_report(
+        objective, params, LossState(), key, batch, draws=40_000, reference=truth
+    )
 
 
 def arm_variance() -> float:

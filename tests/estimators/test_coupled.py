@@ -28,6 +28,7 @@ from vaejax.core import (
     Estimator,
     Example,
     IncompatibleError,
+    LossState,
     Model,
     Params,
     Prior,
@@ -187,7 +188,7 @@ def toy_variance(
     params = Params(encoder={"logits": jnp.array(logits)}, decoder=(), prior=())
     batch = Batch(Example(jnp.full((1, len(logits)), t)), jnp.arange(1))
     moments = gradient_moments(
-        objective, params, (), jax.random.key(0), batch, draws=DRAWS
+        objective, params, LossState(), jax.random.key(0), batch, draws=DRAWS
     )
     mean, variance = moments.mean.encoder, moments.variance.encoder
     return mean["logits"], variance["logits"]
@@ -296,7 +297,7 @@ def test_enumeration_and_measures_agree_on_one_sample():
     truth = value_and_gradient(problem, params, oracles.examples_of(name))
     objective = make_objective(model, iwae(), enumeration(), num_samples=1)
     (value, _), gradient = jax.value_and_grad(objective.loss, has_aux=True)(
-        params, (), jax.random.key(0), oracles.batch_of(name)
+        params, LossState(), jax.random.key(0), oracles.batch_of(name)
     )
     np.testing.assert_allclose(-value, truth.value, rtol=1e-5)
     np.testing.assert_allclose(
@@ -404,7 +405,7 @@ def test_categorical_latents_are_summed_over():
         truth = value_and_gradient(problem, params, examples)
         objective = make_objective(model, bound, estimator, num_samples=3)
         moments = gradient_moments(
-            objective, params, (), jax.random.key(0), batch, draws=DRAWS
+            objective, params, LossState(), jax.random.key(0), batch, draws=DRAWS
         )
         drawn = oracles.Drawn(
             -oracles.flat(moments.mean),

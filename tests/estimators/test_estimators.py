@@ -10,7 +10,16 @@ import pytest
 
 from vaejax.benchmark import gradient_moments
 from vaejax.bounds import cubo, elbo, iwae
-from vaejax.core import Batch, Bound, Example, LogTerms, Model, Params, Problem
+from vaejax.core import (
+    Batch,
+    Bound,
+    Example,
+    LogTerms,
+    LossState,
+    Model,
+    Params,
+    Problem,
+)
 from vaejax.estimators import ESTIMATORS, dreg, pathwise, rloo, score_function, stl
 from vaejax.estimators.dreg import path_weights
 from vaejax.models import gaussian_mlp, linear_gaussian
@@ -25,7 +34,7 @@ def gradient(
     objective = make_objective(model, bound, estimator, num_samples=k, allow_bias=True)
     batch = Batch(examples, jnp.arange(len(examples.x)))
     return jax.jit(jax.grad(objective.loss, has_aux=True))(
-        params, (), jax.random.key(0), batch
+        params, LossState(), jax.random.key(0), batch
     )[0]
 
 
@@ -186,7 +195,7 @@ def encoder_snr(estimator, num_samples: int, draws: int = 2000) -> float:
     objective = make_objective(model, iwae(), estimator, num_samples=num_samples)
     batch = Batch(examples, jnp.arange(len(examples.x)))
     moments = gradient_moments(
-        objective, params, (), jax.random.key(2), batch, draws=draws
+        objective, params, LossState(), jax.random.key(2), batch, draws=draws
     )
     mean, variance = (
         oracles.flat(tree.encoder) for tree in (moments.mean, moments.variance)

@@ -430,10 +430,10 @@ def test_the_temperature_falls_to_its_floor(factory):
     )
     params, state = objective.init(jax.random.key(0))
     batch = Batch(examples_of("bernoulli"), jnp.arange(2))
-    seen = [float(state)]
+    seen = [float(state.estimator)]
     for step in range(9):
         _, (state, _) = objective.loss(params, state, jax.random.key(step), batch)
-        seen.append(float(state))
+        seen.append(float(state.estimator))
     np.testing.assert_allclose(
         seen, np.maximum(0.5, np.exp(-0.1 * np.arange(10))), rtol=1e-5
     )

@@ -22,6 +22,7 @@ from vaejax.core import (
     Estimator,
     IncompatibleError,
     LogTerms,
+    LossState,
     Objective,
     Params,
     Problem,
@@ -160,8 +161,8 @@ def test_a_baseline_follows_the_signal_of_the_posteriors_own_bound():
 
     _, early = advanced(params, state, jax.random.split(jax.random.key(1), 1000))
     _, late = advanced(params, state, jax.random.split(jax.random.key(1), 4000))
-    assert abs(float(early.mean["mean"] - late.mean["mean"])) < 1.5
-    assert abs(float(late.mean["mean"])) < 10
+    assert abs(float(early.estimator.mean["mean"] - late.estimator.mean["mean"])) < 1.5
+    assert abs(float(late.estimator.mean["mean"])) < 10
 
 
 def test_nvils_deviation_needs_no_batch():
@@ -173,7 +174,7 @@ def test_nvils_deviation_needs_no_batch():
     loss = jax.jit(objective.loss)
     for t in range(50):
         _, (state, _) = loss(params, state, jax.random.key(t), batch)
-    assert state.mean["variance"] > 0.01
+    assert state.estimator.mean["variance"] > 0.01
 
 
 def test_a_mean_is_a_location_of_normal_layers_only():
@@ -349,13 +350,13 @@ def test_the_average_of_a_constant_stream_is_used_one_step_late():
     objective = objective_of(name, seven, moving_average(decay=0.9), 2)
     _, state = objective.init(jax.random.key(0))
     params = oracles.params_of(name)
-    assert state.mean == 0
+    assert state.estimator.mean == 0
     for t in range(4):
         key = jax.random.key(t)
         gradient, state, _ = step(name, objective, params, state, key)
         largest = np.abs(oracles.flat(gradient.encoder)).max()
         assert largest > 1 if t == 0 else largest < 1e-5
-        np.testing.assert_allclose(state.mean, 7.0, rtol=1e-6)
+        np.testing.assert_allclose(state.estimator.mean, 7.0, rtol=1e-6)
 
 
 def test_the_average_in_use_is_that_of_the_steps_before():
@@ -367,11 +368,11 @@ def test_the_average_in_use_is_that_of_the_steps_before():
     for t in range(3):
         shares = decay ** np.arange(len(signals))[::-1]
         past = float(shares @ signals / shares.sum()) if signals else 0.0
-        np.testing.assert_allclose(state.mean, past, rtol=1e-5)
+        np.testing.assert_allclose(state.estimator.mean, past, rtol=1e-5)
         key = jax.random.key(t)
         gradient, state, metrics = step(name, objective, params, state, key)
         constant = objective_of(name, iwae(), constant_baseline(past), 3)
-        expected, _, _ = step(name, constant, params, (), key)
+        expected, _, _ = step(name, constant, params, LossState(), key)
         np.testing.assert_allclose(
             oracles.flat(gradient), oracles.flat(expected), rtol=1e-4, atol=1e-5
         )
@@ -470,7 +471,7 @@ def encoder_snr(estimators: list[Estimator], num_samples: int) -> np.ndarray:
     for estimator in estimators:
         objective = make_objective(model, iwae(), estimator, num_samples=num_samples)
         moments = gradient_moments(
-            objective, params, (), jax.random.key(2), batch, draws=1000
+            objective, params, LossState(), jax.random.key(2), batch, draws=1000
         )
         variances.append(oracles.flat(moments.variance.encoder).sum())
     return np.linalg.norm(oracles.flat(exact.gradient.encoder)) / np.sqrt(variances)
@@ -515,7 +516,7 @@ def test_a_fitted_coefficient_descends_the_variance(bound):
     @functools.partial(jax.vmap, in_axes=(None, 0))
     def gradient(eta, key):
         own = params._replace(auxiliary={"eta": eta})
-        return jax.grad(objective.loss, has_aux=True)(own, (), key, batch)[0]
+        return jax.grad(objective.loss, has_aux=True)(own, LossState(), key, batch)[0]
 
     def square(eta):
         bias = gradient(eta, keys).encoder["layers"][0]["bias"]
@@ -526,7 +527,7 @@ def test_a_fitted_coefficient_descends_the_variance(bound):
     np.testing.assert_allclose(slopes.mean(), (high - low) / 2, rtol=1e-3)
     assert low + high > 2 * middle
     # And at 1 it is MuProp itself.
-    plain = jax.grad(fixed.loss, has_aux=True)(params, (), keys[0], batch)[0]
+    plain = jax.grad(fixed.loss, has_aux=True)(params, LossState(), keys[0], batch)[0]
     fitted = gradient(jnp.float32(1), keys[:1])
     np.testing.assert_allclose(
         oracles.flat(fitted.encoder), oracles.flat(plain.encoder), rtol=1e-5, atol=1e-6
@@ -553,7 +554,7 @@ def test_nvil_learns_what_to_expect(bound):
     assert np.mean(squares[-50:]) < 0.5 * np.mean(squares[:2])
     x = oracles.examples_of(name).x
     outputs = jax.vmap(lambda one: mlp(3, (5,), 1).apply(params.auxiliary, one))(x)
-    predicted = np.mean(outputs) + state.mean["mean"]
+    predicted = np.mean(outputs) + state.estimator.mean["mean"]
     sign = 1 if bound.minimised else -1  # `exact` is of the loss
     expected = sign * oracles.exact(name, bound, 2)[0]
     np.testing.assert_allclose(predicted, expected, atol=0.5)
@@ -567,7 +568,7 @@ def test_normalising_divides_the_encoders_gradient_alone():
             name, iwae(), nvil(hidden=(5,), normalize=normalize), 3
         )
         fresh, state = objective.init(jax.random.key(1))
-        state.mean["variance"] += 16.0
+        state.estimator.mean["variance"] += 16.0
         start = params._replace(auxiliary=fresh.auxiliary)
         gradients[normalize], _, _ = step(
             name, objective, start, state, jax.random.key(2)

@@ -29,6 +29,7 @@ from vaejax.core import (
     Estimator,
     Example,
     IncompatibleError,
+    LossState,
     Model,
     Params,
     Problem,
@@ -552,7 +553,7 @@ def gradient(model, params, examples, bound, estimator, num_samples=4) -> Params
     )
     batch = Batch(examples, jnp.arange(len(examples.x)))
     return jax.jit(jax.grad(objective.loss, has_aux=True))(
-        params, (), jax.random.key(0), batch
+        params, LossState(), jax.random.key(0), batch
     )[0]
 
 
@@ -603,7 +604,7 @@ def test_more_samples_help_dreg_through_a_hierarchy():
     def ratio(num_samples: int) -> float:
         objective = make_objective(model, iwae(), dreg(), num_samples=num_samples)
         moments = gradient_moments(
-            objective, params, (), jax.random.key(2), batch, draws=1000
+            objective, params, LossState(), jax.random.key(2), batch, draws=1000
         )
         mean, variance = (
             oracles.flat(tree.encoder) for tree in (moments.mean, moments.variance)

@@ -302,12 +302,12 @@ def test_a_trained_control_variate_is_the_run_s_own():
     assert marked == ["moving_average"]
     _, params, found = objective_at(setting, cells, "nvil")
     assert params.auxiliary is own
-    assert found is state
+    assert found.estimator is state
     reference = reference_module.reference_of(setting, problem)
     assert reference.errors.keys() == {"encoder", "decoder"}  # none of its own
     _, params, found = objective_at(setting, cells, "moving_average")
     assert params.auxiliary == ()
-    assert found is not state
+    assert found.estimator is not state
     # Of other shapes, as by other settings of the estimator, it does not fit.
     own = jax.tree.map(lambda leaf: leaf[..., :1], own)
     other = setting._replace(params=setting.params._replace(auxiliary=own))

@@ -16,7 +16,6 @@ import pytest
 from experiments import estimator_variance, precision, train
 from experiments.harness import run_folder
 from experiments.harness.cli import noted_interrupts
-from experiments.harness.names import build_named
 from experiments.reports.sections import model_section
 from experiments.training import report
 from experiments.training.prepared_run import load_trained, make_optimizer, prepare
@@ -24,7 +23,7 @@ from experiments.training.starting_point import read_source, starting_state
 from vaejax.benchmark import CostReport, GroupReport
 from vaejax.benchmark.cells import COLUMNS
 from vaejax.bounds import BOUNDS
-from vaejax.core import Batch, Params, Problem, VaejaxError
+from vaejax.core import Batch, LossState, Params, Problem, VaejaxError, build
 from vaejax.data import DATASETS, ImageData
 from vaejax.data.types import DatasetInfo
 from vaejax.estimators import ESTIMATORS
@@ -192,14 +191,14 @@ def test_the_likelihoods_scale_and_a_regularizers_weight_are_settings(tmp_path):
 
 @pytest.mark.parametrize("model", ["gaussian_conv", "vq_vae"])
 def test_a_count_may_be_zero_where_its_factory_says_so(model):
-    build_named(MODELS, model, ["blocks=0"])
+    build(MODELS, model, ["blocks=0"])
     with pytest.raises(VaejaxError, match="latent_dim=0 must be an integer from 1"):
-        build_named(MODELS, model, ["latent_dim=0"])
+        build(MODELS, model, ["latent_dim=0"])
 
 
 def last_bound(model: str, estimator: str) -> str | None:
     """The last bound on which the model's estimator is not refused."""
-    built = build_named(MODELS, model, SETTINGS[model])
+    built = build(MODELS, model, SETTINGS[model])
     for bound in reversed(BOUNDS):
         problem = Problem(model=built, bound=BOUNDS[bound](), num_samples=2)
         if check(problem, ESTIMATORS[estimator]()).status != "refused":
@@ -348,7 +347,7 @@ def test_a_start_takes_the_prior_too_where_its_shapes_agree(
     model, objective, data = prepare(other)
     optimizer = make_optimizer(other, model, len(data.train.x))
     capsys.readouterr()
-    starting_state(other, model, objective, optimizer, data, read_source(other))
+    starting_state(other, objective, optimizer, data, read_source(other))
     said = f"starts from {config.out}: encoder, decoder"
     assert said + "; prior anew, of other shapes there\n" in capsys.readouterr().out
     ours = train.run(again).params
@@ -358,15 +357,17 @@ def test_a_start_takes_the_prior_too_where_its_shapes_agree(
 
 def test_a_start_takes_auxiliary_parameters_where_their_shapes_agree(finished, capsys):
     config = tiny(Path("none"), start_from=finished.out)
-    model, objective, data = prepare(config)
+    _, objective, data = prepare(config)
 
     def with_auxiliary(size: int, value: float) -> Params:
         return finished.params._replace(auxiliary=jnp.full(size, value))
 
-    ours = dataclasses.replace(objective, init=lambda key: (with_auxiliary(3, 0.0), ()))
+    ours = dataclasses.replace(
+        objective, init=lambda key: (with_auxiliary(3, 0.0), LossState())
+    )
     for size in (3, 4):
         state = starting_state(
-            config, model, ours, optax.adam(1.0), data, with_auxiliary(size, 1.0)
+            config, ours, optax.adam(1.0), data, with_auxiliary(size, 1.0)
         )
         assert bool(state.params.auxiliary.all()) == (size == 3)
         assert ("auxiliary anew" in capsys.readouterr().out) == (size == 4)

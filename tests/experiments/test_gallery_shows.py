@@ -140,7 +140,7 @@ def trained(config: Config, evaluated: bool) -> Trained:
     """Two updates, and of a run's files what the gallery reads."""
     model, objective, data = prepare(config)
     optimizer = make_optimizer(config, model, len(data.train.x))
-    state = starting_state(config, model, objective, optimizer, data)
+    state = starting_state(config, objective, optimizer, data)
     step = make_step(objective, optimizer, observe=PROTOCOLS[data.protocol].sample)
     stored = jax.tree.map(jnp.asarray, data.train)
     for chosen in jnp.arange(UPDATES * config.batch_size).reshape(UPDATES, -1):

@@ -12,6 +12,7 @@ from experiments.training.config import Config
 from experiments.training.labels import UNKNOWN, check_labels, choose_labelled
 from experiments.training.prepared_run import check, prepare
 from vaejax import BOUNDS, ESTIMATORS, Batch, Example, VaejaxError, make_objective
+from vaejax.core import LossState
 from vaejax.data import ImageData
 from vaejax.models import conditional_vae, m2
 
@@ -40,7 +41,9 @@ def test_samples_of_a_conditional_vae_are_of_the_class_asked_for():
 
     def step(carry, key):
         params, state = carry
-        gradient = jax.grad(lambda p: objective.loss(p, (), key, batch)[0])(params)
+        gradient = jax.grad(lambda p: objective.loss(p, LossState(), key, batch)[0])(
+            params
+        )
         updates, state = optimizer.update(gradient, state)
         return (optax.apply_updates(params, updates), state), None
 

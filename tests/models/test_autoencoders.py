@@ -139,7 +139,7 @@ def test_k_sparse_keeps_the_k_largest_and_their_gradient():
     np.testing.assert_array_equal(gradient, [[0, 0, 1, 1, 0]])
 
     model = sparse_autoencoder((16,), latent_dim=12, k=3)
-    assert not model.regularizers
+    assert not model.extras.regularizers
     params = train(model, MIXED, steps=2000, batch=200)
     codes = posterior_means(model, params, Example(jnp.asarray(MIXED, "float32")))
     assert set((codes != 0).sum(1)) == {3}

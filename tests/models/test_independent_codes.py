@@ -17,7 +17,7 @@ import optax
 import pytest
 
 from vaejax.bounds import elbo
-from vaejax.core import Batch, Example
+from vaejax.core import Batch, Example, Extras
 from vaejax.estimators import pathwise
 from vaejax.families import NormalParams
 from vaejax.models import linear_gaussian
@@ -42,7 +42,7 @@ def two_separate_features():
         loc = jnp.diag(params.decoder["weight"]) * z + params.decoder["bias"]
         return NormalParams(loc, jnp.full(2, math.log(SCALE)))
 
-    return dataclasses.replace(model, decode=decode, exact_elbo=None)
+    return dataclasses.replace(model, decode=decode, extras=Extras())
 
 
 def trained(*regularizers):

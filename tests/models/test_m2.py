@@ -74,7 +74,7 @@ def test_a_label_leaves_no_other_class_and_the_classifier_learns_from_labels_alo
     free = jax.vmap(lambda x: MODEL.encode(params, Example(x)).log_probs)(x)
     np.testing.assert_array_equal(told.log_probs[1], free[1])
 
-    (classification,) = MODEL.regularizers
+    (classification,) = MODEL.extras.regularizers
     batch = Batch(Example(x, y), jnp.arange(4))
     penalty = classification.penalty(MODEL, params, KEY, batch)
     np.testing.assert_allclose(penalty, -(free[0, 2] + free[2, 0]) / 4, rtol=1e-5)

@@ -79,7 +79,7 @@ CASES = [
 
 def labels(model, *shape):
     """Of class 1, for a model that needs them."""
-    return None if model.num_classes is None else jnp.ones(shape, int)
+    return None if model.labels.num_classes is None else jnp.ones(shape, int)
 
 
 def binary(shape, count=None):
@@ -133,7 +133,7 @@ def test_every_parameter_learns(name):
     objective = make_objective(
         model, BOUNDS[bound](), ESTIMATORS[estimator](), num_samples=8
     )
-    y = None if model.unknown_labels else labels(model, 16)
+    y = None if model.labels.unknown else labels(model, 16)
     batch = Batch(Example(binary(shape, 16), y), jnp.arange(16))
     init = jax.jit(objective.init)
     params, state = init(KEY)
@@ -168,7 +168,11 @@ def test_a_model_compiles_in_float32_after_it_was_traced_in_float64(name):
     def arrays(dtype):
         params = jax.eval_shape(model.init, KEY)
         x = jax.ShapeDtypeStruct(model.data_shape, dtype)
-        y = None if model.num_classes is None else jax.ShapeDtypeStruct((), jnp.int32)
+        y = (
+            None
+            if model.labels.num_classes is None
+            else jax.ShapeDtypeStruct((), jnp.int32)
+        )
         params = jax.tree.map(lambda p: jax.ShapeDtypeStruct(p.shape, dtype), params)
         return params, Example(x, y)
 

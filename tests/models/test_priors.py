@@ -26,7 +26,9 @@ from vaejax.core import (
     Bound,
     Estimator,
     Example,
+    Extras,
     IncompatibleError,
+    LossState,
     Model,
     Params,
     Problem,
@@ -193,7 +195,7 @@ def drawn(models: list[Model], bound: Bound, estimators: list[Estimator], **sett
     pairs = [(model, estimator) for model in models for estimator in estimators]
     objectives = [
         make_objective(
-            dataclasses.replace(model, regularizers=()), bound, estimator, num_samples=k
+            dataclasses.replace(model, extras=Extras()), bound, estimator, num_samples=k
         )
         for model, estimator in pairs
     ]
@@ -286,10 +288,10 @@ def test_the_ratio_is_trained_by_its_regularizer_alone_and_splits_the_kl():
     @jax.jit
     @functools.partial(jax.grad, has_aux=True)
     def of_all(params, key):
-        loss, (_, metrics) = objective.loss(params, (), key, batch)
+        loss, (_, metrics) = objective.loss(params, LossState(), key, batch)
         return loss, metrics
 
-    (regularizer,) = model.regularizers
+    (regularizer,) = model.extras.regularizers
     of_ratio = jax.jit(
         jax.grad(lambda params, key: regularizer.penalty(model, params, key, batch))
     )
@@ -319,7 +321,7 @@ def test_the_ratio_is_right_among_samples_and_wrong_far_from_them():
     )
     q = NormalParams(jnp.array([loc]), jnp.log(jnp.array([scale])))
     model = dataclasses.replace(model, encode=lambda params, example: q)
-    (regularizer,) = model.regularizers
+    (regularizer,) = model.extras.regularizers
     optimizer = optax.adam(optax.cosine_decay_schedule(2e-2, 3000))
 
     def step(carry, key):
@@ -495,7 +497,9 @@ def test_training_leaves_an_examples_own_component_out_of_its_exemplar_prior():
     def log_pz(y):
         batch = Batch(Example(jnp.asarray(x), y), jnp.arange(4))
         return float(
-            objective.loss(params, (), jax.random.key(0), batch)[1][1]["log_pz"]
+            objective.loss(params, LossState(), jax.random.key(0), batch)[1][1][
+                "log_pz"
+            ]
         )
 
     means = np.stack([model.encode(params, Example(row)).loc for row in jnp.asarray(x)])

@@ -9,7 +9,7 @@ import optax
 import pytest
 
 from vaejax.bounds import elbo
-from vaejax.core import Batch, Example, IncompatibleError, VaejaxError, plain
+from vaejax.core import Batch, Example, IncompatibleError, LossState, VaejaxError, plain
 from vaejax.data import load
 from vaejax.estimators import pathwise
 from vaejax.evaluation import amortization_gap
@@ -58,7 +58,9 @@ def test_a_few_steps_raise_the_bound_and_carry_its_gradient():
 
     def loss(bias):
         encoder = PARAMS.encoder | {"bias": bias}
-        return objective.loss(PARAMS._replace(encoder=encoder), (), KEY, batch)[0]
+        return objective.loss(
+            PARAMS._replace(encoder=encoder), LossState(), KEY, batch
+        )[0]
 
     with jax.enable_x64(True):
         bias = jnp.asarray([0.3])

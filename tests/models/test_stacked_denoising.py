@@ -27,9 +27,9 @@ def digits():
 def test_layers_trained_one_by_one_denoise_together():
     x = digits()
     model = build(x)
-    assert model.start is not None
+    assert model.extras.start is not None
     before = model.init(KEY)
-    after = model.start(before, Example(x), KEY)
+    after = model.extras.start(before, Example(x), KEY)
     mask = jax.vmap(corruption("masking", 0.25))
     noisy = mask(jax.random.split(KEY, len(x)), x)
 
@@ -44,7 +44,7 @@ def test_layers_trained_one_by_one_denoise_together():
 def test_a_layer_is_trained_on_those_below_and_for_itself():
     x = digits()[:200]
     model = build(x, pretraining_steps=20)
-    assert model.start is not None
+    assert model.extras.start is not None
 
     def layers(which):
         """The lower pair and the upper one, with other weights where it starts."""
@@ -57,11 +57,11 @@ def test_a_layer_is_trained_on_those_below_and_for_itself():
             network[layer] = network[layer] | {"kernel": kernel[::-1]}
         params = params._replace(encoder={"layers": encoder})
         params = params._replace(decoder={"layers": decoder})
-        found = model.start(params, Example(x), KEY)
+        found = model.extras.start(params, Example(x), KEY)
         up, down = found.encoder["layers"], found.decoder["layers"]
         return [np.asarray(one["kernel"]) for one in (up[0], down[1], up[1], down[0])]
 
-    start = model.start(model.init(KEY), Example(x), KEY)
+    start = model.extras.start(model.init(KEY), Example(x), KEY)
     lower = start.encoder["layers"][0]["kernel"], start.decoder["layers"][1]["kernel"]
     upper = start.encoder["layers"][1]["kernel"], start.decoder["layers"][0]["kernel"]
     of_other_upper, of_other_lower = layers(1), layers(0)

@@ -97,8 +97,8 @@ def test_training_starts_at_the_clusters_of_the_codes(covariance):
     given = {"hidden": (64,), "likelihood": "fixed_normal"}
     model = vade(**SMALL | given, covariance=covariance)
     before = model.init(KEY)
-    assert model.start is not None
-    after = model.start(before, Example(x), KEY)
+    assert model.extras.start is not None
+    after = model.extras.start(before, Example(x), KEY)
 
     def accuracy(params):
         means = jax.vmap(lambda one: model.encode(params, Example(one)).loc)(x)
@@ -122,14 +122,14 @@ def test_training_finds_clusters_again_that_the_mixture_has_lost():
     x = jnp.asarray(rng.normal(centres[labels], 0.5), jnp.float32)
     given = {"likelihood": "fixed_normal", "likelihood_settings": {"scale": 0.5}}
     model = vade((8,), latent_dim=4, num_components=2, hidden=(16,), **given)
-    assert model.start is not None
+    assert model.extras.start is not None
     one = make_objective(
         model, BOUNDS["elbo"](), ESTIMATORS["pathwise"](), num_samples=1
     )
     objective = several_seeds(one, num_seeds)
 
     def moved(params):
-        components = model.start(params, Example(x), KEY).prior.components
+        components = model.extras.start(params, Example(x), KEY).prior.components
         loc = components.loc + 0.7 * jnp.diff(components.loc, axis=0)
         prior = params.prior._replace(components=components._replace(loc=loc))
         return params._replace(prior=prior)

@@ -8,14 +8,26 @@ import numpy as np
 import optax
 import pytest
 
-from vaejax import Batch, Example, Params, UnknownNameError, VaejaxError, make_objective
+from vaejax import (
+    Batch,
+    Example,
+    Params,
+    Regularizer,
+    UnknownNameError,
+    VaejaxError,
+    make_objective,
+)
 from vaejax.bounds import reconstruction
 from vaejax.estimators import pathwise
 from vaejax.evaluation import code_use
 from vaejax.models import vq_vae
-from vaejax.models.codebooks import Averages, nearest
+from vaejax.models.codebooks import CodeAverages, nearest
 from vaejax.models.vq_vae import code_indices
-from vaejax.training import apart_from_averages, init_state, make_step
+from vaejax.objective import split_params, whole_params
+from vaejax.training import fit, init_state, make_step
+from vaejax.training.fit import batch_indices
+from vaejax.training.start import NO_STEP
+from vaejax.training.step import step_keys
 
 KEY = jax.random.key(0)
 SMALL = {"channels": (3, 4), "blocks": 1, "latent_dim": 3, "num_codes": 5}
@@ -76,6 +88,10 @@ def test_the_gradient_is_the_straight_through_one():
     assert np.abs(2 * beta * (e - c) / 4).max() > 1e-2
 
 
+def evaluated(state):
+    return whole_params(state.params, state.loss_state)
+
+
 def test_moving_averages_step_as_published():
     """N <- gamma N + (1 - gamma) n and so on, by plain loops in float64."""
     gamma, size, smoothing = 0.9, 8, 1e-2
@@ -84,10 +100,12 @@ def test_moving_averages_step_as_published():
     state = init_state(objective, adam, KEY)
     step = make_step(objective, adam, micro_batch_size=2)  # parts make no difference
     # The published averages are sums over the batch, and so is their smoothing.
-    counts, sums = (np.float64(size) * np.asarray(one) for one in state.params.prior)
+    counts, sums = (
+        np.float64(size) * np.asarray(one) for one in evaluated(state).prior
+    )
     for _ in range(3):
         e, indices = (
-            np.asarray(one) for one in encoded(model, state.params, batch.example.x)
+            np.asarray(one) for one in encoded(model, evaluated(state), batch.example.x)
         )
         new, summed = np.zeros(5), np.zeros((5, 3))
         for vector, j in zip(e.reshape(-1, 3), indices.ravel(), strict=True):
@@ -98,27 +116,68 @@ def test_moving_averages_step_as_published():
         epsilon = size * smoothing
         smooth = (counts + epsilon) / (counts.sum() + 5 * epsilon) * counts.sum()
         before, (state, _) = state, step(state, batch)
-        found = state.params.prior
-        assert isinstance(found, Averages)
+        assert state.params.prior == ()  # no optimizer's to step
+        found = evaluated(state).prior
+        assert isinstance(found, CodeAverages)
         np.testing.assert_allclose(size * np.asarray(found.counts), counts, rtol=1e-5)
         np.testing.assert_allclose(
             size * np.asarray(found.sums), sums, rtol=1e-4, atol=1e-5
         )
-        codes = model.encode(state.params, Example(batch.example.x[0])).codes
+        codes = model.encode(evaluated(state), Example(batch.example.x[0])).codes
         np.testing.assert_allclose(codes, sums / smooth[:, None], rtol=1e-4, atol=1e-5)
-    # So does a loop of one's own, by the optimizer wrapped for it, and by no other.
-    gradient = jax.jit(jax.grad(lambda p: objective.loss(p, (), KEY, batch)[0]))
-    slopes = gradient(before.params)
-    own = apart_from_averages(objective, adam)
-    updates, _ = own.update(slopes, before.opt_state, before.params)
-    moved = optax.apply_updates(before.params, updates).prior.counts
-    np.testing.assert_allclose(moved, found.counts, rtol=1e-5)
-    plain = adam.update(slopes, adam.init(before.params))[0].prior.counts
-    assert np.abs(before.params.prior.counts + plain - moved).max() > 1e-3
+    # Parameters without the averages are those of no model.
+    with pytest.raises(VaejaxError, match=r"lack the codebook.* use vaejax\.whole"):
+        model.encode(state.params, Example(batch.example.x[0]))
     # The networks are Adam's all the same, whose steps are at most about its rate.
     kernels = [one.params.encoder["head"]["kernel"] for one in (before, state)]
     assert 1e-3 < np.abs(kernels[1] - kernels[0]).max() < 2e-2
     assert new.max() > new.min()  # or all codes would move alike
+
+
+def test_a_loop_of_one_s_own_trains_as_fit_does():
+    """The same keys and batches, any optimizer, and nothing said of the averages."""
+    model = vq_vae(SHAPE, codebook="ema", decay=0.9, **SMALL)
+    objective, data, adam = objective_of(model), batch_of(12).example, optax.adam(1e-2)
+    size, epochs = 4, 3
+    ours = fit(objective, adam, data, epochs=epochs, batch_size=size, key=KEY)
+
+    begun = init_state(objective, adam, KEY)
+    _, start_key = jax.random.split(jax.random.fold_in(begun.key, NO_STEP - 2))
+    assert objective.start is not None
+    params, state = objective.start(begun.params, begun.loss_state, data, start_key)
+    started = whole_params(params, state)
+    seed = int(jax.random.bits(jax.random.fold_in(begun.key, NO_STEP), dtype="uint32"))
+    gradient = jax.jit(jax.grad(objective.loss, has_aux=True))
+    moments = adam.init(params)
+    for t, rows in enumerate(batch_indices(12, size, 0, epochs * 12 // size, seed)):
+        chosen = Batch(jax.tree.map(lambda leaf, r=rows: leaf[r], data), jnp.arange(4))
+        _, key = step_keys(begun._replace(step=jnp.asarray(t)))
+        slope, (state, _) = gradient(params, state, key, chosen)
+        updates, moments = adam.update(slope, moments)
+        params = optax.apply_updates(params, updates)
+    theirs = whole_params(params, state)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        theirs,
+        evaluated(ours),
+    )
+    moved = [np.abs(a - b).max() for a, b in zip(theirs.prior, started.prior, strict=1)]
+    assert min(moved) > 1e-2  # or averages that stand still would agree, too
+
+
+def test_a_batch_whose_examples_are_not_compared_may_be_cut_up():
+    """The codebook's terms are means over examples; another term compares them."""
+    model = vq_vae(SHAPE, **SMALL)
+    given = {"epochs": 1, "batch_size": 4, "key": KEY, "micro_batch_size": 2}
+    data, adam = batch_of(8).example, optax.adam(1e-2)
+    fit(objective_of(model), adam, data, **given)
+    compares = Regularizer(name="compares", penalty=lambda *_: jnp.zeros(()))
+    compared = make_objective(
+        model, reconstruction(), pathwise(), num_samples=1, regularizers=[compares]
+    )
+    with pytest.raises(VaejaxError, match="compares the 4 examples of a batch"):
+        fit(compared, adam, data, **given)
+    fit(compared, adam, data, **given | {"micro_batch_size": 4})
 
 
 @pytest.mark.parametrize("codebook", ["loss", "ema"])
@@ -141,8 +200,8 @@ def test_the_codebook_finds_the_prototypes_that_the_data_are_made_of(codebook):
     optimizer = optax.partition({True: adam, False: optax.set_to_zero()}, of_codes)
     step = make_step(objective, optimizer)
     begun = init_state(objective, optimizer, KEY)
-    assert model.start is not None
-    params = model.start(begun.params, Example(x), KEY)
+    assert model.extras.start is not None
+    params = model.extras.start(evaluated(begun), Example(x), KEY)
     e = np.asarray(encoded(model, params, x)[0])[:, 0]
     means = np.stack([e[labels == label].mean(0) for label in range(6)])
     apart = np.linalg.norm(means[:, None] - means[None], axis=-1)
@@ -159,14 +218,15 @@ def test_the_codebook_finds_the_prototypes_that_the_data_are_made_of(codebook):
     prior = codes
     if codebook == "ema":
         prior = params.prior._replace(sums=codes * params.prior.counts[:, None])
-    begun = begun._replace(params=params._replace(prior=prior))
+    params, loss_state = split_params(params._replace(prior=prior), begun.loss_state)
+    begun = begun._replace(params=params, loss_state=loss_state)
     batch = Batch(Example(x), jnp.arange(len(x)))
     trained = jax.jit(
         lambda state: jax.lax.fori_loop(0, 200, lambda _, s: step(s, batch)[0], state)
     )(begun)
-    assert farthest(begun.params) > 0.2 * apart
-    assert farthest(trained.params) < 0.01 * apart
-    indices = code_indices(model, trained.params, Example(x))[:, 0]
+    assert farthest(evaluated(begun)) > 0.2 * apart
+    assert farthest(evaluated(trained)) < 0.01 * apart
+    indices = code_indices(model, evaluated(trained), Example(x))[:, 0]
     assert len(set(zip(labels.tolist(), indices.tolist(), strict=True))) == 6
     use = code_use(np.bincount(indices, minlength=6))
     assert use.share_used == 1
@@ -199,8 +259,8 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(UnknownNameError, match="loss"):
         vq_vae(codebook="sum")
     model = vq_vae(SHAPE, **SMALL | {"num_codes": 50})
-    assert model.start is not None
+    assert model.extras.start is not None
     params = jax.eval_shape(model.init, KEY)
     params = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape), params)
     with pytest.raises(VaejaxError, match="use fewer codes"):
-        model.start(params, batch_of(2).example, KEY)
+        model.extras.start(params, batch_of(2).example, KEY)

@@ -21,6 +21,7 @@ from vaejax.core import (
     Estimator,
     EstState,
     Key,
+    LossState,
     Model,
     Objective,
     Params,
@@ -30,7 +31,7 @@ from vaejax.core import (
     Verdict,
 )
 from vaejax.core.memory import check_product, sample_size
-from vaejax.objective import check, make_objective, weight_of_kl
+from vaejax.objective import check, make_objective, split_params, weight_of_kl
 
 AS_INITIALISED = "control variate as initialised"
 
@@ -172,13 +173,16 @@ def _is_trained(point: Point, name: str, fresh: tuple[PyTree, EstState]) -> bool
 
 def objective_at(
     point: Point, group: CellGroup, name: str
-) -> tuple[Objective, Params, EstState]:
-    """A cell's objective, with the parameters and the estimator's state."""
+) -> tuple[Objective, Params, LossState]:
+    """A cell's objective, with the parameters and the state of its loss."""
     objective = _objective(group.problem, group.estimators[name], group.num_outer)
     fresh, state = objective.init(point.keys.state)
-    if _is_trained(point, name, (fresh.auxiliary, state)):
-        return objective, point.params, point.trained_state
-    return objective, point.params._replace(auxiliary=fresh.auxiliary), state
+    params = point.params
+    if _is_trained(point, name, (fresh.auxiliary, state.estimator)):
+        state = state._replace(estimator=point.trained_state)
+    else:
+        params = params._replace(auxiliary=fresh.auxiliary)
+    return objective, *split_params(params, state)
 
 
 @cache  # the same one, so that what is compiled serves at other parameters
@@ -196,7 +200,7 @@ def _objective(problem: Problem, estimator: Estimator, num_outer: int) -> Object
 def mean_of_estimates(objective: Objective, count: int) -> Objective:
     """The mean of M independent estimates on the same observations."""
 
-    def loss(params: Params, state: EstState, key: Key, batch: Batch) -> tuple:
+    def loss(params: Params, state: LossState, key: Key, batch: Batch) -> tuple:
         def one(key: Key) -> tuple:
             return objective.loss(params, state, key, batch)
 

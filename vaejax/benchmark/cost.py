@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from vaejax.benchmark.evaluations import decoder_evaluations
-from vaejax.core import Batch, EstState, Key, Objective, Params
+from vaejax.core import Batch, Key, Objective, Params, PyTree
 
 
 class CostReport(NamedTuple):
@@ -27,7 +27,7 @@ class CostReport(NamedTuple):
 def cost_report(
     objective: Objective,
     params: Params,
-    state: EstState,
+    state: PyTree,
     key: Key,
     batch: Batch,
     *,
@@ -39,7 +39,7 @@ def cost_report(
 
 
 def cost_reports(
-    contestants: Sequence[tuple[Objective, Params, EstState, Batch]],
+    contestants: Sequence[tuple[Objective, Params, PyTree, Batch]],
     key: Key,
     *,
     calls: int = 20,
@@ -47,15 +47,15 @@ def cost_reports(
     """The costs of several gradients, which take turns, so that they compare.
 
     Args:
-        contestants: objectives, each with its parameters, its estimator's state and
-            the observations.
+        contestants: objectives, each with its parameters, its state and the
+            observations.
         key: of the gradients.
         calls: of each one; a first one that warms up is not counted. With 0, nothing is
             compiled, and only the decoder's evaluations are counted.
     """
     contestants = [
-        (*others[:3], others[3]._replace(example=others[0].check(others[3].example)))
-        for others in contestants
+        (*at, batch._replace(example=at[0].data.check(batch.example)))
+        for *at, batch in contestants
     ]
     traced = [
         jax.jit(jax.grad(objective.loss, has_aux=True)).trace(params, state, key, batch)

@@ -28,7 +28,7 @@ from vaejax.benchmark.reference import (
 from vaejax.benchmark.report import GroupReport, summarize
 from vaejax.benchmark.rows import Row
 from vaejax.benchmark.split import VarianceSplit, variance_split
-from vaejax.core import Batch, EstState, Key, Objective, Params
+from vaejax.core import Batch, Key, LossState, Objective, Params
 
 # Statistics that mean nothing where the direction of the reference is not known.
 OF_DIRECTION: dict[str, Any] = {
@@ -131,7 +131,7 @@ def measure_costs(point: Point, group: CellGroup, timed: bool) -> dict[str, Cost
     return dict(zip(names, found, strict=True))
 
 
-def _loops(at: tuple[Objective, Params, EstState, Batch], key: Key) -> bool:
+def _loops(at: tuple[Objective, Params, LossState, Batch], key: Key) -> bool:
     """Whether the gradient's program has a loop, whose body XLA counts only once."""
     objective, params, state, batch = at
 
@@ -148,7 +148,7 @@ def _loops(at: tuple[Objective, Params, EstState, Batch], key: Key) -> bool:
 
 def contestant(
     point: Point, group: CellGroup, name: str
-) -> tuple[Objective, Params, EstState, Batch]:
+) -> tuple[Objective, Params, LossState, Batch]:
     """The arguments of a gradient whose cost is measured, of as many observations."""
     # Time and memory do not depend on which they are.
     rows = np.arange(point.observations) % len(point.batch.global_index)
@@ -158,7 +158,7 @@ def contestant(
 
 def _moments(
     point: Point,
-    at: tuple[Objective, Params, EstState],
+    at: tuple[Objective, Params, LossState],
     direction: Params,
     start: float,
     work: float,

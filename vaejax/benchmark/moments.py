@@ -17,7 +17,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from vaejax.benchmark.tails import tail_of_group
-from vaejax.core import Batch, EstState, Key, Objective, Params, VaejaxError
+from vaejax.core import Batch, Key, Objective, Params, PyTree, VaejaxError
 
 # Numbers that the draws of a chunk may hold together: more would leave the cache.
 CHUNK_NUMBERS = 2**19
@@ -47,7 +47,7 @@ class Moments(NamedTuple):
 def gradient_moments(
     objective: Objective,
     params: Params,
-    state: EstState,
+    state: PyTree,
     key: Key,
     batch: Batch,
     *,
@@ -80,7 +80,7 @@ def gradient_moments(
         VaejaxError: `draws` cannot be folded, or `batch_size` is below 1.
     """
     plan = make_plan(params, draws, folds, batch_size, max_chunk, work)
-    batch = batch._replace(example=objective.check(batch.example))
+    batch = batch._replace(example=objective.data.check(batch.example))
     fixed = params, state, key, batch
     (moments,), deviations, along = stream(objective, plan, False, *fixed, reference)
     products, squared_norms = (None, None) if along is None else along
@@ -230,7 +230,7 @@ def _stream(
     plan: Plan,
     paired: bool,
     params: Params,
-    state: EstState,
+    state: PyTree,
     key: Key,
     batch: Batch,
     reference: Params | None = None,

@@ -56,7 +56,7 @@ from vaejax.benchmark.squared_norm import (
     spread_of,
     squared_norm_of_mean,
 )
-from vaejax.core import Batch, EstState, Key, Objective, Params
+from vaejax.core import Batch, Key, Objective, Params, PyTree
 from vaejax.evaluation.psis import pareto_shapes
 
 HEAVY = 0.5  # the Pareto k from which on a mean's error cannot be trusted
@@ -106,7 +106,7 @@ class GroupReport(NamedTuple):
 def grad_report(
     objective: Objective,
     params: Params,
-    state: EstState,
+    state: PyTree,
     key: Key,
     batch: Batch,
     *,

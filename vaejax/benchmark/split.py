@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vaejax.benchmark.moments import fold_count, groups, make_plan, stream
-from vaejax.core import Batch, EstState, Key, Objective, Params
+from vaejax.core import Batch, Key, Objective, Params, PyTree
 
 
 class VarianceSplit(NamedTuple):
@@ -31,7 +31,7 @@ class VarianceSplit(NamedTuple):
 def variance_split(
     objective: Objective,
     params: Params,
-    state: EstState,
+    state: PyTree,
     key: Key,
     batch: Batch,
     *,
@@ -55,7 +55,7 @@ def variance_split(
         VaejaxError: `draws` cannot be folded, or `batch_size` is below 1.
     """
     plan = make_plan(params, draws, fold_count(draws, 2), batch_size)
-    batch = batch._replace(example=objective.check(batch.example))
+    batch = batch._replace(example=objective.data.check(batch.example))
     pair, *_ = stream(objective, plan, True, params, state, key, batch)
     mean, half_difference = (
         {

@@ -1,12 +1,14 @@
 """What everything else is made of: the records, the limits of settings, one data check.
 
-    records   the types: Family, Prior, Model, Bound, Estimator, Objective, and `build`
+    records   the types: Family, Prior, Model, Bound, Estimator, Objective
     ranges    the values that a setting may have, from its annotation
+    build     from a name and its settings, values or text, to one of the records
     checks    `check_data`: what a user hands over, held against what a model takes
 
 It imports nothing of ours.
 """
 
+from vaejax.core.build import build, parse_words, read, settings_of, typed
 from vaejax.core.checks import (
     as_array,
     as_arrays,
@@ -19,9 +21,11 @@ from vaejax.core.checks import (
 )
 from vaejax.core.records import (
     Auxiliary,
+    Averages,
     Batch,
     Bound,
     Conditionals,
+    DataRules,
     DistParams,
     Encode,
     Estimator,
@@ -29,6 +33,7 @@ from vaejax.core.records import (
     Event,
     Example,
     Expectation,
+    Extras,
     Family,
     IncompatibleError,
     Integrand,
@@ -36,8 +41,10 @@ from vaejax.core.records import (
     Key,
     Keys,
     KLWeight,
+    Labels,
     LogMean,
     LogTerms,
+    LossState,
     Measure,
     Model,
     Objective,
@@ -54,7 +61,6 @@ from vaejax.core.records import (
     UnknownNameError,
     VaejaxError,
     Verdict,
-    build,
     fold_examples,
     plain,
     record,
@@ -62,9 +68,11 @@ from vaejax.core.records import (
 
 __all__ = [
     "Auxiliary",
+    "Averages",
     "Batch",
     "Bound",
     "Conditionals",
+    "DataRules",
     "DistParams",
     "Encode",
     "EstState",
@@ -72,6 +80,7 @@ __all__ = [
     "Event",
     "Example",
     "Expectation",
+    "Extras",
     "Family",
     "IncompatibleError",
     "Integrand",
@@ -79,8 +88,10 @@ __all__ = [
     "KLWeight",
     "Key",
     "Keys",
+    "Labels",
     "LogMean",
     "LogTerms",
+    "LossState",
     "Measure",
     "Model",
     "Objective",
@@ -107,6 +118,10 @@ __all__ = [
     "check_positions",
     "count_of",
     "fold_examples",
+    "parse_words",
     "plain",
+    "read",
     "record",
+    "settings_of",
+    "typed",
 ]

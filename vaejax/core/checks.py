@@ -130,11 +130,12 @@ def check_labels(model: Model, y: Any, shape: tuple[int, ...]) -> Array | None:
         VaejaxError: labels that are missing, no integers, or outside the classes; of a
             model whose prior leaves the own example out, others than positions.
     """
-    if y is None and (model.num_classes is None or model.unknown_labels):
+    labels = model.labels
+    if y is None and (labels.num_classes is None or labels.unknown):
         return None
-    if model.leaves_out_own:
+    if labels.positions:
         return _as_positions(y, shape)
-    if model.num_classes is None:
+    if labels.num_classes is None:
         y = y if isinstance(y, jax.Array) else np.asarray(y)
         number = y.dtype == bool or jnp.issubdtype(y.dtype, jnp.number)
         if not number or y.shape[: len(shape)] != shape:
@@ -143,7 +144,7 @@ def check_labels(model: Model, y: Any, shape: tuple[int, ...]) -> Array | None:
                 "give a y to every x, in numbers"
             )
         return jnp.asarray(y)
-    last, least = model.num_classes - 1, -1 if model.unknown_labels else 0
+    last, least = labels.num_classes - 1, -1 if labels.unknown else 0
     takes = f"{model.name} takes integer labels y from 0 to {last}" + (
         ", or -1 where one is unknown" if least else ""
     )

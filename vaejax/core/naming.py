@@ -1,10 +1,11 @@
 """Names that tell two settings of one method apart."""
 
 import dataclasses
-import inspect
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
+
+from vaejax.core.build import settings_of
 
 Settings = ParamSpec("Settings")
 Record = TypeVar("Record", bound=Any)
@@ -18,13 +19,12 @@ def named_by_settings(
     `rebar(temperature=0.3)` is named `rebar:temperature=0.3`, and `rebar()` is `rebar`:
     a comparison tells its cells apart by these names, and the command line takes them.
     """
-    signature = inspect.signature(factory)
-    defaults = {name: p.default for name, p in signature.parameters.items()}
+    defaults = {name: taken.default for name, taken in settings_of(factory).items()}
 
     @wraps(factory)
     def build(*args: Settings.args, **settings: Settings.kwargs) -> Record:
         record = factory(*args, **settings)
-        given = signature.bind(*args, **settings).arguments
+        given = dict(zip(defaults, args, strict=False)) | settings
         words = sorted(f"{k}={v}" for k, v in given.items() if v != defaults[k])
         name = ":".join([record.name, *words]).replace(" ", "")
         return dataclasses.replace(record, name=name)

@@ -10,15 +10,12 @@ Nothing is both.
 """
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar, dataclass_transform
 
 import jax
 import jaxtyping
 from jaxtyping import Array, Float, Int, PRNGKeyArray
-
-from vaejax.core.ranges import mismatch, shown
 
 Key = PRNGKeyArray
 Keys = jaxtyping.Key[Array, " B"]
@@ -236,6 +233,16 @@ Encode = Callable[[Params, Example], DistParams]
 
 
 @record
+class Labels:
+    """The integers y that a model or a prior needs beside x; by default none."""
+
+    num_classes: int | None = None  # y is a class from 0 to this less 1
+    unknown: bool = False  # or -1, where the class is not known
+    # y is the example's position in the training data, whose own part p(z) leaves out.
+    positions: bool = False
+
+
+@record
 class Prior:
     """p(z) or p(z | y): its family and how its parameters come about.
 
@@ -248,9 +255,34 @@ class Prior:
     apply: Callable[[Encode, Params, Array | None], DistParams]
     # What trains it besides the bound.
     regularizers: "tuple[Regularizer, ...]" = ()
-    num_classes: int | None = None  # of the labels y that it needs, 0 to this less 1
-    # A training example's y is its position in the training data: p(z) leaves it out.
-    leaves_out_own: bool = False
+    labels: Labels = Labels()  # that it needs
+
+
+@record
+class Averages:
+    """A group of parameters that no gradient trains: they are averages over batches.
+
+    Training carries the group in `LossState.averages`, and not in the parameters that
+    an optimizer steps. The codebook of a `vq_vae` with codebook=ema is one.
+    """
+
+    group: str  # a field of `Params`
+    # The group after a batch, from all parameters before it: a mean over the examples,
+    # so that the parts of a batch, averaged, give what the whole batch gives.
+    update: Callable[[Params, Batch], PyTree]
+
+
+@record
+class Extras:
+    """What few models have besides their densities; each field is read in one place."""
+
+    regularizers: "tuple[Regularizer, ...]" = ()  # that are part of the training
+    # The parameters that training starts from, made of the initial ones and of all
+    # observations (leaves [N, ...], as the model sees them): by a clustering of the
+    # codes, say. `Objective.start` is made of it.
+    start: Callable[[Params, Example, Key], Params] | None = None
+    averages: Averages | None = None
+    exact_elbo: Callable[[Params, Array], Scalar] | None = None  # of x, in closed form
 
 
 @record
@@ -269,17 +301,8 @@ class Model:
     # anything is traced.
     data_shape: tuple[int, ...] | None = None
     latent_shape: Event | None = None  # of `jax.ShapeDtypeStruct`
-    exact_elbo: Callable[[Params, Array], Scalar] | None = None  # of x, in closed form
-    regularizers: "tuple[Regularizer, ...]" = ()  # that are part of its training
-    # Where training starts, from the initial parameters and all observations (leaves
-    # [N, ...], as the model sees them): a clustering of the codes, say. Of the library
-    # nothing calls it, as an objective holds no model: `experiments.train` does. Who
-    # trains by `fit` makes of it the parameters of the state to start from (see there).
-    start: Callable[[Params, Example, Key], Params] | None = None
-    num_classes: int | None = None  # of the labels y that it needs, 0 to this less 1
-    unknown_labels: bool = False  # y = -1 says that a label is not known
-    leaves_out_own: bool = False  # as of `Prior`
-    moving_averages: Params | None = None  # as of `Objective`
+    labels: Labels = Labels()  # that it needs
+    extras: Extras = Extras()
 
 
 class LogTerms(NamedTuple):
@@ -415,6 +438,7 @@ class Regularizer:
     penalty: Callable[[Model, Params, Key, Batch], Scalar]
     needs: Callable[[Model], str | None] = lambda model: None  # reason for a refusal
     beside_elbo: bool = False  # it takes off a KL divergence that the bound holds once
+    compares: bool = True  # it compares examples: a batch of them is not to be cut up
     # Its own parameters (a discriminator's), which it finds in `Params.auxiliary`. The
     # optimizer descends one loss: an adversary's part and the model's each stop what
     # the other is to train.
@@ -423,52 +447,42 @@ class Regularizer:
     report: Callable[[Model, Params, Key, Batch], Stats] = lambda *_: {}
 
 
+class LossState(NamedTuple):
+    """What a loss is given and returns beside the parameters: it changes by the step.
+
+    `make_objective` makes every objective's of these parts, empty where there is
+    nothing to carry. An objective written by hand may carry any other.
+    """
+
+    estimator: EstState = ()
+    kl_weight: PyTree = ()
+    # The groups of parameters that are averages, by their names: see `Averages`.
+    averages: dict[str, PyTree] = {}  # noqa: RUF012 (a pytree, and never changed)
+
+
+@record
+class DataRules:
+    """What the data and the batches that an objective is trained on must be."""
+
+    # The data as the loss can take them, or a refusal: `check_data` of the model.
+    check: Callable[[Example], Example] = lambda examples: examples
+    positions: bool = False  # y is the position of a training example, see `Labels`
+    whole_batch: bool = False  # the loss compares examples: no batch is to be cut up
+
+
 @record
 class Objective:
-    """What the trainer and the variance benchmark see; everything trainable ends so.
+    """What a trainer and a benchmark see: everything trainable ends as one of these."""
 
-    Where `moving_averages` is not None, part of the loss's gradient is no gradient but
-    the step of averages. `fit` and `make_step` heed that; a loop of one's own is to use
-    `vaejax.training.apart_from_averages(objective, optimizer)` as its optimizer, from
-    `init` on, or it would divide that step by Adam's scales, say.
-    """
-
-    init: Callable[[Key], tuple[Params, EstState]]
-    # The mean over the batch, to minimise, with the next state and the metrics. It is
-    # traced and sees no values: the caller holds the data against the model by `check`.
-    loss: Callable[
-        [Params, EstState, Key, Batch], tuple[Scalar, tuple[EstState, Stats]]
-    ]
-    # The data as the loss can take them, or a refusal: `check_data` of its model.
-    check: Callable[[Example], Example] = lambda examples: examples
-    leaves_out_own: bool = False  # as of `Prior`: `fit` asks for the positions y
-    whole_batch: bool = False  # it compares examples: a batch is not to be cut up
-    # Which parameters step by minus their gradient, whatever the optimizer: a prefix of
-    # bools. With the gradient (1 - gamma) (a - batch mean of b) that is the moving
-    # average a <- gamma a + (1 - gamma) b.
-    moving_averages: Params | None = None
-
-
-def build(registry: Mapping[str, Callable[..., T]], name: str, /, **settings: Any) -> T:
-    """Build `registry[name]` with these settings.
-
-    Raises:
-        UnknownNameError: listing the known names, or the settings the factory takes.
-        VaejaxError: a value that the setting's annotation does not allow.
-    """
-    if name not in registry:
-        raise UnknownNameError(f"unknown name {name!r}: use one of {sorted(registry)}")
-    allowed = inspect.signature(registry[name]).parameters
-    if unknown := sorted(set(settings) - set(allowed)):
-        raise UnknownNameError(
-            f"{name!r} has no setting {unknown}: it takes {sorted(allowed) or 'none'}"
-        )
-    for key, value in settings.items():
-        if expected := mismatch(allowed[key].annotation, value):
-            raise VaejaxError(
-                f"{name}'s setting {key}={shown(value)} must be {expected}"
-            )
-    return registry[name](**settings)
+    init: Callable[[Key], tuple[Params, PyTree]]
+    # loss(params, state, key, batch) is the mean over the batch, to minimise, with the
+    # next state and the metrics. It is traced and sees no values: the caller holds the
+    # data against `data.check` first.
+    loss: Callable[[Params, PyTree, Key, Batch], tuple[Scalar, tuple[PyTree, Stats]]]
+    # start(params, state, examples, key) is where training starts, made of what `init`
+    # gave and of all examples, leaves [N, ...] as the model sees them.
+    start: Callable[[Params, PyTree, Example, Key], tuple[Params, PyTree]] | None = None
+    data: DataRules = DataRules()
 
 
 def fold_examples(key: Key, index: Int[Array, " B"]) -> Keys:

@@ -108,7 +108,7 @@ def elbo_surgery(
 
 def _lacks(model: Model) -> str | None:
     """Why the model has no such parts, if it has none."""
-    if model.num_classes is not None:
+    if model.labels.num_classes is not None:
         return (
             "it compares q(z) with one prior, and there is one for each label: use a "
             "model without labels"

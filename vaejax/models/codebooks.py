@@ -5,8 +5,7 @@ Either they are parameters that a loss draws to the vectors that they stand for,
     sum_g |sg[e_g] - c_{k_g}|^2,    k_g = argmin_j |e_g - c_j|,
 
 or they are moving averages, c_j = m_j / N_j, of these vectors' sum m_j and number N_j
-in a batch. Their steps are written as the gradient of a term of the loss too, whose
-value is 0 (`Objective.moving_averages`).
+in a batch, which no gradient trains (`vaejax.core.Averages`).
 
 Source: van den Oord, Vinyals and Kavukcuoglu 2017, arXiv:1711.00937, appendix A.1.
 """
@@ -33,7 +32,6 @@ from vaejax.core import (
     VaejaxError,
     record,
 )
-from vaejax.terms import with_value
 
 
 class Quantized(NamedTuple):
@@ -43,7 +41,7 @@ class Quantized(NamedTuple):
     codes: Float[Array, "J D"]  # c
 
 
-class Averages(NamedTuple):
+class CodeAverages(NamedTuple):
     """The moving averages of `codebook="ema"`, per example."""
 
     counts: Float[Array, " J"]  # N, vectors to a code
@@ -56,8 +54,10 @@ class Codebook:
 
     at: Callable[[Float[Array, "J D"], int], PyTree]  # so many vectors to an image
     codes: Callable[[PyTree], Float[Array, "J D"]]
-    loss: Callable[[PyTree, Quantized], Scalar]  # of one example
-    moving_averages: Params | None = None
+    # One of the two teaches them: the loss of one example, by its gradient, or the step
+    # that one example's vectors ask for, whose mean over a batch is taken.
+    loss: Callable[[PyTree, Quantized], Scalar] = lambda own, q: jnp.zeros(())
+    step: Callable[[PyTree, Quantized], PyTree] | None = None
 
 
 def nearest(q: Quantized) -> Int[Array, " G"]:
@@ -82,40 +82,38 @@ def learned_by_loss() -> Codebook:
 def learned_by_averages(decay: float = 0.99, smoothing: float = 1e-7) -> Codebook:
     """Codes that are the moving averages of the vectors that they stand for.
 
-    Their loss has value 0 and the gradient (1 - gamma) (N_j - n_j), (1 - gamma)
-    (m_j - sum_g e_g), which as a mean over the batch and with a step of 1 is the
-    average's step, whatever devices and parts the batch is divided among.
+    An example moves them to gamma N_j + (1 - gamma) n_j and gamma m_j + (1 - gamma)
+    sum_g e_g, of which the mean over a batch is the same whatever devices and parts the
+    batch is divided among.
     """
     if not 0 <= decay < 1:
         raise VaejaxError(f"decay is {decay}: use at least 0 and less than 1")
     if not 0 <= smoothing < math.inf:
         raise VaejaxError(f"smoothing is {smoothing}: use at least 0, and finite")
 
-    def at(codes: Float[Array, "J D"], places: int) -> Averages:
+    def at(codes: Float[Array, "J D"], places: int) -> CodeAverages:
         counts = jnp.full(len(codes), places / len(codes))
-        return Averages(counts, counts[:, None] * codes)
+        return CodeAverages(counts, counts[:, None] * codes)
 
-    def codes(averages: Averages) -> Float[Array, "J D"]:
-        counts, sums = stop_gradient(averages)
+    def codes(averages: PyTree) -> Float[Array, "J D"]:
+        if averages == ():
+            raise VaejaxError(
+                "these parameters lack the codebook, whose averages are in the state "
+                "of the training: use vaejax.whole_params(params, state)"
+            )
+        counts, sums = averages
         total = counts.sum()
         smooth = (counts + smoothing) / (total + len(counts) * smoothing) * total
         return sums / smooth[:, None]
 
-    def loss(averages: Averages, q: Quantized) -> Scalar:
+    def step(averages: CodeAverages, q: Quantized) -> CodeAverages:
         taken = jax.nn.one_hot(nearest(q), len(q.codes))
-        seen = Averages(taken.sum(0), taken.T @ q.vectors)
-        excess = jax.tree.map(jnp.subtract, averages, seen)
-        products = jax.tree.map(jnp.vdot, averages, stop_gradient(excess))
-        return with_value((1 - decay) * sum(products), jnp.zeros(()))
+        seen = CodeAverages(taken.sum(0), taken.T @ q.vectors)
+        return jax.tree.map(
+            lambda old, new: decay * old + (1 - decay) * new, averages, seen
+        )
 
-    return Codebook(
-        at=at,
-        codes=codes,
-        loss=loss,
-        moving_averages=Params(
-            encoder=False, decoder=False, prior=True, auxiliary=False
-        ),
-    )
+    return Codebook(at=at, codes=codes, step=step)
 
 
 CODEBOOKS: dict[str, Callable[[float, float], Codebook]] = {
@@ -145,4 +143,4 @@ def codebook_loss(book: Codebook, commitment: float) -> Regularizer:
         entropy = jax.scipy.special.entr(shares).sum()
         return {"batch_code_perplexity": jnp.exp(entropy)}
 
-    return Regularizer(name="codebook", penalty=penalty, report=report)
+    return Regularizer(name="codebook", penalty=penalty, report=report, compares=False)

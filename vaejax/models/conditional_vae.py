@@ -93,7 +93,7 @@ def conditional_vae(
         encode=encode,
         decode=decode,
         prior=partial(over_z.apply, encode),
-        num_classes=num_classes,
+        labels=dataclasses.replace(of_joined.labels, num_classes=num_classes),
     )
 
 

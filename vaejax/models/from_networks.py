@@ -13,6 +13,7 @@ from vaejax.core import (
     DistParams,
     Event,
     Example,
+    Extras,
     Family,
     IncompatibleError,
     Key,
@@ -81,9 +82,8 @@ def from_networks(
         likelihood=likelihood,
         data_shape=event_of(likelihood, data_shape).shape,
         latent_shape=event_of(posterior, (latent_dim,)),
-        regularizers=prior.regularizers,
-        num_classes=prior.num_classes,
-        leaves_out_own=prior.leaves_out_own,
+        labels=prior.labels,
+        extras=Extras(regularizers=prior.regularizers),
     )
 
 

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaejax.core import DistParams, Event, Example, Key, Model, Params, Scalar
+from vaejax.core import DistParams, Event, Example, Extras, Key, Model, Params, Scalar
 from vaejax.core.ranges import Shape
 from vaejax.families import NormalParams, diagonal_normal, fixed_normal
 from vaejax.models.from_networks import event_of
@@ -66,7 +66,8 @@ def gaussian_toy(
         data_shape=data_shape,
         latent_shape=event_of(normal, (size,)),
     )
-    return dataclasses.replace(model, exact_elbo=functools.partial(exact_elbo, model))
+    closed_form = Extras(exact_elbo=functools.partial(exact_elbo, model))
+    return dataclasses.replace(model, extras=closed_form)
 
 
 def optimum(mean: Float[Array, " D"]) -> Params:

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaejax.core import DistParams, Event, Example, Key, Model, Params, Scalar
+from vaejax.core import DistParams, Event, Example, Extras, Key, Model, Params, Scalar
 from vaejax.core.ranges import Shape
 from vaejax.families import NormalParams, diagonal_normal
 from vaejax.models.from_networks import event_of
@@ -84,7 +84,9 @@ def linear_gaussian(
         data_shape=data_shape,
         latent_shape=event_of(prior.family, (latent_dim,)),
     )
-    return dataclasses.replace(model, exact_elbo=partial(exact_elbo, model))
+    return dataclasses.replace(
+        model, extras=Extras(exact_elbo=partial(exact_elbo, model))
+    )
 
 
 class Gaussian(NamedTuple):

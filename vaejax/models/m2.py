@@ -29,8 +29,10 @@ from vaejax.core import (
     DistParams,
     Event,
     Example,
+    Extras,
     Family,
     Key,
+    Labels,
     Model,
     Params,
     Regularizer,
@@ -161,6 +163,7 @@ def m2(
         return classification_weight * jax.vmap(one)(batch.example).mean()
 
     latents = labelled()
+    classification = Regularizer(name="classification", penalty=penalty, compares=False)
     return Model(
         name="m2",
         init=init,
@@ -174,9 +177,8 @@ def m2(
         latent_shape=jax.eval_shape(
             lambda: Labelled(jnp.zeros(num_classes), jnp.zeros(latent_dim))
         ),
-        regularizers=(Regularizer(name="classification", penalty=penalty),),
-        num_classes=num_classes,
-        unknown_labels=True,
+        labels=Labels(num_classes=num_classes, unknown=True),
+        extras=Extras(regularizers=(classification,)),
     )
 
 

@@ -3,10 +3,9 @@
 What follows from the model, such as the number of latents, is not to be set again.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,6 @@ from vaejax.core import Family, Prior, VaejaxError, build
 from vaejax.families import FAMILIES, k_sparse, optimal_normal, point_mass
 from vaejax.priors import PRIORS
 
-T = TypeVar("T")
 Settings = Mapping[str, Any]
 NONE: Settings = MappingProxyType({})
 
@@ -36,7 +34,7 @@ POSTERIORS = FAMILIES | {"point_mass": point_mass, "k_sparse": k_sparse}
 
 def named_posterior(name: str, settings: Settings, latent_dim: int) -> Family:
     """The family of this name in `POSTERIORS`, of so many latents."""
-    return _build(POSTERIORS, name, settings, dim=latent_dim)
+    return build(POSTERIORS, name, (), {"dim": latent_dim}, **settings)
 
 
 def named_prior(
@@ -49,17 +47,15 @@ def named_prior(
     exemplars: np.ndarray | None = None,
 ) -> Prior:
     """The prior of this name in `PRIORS`, for a model with this posterior and data."""
-    return _build(
-        PRIORS,
-        name,
-        settings,
-        posterior=posterior,
-        latent_dim=latent_dim,
-        num_categories=posterior.outputs_per_coordinate,
-        data_shape=data_shape,
-        data_mean=data_mean,
-        exemplars=exemplars,
-    )
+    follows = {
+        "posterior": posterior,
+        "latent_dim": latent_dim,
+        "num_categories": posterior.outputs_per_coordinate,
+        "data_shape": data_shape,
+        "data_mean": data_mean,
+        "exemplars": exemplars,
+    }
+    return build(PRIORS, name, (), follows, **settings)
 
 
 def named_likelihood(name: str, settings: Settings) -> Family:
@@ -74,25 +70,3 @@ def refuse_own_weights(model: str, likelihood: Family) -> None:
             f"{model} has no place for what {likelihood.name} learns besides the "
             "decoder: use another likelihood, such as fixed_normal"
         )
-
-
-# What `<part>.<setting>=value` is a setting of, on a command line.
-PARTS: dict[str, Mapping[str, Callable[..., Any]]] = {
-    "posterior": POSTERIORS,
-    "prior": PRIORS,
-    "likelihood": LIKELIHOODS,
-}
-
-
-def _build(
-    registry: Mapping[str, Callable[..., T]],
-    name: str,
-    settings: Settings,
-    **follows: Any,
-) -> T:
-    """Build with these settings, and with those that follow where they are taken."""
-    taken = inspect.signature(registry.get(name, lambda: None)).parameters
-    known = {key: value for key, value in follows.items() if key in taken}
-    if twice := sorted(known.keys() & settings.keys()):
-        raise VaejaxError(f"{twice} of {name} follow from the model: leave them out")
-    return build(registry, name, **known, **settings)

@@ -132,7 +132,10 @@ def with_refinement(
         )
 
     return dataclasses.replace(
-        model, name=f"semi_amortized_{model.name}", encode=encode, exact_elbo=None
+        model,
+        name=f"semi_amortized_{model.name}",
+        encode=encode,
+        extras=dataclasses.replace(model.extras, exact_elbo=None),
     )
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaejax.core import Key, Model, Params, PyTree
+from vaejax.core import Extras, Key, Model, Params, PyTree
 from vaejax.core.ranges import Shape
 from vaejax.families import fixed_normal, k_sparse, point_mass
 from vaejax.models.from_networks import from_networks
@@ -65,7 +65,7 @@ def sparse_autoencoder(
         data_mean=data_mean,
     )
     penalties = (l1_codes(l1),) if k is None else ()
-    return dataclasses.replace(model, regularizers=penalties)
+    return dataclasses.replace(model, extras=Extras(regularizers=penalties))
 
 
 def dictionary(model: Model, params: Params) -> Float[Array, "Z ..."]:

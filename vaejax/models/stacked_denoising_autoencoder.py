@@ -43,8 +43,8 @@ def stacked_denoising_autoencoder(
     """A deep denoising autoencoder that starts from layers trained one by one.
 
     Valid for: the bound `reconstruction` by the estimator `pathwise`. All units are
-    rectified, those of the data are linear. The layers are trained by `Model.start`,
-    which `experiments.train` calls and `fit` is to be given the result of.
+    rectified, those of the data are linear. The layers are trained where a training
+    starts (`Extras.start`).
 
     Args:
         data_shape, data_mean, latent_dim, hidden: as of `autoencoder`.
@@ -81,7 +81,11 @@ def stacked_denoising_autoencoder(
             shift = jnp.zeros(())
         return params._replace(encoder={"layers": encoder}, decoder={"layers": decoder})
 
-    return dataclasses.replace(model, name="stacked_denoising_autoencoder", start=start)
+    return dataclasses.replace(
+        model,
+        name="stacked_denoising_autoencoder",
+        extras=dataclasses.replace(model.extras, start=start),
+    )
 
 
 def _affine(layer: PyTree, h: Float[Array, " in"]) -> Float[Array, " out"]:

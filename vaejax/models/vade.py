@@ -14,8 +14,7 @@ never below the paper's, equal to it where each z has a single component, and an
 and estimator of real latents applies to it.
 
 Training starts from an autoencoder of the same networks (`autoencoder=True`, under the
-bound `reconstruction`) and a mixture that is fitted to its codes: `experiments.train`
-fits it, by `Model.start`, and `fit` is to be given that start.
+bound `reconstruction`) and a mixture that is fitted to its codes (`Extras.start`).
 
 Source: Jiang et al. 2017, arXiv:1611.05148.
 """
@@ -95,7 +94,9 @@ def vade(
             prior=fit_mixture(codes, num_components, seed, covariance)
         )
 
-    return dataclasses.replace(model, start=start)
+    return dataclasses.replace(
+        model, extras=dataclasses.replace(model.extras, start=start)
+    )
 
 
 def fit_mixture(

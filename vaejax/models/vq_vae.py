@@ -27,7 +27,10 @@ from jax.lax import stop_gradient
 from jaxtyping import Array, Float, Int
 
 from vaejax.core import (
+    Averages,
+    Batch,
     Example,
+    Extras,
     Family,
     Key,
     Model,
@@ -71,8 +74,7 @@ def vq_vae(
 
     Losses are sums over the grid, as log p(x|z) is over pixels: with a `fixed_normal`
     likelihood of scale s, `commitment` weighs against squared errors of 1 / 2 s^2.
-    Training by `experiments.train` starts from codes spread over the vectors of the
-    data; `fit` is to be given that start (`Model.start`).
+    Training starts from codes spread over the vectors of the data (`Extras.start`).
 
     Args:
         data_shape: [H, W, C] of one image.
@@ -162,14 +164,28 @@ def vq_vae(
         codes = _spread_codes(encode, params, seen, key, num_codes)
         return params._replace(prior=book.at(codes, places))
 
+    averages = None
+    if (step := book.step) is not None:
+
+        def update(params: Params, batch: Batch) -> PyTree:
+            def one(example: Example) -> PyTree:
+                return step(params.prior, encode(params, example))
+
+            steps = jax.vmap(one)(batch.example)
+            return jax.tree.map(lambda leaf: leaf.mean(0), steps)
+
+        averages = Averages(group="prior", update=update)
+
     return dataclasses.replace(
         model,
         encode=encode,
         posterior=_nearest_code(),
         latent_shape=jax.ShapeDtypeStruct((places, latent_dim), float),
-        regularizers=(codebook_loss(book, commitment),),
-        start=start,
-        moving_averages=book.moving_averages,
+        extras=Extras(
+            regularizers=(codebook_loss(book, commitment),),
+            start=start,
+            averages=averages,
+        ),
     )
 
 

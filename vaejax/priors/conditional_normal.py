@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
-from vaejax.core import DistParams, Encode, Key, Params, Prior, VaejaxError
+from vaejax.core import DistParams, Encode, Key, Labels, Params, Prior, VaejaxError
 from vaejax.families import NormalParams, diagonal_normal
 
 
@@ -38,7 +38,7 @@ def conditional_normal(latent_dim: int = 50, num_classes: int = 10) -> Prior:
         family=diagonal_normal(),
         init=init,
         apply=apply,
-        num_classes=num_classes,
+        labels=Labels(num_classes=num_classes),
     )
 
 

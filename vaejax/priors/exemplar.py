@@ -22,6 +22,7 @@ from vaejax.core import (
     Encode,
     Example,
     Family,
+    Labels,
     Params,
     Prior,
     VaejaxError,
@@ -90,5 +91,5 @@ def exemplar(
         family=shared_mixture(num_components=num_components),
         init=lambda key: jnp.zeros(()),  # the log of the scale
         apply=apply,
-        leaves_out_own=True,
+        labels=Labels(positions=True),
     )

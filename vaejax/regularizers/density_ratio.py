@@ -76,7 +76,9 @@ def density_ratio(
             "log_normaliser": logsumexp(of_u) - jnp.log(of_u.size),
         }
 
-    return Regularizer(name="density_ratio", penalty=penalty, report=report)
+    return Regularizer(
+        name="density_ratio", penalty=penalty, report=report, compares=False
+    )
 
 
 def logistic_loss(of_z: Float[Array, " B"], of_u: Float[Array, " B"]) -> Scalar:

@@ -29,4 +29,4 @@ def l1_codes(weight: float = 1.0) -> Regularizer:
 
         return weight * jax.vmap(norm)(batch.example).mean()
 
-    return Regularizer(name="l1_codes", penalty=penalty)
+    return Regularizer(name="l1_codes", penalty=penalty, compares=False)

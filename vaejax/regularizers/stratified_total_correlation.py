@@ -51,8 +51,7 @@ def stratified_total_correlation(
 
     Args:
         beta: weight of the total correlation in all; 6 is the paper's on dSprites.
-        num_examples: N, which experiments.train knows; None: those of the batch are
-            all.
+        num_examples: N; None takes those of the batch for all.
 
     References:
         Chen et al. 2018, "Isolating sources of disentanglement", arXiv:1802.04942.

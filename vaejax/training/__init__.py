@@ -3,9 +3,11 @@
 from vaejax.training.encoder_first import encoder_first
 from vaejax.training.fit import EpochReport, NonFiniteError, fit, steps_per_epoch
 from vaejax.training.seeds import of_seed, several_seeds
-from vaejax.training.state import TrainState, apart_from_averages, init_state
+from vaejax.training.start import started
+from vaejax.training.state import TrainState, init_state
 from vaejax.training.step import (
     Totals,
+    check_parts,
     default_micro_batch_size,
     make_step,
     run_steps,
@@ -17,7 +19,7 @@ __all__ = [
     "NonFiniteError",
     "Totals",
     "TrainState",
-    "apart_from_averages",
+    "check_parts",
     "default_micro_batch_size",
     "encoder_first",
     "fit",
@@ -26,6 +28,7 @@ __all__ = [
     "of_seed",
     "run_steps",
     "several_seeds",
+    "started",
     "steps_per_epoch",
     "zero_totals",
 ]

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
-from vaejax.core import Batch, EstState, Example, Key, Objective, Params, PyTree
+from vaejax.core import Batch, Example, Key, Objective, Params, PyTree
 from vaejax.training.state import TrainState
 from vaejax.training.step import gather, observe_batch, step_keys
 
@@ -56,7 +56,7 @@ def diagnose(
             return f"the {group}'s parameters, since the step before"
     observe_key, loss_key = step_keys(state)
     batch = observe_batch(observe, observe_key, gather(data, chosen))
-    check = partial(_check, objective, state.params, state.est_state, loss_key)
+    check = partial(_check, objective, state.params, state.loss_state, loss_key)
 
     def check_alone(one: Batch) -> _Finite:
         # Twice, since a term of a whole batch compares at least two examples.
@@ -78,10 +78,10 @@ def diagnose(
 
 
 def _check(
-    objective: Objective, params: Params, est_state: EstState, key: Key, batch: Batch
+    objective: Objective, params: Params, loss_state: PyTree, key: Key, batch: Batch
 ) -> _Finite:
     value_and_grad = jax.value_and_grad(objective.loss, has_aux=True)
-    (loss, (_, stats)), gradient = value_and_grad(params, est_state, key, batch)
+    (loss, (_, stats)), gradient = value_and_grad(params, loss_state, key, batch)
     return _Finite(
         observation=_is_finite(batch.example),
         stats={name: _is_finite(value) for name, value in stats.items()},

@@ -4,7 +4,6 @@ An epoch is cut into dispatches of about a second, after each of which the calle
 look, save and stop. Where the cuts fall depends on the clock, what is computed not.
 """
 
-import operator
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -18,7 +17,6 @@ from jax.sharding import Mesh
 from jaxtyping import Array, Int
 
 from vaejax.core import (
-    Batch,
     Example,
     Key,
     Objective,
@@ -29,21 +27,11 @@ from vaejax.core import (
 )
 from vaejax.sharding import DATA, local, put, training_mesh
 from vaejax.training.diagnose import diagnose
+from vaejax.training.start import NO_STEP, observed, started
 from vaejax.training.state import TrainState, init_state
-from vaejax.training.step import (
-    Totals,
-    make_step,
-    observe_batch,
-    run_steps,
-    zero_totals,
-)
-
-# Step s draws from fold_in(key, s); the order of the data, and the observations that
-# are checked before the first step, from steps never taken.
-NO_STEP = 2**31 - 1
+from vaejax.training.step import Totals, make_step, run_steps, zero_totals
 
 DISPATCH_SECONDS = 1.0
-CHECKED = 2**24  # numbers that are observed at once, to be checked
 
 
 class NonFiniteError(VaejaxError):
@@ -116,14 +104,8 @@ def fit(
 ) -> TrainState:
     """Train until `epochs` epochs are done; compile once.
 
-    The model's `start`, if it has one (`vade`, `vq_vae`), is not called, since the
-    objective does not hold the model. Begin with it by
-
-        state = init_state(objective, optimizer, key)
-        params = model.start(state.params, observations, start_key)
-        fit(..., state=state._replace(params=params))
-
-    with the observations as the model sees them, an `Example` of leaves [N, ...].
+    Where no `state` is given, training starts as the objective says (`vade` from
+    clusters of the data's codes, say), else from new parameters.
 
     Args:
         objective: what to minimise.
@@ -152,8 +134,8 @@ def fit(
         NonFiniteError: with the last good state, and what was not finite.
         VaejaxError: a batch size or a number of epochs that is not positive, or that
             the state has behind it; data, or what `observe` makes of them, that the
-            objective's `check` refuses; positions that `exemplar` needs; leaves of the
-            data of different lengths.
+            objective refuses; parts of batches that it needs whole; positions that
+            `exemplar` needs; leaves of the data of different lengths.
     """
     data = as_arrays(data)
     check_lengths(**data._asdict())  # else x and y mispair
@@ -166,7 +148,8 @@ def fit(
     run_key = key if state is None else state.key
     data = _checked(objective, observe, jax.random.fold_in(run_key, NO_STEP - 1), data)
     if state is None:
-        state = init_state(objective, optimizer, key)
+        begun = init_state(objective, optimizer, key)
+        state = started(objective, begun, data, observe)
     state = state._replace(failed_step=jnp.full((), -1, jnp.int32))  # a new attempt
     step = make_step(
         objective,
@@ -245,9 +228,6 @@ def fit(
     return local(state)
 
 
-_observe = jax.jit(observe_batch, static_argnums=0)
-
-
 def _checked(
     objective: Objective,
     observe: Callable[[Key, Array], Array] | None,
@@ -257,26 +237,20 @@ def _checked(
     """The data to train on, once the objective takes them, or what is made of them.
 
     Raises:
-        VaejaxError: see `Objective.check`; no positions where the prior leaves an
+        VaejaxError: see `DataRules.check`; no positions where the prior leaves an
             example's own component out.
     """
-    if objective.leaves_out_own:
+    if objective.data.positions:
         check_positions(data.y, len(data.x))
     if observe is None:
-        return objective.check(data)
+        return objective.data.check(data)
     # Every example once, which takes about as long as an epoch draws.
-    count = len(data.x)
-    size = min(count, max(1, CHECKED // max(1, data.x[0].size)))
-    for start in range(0, count, size):
-        first = min(start, count - size)  # all parts are of one size
-        rows = slice(first, first + size)
-        part = Batch(jax.tree.map(operator.itemgetter(rows), data), jnp.arange(size))
-        observed = _observe(observe, key, part)
+    for first, part in observed(observe, key, data):
         try:
-            objective.check(observed.example)
+            objective.data.check(part)
         except VaejaxError as error:
             raise VaejaxError(
-                f"of the {count:,} examples, counted from {first:,}, as "
+                f"of the {len(data.x):,} examples, counted from {first:,}, as "
                 f"`observe` gives them: {error}"
             ) from error
     return data

@@ -14,7 +14,7 @@ from typing import TypeVar
 import jax
 import jax.numpy as jnp
 
-from vaejax.core import Batch, EstState, Key, Objective, Params, Scalar, Stats
+from vaejax.core import Batch, Example, Key, Objective, Params, PyTree, Scalar, Stats
 from vaejax.terms import with_value
 
 T = TypeVar("T")
@@ -27,12 +27,12 @@ def several_seeds(objective: Objective, num_seeds: int) -> Objective:
     divided by their number.
     """
 
-    def init(key: Key) -> tuple[Params, EstState]:
+    def init(key: Key) -> tuple[Params, PyTree]:
         return jax.vmap(objective.init)(jax.random.split(key, num_seeds))
 
     def loss(
-        params: Params, state: EstState, key: Key, batch: Batch
-    ) -> tuple[Scalar, tuple[EstState, Stats]]:
+        params: Params, state: PyTree, key: Key, batch: Batch
+    ) -> tuple[Scalar, tuple[PyTree, Stats]]:
         keys = jax.random.split(key, num_seeds)
         losses, (states, metrics) = jax.vmap(objective.loss, (0, 0, 0, None))(
             params, state, keys, batch
@@ -40,7 +40,22 @@ def several_seeds(objective: Objective, num_seeds: int) -> Objective:
         means = jax.tree.map(lambda leaf: leaf.mean(0), metrics)
         return with_value(losses.sum(), losses.mean()), (states, means)
 
-    return dataclasses.replace(objective, init=init, loss=loss)
+    def start(
+        params: Params, state: PyTree, examples: Example, key: Key
+    ) -> tuple[Params, PyTree]:
+        assert objective.start is not None
+        begun = [
+            objective.start(*of_seed((params, state), seed), examples, own)
+            for seed, own in enumerate(jax.random.split(key, num_seeds))
+        ]
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *begun)
+
+    return dataclasses.replace(
+        objective,
+        init=init,
+        loss=loss,
+        start=None if objective.start is None else start,
+    )
 
 
 def of_seed(tree: T, seed: int) -> T:

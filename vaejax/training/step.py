@@ -18,17 +18,17 @@ from jaxtyping import Array, Int
 
 from vaejax.core import (
     Batch,
-    EstState,
     Example,
     Key,
     Objective,
     Params,
+    PyTree,
     Scalar,
     Stats,
     VaejaxError,
     fold_examples,
 )
-from vaejax.training.state import TrainState, apart_from_averages
+from vaejax.training.state import TrainState
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Stats]]
 
@@ -60,24 +60,23 @@ def make_step(
     state alone too, so that the last good state survives until the host looks.
 
     A step is traced and sees no values: the caller holds the data against the model
-    by `objective.check` or `check_data` first, as `fit` does.
+    by `objective.data.check` or `check_data` first, as `fit` does.
 
     Args:
         objective: what to minimise.
-        optimizer: an optax chain; it may expect the parameters. The objective's moving
-            averages are not its own.
+        optimizer: an optax chain; it may expect the parameters.
         observe: turns a stored example into the observation of this step, per example.
         micro_batch_size: examples per gradient; the gradients of a batch's equal parts
-            are averaged, which is exact for objectives that are means over examples. A
-            divisor of the batch size. None takes the batch whole.
+            are averaged, which is exact for objectives that are means over examples,
+            and the step refuses to do with others. A divisor of the batch size. None
+            takes the batch whole.
         max_skipped: how many steps of the whole run may be skipped.
     """
-    optimizer = apart_from_averages(objective, optimizer)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Stats]:
         observe_key, loss_key = step_keys(state)
         batch = observe_batch(observe, observe_key, batch)
-        gradients, loss, (est_state, metrics) = _mean_gradient(
+        gradients, loss, (loss_state, metrics) = _mean_gradient(
             objective, state, loss_key, batch, micro_batch_size
         )
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
@@ -87,7 +86,7 @@ def make_step(
         proposed = state._replace(
             params=optax.apply_updates(state.params, updates),
             opt_state=opt_state,
-            est_state=est_state,
+            loss_state=loss_state,
             step=state.step + 1,
         )
         may_skip = state.skipped < max_skipped
@@ -144,23 +143,19 @@ def _mean_gradient(
     key: Key,
     batch: Batch,
     micro_batch_size: int | None,
-) -> tuple[Params, Scalar, tuple[EstState, Stats]]:
+) -> tuple[Params, Scalar, tuple[PyTree, Stats]]:
     value_and_grad = jax.value_and_grad(objective.loss, has_aux=True)
 
     def part_gradient(part: Batch) -> tuple:
         (loss, aux), gradients = value_and_grad(
-            state.params, state.est_state, key, part
+            state.params, state.loss_state, key, part
         )
         return gradients, loss, aux
 
     size = batch.global_index.shape[0]
+    check_parts(objective, size, micro_batch_size)
     if micro_batch_size is None or micro_batch_size == size:
         return part_gradient(batch)
-    if size % micro_batch_size:
-        raise VaejaxError(
-            f"a batch of {size} examples has no equal parts of {micro_batch_size}: use "
-            "a micro-batch size that divides the batch size"
-        )
     num_parts = size // micro_batch_size
 
     def split(leaf: Array) -> Array:
@@ -179,6 +174,29 @@ def _mean_gradient(
     zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     total, _ = jax.lax.scan(add, zero, parts)
     return jax.tree.map(lambda leaf: leaf / num_parts, total)
+
+
+def check_parts(
+    objective: Objective, batch_size: int, micro_batch_size: int | None
+) -> None:
+    """Refuse parts that a batch is not to be cut into.
+
+    Raises:
+        VaejaxError: they are not equal, or the objective compares a batch's examples.
+    """
+    if micro_batch_size is None or micro_batch_size == batch_size:
+        return
+    if objective.data.whole_batch:
+        raise VaejaxError(
+            f"micro_batch_size is {micro_batch_size}, and a regularizer of the "
+            f"objective compares the {batch_size} examples of a batch, which is not to "
+            "be cut up: leave it out, or use smaller batches"
+        )
+    if batch_size % micro_batch_size:
+        raise VaejaxError(
+            f"a batch of {batch_size} examples has no equal parts of "
+            f"{micro_batch_size}: use a micro-batch size that divides the batch size"
+        )
 
 
 def default_micro_batch_size(

@@ -80,8 +80,8 @@ def _accuracies(trained: Trained, classifier: Classifier) -> Float[np.ndarray, "
         z = model.latent_prior.sample(z_key, model.prior(params, y))
         return model.likelihood.sample(x_key, model.decode(params, z, y))
 
-    assert model.num_classes is not None
-    y = jnp.repeat(jnp.arange(model.num_classes), JUDGED)
+    assert model.labels.num_classes is not None
+    y = jnp.repeat(jnp.arange(model.labels.num_classes), JUDGED)
     x = jax.vmap(sample)(jax.random.split(jax.random.key(0), len(y)), y)
     right = classifier.classes(x) == np.asarray(y)
     return right.reshape(-1, JUDGED).mean(1)
@@ -90,7 +90,7 @@ def _accuracies(trained: Trained, classifier: Classifier) -> Float[np.ndarray, "
 def _pictures(trained: Trained, test: Labelled) -> list[Figure]:
     """Samples of every class, and test images in the hand of each other's class."""
     model, params = trained.model, trained.params
-    num_classes = model.num_classes
+    num_classes = model.labels.num_classes
     assert num_classes is not None
 
     def decode(z: Array, y: Array) -> Array:

@@ -90,7 +90,7 @@ def _labels_alone(trained: Trained) -> Classifier:
 def _pictures(trained: Trained, test: Labelled) -> list[Figure]:
     """Samples of every class, and test images in the hand of each other's class."""
     model, params = trained.model, trained.params
-    num_classes = model.num_classes
+    num_classes = model.labels.num_classes
     assert num_classes is not None
 
     def decode(z: Array, y: Array) -> Array:

@@ -10,9 +10,8 @@ import numpy as np
 
 from experiments.gallery.entry import Entry, Shown, Trained, Trainings
 from experiments.gallery.judges.few_labels import few_labels
-from experiments.harness.names import build_named
 from experiments.training.config import Config
-from vaejax.core import Example, Key, Model, Params
+from vaejax.core import Example, Key, Model, Params, build
 from vaejax.models import MODELS
 from vaejax.models.masked_autoencoder import represent
 from vaejax.plotting import Picture, Table, image_rows
@@ -40,7 +39,7 @@ def at_ratio(one: Trained, mask_ratio: float) -> Model:
     """The model of the same parameters that hides another share of the patches."""
     mean = np.asarray(one.data.train.x).mean(0) / 255
     settings = [*one.config.model_settings, f"mask_ratio={mask_ratio}"]
-    return build_named(
+    return build(
         MODELS,
         one.config.model,
         settings,

@@ -144,7 +144,7 @@ def _start(trained: Trained) -> Params:
     """Where the training started: the mixture on the first networks' codes."""
     run = load_run(trained.config.out)
     optimizer = make_optimizer(run.config, run.model, len(run.data.train.x))
-    given = run.config, run.model, run.objective, optimizer, run.data
+    given = run.config, run.objective, optimizer, run.data
     return starting_state(*given).params
 
 

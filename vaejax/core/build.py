@@ -1,0 +1,157 @@
+"""From a name and its settings to what a registry's factory makes of them.
+
+    build(MODELS, "gaussian_mlp", latent_dim=20)
+    build(MODELS, "gaussian_mlp", ["latent_dim=20", "prior.num_components=10"])
+
+Settings are values, or words as a command line has them. A word becomes a value of the
+type that the factory's annotation says; where the factory hands its settings to another
+one, as `prior_settings`, that one's annotations say it.
+"""
+
+import ast
+import inspect
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, TypeVar
+
+from vaejax.core.ranges import BARE, mismatch, shown
+from vaejax.core.records import UnknownNameError, VaejaxError
+
+T = TypeVar("T")
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Word(str):
+    """The text of a setting, to be read once it is known what it stands for."""
+
+
+def build(
+    registry: Mapping[str, Callable[..., T]],
+    name: str,
+    words: Sequence[str] = (),
+    follows: Mapping[str, Any] = NOTHING,
+    /,
+    **settings: Any,
+) -> T:
+    """Build `registry[name]` with these settings.
+
+    Args:
+        registry: factories by name.
+        name: one of these.
+        words: settings as text, `name=value`.
+        follows: what follows from the data set or the model around it, and is not to
+            be set; the factory is given what it takes of these.
+        settings: settings as values, none of which may be among the words.
+
+    Raises:
+        UnknownNameError: listing the known names, or the settings the factory takes.
+        VaejaxError: a value that the setting's annotation does not allow; a setting
+            that is given twice, or that follows.
+    """
+    if name not in registry:
+        raise UnknownNameError(f"unknown name {name!r}: use one of {sorted(registry)}")
+    factory = registry[name]
+    taken = settings_of(factory)
+    known = {key: value for key, value in follows.items() if key in taken}
+    written = parse_words(words)
+    own = written | settings
+    if twice := sorted(known.keys() & own.keys() | written.keys() & settings.keys()):
+        raise VaejaxError(
+            f"{twice} of {name} follow from the data set or the model: leave them out"
+        )
+    if unknown := sorted(own.keys() - taken.keys()):
+        raise UnknownNameError(
+            f"{name!r} has no setting {unknown}: it takes {sorted(taken) or 'none'}"
+        )
+    return factory(**known, **typed(name, factory, own))
+
+
+def settings_of(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """The settings that a factory takes, with annotation and default."""
+    return inspect.signature(factory).parameters
+
+
+def typed(
+    name: str, factory: Callable[..., Any], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The settings with every `Word` read, each of them as the factory takes it.
+
+    Raises:
+        VaejaxError: naming the setting, what it takes and what was given.
+    """
+    taken = settings_of(factory)
+    return {
+        key: read(name, key, value, taken[key].annotation)
+        for key, value in settings.items()
+    }
+
+
+def read(name: str, key: str, given: Any, annotation: Any) -> Any:
+    """The value of the setting `key` of `name`, read from its `Word` if it is one.
+
+    Raises:
+        VaejaxError: naming the setting, what it takes and what was given.
+    """
+    value, expected = given, mismatch(annotation, given)
+    if isinstance(given, Word):
+        given = _literal(given)
+        value = _converted(given, annotation)
+        expected = mismatch(annotation, value)
+        if mismatch(annotation, object()) is None:
+            expected = "left out: it is no word or number"
+    if expected:
+        raise VaejaxError(f"{name}'s setting {key}={shown(given)} must be {expected}")
+    return value
+
+
+def parse_words(words: Sequence[str]) -> dict[str, Any]:
+    """Read `latent_dim=20 hidden=300,300 likelihood=fixed_normal` into a `Word` each.
+
+    `prior.num_components=10` is an entry of the setting `prior_settings`.
+
+    Raises:
+        VaejaxError: a word that has no `=`, or a name that comes twice.
+    """
+    settings: dict[str, Any] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name:
+            raise VaejaxError(
+                f"{word!r} is not a setting: write name=value, as in latent_dim=20"
+            )
+        part, dot, own_name = name.partition(".")
+        group = settings.setdefault(f"{part}_settings", {}) if dot else settings
+        if not isinstance(group, dict) or (own_name or name) in group:
+            raise VaejaxError(f"the setting {name} is given twice: leave one out")
+        group[own_name or name] = Word(text)
+    return settings
+
+
+def _literal(text: str) -> Any:
+    """The literal of Python that a text is, or the text itself."""
+    try:
+        value = ast.literal_eval(text)
+        repr(value)  # or a ValueError: an integer too long to be shown
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return str(text)  # a word, such as the name of a likelihood
+    return value
+
+
+def _converted(given: Any, annotation: Any) -> Any:
+    """What a literal of the command line stands for in Python, as far as it does."""
+    if typing.get_origin(annotation) is Annotated:
+        return _converted(given, typing.get_args(annotation)[0])
+    origin = typing.get_origin(annotation)
+    if annotation is float and type(given) is int and given in BARE[float]:
+        return float(given)
+    if annotation is bool:
+        return {"true": True, "false": False}.get(str(given).lower(), given)
+    if annotation is str:
+        return str(given)
+    if origin is Literal:
+        choices = {str(choice): choice for choice in typing.get_args(annotation)}
+        return choices.get(str(given), given)
+    if origin in (Sequence, tuple) and not isinstance(given, tuple | list):
+        return (given,)
+    return tuple(given) if isinstance(given, list) else given
