@@ -60,7 +60,7 @@ def bernoulli() -> Family:
             measure=_measure,
             antithetic=_antithetic,
             relax=Relaxation(
-                noise=lambda key, logits: open_uniform(key, logits.shape, logits.dtype),
+                noise=open_uniform,
                 soft=_soft,
                 hard=_hard,
                 conditional=_conditional,
@@ -147,7 +147,7 @@ def _antithetic(
     key: Key, logits: Float[Array, "*event"]
 ) -> tuple[Float[Array, "*event"], Float[Array, "*event"]]:
     """1[u < p], as `_sample` draws it, and 1[1 - u < p] (Dong et al. 2020, DisARM)."""
-    u = open_uniform(key, logits.shape, logits.dtype)
+    u = open_uniform(key, logits)
     return _hard(logits, 1 - u), _hard(logits, u)
 
 

@@ -68,7 +68,7 @@ def categorical(num_categories: int = 10) -> Family:
         ),
         couplings=Couplings(
             relax=Relaxation(
-                noise=lambda key, logits: open_uniform(key, logits.shape, logits.dtype),
+                noise=open_uniform,
                 soft=_soft,
                 hard=_hard,
                 conditional=_conditional,

@@ -82,7 +82,7 @@ def _log_prob(logits: Float[Array, "*event"], x: Float[Array, "*event"]) -> Scal
 
 
 def _sample(key: Key, logits: Float[Array, "*event"]) -> Float[Array, "*event"]:
-    return _quantile(logits, open_uniform(key, logits.shape, logits.dtype))
+    return _quantile(logits, open_uniform(key, logits))
 
 
 @jax.custom_jvp

@@ -94,6 +94,6 @@ def sample_level(
     key: Key, params: LogisticParams, levels: int
 ) -> Float[Array, "*event"]:
     """A logistic variable, by its inverse distribution function, and rounded."""
-    u = open_uniform(key, params.loc.shape, params.loc.dtype)
+    u = open_uniform(key, params.loc)
     x = params.loc + jnp.exp(params.log_scale) * logit(u)
     return level_of(x, levels).astype(x.dtype) / (levels - 1)

@@ -114,7 +114,7 @@ def truncated_normal(low: float = 0.0, high: float = 1.0) -> Family:
         return z, by_loc * tangents[0] + by_log_scale * tangents[1]
 
     def sample(key: Key, params: NormalParams) -> Float[Array, "*event"]:
-        u = open_uniform(key, params.loc.shape, params.loc.dtype)
+        u = open_uniform(key, params.loc)
         return jnp.vectorize(quantile)(*params, u)
 
     def at_mean(target: Float[Array, "*event"]) -> NormalParams:
