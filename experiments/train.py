@@ -254,7 +254,7 @@ def bits(model: Model, protocol: str, log_px: float) -> dict[str, float]:
     """The bits per dimension of grey levels, where the likelihood tells them."""
     family = model.likelihood
     dequantized = protocol == "dequantized" and family.normalized
-    if not dequantized and (protocol != "none" or family.levels != LEVELS):
+    if not dequantized and (protocol != "none" or family.space.levels != LEVELS):
         return {}
     num_dims = math.prod(model.data_shape or ())
     return {

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import jax
@@ -261,7 +262,7 @@ def with_capability(*fields: str) -> list[str]:
     return [
         name
         for name in CASES
-        if all(getattr(FAMILIES[name](), field) is not None for field in fields)
+        if all(attrgetter(field)(FAMILIES[name]()) is not None for field in fields)
     ]
 
 

@@ -56,11 +56,17 @@ def _traced_once(model: Model) -> Model:
     """
 
     def family(of: Family) -> Family:
-        names = "sample log_prob sample_and_log_prob mean kl support measure antithetic"
+        outcomes, couplings = of.outcomes, of.couplings
+        relax = couplings.relax
         return dataclasses.replace(
-            _jitted(of, *names.split(), "retrace"),
+            _jitted(of, "sample", "log_prob", "mean", "kl"),
             quadrature=of.quadrature and jax.jit(of.quadrature, static_argnums=1),
-            relax=of.relax and _jitted(of.relax, *vars(of.relax)),
+            outcomes=outcomes and _jitted(outcomes, "support"),
+            own_samples=_jitted(of.own_samples, "sample_and_log_prob"),
+            couplings=dataclasses.replace(
+                _jitted(couplings, "measure", "antithetic", "retrace"),
+                relax=relax and _jitted(relax, *vars(relax)),
+            ),
         )
 
     return dataclasses.replace(

@@ -290,11 +290,10 @@ def _nodes(
     """Outcomes of one sample and their probabilities under q(z|x)."""
     family = model.posterior
     dist_params = model.encode(params, example)
-    if family.support is not None:
-        assert family.num_outcomes is not None
-        size = family.num_outcomes(family.mean(dist_params))
+    if family.outcomes is not None:
+        size = family.outcomes.count(family.mean(dist_params))
         _refuse_too_many(size, f"{model.name} has {size:,} outcomes")
-        z = family.support(dist_params)
+        z = family.outcomes.support(dist_params)
         return z, jnp.exp(jax.vmap(family.log_prob, (None, 0))(dist_params, z))
     integrate = family.quadrature
     if integrate is None:

@@ -293,9 +293,9 @@ def check(problem: Problem, estimator: Estimator) -> Verdict:
     if reason := problem.bound.needs(problem.model, num_samples):
         return Verdict("refused", reason)
     posterior = problem.model.posterior
-    if not estimator.own_samples and (reason := posterior.costly_log_prob):
+    if not estimator.own_samples and (reason := posterior.own_samples.costly_log_prob):
         return Verdict("refused", reason)
-    if problem.model.latent_prior.costly_log_prob:
+    if problem.model.latent_prior.own_samples.costly_log_prob:
         return Verdict(
             "refused",
             "the prior is made of posteriors whose density of a given z is dear: use "
@@ -318,14 +318,12 @@ def check(problem: Problem, estimator: Estimator) -> Verdict:
 
 def _misplaced(posterior: Family, prior: Family) -> str | None:
     """Why the two densities have no ratio, if they have none."""
-    within = {posterior.space}
-    if posterior.space in ("positive", "interval"):
-        within.add("reals")
-    if prior.space in within:
+    here, there = posterior.space.kind, prior.space.kind
+    if here == there or (here in ("positive", "interval") and there == "reals"):
         return None
     return (
-        f"latents of a {posterior.name} ({posterior.space}) have no density under a "
-        f"{prior.name} prior ({prior.space}): use a prior and a posterior over the "
+        f"latents of a {posterior.name} ({here}) have no density under a "
+        f"{prior.name} prior ({there}): use a prior and a posterior over the "
         "same space, such as family_mlp's"
     )
 

@@ -51,10 +51,11 @@ def weigh_own_samples(
     For uses of log q that stop nothing: its total derivative is right, no part of it.
     """
     family = model.posterior
-    if family.sample_and_log_prob is None:
+    sample_and_log_prob = family.own_samples.sample_and_log_prob
+    if sample_and_log_prob is None:
         z = jax.vmap(family.sample, (0, None))(keys, dist_params)
         return log_terms(model, params, dist_params, z, example)
-    z, log_qz = jax.vmap(family.sample_and_log_prob, (0, None))(keys, dist_params)
+    z, log_qz = jax.vmap(sample_and_log_prob, (0, None))(keys, dist_params)
     return log_terms(model, params, dist_params, z, example, log_qz)
 
 
@@ -277,7 +278,7 @@ def check_max_outcomes(max_outcomes: int) -> None:
 def require_outcomes(problem: Problem, name: str, max_outcomes: int) -> Verdict | None:
     """The refusal of estimators that list every outcome of the posterior."""
     model, family = problem.model, problem.model.posterior
-    if family.support is None or family.num_outcomes is None:
+    if family.outcomes is None:
         lacks = f"{family.name} latents cannot be listed"
         remedy = "use pathwise" if family.reparam else "use score_function or rloo"
     elif model.latent_shape is None:
@@ -286,7 +287,7 @@ def require_outcomes(problem: Problem, name: str, max_outcomes: int) -> Verdict 
     else:
         lacks = f"{model.name} has more than max_outcomes = {max_outcomes:,}"
         remedy = "use a smaller latent_dim, a larger max_outcomes, or score_function"
-        if family.num_outcomes(model.latent_shape) <= max_outcomes:
+        if family.outcomes.count(model.latent_shape) <= max_outcomes:
             return None
     return Verdict("refused", f"{name} lists all outcomes of z, and {lacks}: {remedy}")
 

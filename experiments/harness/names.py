@@ -54,11 +54,12 @@ def _likelihood_of(protocol: str) -> str:
 
 def _outcomes(likelihood: Family) -> tuple[str, tuple[str, ...]]:
     """What the likelihood is one of, and the protocols that give it."""
-    if likelihood.space == "bits":
+    space = likelihood.space
+    if space.kind == "bits":
         return "bits", BITS
-    if likelihood.space == "counts":
+    if space.kind == "counts":
         return "counts", ("counts",)
-    if likelihood.levels is not None:
+    if space.levels is not None:
         return "grey levels", ("none",)
     return "real numbers", ("none", "dequantized")
 

@@ -320,7 +320,7 @@ def test_settings_out_of_range_are_refused():
 def log_px_by_enumeration(params, x) -> float:
     model = oracles.MODELS["sigmoid_belief_network"]
     prior = model.prior(params, None)
-    z = model.posterior.support(prior)
+    z = model.posterior.outcomes.support(prior)
     log_joint = [
         model.latent_prior.log_prob(prior, one)
         + model.likelihood.log_prob(model.decode(params, one, None), x)

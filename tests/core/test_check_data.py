@@ -17,7 +17,7 @@ from hypothesis.extra import numpy as hnp
 import vaejax
 from vaejax import Batch, Example, VaejaxError, benchmark, evaluation, exact, training
 from vaejax.bounds import elbo
-from vaejax.core import Family, Interval, LossState, check_data, check_finite
+from vaejax.core import Family, LossState, Space, check_data, check_finite
 from vaejax.data import PROTOCOLS, load
 from vaejax.estimators import pathwise
 from vaejax.families import FAMILIES
@@ -402,12 +402,13 @@ def test_every_likelihood_takes_its_own_draws_alone(name):
     params = model.init(KEY)
     given = model.decode(params, jnp.ones(2), None)
     family = model.likelihood
-    drawn = family.space in ("bits", "counts", "levels")  # others take longer to draw
+    kind = family.space.kind
+    drawn = kind in ("bits", "counts", "levels")  # others take longer to draw
     x = family.sample(KEY, given) if drawn else family.mean(given)
     check_data(model, Example(x[None]))
-    wrong = [jnp.nan, -jnp.inf] + [-2.5, 0.3] * (family.space == "counts")
-    if family.space in ("bits", "levels", "interval"):
-        wrong += [-0.1, 1.1, 7.0, 255.0] + [0.501] * (family.space != "interval")
+    wrong = [jnp.nan, -jnp.inf] + [-2.5, 0.3] * (kind == "counts")
+    if kind in ("bits", "levels", "interval"):
+        wrong += [-0.1, 1.1, 7.0, 255.0] + [0.501] * (kind != "interval")
     place = (3, 1, 0)[: x.ndim]
     for value in wrong:
         with pytest.raises(VaejaxError, match=r"1 of 16 .* x\[0, 3"):
@@ -428,10 +429,10 @@ SPACES = {
 }
 
 
-@pytest.mark.parametrize("space", SPACES)
-def test_every_space_has_its_outcomes_and_no_others(space):
-    inside, outside = SPACES[space]
-    family = dataclasses.replace(FAMILIES["bernoulli"](), space=space, levels=256)
+@pytest.mark.parametrize("kind", SPACES)
+def test_every_space_has_its_outcomes_and_no_others(kind):
+    inside, outside = SPACES[kind]
+    family = dataclasses.replace(FAMILIES["bernoulli"](), space=Space(kind, 256))
     model = of_family(family)
     x = np.tile(np.array(inside, np.float32), (4, 1))
     check_data(model, Example(x))
@@ -443,16 +444,16 @@ def test_every_space_has_its_outcomes_and_no_others(space):
 
 
 def test_every_family_is_of_a_space_that_is_tested():
-    assert {FAMILIES[name]().space for name in FAMILIES} <= SPACES.keys()
+    assert {FAMILIES[name]().space.kind for name in FAMILIES} <= SPACES.keys()
 
 
 def test_the_ends_of_an_interval_are_the_familys():
     for family, ends in [
-        (FAMILIES["truncated_normal"](-1.0, 3.0), Interval(-1.0, 3.0)),
-        (FAMILIES["beta"](), Interval(open=True)),
-        (FAMILIES["pixel_beta"](), Interval()),
+        (FAMILIES["truncated_normal"](-1.0, 3.0), Space("interval", None, -1.0, 3.0)),
+        (FAMILIES["beta"](), Space("interval", None, 0.0, 1.0, open=True)),
+        (FAMILIES["pixel_beta"](), Space("interval", None, 0.0, 1.0)),
     ]:
-        assert family.interval == ends
+        assert family.space == ends
         model, x = of_family(family), np.array([[ends.low], [ends.high]], np.float32)
         if not ends.open:
             check_data(model, Example(x))

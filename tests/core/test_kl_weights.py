@@ -290,9 +290,9 @@ def test_a_factorised_familys_kl_is_the_sum_over_its_coordinates(name):
     family = FAMILIES[name]()
     if not family.factorised:
         pytest.skip(f"{name} is not factorised")
-    shape = family.outputs_per_coordinate, 3
+    shape = family.head.outputs_per_coordinate, 3
     p, q = (
-        family.from_outputs(0.5 * jax.random.normal(jax.random.key(i), shape))
+        family.head.from_outputs(0.5 * jax.random.normal(jax.random.key(i), shape))
         for i in (1, 2)
     )
     each = jax.vmap(family.kl)(p, q)
@@ -303,7 +303,7 @@ def test_a_factorised_familys_kl_is_the_sum_over_its_coordinates(name):
 def test_a_floored_normal_has_its_floor_and_reaches_it():
     family = floored_normal(0.3)
     outputs = jnp.array([[0.0, 0.0, 5.0, 0.0], [50.0, 3.0, 0.0, -20.0]])
-    p = family.from_outputs(outputs)
+    p = family.head.from_outputs(outputs)
     prior = NormalParams(jnp.zeros(4), jnp.zeros(4))
     kl = np.asarray(jax.vmap(family.kl)(p, prior))
     assert kl[0] == pytest.approx(0.3, rel=1e-4)

@@ -104,7 +104,8 @@ def _mirrored(halve: bool = True, direct: bool = True) -> Estimator:
         model, bound = problem.model, problem.bound
         logits = model.encode(params, example)
         keys = jax.random.split(key, problem.num_samples)
-        b, mirrored = jax.vmap(model.posterior.antithetic, (0, None))(keys, logits)
+        antithetic = model.posterior.couplings.antithetic
+        b, mirrored = jax.vmap(antithetic, (0, None))(keys, logits)
         closed = stop_gradient((params, logits))
         terms, others = (log_terms(model, *closed, z, example) for z in (b, mirrored))
         log_w = bound.log_weight(terms)
@@ -123,10 +124,10 @@ def _mirrored(halve: bool = True, direct: bool = True) -> Estimator:
     )
 
 
-def _with_posterior(model: Model, **changes) -> Model:
-    return dataclasses.replace(
-        model, posterior=dataclasses.replace(model.posterior, **changes)
-    )
+def _with_measure(model: Model, measure) -> Model:
+    couplings = dataclasses.replace(model.posterior.couplings, measure=measure)
+    posterior = dataclasses.replace(model.posterior, couplings=couplings)
+    return dataclasses.replace(model, posterior=posterior)
 
 
 def test_disarm_without_its_parts_is_rejected():
@@ -148,11 +149,11 @@ def test_a_wrong_measure_is_rejected(monkeypatch):
     model = oracles.MODELS[name]
 
     def at_the_mode(key, params):
-        measure = diagonal_normal().measure(key, params)
+        measure = diagonal_normal().couplings.measure(key, params)
         negative = measure.negative._replace(log_scale=params.loc)
         return measure._replace(negative=negative)
 
-    wrong = _with_posterior(model, measure=at_the_mode)
+    wrong = _with_measure(model, at_the_mode)
     monkeypatch.setitem(oracles.MODELS, name, wrong)
     for z in z_scores(name, iwae(), 2, [measure_valued()]):
         assert z[0] < threshold(100)
@@ -281,7 +282,7 @@ def test_disarm_is_zero_where_a_sample_is_its_own_mirror_image():
     )
 
     def pair(key):
-        return model.posterior.antithetic(jax.random.split(key, 1)[0], logits)
+        return model.posterior.couplings.antithetic(jax.random.split(key, 1)[0], logits)
 
     b, mirrored = jax.vmap(pair)(keys)
     assert 0.2 < (b == mirrored).mean() < 0.9
@@ -468,7 +469,7 @@ def test_measures_are_derivatives(name):
         truth = [p * (1 - p) * (f(1.0) - f(0.0))]
 
     keys = jax.random.split(jax.random.key(0), DRAWS)
-    measure = jax.jit(jax.vmap(family.measure, (0, None)))(keys, params)
+    measure = jax.jit(jax.vmap(family.couplings.measure, (0, None)))(keys, params)
     fields = (jax.tree.leaves(field) for field in measure)
     for expected, constant, positive, negative in zip(truth, *fields, strict=True):
         constant, positive, negative = (
@@ -483,7 +484,7 @@ def test_an_antithetic_pair_begins_with_the_sample():
     logits = jnp.linspace(-3.0, 3.0, 50)
     for seed in range(20):
         key = jax.random.key(seed)
-        drawn, mirrored = bernoulli().antithetic(key, logits)
+        drawn, mirrored = bernoulli().couplings.antithetic(key, logits)
         np.testing.assert_array_equal(drawn, bernoulli().sample(key, logits))
         assert not np.any((drawn == 0) & (mirrored == 0) & (logits > 0))
 
@@ -528,7 +529,7 @@ def test_refusals_name_the_remedy(estimator, name, bound, num_samples, message):
 
 
 def test_measure_valued_refuses_families_without_measures():
-    model = _with_posterior(oracles.MODELS["linear_gaussian"], measure=None)
+    model = _with_measure(oracles.MODELS["linear_gaussian"], None)
     with pytest.raises(IncompatibleError, match=r"name none: use score_function"):
         make_objective(model, elbo(), measure_valued(), num_samples=1)
 
@@ -578,5 +579,5 @@ def test_the_limit_of_outcomes_is_a_setting_of_the_command_line(estimator):
 def test_two_hundred_binary_latents_are_refused_without_listing_them():
     with pytest.raises(IncompatibleError, match="more than max_outcomes = 1,024"):
         make_objective(sigmoid_belief_network(), elbo(), enumeration(), num_samples=2)
-    assert bernoulli().num_outcomes(jnp.zeros(200)) == 2**200
-    assert categorical(3).num_outcomes(jnp.zeros((4, 3))) == 81
+    assert bernoulli().outcomes.count(jnp.zeros(200)) == 2**200
+    assert categorical(3).outcomes.count(jnp.zeros((4, 3))) == 81

@@ -213,14 +213,20 @@ def test_training_the_control_variate_leaves_it_unbiased(estimator):
     assert after.var(0).sum() < before.var(0).sum()
 
 
-def with_conditional(conditional) -> Model:
+def with_relaxation(relaxation) -> Model:
     model = MODELS["bernoulli"]
-    bent = dataclasses.replace(model.posterior.relax, conditional=conditional)
-    family = dataclasses.replace(model.posterior, relax=bent)
+    couplings = dataclasses.replace(model.posterior.couplings, relax=relaxation)
+    family = dataclasses.replace(model.posterior, couplings=couplings)
     return dataclasses.replace(model, posterior=family)
 
 
-RELAX = bernoulli().relax
+RELAX = bernoulli().couplings.relax
+
+
+def with_conditional(conditional) -> Model:
+    return with_relaxation(dataclasses.replace(RELAX, conditional=conditional))
+
+
 WRONG = {
     "no gradient of c(zeta~)": lambda lam, v, b, t: stop_gradient(
         RELAX.conditional(lam, v, b, t)
@@ -409,13 +415,12 @@ def test_gumbel_rao_is_st_gumbel_softmax_with_less_variance(name):
 def test_a_relaxed_event_has_the_derivative_of_a_mean(family):
     lam = jax.random.normal(jax.random.key(0), (3, 4))
     direction = jax.random.normal(jax.random.key(1), (3, 4))
-    u = family.relax.noise(jax.random.key(2), lam)
+    relaxed = family.couplings.relax
+    u = relaxed.noise(jax.random.key(2), lam)
     zeta, expected = jax.jvp(
-        lambda lam: family.relax.soft(lam, u, 0.7), (lam,), (direction,)
+        lambda lam: relaxed.soft(lam, u, 0.7), (lam,), (direction,)
     )
-    value, found = jax.jvp(
-        lambda lam: family.relax.as_mean(lam, zeta), (lam,), (direction,)
-    )
+    value, found = jax.jvp(lambda lam: relaxed.as_mean(lam, zeta), (lam,), (direction,))
     np.testing.assert_array_equal(value, zeta)
     np.testing.assert_allclose(found / 0.7, expected, rtol=1e-4, atol=1e-6)
 
@@ -455,8 +460,7 @@ def test_latents_without_a_relaxation_are_refused(estimator):
         make_objective(
             oracles.MODELS["linear_gaussian"], elbo(), estimator, num_samples=2
         )
-    bare = dataclasses.replace(bernoulli(), relax=None)
-    model = dataclasses.replace(MODELS["bernoulli"], posterior=bare)
+    model = with_relaxation(None)
     with pytest.raises(IncompatibleError, match="relaxation: use score_function or rl"):
         make_objective(model, elbo(), estimator, num_samples=2)
 

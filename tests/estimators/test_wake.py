@@ -26,6 +26,7 @@ from vaejax.bounds import (
 from vaejax.core import (
     Batch,
     Bound,
+    Couplings,
     Estimator,
     Example,
     IncompatibleError,
@@ -227,10 +228,10 @@ def dreams(name: str) -> np.ndarray:
     """E_{p(x,z)} of minus log q(z|x), gradient in the encoder, by enumeration."""
     model, params = MODELS[name], params_of(name)
     prior_params = model.prior(params, None)
-    assert model.latent_prior.support is not None
-    assert model.likelihood.support is not None
-    zs = model.latent_prior.support(prior_params)
-    xs = model.likelihood.support(jnp.zeros(EXAMPLES[name].x.shape[1:]))
+    assert model.latent_prior.outcomes is not None
+    assert model.likelihood.outcomes is not None
+    zs = model.latent_prior.outcomes.support(prior_params)
+    xs = model.likelihood.outcomes.support(jnp.zeros(EXAMPLES[name].x.shape[1:]))
 
     def mean_log_q(encoder):
         moved = params._replace(encoder=encoder)
@@ -348,7 +349,7 @@ def test_refusals_for_a_family():
         with pytest.raises(IncompatibleError, match=r"no reparam.*: use score_fun"):
             make_objective(model, iwae(), estimator, num_samples=2, allow_bias=True)
     normal = MODELS["learned_prior"]
-    lost = dataclasses.replace(normal.latent_prior, retrace=None)
+    lost = dataclasses.replace(normal.latent_prior, couplings=Couplings())
     untraceable = dataclasses.replace(normal, latent_prior=lost)
     with pytest.raises(IncompatibleError, match=r"cannot be retraced: use dreg"):
         make_objective(untraceable, iwae(), gdreg(), num_samples=2)
@@ -429,8 +430,8 @@ def test_the_covariance_gradient_tends_to_the_integrals():
     def objective(params):
         def one(x):
             q = model.encode(params, Example(x))
-            assert model.posterior.support is not None
-            z = model.posterior.support(q)
+            assert model.posterior.outcomes is not None
+            z = model.posterior.outcomes.support(q)
             terms = log_terms(model, params, q, z, Example(x))
             log_w = bound.log_weight(terms)
             return sum(
@@ -482,7 +483,7 @@ def test_a_prior_moved_without_its_density_is_rejected():
     def surrogate(problem, params, state, key, example):
         model = problem.model
         dist_params, z = sample_posterior(problem, params, key, example)
-        z = jax.vmap(model.latent_prior.retrace, (None, 0))(
+        z = jax.vmap(model.latent_prior.couplings.retrace, (None, 0))(
             model.prior(params, None), z
         )
         closed = stop_gradient(params)

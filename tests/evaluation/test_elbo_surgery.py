@@ -10,7 +10,7 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from vaejax.core import Example, IncompatibleError, Labels, VaejaxError
+from vaejax.core import Example, IncompatibleError, Labels, OwnSamples, VaejaxError
 from vaejax.evaluation import collapse_report, elbo_surgery
 from vaejax.models import linear_gaussian
 
@@ -170,7 +170,12 @@ def with_family(part, **changes):
         ),
         (with_family("latent_prior", normalized=False), "but for a factor"),
         (with_family("posterior", has_density=False), "has no density"),
-        (with_family("posterior", costly_log_prob="too dear"), "too dear"),
+        (
+            with_family(
+                "posterior", own_samples=OwnSamples(costly_log_prob="too dear")
+            ),
+            "too dear",
+        ),
     ],
 )
 def test_what_has_no_such_parts_is_refused(model, says):

@@ -13,7 +13,7 @@ from family_cases import CASES, DRAWS, draw, with_capability
 from vaejax.core import VaejaxError
 from vaejax.families import bernoulli, categorical, poisson
 
-relaxed = pytest.mark.parametrize("name", with_capability("relax"))
+relaxed = pytest.mark.parametrize("name", with_capability("couplings.relax"))
 TEMPERATURE = 0.7
 P_VALUE = 1e-2 / 40  # fewer than 40 tests in this file: 1% that one fails by chance
 
@@ -24,7 +24,7 @@ def keys(seed: int) -> jax.Array:
 
 def relaxation(name):
     case = CASES[name]
-    return case.params, case.family(name).relax
+    return case.params, case.family(name).couplings.relax
 
 
 def soft_draws(name):
@@ -165,7 +165,7 @@ def test_relaxations_have_the_derivatives_of_finite_differences(name):
 
 def test_antithetic_pairs_are_bernoulli_and_coupled():
     logits = CASES["bernoulli"].params
-    pair = jax.jit(jax.vmap(bernoulli().antithetic, in_axes=(0, None)))
+    pair = jax.jit(jax.vmap(bernoulli().couplings.antithetic, in_axes=(0, None)))
     one, two = (np.asarray(b) for b in pair(keys(7), logits))
     p = scipy.special.expit(np.asarray(logits, float))
     stderr = np.sqrt(p * (1 - p) / DRAWS)
@@ -200,7 +200,7 @@ def test_categorical_is_exact_at_any_logit(extreme):
 def test_categories_are_the_last_axis_and_the_outputs_first():
     family = categorical(4)
     outputs = jnp.arange(24.0).reshape(4, 2, 3)
-    logits = family.from_outputs(outputs)
+    logits = family.head.from_outputs(outputs)
     assert logits.shape == (2, 3, 4)
     np.testing.assert_array_equal(logits[1, 2], outputs[:, 1, 2])
     x = family.sample(jax.random.key(0), logits)

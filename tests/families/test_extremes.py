@@ -25,7 +25,11 @@ divergent = pytest.mark.parametrize(
     "name", [name for name, case in EXTREMES.items() if case.kl]
 )
 LAWS = FAMILIES | LIKELIHOODS
-FLOWS = [name for name, family in FAMILIES.items() if family().sample_and_log_prob]
+FLOWS = [
+    name
+    for name, family in FAMILIES.items()
+    if family().own_samples.sample_and_log_prob
+]
 MOVES = (1e-3, -1e-2, 0.6, -3.0)
 STEP = mp.mpf(10) ** -18
 
@@ -174,12 +178,14 @@ def test_kl_of_neighbours_is_not_negative(name):
 def test_a_flow_keeps_its_digits(name):
     """Against its own float64, which `test_flows.py` holds against its Jacobian."""
     family = FAMILIES[name](dim=3, depth=2)
-    own = () if family.weights is None else family.weights(jax.random.key(0))
-    outputs = np.random.default_rng(0).normal(size=(family.outputs_per_coordinate, 3))
+    own = () if family.head.weights is None else family.head.weights(jax.random.key(0))
+    outputs = np.random.default_rng(0).normal(
+        size=(family.head.outputs_per_coordinate, 3)
+    )
 
     @jax.jit
     def log_prob(base, own, z):
-        params = family.read(base, own)
+        params = family.head.read(base, own)
         return family.log_prob(params, params.base.loc + z)
 
     for log_scale in (-3.0, 8.0):
@@ -253,7 +259,7 @@ def test_a_multinomial_event_has_any_shape(shape):
     drawn = family.sample(jax.random.key(0), logits.reshape(shape))
     assert drawn.shape == shape
     assert drawn.sum() == 20
-    outputs = family.to_outputs(mean)
+    outputs = family.head.to_outputs(mean)
     np.testing.assert_allclose(
-        family.mean(family.from_outputs(outputs)), mean, rtol=1e-5
+        family.mean(family.head.from_outputs(outputs)), mean, rtol=1e-5
     )

@@ -35,7 +35,11 @@ def twin_log_prob(name: str, x) -> np.ndarray:
 
 def test_every_family_has_a_case():
     """Flows apart, which have no twin: see `test_flows.py`."""
-    flows = {name for name, family in FAMILIES.items() if family().sample_and_log_prob}
+    flows = {
+        name
+        for name, family in FAMILIES.items()
+        if family().own_samples.sample_and_log_prob
+    }
     assert set(CASES) | flows == set(FAMILIES)
 
 
@@ -122,18 +126,20 @@ def test_mean_is_scipys_and_survives_the_networks_outputs(name):
         family.mean(case.params), case.twin(case.params).mean(), rtol=1e-5
     )
     mean = jnp.array(case.means)
-    own = () if family.weights is None else family.weights(jax.random.key(0))
-    outputs = family.to_outputs(mean)
+    own = () if family.head.weights is None else family.head.weights(jax.random.key(0))
+    outputs = family.head.to_outputs(mean)
     coordinates = mean.shape[:-1] if name == "categorical" else mean.shape
-    assert outputs.shape == (family.outputs_per_coordinate, *coordinates)
-    np.testing.assert_allclose(family.mean(family.read(outputs, own)), mean, rtol=1e-5)
+    assert outputs.shape == (family.head.outputs_per_coordinate, *coordinates)
+    np.testing.assert_allclose(
+        family.mean(family.head.read(outputs, own)), mean, rtol=1e-5
+    )
 
 
 def test_a_pixel_that_is_always_on_starts_at_a_finite_logit():
     family = bernoulli()
-    outputs = family.to_outputs(jnp.array([0.0, 1.0]))
+    outputs = family.head.to_outputs(jnp.array([0.0, 1.0]))
     np.testing.assert_allclose(
-        family.mean(family.from_outputs(outputs)), [0.001, 0.999], rtol=1e-4
+        family.mean(family.head.from_outputs(outputs)), [0.001, 0.999], rtol=1e-4
     )
 
 
@@ -168,10 +174,10 @@ def test_kl_is_the_expected_log_ratio(name):
     assert abs(ratio.mean() - kl(case.others, case.params)) > 8 * stderr
 
 
-@pytest.mark.parametrize("name", with_capability("support"))
+@pytest.mark.parametrize("name", with_capability("outcomes"))
 def test_the_support_holds_every_outcome_once_and_sums_to_one(name):
     family, case = CASES[name].family(name), CASES[name]
-    outcomes = family.support(case.params)
+    outcomes = family.outcomes.support(case.params)
     count = {"bernoulli": 2**3, "categorical": 3**2}[name]
     assert outcomes.shape == (count, *case.params.shape)
     assert len(np.unique(outcomes, axis=0)) == count

@@ -47,7 +47,11 @@ def family_of(name: str, **own: Any) -> Family:
 
 
 def test_every_flow_has_a_case():
-    flows = {name for name, family in FAMILIES.items() if family().sample_and_log_prob}
+    flows = {
+        name
+        for name, family in FAMILIES.items()
+        if family().own_samples.sample_and_log_prob
+    }
     assert {name.split(",")[0] for name in CASES} == flows
 
 
@@ -71,16 +75,16 @@ def stretching(sign: float) -> Family:
 @functools.cache
 def weights_of(family: Family) -> Any:
     """As they start."""
-    if family.weights is None:
+    if family.head.weights is None:
         return ()
     with jax.enable_x64(False):  # the same whoever asks first
-        return jax.device_get(jax.jit(family.weights)(jax.random.key(0)))
+        return jax.device_get(jax.jit(family.head.weights)(jax.random.key(0)))
 
 
 def arguments_of(family: Family, seed: int, scale: float) -> tuple[Any, Any]:
     """A network's outputs and the family's weights, so far from where they start."""
     draw = np.random.default_rng(seed).standard_normal
-    outputs = scale * draw((family.outputs_per_coordinate, DIM))
+    outputs = scale * draw((family.head.outputs_per_coordinate, DIM))
     # The normal's own stay of order 1: their size is not under test here.
     outputs[:2] /= max(1.0, 2 * scale)
     own = jax.tree.map(lambda leaf: leaf + scale * draw(leaf.shape), weights_of(family))
@@ -93,15 +97,17 @@ def program(family: Family):
     base = diagonal_normal()
 
     def draw(arguments, key):
-        z, log_q = family.sample_and_log_prob(key, family.read(*arguments))
+        z, log_q = family.own_samples.sample_and_log_prob(
+            key, family.head.read(*arguments)
+        )
         return z @ jnp.arange(1.0, DIM + 1) + log_q, (z, log_q)
 
     def density(arguments, z):
-        return family.log_prob(family.read(*arguments), z)
+        return family.log_prob(family.head.read(*arguments), z)
 
     @jax.jit
     def run(arguments, key, z):
-        params = family.read(*arguments)
+        params = family.head.read(*arguments)
 
         def moved(loc):  # z_0 moves by as much as its location
             shifted = params._replace(base=params.base._replace(loc=loc))
@@ -118,7 +124,7 @@ def program(family: Family):
             "log_base": base.log_prob(params.base, start),
             "jacobian": jax.jacfwd(moved)(params.base.loc),
             "log_prob of drawn": family.log_prob(params, drawn),
-            "again": family.retrace(params, drawn),
+            "again": family.couplings.retrace(params, drawn),
             "along": along,
             "by_draw": by_draw,
             "at": at,
@@ -197,24 +203,24 @@ def test_it_starts_as_the_standard_normal_and_at_no_saddle(name):
     family = family_of(name, depth=4)
     with jax.enable_x64(True):
         _, own = arguments_of(family, 0, 0.0)
-        outputs = jnp.zeros((family.outputs_per_coordinate, DIM))
+        outputs = jnp.zeros((family.head.outputs_per_coordinate, DIM))
         z = jnp.array([0.4, -1.1, 0.7])
 
         @jax.jit
         @jax.value_and_grad
         def log_prob(arguments):
-            return family.log_prob(family.read(*arguments), z)
+            return family.log_prob(family.head.read(*arguments), z)
 
         value, _ = log_prob((outputs, own))
         # Turns are seen by a normal of unequal scales alone.
         unequal = outputs.at[1].set(jnp.array([0.3, -0.2, 0.1]))
         _, slopes = log_prob((unequal, own))
-        mean = jax.jit(family.to_outputs)(z)
-        again = jax.jit(family.mean)(family.read(mean, own))
+        mean = jax.jit(family.head.to_outputs)(z)
+        again = jax.jit(family.mean)(family.head.read(mean, own))
     normal = scipy.stats.norm.logpdf(np.asarray(z)).sum()
     np.testing.assert_allclose(value, normal, rtol=1e-12)
     np.testing.assert_allclose(again, z, rtol=1e-12)
-    if family.weights is None:
+    if family.head.weights is None:
         slopes = slopes[0].reshape(-1)[2 * DIM :]
         size = len(slopes) // 4
         parts = [slopes[i * size : (i + 1) * size] for i in range(4)]
@@ -237,11 +243,13 @@ def test_the_density_integrates_to_one(name):
         weights = np.exp(np.asarray(family_log_q, float) - log_p)
         return abs(weights.mean() - 1) / (weights.std() / np.sqrt(draws))
 
-    log_q = log_prob(family.read(*arguments), jnp.asarray(width * noise, jnp.float32))
+    log_q = log_prob(
+        family.head.read(*arguments), jnp.asarray(width * noise, jnp.float32)
+    )
     assert z_score(log_q) < 4.5  # 9 tests: 6e-5 that one fails by chance
     if name == "stretching":
         wrong = jax.jit(jax.vmap(stretching(-1).log_prob, (None, 0)))
-        params = family.read(*arguments)
+        params = family.head.read(*arguments)
         log_q = wrong(params, jnp.asarray(width * noise, jnp.float32))
         assert z_score(log_q) > 20
 
@@ -255,8 +263,8 @@ def pathwise_gradient(family: Family):
     @jax.jit
     @jax.value_and_grad
     def total(arguments, key):
-        params = family.read(*arguments)
-        z, log_q = family.sample_and_log_prob(key, params)
+        params = family.head.read(*arguments)
+        z, log_q = family.own_samples.sample_and_log_prob(key, params)
         return z.sum() + log_q + family.log_prob(params, jnp.full(DIM, 3.0))
 
     return total
@@ -318,4 +326,4 @@ def test_settings_that_make_no_flow_are_refused(name, own, message):
 def test_outputs_of_another_dim_are_refused():
     family = family_of("radial_flow")
     with pytest.raises(VaejaxError, match=r"reads outputs \[7, 3\], not \[7, 4\]: use"):
-        family.from_outputs(jnp.zeros((7, 4)))
+        family.head.from_outputs(jnp.zeros((7, 4)))

@@ -29,13 +29,13 @@ from vaejax.models.parts import LIKELIHOODS
 KEY = jax.random.key(0)
 every_likelihood = pytest.mark.parametrize("name", LIKELIHOODS)
 of_levels = pytest.mark.parametrize(
-    "name", [name for name, make in LIKELIHOODS.items() if make().levels]
+    "name", [name for name, make in LIKELIHOODS.items() if make().space.levels]
 )
 
 
 def read(family: Family, outputs) -> object:
-    own = () if family.weights is None else family.weights(KEY)
-    return family.read(jnp.asarray(outputs), own)
+    own = () if family.head.weights is None else family.head.weights(KEY)
+    return family.head.read(jnp.asarray(outputs), own)
 
 
 # Every likelihood.
@@ -52,7 +52,7 @@ def test_the_levels_probabilities_sum_to_one(name):
         return jax.vmap(lambda x: family.log_prob(read(family, outputs), x))(levels)
 
     for location, log_scale in [(0.4, -3), (0.4, -10), (0.4, 10), (-3, -1), (9, -4)]:
-        outputs = jax.random.normal(KEY, (family.outputs_per_coordinate, 1))
+        outputs = jax.random.normal(KEY, (family.head.outputs_per_coordinate, 1))
         if name != "categorical_levels":
             size = len(outputs) // (2 if name == "discretized_logistic" else 3)
             locs, log_scales = slice(-2 * size, -size), slice(-size, None)
@@ -68,7 +68,7 @@ def test_the_levels_probabilities_sum_to_one(name):
 def test_values_and_gradients_are_finite_at_extreme_outputs(name):
     """Logits, as lone outputs, of +-50, others of +-10, at data of 0, 1/2 and 1."""
     family = LIKELIHOODS[name]()
-    count = family.outputs_per_coordinate
+    count = family.head.outputs_per_coordinate
     size = 50.0 if count == 1 or name == "categorical_levels" else 10.0
     signs = (
         np.array(list(itertools.product((-1, 0, 1), repeat=count)))
@@ -76,7 +76,7 @@ def test_values_and_gradients_are_finite_at_extreme_outputs(name):
         else np.random.default_rng(0).choice([-1, 0, 1], (9, count))
     )
     data = np.array([[0.0, 0.5, 1.0], [1.0, 0.0, 1.0]])
-    if family.space == "counts":
+    if family.space.kind == "counts":
         data = np.rint(data)
 
     @jax.jit
@@ -99,8 +99,10 @@ def test_gradients_are_those_of_finite_differences(name):
     with jax.enable_x64(True):
         family = LIKELIHOODS[name]()
         rng = np.random.default_rng(1)
-        outputs, direction = rng.normal(size=(2, family.outputs_per_coordinate, 3))
-        x = jnp.array([1.0, 0.0, 3.0] if family.space == "counts" else [1.0, 0.0, 0.8])
+        outputs, direction = rng.normal(size=(2, family.head.outputs_per_coordinate, 3))
+        x = jnp.array(
+            [1.0, 0.0, 3.0] if family.space.kind == "counts" else [1.0, 0.0, 0.8]
+        )
 
         @jax.jit
         def log_prob(step):
@@ -214,7 +216,7 @@ def test_a_shared_scale_is_learned_for_each_channel():
     x = jnp.broadcast_to(jnp.array([2.0, 0.5]), (4, 3, 2))
 
     def log_prob(log_scales):
-        return family.log_prob(family.read(outputs, log_scales), x)
+        return family.log_prob(family.head.read(outputs, log_scales), x)
 
     slope = jax.grad(log_prob)(jnp.log(jnp.array([2.0, 0.7])))
     np.testing.assert_allclose(slope, [0, 12 * ((0.5 / 0.7) ** 2 - 1)], atol=1e-4)
@@ -239,7 +241,7 @@ def test_negative_binomial_is_exact_at_any_dispersion(log_dispersion):
     """Near the Poisson distribution the gamma functions of r would cancel."""
     family, r = negative_binomial(), np.exp(-log_dispersion)
     for x, mean in itertools.product((0.0, 3.0, 150.0), (0.5, 90.0)):
-        params = family.read(jnp.log(jnp.array([[mean], [0.0]])), ())
+        params = family.head.read(jnp.log(jnp.array([[mean], [0.0]])), ())
         params = params._replace(log_dispersion=jnp.array([log_dispersion]))
         value, slope = jax.value_and_grad(family.log_prob)(params, jnp.array([x]))
         p = r / (r + mean)

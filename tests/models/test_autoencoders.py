@@ -134,8 +134,8 @@ def test_sparsity_falls_as_lambda_rises_and_the_dictionary_is_found():
 def test_k_sparse_keeps_the_k_largest_and_their_gradient():
     outputs = jnp.array([[0.5, -3.0, 2.0, 1.0, -1.0]])
     family = k_sparse(2)
-    np.testing.assert_array_equal(family.from_outputs(outputs), [0, 0, 2, 1, 0])
-    gradient = jax.grad(lambda o: family.from_outputs(o).sum())(outputs)
+    np.testing.assert_array_equal(family.head.from_outputs(outputs), [0, 0, 2, 1, 0])
+    gradient = jax.grad(lambda o: family.head.from_outputs(o).sum())(outputs)
     np.testing.assert_array_equal(gradient, [[0, 0, 1, 1, 0]])
 
     model = sparse_autoencoder((16,), latent_dim=12, k=3)

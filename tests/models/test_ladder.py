@@ -85,7 +85,9 @@ def test_a_chain_is_retraced_as_it_was_drawn(top_down):
     def total(draw):
         return jax.value_and_grad(lambda params: sum(map(jnp.sum, draw(params))))
 
-    again = total(lambda p: family.retrace(p, family.sample(key, params)))(params)
+    again = total(lambda p: family.couplings.retrace(p, family.sample(key, params)))(
+        params
+    )
     drawn = total(lambda p: family.sample(key, p))(params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), again, drawn)
 
@@ -116,18 +118,12 @@ def test_a_chain_of_bits_is_listed_and_its_outcomes_probabilities_add_up(top_dow
     keys = jax.random.split(jax.random.key(0), len(nets))
     rest = tuple(net.init(key) for net, key in zip(nets, keys, strict=True))
     params = ChainParams(jnp.linspace(-1.0, 1.0, dims[0]), rest)
-    listed = family.support(params)
+    listed = family.outcomes.support(params)
     vectors = np.concatenate(listed, 1)
     assert len(np.unique(vectors, axis=0)) == len(vectors) == 2 ** sum(DIMS)
-    assert family.num_outcomes(family.mean(params)) == len(vectors)
+    assert family.outcomes.count(family.mean(params)) == len(vectors)
     log_probs = jax.vmap(family.log_prob, (None, 0))(params, listed)
     np.testing.assert_allclose(jnp.exp(log_probs).sum(), 1, rtol=1e-5)
-
-
-def test_the_parameters_of_a_chain_are_not_read_from_outputs():
-    family = chain(diagonal_normal(), [linear], top_down=True)
-    with pytest.raises(VaejaxError, match="use ChainParams"):
-        family.from_outputs(jnp.zeros((2, 3)))
 
 
 @pytest.mark.parametrize("extreme", [0.0, 40.0, -40.0])

@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float
 from vaejax.core.records import (
     Example,
     Family,
-    Interval,
+    Kind,
     Model,
     Space,
     VaejaxError,
@@ -61,9 +61,8 @@ def check_data(
         )
     y = check_labels(model, examples.y, x.shape[:batch_ndim])
     family = model.likelihood
-    space = family.space, family.levels, family.interval
-    if _is_true(_any_outside(space, x, known)):
-        outside = np.asarray(_outside(*space, x, known))
+    if _is_true(_any_outside(family.space, x, known)):
+        outside = np.asarray(_outside(family.space, x, known))
         raise VaejaxError(_describe(family, np.asarray(x), outside, batch_ndim))
     return examples._replace(x=x, y=y)
 
@@ -216,27 +215,22 @@ def check_positions(y: Any, count: int) -> None:
 
 
 def _outside(
-    space: Space,
-    levels: int | None,
-    interval: Interval,
-    x: Float[Array, "..."],
-    known: Bool[Array, "..."] | None,
+    space: Space, x: Float[Array, "..."], known: Bool[Array, "..."] | None
 ) -> Bool[Array, "..."]:
     """Which values are no outcomes of the space; where they are joined, in no event."""
-    match space:
+    match space.kind:
         case "bits":
             inside = (x == 0) | (x == 1)
         case "counts":
             inside = (x >= 0) & (x == jnp.round(x))
         case "levels":
-            assert levels is not None
-            number = x * (levels - 1)
+            assert space.levels is not None
+            number = x * (space.levels - 1)
             inside = (x >= 0) & (x <= 1) & (jnp.abs(number - jnp.round(number)) < 0.01)
         case "interval":
-            low, high, is_open = interval
-            inside = (x >= low) & (x <= high)
-            if is_open:
-                inside &= (x > low) & (x < high)
+            inside = (x >= space.low) & (x <= space.high)
+            if space.open:
+                inside &= (x > space.low) & (x < space.high)
         case "positive":
             inside = x > 0
         case "simplex":
@@ -254,19 +248,17 @@ def _outside(
 
 @partial(jax.jit, static_argnums=0)
 def _any_outside(
-    space: tuple[Space, int | None, Interval],
-    x: Float[Array, "..."],
-    known: Bool[Array, "..."] | None,
+    space: Space, x: Float[Array, "..."], known: Bool[Array, "..."] | None
 ) -> Bool[Array, ""]:
-    if space[0] not in ("simplex", "sphere", "one_hot"):
+    if space.kind not in ("simplex", "sphere", "one_hot"):
         # Flat: XLA's CPU reductions over a short last axis are slow.
         x, known = jax.tree.map(jnp.ravel, (x, known))
-    return _outside(*space, x, known).any()
+    return _outside(space, x, known).any()
 
 
 SCALE = "divide intensities from 0 to 255 by 255"
 REALS = "use a likelihood of real numbers such as fixed_normal"
-EXPECTED: dict[Space, tuple[str, str]] = {
+EXPECTED: dict[Kind, tuple[str, str]] = {
     "bits": (
         "0 and 1",
         "binarize x, as vaejax.data.PROTOCOLS['dynamic'] and ['threshold'] do, or use "
@@ -341,10 +333,11 @@ def _describe(
             f"{values} are not finite{where}: {first}. Leave such examples out, or "
             "fill in what is missing"
         )
-    takes, remedy = EXPECTED[family.space]
-    low, high, is_open = family.interval
-    between = f"numbers from {low:g} to {high:g}" + ", both left out" * is_open
-    takes = takes.format(steps=(family.levels or 1) - 1, between=between)
+    space = family.space
+    takes, remedy = EXPECTED[space.kind]
+    ends = f"numbers from {space.low:g} to {space.high:g}"
+    between = ends + ", both left out" * space.open
+    takes = takes.format(steps=(space.levels or 1) - 1, between=between)
     return (
         f"the likelihood {family.name} takes {takes}, and {values} are others: "
         f"{first}. Change the data ({remedy})"

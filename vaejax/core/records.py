@@ -139,94 +139,149 @@ class Conditionals:
     split: Callable[[DistParams, Event], tuple[DistParams, ...]]
 
 
-# Where outcomes lie; what has a density there has none elsewhere, but for the positive
-# numbers and the intervals among the reals.
 # fmt: off
-Space = Literal[
+Kind = Literal[
     "reals", "positive", "interval", "simplex", "sphere",
     "bits", "one_hot", "counts", "levels",
 ]
 # fmt: on
 
 
-class Interval(NamedTuple):
-    """The outcomes of a family over the space "interval"."""
+class Space(NamedTuple):
+    """Where outcomes lie.
 
-    low: float = 0.0
-    high: float = 1.0
-    open: bool = False  # its ends are no outcomes
+    A density over one kind of space is none over another, but for the positive numbers
+    and the intervals among the reals.
+    """
+
+    kind: Kind = "reals"  # of one coordinate, or of the event where they are joined
+    levels: int | None = None  # of "levels": i / (levels - 1) for i < levels
+    low: float = 0.0  # of "interval": its lower end
+    high: float = 1.0  # of "interval": its upper end
+    open: bool = False  # of "interval": its ends are no outcomes
 
 
 @record
-class Family:
-    """A distribution over one event, pure in (key, dist_params, event).
+class Head:
+    """How a network parameterises a family.
 
-    A capability is a field that is not None; what needs it checks for it by name.
+    The network puts out some real numbers for every coordinate of the event, an array
+    [outputs_per_coordinate, *event].
     """
 
-    name: str
-    sample: Callable[[Key, DistParams], Event]
-    log_prob: Callable[[DistParams, Event], Scalar]  # summed over the event
-    mean: Callable[[DistParams], Event]
-    # How a network parameterises the family: it puts out `outputs_per_coordinate`
-    # real numbers for every coordinate of the event, [outputs_per_coordinate, *event],
-    # and `from_outputs` reads them.
-    outputs_per_coordinate: int
+    outputs_per_coordinate: int  # how many numbers
+    # The parameters, from these outputs, and from the family's own weights if any.
     from_outputs: Callable[..., DistParams]
     to_outputs: Callable[[Array], Array]  # outputs at which the mean is the given one
     # What is learned of the family besides a network's outputs, such as the layers of a
     # flow: `from_outputs` takes it second, and it is part of the parameters.
     weights: Callable[[Key], PyTree] | None = None
-    # Its coordinates are independent, and the first axis of all that describes them.
-    factorised: bool = False
-    reparam: Literal["explicit", "implicit"] | None = None
-    kl: Callable[[DistParams, DistParams], Scalar] | None = None  # KL(first || second)
-    space: Space = "reals"  # of one coordinate, or of the event where they are joined
-    levels: int | None = None  # of the space "levels": i / (levels - 1) for i < levels
-    interval: Interval = Interval()  # of the space "interval"
-    normalized: bool = True  # exp(log_prob) integrates, or sums, to one
-    exact_mean: bool = True  # `mean` is the expectation, not a point that stands for it
-    support: Callable[[DistParams], Event] | None = None  # every outcome, [S, *event]
-    num_outcomes: Callable[[Event], int] | None = None  # S, from an event's shape
-    # Events [S, *event] and weights [S] whose weighted sum of f tends to E f as the
-    # number of nodes per coordinate grows.
-    quadrature: Callable[[DistParams, int], tuple[Event, Array]] | None = None
-    # A draw of the signed measures that differentiate the distribution.
-    measure: Callable[[Key, DistParams], Measure] | None = None
-    relax: Relaxation | None = None  # what continuous relaxations need
-    # Two events, each distributed as `sample`, that share their noise as u and 1 - u.
-    antithetic: Callable[[Key, DistParams], tuple[Event, Event]] | None = None
-    # The event itself, as a function of the parameters at the noise that it came from:
-    # T(T^-1(z; stopped params); params) for a transport T of the noise.
-    retrace: Callable[[DistParams, Event], Event] | None = None
-    # A draw with its log-density, where that costs less than `log_prob` of the draw.
-    sample_and_log_prob: Callable[[Key, DistParams], tuple[Event, Scalar]] | None = None
-    # Why `log_prob` of an event is too dear for training, if it is: `pathwise` and
-    # evaluation do with `sample_and_log_prob`, all others are refused.
-    costly_log_prob: str | None = None
-    # False for an outcome that is a function of x, or of x and noise, whose `log_prob`
-    # is 0: what autoencoders encode to. Only bounds that do without log q take it.
-    has_density: bool = True
-    strata: Strata | None = None  # what stratified sampling of a mixture needs
-    conditionals: Conditionals | None = None  # what tells a chain's layers apart
-
-    parameterises: str | None = None  # the family that it is, by other parameters
-    # The nearest parameters that the family has, where not every array will do: after a
-    # step in the parameters themselves.
-    project: Callable[[DistParams], DistParams] = lambda dist_params: dist_params
-    # The reason for refusing a prior to it as a posterior, if there is one.
-    needs: "Callable[[Prior], str | None]" = lambda prior: None
-
-    @property
-    def law(self) -> str:
-        """The name of the distribution, whatever its parameters."""
-        return self.parameterises or self.name
 
     def read(self, outputs: Array, weights: PyTree) -> DistParams:
         """The parameters, from a network's outputs and the family's own weights."""
         if self.weights is None:
             return self.from_outputs(outputs)
         return self.from_outputs(outputs, weights)
+
+
+@record
+class Restriction:
+    """A family is a part of another one: not all of its parameters are allowed."""
+
+    law: str  # the name of the whole family, whose divergences hold for the part
+    # The nearest parameters of the part, after a step in the parameters themselves.
+    project: Callable[[DistParams], DistParams]
+    # The reason for refusing a prior to the part as a posterior, if there is one.
+    needs: "Callable[[Prior], str | None]"
+
+
+@record
+class Outcomes:
+    """The outcomes of a discrete event that has finitely many."""
+
+    support: Callable[[DistParams], Event]  # every outcome, [S, *event]
+    count: Callable[[Event], int]  # S, from an event's shape
+
+
+@record
+class OwnSamples:
+    """What sets a family's own samples apart from other events."""
+
+    # A draw with its log-density, where that costs less than `log_prob` of the draw.
+    sample_and_log_prob: Callable[[Key, DistParams], tuple[Event, Scalar]] | None = None
+    # Why `log_prob` of an event is too costly for training, if it is: `pathwise` and
+    # evaluation do with `sample_and_log_prob`, all other uses are refused.
+    costly_log_prob: str | None = None
+
+
+@record
+class Couplings:
+    """Random variables that share noise: each serves one kind of gradient estimator."""
+
+    # A draw of the signed measures that differentiate the distribution.
+    measure: Callable[[Key, DistParams], Measure] | None = None
+    # Two events, each distributed as `sample`, that share their noise as u and 1 - u.
+    antithetic: Callable[[Key, DistParams], tuple[Event, Event]] | None = None
+    # The event itself, as a function of the parameters at the noise that it came from:
+    # T(T^-1(z; stopped params); params) for a transport T of the noise.
+    retrace: Callable[[DistParams, Event], Event] | None = None
+    relax: Relaxation | None = None  # a discrete event and its continuous stand-in
+
+
+@record
+class Family:
+    """A distribution over one event, pure in (key, dist_params, event).
+
+    A capability is a field that is not None, here or in `own_samples` and `couplings`;
+    what needs it checks for it by name.
+    """
+
+    name: str  # in messages and reports
+    sample: Callable[[Key, DistParams], Event]  # one event
+    log_prob: Callable[[DistParams, Event], Scalar]  # summed over the event
+    mean: Callable[[DistParams], Event]  # the expectation, or what stands for it
+    head: Head | None = None  # how a network parameterises it
+    space: Space = Space()  # where its outcomes lie
+    # Its coordinates are independent, and the first axis of all that describes them.
+    factorised: bool = False
+    # How samples are differentiated in the parameters: as the function of noise that
+    # `sample` computes, or by the derivative of the distribution function.
+    reparam: Literal["explicit", "implicit"] | None = None
+    kl: Callable[[DistParams, DistParams], Scalar] | None = None  # KL(first || second)
+    # Events [S, *event] and weights [S] whose weighted sum of f tends to E f as the
+    # number of nodes per coordinate grows.
+    quadrature: Callable[[DistParams, int], tuple[Event, Array]] | None = None
+    outcomes: Outcomes | None = None  # what sums over all events need
+    exact_mean: bool = True  # `mean` is the expectation, not a point that stands for it
+    normalized: bool = True  # exp(log_prob) integrates, or sums, to one
+    # False for an outcome that is a function of x, or of x and noise, whose `log_prob`
+    # is 0: what autoencoders encode to. Only bounds that do without log q take it.
+    has_density: bool = True
+    own_samples: OwnSamples = OwnSamples()  # what its density costs
+    couplings: Couplings = Couplings()  # what particular gradient estimators need
+    strata: Strata | None = None  # what stratified sampling of a mixture needs
+    conditionals: Conditionals | None = None  # what tells a chain's layers apart
+    restriction: Restriction | None = None  # where it is a part of another family
+
+    @property
+    def law(self) -> str:
+        """The name of the distribution, whichever of its parameters are allowed."""
+        return self.name if self.restriction is None else self.restriction.law
+
+
+def head_of(family: Family) -> Head:
+    """The family's head, for what reads the parameters off a network's outputs.
+
+    Raises:
+        IncompatibleError: a family without a head.
+    """
+    if family.head is None:
+        raise IncompatibleError(
+            f"{family.name} has no head, by which a network's outputs become its "
+            "parameters: use a family that has one, such as diagonal_normal, or write "
+            "the Model's own functions, which return the parameters"
+        )
+    return family.head
 
 
 Encode = Callable[[Params, Example], DistParams]
@@ -249,9 +304,10 @@ class Prior:
     `apply` is given the model's `encode`, which some priors go through.
     """
 
-    name: str
-    family: Family
+    name: str  # in messages and reports
+    family: Family  # of the latents
     init: Callable[[Key], PyTree]  # becomes Params.prior
+    # The family's parameters at y.
     apply: Callable[[Encode, Params, Array | None], DistParams]
     # What trains it besides the bound.
     regularizers: "tuple[Regularizer, ...]" = ()
@@ -289,14 +345,14 @@ class Extras:
 class Model:
     """A latent-variable model and its inference network, one example at a time."""
 
-    name: str
-    init: Callable[[Key], Params]
+    name: str  # in messages and reports
+    init: Callable[[Key], Params]  # the initial parameters
     encode: Encode  # q(z | x, y)
     decode: Callable[[Params, Event, Array | None], DistParams]  # p(x | z, y)
     prior: Callable[[Params, Array | None], DistParams]  # p(z | y)
-    posterior: Family
-    latent_prior: Family
-    likelihood: Family
+    posterior: Family  # of what `encode` returns
+    latent_prior: Family  # of what `prior` returns
+    likelihood: Family  # of what `decode` returns
     # For networks that others put on x and z, and to count the outcomes of z before
     # anything is traced.
     data_shape: tuple[int, ...] | None = None
@@ -330,7 +386,6 @@ class LogMean(NamedTuple):
 class Bound:
     """A scalar function F of the K log-weights, less a closed-form penalty if any.
 
-    `curvature` is the diagonal of the Hessian of F, by autodiff unless given.
     `expectation` says of which log-means E F is the sum, for a K at which it is one: it
     opens an exact expectation at any K (see `vaejax.exact`), and F is linear in the
     log-weights where each is of a single weight. With `inference` the posterior is
@@ -343,16 +398,20 @@ class Bound:
     compared with log p(x).
     """
 
-    name: str
-    aggregate: Callable[[Float[Array, " K"]], Scalar]
-    log_weight: Callable[[LogTerms], Float[Array, " K"]] = plain
+    name: str  # in messages and reports
+    aggregate: Callable[[Float[Array, " K"]], Scalar]  # F
+    log_weight: Callable[[LogTerms], Float[Array, " K"]] = plain  # what F is given
+    # The closed-form part, which is taken off F.
     penalty: Callable[[Model, Params, DistParams, Example], Scalar] | None = None
     separable: bool = False  # F = mean_k f(log_w_k)
+    # The diagonal of the Hessian of F, by autodiff unless given.
     curvature: Callable[[Float[Array, " K"]], Float[Array, " K"]] | None = None
+    # The log-means whose sum is E F, for a K at which there are any.
     expectation: Callable[[int], list[LogMean] | None] = lambda num_samples: None
+    # To log p(x), of E F less the penalty.
     relation: Literal["lower", "upper", "debiased", "none"] = "none"
-    minimised: bool = False
-    inference: "Bound | None" = None
+    minimised: bool = False  # training descends it; other bounds are maximised
+    inference: "Bound | None" = None  # the bound that trains the posterior, if another
     path: tuple[tuple[float, float], ...] | None = None  # (width, beta), ...
     # The reason for refusing a model or a K, if there is one.
     needs: Callable[[Model, int], str | None] = lambda model, num_samples: None
@@ -369,8 +428,8 @@ class Bound:
 class Problem:
     """What an estimator is asked for: the gradient of a model's K-sample bound."""
 
-    model: Model
-    bound: Bound
+    model: Model  # whose parameters are trained
+    bound: Bound  # whose gradient is estimated
     num_samples: int  # K
 
 
@@ -399,20 +458,19 @@ class Expectation(NamedTuple):
 
 @record
 class Estimator:
-    """A gradient estimator: how a scalar's gradient stands in for the bound's.
+    """A gradient estimator: how a scalar's gradient stands in for the bound's."""
 
-    `surrogate` maps one example to a scalar whose value is the bound and whose gradient
-    is the estimate. `init` makes the estimator's own parameters (they become
-    `Params.auxiliary`) and state; `update` moves the state, after it was used, by the
-    batch mean of the stats. `target` is a scalar with the gradient that the estimate
-    has in expectation, where that is not the expected bound's.
-    """
-
-    name: str
+    name: str  # in messages and reports
+    # A scalar for one example, whose value is the bound and whose gradient is the
+    # estimate.
     surrogate: Callable[[Problem, Params, EstState, Key, Example], tuple[Scalar, Stats]]
     check: Callable[[Problem], Verdict]  # static: reads the records, traces nothing
+    # The estimator's own parameters, which become `Params.auxiliary`, and its state.
     init: Callable[[Problem, Key], tuple[PyTree, EstState]] = lambda *_: ((), ())
+    # The next state, after this one was used, by the batch mean of the stats.
     update: Callable[[Problem, EstState, Stats], EstState] = lambda _, state, __: state
+    # A scalar with the gradient that the estimate has in expectation, where that is not
+    # the expected bound's.
     target: Callable[[Problem, Params, Example, Expectation], Scalar] | None = None
     # It takes log q at the posterior's own samples alone, nothing of it stopped.
     own_samples: bool = False
@@ -422,9 +480,10 @@ class Estimator:
 class KLWeight:
     """The weight beta of the KL divergence in a bound, as it moves in training."""
 
-    name: str
+    name: str  # in messages and reports
     weight: Callable[[PyTree], Scalar]  # beta, from the state
-    init: Callable[[], PyTree] = lambda: ()
+    init: Callable[[], PyTree] = lambda: ()  # the state at the start
+    # The next state, from the metrics of a batch.
     update: Callable[[PyTree, Stats], PyTree] = lambda state, metrics: state
     # What to know of it at the end, by the mean metrics of the last epoch, if anything.
     remark: Callable[[Mapping[str, float]], str | None] = lambda metrics: None
@@ -434,8 +493,8 @@ class KLWeight:
 class Regularizer:
     """A term added to the loss that needs the whole batch, by nature batch-level."""
 
-    name: str
-    penalty: Callable[[Model, Params, Key, Batch], Scalar]
+    name: str  # in messages and reports
+    penalty: Callable[[Model, Params, Key, Batch], Scalar]  # the term
     needs: Callable[[Model], str | None] = lambda model: None  # reason for a refusal
     beside_elbo: bool = False  # it takes off a KL divergence that the bound holds once
     compares: bool = True  # it compares examples: a batch of them is not to be cut up
@@ -474,7 +533,7 @@ class DataRules:
 class Objective:
     """What a trainer and a benchmark see: everything trainable ends as one of these."""
 
-    init: Callable[[Key], tuple[Params, PyTree]]
+    init: Callable[[Key], tuple[Params, PyTree]]  # the parameters and the state
     # loss(params, state, key, batch) is the mean over the batch, to minimise, with the
     # next state and the metrics. It is traced and sees no values: the caller holds the
     # data against `data.check` first.
@@ -482,7 +541,7 @@ class Objective:
     # start(params, state, examples, key) is where training starts, made of what `init`
     # gave and of all examples, leaves [N, ...] as the model sees them.
     start: Callable[[Params, PyTree, Example, Key], tuple[Params, PyTree]] | None = None
-    data: DataRules = DataRules()
+    data: DataRules = DataRules()  # what it can be trained on
 
 
 def fold_examples(key: Key, index: Int[Array, " B"]) -> Keys:

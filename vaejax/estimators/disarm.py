@@ -91,7 +91,7 @@ def _mirrored(name: str, weigh: Weigh) -> Estimator:
     def check(problem: Problem) -> Verdict:
         family = problem.model.posterior
         return require(
-            family.antithetic is not None,
+            family.couplings.antithetic is not None,
             f"{name} compares a binary sample to its mirror image, and {family.name} "
             "latents have none",
             "use score_function or rloo",
@@ -101,10 +101,11 @@ def _mirrored(name: str, weigh: Weigh) -> Estimator:
         problem: Problem, params: Params, state: EstState, key: Key, example: Example
     ) -> tuple[Scalar, Stats]:
         model, bound, num_samples = problem.model, problem.bound, problem.num_samples
-        assert model.posterior.antithetic is not None
+        antithetic = model.posterior.couplings.antithetic
+        assert antithetic is not None  # `check` refused the others
         logits = model.encode(params, example)
         keys = jax.random.split(key, num_samples)
-        b, mirrored = jax.vmap(model.posterior.antithetic, (0, None))(keys, logits)
+        b, mirrored = jax.vmap(antithetic, (0, None))(keys, logits)
         terms = log_terms(model, params, logits, b, example)
         value = bound_value(problem, params, logits, example, terms)
 

@@ -72,8 +72,8 @@ def enumeration(max_outcomes: int = 1024) -> Estimator:
     ) -> tuple[Scalar, Stats]:
         model, bound = problem.model, problem.bound
         dist_params = model.encode(params, example)
-        assert model.posterior.support is not None  # `check` refused the others
-        z = model.posterior.support(dist_params)
+        assert model.posterior.outcomes is not None  # `check` refused the others
+        z = model.posterior.outcomes.support(dist_params)
         terms = log_terms(model, params, dist_params, z, example)
         # The mean over samples of a separable bound: the other samples do not matter.
         num_samples = 1 if bound.separable else problem.num_samples

@@ -72,7 +72,7 @@ def _check(problem: Problem) -> Verdict:
     return (
         require_reparam(problem, "gdreg")
         or require(
-            prior.retrace is not None,
+            prior.couplings.retrace is not None,
             f"gdreg moves latents along with their prior, but the noise of a "
             f"{prior.name} prior cannot be retraced",
             "use dreg",
@@ -85,7 +85,7 @@ def _surrogate(
     problem: Problem, params: Params, state: EstState, key: Key, example: Example
 ) -> tuple[Scalar, Stats]:
     model, bound = problem.model, problem.bound
-    retrace = model.latent_prior.retrace
+    retrace = model.latent_prior.couplings.retrace
     assert retrace is not None  # `check` refused the others
     dist_params, z = sample_posterior(problem, params, key, example)
     stopped = jax.tree.map(stop_gradient, dist_params)

@@ -59,7 +59,7 @@ def gumbel_rao(
         z: Event,
         key: Key,
     ) -> Event:
-        relax = family.relax
+        relax = family.couplings.relax
         assert relax is not None
 
         def one(key: Key) -> Event:

@@ -77,7 +77,7 @@ def _surrogate(
     model = problem.model
     dist_params = model.encode(params, example)
     u, z, _ = draw(problem, dist_params, key)
-    relax = model.posterior.relax
+    relax = model.posterior.couplings.relax
     assert relax is not None
     zeta = jax.vmap(relax.soft, (None, 0, None))(dist_params, u, state)
     relaxed, discrete = (
@@ -130,5 +130,6 @@ def _relaxed(
     z: Event,
     key: Key,
 ) -> Event:
-    assert family.relax is not None
-    return family.relax.soft(dist_params, u, temperature)
+    relax = family.couplings.relax
+    assert relax is not None
+    return relax.soft(dist_params, u, temperature)

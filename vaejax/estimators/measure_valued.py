@@ -44,9 +44,9 @@ def measure_valued() -> Estimator:
         grad F(log_w(params; stop_gradient(z), lam))
             + sum_k sum_i c_ki (F(z_ki = positive) - F(z_ki = negative)) grad lam_i
 
-    The pairs come from the family (`Family.measure`): Weibull and double-sided Maxwell
-    for the normal's location and scale, the two outcomes for the Bernoulli, one event
-    more for the Poisson, a larger or smaller variable for the gamma.
+    The pairs come from the family (`Couplings.measure`): Weibull and double-sided
+    Maxwell for the normal's location and scale, the two outcomes for the Bernoulli, one
+    event more for the Poisson, a larger or smaller variable for the gamma.
 
     Valid for: families that name their measures, every bound; unbiased. Two evaluations
     of the decoder for every sample, coordinate and parameter of a coordinate, one
@@ -67,7 +67,7 @@ def measure_valued() -> Estimator:
 def _check(problem: Problem) -> Verdict:
     family = problem.model.posterior
     return require(
-        family.measure is not None,
+        family.couplings.measure is not None,
         "measure_valued draws from the signed parts of the posterior's derivative, and "
         f"{family.name} latents name none",
         "use score_function or rloo",
@@ -78,7 +78,8 @@ def _surrogate(
     problem: Problem, params: Params, state: EstState, key: Key, example: Example
 ) -> tuple[Scalar, Stats]:
     model, bound, num_samples = problem.model, problem.bound, problem.num_samples
-    assert model.posterior.measure is not None
+    measure = model.posterior.couplings.measure
+    assert measure is not None  # `check` refused the others
     dist_params, z = sample_posterior(problem, params, key, example)
     z = stop_gradient(z)
     terms = log_terms(model, params, dist_params, z, example)
@@ -89,7 +90,7 @@ def _surrogate(
     )
     # The samples took the keys 0 to K - 1 of the same split.
     pair_keys = jax.random.split(jax.random.fold_in(key, num_samples), num_samples)
-    measures = jax.vmap(model.posterior.measure, (0, None))(pair_keys, stopped)
+    measures = jax.vmap(measure, (0, None))(pair_keys, stopped)
     # P parameters move each of the D coordinates: every field becomes [D, P, K].
     by_coordinate = [
         jnp.stack([leaf.reshape(num_samples, -1) for leaf in jax.tree.leaves(field)]).T

@@ -133,7 +133,7 @@ def controlled(
         dist_params = model.encode(params, example)
         lam, frozen = jax.tree.map(stop_gradient, (dist_params, params))
         u, z, keys = draw(problem, lam, key)
-        relax = model.posterior.relax
+        relax = model.posterior.couplings.relax
         assert relax is not None
         v = jax.vmap(relax.noise, (0, None))(keys, lam)
         temperature = jnp.exp(auxiliary["log_temperature"])

@@ -42,8 +42,9 @@ def _heun(
     z: Event,
     key: Key,
 ) -> Event:
-    assert family.relax is not None
+    relax = family.couplings.relax
+    assert relax is not None
     mean = family.mean(dist_params)
     middle = jax.tree.map(lambda hard, m: (hard + m) / 2, z, mean)
-    halfway = family.relax.as_mean(dist_params, middle)
+    halfway = relax.as_mean(dist_params, middle)
     return jax.tree.map(lambda h, m: 2 * h - m / 2, halfway, mean)

@@ -48,7 +48,7 @@ class Draw(NamedTuple):
 
 def draw(problem: Problem, dist_params: DistParams, key: Key) -> Draw:
     """Draw K discrete latents, with the noise that relaxes them; z is stopped."""
-    relax = problem.model.posterior.relax
+    relax = problem.model.posterior.couplings.relax
     assert relax is not None  # `require_relaxation` refused the others
     pairs = jax.vmap(jax.random.split)(jax.random.split(key, problem.num_samples))
     u = jax.vmap(relax.noise, (0, None))(pairs[:, 0], dist_params)
@@ -60,7 +60,7 @@ def require_relaxation(problem: Problem, name: str) -> Verdict | None:
     """The refusal of estimators that need the posterior's relaxation."""
     family = problem.model.posterior
     return require(
-        family.relax is not None,
+        family.couplings.relax is not None,
         f"{name} relaxes z, but {family.name} latents have no continuous relaxation",
         "use pathwise" if family.reparam else "use score_function or rloo",
     )

@@ -98,8 +98,8 @@ def unordered_set(max_outcomes: int = 4096) -> Estimator:
         )
         if refusal:
             return refusal
-        assert model.posterior.num_outcomes is not None  # `require_outcomes` saw it
-        count = model.posterior.num_outcomes(model.latent_shape)
+        assert model.posterior.outcomes is not None  # `require_outcomes` saw it
+        count = model.posterior.outcomes.count(model.latent_shape)
         return require(
             num_samples <= count,
             f"unordered_set draws K = {num_samples} different outcomes, and there are "
@@ -112,8 +112,8 @@ def unordered_set(max_outcomes: int = 4096) -> Estimator:
     ) -> tuple[Scalar, Stats]:
         model, bound, num_samples = problem.model, problem.bound, problem.num_samples
         dist_params = model.encode(params, example)
-        assert model.posterior.support is not None  # `check` refused the others
-        z = model.posterior.support(dist_params)
+        assert model.posterior.outcomes is not None  # `check` refused the others
+        z = model.posterior.outcomes.support(dist_params)
         log_q = jax.vmap(model.posterior.log_prob, (None, 0))(
             stop_gradient(dist_params), z
         )

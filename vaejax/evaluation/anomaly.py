@@ -113,7 +113,8 @@ def anomaly_scores(
 
 def _levels(likelihood: Family) -> int | None:
     """How many levels a coordinate of x has, which are equally spaced in [0, 1]."""
-    return 2 if likelihood.space == "bits" else likelihood.levels
+    space = likelihood.space
+    return 2 if space.kind == "bits" else space.levels
 
 
 def expected_log_px_z(

@@ -120,8 +120,8 @@ def _lacks(model: Model) -> str | None:
             f"its posterior, {model.posterior.name}, has no density: use a variational "
             "autoencoder's"
         )
-    if model.posterior.costly_log_prob:
-        return f"every draw is weighed by all: {model.posterior.costly_log_prob}"
+    if reason := model.posterior.own_samples.costly_log_prob:
+        return f"every draw is weighed by all: {reason}"
     return None
 
 

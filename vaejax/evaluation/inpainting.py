@@ -205,7 +205,7 @@ def _check_chain(
 def check_density(model: Model) -> None:
     """Refuse a posterior whose samples have no importance weights."""
     family = model.posterior
-    if not family.has_density or family.costly_log_prob:
+    if not family.has_density or family.own_samples.costly_log_prob:
         raise VaejaxError(
             f"the posterior of {model.name}, a {family.name}, tells no density of a "
             "given z, and samples cannot be weighed: use one such as diagonal_normal"

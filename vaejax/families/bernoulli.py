@@ -25,8 +25,18 @@ import numpy as np
 from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Key, Measure, Relaxation, Scalar
+from vaejax.core import (
+    Couplings,
+    Family,
+    Key,
+    Measure,
+    Outcomes,
+    Relaxation,
+    Scalar,
+    Space,
+)
 from vaejax.families.deviance import log_deviance
+from vaejax.families.heads import one_output
 from vaejax.families.uniform import logit, open_uniform
 
 
@@ -41,23 +51,22 @@ def bernoulli() -> Family:
         sample=_sample,
         log_prob=_log_prob,
         mean=jax.nn.sigmoid,
-        outputs_per_coordinate=1,
-        from_outputs=lambda outputs: outputs[0],
-        to_outputs=lambda mean: _clipped_logit(mean)[None],
+        head=one_output(_clipped_logit),
+        space=Space("bits"),
         factorised=True,
         kl=_kl,
-        support=_support,
-        num_outcomes=lambda x: 2**x.size,
-        measure=_measure,
-        space="bits",
-        relax=Relaxation(
-            noise=lambda key, logits: open_uniform(key, logits.shape, logits.dtype),
-            soft=_soft,
-            hard=_hard,
-            conditional=_conditional,
-            as_mean=_as_mean,
+        outcomes=Outcomes(support=_support, count=lambda x: 2**x.size),
+        couplings=Couplings(
+            measure=_measure,
+            antithetic=_antithetic,
+            relax=Relaxation(
+                noise=open_uniform,
+                soft=_soft,
+                hard=_hard,
+                conditional=_conditional,
+                as_mean=_as_mean,
+            ),
         ),
-        antithetic=_antithetic,
     )
 
 
@@ -138,7 +147,7 @@ def _antithetic(
     key: Key, logits: Float[Array, "*event"]
 ) -> tuple[Float[Array, "*event"], Float[Array, "*event"]]:
     """1[u < p], as `_sample` draws it, and 1[1 - u < p] (Dong et al. 2020, DisARM)."""
-    u = open_uniform(key, logits.shape, logits.dtype)
+    u = open_uniform(key, logits)
     return _hard(logits, 1 - u), _hard(logits, u)
 
 

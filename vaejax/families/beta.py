@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Interval, Key, Scalar
+from vaejax.core import Family, Key, Scalar, Space
 from vaejax.families.gamma import log_gamma_sample
+from vaejax.families.heads import two_outputs
 from vaejax.families.integrals import tensor_rule, unimodal_rule
 from vaejax.families.shares import log_density_of_logs, share_divergence
 from vaejax.families.uniform import inside_unit_interval
@@ -38,25 +39,22 @@ def beta() -> Family:
     """
     return Family(
         name="beta",
-        space="interval",
-        interval=Interval(open=True),
         sample=_sample,
         log_prob=_log_prob,
         mean=lambda params: jax.nn.sigmoid(params.log_alpha - params.log_beta),
-        outputs_per_coordinate=2,
-        from_outputs=lambda outputs: BetaParams(outputs[0], outputs[1]),
-        to_outputs=_to_outputs,
-        reparam="implicit",
+        head=two_outputs(BetaParams, _at_mean),
+        space=Space("interval", open=True),
         factorised=True,
+        reparam="implicit",
         kl=_kl,
         quadrature=_quadrature,
     )
 
 
-def _to_outputs(mean: Float[Array, "*event"]) -> Float[Array, "2 ..."]:
+def _at_mean(mean: Float[Array, "*event"]) -> BetaParams:
     """Concentrations that sum to 2, as those of the uniform distribution."""
     mean = jnp.clip(mean, 0.001, 0.999)
-    return jnp.log(2 * jnp.stack([mean, 1 - mean]))
+    return BetaParams(jnp.log(2 * mean), jnp.log(2 * (1 - mean)))
 
 
 def _sample(key: Key, params: BetaParams) -> Float[Array, "*event"]:

@@ -24,7 +24,17 @@ import numpy as np
 from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Key, Relaxation, Scalar, VaejaxError
+from vaejax.core import (
+    Couplings,
+    Family,
+    Head,
+    Key,
+    Outcomes,
+    Relaxation,
+    Scalar,
+    Space,
+    VaejaxError,
+)
 from vaejax.families.deviance import log_deviance
 from vaejax.families.uniform import open_uniform
 
@@ -41,26 +51,36 @@ def categorical(num_categories: int = 10) -> Family:
         raise VaejaxError(f"{num_categories} categories: use 2 or more")
     return Family(
         name="categorical",
-        space="one_hot",
         sample=_sample,
         log_prob=_log_prob,
         mean=lambda logits: jax.nn.softmax(logits),
-        outputs_per_coordinate=num_categories,
-        from_outputs=lambda outputs: jnp.moveaxis(outputs, 0, -1),
-        # A category that never occurs starts at a finite logit, as in `bernoulli`.
-        to_outputs=lambda mean: jnp.moveaxis(jnp.log(jnp.maximum(mean, 1e-3)), -1, 0),
+        head=Head(
+            outputs_per_coordinate=num_categories,
+            from_outputs=lambda outputs: jnp.moveaxis(outputs, 0, -1),
+            to_outputs=_to_outputs,
+        ),
+        space=Space("one_hot"),
         factorised=True,
         kl=_kl,
-        support=_support,
-        num_outcomes=lambda x: num_categories ** (x.size // num_categories),
-        relax=Relaxation(
-            noise=lambda key, logits: open_uniform(key, logits.shape, logits.dtype),
-            soft=_soft,
-            hard=_hard,
-            conditional=_conditional,
-            as_mean=_as_mean,
+        outcomes=Outcomes(
+            support=_support,
+            count=lambda x: num_categories ** (x.size // num_categories),
+        ),
+        couplings=Couplings(
+            relax=Relaxation(
+                noise=open_uniform,
+                soft=_soft,
+                hard=_hard,
+                conditional=_conditional,
+                as_mean=_as_mean,
+            )
         ),
     )
+
+
+def _to_outputs(mean: Float[Array, "*event"]) -> Float[Array, "categories ..."]:
+    # A category that never occurs starts at a finite logit, as in `bernoulli`.
+    return jnp.moveaxis(jnp.log(jnp.maximum(mean, 1e-3)), -1, 0)
 
 
 def _sample(key: Key, logits: Float[Array, "*event"]) -> Float[Array, "*event"]:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Key, Scalar
+from vaejax.core import Family, Head, Key, Scalar, Space
 from vaejax.families.grey_levels import check_levels, level_of
 from vaejax.families.roots import solve_increasing
 
@@ -55,9 +55,10 @@ def categorical_levels(levels: int = 256) -> Family:
         sample=sample,
         log_prob=log_prob,
         mean=mean,
-        outputs_per_coordinate=levels,
-        from_outputs=lambda outputs: outputs,
-        to_outputs=to_outputs,
-        space="levels",
-        levels=levels,
+        head=Head(
+            outputs_per_coordinate=levels,
+            from_outputs=lambda outputs: outputs,
+            to_outputs=to_outputs,
+        ),
+        space=Space("levels", levels),
     )

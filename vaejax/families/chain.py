@@ -13,7 +13,7 @@ the path derivative d/dz log q(z) requires.
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple, NoReturn, TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,12 +21,13 @@ from jaxtyping import Array, Float
 
 from vaejax.core import (
     Conditionals,
+    Couplings,
     DistParams,
     Family,
     Key,
+    Outcomes,
     PyTree,
     Scalar,
-    VaejaxError,
 )
 from vaejax.families.normal import NormalParams
 
@@ -51,9 +52,11 @@ def linear(params: PyTree, z: Float[Array, " In"]) -> NormalParams:
 def chain(layer: Family, conditionals: Sequence[Conditional], top_down: bool) -> Family:
     """Layers of one family, one more than there are conditionals.
 
-    They are reparameterised, listed and integrated as one is. Its `mean` puts every
-    layer at its conditional's mean given the mean before it: the mean itself of normal
-    layers whose conditionals are `linear`, else a summary.
+    They are reparameterised, listed and integrated as one is. A chain has no head: the
+    model's own `encode` and `prior` return its `ChainParams`, which hold the
+    conditionals. Its `mean` puts every layer at its conditional's mean given the mean
+    before it: the mean itself of normal layers whose conditionals are `linear`, else a
+    summary.
 
     Args:
         layer: the family of every layer, given the one before.
@@ -97,7 +100,7 @@ def chain(layer: Family, conditionals: Sequence[Conditional], top_down: bool) ->
         return in_order(drawn(params, lambda i, own: layer.mean(own)))
 
     def retrace(params: ChainParams, z: Event) -> Event:
-        again, layers = layer.retrace, in_order(z)
+        again, layers = layer.couplings.retrace, in_order(z)
         assert again is not None
         return in_order(drawn(params, lambda i, own: again(own, layers[i])))
 
@@ -116,16 +119,16 @@ def chain(layer: Family, conditionals: Sequence[Conditional], top_down: bool) ->
         return in_order(layers), weights
 
     def support(params: ChainParams) -> Event:
-        def listed(own: DistParams) -> Weighted:
-            assert layer.support is not None
-            outcomes = layer.support(own)
-            return outcomes, jnp.ones(len(outcomes))
+        def weighted(own: DistParams) -> Weighted:
+            assert layer.outcomes is not None
+            listed = layer.outcomes.support(own)
+            return listed, jnp.ones(len(listed))
 
-        return paths(params, listed)[0]
+        return paths(params, weighted)[0]
 
-    def num_outcomes(z: tuple[PyTree, ...]) -> int:  # arrays, or their shapes
-        assert layer.num_outcomes is not None
-        return math.prod(map(layer.num_outcomes, z))
+    def count(z: tuple[PyTree, ...]) -> int:  # arrays, or their shapes
+        assert layer.outcomes is not None
+        return math.prod(map(layer.outcomes.count, z))
 
     def quadrature(
         params: ChainParams, num_nodes: int
@@ -134,28 +137,18 @@ def chain(layer: Family, conditionals: Sequence[Conditional], top_down: bool) ->
         assert integrate is not None
         return paths(params, lambda own: integrate(own, num_nodes))
 
-    def unread(outputs: Any) -> NoReturn:
-        raise VaejaxError(
-            "the parameters of a chain hold its conditionals, not a number for every "
-            "coordinate: use ChainParams in the model's encode and prior"
-        )
-
     return Family(
         name=f"chain_of_{layer.name}",
-        space=layer.space,
         sample=sample,
         log_prob=log_prob,
         mean=mean,
+        space=layer.space,
         # The mean of a linear function of a layer, where a mean is a location.
         exact_mean=layer.name == "diagonal_normal"
         and all(conditional is linear for conditional in conditionals),
-        outputs_per_coordinate=layer.outputs_per_coordinate,
-        from_outputs=unread,
-        to_outputs=unread,
         reparam=layer.reparam,
-        support=support if layer.support else None,
-        num_outcomes=num_outcomes if layer.num_outcomes else None,
         quadrature=quadrature if layer.quadrature else None,
-        retrace=retrace if layer.retrace else None,
+        outcomes=Outcomes(support=support, count=count) if layer.outcomes else None,
+        couplings=Couplings(retrace=retrace if layer.couplings.retrace else None),
         conditionals=Conditionals(layer=layer, split=split),
     )

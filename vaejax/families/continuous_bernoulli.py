@@ -23,7 +23,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Key, Scalar
+from vaejax.core import Family, Key, Scalar, Space
+from vaejax.families.heads import one_output
 from vaejax.families.roots import solve_increasing
 from vaejax.families.uniform import open_uniform
 
@@ -41,13 +42,11 @@ def continuous_bernoulli() -> Family:
     """
     return Family(
         name="continuous_bernoulli",
-        space="interval",
         sample=_sample,
         log_prob=_log_prob,
         mean=_mean,
-        outputs_per_coordinate=1,
-        from_outputs=lambda outputs: outputs[0],
-        to_outputs=_to_outputs,
+        head=one_output(_at_mean),
+        space=Space("interval"),
         reparam="explicit",
     )
 
@@ -83,7 +82,7 @@ def _log_prob(logits: Float[Array, "*event"], x: Float[Array, "*event"]) -> Scal
 
 
 def _sample(key: Key, logits: Float[Array, "*event"]) -> Float[Array, "*event"]:
-    return _quantile(logits, open_uniform(key, logits.shape, logits.dtype))
+    return _quantile(logits, open_uniform(key, logits))
 
 
 @jax.custom_jvp
@@ -113,6 +112,6 @@ def _size(logits: Float[Array, "*event"]) -> Float[Array, "*event"]:
     return jnp.maximum(jnp.abs(logits), jnp.finfo(logits.dtype).eps)
 
 
-def _to_outputs(mean: Float[Array, "*event"]) -> Float[Array, "1 ..."]:
+def _at_mean(mean: Float[Array, "*event"]) -> Float[Array, "*event"]:
     """Of a mean kept off 0 and 1, towards which logits run off like 1 / mean."""
-    return solve_increasing(_mean, jnp.clip(mean, 0.02, 0.98), -100.0, 100.0)[None]
+    return solve_increasing(_mean, jnp.clip(mean, 0.02, 0.98), -100.0, 100.0)

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Key, Scalar
+from vaejax.core import Family, Key, Scalar, Space
 from vaejax.families.beta import BetaParams, unit_interval_rule
 from vaejax.families.gamma import log_gamma_sample
+from vaejax.families.heads import one_output
 from vaejax.families.integrals import tensor_rule
 from vaejax.families.shares import log_density_of_logs, share_divergence
 
@@ -30,14 +31,12 @@ def dirichlet() -> Family:
     """
     return Family(
         name="dirichlet",
-        space="simplex",
         sample=_sample,
         log_prob=_log_prob,
         mean=lambda log_concentration: jax.nn.softmax(log_concentration),
-        outputs_per_coordinate=1,
-        from_outputs=lambda outputs: outputs[0],
         # Concentrations that sum to C, as those of the uniform distribution.
-        to_outputs=lambda mean: jnp.log(mean.shape[-1] * jnp.maximum(mean, 1e-3))[None],
+        head=one_output(lambda mean: jnp.log(mean.shape[-1] * jnp.maximum(mean, 1e-3))),
+        space=Space("simplex"),
         reparam="implicit",
         kl=_kl,
         quadrature=_quadrature,

@@ -19,8 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from vaejax.core import Family, Key, Scalar
+from vaejax.core import Family, Key, Scalar, Space
 from vaejax.families.grey_levels import check_levels, level_of
+from vaejax.families.heads import two_outputs
 from vaejax.families.roots import solve_increasing
 from vaejax.families.uniform import logit, open_uniform
 
@@ -41,7 +42,7 @@ def discretized_logistic(levels: int = 256) -> Family:
     """
     check_levels(levels)
 
-    def to_outputs(mean: Float[Array, "*event"]) -> Float[Array, "2 ..."]:
+    def at_mean(mean: Float[Array, "*event"]) -> LogisticParams:
         log_scale = jnp.full_like(mean, np.log(START))
         loc = solve_increasing(
             lambda loc: level_mean(LogisticParams(loc, log_scale), levels),
@@ -49,7 +50,7 @@ def discretized_logistic(levels: int = 256) -> Family:
             -2.0,
             3.0,
         )
-        return jnp.stack([loc, log_scale])
+        return LogisticParams(loc, log_scale)
 
     return Family(
         name="discretized_logistic",
@@ -58,11 +59,8 @@ def discretized_logistic(levels: int = 256) -> Family:
             level_log_prob(params, level_of(x, levels), levels).reshape(-1).sum()
         ),
         mean=lambda params: level_mean(params, levels),
-        outputs_per_coordinate=2,
-        from_outputs=lambda outputs: LogisticParams(outputs[0], outputs[1]),
-        to_outputs=to_outputs,
-        space="levels",
-        levels=levels,
+        head=two_outputs(LogisticParams, at_mean),
+        space=Space("levels", levels),
     )
 
 
@@ -96,6 +94,6 @@ def sample_level(
     key: Key, params: LogisticParams, levels: int
 ) -> Float[Array, "*event"]:
     """A logistic variable, by its inverse distribution function, and rounded."""
-    u = open_uniform(key, params.loc.shape, params.loc.dtype)
+    u = open_uniform(key, params.loc)
     x = params.loc + jnp.exp(params.log_scale) * logit(u)
     return level_of(x, levels).astype(x.dtype) / (levels - 1)

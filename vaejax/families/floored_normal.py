@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Prior, VaejaxError
+from vaejax.core import Family, Prior, Restriction, VaejaxError, head_of
 from vaejax.families.normal import NormalParams, diagonal_normal
 
 
@@ -52,11 +52,10 @@ def floored_normal(min_kl: float = 0.1) -> Family:
             "use the prior standard_normal, or the posterior diagonal_normal"
         )
 
+    normal = diagonal_normal()
     return dataclasses.replace(
-        diagonal_normal(),
+        normal,
         name="floored_normal",
-        parameterises="diagonal_normal",
-        from_outputs=from_outputs,
-        project=project,
-        needs=needs,
+        head=dataclasses.replace(head_of(normal), from_outputs=from_outputs),
+        restriction=Restriction(law=normal.name, project=project, needs=needs),
     )

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import solve_triangular
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Key, Scalar
+from vaejax.core import Family, Head, Key, Scalar
 from vaejax.families.deviance import exp_rest
 from vaejax.families.normal import NormalParams, trapezoidal_rule
 
@@ -37,12 +37,14 @@ def full_normal(dim: int = 2) -> Family:
         sample=_sample,
         log_prob=_log_prob,
         mean=lambda params: params.loc,
-        outputs_per_coordinate=1 + dim,
-        from_outputs=lambda outputs: FullNormalParams(
-            outputs[0], outputs[1:].reshape(dim, dim)
-        ),
-        to_outputs=lambda mean: jnp.concatenate(
-            [mean[None], jnp.zeros((dim, *mean.shape), mean.dtype)]
+        head=Head(
+            outputs_per_coordinate=1 + dim,
+            from_outputs=lambda outputs: FullNormalParams(
+                outputs[0], outputs[1:].reshape(dim, dim)
+            ),
+            to_outputs=lambda mean: jnp.concatenate(
+                [mean[None], jnp.zeros((dim, *mean.shape), mean.dtype)]
+            ),
         ),
         reparam="explicit",
         kl=_kl,

@@ -16,8 +16,9 @@ from jax.lax import random_gamma_grad, stop_gradient
 from jax.scipy.special import digamma
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Key, Measure, Scalar
+from vaejax.core import Couplings, Family, Key, Measure, Scalar, Space
 from vaejax.families.deviance import deviance, exp_rest
+from vaejax.families.heads import two_outputs
 from vaejax.families.integrals import tensor_rule, unimodal_rule
 from vaejax.families.stirling import factorial_rest, gamma_divergence
 
@@ -43,20 +44,19 @@ def gamma() -> Family:
     """
     return Family(
         name="gamma",
-        space="positive",
         sample=_sample,
         log_prob=_log_prob,
         mean=lambda params: jnp.exp(params.log_concentration - params.log_rate),
-        outputs_per_coordinate=2,
-        from_outputs=lambda outputs: GammaParams(outputs[0], outputs[1]),
-        to_outputs=lambda mean: jnp.stack(
-            [jnp.zeros_like(mean), -jnp.log(jnp.maximum(mean, 1e-3))]
+        head=two_outputs(
+            GammaParams,
+            lambda mean: (jnp.zeros_like(mean), -jnp.log(jnp.maximum(mean, 1e-3))),
         ),
-        reparam="implicit",
+        space=Space("positive"),
         factorised=True,
+        reparam="implicit",
         kl=_kl,
         quadrature=_quadrature,
-        measure=_measure,
+        couplings=Couplings(measure=_measure),
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaejax.core import Family, Key, Scalar
+from vaejax.families.heads import two_outputs
 from vaejax.families.scales import with_fixed_scale
 
 
@@ -33,9 +34,7 @@ def laplace() -> Family:
         sample=_sample,
         log_prob=_log_prob,
         mean=lambda params: params.loc,
-        outputs_per_coordinate=2,
-        from_outputs=lambda outputs: LaplaceParams(outputs[0], outputs[1]),
-        to_outputs=lambda mean: jnp.stack([mean, jnp.zeros_like(mean)]),
+        head=two_outputs(LaplaceParams, lambda mean: (mean, jnp.zeros_like(mean))),
         reparam="explicit",
     )
 

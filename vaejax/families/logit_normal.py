@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Interval, Scalar
+from vaejax.core import Family, Scalar, Space
+from vaejax.families.heads import two_outputs
 from vaejax.families.normal import NormalParams, diagonal_normal
 from vaejax.families.uniform import inside_unit_interval, logit
 
@@ -36,16 +37,13 @@ def logit_normal() -> Family:
 
     return Family(
         name="logit_normal",
-        space="interval",
-        interval=Interval(open=True),
         sample=lambda key, params: _squash(normal.sample(key, params)),
         log_prob=log_prob,
         mean=_mean,
-        outputs_per_coordinate=2,
-        from_outputs=normal.from_outputs,
-        to_outputs=_to_outputs,
-        reparam="explicit",
+        head=two_outputs(NormalParams, _at_mean),
+        space=Space("interval", open=True),
         factorised=True,
+        reparam="explicit",
         kl=normal.kl,  # a divergence does not change under a bijection
         quadrature=quadrature,
     )
@@ -67,7 +65,7 @@ def _mean(params: NormalParams) -> Float[Array, "*event"]:
     return jnp.vectorize(one)(params.loc, params.log_scale)
 
 
-def _to_outputs(mean: Float[Array, "*event"]) -> Float[Array, "2 ..."]:
+def _at_mean(mean: Float[Array, "*event"]) -> NormalParams:
     """A scale of 1, and the location at which the mean is right, by Newton's method."""
     target = logit(jnp.clip(mean, 0.001, 0.999))
     zeros = jnp.zeros_like(target)
@@ -79,4 +77,4 @@ def _to_outputs(mean: Float[Array, "*event"]) -> Float[Array, "2 ..."]:
         value, slope = jax.jvp(mean_logit, (loc,), (jnp.ones_like(loc),))
         return loc - (value - target) / slope
 
-    return jnp.stack([jax.lax.fori_loop(0, 6, step, target), zeros])
+    return NormalParams(jax.lax.fori_loop(0, 6, step, target), zeros)

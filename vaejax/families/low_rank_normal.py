@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Key, Scalar, VaejaxError
+from vaejax.core import Family, Head, Key, Scalar, VaejaxError
 
 
 class LowRankNormalParams(NamedTuple):
@@ -49,12 +49,14 @@ def low_rank_normal(dim: int = 2, rank: int = 1) -> Family:
         sample=_sample,
         log_prob=_log_prob,
         mean=lambda params: params.loc,
-        outputs_per_coordinate=2 + rank,
-        from_outputs=lambda outputs: LowRankNormalParams(
-            outputs[0], outputs[1], outputs[2:]
-        ),
-        to_outputs=lambda mean: jnp.concatenate(
-            [mean[None], jnp.zeros((1 + rank, *mean.shape), mean.dtype)]
+        head=Head(
+            outputs_per_coordinate=2 + rank,
+            from_outputs=lambda outputs: LowRankNormalParams(
+                outputs[0], outputs[1], outputs[2:]
+            ),
+            to_outputs=lambda mean: jnp.concatenate(
+                [mean[None], jnp.zeros((1 + rank, *mean.shape), mean.dtype)]
+            ),
         ),
         reparam="explicit",
         kl=_kl,

@@ -18,7 +18,9 @@ from vaejax.core import (
     DistParams,
     Event,
     Family,
+    Head,
     Key,
+    OwnSamples,
     PyTree,
     Scalar,
     Strata,
@@ -49,7 +51,6 @@ def mixture(component: Family | None = None, num_components: int = 5) -> Family:
     if num_components < 1:
         raise VaejaxError(f"num_components is {num_components}: use at least 1")
     of_one = diagonal_normal() if component is None else component
-    size = num_components
 
     def sample(key: Key, params: MixtureParams) -> Event:
         choice_key, sample_key = jax.random.split(key)
@@ -66,19 +67,6 @@ def mixture(component: Family | None = None, num_components: int = 5) -> Family:
         means = jax.vmap(of_one.mean)(params.components)
         return jax.tree.map(lambda leaf: jnp.tensordot(weights, leaf, 1), means)
 
-    def from_outputs(outputs: Array, weights: PyTree = ()) -> MixtureParams:
-        logits, rest = outputs[:size], outputs[size:]
-        return MixtureParams(
-            logits.reshape(size, -1).mean(1),
-            jax.vmap(lambda own: of_one.read(own, weights))(
-                rest.reshape(size, -1, *outputs.shape[1:])
-            ),
-        )
-
-    def to_outputs(mean: Array) -> Array:
-        equal = jnp.zeros((size, *mean.shape), mean.dtype)
-        return jnp.concatenate([equal, *[of_one.to_outputs(mean)] * size])
-
     def quadrature(
         params: MixtureParams, num_nodes: int
     ) -> tuple[Event, Float[Array, " nodes"]]:
@@ -94,17 +82,37 @@ def mixture(component: Family | None = None, num_components: int = 5) -> Family:
 
     return Family(
         name="mixture",
-        space=of_one.space,
-        interval=of_one.interval,
         sample=sample,
         log_prob=log_prob,
         mean=mean,
+        head=None if of_one.head is None else _head(of_one.head, num_components),
+        space=of_one.space,
+        quadrature=quadrature if of_one.quadrature else None,
+        exact_mean=of_one.exact_mean,
+        own_samples=OwnSamples(costly_log_prob=of_one.own_samples.costly_log_prob),
+        strata=Strata(component=of_one, split=split),
+    )
+
+
+def _head(of_one: Head, size: int) -> Head:
+    """The head of so many components, from the head of one."""
+
+    def from_outputs(outputs: Array, weights: PyTree = ()) -> MixtureParams:
+        logits, rest = outputs[:size], outputs[size:]
+        return MixtureParams(
+            logits.reshape(size, -1).mean(1),
+            jax.vmap(lambda own: of_one.read(own, weights))(
+                rest.reshape(size, -1, *outputs.shape[1:])
+            ),
+        )
+
+    def to_outputs(mean: Array) -> Array:
+        equal = jnp.zeros((size, *mean.shape), mean.dtype)
+        return jnp.concatenate([equal, *[of_one.to_outputs(mean)] * size])
+
+    return Head(
         outputs_per_coordinate=size * (1 + of_one.outputs_per_coordinate),
         from_outputs=from_outputs,
         to_outputs=to_outputs,
         weights=of_one.weights,
-        exact_mean=of_one.exact_mean,
-        quadrature=quadrature if of_one.quadrature else None,
-        costly_log_prob=of_one.costly_log_prob,
-        strata=Strata(component=of_one, split=split),
     )

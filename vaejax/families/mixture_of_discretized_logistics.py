@@ -14,7 +14,7 @@ import numpy as np
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Key, Scalar, VaejaxError
+from vaejax.core import Family, Head, Key, Scalar, Space, VaejaxError
 from vaejax.families.discretized_logistic import (
     START,
     LogisticParams,
@@ -94,9 +94,10 @@ def mixture_of_discretized_logistics(
         sample=sample,
         log_prob=log_prob,
         mean=mean,
-        outputs_per_coordinate=3 * num_components,
-        from_outputs=from_outputs,
-        to_outputs=to_outputs,
-        space="levels",
-        levels=levels,
+        head=Head(
+            outputs_per_coordinate=3 * num_components,
+            from_outputs=from_outputs,
+            to_outputs=to_outputs,
+        ),
+        space=Space("levels", levels),
     )

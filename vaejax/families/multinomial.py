@@ -16,8 +16,9 @@ import jax.numpy as jnp
 from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Key, Scalar, VaejaxError
+from vaejax.core import Family, Key, Scalar, Space, VaejaxError
 from vaejax.families.deviance import deviance, safe_log
+from vaejax.families.heads import one_output
 from vaejax.families.stirling import factorial_rest
 
 
@@ -44,11 +45,9 @@ def multinomial(total_count: int = 100) -> Family:
         sample=sample,
         log_prob=_log_prob,
         mean=lambda logits: total_count * jax.nn.softmax(logits, axis=None),
-        outputs_per_coordinate=1,
-        from_outputs=lambda outputs: outputs[0],
         # A word that never occurs starts at a finite logit.
-        to_outputs=lambda mean: jnp.log(jnp.maximum(mean / mean.sum(), 1e-6))[None],
-        space="counts",
+        head=one_output(lambda mean: jnp.log(jnp.maximum(mean / mean.sum(), 1e-6))),
+        space=Space("counts"),
     )
 
 

@@ -18,8 +18,9 @@ import jax.numpy as jnp
 from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Key, Scalar
+from vaejax.core import Family, Key, Scalar, Space
 from vaejax.families.deviance import deviance, safe_log
+from vaejax.families.heads import two_outputs
 from vaejax.families.stirling import factorial_rest
 
 
@@ -42,12 +43,11 @@ def negative_binomial() -> Family:
         sample=_sample,
         log_prob=_log_prob,
         mean=lambda params: jnp.exp(params.log_mean),
-        outputs_per_coordinate=2,
-        from_outputs=lambda outputs: NegativeBinomialParams(outputs[0], outputs[1]),
-        to_outputs=lambda mean: jnp.stack(
-            [jnp.log(jnp.maximum(mean, 1e-3)), jnp.zeros_like(mean)]
+        head=two_outputs(
+            NegativeBinomialParams,
+            lambda mean: (jnp.log(jnp.maximum(mean, 1e-3)), jnp.zeros_like(mean)),
         ),
-        space="counts",
+        space=Space("counts"),
     )
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Key, Measure, Scalar
+from vaejax.core import Couplings, Family, Key, Measure, Scalar
 from vaejax.families.deviance import exp_rest
+from vaejax.families.heads import two_outputs
 from vaejax.families.scales import with_fixed_scale, with_shared_scale
 
 
@@ -47,15 +48,12 @@ def diagonal_normal() -> Family:
         sample=_sample,
         log_prob=log_prob,
         mean=lambda params: params.loc,
-        outputs_per_coordinate=2,
-        from_outputs=lambda outputs: NormalParams(outputs[0], outputs[1]),
-        to_outputs=lambda mean: jnp.stack([mean, jnp.zeros_like(mean)]),
-        reparam="explicit",
+        head=two_outputs(NormalParams, lambda mean: (mean, jnp.zeros_like(mean))),
         factorised=True,
+        reparam="explicit",
         kl=_kl,
-        measure=_measure,
         quadrature=trapezoidal_rule,
-        retrace=_retrace,
+        couplings=Couplings(measure=_measure, retrace=_retrace),
     )
 
 

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vaejax.core import Event, Family, Key, Scalar, VaejaxError
+from vaejax.families.heads import one_output
 
 
 def optimal_normal(min_scale: float = 1e-3) -> Family:
@@ -41,9 +42,7 @@ def optimal_normal(min_scale: float = 1e-3) -> Family:
         sample=_refuse,
         log_prob=log_prob,
         mean=lambda loc: loc,
-        outputs_per_coordinate=1,
-        from_outputs=lambda outputs: outputs[0],
-        to_outputs=lambda mean: mean[None],
+        head=one_output(lambda mean: mean),
         normalized=False,
     )
 

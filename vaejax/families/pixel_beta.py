@@ -9,11 +9,12 @@ one to one, and its derivative is counted: it is a density, of x between -1 / (2
 and 1 + 1 / (2 L - 2).
 """
 
+import dataclasses
 import math
 
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Scalar
+from vaejax.core import Family, Scalar, Space, head_of
 from vaejax.families.beta import BetaParams, beta, log_prob_of_shares
 from vaejax.families.grey_levels import check_levels
 
@@ -25,6 +26,7 @@ def pixel_beta(levels: int = 256) -> Family:
     """
     check_levels(levels)
     inner = beta()
+    head = head_of(inner)
 
     def narrowed(x: Float[Array, "*event"]) -> Float[Array, "*event"]:
         return ((levels - 1) * x + 0.5) / levels
@@ -38,12 +40,12 @@ def pixel_beta(levels: int = 256) -> Family:
 
     return Family(
         name="pixel_beta",
-        space="interval",
         sample=lambda key, params: widened(inner.sample(key, params)),
         log_prob=log_prob,
         mean=lambda params: widened(inner.mean(params)),
-        outputs_per_coordinate=inner.outputs_per_coordinate,
-        from_outputs=inner.from_outputs,
-        to_outputs=lambda mean: inner.to_outputs(narrowed(mean)),
+        head=dataclasses.replace(
+            head, to_outputs=lambda mean: head.to_outputs(narrowed(mean))
+        ),
+        space=Space("interval"),
         reparam=inner.reparam,
     )

@@ -7,7 +7,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, UnknownNameError, VaejaxError
+from vaejax.core import (
+    Family,
+    Head,
+    OwnSamples,
+    UnknownNameError,
+    VaejaxError,
+    head_of,
+)
 
 WHY_NO_OTHER = (
     "a point mass has no density, whose logarithm this estimator takes: use pathwise"
@@ -38,12 +45,14 @@ def point_mass(units: str = "linear") -> Family:
         sample=lambda key, z: z,
         log_prob=lambda params, z: jnp.zeros(()),
         mean=lambda z: z,
-        outputs_per_coordinate=1,
-        from_outputs=lambda outputs: activate(_only(outputs)),
-        to_outputs=lambda mean: deactivate(mean)[None],
+        head=Head(
+            outputs_per_coordinate=1,
+            from_outputs=lambda outputs: activate(outputs[0]),
+            to_outputs=lambda mean: deactivate(mean)[None],
+        ),
         reparam="explicit",
-        costly_log_prob=WHY_NO_OTHER,
         has_density=False,
+        own_samples=OwnSamples(costly_log_prob=WHY_NO_OTHER),
     )
 
 
@@ -61,7 +70,7 @@ def k_sparse(k: int = 25) -> Family:
         raise VaejaxError(f"k is {k}: keep at least 1 unit")
 
     def from_outputs(outputs: Float[Array, "1 Z"]) -> Float[Array, " Z"]:
-        a = _only(outputs)
+        a = outputs[0]
         if k > a.size:
             raise VaejaxError(
                 f"k_sparse keeps the {k} largest of {a.size} units: use a smaller k"
@@ -69,8 +78,6 @@ def k_sparse(k: int = 25) -> Family:
         largest, kept = jax.lax.top_k(a, k)
         return jnp.zeros_like(a).at[kept].set(largest)
 
-    return dataclasses.replace(point_mass(), name="k_sparse", from_outputs=from_outputs)
-
-
-def _only(outputs: Float[Array, "1 ..."]) -> Float[Array, "..."]:
-    return outputs[0]
+    every_unit = point_mass()
+    head = dataclasses.replace(head_of(every_unit), from_outputs=from_outputs)
+    return dataclasses.replace(every_unit, name="k_sparse", head=head)

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Key, Measure, Scalar
+from vaejax.core import Couplings, Family, Key, Measure, Scalar, Space
 from vaejax.families.deviance import deviance, log_deviance, safe_log
+from vaejax.families.heads import one_output
 from vaejax.families.integrals import tensor_rule
 from vaejax.families.stirling import factorial_rest
 
@@ -32,15 +33,13 @@ def poisson() -> Family:
         sample=_sample,
         log_prob=_log_prob,
         mean=jnp.exp,
-        outputs_per_coordinate=1,
-        from_outputs=lambda outputs: outputs[0],
         # A pixel that is always 0 starts at a finite log rate.
-        to_outputs=lambda mean: jnp.log(jnp.maximum(mean, 1e-3))[None],
+        head=one_output(lambda mean: jnp.log(jnp.maximum(mean, 1e-3))),
+        space=Space("counts"),
         factorised=True,
         kl=_kl,
         quadrature=_quadrature,
-        measure=_measure,
-        space="counts",
+        couplings=Couplings(measure=_measure),
     )
 
 

@@ -5,7 +5,8 @@ import math
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vaejax.core import DistParams, Family, Key, VaejaxError
+from vaejax.core import DistParams, Family, Head, Key, VaejaxError, head_of
+from vaejax.families.heads import one_output
 
 
 def with_fixed_scale(name: str, family: Family, scale: float) -> Family:
@@ -19,21 +20,18 @@ def with_fixed_scale(name: str, family: Family, scale: float) -> Family:
     Raises:
         VaejaxError: a scale that is not positive and finite.
     """
-    log_scale = _log(scale)
+    head, log_scale = head_of(family), _log(scale)
 
     def with_scale(loc: Float[Array, "*event"]) -> DistParams:
-        return family.from_outputs(jnp.stack([loc, jnp.full_like(loc, log_scale)]))
+        return head.from_outputs(jnp.stack([loc, jnp.full_like(loc, log_scale)]))
 
     return Family(
         name=name,
-        space=family.space,
-        interval=family.interval,
         sample=lambda key, loc: family.sample(key, with_scale(loc)),
         log_prob=lambda loc, x: family.log_prob(with_scale(loc), x),
         mean=lambda loc: loc,
-        outputs_per_coordinate=1,
-        from_outputs=lambda outputs: outputs[0],
-        to_outputs=lambda mean: mean[None],
+        head=one_output(lambda mean: mean),
+        space=family.space,
         reparam=family.reparam,
     )
 
@@ -56,7 +54,7 @@ def with_shared_scale(
         VaejaxError: a scale that is not positive and finite; once the data's shape is
             known, if they have other channels.
     """
-    start = _log(initial_scale)
+    head, start = head_of(family), _log(initial_scale)
 
     def from_outputs(
         outputs: Float[Array, "1 ..."], log_scales: Float[Array, " channels"]
@@ -67,7 +65,7 @@ def with_shared_scale(
                 f"{name} was given {channels} channels, but the data's last axis has "
                 f"{loc.shape[-1]}: use channels={loc.shape[-1]}, or 1 for one scale"
             )
-        return family.from_outputs(
+        return head.from_outputs(
             jnp.stack([loc, jnp.broadcast_to(log_scales, loc.shape)])
         )
 
@@ -76,15 +74,16 @@ def with_shared_scale(
 
     return Family(
         name=name,
-        space=family.space,
-        interval=family.interval,
         sample=family.sample,
         log_prob=family.log_prob,
         mean=family.mean,
-        outputs_per_coordinate=1,
-        from_outputs=from_outputs,
-        to_outputs=lambda mean: mean[None],
-        weights=weights,
+        head=Head(
+            outputs_per_coordinate=1,
+            from_outputs=from_outputs,
+            to_outputs=lambda mean: mean[None],
+            weights=weights,
+        ),
+        space=family.space,
         reparam=family.reparam,
     )
 

@@ -20,7 +20,8 @@ import jax.numpy as jnp
 from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Interval, Key, Scalar, VaejaxError
+from vaejax.core import Family, Key, Scalar, Space, VaejaxError
+from vaejax.families.heads import two_outputs
 from vaejax.families.integrals import (
     divergence_by_nodes,
     gauss_legendre,
@@ -113,10 +114,10 @@ def truncated_normal(low: float = 0.0, high: float = 1.0) -> Family:
         return z, by_loc * tangents[0] + by_log_scale * tangents[1]
 
     def sample(key: Key, params: NormalParams) -> Float[Array, "*event"]:
-        u = open_uniform(key, params.loc.shape, params.loc.dtype)
+        u = open_uniform(key, params.loc)
         return jnp.vectorize(quantile)(*params, u)
 
-    def to_outputs(target: Float[Array, "*event"]) -> Float[Array, "2 ..."]:
+    def at_mean(target: Float[Array, "*event"]) -> NormalParams:
         """The scale is half the interval's, the location that of the wanted mean."""
         log_scale = jnp.full_like(target, jnp.log((high - low) / 2))
         inside = jnp.clip((target - low) / (high - low), 0.02, 0.98)
@@ -128,7 +129,7 @@ def truncated_normal(low: float = 0.0, high: float = 1.0) -> Family:
             low - width,
             high + width,
         )
-        return jnp.stack([loc, log_scale])
+        return NormalParams(loc, log_scale)
 
     def quadrature(
         params: NormalParams, num_nodes: int
@@ -148,16 +149,13 @@ def truncated_normal(low: float = 0.0, high: float = 1.0) -> Family:
 
     return Family(
         name="truncated_normal",
-        space="interval",
-        interval=Interval(low, high),
         sample=sample,
         log_prob=lambda params, z: jnp.vectorize(log_prob)(*params, z).sum(),
         mean=lambda params: jnp.vectorize(mean)(*params),
-        outputs_per_coordinate=2,
-        from_outputs=lambda outputs: NormalParams(outputs[0], outputs[1]),
-        to_outputs=to_outputs,
-        reparam="explicit",
+        head=two_outputs(NormalParams, at_mean),
+        space=Space("interval", low=low, high=high),
         factorised=True,
+        reparam="explicit",
         kl=kl,
         quadrature=quadrature,
     )

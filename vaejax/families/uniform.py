@@ -2,21 +2,21 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from vaejax.core import Key
 
 
-def open_uniform(
-    key: Key, shape: tuple[int, ...], dtype: np.dtype
-) -> Float[Array, "*event"]:
-    """Uniform numbers that are never 0 nor 1, and of which u and 1 - u are one law.
+def open_uniform(key: Key, like: Float[Array, "*event"]) -> Float[Array, "*event"]:
+    """Uniform numbers, never 0 or 1, of which u and 1 - u have one distribution.
+
+    They have the shape and the dtype of the array `like`.
 
     `jax.random.uniform` gives multiples of the machine epsilon, 0 among them; half a
     step further they lie symmetrically about 1/2, and every one is exact.
     """
-    return jax.random.uniform(key, shape, dtype) + jnp.finfo(dtype).eps / 2
+    u = jax.random.uniform(key, like.shape, like.dtype)
+    return u + jnp.finfo(like.dtype).eps / 2
 
 
 def logit(u: Float[Array, "*event"]) -> Float[Array, "*event"]:

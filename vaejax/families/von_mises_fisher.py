@@ -16,7 +16,8 @@ import numpy as np
 from jax.lax import stop_gradient
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, IncompatibleError, Key, Scalar
+from vaejax.core import Family, IncompatibleError, Key, Scalar, Space
+from vaejax.families.heads import two_outputs
 from vaejax.families.spherical_gap import (
     gap_divergence,
     log_scaled_normaliser,
@@ -41,15 +42,13 @@ def von_mises_fisher() -> Family:
     """
     return Family(
         name="von_mises_fisher",
-        space="sphere",
         sample=_sample,
         log_prob=_log_prob,
         mean=_mean,
-        outputs_per_coordinate=2,
-        from_outputs=lambda outputs: VonMisesFisherParams(
-            outputs[0], outputs[1].mean()
+        head=two_outputs(
+            lambda direction, row: VonMisesFisherParams(direction, row.mean()), _at_mean
         ),
-        to_outputs=_to_outputs,
+        space=Space("sphere"),
         reparam="implicit",
         kl=_kl,
         quadrature=_quadrature,
@@ -107,7 +106,7 @@ def _quadrature(
     return z, 2 * np.pi / num_nodes * density
 
 
-def _to_outputs(mean: Float[Array, "*event"]) -> Float[Array, "2 ..."]:
+def _at_mean(mean: Float[Array, "*event"]) -> tuple[Array, Array]:
     """The concentration at which E w is the length of the wanted mean, by bisection."""
     length = jnp.clip(jnp.sqrt(jnp.square(mean).sum()), 0.001, 0.999)
 
@@ -119,7 +118,7 @@ def _to_outputs(mean: Float[Array, "*event"]) -> Float[Array, "2 ..."]:
 
     ends = jnp.full_like(length, -8.0), jnp.full_like(length, np.log(1e3 * mean.size))
     log_kappa, _ = jax.lax.fori_loop(0, 40, bisect, ends)
-    return jnp.stack([mean, jnp.broadcast_to(log_kappa, mean.shape)])
+    return mean, jnp.broadcast_to(log_kappa, mean.shape)
 
 
 def _sample(key: Key, params: VonMisesFisherParams) -> Float[Array, "*event"]:

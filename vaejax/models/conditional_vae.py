@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaejax.core import DistParams, Event, Example, Model, Params
+from vaejax.core import DistParams, Event, Example, Model, Params, head_of
 from vaejax.core.ranges import Shape
 from vaejax.families import diagonal_normal
 from vaejax.models.from_networks import event_of, from_networks, output_start
@@ -61,7 +61,7 @@ def conditional_vae(
     """
     pixels = named_likelihood(likelihood, likelihood_settings)
     size = event_of(pixels, data_shape).size
-    outputs = pixels.outputs_per_coordinate * int(np.prod(data_shape))
+    outputs = head_of(pixels).outputs_per_coordinate * int(np.prod(data_shape))
     latents = diagonal_normal()
     over_z = named_prior(
         prior, prior_settings, latents, latent_dim, data_shape, data_mean

@@ -89,7 +89,12 @@ def with_corruption(model: Model, name: str, corrupt: Corrupt) -> Model:
         name=name,
         encode=Uncorrupted,
         posterior=dataclasses.replace(
-            point_mass(), name="corrupted", sample=sample, mean=code, exact_mean=False
+            point_mass(),
+            name="corrupted",
+            sample=sample,
+            mean=code,
+            head=None,
+            exact_mean=False,
         ),
     )
 

@@ -15,6 +15,7 @@ from vaejax.core import (
     Example,
     Extras,
     Family,
+    Head,
     IncompatibleError,
     Key,
     Model,
@@ -22,6 +23,7 @@ from vaejax.core import (
     Prior,
     PyTree,
     VaejaxError,
+    head_of,
 )
 from vaejax.nets import Network, mlp
 
@@ -40,22 +42,24 @@ def from_networks(
 ) -> Model:
     """A model whose posterior and likelihood are read off two networks' outputs.
 
-    The encoder maps x, [*data_shape], to `posterior.outputs_per_coordinate` numbers for
-    each of the latents; the decoder maps z, [latent_dim], to
-    `likelihood.outputs_per_coordinate` numbers for each of the data's coordinates.
+    The encoder maps x, [*data_shape], to `posterior.head.outputs_per_coordinate`
+    numbers for each of the latents; the decoder maps z, [latent_dim], to
+    `likelihood.head.outputs_per_coordinate` numbers for each of the data's coordinates.
 
     With a `data_mean` the encoder sees x - data_mean: its bias could do the same, but
     centred inputs condition its first layer better (LeCun et al. 1998, "Efficient
     BackProp").
 
     Raises:
-        IncompatibleError: a posterior that does not go with the prior.
+        IncompatibleError: a posterior that does not go with the prior; a posterior or a
+            likelihood without a head.
     """
-    if reason := posterior.needs(prior):
+    part = posterior.restriction
+    if part is not None and (reason := part.needs(prior)):
         raise IncompatibleError(f"{posterior.name} refuses {prior.name}: {reason}")
     center = 0.0 if data_mean is None else np.asarray(data_mean, jnp.result_type(float))
-    encoder = _headed(encoder, posterior, (latent_dim,))
-    decoder = _headed(decoder, likelihood, data_shape)
+    encoder = _headed(encoder, head_of(posterior), (latent_dim,))
+    decoder = _headed(decoder, head_of(likelihood), data_shape)
 
     def init(key: Key) -> Params:
         encoder_key, decoder_key, prior_key = jax.random.split(key, 3)
@@ -87,13 +91,13 @@ def from_networks(
     )
 
 
-def _headed(network: Network, family: Family, coordinates: tuple[int, ...]) -> Network:
+def _headed(network: Network, head: Head, coordinates: tuple[int, ...]) -> Network:
     """The network whose outputs are read as the parameters of a family.
 
     Weights that the family has of its own stand beside the network's.
     """
-    shape = family.outputs_per_coordinate, *coordinates
-    own = family.weights
+    shape = head.outputs_per_coordinate, *coordinates
+    own = head.weights
 
     def init(key: Key) -> PyTree:
         if own is None:
@@ -103,21 +107,22 @@ def _headed(network: Network, family: Family, coordinates: tuple[int, ...]) -> N
 
     def apply(params: PyTree, x: Array) -> DistParams:
         if own is None:
-            return family.read(network.apply(params, x).reshape(shape), ())
+            return head.read(network.apply(params, x).reshape(shape), ())
         outputs = network.apply(params["network"], x).reshape(shape)
-        return family.read(outputs, params["family"])
+        return head.read(outputs, params["family"])
 
     return Network(init=init, apply=apply)
 
 
 def event_of(family: Family, coordinates: tuple[int, ...]) -> jax.ShapeDtypeStruct:
     """What a network's outputs for so many coordinates describe: an event's shape."""
+    head = head_of(family)
 
     def event(outputs: Array, key: Key) -> Event:
-        own = () if family.weights is None else family.weights(key)
-        return family.mean(family.read(outputs, own))
+        own = () if head.weights is None else head.weights(key)
+        return family.mean(head.read(outputs, own))
 
-    outputs = jnp.zeros((family.outputs_per_coordinate, *coordinates))
+    outputs = jnp.zeros((head.outputs_per_coordinate, *coordinates))
     return jax.eval_shape(event, outputs, jax.random.key(0))
 
 
@@ -143,13 +148,13 @@ def from_mlps(
         encoder=mlp(
             event_of(likelihood, data_shape).size,
             hidden,
-            posterior.outputs_per_coordinate * latent_dim,
+            head_of(posterior).outputs_per_coordinate * latent_dim,
             activation,
         ),
         decoder=mlp(
             event_of(posterior, (latent_dim,)).size,
             hidden[::-1],
-            likelihood.outputs_per_coordinate * math.prod(data_shape),
+            head_of(likelihood).outputs_per_coordinate * math.prod(data_shape),
             activation,
             out_bias=output_start(likelihood, data_mean),
         ),
@@ -174,13 +179,14 @@ def output_start(
     """
     if data_mean is None:
         return None
+    space = likelihood.space
     low, high = {
         "bits": (0, 1),
         "levels": (0, 1),
-        "interval": likelihood.interval[:2],
+        "interval": (space.low, space.high),
         "counts": (0, math.inf),
         "positive": (0, math.inf),
-    }.get(likelihood.space, (-math.inf, math.inf))
+    }.get(space.kind, (-math.inf, math.inf))
     mean = np.asarray(data_mean)
     if not ((mean >= low - 1e-6) & (mean <= high + 1e-6)).all():
         raise VaejaxError(
@@ -188,4 +194,4 @@ def output_start(
             f"{likelihood.name} lies from {low:g} to {high:g}: give the mean of the "
             "observations, such as that of intensities divided by 255"
         )
-    return likelihood.to_outputs(jnp.asarray(data_mean)).reshape(-1)
+    return head_of(likelihood).to_outputs(jnp.asarray(data_mean)).reshape(-1)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from vaejax.core import Model, VaejaxError
+from vaejax.core import Model, VaejaxError, head_of
 from vaejax.core.ranges import DepthOrZero, Shape
 from vaejax.models.from_networks import event_of, from_networks, output_start
 from vaejax.models.parts import (
@@ -69,7 +69,7 @@ def gaussian_conv(
     height, width, depth = data_shape
     latents = named_posterior(posterior, posterior_settings, latent_dim)
     pixels = named_likelihood(likelihood, likelihood_settings)
-    num_outputs = pixels.outputs_per_coordinate
+    num_outputs = head_of(pixels).outputs_per_coordinate
     channel_mean = None if data_mean is None else jnp.mean(data_mean, (0, 1))
     decoder = conv_decoder(
         event_of(latents, (latent_dim,)).size,
@@ -89,7 +89,7 @@ def gaussian_conv(
         encoder=conv_encoder(
             (height, width, depth),
             channels,
-            latents.outputs_per_coordinate * latent_dim,
+            head_of(latents).outputs_per_coordinate * latent_dim,
             activation,
             blocks,
         ),

@@ -41,6 +41,7 @@ from vaejax.core import (
     Params,
     PyTree,
     VaejaxError,
+    head_of,
 )
 from vaejax.core.ranges import Depth, Shape
 from vaejax.families import ChainParams, NormalParams, chain, diagonal_normal
@@ -189,7 +190,8 @@ def _hierarchy(
         mlp(above, widths, 2 * dim, activation)
         for dim, above, widths in zip(below, latent_dims[1:], hidden[1:], strict=True)
     ]
-    shape = pixels.outputs_per_coordinate, *data_shape
+    head = head_of(pixels)
+    shape = head.outputs_per_coordinate, *data_shape
     decoder = mlp(
         latent_dims[0],
         hidden[0],
@@ -208,7 +210,7 @@ def _hierarchy(
 
     def decode(params: Params, z: Event, y: Array | None) -> DistParams:
         outputs = decoder.apply(params.decoder, z[0]).reshape(shape)
-        return pixels.from_outputs(outputs)
+        return head.from_outputs(outputs)
 
     def prior(params: Params, y: Array | None) -> ChainParams:
         top = jnp.zeros(latent_dims[-1])

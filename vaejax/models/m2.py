@@ -17,7 +17,7 @@ arXiv:1406.5298, equations 6 to 9.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,7 @@ from vaejax.core import (
     Scalar,
     Strata,
     VaejaxError,
+    head_of,
 )
 from vaejax.core.ranges import Shape
 from vaejax.families import NormalParams, diagonal_normal
@@ -103,7 +104,8 @@ def m2(
     pixels = named_likelihood(likelihood, likelihood_settings)
     refuse_own_weights("m2", pixels)
     size = event_of(pixels, data_shape).size
-    shape = pixels.outputs_per_coordinate, *data_shape
+    pixels_head = head_of(pixels)
+    shape = pixels_head.outputs_per_coordinate, *data_shape
     classifier = mlp(size, hidden, num_classes, activation)
     act = activation_named(activation)
     trunk = mlp(size, (), hidden[0])
@@ -146,7 +148,8 @@ def m2(
 
     def decode(params: Params, z: Event, y: Array | None) -> DistParams:
         joined = jnp.concatenate([z.z, z.y])
-        return pixels.from_outputs(decoder.apply(params.decoder, joined).reshape(shape))
+        outputs = decoder.apply(params.decoder, joined).reshape(shape)
+        return pixels_head.from_outputs(outputs)
 
     def prior(params: Params, y: Array | None) -> LabelledParams:
         alike = jnp.zeros((num_classes, latent_dim))
@@ -185,7 +188,9 @@ def m2(
 def labelled() -> Family:
     """A class, and normal latents given it: a mixture whose event tells the component.
 
-    Its `mean` holds the probabilities of the classes and the mean of z over them.
+    It has no head: `m2` makes the `LabelledParams` itself, of one network's outputs for
+    every class. Its `mean` holds the probabilities of the classes and the mean of z
+    over them.
     """
     normal = diagonal_normal()
 
@@ -214,20 +219,11 @@ def labelled() -> Family:
         y, given = own
         return (y * event.y).sum() * normal.log_prob(given, event.z)
 
-    def unread(outputs: Array) -> NoReturn:
-        raise VaejaxError(
-            "the parameters of a class and what is given it are no numbers for every "
-            "coordinate: use LabelledParams in the model's encode and prior"
-        )
-
     component = Family(
         name="diagonal_normal_of_a_class",
         sample=sample_component,
         log_prob=log_prob_component,
         mean=lambda own: Labelled(own[0], own[1].loc),
-        outputs_per_coordinate=2,
-        from_outputs=unread,
-        to_outputs=unread,
         reparam="explicit",
     )
 
@@ -241,8 +237,5 @@ def labelled() -> Family:
         sample=sample,
         log_prob=log_prob,
         mean=mean,
-        outputs_per_coordinate=2,
-        from_outputs=unread,
-        to_outputs=unread,
         strata=Strata(component=component, split=split),
     )

@@ -21,7 +21,16 @@ import numpy as np
 from jax.scipy.stats import norm
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-from vaejax.core import Family, Key, Model, Params, PyTree, Scalar, VaejaxError
+from vaejax.core import (
+    Family,
+    Key,
+    Model,
+    OwnSamples,
+    Params,
+    PyTree,
+    Scalar,
+    VaejaxError,
+)
 from vaejax.core.ranges import Depth, Shape
 from vaejax.families import point_mass
 from vaejax.nets import mlp, transformer
@@ -174,6 +183,7 @@ def masked_autoencoder(
             name="patches",
             sample=lambda key, image: look(image, choose(key)),
             mean=lambda image: look(image, choose(fixed)),
+            head=None,
             exact_mean=False,
         ),
         latent_prior=dataclasses.replace(
@@ -181,8 +191,9 @@ def masked_autoencoder(
             name="noise",  # for pictures alone
             sample=lambda key, params: draw_code(key),
             mean=lambda params: draw_code(fixed),
+            head=None,
             exact_mean=False,
-            costly_log_prob=None,
+            own_samples=OwnSamples(),
         ),
         likelihood=_hidden_pixels(scale),
         data_shape=data_shape,
@@ -243,7 +254,4 @@ def _hidden_pixels(scale: float) -> Family:
         sample=sample,
         log_prob=log_prob,
         mean=lambda guess: guess.mean,
-        outputs_per_coordinate=1,
-        from_outputs=lambda outputs: Guess(outputs[0], jnp.ones_like(outputs[0], bool)),
-        to_outputs=lambda mean: mean[None],
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vaejax.core import Family, Prior, VaejaxError, build
+from vaejax.core import Family, Prior, VaejaxError, build, head_of
 from vaejax.families import FAMILIES, k_sparse, optimal_normal, point_mass
 from vaejax.priors import PRIORS
 
@@ -50,7 +50,7 @@ def named_prior(
     follows = {
         "posterior": posterior,
         "latent_dim": latent_dim,
-        "num_categories": posterior.outputs_per_coordinate,
+        "num_categories": head_of(posterior).outputs_per_coordinate,
         "data_shape": data_shape,
         "data_mean": data_mean,
         "exemplars": exemplars,
@@ -65,7 +65,7 @@ def named_likelihood(name: str, settings: Settings) -> Family:
 
 def refuse_own_weights(model: str, likelihood: Family) -> None:
     """Refuse a likelihood that learns more than a network's outputs tell."""
-    if likelihood.weights is not None:
+    if head_of(likelihood).weights is not None:
         raise VaejaxError(
             f"{model} has no place for what {likelihood.name} learns besides the "
             "decoder: use another likelihood, such as fixed_normal"

@@ -33,7 +33,7 @@ import numpy as np
 from jax.nn.initializers import glorot_uniform
 from jaxtyping import Array, Float
 
-from vaejax.core import Key, Model, PyTree, VaejaxError
+from vaejax.core import Key, Model, PyTree, VaejaxError, head_of
 from vaejax.core.ranges import Shape
 from vaejax.families import diagonal_normal, dirichlet, multinomial
 from vaejax.models.from_networks import from_networks, output_start
@@ -87,9 +87,8 @@ def prod_lda(
         )
     family, prior = PARTS[posterior]
     latents, words = family(), data_shape[0]
-    network = mlp(
-        words, hidden, latents.outputs_per_coordinate * num_topics, activation
-    )
+    num_outputs = head_of(latents).outputs_per_coordinate * num_topics
+    network = mlp(words, hidden, num_outputs, activation)
     start = output_start(multinomial(), data_mean)
 
     def init(key: Key) -> PyTree:
@@ -99,7 +98,7 @@ def prod_lda(
         }
 
     def decode(params: PyTree, z: Float[Array, " K"]) -> Float[Array, " V"]:
-        theta = z if latents.space == "simplex" else jax.nn.softmax(z)
+        theta = z if latents.space.kind == "simplex" else jax.nn.softmax(z)
         return WORDS[topics](theta, topic_weights(params))
 
     return from_networks(

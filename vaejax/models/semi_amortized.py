@@ -77,7 +77,9 @@ def refine(
         own, state = carry
         slope = jax.grad(loss)(own, own, jax.random.fold_in(key, number))
         updates, state = optimizer.update(slope, state)
-        own = model.posterior.project(optax.apply_updates(own, updates))
+        own = optax.apply_updates(own, updates)
+        if model.posterior.restriction is not None:
+            own = model.posterior.restriction.project(own)
         return (own, state), None
 
     start = dist_params, optimizer.init(dist_params)
@@ -97,7 +99,8 @@ def require_refinable(model: Model) -> None:
             f"the parameters of {model.posterior.name} latents cannot be refined by a "
             "gradient through samples: use a reparameterisable posterior"
         )
-    if model.posterior.weights is not None:
+    head = model.posterior.head
+    if head is not None and head.weights is not None:
         raise IncompatibleError(
             f"{model.posterior.name} latents have weights of their own, which would be "
             "refined for every example: use a posterior without, as diagonal_normal"

@@ -111,7 +111,6 @@ def _joined(family: Family, below: int) -> Family:
         sample=lambda key, params: jnp.concatenate(family.sample(key, params)),
         log_prob=lambda params, z: family.log_prob(params, split(z)),
         mean=lambda params: jnp.concatenate(family.mean(params)),
-        support=None,
-        num_outcomes=None,
+        outcomes=None,
         conditionals=None,
     )

@@ -28,7 +28,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaejax.core import Example, Family, Key, Model, Params, VaejaxError, check_data
+from vaejax.core import (
+    Couplings,
+    Example,
+    Family,
+    Key,
+    Model,
+    OwnSamples,
+    Params,
+    VaejaxError,
+    check_data,
+)
 from vaejax.core.ranges import Shape
 from vaejax.families import (
     FullNormalParams,
@@ -173,11 +183,10 @@ def _mean_alone() -> Family:
         log_prob=lambda params, z: jnp.zeros(()),
         factorised=False,
         kl=None,
-        measure=None,
         quadrature=None,
-        retrace=None,
-        costly_log_prob=WHY_NO_OTHER,
         has_density=False,
+        own_samples=OwnSamples(costly_log_prob=WHY_NO_OTHER),
+        couplings=Couplings(),
     )
 
 

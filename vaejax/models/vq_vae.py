@@ -34,12 +34,14 @@ from vaejax.core import (
     Family,
     Key,
     Model,
+    OwnSamples,
     Params,
     Prior,
     PyTree,
     UnknownNameError,
     VaejaxError,
     check_data,
+    head_of,
 )
 from vaejax.core.ranges import DepthOrZero, Shape
 from vaejax.families import point_mass
@@ -117,7 +119,7 @@ def vq_vae(
     grid = grid_shape((height, width, depth), channels)
     places = math.prod(grid)
     pixels = named_likelihood(likelihood, likelihood_settings)
-    num_outputs = pixels.outputs_per_coordinate
+    num_outputs = head_of(pixels).outputs_per_coordinate
     decoder = grid_decoder(
         latent_dim,
         channels[::-1],
@@ -217,6 +219,7 @@ def _nearest_code() -> Family:
         name="nearest_code",
         sample=lambda key, q: straight_through(q),
         mean=straight_through,
+        head=None,
     )
 
 
@@ -232,9 +235,10 @@ def _uniform_codes(places: int) -> Family:
         sample=sample,
         log_prob=lambda codes, z: -places * jnp.log(jnp.asarray(len(codes), float)),
         mean=lambda codes: jnp.tile(codes.mean(0), (places, 1)),
+        head=None,
         reparam=None,
-        costly_log_prob=None,
         has_density=True,
+        own_samples=OwnSamples(),
     )
 
 

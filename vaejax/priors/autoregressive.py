@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Key, Prior, Scalar, VaejaxError
+from vaejax.core import Family, Key, Prior, Scalar, VaejaxError, head_of
 from vaejax.families import NormalParams, diagonal_normal
 from vaejax.priors.learned import learned
 
@@ -55,6 +55,7 @@ def autoregressive(latent_dim: int = 50, hidden: int = 300) -> Prior:
 def _autoregressive_normal(dim: int, hidden: int) -> Family:
     conditionals = _masked_network(dim, hidden)
     normal = diagonal_normal()
+    head = head_of(normal)
 
     def sample(key: Key, params: AutoregressiveParams) -> Float[Array, " Z"]:
         noise = jax.random.normal(key, (dim,), params.start.loc.dtype)
@@ -80,14 +81,15 @@ def _autoregressive_normal(dim: int, hidden: int) -> Family:
         sample=sample,
         log_prob=log_prob,
         mean=lambda params: conditionals(params, params.start.loc).loc,
-        exact_mean=False,
-        outputs_per_coordinate=normal.outputs_per_coordinate,
-        from_outputs=lambda outputs, weights: AutoregressiveParams(
-            normal.from_outputs(outputs), weights
+        head=dataclasses.replace(
+            head,
+            from_outputs=lambda outputs, weights: AutoregressiveParams(
+                head.from_outputs(outputs), weights
+            ),
+            weights=init,
         ),
-        to_outputs=normal.to_outputs,
-        weights=init,
         reparam="explicit",
+        exact_mean=False,
     )
 
 

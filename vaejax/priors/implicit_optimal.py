@@ -107,12 +107,6 @@ def _tilted(reference: Family, network: Network) -> Family:
         sample=sample,
         log_prob=log_prob,
         mean=lambda params: reference.mean(params.reference),
-        normalized=False,
         exact_mean=False,
-        outputs_per_coordinate=reference.outputs_per_coordinate,
-        from_outputs=lambda outputs, weights: TiltedParams(
-            reference.from_outputs(outputs), weights
-        ),
-        to_outputs=reference.to_outputs,
-        weights=network.init,
+        normalized=False,
     )

@@ -9,7 +9,16 @@ fair coin, the uniform distribution on (0, 1) or on the simplex.
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from vaejax.core import DistParams, Encode, Family, Key, Params, Prior, PyTree
+from vaejax.core import (
+    DistParams,
+    Encode,
+    Family,
+    Key,
+    Params,
+    Prior,
+    PyTree,
+    head_of,
+)
 from vaejax.families import bernoulli, categorical, diagonal_normal
 
 
@@ -18,16 +27,20 @@ def learned(family: Family, latent_dim: int) -> Prior:
 
     Args:
         family: of the latents.
-        latent_dim: how many coordinates `Family.from_outputs` describes.
+        latent_dim: how many coordinates `Head.from_outputs` describes.
+
+    Raises:
+        IncompatibleError: a family without a head.
     """
-    shape = family.outputs_per_coordinate, latent_dim
+    head = head_of(family)
+    shape = head.outputs_per_coordinate, latent_dim
 
     def init(key: Key) -> dict[str, PyTree]:
-        own = {} if family.weights is None else {"weights": family.weights(key)}
+        own = {} if head.weights is None else {"weights": head.weights(key)}
         return {"outputs": jnp.zeros(shape), **own}
 
     def apply(encode: Encode, params: Params, y: Array | None) -> DistParams:
-        return family.read(params.prior["outputs"], params.prior.get("weights"))
+        return head.read(params.prior["outputs"], params.prior.get("weights"))
 
     return Prior(name=f"learned_{family.name}", family=family, init=init, apply=apply)
 

@@ -72,7 +72,7 @@ def _dip(
         posterior = model.posterior
         if posterior.law == "diagonal_normal":
             return None
-        if of_means and posterior.space == "reals" and posterior.exact_mean:
+        if of_means and posterior.space.kind == "reals" and posterior.exact_mean:
             return None
         return (
             f"it takes the {'mean' if of_means else 'mean and variance'} of every "

@@ -178,7 +178,9 @@ def _topics(trained: Trained) -> Topics:
         model, params, trained.data.test, jax.random.key(0), num_samples=SAMPLES
     )
     means = posterior_means(model, params, trained.data.test)
-    shares = means if model.posterior.space == "simplex" else softmax(means, axis=1)
+    shares = (
+        means if model.posterior.space.kind == "simplex" else softmax(means, axis=1)
+    )
     return Topics(np.asarray(topic_weights(params.decoder)), estimate.elbo, shares)
 
 

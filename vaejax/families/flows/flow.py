@@ -22,7 +22,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Key, PyTree, Scalar, VaejaxError, record
+from vaejax.core import (
+    Couplings,
+    Family,
+    Head,
+    Key,
+    OwnSamples,
+    PyTree,
+    Scalar,
+    VaejaxError,
+    head_of,
+    record,
+)
 from vaejax.families.normal import NormalParams, diagonal_normal
 
 Moved = tuple[Float[Array, " D"], Scalar]  # a point, and log|det| of the forward map
@@ -48,7 +59,7 @@ class Layers:
     read: Callable[[Float[Array, "n D"], PyTree], PyTree]
     forward: Callable[[PyTree, Float[Array, " D"]], Moved]
     inverse: Callable[[PyTree, Float[Array, " D"]], Moved]
-    weights: Callable[[Key], PyTree] | None = None  # see `Family.weights`
+    weights: Callable[[Key], PyTree] | None = None  # see `Head.weights`
     alternate: bool = False  # every other layer sees the coordinates in reverse order
 
 
@@ -61,9 +72,9 @@ def flow(
     mean has no closed form: `mean` is where the layers take the normal's.
     """
     base = diagonal_normal()
-    assert base.retrace is not None
-    retrace_base = base.retrace
-    count = base.outputs_per_coordinate + layers.outputs_per_coordinate
+    head, retrace_base = head_of(base), base.couplings.retrace
+    assert retrace_base is not None
+    count = head.outputs_per_coordinate + layers.outputs_per_coordinate
 
     def from_outputs(outputs: Array, weights: PyTree = ()) -> FlowParams:
         if outputs.shape != (count, dim):
@@ -71,15 +82,15 @@ def flow(
                 f"{name} of dim {dim} reads outputs [{count}, {dim}], not "
                 f"{list(outputs.shape)}: use dim = the number of latents"
             )
-        own, rest = jnp.split(outputs, [base.outputs_per_coordinate])
-        return FlowParams(base.from_outputs(own), layers.read(rest, weights))
+        own, rest = jnp.split(outputs, [head.outputs_per_coordinate])
+        return FlowParams(head.from_outputs(own), layers.read(rest, weights))
 
     def to_outputs(mean: Float[Array, " D"]) -> Float[Array, "n D"]:
         """With weights as they start."""
         own = () if layers.weights is None else layers.weights(jax.random.key(0))
         rest = jnp.zeros((layers.outputs_per_coordinate, dim), mean.dtype)
         loc, _ = pull(layers, layers.read(rest, own), mean)
-        return jnp.concatenate([base.to_outputs(loc), rest])
+        return jnp.concatenate([head.to_outputs(loc), rest])
 
     def sample_and_log_prob(key: Key, params: FlowParams) -> Moved:
         start = base.sample(key, params.base)
@@ -99,15 +110,18 @@ def flow(
         sample=lambda key, params: sample_and_log_prob(key, params)[0],
         log_prob=log_prob,
         mean=lambda params: push(layers, params.layers, base.mean(params.base))[0],
-        outputs_per_coordinate=count,
-        from_outputs=from_outputs,
-        to_outputs=to_outputs,
-        weights=layers.weights,
+        head=Head(
+            outputs_per_coordinate=count,
+            from_outputs=from_outputs,
+            to_outputs=to_outputs,
+            weights=layers.weights,
+        ),
         reparam="explicit",
         exact_mean=False,
-        retrace=retrace,
-        sample_and_log_prob=sample_and_log_prob,
-        costly_log_prob=costly_log_prob,
+        own_samples=OwnSamples(
+            sample_and_log_prob=sample_and_log_prob, costly_log_prob=costly_log_prob
+        ),
+        couplings=Couplings(retrace=retrace),
     )
 
 
