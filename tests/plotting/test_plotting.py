@@ -419,10 +419,10 @@ def test_bias_forest_fills_only_biases_above_the_noise_of_all():
     figure = plotting.bias_forest(rows)
     (axes,) = figure.axes
     spares, excludes = (drawn.lines[0].get_xydata() for drawn in axes.containers)
-    assert spares.tolist() == [[-0.01, 0], [0.0205, 2]]
-    assert excludes.tolist() == [[0.5, 1]]
+    np.testing.assert_allclose(spares, [[-1, 0], [2.05, 2]])
+    np.testing.assert_allclose(excludes, [[50, 1]])
     bars = axes.containers[1].lines[2][0].get_segments()[0]
-    np.testing.assert_allclose(bars[:, 0], [0.5 - 0.0196, 0.5 + 0.0196])
+    np.testing.assert_allclose(bars[:, 0], [50 - 1.96, 50 + 1.96], rtol=1e-4)
     names = [text.get_text() for text in axes.get_yticklabels()]
     assert names == [f"iwae, {name}, $K$ = 8" for name in ("pathwise", "stl", "just")]
     assert figure.get_supxlabel() == "Refused: iwae, loo (K = 1, 8)"

@@ -1,7 +1,7 @@
-"""The bias of every gradient estimator with its interval, a row each.
+"""The bias of every gradient estimator in its standard errors, a row each.
 
-A dot with its interval says at a glance what a table of "estimate (error)" hides:
-which biases are larger than their noise.
+A dot and the line of significance say at a glance what a table of "estimate (error)"
+hides: which biases are larger than their noise.
 """
 
 import textwrap
@@ -37,17 +37,19 @@ from vaejax.plotting.style import (
 )
 
 DECADES = 5  # of a symmetric log axis on each side, at most
-TICK: Look = {"marker": "|", "linestyle": "none", "color": "#9A9A9A", "markersize": 7}
+LIMIT: Look = {"linestyle": "--", "linewidth": 0.9, "color": ALARM}
+IN_ERRORS = r"$\|\mathrm{E}\,g - g^*\|^2$ / its standard error"
 
 
 @styled
 def bias_forest(rows: Sequence[Line]) -> Picture:
-    """The bias of every cell with its 95% interval, a panel per parameter group.
+    """The bias of every cell over its standard error, a panel per parameter group.
 
-    `bias_squared` estimates ||E g - g*||^2 without bias of its own, so an
-    unbiased estimator scatters on both sides of zero. The axis is linear around zero
-    and logarithmic beyond. Cells whose bias is more than noise are filled: above
-    the grey tick, `least_seen`. Refused cells are named below.
+    `bias_squared` estimates ||E g - g*||^2 without bias of its own, so an unbiased
+    estimator scatters on both sides of zero. In standard errors, cells of very
+    different noise share one axis, which is linear around zero and logarithmic beyond.
+    A bias beyond the line of significance, `least_seen`, is more than noise: its mark
+    is filled. Bars are 95% intervals. Refused cells are named below.
 
     Args:
         rows: cells of the benchmark, in the order in which they are drawn.
@@ -76,14 +78,14 @@ def bias_forest(rows: Sequence[Line]) -> Picture:
         _forest(
             panel, members, [names.index(cell(row)) for row in members], least[chosen]
         )
-        panel.set(title=group, xlabel=r"$\|\mathrm{E}\,g - g^*\|^2$ (nats$^2$)")
+        panel.set(title=group, xlabel=IN_ERRORS)
         panel.set_yticks(range(len(names)), names)
         panel.set_ylim(len(names) - 0.5, -0.5)
     if not groups:
         axes[0].axis("off")
     handles = [
         Line2D([], [], marker="s", color=ALARM, label="more than noise"),
-        Line2D([], [], label="smallest detectable", **TICK),
+        Line2D([], [], label="line of significance", **LIMIT),
         *[Line2D([], [], label="interval unsafe", **UNSAFE)]
         * any(map(unsafe, measured)),
     ]
@@ -91,7 +93,8 @@ def bias_forest(rows: Sequence[Line]) -> Picture:
     if note:
         figure.supxlabel(note, x=0.01, ha="left", fontsize=7, color=QUIET)
     figure.set_label(
-        f"Bias of the gradient with 95% intervals: {seen.sum()} of {len(measured)} are "
+        f"Squared bias of the gradient in its standard errors, with 95% intervals: "
+        f"{seen.sum()} of {len(measured)} are "
         f"more than noise; the chance of any false alarm is {FALSE_ALARMS:.0%}."
     )
     return figure
@@ -99,12 +102,17 @@ def bias_forest(rows: Sequence[Line]) -> Picture:
 
 def _forest(axes: Axes, rows: list[Line], at: list[int], least: np.ndarray) -> None:
     """Draw the cells of one group."""
-    bias = values_of(rows, "bias_squared")
-    ends = np.array(interval(rows, "bias_squared"))
+    stderr = values_of(rows, "bias_squared_stderr")
+    # A bias that has no error at all is drawn at 0, and cannot be tested.
+    scale = np.divide(1, stderr, out=np.zeros(len(rows)), where=stderr > 0)
+    bias = scale * values_of(rows, "bias_squared")
+    ends = scale * np.array(interval(rows, "bias_squared"))
     arms = np.abs(ends - bias)
+    limits = scale * least
     axes.axvline(0, color=QUIET, linewidth=0.8)
-    axes.plot(least, at, **TICK)
-    seen = bias > least
+    for limit in distinct(np.round(limits[np.isfinite(limits)], 2)):
+        axes.axvline(limit, **LIMIT)
+    seen = bias > limits
     spares: Look = {"fmt": "o", "color": COLOURS[0], "markerfacecolor": "white"}
     alarms: Look = {"fmt": "s", "color": ALARM}
     for chosen, look in ((~seen, spares), (seen, alarms)):
