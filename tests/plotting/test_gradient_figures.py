@@ -131,6 +131,11 @@ def test_the_laws_are_drawn_where_they_hold_and_nowhere_else():
     assert dreg.get_ydata()[-1] == pytest.approx(last["snr"])
     pooled = plotting.gradient_statistic([row | {"pool": "50"} for row in rows], "snr")
     assert not any("propto" in line.get_label() for line in pooled.axes[2].lines)
+    assert "thin lines" in figure.get_label()
+    for trained in ({"checkpoint": "runs/a"}, {"step": 6}):
+        plain = plotting.gradient_statistic([row | trained for row in rows], "snr")
+        assert not any("propto" in line.get_label() for line in plain.axes[2].lines)
+        assert "thin lines" not in plain.get_label()
     variance = plotting.gradient_statistic(rows, "variance")
     assert not any("propto" in line.get_label() for line in variance.axes[2].lines)
 
