@@ -36,6 +36,7 @@ from vaejax.core import (
     check_data,
     fold_examples,
 )
+from vaejax.core.doors import expect
 from vaejax.terms import COMMON_STATS, with_value
 
 
@@ -76,6 +77,9 @@ def make_objective(
     Raises:
         IncompatibleError: naming the requirement and the remedy, before any tracing.
     """
+    expect(Model, "model", model)
+    expect(Bound, "bound", bound)
+    expect(Estimator, "estimator", estimator)
     problem = Problem(model=model, bound=bound, num_samples=num_samples)
     any_weight = problem if kl_weight is None else weigh_kl(problem, 0.5)
     verdict = check(any_weight, estimator)

@@ -10,6 +10,7 @@ Nothing is both.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar, dataclass_transform
 
@@ -32,7 +33,21 @@ T = TypeVar("T")
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def record(cls: type[T]) -> type[T]:
     """Make `cls` a frozen, keyword-only dataclass: a static bundle of functions."""
-    return dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+    made = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+    init: Callable[..., None] = made.__init__
+
+    @functools.wraps(init)
+    def by_name(self: T, *positional: Any, **fields: Any) -> None:
+        if positional:
+            names = ", ".join(f"{f.name}=..." for f in dataclasses.fields(made))
+            raise VaejaxError(
+                f"{cls.__name__} takes its fields by name, and {len(positional)} came "
+                f"without one: write {cls.__name__}({names}), or fewer of them"
+            )
+        init(self, **fields)
+
+    made.__init__ = by_name  # type: ignore[assignment, method-assign]
+    return made
 
 
 class VaejaxError(Exception):

@@ -34,6 +34,7 @@ from vaejax.core import (
     fold_examples,
     plain,
 )
+from vaejax.core.doors import expect, expect_example, expect_key, expect_params
 from vaejax.evaluation.psis import pareto_shapes, tail_size
 from vaejax.sharding import DATA, SAMPLES, evaluation_mesh, put
 from vaejax.terms import weigh_own_samples
@@ -129,13 +130,16 @@ def log_likelihood(
         VaejaxError: `num_samples` or `chunk_size` below 1, no examples, or a posterior
             without a density; what `check_data` refuses.
     """
+    expect(Model, "model", model)
+    expect_params(params)
+    expect_key(key)
     if not model.posterior.has_density:
         raise VaejaxError(
             f"the posterior of {model.name}, a {model.posterior.name}, has no density, "
             "and log p(x) no importance weights: use evaluation.reconstruction, or a "
             "posterior such as diagonal_normal"
         )
-    examples = check_data(model, examples)
+    examples = check_data(model, expect_example("examples", examples))
     count = len(examples.x)
     if min(num_samples, chunk_size, count) < 1:
         raise VaejaxError(

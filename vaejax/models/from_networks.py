@@ -1,7 +1,7 @@
 """How two networks, a prior and two families become a `Model`."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
@@ -11,11 +11,11 @@ from jaxtyping import Array, Float
 
 from vaejax.core import (
     DistParams,
+    Encode,
     Event,
     Example,
     Extras,
     Family,
-    Head,
     IncompatibleError,
     Key,
     Model,
@@ -25,6 +25,7 @@ from vaejax.core import (
     VaejaxError,
     head_of,
 )
+from vaejax.core.doors import expect
 from vaejax.nets import Network, mlp
 
 
@@ -51,15 +52,19 @@ def from_networks(
     BackProp").
 
     Raises:
-        IncompatibleError: a posterior that does not go with the prior; a posterior or a
-            likelihood without a head.
+        IncompatibleError: a posterior that does not go with the prior, or a prior of
+            another number of latents; a posterior or a likelihood without a head.
+        VaejaxError: a network of another width, once it is applied.
     """
     part = posterior.restriction
     if part is not None and (reason := part.needs(prior)):
         raise IncompatibleError(f"{posterior.name} refuses {prior.name}: {reason}")
     center = 0.0 if data_mean is None else np.asarray(data_mean, jnp.result_type(float))
-    encoder = _headed(encoder, head_of(posterior), (latent_dim,))
-    decoder = _headed(decoder, head_of(likelihood), data_shape)
+    expect(Network, "encoder", encoder)
+    expect(Network, "decoder", decoder)
+    expect(Prior, "prior", prior)
+    encoder = _headed("encoder", encoder, posterior, (latent_dim,))
+    decoder = _headed("decoder", decoder, likelihood, data_shape)
 
     def init(key: Key) -> Params:
         encoder_key, decoder_key, prior_key = jax.random.split(key, 3)
@@ -75,6 +80,7 @@ def from_networks(
     def decode(params: Params, z: Event, y: Array | None) -> DistParams:
         return decoder.apply(params.decoder, z)
 
+    _check_prior(prior, posterior, latent_dim, init, encode)
     return Model(
         name=name,
         init=init,
@@ -91,11 +97,41 @@ def from_networks(
     )
 
 
-def _headed(network: Network, head: Head, coordinates: tuple[int, ...]) -> Network:
+def _check_prior(
+    prior: Prior,
+    posterior: Family,
+    latent_dim: int,
+    init: Callable[[Key], Params],
+    encode: Encode,
+) -> None:
+    """Refuse a prior over another number of coordinates, which might be broadcast."""
+    labelled = prior.labels.num_classes is not None or prior.labels.positions
+
+    def sample(key: Key) -> Event:
+        y = jnp.zeros((), int) if labelled else None
+        return prior.family.sample(key, prior.apply(encode, init(key), y))
+
+    def size(event: Event) -> int:
+        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(event))
+
+    found = size(jax.eval_shape(sample, jax.random.key(0)))
+    expected = size(event_of(posterior, (latent_dim,)))
+    if found != expected:
+        raise IncompatibleError(
+            f"the prior {prior.name} is over {found} numbers, and with latent_dim = "
+            f"{latent_dim} the posterior {posterior.name} is over {expected}: give "
+            "both the same number of latents"
+        )
+
+
+def _headed(
+    role: str, network: Network, family: Family, coordinates: tuple[int, ...]
+) -> Network:
     """The network whose outputs are read as the parameters of a family.
 
     Weights that the family has of its own stand beside the network's.
     """
+    head = head_of(family)
     shape = head.outputs_per_coordinate, *coordinates
     own = head.weights
 
@@ -105,11 +141,20 @@ def _headed(network: Network, head: Head, coordinates: tuple[int, ...]) -> Netwo
         network_key, family_key = jax.random.split(key)
         return {"network": network.init(network_key), "family": own(family_key)}
 
+    def shaped(outputs: Array) -> Array:
+        if outputs.size != math.prod(shape):
+            raise VaejaxError(
+                f"the {role} puts out {outputs.size} numbers, and a {family.name} of "
+                f"shape {coordinates} takes {math.prod(shape)}, "
+                f"{head.outputs_per_coordinate} for each coordinate: give the network "
+                "that width"
+            )
+        return outputs.reshape(shape)
+
     def apply(params: PyTree, x: Array) -> DistParams:
         if own is None:
-            return head.read(network.apply(params, x).reshape(shape), ())
-        outputs = network.apply(params["network"], x).reshape(shape)
-        return head.read(outputs, params["family"])
+            return head.read(shaped(network.apply(params, x)), ())
+        return head.read(shaped(network.apply(params["network"], x)), params["family"])
 
     return Network(init=init, apply=apply)
 

@@ -25,6 +25,7 @@ from vaejax.core import (
     check_lengths,
     check_positions,
 )
+from vaejax.core.doors import expect, expect_example, expect_key
 from vaejax.sharding import DATA, local, put, training_mesh
 from vaejax.training.diagnose import diagnose
 from vaejax.training.start import NO_STEP, observed, started
@@ -137,7 +138,12 @@ def fit(
             objective refuses; parts of batches that it needs whole; positions that
             `exemplar` needs; leaves of the data of different lengths.
     """
-    data = as_arrays(data)
+    expect(Objective, "objective", objective)
+    if state is None:
+        expect_key(key)
+    else:
+        expect(TrainState, "state", state)
+    data = as_arrays(expect_example("data", data))
     check_lengths(**data._asdict())  # else x and y mispair
     num_examples = len(data.x)
     if min(batch_size, epochs, num_examples) < 1:
