@@ -39,7 +39,7 @@ def record(cls: type[T]) -> type[T]:
     @functools.wraps(init)
     def by_name(self: T, *positional: Any, **fields: Any) -> None:
         if positional:
-            names = ", ".join(f"{f.name}=..." for f in dataclasses.fields(made))
+            names = ", ".join(f"{name}=..." for name in cls.__annotations__)
             raise VaejaxError(
                 f"{cls.__name__} takes its fields by name, and {len(positional)} came "
                 f"without one: write {cls.__name__}({names}), or fewer of them"
