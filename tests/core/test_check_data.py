@@ -95,6 +95,21 @@ DOORS = {
     "gradient_moments": measured(benchmark.gradient_moments, draws=8),
     "variance_split": measured(benchmark.variance_split, draws=40, batch_size=2),
     "cost_report": measured(benchmark.cost_report),
+    "compare_estimators": of_model(
+        vaejax.compare_estimators,
+        bounds=[elbo()],
+        estimators=[pathwise()],
+        num_samples=1,
+        draws=8,
+        key=KEY,
+        cost="none",
+    ),
+    "check_unbiased": lambda x: vaejax.check_unbiased(
+        *(pathwise(), elbo(), MODEL, PARAMS, Example(x)),
+        num_samples=1,
+        draws=8,
+        key=KEY,
+    ),
     "cost_reports": lambda x: benchmark.cost_reports(
         [(OBJECTIVE, PARAMS, LossState(), batch(x))], KEY
     ),

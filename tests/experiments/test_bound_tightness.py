@@ -153,7 +153,7 @@ def test_the_report_counts_as_lower_what_states_so(discrete):
     said = reported(discrete, [*ALL, beta_elbo(0.5)])
     lower = sum(bound.relation == "lower" for bound in ALL)
     assert f"{lower} cells of lower bounds none came out above log p(x)" in said
-    assert "No bound on log p(x): reconstruction, beta_elbo." in said
+    assert "No bound on log p(x): reconstruction, beta_elbo:beta=0.5." in said
     wrong = dataclasses.replace(reconstruction(), relation="lower")
     said = reported(discrete, [wrong])
     assert "1 came out above log p(x) beyond chance" in said

@@ -19,7 +19,6 @@ from vaejax.core import VaejaxError
 from vaejax.core.files import write_whole
 
 if TYPE_CHECKING:
-    import pandas
     import pyarrow
 
     from vaejax.plotting import Picture
@@ -94,7 +93,7 @@ class EstimatorTable:
         """The lines as an Arrow table; an unknown statistic is null."""
         return to_arrow(self.lines(), COLUMNS)
 
-    def to_pandas(self) -> "pandas.DataFrame":
+    def to_pandas(self) -> Any:
         """The lines as a data frame.
 
         Raises:
