@@ -148,7 +148,7 @@ def examples_of(name: str) -> Example:
     """Two observations."""
     if name == "bernoulli_toy":
         return Example(jnp.array([[-0.2], [-0.4]]))
-    if MODELS[name].likelihood.space == "bits":
+    if MODELS[name].likelihood.space.kind == "bits":
         return Example(jnp.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]))
     return Example(jnp.array([[0.9, -0.4, 1.3], [-0.7, 0.5, 0.2]]))
 

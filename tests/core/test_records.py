@@ -10,7 +10,7 @@ import tokenize
 
 import pytest
 
-from vaejax.core import Family, record, records
+from vaejax.core import Family, Model, Objective, record, records
 
 RECORDS = [
     value
@@ -19,7 +19,7 @@ RECORDS = [
 ]
 
 
-@pytest.mark.parametrize(("made", "most"), [(Family, 20)])
+@pytest.mark.parametrize(("made", "most"), [(Family, 20), (Model, 12), (Objective, 4)])
 def test_a_record_has_few_fields(made, most):
     assert len(dataclasses.fields(made)) <= most
 

@@ -352,7 +352,7 @@ class Extras:
     # observations (leaves [N, ...], as the model sees them): by a clustering of the
     # codes, say. `Objective.start` is made of it.
     start: Callable[[Params, Example, Key], Params] | None = None
-    averages: Averages | None = None
+    averages: Averages | None = None  # the group that batches average, if any
     exact_elbo: Callable[[Params, Array], Scalar] | None = None  # of x, in closed form
 
 
@@ -373,7 +373,7 @@ class Model:
     data_shape: tuple[int, ...] | None = None
     latent_shape: Event | None = None  # of `jax.ShapeDtypeStruct`
     labels: Labels = Labels()  # that it needs
-    extras: Extras = Extras()
+    extras: Extras = Extras()  # what few models have
 
 
 class LogTerms(NamedTuple):
