@@ -60,11 +60,9 @@ def main(draws: int = 100_000) -> float:
     batch = Batch(Example(jnp.array([[1.0, 0.0, 1.0, 1.0]])), jnp.arange(1))
     problem = Problem(model=model, bound=elbo(), num_samples=4)
     exact = value_and_gradient(problem, params, batch.example).gradient
-
     objective = make_objective(model, elbo(), neighbour(), num_samples=4)
-    moments = gradient_moments(
-        objective, params, (), jax.random.key(2), batch, draws=draws
-    )
+    arguments = objective, params, (), jax.random.key(2), batch
+    moments = gradient_moments(*arguments, draws=draws)
     z_scores = jax.tree.map(
         # The objective is minimised: its gradient is minus the bound's.
         lambda mean, variance, truth: (mean + truth) / jnp.sqrt(variance / draws),

@@ -40,15 +40,10 @@ def patches(width: int = 16) -> Network:
     return Network(init=init, apply=apply)
 
 
-class Decoder(nnx.Module):
+def decoder(rngs: nnx.Rngs) -> nnx.Module:
     """A flax module: from one latent vector to a logit for every pixel."""
-
-    def __init__(self, rngs: nnx.Rngs) -> None:
-        self.hidden = nnx.Linear(LATENTS, 128, rngs=rngs)
-        self.out = nnx.Linear(128, 64, rngs=rngs)
-
-    def __call__(self, z):  # noqa: D102
-        return self.out(nnx.gelu(self.hidden(z)))
+    hidden, out = nnx.Linear(LATENTS, 128, rngs=rngs), nnx.Linear(128, 64, rngs=rngs)
+    return nnx.Sequential(hidden, nnx.gelu, out)
 
 
 def main(epochs: int = 50) -> float:
@@ -56,7 +51,7 @@ def main(epochs: int = 50) -> float:
     model = from_networks(
         "patches",
         encoder=patches(),
-        decoder=from_nnx(Decoder),
+        decoder=from_nnx(decoder),
         prior=standard_normal(LATENTS),
         posterior=diagonal_normal(),
         likelihood=bernoulli(),
@@ -74,8 +69,8 @@ def main(epochs: int = 50) -> float:
         observe=PROTOCOLS["dynamic"].sample,
         on_epoch=reports.append,
     )
-    print(f"training ELBO: {reports[-1].metrics['bound']:.2f} nats")
-    return reports[-1].metrics["bound"]
+    print("training ELBO, nats:", bound := reports[-1].metrics["bound"])
+    return bound
 
 
 if __name__ == "__main__":
