@@ -1,7 +1,7 @@
 """The examples in docstrings run, and every bound and estimator has one.
 
-They see what `import jax, jax.numpy as jnp, optax, vaejax` gives, and the public names of
-vaejax and of its bounds, estimators and models.
+They see what `import jax, jax.numpy as jnp, optax, vaejax` gives, and the public names
+of vaejax and of its bounds, estimators and models.
 """
 
 import doctest
