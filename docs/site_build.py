@@ -9,10 +9,12 @@ where the compatibility table is stale. This writes the table anew:
     python docs/site_build.py
 """
 
+import ast
 import importlib
 import inspect
 import pkgutil
 import re
+import textwrap
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -114,8 +116,24 @@ def api_page(name: str, module: ModuleType) -> str:
             parts.append(f"## {symbol} {{ #{symbol} }}")
             rows = [f"| `{key}` | {claim(one)} |" for key, one in value.items()]
             parts.append("\n".join(["| name | claim |", "|---|---|", *rows]))
-    parts += [f"::: {path}" for path in entries(module)]
+    shown = {home(value, module): value for value in symbols.values()}
+    for path in entries(module):
+        parts += [f"::: {path}", fields(shown.get(path))]
     return "\n\n".join(parts) + "\n"
+
+
+def fields(value: Any) -> str:
+    """The fields of a record with their comments, which are its documentation."""
+    if not inspect.isclass(value) or not getattr(value, "__annotations__", None):
+        return ""
+    source = textwrap.dedent(inspect.getsource(value))
+    (definition,) = ast.parse(source).body
+    assert isinstance(definition, ast.ClassDef)
+    docstring, *rest = definition.body
+    ends = [one.lineno - 1 for one in rest if not isinstance(one, ast.AnnAssign)]
+    lines = source.splitlines()[docstring.end_lineno : min(ends, default=None)]
+    text = re.sub(r"\s*@\w+$", "", textwrap.dedent("\n".join(lines)).strip())
+    return f'```python title="Fields of {value.__name__}"\n{text}\n```'
 
 
 def entries(module: ModuleType) -> Iterator[str]:
