@@ -21,7 +21,10 @@ from vaejax.estimators import ESTIMATORS
 NAMES = {"jax": jax, "jnp": jnp, "optax": optax, "vaejax": vaejax}
 for module in (models, estimators, bounds, vaejax):
     NAMES |= {n: v for n, v in vars(module).items() if not n.startswith("_")}
-DOORS = [vaejax.make_objective, vaejax.fit, vaejax.log_likelihood, bounds.train_apart]
+DOORS = [
+    *(vaejax.make_objective, vaejax.fit, vaejax.log_likelihood, bounds.train_apart),
+    *(vaejax.compare_estimators, vaejax.check_unbiased),
+]
 DOCUMENTED = [*BOUNDS.values(), *ESTIMATORS.values(), *DOORS]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
