@@ -38,7 +38,7 @@ def test_the_example_of_networks_trains():
 
 
 def test_the_example_of_an_estimator_proves_it_unbiased():
-    assert example("own_estimator").main(draws=4000).unbiased
+    assert example("own_estimator").main().unbiased
 
 
 def test_the_proof_of_the_example_finds_a_planted_bias(monkeypatch):

@@ -122,7 +122,7 @@ def wake_sleep() -> Estimator:
         >>> wake_sleep().check(problem).status
         'biased'
     """
-    return rws(wake_fraction=0.0)
+    return dataclasses.replace(rws(wake_fraction=0.0), name="wake_sleep")
 
 
 def rws_dreg() -> Estimator:
