@@ -20,7 +20,7 @@ from vaejax.estimators import ESTIMATORS
 
 NAMES = {"jax": jax, "jnp": jnp, "optax": optax, "vaejax": vaejax}
 for module in (models, estimators, bounds, vaejax):
-    NAMES |= {n: v for n, v in vars(module).items() if not n.startswith("_")}
+    NAMES |= {name: getattr(module, name) for name in dir(module) if name[0] != "_"}
 DOORS = [
     *(vaejax.make_objective, vaejax.fit, vaejax.log_likelihood, bounds.train_apart),
     *(vaejax.compare_estimators, vaejax.check_unbiased),

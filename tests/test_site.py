@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from mkdocs.exceptions import PluginError
 
+import vaejax
 from docs import site_build
 
 ROOT = Path(__file__).parents[1]
@@ -30,6 +31,17 @@ def test_no_link_of_a_page_is_dead(page):
 
 def test_a_readme_is_a_front_door():
     assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+
+
+def test_the_counts_of_the_readme_are_those_of_the_registries():
+    text = (ROOT / "README.md").read_text()
+    for count in (
+        f"{len(vaejax.BOUNDS)} bounds",
+        f"{len(vaejax.ESTIMATORS)} gradient estimators",
+        f"{len(vaejax.FAMILIES)} families",
+        f"{len(vaejax.PRIORS)} priors, {len(vaejax.MODELS)} models",
+    ):
+        assert f"| {count} |" in text
 
 
 def test_every_public_symbol_is_documented():
