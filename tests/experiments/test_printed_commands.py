@@ -308,6 +308,7 @@ SMALL = {
     "README.md": {
         "epochs=100": "epochs=1",
         "Example(x)": "Example(x[:3])",
+        "num_samples=[1, 8]": "num_samples=[2]",
         "draws=1000": "draws=20",
     },
     "getting_started.md": {"epochs=100": "epochs=1", "Example(x)": "Example(x[:3])"},
