@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format bench clean
+.PHONY: help install demo test lint format docs bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -44,11 +44,15 @@ format: $(STAMP) ## format, and repair what the linter can
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
+docs: $(STAMP) ## the pages and the API as a site, strictly: site/index.html
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
+	@echo "the site is built: site/index.html"
+
 bench: $(STAMP) ## speed, and how often the benchmark's intervals hold the truth
 	$(BIN)/python -m experiments.speed --overwrite
 	$(BIN)/python -m experiments.cost --overwrite
 	$(BIN)/python -m experiments.coverage --overwrite
 
 clean: ## remove .venv and caches; runs/ is yours and stays
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
 	find . -path ./runs -prune -o -name __pycache__ -type d -prune -exec rm -rf {} +

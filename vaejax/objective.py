@@ -76,6 +76,19 @@ def make_objective(
 
     Raises:
         IncompatibleError: naming the requirement and the remedy, before any tracing.
+
+    Examples:
+        >>> objective = make_objective(gaussian_toy(), iwae(), dreg(), num_samples=4)
+        >>> params, state = objective.init(jax.random.key(0))
+        >>> batch = Batch(Example(jnp.zeros((2, 20))), jnp.arange(2))
+        >>> key = jax.random.key(1)
+        >>> loss, (state, metrics) = objective.loss(params, state, key, batch)
+        >>> bool(loss == -metrics["bound"])
+        True
+        >>> make_objective(gaussian_toy(), iwae(), stl(), num_samples=4)
+        Traceback (most recent call last):
+            ...
+        vaejax.core.records.IncompatibleError: stl is biased for iwae with K = 4: ...
     """
     expect(Model, "model", model)
     expect(Bound, "bound", bound)
@@ -385,7 +398,7 @@ def compatibility_table(
     estimators: Iterable[Estimator],
     num_samples: int = 2,
 ) -> str:
-    """The verdict on every combination, as a Markdown table (the README's)."""
+    """The verdict on every combination, as a Markdown table."""
     bounds = list(bounds)
     lines = [
         "| latents | estimator | " + " | ".join(bound.name for bound in bounds) + " |",

@@ -31,7 +31,12 @@ from experiments.training.prepared_run import check as check_training
 from vaejax.core import VaejaxError
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+# In the order of the site's navigation, whose first page is README.md.
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"] + [
+    page
+    for name in re.findall(r": (\w+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
+    if (page := ROOT / "docs" / name).exists()
+]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 IN_LINE = re.compile(r"(?<!`)`((?:python|make|pip|source) [^`]+)`(?!`)")
 OF_SHELL = ("", "bash", "sh", "console")
@@ -112,7 +117,12 @@ def printed(page: Path) -> Iterator[list[str]]:
     yield from (list(one) for one in dict.fromkeys(words) if one)
 
 
-COMMANDS = [(page.name, words) for page in PAGES for words in printed(page)]
+# Each but once, where it is printed first.
+FIRST: dict[tuple[str, ...], str] = {}
+for a_page in PAGES:
+    for some_words in printed(a_page):
+        FIRST.setdefault(tuple(some_words), a_page.name)
+COMMANDS = [(name, list(words)) for words, name in FIRST.items()]
 
 
 def listed(page: Path) -> Iterator[tuple[str, list[str], str]]:
@@ -161,6 +171,11 @@ def filled(words: list[str]) -> list[str]:
     return text.split()
 
 
+def runs(words: list[str]) -> bool:
+    """Whether a command runs an experiment."""
+    return words[0] == "python" and words[1:2] != ["docs/site_build.py"]
+
+
 def module_of(words: list[str]) -> tuple[str, Any]:
     """The name of the experiment that a command runs, and its module."""
     package, _, name = words[2].partition(".")
@@ -191,8 +206,14 @@ def read(module: Any, words: list[str]) -> None:
         module.check(config)
 
 
+def test_every_page_is_read():
+    assert {page.name for page in PAGES} == {"README.md", "CONTRIBUTING.md"} | {
+        page.name for page in (ROOT / "docs").rglob("*.md")
+    }
+
+
 def test_there_are_commands_and_each_is_known():
-    names = {module_of(words)[0] for _, words in COMMANDS if words[0] == "python"}
+    names = {module_of(words)[0] for _, words in COMMANDS if runs(words)}
     assert len(COMMANDS) > 25
     assert names <= REDUCED.keys() | ELSEWHERE.keys()
     assert REDUCED.keys() <= names  # the tables hold nothing that is not printed
@@ -213,15 +234,20 @@ def test_what_is_installed_or_made_is_there():
             assert words[:3] == ["pip", "install", "-e"]
             assert extra
             assert setup.has_option("options.extras_require", extra[1])
+        elif words[0] == "pytest":
+            assert all((ROOT / path).exists() for path in words[1:])
+        elif words[:2] == ["python", "-m"] or words[0] == "source":
+            continue
         else:
-            assert words[0] in ("python", "source")
+            assert words[0] == "python"
+            assert (ROOT / words[1]).exists()
 
 
 def test_printed_commands_run_in_their_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(report, "draw", lambda *_: None)
     for page, words in COMMANDS:
-        if words[0] != "python":
+        if not runs(words):
             continue
         name, module = module_of(words)
         given = filled(words[3:])
@@ -277,15 +303,42 @@ def test_printed_preparations_run_on_files_that_are_here(words, tmp_path):
     assert list(tmp_path.iterdir())
 
 
-def test_the_printed_snippets_run(capsys):
-    """At one epoch, and on a few test images."""
-    small = {"epochs=100": "epochs=1", "Example(x)": "Example(x[:3])"}
-    for page in PAGES:
-        for fence in FENCE.finditer(page.read_text()):
-            if fence[1] == "python":
-                code = fence[2]
-                for size, smaller in small.items():
-                    assert size in code
-                    code = code.replace(size, smaller)
-                exec(compile(code, page.name, "exec"), {})
-                assert "log_likelihood" in capsys.readouterr().out
+# Page by page, what is in the place of the sizes that its Python code prints.
+SMALL = {
+    "README.md": {
+        "epochs=100": "epochs=1",
+        "Example(x)": "Example(x[:3])",
+        "num_samples=[1, 8]": "num_samples=[2]",
+        "draws=1000": "draws=20",
+    },
+    "getting_started.md": {"epochs=100": "epochs=1", "Example(x)": "Example(x[:3])"},
+    "benchmark.md": {"draws=2000": "draws=40"},
+    "extending.md": {"epochs=5": "epochs=1"},
+}
+SHOWN = {
+    "README.md": "log_likelihood",
+    "getting_started.md": "log_likelihood",
+    "benchmark.md": "bias",
+}
+
+
+def snippets(page: Path) -> str:
+    """All Python code of a page, as one program."""
+    fences = FENCE.finditer(page.read_text())
+    return "\n".join(fence[2] for fence in fences if fence[1] == "python")
+
+
+def test_every_page_with_python_is_run():
+    assert {page.name for page in PAGES if snippets(page)} == SMALL.keys()
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_the_printed_snippets_run(name, capsys):
+    """At one epoch, on a few test images, with few draws."""
+    (page,) = [page for page in PAGES if page.name == name]
+    code = snippets(page)
+    for size, smaller in SMALL[name].items():
+        assert size in code
+        code = code.replace(size, smaller)
+    exec(compile(code, name, "exec"), {})
+    assert SHOWN.get(name, "") in capsys.readouterr().out

@@ -58,13 +58,6 @@ def compare_estimators(
     against the mean of an unbiased estimator's draws; every row says which. A cell
     whose estimator is not valid is a row that says why, and nothing is raised.
 
-        table = compare_estimators(
-            model, params, batch,
-            bounds=[iwae()], estimators=[pathwise(), dreg()], num_samples=[1, 8, 64],
-            key=jax.random.key(0),
-        )
-        table.findings()
-
     Args:
         model: any, registered or not.
         params: where the gradients are taken.
@@ -91,6 +84,22 @@ def compare_estimators(
         VaejaxError: names, arrays or numbers in the place of objects; two estimators or
             bounds of one name; draws that cannot be folded; data that the model cannot
             take; or more numbers than the memory holds.
+
+    Examples:
+        >>> model = linear_gaussian(data_shape=(2,), latent_dim=1)
+        >>> table = compare_estimators(
+        ...     model,
+        ...     model.init(jax.random.key(0)),
+        ...     Example(jnp.ones((3, 2))),
+        ...     bounds=[iwae()],
+        ...     estimators=[stl(), dreg(), rloo()],
+        ...     num_samples=[4],
+        ...     draws=400,
+        ...     key=jax.random.key(1),
+        ... )
+        >>> {line["estimator"]: line["status"] for line in table.lines()}
+        {'stl': 'biased', 'dreg': 'unbiased', 'rloo': 'refused'}
+        >>> answer = table.findings()  # in words, a sentence a claim
     """
     expect(Model, "model", model)
     examples = check_data(model, expect_example("batch", batch))

@@ -74,6 +74,15 @@ def check_unbiased(
         VaejaxError: objects of another kind, data that the model cannot take, or no
             gradient to compare with.
         IncompatibleError: the estimator is not valid here.
+
+    Examples:
+        >>> model = linear_gaussian(data_shape=(2,), latent_dim=1)
+        >>> params, x = model.init(jax.random.key(0)), Example(jnp.ones((3, 2)))
+        >>> settings = dict(num_samples=4, draws=2000, key=jax.random.key(1))
+        >>> check_unbiased(dreg(), iwae(), model, params, x, **settings).unbiased
+        True
+        >>> check_unbiased(stl(), iwae(), model, params, x, **settings).unbiased
+        False
     """
     expect(Estimator, "estimator", estimator)
     examples = check_data(expect(Model, "model", model), expect_example("batch", batch))

@@ -42,6 +42,11 @@ def constant_baseline(value: float = 0.0) -> Estimator:
 
     References:
         Williams 1992, "REINFORCE".
+
+    Examples:
+        >>> problem = Problem(model=bernoulli_toy(), bound=elbo(), num_samples=1)
+        >>> constant_baseline(-90.0).check(problem).status
+        'unbiased'
     """
     if not math.isfinite(value):
         raise VaejaxError(f"the baseline is {value}: use a finite number of nats")

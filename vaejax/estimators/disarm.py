@@ -65,6 +65,11 @@ def disarm() -> Estimator:
     References:
         Dong, Mnih and Tucker 2020, arXiv:2006.10680; the same estimator as U2G of Yin,
         Ho, Yan, Qian and Zhou 2020, arXiv:2006.16290.
+
+    Examples:
+        >>> problem = Problem(model=bernoulli_toy(), bound=elbo(), num_samples=1)
+        >>> disarm().check(problem).status
+        'unbiased'
     """
     return _mirrored("disarm", _integrated)
 
@@ -83,6 +88,11 @@ def arm() -> Estimator:
 
     References:
         Yin and Zhou 2019, arXiv:1807.11143.
+
+    Examples:
+        >>> problem = Problem(model=bernoulli_toy(), bound=elbo(), num_samples=1)
+        >>> arm().check(problem).status
+        'unbiased'
     """
     return _mirrored("arm", _from_noise)
 

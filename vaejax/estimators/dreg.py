@@ -57,6 +57,11 @@ def dreg() -> Estimator:
 
     References:
         Tucker, Lawson, Gu and Maddison 2019, arXiv:1810.04152.
+
+    Examples:
+        >>> problem = Problem(model=gaussian_toy(), bound=iwae(), num_samples=8)
+        >>> dreg().check(problem).status
+        'unbiased'
     """
     return Estimator(name="dreg", surrogate=_surrogate, check=_check)
 

@@ -64,6 +64,11 @@ def enumeration(max_outcomes: int = 1024) -> Estimator:
     References:
         Titsias and Lazaro-Gredilla 2015, "Local expectation gradients for black box
         variational inference", arXiv:1503.01494.
+
+    Examples:
+        >>> problem = Problem(model=bernoulli_toy(), bound=elbo(), num_samples=1)
+        >>> enumeration(max_outcomes=2).check(problem).status
+        'unbiased'
     """
     check_max_outcomes(max_outcomes)
 

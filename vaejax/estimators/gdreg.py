@@ -63,6 +63,11 @@ def gdreg() -> Estimator:
 
     References:
         Bauer and Mnih 2021, arXiv:2101.11046.
+
+    Examples:
+        >>> problem = Problem(model=gaussian_toy(), bound=iwae(), num_samples=8)
+        >>> gdreg().check(problem).status
+        'unbiased'
     """
     return Estimator(name="gdreg", surrogate=_surrogate, check=_check)
 

@@ -47,6 +47,11 @@ def gumbel_rao(
 
     References:
         Paulus, Maddison and Krause 2021, arXiv:2010.04838.
+
+    Examples:
+        >>> problem = Problem(model=bernoulli_toy(), bound=elbo(), num_samples=1)
+        >>> gumbel_rao(num_conditional=100).check(problem).status
+        'biased'
     """
     if num_conditional < 1:
         raise VaejaxError(f"num_conditional is {num_conditional}: use at least 1")

@@ -58,6 +58,11 @@ def gumbel_softmax(
     References:
         Jang, Gu and Poole 2017, arXiv:1611.01144; Maddison, Mnih and Teh 2017,
         arXiv:1611.00712.
+
+    Examples:
+        >>> problem = Problem(model=bernoulli_toy(), bound=elbo(), num_samples=1)
+        >>> gumbel_softmax(temperature=1.0).check(problem).status
+        'biased'
     """
     schedule = annealing(temperature, annealing_rate, floor)
     return Estimator(
@@ -113,6 +118,11 @@ def st_gumbel_softmax(
 
     References:
         Jang, Gu and Poole 2017, arXiv:1611.01144.
+
+    Examples:
+        >>> problem = Problem(model=bernoulli_toy(), bound=elbo(), num_samples=1)
+        >>> st_gumbel_softmax(temperature=1.0).check(problem).status
+        'biased'
     """
     return straight_through_estimator(
         "st_gumbel_softmax",

@@ -60,6 +60,11 @@ def measure_valued() -> Estimator:
         Mohamed, Rosca, Figurnov and Mnih 2020, arXiv:1906.10652; Pflug 1989; with
         variational autoencoders: Rosca et al. 2019, "Measure-valued derivatives for
         approximate Bayesian inference".
+
+    Examples:
+        >>> problem = Problem(model=bernoulli_toy(), bound=elbo(), num_samples=1)
+        >>> measure_valued().check(problem).status
+        'unbiased'
     """
     return Estimator(name="measure_valued", surrogate=_surrogate, check=_check)
 

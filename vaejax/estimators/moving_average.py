@@ -51,6 +51,11 @@ def moving_average(decay: float = 0.9) -> Estimator:
 
     References:
         Williams 1992, "REINFORCE"; Ranganath, Gerrish and Blei 2014, arXiv:1401.0118.
+
+    Examples:
+        >>> problem = Problem(model=bernoulli_toy(), bound=elbo(), num_samples=1)
+        >>> moving_average(decay=0.99).check(problem).status
+        'unbiased'
     """
     check_decay(decay)
 

@@ -62,6 +62,11 @@ def muprop(fitted: bool = False) -> Estimator:
     References:
         Gu, Levine, Sutskever and Mnih 2016, arXiv:1511.05176; with a coefficient,
         Paisley, Blei and Jordan 2012, arXiv:1206.6430.
+
+    Examples:
+        >>> problem = Problem(model=bernoulli_toy(), bound=elbo(), num_samples=1)
+        >>> muprop(fitted=True).check(problem).status
+        'unbiased'
     """
 
     def init(problem: Problem, key: Key) -> tuple[PyTree, EstState]:

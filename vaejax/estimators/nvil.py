@@ -85,6 +85,11 @@ def nvil(
 
     References:
         Mnih and Gregor 2014, arXiv:1402.0030.
+
+    Examples:
+        >>> problem = Problem(model=bernoulli_toy(), bound=elbo(), num_samples=1)
+        >>> nvil(hidden=(50, 50)).check(problem).status
+        'unbiased'
     """
     check_decay(decay)
     activation_named(activation)

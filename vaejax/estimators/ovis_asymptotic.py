@@ -63,6 +63,13 @@ def ovis_asymptotic(gamma: float = 0.0) -> Estimator:
     References:
         Lievin, Dittadi, Christensen and Winther 2020, arXiv:2008.01998, equation 17;
         its authors' code starts at gamma = 1.
+
+    Examples:
+        >>> problem = Problem(model=bernoulli_toy(), bound=iwae(), num_samples=8)
+        >>> ovis_asymptotic().check(problem).status
+        'unbiased'
+        >>> ovis_asymptotic(gamma=1.0).check(problem).status
+        'biased'
     """
     if not 0 <= gamma <= 1:
         raise VaejaxError(f"gamma is {gamma}: use a number from 0 to 1")

@@ -49,6 +49,11 @@ def ovis_mc(auxiliary_samples: int = 1) -> Estimator:
 
     References:
         Lievin, Dittadi, Christensen and Winther 2020, arXiv:2008.01998, equation 12.
+
+    Examples:
+        >>> problem = Problem(model=bernoulli_toy(), bound=iwae(), num_samples=8)
+        >>> ovis_mc(auxiliary_samples=10).check(problem).status
+        'unbiased'
     """
     if type(auxiliary_samples) is not int or auxiliary_samples < 1:
         raise VaejaxError(

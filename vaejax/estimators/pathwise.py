@@ -36,6 +36,11 @@ def pathwise() -> Estimator:
     References:
         Kingma and Welling 2014, arXiv:1312.6114; Rainforth et al. 2018,
         arXiv:1802.04537, for its signal-to-noise ratio.
+
+    Examples:
+        >>> problem = Problem(model=gaussian_toy(), bound=iwae(), num_samples=8)
+        >>> pathwise().check(problem).status
+        'unbiased'
     """
     return Estimator(
         name="pathwise", surrogate=_surrogate, check=_check, own_samples=True

@@ -81,6 +81,11 @@ def rebar(temperature: float = 0.5, eta: float = 1.0) -> Estimator:
 
     References:
         Tucker, Mnih, Maddison, Lawson and Sohl-Dickstein 2017, arXiv:1703.07370.
+
+    Examples:
+        >>> problem = Problem(model=bernoulli_toy(), bound=elbo(), num_samples=1)
+        >>> rebar(temperature=0.3).check(problem).status
+        'unbiased'
     """
     start = start_of(temperature, eta)
     return controlled(

@@ -28,6 +28,11 @@ def reinmax() -> Estimator:
 
     References:
         Liu, Dong, Liu, Yu and Gao 2023, arXiv:2304.08612, algorithm 2 at temperature 1.
+
+    Examples:
+        >>> problem = Problem(model=bernoulli_toy(), bound=elbo(), num_samples=1)
+        >>> reinmax().check(problem).status
+        'biased'
     """
     return straight_through_estimator(
         "reinmax", _heun, "it takes f(1) - f(0) to be (f'(1) + f'(0)) / 2"

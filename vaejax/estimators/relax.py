@@ -67,6 +67,11 @@ def relax(
 
     References:
         Grathwohl, Choi, Wu, Roeder and Duvenaud 2018, arXiv:1711.00123.
+
+    Examples:
+        >>> problem = Problem(model=bernoulli_toy(), bound=elbo(), num_samples=1)
+        >>> relax(network="alone").check(problem).status
+        'unbiased'
     """
     if network not in ("added", "alone"):
         raise VaejaxError(f"unknown network {network!r}: use 'added' or 'alone'")

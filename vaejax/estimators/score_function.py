@@ -61,6 +61,11 @@ def score_function(baseline: Literal["none", "leave_one_out"] = "none") -> Estim
     References:
         Williams 1992, "REINFORCE"; Paisley, Blei and Jordan 2012, arXiv:1206.6430;
         leave-one-out: Kool, van Hoof and Welling 2019, "Buy 4 REINFORCE samples".
+
+    Examples:
+        >>> problem = Problem(model=bernoulli_toy(), bound=iwae(), num_samples=8)
+        >>> score_function().check(problem).status
+        'unbiased'
     """
     if baseline not in _BASELINES:
         raise VaejaxError(
@@ -101,7 +106,13 @@ def score_function(baseline: Literal["none", "leave_one_out"] = "none") -> Estim
 
 
 def rloo() -> Estimator:
-    """`score_function` with the leave-one-out baseline."""
+    """`score_function` with the leave-one-out baseline.
+
+    Examples:
+        >>> problem = Problem(model=bernoulli_toy(), bound=elbo(), num_samples=8)
+        >>> rloo().check(problem).status
+        'unbiased'
+    """
     return score_function(baseline="leave_one_out")
 
 

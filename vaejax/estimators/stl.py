@@ -48,6 +48,13 @@ def stl() -> Estimator:
     References:
         Roeder, Wu and Duvenaud 2017, arXiv:1703.09194; the bias under IWAE: Tucker et
         al. 2019, arXiv:1810.04152.
+
+    Examples:
+        >>> for bound in (elbo(), iwae()):
+        ...     problem = Problem(model=gaussian_toy(), bound=bound, num_samples=8)
+        ...     print(bound.name, stl().check(problem).status)
+        elbo unbiased
+        iwae biased
     """
     return Estimator(
         name="stl",

@@ -20,6 +20,11 @@ def straight_through() -> Estimator:
 
     References:
         Bengio, Leonard and Courville 2013, arXiv:1308.3432.
+
+    Examples:
+        >>> problem = Problem(model=bernoulli_toy(), bound=elbo(), num_samples=1)
+        >>> straight_through().check(problem).status
+        'biased'
     """
     return straight_through_estimator(
         "straight_through", _mean, "it takes f(1) - f(0) to be f'(b)"

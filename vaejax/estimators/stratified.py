@@ -53,6 +53,12 @@ def stratified() -> Estimator:
         Morningstar et al. 2021, "Automatic differentiation variational inference with
         mixtures", arXiv:2003.01687; for the ELBO also Roeder, Wu and Duvenaud 2017,
         arXiv:1703.09194, section 5.
+
+    Examples:
+        >>> model = gaussian_mlp(posterior="mixture")
+        >>> problem = Problem(model=model, bound=elbo(), num_samples=2)
+        >>> stratified().check(problem).status
+        'unbiased'
     """
     return Estimator(name="stratified", surrogate=_surrogate, check=_check)
 

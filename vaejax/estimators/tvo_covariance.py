@@ -54,6 +54,11 @@ def tvo_covariance() -> Estimator:
 
     References:
         Masrani, Le and Wood 2019, arXiv:1907.00031.
+
+    Examples:
+        >>> problem = Problem(model=bernoulli_toy(), bound=tvo(), num_samples=8)
+        >>> tvo_covariance().check(problem).status
+        'biased'
     """
     return Estimator(
         name="tvo_covariance", surrogate=_surrogate, check=_check, target=_target

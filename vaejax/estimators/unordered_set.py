@@ -71,6 +71,12 @@ def unordered_set(max_outcomes: int = 4096) -> Estimator:
 
     References:
         Kool, van Hoof and Welling 2020, arXiv:2002.06043.
+
+    Examples:
+        >>> model = bernoulli_toy(data_shape=(3,))  # 8 outcomes
+        >>> problem = Problem(model=model, bound=elbo(), num_samples=4)
+        >>> unordered_set().check(problem).status
+        'unbiased'
     """
     check_max_outcomes(max_outcomes)
 

@@ -51,6 +51,11 @@ def vimco(mean: Literal["geometric", "arithmetic"] = "geometric") -> Estimator:
 
     References:
         Mnih and Rezende 2016, arXiv:1602.06725.
+
+    Examples:
+        >>> problem = Problem(model=bernoulli_toy(), bound=iwae(), num_samples=8)
+        >>> vimco().check(problem).status
+        'unbiased'
     """
     if mean not in _MEANS:
         raise VaejaxError(f"unknown mean {mean!r}: use one of {list(_MEANS)}")

@@ -71,6 +71,11 @@ def rws(wake_fraction: float = 1.0) -> Estimator:
         Bornschein and Bengio 2015, arXiv:1406.2751; the mixture: Le et al. 2019,
         arXiv:1805.10469; sleep alone: Hinton, Dayan, Frey and Neal 1995, "The
         wake-sleep algorithm for unsupervised neural networks".
+
+    Examples:
+        >>> problem = Problem(model=bernoulli_toy(), bound=iwae(), num_samples=8)
+        >>> rws(wake_fraction=0.5).check(problem).status
+        'biased'
     """
     if not 0 <= wake_fraction <= 1:
         raise VaejaxError(f"wake_fraction is {wake_fraction}: use a share from 0 to 1")
@@ -110,8 +115,14 @@ def rws(wake_fraction: float = 1.0) -> Estimator:
 
 
 def wake_sleep() -> Estimator:
-    """`rws` with the sleep update alone."""
-    return rws(wake_fraction=0.0)
+    """`rws` with the sleep update alone.
+
+    Examples:
+        >>> problem = Problem(model=bernoulli_toy(), bound=elbo(), num_samples=1)
+        >>> wake_sleep().check(problem).status
+        'biased'
+    """
+    return dataclasses.replace(rws(wake_fraction=0.0), name="wake_sleep")
 
 
 def rws_dreg() -> Estimator:
@@ -133,6 +144,11 @@ def rws_dreg() -> Estimator:
 
     References:
         Tucker, Lawson, Gu and Maddison 2019, arXiv:1810.04152, section 6.
+
+    Examples:
+        >>> problem = Problem(model=gaussian_toy(), bound=iwae(), num_samples=8)
+        >>> rws_dreg().check(problem).status
+        'biased'
     """
 
     def check(problem: Problem) -> Verdict:

@@ -129,6 +129,14 @@ def log_likelihood(
     Raises:
         VaejaxError: `num_samples` or `chunk_size` below 1, no examples, or a posterior
             without a density; what `check_data` refuses.
+
+    Examples:
+        >>> model = gaussian_toy((2,))
+        >>> x, key = jnp.zeros((3, 2)), jax.random.key(0)
+        >>> params = model.init(key)
+        >>> estimate = log_likelihood(model, params, Example(x), key, num_samples=500)
+        >>> estimate.log_px.shape, estimate.summary()["num_samples"]
+        ((3,), 500)
     """
     expect(Model, "model", model)
     expect_params(params)

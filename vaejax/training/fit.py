@@ -137,6 +137,19 @@ def fit(
             the state has behind it; data, or what `observe` makes of them, that the
             objective refuses; parts of batches that it needs whole; positions that
             `exemplar` needs; leaves of the data of different lengths.
+
+    Examples:
+        >>> objective = make_objective(gaussian_toy((2,)), elbo(), stl(), num_samples=1)
+        >>> state = fit(
+        ...     objective,
+        ...     optax.adam(1e-2),
+        ...     Example(jnp.ones((8, 2))),
+        ...     epochs=3,
+        ...     batch_size=4,
+        ...     key=jax.random.key(0),
+        ... )
+        >>> int(state.step)  # two batches an epoch
+        6
     """
     expect(Objective, "objective", objective)
     if state is None:

@@ -1,0 +1,48 @@
+"""The examples of docs/examples run, fit one screen, and give what they promise."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+EXAMPLES = sorted((Path(__file__).parents[1] / "docs" / "examples").glob("*.py"))
+
+
+def example(name: str) -> ModuleType:
+    """An example, imported from its file."""
+    (path,) = [path for path in EXAMPLES if path.stem == name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_example_is_run_here():
+    assert [path.stem for path in EXAMPLES] == ["own_estimator", "own_network", "vae"]
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_an_example_fits_one_screen(path):
+    assert len(path.read_text().splitlines()) < 80
+
+
+def test_the_example_of_a_vae_goes_from_data_to_log_px(capsys):
+    untrained = -64 * 0.693  # of 64 fair bits
+    assert example("vae").main(epochs=3, num_samples=50) > untrained
+    assert "test log p(x)" in capsys.readouterr().out
+
+
+def test_the_example_of_networks_trains():
+    assert example("own_network").main(epochs=3) > -64 * 0.693
+
+
+def test_the_example_of_an_estimator_proves_it_unbiased():
+    assert example("own_estimator").main().unbiased
+
+
+def test_the_proof_of_the_example_finds_a_planted_bias(monkeypatch):
+    module = example("own_estimator")
+    # A baseline that is the sample's own signal leaves no score at all.
+    monkeypatch.setattr(module.jnp, "roll", lambda f, shift: f)
+    assert module.main(draws=4000).unbiased is False
