@@ -15,41 +15,10 @@ a probability below 95%: then there is no winner, and what is in front is named.
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from experiments.benchmark import advice_report, measured_model
-from experiments.benchmark.advice_report import CHOICE, COLUMNS, SIGNAL
-from experiments.benchmark.choice import choose_estimators
-from experiments.harness.cli import command_of, option, progress_bar, run_main
-from experiments.harness.journal import Journal
-from experiments.harness.measured_run import measured_run
-from experiments.harness.names import check_named_once
+from experiments.harness.cli import option, read_command_line, run_main
 from experiments.harness.settings import Large, Seconds, Seed, Settings
-from vaejax.benchmark import Moments, cost_reports, fold_count, gradient_moments
-from vaejax.benchmark.cells import (
-    CellGroup,
-    Point,
-    check_gradients,
-    make_groups,
-    objective_at,
-    work_of,
-)
-from vaejax.benchmark.cost import CostReport
-from vaejax.benchmark.measure import contestant
-from vaejax.benchmark.ranking import (
-    SURE,
-    Measured,
-    Ranking,
-    rank,
-    signal_of_folds,
-)
-from vaejax.benchmark.reference import direction_of, drawn_reference
-from vaejax.bounds import BOUNDS
-from vaejax.core import Batch, Bound, Estimator, Params, VaejaxError, build
 from vaejax.core.ranges import Range
 
 
@@ -57,18 +26,18 @@ from vaejax.core.ranges import Range
 class Config(Settings):
     """Advise on the estimator, K, M and batch size, by signal per second."""
 
-    model: Annotated[str, option("NAME")] = "linear_gaussian"
+    model: Annotated[str, option("NAME", names="models")] = "linear_gaussian"
     """at its initial parameters, on its own samples"""
     model_settings: Annotated[tuple[str, ...], option("S=V")] = ()
     """as in latent_dim=1 data_shape=3"""
     checkpoint: Annotated[Path | None, option("DIR")] = None
     """instead: a run of experiments.train, on its test images"""
-    bound: Annotated[str, option("NAME")] = "iwae"
-    """a wrong name lists all"""
-    estimators: Annotated[tuple[str, ...], option("NAME..")] = (
+    bound: Annotated[str, option("NAME", names="bounds")] = "iwae"
+    """of the log-likelihood"""
+    estimators: Annotated[tuple[str, ...], option("NAME..", names="estimators")] = (
         *("dreg", "pathwise", "score_function"),
     )
-    """or with settings, as in nvil:decay=0.9; a wrong name lists all"""
+    """or with settings, as in nvil:decay=0.9"""
     num_samples: Annotated[tuple[int, ...], option("K..")] = (8,)
     """importance samples per example"""
     num_outer: Annotated[tuple[int, ...], option("M..")] = (1,)
@@ -97,6 +66,40 @@ class Config(Settings):
     """replace the results in --out"""
     resume: bool = False
     """go on with what is not measured"""
+
+
+if __name__ == "__main__":
+    read_command_line(Config)
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.benchmark import advice_report, measured_model
+from experiments.benchmark.advice_report import CHOICE, COLUMNS, SIGNAL
+from experiments.benchmark.choice import choose_estimators
+from experiments.harness.cli import command_of
+from experiments.harness.journal import Journal
+from experiments.harness.measured_run import measured_run
+from experiments.harness.names import check_named_once
+from experiments.harness.progress import progress_bar
+from vaejax.benchmark import Moments, cost_reports, fold_count, gradient_moments
+from vaejax.benchmark.cells import (
+    CellGroup,
+    Point,
+    check_gradients,
+    make_groups,
+    objective_at,
+    work_of,
+)
+from vaejax.benchmark.cost import CostReport
+from vaejax.benchmark.measure import contestant
+from vaejax.benchmark.ranking import SURE, Measured, Ranking, rank, signal_of_folds
+from vaejax.benchmark.reference import direction_of, drawn_reference
+from vaejax.bounds import BOUNDS
+from vaejax.core import Batch, Bound, Estimator, Params, VaejaxError, build
 
 
 class Results(NamedTuple):

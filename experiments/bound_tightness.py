@@ -12,24 +12,10 @@ A bound that refuses a K or the model is a row that says so. What is finished is
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated
 
-import jax
-
-from experiments.benchmark import measured_model, tightness_report
-from experiments.benchmark.choice import choose_bounds
-from experiments.benchmark.measured_model import Measured, RunKeys, make_keys
-from experiments.benchmark.tightness_cells import (
-    COLUMNS,
-    check_sizes,
-    measure,
-    reference_of,
-)
-from experiments.harness.cli import option, run_main
-from experiments.harness.measured_run import MeasuredRun, measured_run
-from experiments.harness.names import check_named_once
+from experiments.harness.cli import option, read_command_line, run_main
 from experiments.harness.settings import Large, Seed, Settings
-from vaejax.core import Bound, VaejaxError
 from vaejax.core.ranges import Range
 
 
@@ -37,7 +23,7 @@ from vaejax.core.ranges import Range
 class Config(Settings):
     """Compare every bound with log p(x), at every K."""
 
-    model: Annotated[str, option("NAME")] = "linear_gaussian"
+    model: Annotated[str, option("NAME", names="models")] = "linear_gaussian"
     """at its initial parameters, on its own samples"""
     model_settings: Annotated[tuple[str, ...], option("S=V")] = (
         *("data_shape=2", "latent_dim=1"),
@@ -45,7 +31,7 @@ class Config(Settings):
     """of the model; another model has none unless given"""
     checkpoint: Annotated[Path | None, option("DIR")] = None
     """instead: a run of experiments.train, on its test images"""
-    bounds: Annotated[tuple[str, ...], option("NAME..")] = ()
+    bounds: Annotated[tuple[str, ...], option("NAME..", names="bounds")] = ()
     """all unless named"""
     num_samples: Annotated[tuple[int, ...], option("K..")] = (
         *(1, 2, 5, 10, 20, 50),
@@ -66,6 +52,28 @@ class Config(Settings):
     """replace the results in --out"""
     resume: bool = False
     """go on with the run in --out"""
+
+
+if __name__ == "__main__":
+    read_command_line(Config)
+
+from typing import Any, NamedTuple
+
+import jax
+
+from experiments.benchmark import measured_model, tightness_report
+from experiments.benchmark.choice import choose_bounds
+from experiments.benchmark.measured_model import Measured, RunKeys, make_keys
+from experiments.benchmark.tightness_cells import (
+    COLUMNS,
+    check_sizes,
+    measure,
+    reference_of,
+)
+from experiments.harness.cli import command_of
+from experiments.harness.measured_run import MeasuredRun, measured_run
+from experiments.harness.names import check_named_once
+from vaejax.core import Bound, VaejaxError
 
 
 class Results(NamedTuple):
@@ -154,7 +162,11 @@ def _measure(
     cells = {(k,): k for k in config.num_samples}
     rows = run.rows("bounds", "samples", cells, rows_at, columns=COLUMNS)
     findings = tightness_report.write(
-        config.out, measured.name, rows, reference, _flags(config)
+        config.out,
+        measured.name,
+        rows,
+        reference,
+        command_of("bound_tightness", config),
     )
     return Results(rows, findings, config.out)
 
@@ -167,17 +179,6 @@ def _settings(config: Config, measured: Measured) -> dict[str, Any]:
         "checkpoint": None if config.checkpoint is None else str(config.checkpoint),
         **{name: getattr(config, name) for name in ("seed", "num_examples", "draws")},
     }
-
-
-def _flags(config: Config) -> list[str]:
-    """What repeats the run: the settings that are not by default."""
-    words = ["--overwrite"]
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if value != field.default and field.name not in ("overwrite", "resume"):
-            values = value if isinstance(value, tuple) else (value,)
-            words += [f"--{field.name.replace('_', '-')}", *map(str, values)]
-    return words
 
 
 if __name__ == "__main__":

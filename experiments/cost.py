@@ -12,53 +12,20 @@ where it lies more than 1.5 times above or below a line a + b x through the curv
 """
 
 import dataclasses
-import math
-import time
-from collections.abc import Callable, Iterator
-from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-import optax
-from jaxtyping import Array
-
-from experiments.benchmark.choice import choose_estimators
-from experiments.harness.cli import option, progress_bar, run_main
-from experiments.harness.journal import Journal
-from experiments.harness.measured_run import measured_run
+from experiments.harness.cli import option, read_command_line, run_main
 from experiments.harness.settings import Seconds, Settings
-from experiments.performance import cost_report
-from vaejax.benchmark import gradient_moments
-from vaejax.bounds import BOUNDS
-from vaejax.core import Batch, Example, Model, Objective, VaejaxError, build
-from vaejax.core.memory import check_fits, check_product
-from vaejax.evaluation import log_likelihood
-from vaejax.models import gaussian_mlp
-from vaejax.objective import make_objective
-from vaejax.training import (
-    TrainState,
-    default_micro_batch_size,
-    init_state,
-    make_step,
-    run_steps,
-    several_seeds,
-    zero_totals,
-)
-
-PIXELS = (28, 28, 1)
-DECODINGS_PER_CALL = 5000  # about: enough steps that starting the call costs little
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Settings):
     """Measure how time and memory grow with the work."""
 
-    bound: Annotated[str, option("NAME")] = "iwae"
-    """a wrong name lists all"""
-    estimators: Annotated[tuple[str, ...], option("NAME..")] = (
+    bound: Annotated[str, option("NAME", names="bounds")] = "iwae"
+    """of the log-likelihood"""
+    estimators: Annotated[tuple[str, ...], option("NAME..", names="estimators")] = (
         *("dreg", "pathwise", "stl", "vimco"),
     )
     """the curves are the first one's, the others compared"""
@@ -85,6 +52,47 @@ class Config(Settings):
     """replace the results in --out"""
     resume: bool = False
     """go on with the rounds that are not measured"""
+
+
+if __name__ == "__main__":
+    read_command_line(Config)
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array
+
+from experiments.benchmark.choice import choose_estimators
+from experiments.harness.journal import Journal
+from experiments.harness.measured_run import measured_run
+from experiments.harness.progress import progress_bar
+from experiments.performance import cost_report
+from vaejax.benchmark import gradient_moments
+from vaejax.bounds import BOUNDS
+from vaejax.core import Batch, Example, Model, Objective, VaejaxError, build
+from vaejax.core.memory import check_fits, check_product
+from vaejax.evaluation import log_likelihood
+from vaejax.models import gaussian_mlp
+from vaejax.objective import make_objective
+from vaejax.training import (
+    TrainState,
+    default_micro_batch_size,
+    init_state,
+    make_step,
+    run_steps,
+    several_seeds,
+    zero_totals,
+)
+
+PIXELS = (28, 28, 1)
+DECODINGS_PER_CALL = 5000  # about: enough steps that starting the call costs little
 
 
 class Results(NamedTuple):

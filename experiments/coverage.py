@@ -19,42 +19,12 @@ are spread by noise: they have no interval.
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-from jax.flatten_util import ravel_pytree
-from scipy.stats import binomtest
-
-from experiments.benchmark.coverage_regimes import Maker, Regime, regimes
-from experiments.harness import run_folder
-from experiments.harness.cli import option, run_main
-from experiments.harness.measured_run import measured_run
-from experiments.harness.result_table import print_rows, write_csv
+from experiments.harness.cli import option, read_command_line, run_main
 from experiments.harness.settings import Large, Seed, Settings
-from vaejax import plotting
-from vaejax.benchmark import (
-    GroupReport,
-    Moments,
-    fold_count,
-    gradient_moments,
-    summarize,
-)
-from vaejax.benchmark.statistics import Line, interval
-from vaejax.core import Key, Objective, Params
 from vaejax.core.ranges import Range
-
-WANTED = (0.90, 0.985)
-GROUP = "encoder"
-REFERENCE_DRAWS = 4  # times as many, of a reference that is drawn
-PLUG_IN = "snr"
-COLUMNS = (
-    *("kind", "regime", "draws", "statistic", "truth", "given", "safe", "marked"),
-    *("covered", "low", "high", "mean", "spread", "median_width"),
-)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -73,6 +43,43 @@ class Config(Settings):
     """replace the results in --out"""
     resume: bool = False
     """go on from the regimes in --out"""
+
+
+if __name__ == "__main__":
+    read_command_line(Config)
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+from scipy.stats import binomtest
+
+from experiments.benchmark.coverage_regimes import Maker, Regime, regimes
+from experiments.harness import run_folder
+from experiments.harness.measured_run import measured_run
+from experiments.harness.result_table import print_rows, write_csv
+from vaejax import plotting
+from vaejax.benchmark import (
+    GroupReport,
+    Moments,
+    fold_count,
+    gradient_moments,
+    summarize,
+)
+from vaejax.benchmark.statistics import Line, interval
+from vaejax.core import Key, Objective, Params
+
+WANTED = (0.90, 0.985)
+GROUP = "encoder"
+REFERENCE_DRAWS = 4  # times as many, of a reference that is drawn
+PLUG_IN = "snr"
+COLUMNS = (
+    *("kind", "regime", "draws", "statistic", "truth", "given", "safe", "marked"),
+    *("covered", "low", "high", "mean", "spread", "median_width"),
+)
 
 
 class Results(NamedTuple):

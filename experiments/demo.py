@@ -8,26 +8,11 @@ oracle and on the trained IWAE; all of it in one self-contained report.html.
 """
 
 import dataclasses
-import time
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated
 
-from experiments import estimator_variance, train
-from experiments.harness import run_folder
-from experiments.harness.cli import option, run_main
+from experiments.harness.cli import command_of, option, read_command_line, run_main
 from experiments.harness.settings import Large, Seed, Settings
-from experiments.reports import demo
-from experiments.reports.sections import command_line, gradient_section, model_section
-from experiments.training.prepared_run import prepare
-from vaejax.benchmark import fold_count
-from vaejax.plotting import write_report
-
-MODEL_SETTINGS = ("latent_dim=16", "hidden=128,128")
-RUNS = {
-    "vae": {"bound": "elbo", "estimator": "pathwise", "num_samples": 1},
-    "iwae": {"bound": "iwae", "estimator": "pathwise", "num_samples": 8},
-    "iwae_dreg": {"bound": "iwae", "estimator": "dreg", "num_samples": 8},
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,6 +33,31 @@ class Config(Settings):
     """replace the tour in --out"""
 
 
+if __name__ == "__main__":
+    read_command_line(Config)
+
+import time
+from typing import Any, NamedTuple
+
+from experiments import estimator_variance, train
+from experiments.harness import run_folder
+from experiments.reports import demo
+from experiments.reports.sections import gradient_section, model_section
+from vaejax.benchmark import fold_count
+from vaejax.plotting import write_report
+
+PLAN = """\
+the tour: 3 trainings of {config.epochs} epochs on the digits, then the gradients of
+estimators on an oracle and on a trained network, {config.draws} draws a cell; with the
+default sizes about 3 minutes of processor time -> {config.out}"""
+MODEL_SETTINGS = ("latent_dim=16", "hidden=128,128")
+RUNS = {
+    "vae": {"bound": "elbo", "estimator": "pathwise", "num_samples": 1},
+    "iwae": {"bound": "iwae", "estimator": "pathwise", "num_samples": 8},
+    "iwae_dreg": {"bound": "iwae", "estimator": "dreg", "num_samples": 8},
+}
+
+
 class Results(NamedTuple):
     """The test figures of every model, the gradient rows, and the report's path."""
 
@@ -66,9 +76,10 @@ def run(config: Config) -> Results:
     start = time.perf_counter()
     configs = {name: _train_config(config, name) for name in RUNS}
     for train_config in configs.values():
-        prepare(train_config)
+        train.check(train_config)
     fold_count(config.draws)
     with run_folder.open_run(config.out, config, overwrite=config.overwrite):
+        print(PLAN.format(config=config))
         return _run_all(config, configs, start)
 
 
@@ -100,9 +111,7 @@ def _run_all(config: Config, configs: dict[str, train.Config], start: float) -> 
         title="vaejax: three autoencoders and their gradients",
         lead=demo.lead(test, oracle.rows, network.rows),
         sections=[
-            demo.likelihood_section(
-                configs, summaries, command_line("demo", _flags(config))
-            ),
+            demo.likelihood_section(configs, summaries, command_of("demo", config)),
             *[model_section(name, result.out) for name, result in trained.items()],
             gradient_section(
                 "Gradients on an exact oracle",
@@ -140,14 +149,6 @@ def _train_config(config: Config, name: str) -> train.Config:
         overwrite=True,
         **RUNS[name],  # type: ignore[arg-type]
     )
-
-
-def _flags(config: Config) -> list[str]:
-    return [
-        *["--epochs", str(config.epochs), "--draws", str(config.draws)],
-        *["--eval-num-samples", str(config.eval_num_samples)],
-        *["--seed", str(config.seed), "--out", str(config.out), "--overwrite"],
-    ]
 
 
 if __name__ == "__main__":

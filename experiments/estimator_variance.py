@@ -13,38 +13,31 @@ and the report says what precision it bought.
 """
 
 import dataclasses
-import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-import jax.numpy as jnp
-
-from experiments.benchmark import measured_model
-from experiments.benchmark.cell_run import Results, measure
-from experiments.benchmark.choice import choose_bounds, choose_estimators
-from experiments.harness.cli import command_of, option, run_main
-from experiments.harness.names import check_named_once
-from experiments.harness.settings import Error, Large, Seconds, Seed, Settings
-from vaejax.benchmark import fold_count
-from vaejax.benchmark.cells import Point, make_groups
-from vaejax.core import Batch, Bound, Estimator, VaejaxError, build
-from vaejax.core.ranges import mismatch, shown
-from vaejax.models import MODELS
+from experiments.harness.cli import option, read_command_line, run_main
+from experiments.harness.settings import Error, Large, Seed, Settings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Settings):
     """Compare gradient estimators: bias, variance, signal-to-noise and cost."""
 
-    model: Annotated[tuple[str, ...], option("NAME..")] = ("linear_gaussian",)
+    model: Annotated[tuple[str, ...], option("NAME..", names="models")] = (
+        "linear_gaussian",
+    )
     """at their initial parameters, on their own samples"""
     model_settings: Annotated[tuple[str, ...], option("S=V")] = ()
     """of every model, as in latent_dim=1 data_shape=3"""
     checkpoint: Annotated[Path | None, option("DIR")] = None
     """instead: a run of experiments.train, on its test images"""
-    bounds: Annotated[tuple[str, ...], option("NAME..")] = ("elbo", "iwae")
+    bounds: Annotated[tuple[str, ...], option("NAME..", names="bounds")] = (
+        "elbo",
+        "iwae",
+    )
     """or all, or with settings, as in renyi:alpha=0.3"""
-    estimators: Annotated[tuple[str, ...], option("NAME..")] = (
+    estimators: Annotated[tuple[str, ...], option("NAME..", names="estimators")] = (
         "pathwise",
         "stl",
         "dreg",
@@ -76,6 +69,26 @@ class Config(Settings):
     """replace the results in --out"""
     resume: bool = False
     """go on with the cells that are not measured"""
+
+
+if __name__ == "__main__":
+    read_command_line(Config)
+
+import re
+
+import jax.numpy as jnp
+
+from experiments.benchmark import measured_model
+from experiments.benchmark.cell_run import Results, measure
+from experiments.benchmark.choice import choose_bounds, choose_estimators
+from experiments.harness.cli import command_of
+from experiments.harness.names import check_named_once
+from experiments.harness.settings import Seconds
+from vaejax.benchmark import fold_count
+from vaejax.benchmark.cells import Point, make_groups
+from vaejax.core import Batch, Bound, Estimator, VaejaxError, build
+from vaejax.core.ranges import mismatch, shown
+from vaejax.models import MODELS
 
 
 def check(config: Config) -> tuple[list[Bound], list[Estimator]]:

@@ -8,19 +8,10 @@ experiments.train trains under one of them.
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated
 
-import numpy as np
-from rich import box
-from rich.table import Table
-
-from experiments.harness import run_folder
-from experiments.harness.cli import option, run_main
+from experiments.harness.cli import option, read_command_line, run_main
 from experiments.harness.settings import Large, Settings
-from experiments.harness.terminal import console
-from experiments.training.prepared_run import load_trained, make_keys
-from vaejax.evaluation import log_likelihood
-from vaejax.ops.matmul import matmul_precision
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,6 +30,22 @@ class Config(Settings):
     """replace the results in --out"""
 
 
+if __name__ == "__main__":
+    read_command_line(Config)
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich import box
+from rich.table import Table
+
+from experiments.harness import run_folder
+from experiments.harness.terminal import console
+from experiments.training.evaluate import estimate_log_likelihood
+from experiments.training.load import load_trained
+from vaejax.ops.matmul import matmul_precision
+
+
 class Results(NamedTuple):
     """Per precision, in nats, and where results.json is."""
 
@@ -54,22 +61,21 @@ def run(config: Config) -> Results:
     """
     for name in config.precisions:
         matmul_precision(name)  # or say why not
-    trained, model, params, data = load_trained(config.checkpoint)
+    trained = load_trained(config.checkpoint)
     with run_folder.open_run(config.out, config, overwrite=config.overwrite):
         print(
-            f"{len(data.test.x)} images of {config.checkpoint}, "
+            f"{len(trained.data.test.x)} images of {config.checkpoint}, "
             f"S = {config.num_samples}, under float32 and "
             f"{', '.join(config.precisions)} -> {config.out}"
         )
 
         def estimate(precision: str) -> np.ndarray:
             with matmul_precision(precision):
-                return log_likelihood(
-                    model,
-                    params,
-                    data.test,
-                    make_keys(trained).evaluate,
-                    num_samples=config.num_samples,
+                return estimate_log_likelihood(
+                    trained.run,
+                    trained.params,
+                    trained.run.keys.evaluate,
+                    config.num_samples,
                 ).log_px.astype(float)
 
         reference = estimate("float32")

@@ -6,38 +6,39 @@ No TensorFlow. Prepared completely or not at all.
 """
 
 import dataclasses
-import time
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
-import tyro
-
-from experiments.harness.cli import run_main
+from experiments.harness.cli import option, read_command_line, run_main
 from experiments.harness.settings import Settings
-from vaejax.core import UnknownNameError
-from vaejax.data import DATASETS
-from vaejax.data.prepare import prepare
-from vaejax.data.prepared import how_to_prepare
-from vaejax.data.sources import SOURCES
-from vaejax.data.types import default_data_dir
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Settings):
     """Prepare a data set, by download or from raw files that you have."""
 
-    name: Annotated[
-        tyro.conf.Positional[str],
-        tyro.conf.arg(metavar="NAME", help=f"One of {', '.join(SOURCES)}."),
-    ]
-    raw_dir: Annotated[Path | None, tyro.conf.arg(metavar="DIR")] = None
-    """Folder of the raw files, compressed or not; without it they are downloaded."""
-    data_dir: Annotated[Path, tyro.conf.arg(metavar="DIR")] = dataclasses.field(
-        default_factory=default_data_dir
-    )
-    """Folder of prepared data."""
+    name: Annotated[str, option("NAME", names="datasets", positional=True)]
+    """the data set"""
+    raw_dir: Annotated[Path | None, option("DIR")] = None
+    """raw files, compressed or not (default: downloaded)"""
+    data_dir: Annotated[Path | None, option("DIR")] = None
+    """prepared data (default: $TFDS_DATA_DIR)"""
     overwrite: bool = False
-    """Replace what is already prepared."""
+    """replace what is already prepared"""
+
+
+if __name__ == "__main__":
+    read_command_line(Config)
+
+import time
+from typing import NamedTuple
+
+from vaejax.core import UnknownNameError, unknown
+from vaejax.data import DATASETS
+from vaejax.data.prepare import prepare
+from vaejax.data.prepared import how_to_prepare
+from vaejax.data.sources import SOURCES
+from vaejax.data.types import default_data_dir
 
 
 class Results(NamedTuple):
@@ -56,18 +57,17 @@ def run(config: Config) -> Results:
     """
     if config.name in ("digits", "sprites"):
         raise UnknownNameError(f"{config.name} needs no files: nothing to prepare")
+    data_dir = config.data_dir or default_data_dir()
     if config.name in DATASETS.keys() - SOURCES.keys():
         raise UnknownNameError(
             f"{config.name} is prepared by TFDS, "
-            + how_to_prepare(config.name, config.data_dir)
+            + how_to_prepare(config.name, data_dir)
         )
     if config.name not in SOURCES:
-        raise UnknownNameError(
-            f"unknown data set {config.name!r}; known: {', '.join(SOURCES)}"
-        )
+        raise unknown("data set", config.name, SOURCES)
     source, start = SOURCES[config.name], time.perf_counter()
-    print(f"{source.name}: {config.raw_dir or source.base_url} -> {config.data_dir}")
-    path = prepare(source, config.raw_dir, config.data_dir, config.overwrite)
+    print(f"{source.name}: {config.raw_dir or source.base_url} -> {data_dir}")
+    path = prepare(source, config.raw_dir, data_dir, config.overwrite)
     results = Results(path, time.perf_counter() - start)
     print(f"prepared {path} in {results.seconds:.1f} s")
     return results

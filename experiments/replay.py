@@ -13,21 +13,8 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
-import jax
-import jax.numpy as jnp
-
-from experiments.benchmark.cell_run import Results, measure
-from experiments.benchmark.choice import choose_bounds, choose_estimators
-from experiments.benchmark.measured_model import make_keys
-from experiments.harness.cli import command_of, option, run_main
-from experiments.harness.names import check_named_once
+from experiments.harness.cli import option, read_command_line, run_main
 from experiments.harness.settings import Error, Large, Seed, Settings
-from experiments.training import prepared_run
-from vaejax.benchmark import fold_count
-from vaejax.benchmark.cells import Point, make_groups
-from vaejax.bounds import BOUNDS
-from vaejax.core import Batch, VaejaxError, build
-from vaejax.estimators import ESTIMATORS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,14 +23,14 @@ class Config(Settings):
 
     checkpoint: Annotated[Path, option("DIR")]
     """a run of experiments.train with --snapshot-epochs"""
-    bounds: Annotated[tuple[str, ...], option("NAME..")] = ()
+    bounds: Annotated[tuple[str, ...], option("NAME..", names="bounds")] = ()
     """whose gradients (default: the run's)"""
-    estimators: Annotated[tuple[str, ...], option("NAME..")] = (
+    estimators: Annotated[tuple[str, ...], option("NAME..", names="estimators")] = (
         "pathwise",
         "stl",
         "dreg",
     )
-    """or with settings, as in nvil:decay=0.9; a wrong name lists them"""
+    """or with settings, as in nvil:decay=0.9"""
     num_samples: Annotated[tuple[int, ...], option("K..")] = ()
     """importance samples per example (default: the run's)"""
     draws: Annotated[Large, option("N")] = 1000
@@ -64,6 +51,25 @@ class Config(Settings):
     """go on with the cells that are not measured"""
 
 
+if __name__ == "__main__":
+    read_command_line(Config)
+
+import jax
+import jax.numpy as jnp
+
+from experiments.benchmark.cell_run import Results, measure
+from experiments.benchmark.choice import choose_bounds, choose_estimators
+from experiments.benchmark.measured_model import make_keys
+from experiments.harness.cli import command_of
+from experiments.harness.names import check_named_once
+from experiments.training import load
+from vaejax.benchmark import fold_count
+from vaejax.benchmark.cells import Point, make_groups
+from vaejax.bounds import BOUNDS
+from vaejax.core import Batch, VaejaxError, build
+from vaejax.estimators import ESTIMATORS
+
+
 def run(config: Config) -> Results:
     """Measure every cell of snapshots x bounds x estimators x K.
 
@@ -76,7 +82,7 @@ def run(config: Config) -> Results:
     if not estimators:
         raise VaejaxError("name at least one estimator, as in --estimators dreg")
     fold_count(config.draws)
-    trained = prepared_run.load_run(config.checkpoint)
+    trained = load.load_run(config.checkpoint)
     own = trained.config.bound, trained.config.bound_settings
     own_bound = build(BOUNDS, *own)
     if trained.config.kl_weight:
@@ -88,7 +94,7 @@ def run(config: Config) -> Results:
     trained_with = build(
         ESTIMATORS, trained.config.estimator, trained.config.estimator_settings
     )
-    snapshots = prepared_run.load_snapshots(trained)
+    snapshots = load.load_snapshots(trained)
     if config.batch_size > len(trained.data.test.x):
         raise VaejaxError(
             f"batch_size is {config.batch_size}, but {config.checkpoint} has only "

@@ -8,15 +8,35 @@ and the rest is shown. Nothing is written but the comparison.
 """
 
 import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+from experiments.harness.cli import option, read_command_line, run_main
+from experiments.harness.settings import Settings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(Settings):
+    """List the runs under some folders, or compare some of them."""
+
+    folders: Annotated[tuple[Path, ...], option("DIR..", positional=True)] = ()
+    """that hold runs (default: runs)"""
+    compare: Annotated[tuple[Path, ...], option("RUN..")] = ()
+    """instead: a table of these runs, and their curves"""
+    out: Annotated[Path, option("DIR")] = Path("runs/comparison")
+    """folder of the comparison"""
+    overwrite: bool = False
+    """replace the comparison of other runs"""
+
+
+if __name__ == "__main__":
+    read_command_line(Config)
+
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Annotated, Any, NamedTuple
-
-import tyro
+from typing import Any, NamedTuple
 
 from experiments.harness import replacement, run_folder, run_lock, run_settings
-from experiments.harness.cli import option, run_main
 from experiments.harness.json_files import read_json, read_lines
 from experiments.harness.result_table import (
     columns_of,
@@ -26,27 +46,10 @@ from experiments.harness.result_table import (
     print_rows,
     write_csv,
 )
-from experiments.harness.settings import Settings
 from vaejax.core import VaejaxError
 from vaejax.plotting import bound_curves, save
 
 CURVES_DEPEND_ON = ("dataset", "protocol", "num_samples")  # beside the model
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Settings):
-    """List the runs under some folders, or compare some of them."""
-
-    folders: Annotated[
-        tyro.conf.Positional[tuple[Path, ...]],
-        tyro.conf.arg(metavar="DIR..", help="(default: runs)", help_behavior_hint=""),
-    ] = ()
-    compare: Annotated[tuple[Path, ...], option("RUN..")] = ()
-    """instead: a table of these runs, and their curves"""
-    out: Annotated[Path, option("DIR")] = Path("runs/comparison")
-    """folder of the comparison"""
-    overwrite: bool = False
-    """replace the comparison of other runs"""
 
 
 class Run(NamedTuple):

@@ -13,56 +13,23 @@ The paper's 10,000 draws are `--draws 10000`; of all 1024 observations, with
 """
 
 import dataclasses
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
-import jax
-import jax.numpy as jnp
-
-from experiments.benchmark import snr_report
-from experiments.benchmark.choice import choose_estimators
-from experiments.benchmark.measured_model import Measured, make_keys, of_checkpoint
-from experiments.benchmark.snr_points import (
-    COLUMNS,
-    COUNT,
-    DIM,
-    FOLDS,
-    Gap,
-    Rows,
-    gap_at_optimum,
-    measure_point,
-    toy,
-)
-from experiments.harness.cli import option, run_main
-from experiments.harness.measured_run import measured_run
+from experiments.harness.cli import option, read_command_line, run_main
 from experiments.harness.settings import Large, Seed, Settings
-from vaejax import objective
-from vaejax.benchmark.cells import Point
-from vaejax.bounds import BOUNDS
-from vaejax.core import (
-    Batch,
-    Bound,
-    Estimator,
-    Example,
-    IncompatibleError,
-    Problem,
-    VaejaxError,
-    build,
-)
-from vaejax.core.memory import check_product, sample_size
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Settings):
     """Measure how the gradient's signal-to-noise ratio scales with K and M."""
 
-    bound: Annotated[str, option("NAME")] = "iwae"
-    """a wrong name lists all"""
-    estimators: Annotated[tuple[str, ...], option("NAME..")] = (
+    bound: Annotated[str, option("NAME", names="bounds")] = "iwae"
+    """of the log-likelihood"""
+    estimators: Annotated[tuple[str, ...], option("NAME..", names="estimators")] = (
         *("pathwise", "dreg", "ovis_asymptotic"),
     )
-    """or with settings, as in nvil:decay=0.9; a wrong name lists all"""
+    """or with settings, as in nvil:decay=0.9"""
     num_samples: Annotated[tuple[int, ...], option("K..")] = (
         *(1, 3, 10, 30, 100),
         *(200, 500, 1000),
@@ -86,6 +53,46 @@ class Config(Settings):
     """replace the results in --out"""
     resume: bool = False
     """go on from the points in --out"""
+
+
+if __name__ == "__main__":
+    read_command_line(Config)
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from experiments.benchmark import snr_report
+from experiments.benchmark.choice import choose_estimators
+from experiments.benchmark.measured_model import Measured, make_keys, of_checkpoint
+from experiments.benchmark.snr_points import (
+    COLUMNS,
+    COUNT,
+    DIM,
+    FOLDS,
+    Gap,
+    Rows,
+    gap_at_optimum,
+    measure_point,
+    toy,
+)
+from experiments.harness.measured_run import measured_run
+from vaejax import objective
+from vaejax.benchmark.cells import Point
+from vaejax.bounds import BOUNDS
+from vaejax.core import (
+    Batch,
+    Bound,
+    Estimator,
+    Example,
+    IncompatibleError,
+    Problem,
+    VaejaxError,
+    build,
+)
+from vaejax.core.memory import check_product, sample_size
 
 
 class Results(NamedTuple):

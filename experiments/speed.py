@@ -9,25 +9,12 @@ smallest and the largest. Time to the first step and peak memory are of fresh pr
 The work is that of the IWAE paper's one-layer network (arXiv:1509.00519) in float32.
 """
 
-import contextlib
 import dataclasses
-import tempfile
-from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated
 
-import numpy as np
-
-from experiments.harness.cli import option, run_main
-from experiments.harness.machine import describe_machine
-from experiments.harness.measured_run import measured_run
+from experiments.harness.cli import option, read_command_line, run_main
 from experiments.harness.settings import Large, Seconds, Settings
-from experiments.performance import speed_report
-from experiments.performance.peers.contestants import parse_peers
-from experiments.performance.peers.protocol import save_images
-from experiments.performance.speed_field import Field, Work
-from vaejax.core import VaejaxError, build
-from vaejax.data import DATASETS, load
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -62,6 +49,26 @@ class Config(Settings):
     """replace the results in --out"""
     resume: bool = False
     """go on with what is not measured; without a peer, if --peers leaves it out"""
+
+
+if __name__ == "__main__":
+    read_command_line(Config)
+
+import contextlib
+import tempfile
+from contextlib import closing
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from experiments.harness.machine import describe_machine
+from experiments.harness.measured_run import measured_run
+from experiments.performance import speed_report
+from experiments.performance.peers.contestants import parse_peers
+from experiments.performance.peers.protocol import save_images
+from experiments.performance.speed_field import Field, Work
+from vaejax.core import VaejaxError, build
+from vaejax.data import DATASETS, load
 
 
 class Results(NamedTuple):

@@ -9,27 +9,11 @@ trial has a folder of its own; the same command goes on with what is not yet fin
 """
 
 import dataclasses
-from collections import Counter
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated
 
-import jax
-
-from experiments.harness import run_folder, run_settings
-from experiments.harness.cli import option, run_main
-from experiments.harness.extras import import_extra
-from experiments.harness.json_files import DamagedFileError, read_json
-from experiments.harness.result_table import (
-    columns_of,
-    differing,
-    numbers_of,
-    print_rows,
-    write_csv,
-)
+from experiments.harness.cli import option, read_command_line, run_main
 from experiments.harness.settings import Settings
-from experiments.sweeps.grid import Trial, load_experiment, make_trials
-from experiments.sweeps.trials import run_in_place, run_on_ray
-from vaejax.core import IncompatibleError, VaejaxError
 from vaejax.core.ranges import CountOrZero, Range
 
 
@@ -39,7 +23,7 @@ class Config(Settings):
 
     experiment: Annotated[str, option("NAME")] = "train"
     """of this package, or the dotted name of a module of yours"""
-    grid: Annotated[tuple[str, ...], option("S=V,V..")] = ()
+    grid: Annotated[tuple[str, ...], option("S=V,V..", splits=False)] = ()
     """what varies, as in num_samples=1,5,50 seed=0:3"""
     settings: Annotated[tuple[str, ...], option("S=V")] = ()
     """what does not, as in epochs=2 model_settings="hidden=8" """
@@ -54,6 +38,29 @@ class Config(Settings):
     out: Annotated[Path, option("DIR")] = Path("runs/sweep")
     """folder of the trials and the table"""
 
+
+if __name__ == "__main__":
+    read_command_line(Config)
+
+from collections import Counter
+from typing import Any, NamedTuple
+
+import jax
+
+from experiments.harness import run_folder, run_settings
+from experiments.harness.extras import import_extra
+from experiments.harness.json_files import DamagedFileError, read_json
+from experiments.harness.result_table import (
+    columns_of,
+    differing,
+    numbers_of,
+    print_rows,
+    write_csv,
+)
+from experiments.sweeps.figure import draw
+from experiments.sweeps.grid import Trial, load_experiment, make_trials
+from experiments.sweeps.trials import run_in_place, run_on_ray
+from vaejax.core import IncompatibleError, VaejaxError
 
 Blocked = dict[str, tuple[str, str]]  # trials by name: refused or damaged, and why
 
@@ -81,7 +88,7 @@ def run(config: Config) -> Results:
         VaejaxError: a setting that cannot be, before anything is computed.
     """
     if config.ray is not None:
-        import_extra("ray", "cluster")
+        import_extra("ray")
         # The trials need the GPU's memory, of which JAX would claim most for itself.
         jax.config.update("jax_platforms", "cpu")
     trials = make_trials(config.experiment, config.grid, config.settings, config.out)
@@ -105,6 +112,7 @@ def run(config: Config) -> Results:
             reopens=lambda before: True,
         ):
             rows = _run_trials(config, trials, waiting, blocked)
+            drawn = draw(config.out, rows, list(trials[0].varied))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             f"what is done is in {config.out}; the same command goes on from there"
@@ -115,6 +123,8 @@ def run(config: Config) -> Results:
         if row["status"] == "damaged":
             print(row["message"])
     print(f"table: {config.out / 'results.csv'}")
+    if drawn:
+        print(f"figure: {config.out / 'figures'}")
     return Results(rows, config.out)
 
 

@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 
+# The experiments run from the checkout, and in processes of other folders too.
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH")])
+)
 os.environ.setdefault("JAX_PLATFORMS", "cpu")  # read when jax is first imported
 # Compiled programs are neither taken from the user's cache nor left there.
 os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"

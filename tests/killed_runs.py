@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -23,8 +24,9 @@ import optax
 from experiments.harness import run_folder
 from experiments.training.config import Config
 from experiments.training.loop import Watcher, train_to_end
-from experiments.training.prepared_run import Data
+from experiments.training.run import Data, Run, make_keys
 from vaejax.core import Example, Objective, Params
+from vaejax.sharding import training_mesh
 from vaejax.training import checkpoints  # noqa: F401 (what a life would import)
 
 FILE_EVENTS = ("open", "os.", "shutil.")
@@ -56,7 +58,16 @@ def train_with(config: Config, watchers: Sequence[Watcher] = ()) -> None:
     data = Data(
         Example(jnp.asarray(images)), Example(jnp.asarray(images / 255.0)), None, "none"
     )
-    train_to_end(config, objective(), optax.adam(1e-2), data, watchers=watchers)
+    run = Run(
+        config=config,
+        model=SimpleNamespace(start=None),
+        objective=objective(),
+        optimizer=optax.adam(1e-2),
+        data=data,
+        mesh=training_mesh(config.batch_size),
+        keys=make_keys(config),
+    )
+    train_to_end(run, watchers=watchers)
 
 
 def train(out: Path, watchers: Sequence[Watcher] = ()) -> None:

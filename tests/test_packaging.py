@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import vaejax
-from experiments.training.sinks import NEEDS
+from experiments.harness import extras
 
 ROOT = Path(__file__).parent.parent
 SETUP = configparser.ConfigParser()
@@ -84,7 +84,7 @@ def test_the_gpu_extra_supports_the_range_of_jax_itself():
 
 
 @pytest.mark.parametrize(
-    ("package", "extra"), [("ray", "cluster"), *NEEDS.values()], ids=lambda name: name
+    ("package", "extra"), extras.EXTRAS.values(), ids=lambda name: name
 )
 def test_the_extra_that_a_message_names_installs_the_package(package, extra):
     assert package in {requirement.name for requirement in EXTRAS[extra]}
@@ -129,7 +129,11 @@ def test_an_undeclared_import_is_caught(tmp_path):
 
 def test_importing_vaejax_leaves_the_heavy_packages_alone():
     heavy = {"tensorflow", "tensorflow_datasets", "matplotlib"}
-    code = f"import sys, vaejax; print({heavy} & set(sys.modules) or 'none')"
+    code = (  # with all that it exports, which is imported when it is asked for
+        "import sys\nfrom vaejax import *\n"
+        f"assert 'vaejax.training.fit' in sys.modules\n"
+        f"print({heavy} & set(sys.modules) or 'none')"
+    )
     command = [sys.executable, "-c", code]
     assert subprocess.check_output(command, cwd=ROOT, text=True).strip() == "none"
 
@@ -137,7 +141,7 @@ def test_importing_vaejax_leaves_the_heavy_packages_alone():
 def test_everything_that_vaejax_exports_has_a_docstring():
     exported = {
         name: value
-        for name, value in vars(vaejax).items()
+        for name, value in ((name, getattr(vaejax, name)) for name in vaejax.__all__)
         if (inspect.isclass(value) or inspect.isfunction(value))
         and value.__module__.startswith("vaejax")
     }
@@ -147,3 +151,10 @@ def test_everything_that_vaejax_exports_has_a_docstring():
         generated = f"{value.__name__}("
         assert value.__doc__, name
         assert not value.__doc__.startswith(generated), name
+
+
+def test_only_the_library_is_installed():
+    """A folder called experiments may be the user's own."""
+    found = SETUP["options.packages.find"]["include"].split()
+    assert found == ["vaejax*"]
+    assert (ROOT / "experiments" / "train.py").exists()

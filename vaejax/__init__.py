@@ -12,87 +12,10 @@ and of float64 numbers is float64. Random draws differ between the two precision
 else agrees to float32's rounding.
 """
 
-from vaejax.benchmark import (
-    check_unbiased,
-    compare_estimators,
-    cost_report,
-    grad_report,
-)
-from vaejax.bounds import BOUNDS
-from vaejax.core import (
-    Batch,
-    Bound,
-    Estimator,
-    Example,
-    Family,
-    IncompatibleError,
-    KLWeight,
-    LogTerms,
-    Model,
-    Objective,
-    Params,
-    Prior,
-    Problem,
-    Regularizer,
-    UnknownNameError,
-    VaejaxError,
-    Verdict,
-    build,
-    check_data,
-    record,
-)
-from vaejax.data import DATASETS
-from vaejax.estimators import ESTIMATORS
-from vaejax.evaluation import log_likelihood
-from vaejax.families import FAMILIES
-from vaejax.kl_weights import KL_WEIGHTS
-from vaejax.models import MODELS
-from vaejax.objective import compatibility_table, make_objective, whole_params
-from vaejax.priors import PRIORS
-from vaejax.regularizers import REGULARIZERS
-from vaejax.training import TrainState, fit, make_step, run_steps
+import lazy_loader
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "BOUNDS",
-    "DATASETS",
-    "ESTIMATORS",
-    "FAMILIES",
-    "KL_WEIGHTS",
-    "MODELS",
-    "PRIORS",
-    "REGULARIZERS",
-    "Batch",
-    "Bound",
-    "Estimator",
-    "Example",
-    "Family",
-    "IncompatibleError",
-    "KLWeight",
-    "LogTerms",
-    "Model",
-    "Objective",
-    "Params",
-    "Prior",
-    "Problem",
-    "Regularizer",
-    "TrainState",
-    "UnknownNameError",
-    "VaejaxError",
-    "Verdict",
-    "build",
-    "check_data",
-    "check_unbiased",
-    "compare_estimators",
-    "compatibility_table",
-    "cost_report",
-    "fit",
-    "grad_report",
-    "log_likelihood",
-    "make_objective",
-    "make_step",
-    "record",
-    "run_steps",
-    "whole_params",
-]
+# What is exported is listed in __init__.pyi, and imported when it is asked for: a
+# command reads its arguments before JAX is there.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

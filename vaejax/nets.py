@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
-from vaejax.core import Key, PyTree, UnknownNameError, VaejaxError, record
+from vaejax.core import Key, PyTree, VaejaxError, record, unknown
 from vaejax.ops.convolution import convolve, convolve_transposed
 from vaejax.ops.matmul import vector_times_matrix
 
@@ -59,9 +59,7 @@ def from_nnx(build: Callable[[nnx.Rngs], nnx.Module]) -> Network:
 def activation_named(name: str) -> Callable[[Array], Array]:
     """Look up an activation function, or say which there are."""
     if name not in ACTIVATIONS:
-        raise UnknownNameError(
-            f"unknown activation {name!r}: use one of {sorted(ACTIVATIONS)}"
-        )
+        raise unknown("activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]
 
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from experiments.benchmark import variance_report
 from experiments.harness import machine, run_folder, run_settings
-from experiments.harness.cli import progress_bar
 from experiments.harness.journal import Journal
 from experiments.harness.measured_run import measured_run
+from experiments.harness.progress import progress_bar
 from experiments.harness.result_table import plain, write_csv
 from vaejax.benchmark.cells import CellGroup, Point
 from vaejax.benchmark.cost import CostReport

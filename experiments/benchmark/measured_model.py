@@ -8,7 +8,7 @@ import jax
 from jaxtyping import Array
 
 from experiments.harness.names import labels_in_turn
-from experiments.training.prepared_run import load_final, load_run
+from experiments.training.load import load_final, load_run
 from vaejax.benchmark.cells import Keys
 from vaejax.core import EstState, Example, Key, Model, Params, VaejaxError, build
 from vaejax.core.memory import check_fits

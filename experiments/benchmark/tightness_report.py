@@ -18,7 +18,6 @@ from experiments.benchmark.tightness_cells import COLUMNS, Reference
 from experiments.harness import run_folder
 from experiments.harness.result_table import write_csv
 from experiments.harness.terminal import console
-from experiments.reports.sections import command_line
 from vaejax.benchmark.statistics import Line
 from vaejax.plotting import (
     Section,
@@ -39,7 +38,7 @@ SHOWN = (
 
 
 def write(
-    out: Path, name: str, rows: Sequence[Line], reference: Reference, flags: list[str]
+    out: Path, name: str, rows: Sequence[Line], reference: Reference, command: str
 ) -> list[str]:
     """Write the tables, figures and report; print them; what they say in words."""
     found = findings(name, rows, reference)
@@ -56,7 +55,7 @@ def write(
         Section(
             title="Bounds",
             figures=figures[:1],
-            command=command_line("bound_tightness", flags),
+            command=command,
         ),
         Section(
             title="Weights",

@@ -8,31 +8,23 @@ finished are not repeated, and an interrupted one goes on with --resume. The rep
 """
 
 import dataclasses
-import time
+import pkgutil
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
-from experiments import train
-from experiments.gallery import ENTRIES
-from experiments.gallery.entry import Entry, Shown, load
-from experiments.harness import run_folder, run_settings
-from experiments.harness.cli import command_of, option, run_main
-from experiments.harness.json_files import read_json
-from experiments.harness.machine import forget_programs
+from experiments.harness.cli import option, read_command_line, run_main
 from experiments.harness.settings import Settings
-from experiments.training.prepared_run import check as check_training
-from vaejax.core import VaejaxError
-from vaejax.data import load as load_data
-from vaejax.plotting import Section, save, write_report
 
 PRESETS = ("short", "paper")
+FOLDER = Path(__file__).parent / "systems"
+SYSTEMS = [module.name for module in pkgutil.iter_modules([str(FOLDER)])]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Settings):
     """Train the systems of the literature and show what each is for."""
 
-    systems: Annotated[tuple[str, ...], option("NAME..", ", ".join(ENTRIES))] = ()
+    systems: Annotated[tuple[str, ...], option("NAME..", ", ".join(SYSTEMS))] = ()
     """(default, and without names: all)"""
     preset: Annotated[str, option("NAME")] = "short"
     """short, minutes on two cores, or paper, of the papers' sizes"""
@@ -44,6 +36,25 @@ class Config(Settings):
     """replace the gallery in --out"""
     resume: bool = False
     """go on with the unfinished gallery in --out"""
+
+
+if __name__ == "__main__":
+    read_command_line(Config)
+
+import time
+from typing import NamedTuple
+
+from experiments import train
+from experiments.gallery.entries import ENTRIES
+from experiments.gallery.entry import Entry, Shown
+from experiments.harness import run_folder, run_settings
+from experiments.harness.cli import command_of
+from experiments.harness.json_files import read_json
+from experiments.harness.machine import forget_programs
+from experiments.training.load import load_trained
+from vaejax.core import unknown
+from vaejax.data import load as load_data
+from vaejax.plotting import Section, save, write_report
 
 
 class Results(NamedTuple):
@@ -60,15 +71,13 @@ def check(config: Config) -> dict[str, Entry]:
         VaejaxError: an unknown system or preset, or a training that cannot be.
     """
     names = config.systems or tuple(ENTRIES)
-    if unknown := sorted(set(names) - set(ENTRIES)):
-        raise VaejaxError(f"unknown systems {unknown}: use some of {sorted(ENTRIES)}")
     if config.preset not in PRESETS:
-        raise VaejaxError(
-            f"unknown preset {config.preset!r}: use one of {sorted(PRESETS)}"
-        )
+        raise unknown("preset", config.preset, PRESETS)
     for name in names:
+        if name not in ENTRIES:
+            raise unknown("system", name, ENTRIES)
         for training in ENTRIES[name].presets[config.preset].values():
-            check_training(training)
+            train.check(training)
     return {name: ENTRIES[name] for name in names}
 
 
@@ -140,7 +149,7 @@ def _show(config: Config, name: str, entry: Entry) -> tuple[Shown, float]:
         run_folder.write_json(taken, spent)
         forget_programs()
     start = time.perf_counter()
-    shown = entry.show({label: load(folder / label) for label in trainings})
+    shown = entry.show({label: load_trained(folder / label) for label in trainings})
     for number, figure in enumerate(shown.figures, start=1):
         save(figure, folder / f"figure_{number}.png")
     forget_programs()

@@ -1,14 +1,48 @@
-"""A run's settings as config.json holds them, each of the type that its field says."""
+"""Settings in a file: a run's config.json, or a TOML file that `--config` takes."""
 
+import dataclasses
 import inspect
 import json
 import os
+import tomllib
 import types
 import typing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from experiments.harness.json_files import DamagedFileError
+from experiments.harness.json_files import DamagedFileError, read_json
+from vaejax.core import VaejaxError, unknown
+from vaejax.data.files import read_small
+
+LARGEST = 2**20  # bytes of a TOML file
+X64 = "jax_enable_x64"  # of config.json: whether all numbers are float64
+RESULT = "result"  # of a TOML file: what came of these settings
+
+
+def read_settings(config_class: type, path: Path) -> dict[str, Any]:
+    """The settings of a file, each of the type that its field of `Config` says.
+
+    Raises:
+        VaejaxError: a file that cannot be read, or a name or value that cannot be.
+    """
+    settings = _read_toml(path) if path.suffix == ".toml" else read_json(path)
+    fields = [field.name for field in dataclasses.fields(config_class)]
+    own = {n: value for n, value in settings.items() if n not in (X64, RESULT)}
+    for name in own:
+        if name not in fields:
+            raise VaejaxError(f"{path}: {unknown('setting', name, fields)}")
+    return typed_settings(config_class, own, path)
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(read_small(path, LARGEST).decode())
+    except OSError as error:
+        raise VaejaxError(
+            f"cannot read {path} ({error.strerror}): name a file of settings"
+        ) from error
+    except ValueError as error:
+        raise VaejaxError(f"{path} is no TOML file ({error}): correct it") from error
 
 
 def typed_settings(
@@ -33,7 +67,7 @@ def typed_settings(
             expected = inspect.formatannotation(annotations[name])
             raise DamagedFileError(
                 f"{path} is damaged ({name} is {json.dumps(value)[:60]}, expected "
-                f"{expected}): restore it from a copy"
+                f"{expected}): correct it, or restore it from a copy"
             ) from error
     return values
 
@@ -48,6 +82,8 @@ def _from_json(value: Any, annotation: Any) -> Any:
     one_of = typing.get_origin(annotation) in (types.UnionType, typing.Union)
     for kind in typing.get_args(annotation) if one_of else (annotation,):
         if type(value) is kind:
+            return value
+        if typing.get_origin(kind) is Literal and value in typing.get_args(kind):
             return value
         if kind is float and type(value) is int:
             return float(value)

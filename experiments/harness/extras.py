@@ -5,13 +5,21 @@ from typing import Any
 
 from vaejax.core import VaejaxError
 
+EXTRAS = {  # what a run asks for: its package, and the extra that installs it
+    "tensorboard": ("tensorboardX", "watch"),
+    "wandb": ("wandb", "wandb"),
+    "mlflow": ("mlflow", "mlflow"),
+    "ray": ("ray", "cluster"),
+}
 
-def import_extra(package: str, extra: str) -> Any:
-    """Import a package that the extra of that name installs.
+
+def import_extra(name: str) -> Any:
+    """Import the package that `EXTRAS` names.
 
     Raises:
         VaejaxError: it is not installed.
     """
+    package, extra = EXTRAS[name]
     try:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from experiments.harness import run_folder
-from experiments.harness.cli import progress_bar
 from experiments.harness.journal import Journal
+from experiments.harness.progress import progress_bar
 from experiments.harness.result_table import write_csv
 
 Cell = TypeVar("Cell", bound=tuple[Hashable, ...])

@@ -57,6 +57,7 @@ def open_run(
     resume: bool | None = None,
     free: Callable[[str, Any, Any], bool] = lambda name, before, now: False,
     reopens: Callable[[dict[str, Any]], bool] = lambda before: False,
+    reopened_by: str = "",
     check_state: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
     """Have `out` for the run of `config` alone while the block runs, or say why not.
@@ -73,6 +74,7 @@ def open_run(
         free: whether a run may go on although a setting differs (name, before, now).
         reopens: whether a finished run of these settings is gone on with. Its settings
             and results stay until new ones replace them.
+        reopened_by: what to type for that, as a message says it.
         check_state: refuses to go on with a run that has lost its state.
 
     Raises:
@@ -90,7 +92,7 @@ def open_run(
         is_new = before is None or overwrite
         finished = (out / "results.json").exists() and not is_new
         if before is not None and not overwrite:
-            _check_goes_on(out, resume, finished and not reopens(before))
+            _check_goes_on(out, resume, finished and not reopens(before), reopened_by)
             run_settings.check_settings(before, config, out, free)
             check_state()
         if is_new:
@@ -186,10 +188,13 @@ def _settings_before(out: Path, settings: dict[str, Any]) -> dict[str, Any] | No
     return before
 
 
-def _check_goes_on(out: Path, resume: bool | None, finished: bool) -> None:
+def _check_goes_on(
+    out: Path, resume: bool | None, finished: bool, reopened_by: str
+) -> None:
     if finished:
+        more = f"{reopened_by} to go on with it, " if reopened_by else ""
         raise VaejaxError(
-            f"{out} holds a finished run: use another --out, or --overwrite to "
+            f"{out} holds a finished run: use {more}another --out, or --overwrite to "
             "replace it"
         )
     if not resume:

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from experiments.harness.config_file import X64
 from experiments.harness.json_files import read_json
 from vaejax.core import VaejaxError
 
@@ -19,7 +20,6 @@ NO_SETTINGS = {
     *("tensorboard", "wandb", "mlflow", "profile", "snapshot_epochs"),
     *PLACES,
 }
-X64 = "jax_enable_x64"  # whether all numbers are float64; no option, but JAX's own
 # Settings that a run may go on with others of: how it is carried out, and what is done
 # about a step that fails, which is only known once it does.
 FREE = ("checkpoint_seconds", "checkpoint_steps", "on_nonfinite", "max_skipped")

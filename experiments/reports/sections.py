@@ -2,43 +2,27 @@
 
 from pathlib import Path
 
-import jax
-
 from experiments import estimator_variance
-from experiments.harness import run_folder
-from experiments.training.config import Config as TrainConfig
-from experiments.training.prepared_run import load_trained
-from experiments.training.report import reconstruct, sample_images
+from experiments.harness.cli import command_of
+from experiments.training.load import load_trained
+from experiments.training.report import draw
 from vaejax.benchmark.findings import in_errors
-from vaejax.evaluation import posterior_means
 from vaejax.plotting import (
     Section,
     Table,
     bias_forest,
     gradient_statistic,
-    image_grid,
-    latent_space,
-    reconstructions,
-    training_curves,
 )
 
 
 def model_section(name: str, out: Path) -> Section:
     """A trained model, read back from its run: its curves, images and latents."""
-    config, model, params, data = load_trained(out)
-
-    shown = jax.tree.map(lambda leaf: leaf[:10], data.test)
-    means = posterior_means(model, params, data.test)
-    draws = sample_images(model, params, jax.random.key(1), 24)
+    trained = load_trained(out)
+    config = trained.config
     return Section(
         title=f"{name}: {config.bound} by {config.estimator}, K = {config.num_samples}",
-        figures=[
-            training_curves(run_folder.read_rows(out)),
-            reconstructions(shown.x, reconstruct(model, params, shown)),
-            image_grid(draws, "Samples from the prior", 12),
-            latent_space(means, data.test_labels),
-        ],
-        command=command_line("train", _train_flags(config)),
+        figures=list(draw(trained.run, trained.params, 10).values()),
+        command=command_of("train", config),
     )
 
 
@@ -86,34 +70,5 @@ def gradient_section(
             bias_forest(results.rows),
         ],
         tables=[Table(columns, values, caption)],
-        command=command_line("estimator_variance", _variance_flags(config)),
+        command=command_of("estimator_variance", config),
     )
-
-
-def _train_flags(config: TrainConfig) -> list[str]:
-    names = ("dataset", "bound", "estimator", "num_samples", "epochs", "batch_size")
-    flags = [
-        f"--{name.replace('_', '-')} {getattr(config, name)}"
-        for name in (*names, "seed", "eval_num_samples", "out")
-    ]
-    return [*flags, "--model-settings", *config.model_settings, "--overwrite"]
-
-
-def _variance_flags(config: estimator_variance.Config) -> list[str]:
-    source = (
-        ["--checkpoint", str(config.checkpoint)]
-        if config.checkpoint
-        else ["--model", *config.model]
-    )
-    return [
-        *source,
-        *["--bounds", *config.bounds, "--estimators", *config.estimators],
-        *["--num-samples", *map(str, config.num_samples)],
-        *["--draws", str(config.draws), "--batch-size", str(config.batch_size)],
-        *["--seed", str(config.seed), "--out", str(config.out), "--overwrite"],
-    ]
-
-
-def command_line(experiment: str, flags: list[str]) -> str:
-    """What is typed to run an experiment."""
-    return f"python -m experiments.{experiment} " + " ".join(flags)

@@ -1,17 +1,15 @@
 """The trials of a sweep: every combination of the values of some settings.
 
-num_samples=1,5,50           values between commas
+num_samples=1,5,50           values between commas, or spaces: num_samples=1 5 50
 seed=0:3                     the integers 0, 1, 2
 model_settings="hidden=8 latent_dim=2 | hidden=99"
                              of a setting that takes several words: words between
                              spaces, values between bars
 """
 
-import contextlib
 import hashlib
 import importlib
 import inspect
-import io
 import itertools
 import math
 import pkgutil
@@ -22,10 +20,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
 
-import tyro
-
 import experiments
-from vaejax.core import UnknownNameError, VaejaxError
+from experiments.harness.arguments import value_of
+from vaejax.core import UnknownNameError, VaejaxError, unknown
 
 RESERVED = {"out", "overwrite", "resume"}  # what a sweep decides itself
 LONGEST_NAME = 100  # file systems allow 255 bytes
@@ -70,8 +67,8 @@ def _unknown(name: str, reason: str) -> UnknownNameError:
     )
     known = [m.__name__.partition(".")[2] for m in modules if _is_experiment(m)]
     return UnknownNameError(
-        f"unknown experiment {name!r} ({reason}): use one of {known}, or a module of "
-        "yours by its dotted name"
+        f"{unknown('experiment', name, known)}, or a module of yours by its dotted "
+        f"name ({reason})"
     )
 
 
@@ -119,17 +116,20 @@ def _parse_all(
     parse: Callable[[str, str, Any], Any],
 ) -> dict[str, Any]:
     parsed: dict[str, Any] = {}
-    for pair in pairs:
+    joined: list[str] = []
+    for word in pairs:  # a value between spaces belongs to the name before
+        if joined and "=" not in word:
+            joined[-1] += f",{word}"
+        else:
+            joined.append(word)
+    for pair in joined:
         name, equals, text = pair.partition("=")
         if not equals:
             raise VaejaxError(f"{pair!r} is no setting: write name=value, as in seed=3")
         if name in RESERVED:
             raise VaejaxError(f"a sweep sets {name} of its trials itself: leave it out")
         if name not in types:
-            raise UnknownNameError(
-                f"{experiment} has no setting {name!r}: use one of "
-                f"{sorted(types.keys() - RESERVED)}"
-            )
+            raise unknown(f"setting of {experiment}", name, types.keys() - RESERVED)
         if name in parsed:
             raise VaejaxError(f"the setting {name} is given twice: leave one out")
         parsed[name] = parse(name, text, types[name])
@@ -160,14 +160,8 @@ def _only_value(name: str, text: str, annotation: Any) -> Any:
     """The value as the experiment's own command line reads it."""
     words = text.split() if typing.get_origin(annotation) is tuple else [text]
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # we say it in one line
-            return tyro.cli(
-                annotation,
-                args=words,
-                console_outputs=False,
-                config=(tyro.conf.FlagConversionOff,),
-            )
-    except SystemExit:
+        return value_of(annotation, words)
+    except ValueError:
         raise VaejaxError(
             f"{name}={text} cannot be read: write a value of the type "
             f"{inspect.formatannotation(annotation)}"

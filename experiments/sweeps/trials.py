@@ -69,7 +69,7 @@ def run_on_ray(
     Raises:
         VaejaxError: Ray is not installed, or there is no such cluster.
     """
-    ray = import_extra("ray", "cluster")
+    ray = import_extra("ray")
     folder = os.getcwd()
 
     def task(trial: Trial) -> str | None:

@@ -88,12 +88,3 @@ def check_labels(config: Config, model: Model, data: ImageData) -> None:
             f"num_labels is {config.num_labels}, and {config.dataset} has "
             f"{len(data.labels)}: use fewer, or leave it out for all"
         )
-
-
-def check_few_labels(config: Config, model: Model) -> None:
-    """Refuse few labels for a model that needs all, or none."""
-    if config.num_labels is not None and not model.labels.unknown:
-        raise VaejaxError(
-            f"num_labels hides labels, and {config.model} cannot do with some of them: "
-            "leave it out, or use the model m2"
-        )

@@ -15,7 +15,7 @@ from jax.profiler import ProfileData, ProfileOptions
 
 from experiments.harness.result_table import print_rows, write_csv
 from experiments.training.config import Config
-from experiments.training.loop import Watcher
+from experiments.training.loop import Row, Watcher
 from vaejax.training import TrainState
 
 SHOWN = 15
@@ -27,8 +27,8 @@ CONTAINERS = {"while", "conditional", "call"}
 def profiling(config: Config) -> Iterator[list[Watcher]]:
     """Trace the second epoch that is trained here; sum up and print at the end.
 
-    The first one warms up. Yields who is to be told of every epoch: nobody, without
-    `config.profile`.
+    The first one warms up. Yields the watcher that starts and ends the trace: none
+    without `config.profile`.
     """
     if not config.profile:
         yield []
@@ -37,7 +37,7 @@ def profiling(config: Config) -> Iterator[list[Watcher]]:
     epochs = 0
     tracing = contextlib.ExitStack()
 
-    def watch(row: dict[str, Any], state: TrainState) -> None:
+    def watch(row: Row, state: TrainState) -> None:
         nonlocal epochs
         epochs += 1
         if epochs == 1:

@@ -1,40 +1,68 @@
-"""What a finished training shows: figures and a table."""
+"""What a finished training shows: a table and figures, printed and in report.html."""
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 from jaxtyping import Array
-from rich.table import Table
+from matplotlib.figure import Figure
+from rich.table import Table as TerminalTable
 
 from experiments.harness import run_folder
+from experiments.harness.cli import command_of
 from experiments.harness.names import labels_in_turn
 from experiments.harness.terminal import console
-from experiments.training.prepared_run import Data
+from experiments.training.run import Run
 from vaejax.core import Example, Key, Model, Params
 from vaejax.evaluation import posterior_means
 from vaejax.plotting import (
+    Section,
+    Table,
     image_grid,
     latent_space,
     reconstructions,
     save,
     training_curves,
+    write_report,
 )
 
 
-def draw(out: Path, model: Model, params: Params, data: Data, count: int = 16) -> None:
-    """Curves, the latent space and, of images, reconstructions and samples."""
-    folder = out / "figures"
-    save(training_curves(run_folder.read_rows(out)), folder / "curves.png")
+def write(run: Run, params: Params, summary: dict[str, Any]) -> None:
+    """Write figures/ and report.html, of the first seed's parameters."""
+    config, out = run.config, run.config.out
+    figures = draw(run, params)
+    for name, figure in figures.items():
+        save(figure, out / "figures" / f"{name}.png")
+    (label, value), *_ = rows = _rows(summary)
+    write_report(
+        out / "report.html",
+        title=f"{config.model} on {config.dataset}",
+        lead=[f"{label[:1].upper()}{label[1:]}: {value}.", *_remarks(summary)],
+        sections=[
+            Section(
+                title=f"{config.bound} by {config.estimator}, K = {config.num_samples}",
+                text=f"Protocol: {summary['protocol']}. ± is the Monte Carlo error of "
+                "trained models, not the spread over seeds.",
+                tables=[Table(("result", "value"), rows)],
+                figures=list(figures.values()),
+                command=command_of("train", config),
+            )
+        ],
+    )
 
-    if data.protocol != "counts":  # of words there is nothing to see
-        shown = jax.tree.map(lambda leaf: leaf[:count], data.test)
+
+def draw(run: Run, params: Params, count: int = 16) -> Mapping[str, Figure]:
+    """Curves, the latent space and, of images, reconstructions and samples."""
+    model, test = run.model, run.data.test
+    figures = {"curves": training_curves(run_folder.read_rows(run.config.out))}
+    if run.data.protocol != "counts":  # of words there is nothing to see
+        shown = jax.tree.map(lambda leaf: leaf[:count], test)
         seen = reconstruct(model, params, shown)
-        save(reconstructions(shown.x, seen), folder / "reconstructions.png")
+        figures["reconstructions"] = reconstructions(shown.x, seen)
         samples = sample_images(model, params, jax.random.key(0), count * 4)
-        save(image_grid(samples, "Samples from the prior"), folder / "samples.png")
-    means = posterior_means(model, params, data.test)
-    save(latent_space(means, data.test_labels), folder / "latent_space.png")
+        figures["samples"] = image_grid(samples, "Samples from the prior")
+    means = posterior_means(model, params, test)
+    return figures | {"latent_space": latent_space(means, run.data.test_labels)}
 
 
 def sample_images(model: Model, params: Params, key: Key, count: int) -> Array:
@@ -57,49 +85,71 @@ def reconstruct(model: Model, params: Params, examples: Example) -> Array:
     return jax.vmap(one)(examples)
 
 
-def print_summary(out: Path, summary: dict[str, Any]) -> None:
+def print_summary(run: Run, summary: dict[str, Any]) -> None:
     """Print results.json as a table, and where the files are."""
-    test, train = summary["test"], summary["train"]
-    table = Table(title=f"{out} (protocol: {summary['protocol']})")
+    out = run.config.out
+    table = TerminalTable(title=f"{out} (protocol: {summary['protocol']})")
     table.add_column("result")
     table.add_column("value", justify="right")
-    if "log_likelihood" in test:
-        _add_likelihoods(table, summary)
-    else:
-        table.add_row("test log p(x|z)", f"{test['log_px_z']:.2f} nats")
-        table.add_row("squared error of an image", f"{test['squared_error']:.3f}")
-    table.add_row("test examples", str(test["num_examples"]))
-    table.add_row("active units", f"{test['active_units']:g}")
-    table.add_row("training", f"{train['images_per_second']:,.0f} images/s")
-    table.add_row("compilation", f"{train['compile_seconds']:.1f} s")
+    for row in _rows(summary):
+        table.add_row(*row)
     console().print(table)
-    if (test.get("pareto_k_above_0.7") or 0) > 0.5:
-        print(
+    for remark in _remarks(summary):
+        print(remark)
+    print(f"results, metrics, report.html, figures and checkpoint: {out}")
+
+
+def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """What each figure is, and its value: the most important first."""
+    test, train = summary["test"], summary["train"]
+    if "log_likelihood" in test:
+        rows = _likelihoods(summary)
+    else:
+        rows = [
+            ("test log p(x|z)", f"{test['log_px_z']:.2f} nats"),
+            ("squared error of an image", f"{test['squared_error']:.3f}"),
+        ]
+    return [
+        *rows,
+        ("test examples", str(test["num_examples"])),
+        ("active units", f"{test['active_units']:g}"),
+        ("training", f"{train['images_per_second']:,.0f} images/s"),
+        ("compilation", f"{train['compile_seconds']:.1f} s"),
+    ]
+
+
+def _remarks(summary: dict[str, Any]) -> list[str]:
+    """What to know before a figure is believed."""
+    remarks = []
+    if (summary["test"].get("pareto_k_above_0.7") or 0) > 0.5:
+        remarks.append(
             "for most examples a few importance samples outweigh the rest (Pareto k "
             "above 0.7): log p(x) is above the estimate, and the error larger than "
             "stated; use a larger --eval-num-samples"
         )
-    if train["kl_weight"]:
-        print(train["kl_weight"])
-    print(f"results, metrics, figures and checkpoint: {out}")
+    if weight := summary["train"]["kl_weight"]:
+        remarks.append(weight)
+    return remarks
 
 
-def _add_likelihoods(table: Table, summary: dict[str, Any]) -> None:
-    test = summary["test"]
-    normalized = summary["normalized"]
+def _likelihoods(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    test, normalized = summary["test"], summary["normalized"]
     name = "log-likelihood" if normalized else "score, of no density"
-    table.add_row(f"test {name}, S = {test['num_samples']}", with_error(test) + " nats")
+    rows = [(f"test {name}, S = {test['num_samples']}", with_error(test) + " nats")]
     if (spread := test.get("standard_deviation_over_seeds")) is not None:
-        table.add_row(f"its spread over {len(test['seeds'])} seeds", f"{spread:.2f}")
+        rows.append((f"its spread over {len(test['seeds'])} seeds", f"{spread:.2f}"))
     error = "unknown" if test["elbo_error"] is None else f"{test['elbo_error']:.3f}"
     name = "ELBO" if normalized else "mean score"
-    table.add_row(f"test {name}", f"{test['elbo']:.2f} ± {error} nats")
+    rows.append((f"test {name}", f"{test['elbo']:.2f} ± {error} nats"))
     if (spread := test.get("elbo_standard_deviation_over_seeds")) is not None:
-        table.add_row("its spread over seeds", f"{spread:.2f}")
-    if (bits := test.get("bits_per_dim")) is not None:
-        table.add_row("bits per dimension", f"{bits:.3f}")
-    table.add_row("effective sample size", f"{test['effective_sample_size']:,.1f}")
-    table.add_row("Pareto k above 0.7", unreliable(test))
+        rows.append(("its spread over seeds", f"{spread:.2f}"))
+    if (of_dimension := test.get("bits_per_dim")) is not None:
+        rows.append(("bits per dimension", f"{of_dimension:.3f}"))
+    return [
+        *rows,
+        ("effective sample size", f"{test['effective_sample_size']:,.1f}"),
+        ("Pareto k above 0.7", unreliable(test)),
+    ]
 
 
 def with_error(test: dict[str, Any]) -> str:

@@ -15,14 +15,15 @@ from experiments.harness import run_folder, run_settings
 from experiments.harness.extras import import_extra
 from experiments.harness.json_files import read_json
 from experiments.harness.result_table import numbers_of
+from experiments.training import processes
 from experiments.training.config import Config
-from experiments.training.loop import Watcher
-from experiments.training.prepared_run import Data, make_keys, params_by_seed
+from experiments.training.loop import Row, Watcher
+from experiments.training.op_profile import profiling
 from experiments.training.report import reconstruct
+from experiments.training.run import Run
 from vaejax.core import (
     Example,
     Keys,
-    Model,
     Params,
     VaejaxError,
     plain,
@@ -30,13 +31,8 @@ from vaejax.core import (
 )
 from vaejax.plotting.images import mosaic
 from vaejax.terms import log_terms
-from vaejax.training import TrainState
+from vaejax.training import TrainState, checkpoints
 
-NEEDS = {  # option: package, and the extra that installs it
-    "tensorboard": ("tensorboardX", "watch"),
-    "wandb": ("wandb", "wandb"),
-    "mlflow": ("mlflow", "mlflow"),
-}
 TRACKED = "tracking.json"  # by which names the trackers know the run
 OBSERVED_IMAGES = 100  # whose log-weights are shown
 SHOWN_IMAGES = 10
@@ -58,46 +54,43 @@ class Sink:
     close: Callable[[], None]
 
 
-def check_installed(config: Config) -> None:
-    """Raise a `VaejaxError` if a sink that is asked for is not installed."""
-    for option, needed in NEEDS.items():
-        if getattr(config, option):
-            import_extra(*needed)
-
-
 @contextlib.contextmanager
-def watching(config: Config, model: Model, data: Data) -> Iterator[list[Watcher]]:
-    """Open the sinks asked for; yields who is to be handed every row and its state.
+def watching(run: Run) -> Iterator[list[Watcher]]:
+    """Open what is asked for; yields the watchers that are handed every row and state.
 
-    Nothing is computed where no sink is asked for.
+    Sinks, snapshots and the profile: nothing is computed where none is asked for, and
+    by no process but the first.
 
     Raises:
         VaejaxError: a tracker cannot be reached.
     """
+    if not processes.is_first():
+        yield []
+        return
     with contextlib.ExitStack() as stack:
         sinks = []
-        for sink in _open_trackers(config):
+        for sink in _open_trackers(run.config):
             stack.callback(sink.close)
             sinks.append(sink)
-        observe = _observer(config, model, data)
+        observe = _observer(run)
 
-        def watch(row: dict[str, Any], state: TrainState) -> None:
+        def watch(row: Row, state: TrainState) -> None:
             observed = observe(row, state)
             for sink in sinks:
                 sink.write(row["step"], observed)
 
-        yield [watch] if sinks else []
+        profiler = stack.enter_context(profiling(run.config))
+        yield [*([watch] if sinks else []), *_snapshots(run.config), *profiler]
 
 
-def _observer(
-    config: Config, model: Model, data: Data
-) -> Callable[[dict[str, Any], TrainState], Observed]:
+def _observer(run: Run) -> Callable[[Row, TrainState], Observed]:
     """The numbers of a row, the first seed's parameters, and test images through it."""
+    model, data = run.model, run.data
     examples = jax.tree.map(lambda leaf: leaf[:OBSERVED_IMAGES], data.test)
     shown = jax.tree.map(lambda leaf: leaf[:SHOWN_IMAGES], examples)
     # The same noise after every epoch, that what moves is the model.
-    shape = len(examples.x), config.num_samples
-    keys = jax.random.split(make_keys(config).watch, shape)
+    shape = len(examples.x), run.config.num_samples
+    keys = jax.random.split(run.keys.watch, shape)
 
     @jax.jit
     def log_weights(params: Params) -> jax.Array:
@@ -109,8 +102,8 @@ def _observer(
         # One image at a time: K may be large, and this is not what memory is for.
         return jax.lax.map(lambda image: one(*image), (keys, examples))
 
-    def observe(row: dict[str, Any], state: TrainState) -> Observed:
-        params = params_by_seed(config, state)[0]
+    def observe(row: Row, state: TrainState) -> Observed:
+        params = run.params_by_seed(state)[0]
         weights = {
             "weights/" + jax.tree_util.keystr(path, simple=True, separator="/"): leaf
             for path, leaf in jax.tree_util.tree_leaves_with_path(params)
@@ -130,9 +123,20 @@ def _observer(
     return observe
 
 
+def _snapshots(config: Config) -> list[Watcher]:
+    """The watcher that keeps the state of some epochs in snapshots/, if asked for."""
+    every = config.snapshot_epochs
+
+    def keep(row: Row, state: TrainState) -> None:
+        if every is not None and row["epoch"] % every == 0:
+            checkpoints.save(config.out / "snapshots", state, {}, keep_all=True)
+
+    return [] if every is None else [keep]
+
+
 def _tensorboard(config: Config) -> Sink:
     """Event files in tensorboard/, for `tensorboard --logdir`."""
-    tensorboard = import_extra(*NEEDS["tensorboard"])
+    tensorboard = import_extra("tensorboard")
     writer: Any = None
 
     def write(step: int, observed: Observed) -> None:
@@ -155,7 +159,7 @@ def _tensorboard(config: Config) -> Sink:
 
 
 def _wandb(config: Config, known: str | None) -> tuple[Sink, str]:
-    wandb = import_extra(*NEEDS["wandb"])
+    wandb = import_extra("wandb")
     run = wandb.init(
         project=config.wandb,
         name=config.out.name,
@@ -177,7 +181,7 @@ def _wandb(config: Config, known: str | None) -> tuple[Sink, str]:
 
 
 def _mlflow(config: Config, known: str | None) -> tuple[Sink, str]:
-    mlflow = import_extra(*NEEDS["mlflow"])
+    mlflow = import_extra("mlflow")
     mlflow.set_experiment(config.mlflow)
     run = mlflow.start_run(run_id=known, run_name=config.out.name)
     mlflow.log_params(run_settings.settings_of(config))

@@ -2,54 +2,17 @@
 
 import jax
 import jax.numpy as jnp
-import optax
 
-from experiments.harness import run_folder
 from experiments.training import processes
 from experiments.training.config import Config
-from experiments.training.prepared_run import Data, load_run, make_keys
-from vaejax.core import (
-    Objective,
-    Params,
-    PyTree,
-    VaejaxError,
-    parse_words,
-    settings_of,
-)
+from experiments.training.run import Run
+from vaejax.core import Params, PyTree, VaejaxError
 from vaejax.data import PROTOCOLS
-from vaejax.models import MODELS
 from vaejax.objective import split_params, whole_params
-from vaejax.training import TrainState, checkpoints, init_state, started
+from vaejax.training import TrainState, init_state, started
 
 
-def read_source(config: Config) -> Params | None:
-    """The parameters of the run in `start_from`, if there is one and it is needed.
-
-    Raises:
-        VaejaxError: there is no such run, or its networks have another activation.
-    """
-    run_folder.heal(config.out)
-    goes_on = config.resume and checkpoints.steps(config.out / "checkpoints")
-    if config.start_from is None or goes_on:
-        return None
-    other = load_run(config.start_from)
-    theirs, ours = _activation(other.config), _activation(config)
-    if None not in (theirs, ours) and theirs != ours:
-        raise VaejaxError(
-            f"the networks in {config.start_from} have the activation {theirs}, those "
-            f"of {config.model} {ours}: use --model-settings activation={theirs}"
-        )
-    state, _ = checkpoints.restore(config.start_from / "checkpoints", other.like)
-    return whole_params(state.params, state.loss_state)
-
-
-def starting_state(
-    config: Config,
-    objective: Objective,
-    optimizer: optax.GradientTransformation,
-    data: Data,
-    source: Params | None = None,
-) -> TrainState:
+def starting_state(run: Run, source: Params | None = None) -> TrainState:
     """The state before the first step.
 
     Encoder and decoder are the source's, if there is one; so are prior and auxiliary
@@ -60,7 +23,8 @@ def starting_state(
         VaejaxError: the source's networks have other shapes, or it is of another number
             of seeds.
     """
-    state = init_state(objective, optimizer, make_keys(config).train)
+    config, objective = run.config, run.objective
+    state = init_state(objective, run.optimizer, run.keys.train)
     if source is not None:
         own = whole_params(state.params, state.loss_state)
         params, loss_state = split_params(
@@ -69,6 +33,7 @@ def starting_state(
         state = state._replace(params=params, loss_state=loss_state)
         if objective.start is not None and processes.is_first():
             print(f"{config.model} then fits to the data what its start is made of")
+    data = run.data
     return started(objective, state, data.train, PROTOCOLS[data.protocol].sample)
 
 
@@ -93,12 +58,3 @@ def _started_from(source: Params, config: Config, params: Params) -> Params:
         others = f"; {' and '.join(anew)} anew, of other shapes there" if anew else ""
         print(f"starts from {config.start_from}: {', '.join(taken)}{others}")
     return params._replace(**taken)
-
-
-def _activation(config: Config) -> str | None:
-    """Of the model's networks, if it lets one choose."""
-    choosable = settings_of(MODELS[config.model])
-    if "activation" not in choosable:
-        return None
-    given = parse_words(config.model_settings)
-    return given.get("activation", choosable["activation"].default)

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from experiments.benchmark.measured_model import make_keys
-from experiments.training import prepared_run
+from experiments.training import run
 from experiments.training.config import Config
 from vaejax.training.fit import NO_STEP
 
@@ -23,7 +23,7 @@ def test_split_and_fold_in_meet() -> None:
 
 def test_the_streams_of_a_run_are_distinct() -> None:
     """Initialization, order of the data, steps, the epochs' test bounds, evaluation."""
-    keys = prepared_run.make_keys(Config(seed=3))
+    keys = run.make_keys(Config(seed=3))
     init_key, run_key = jax.random.split(keys.train)  # as init_state does
     steps = [jax.random.fold_in(run_key, step) for step in range(50)]
     children = itertools.chain.from_iterable(jax.random.split(key, 3) for key in steps)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from experiments.training.config import Config
-from experiments.training.prepared_run import prepare
+from experiments.training.run import prepare
 from vaejax.core import VaejaxError
 from vaejax.data import DATASETS, load, render_sprites, sprite_factors
 from vaejax.data.datasets import sprites
@@ -96,7 +96,8 @@ def test_splits_are_fixed_disjoint_and_true_to_their_factors():
 def test_a_training_takes_them_at_their_size():
     settings = ("latent_dim=2", "hidden=4")
     config = Config(dataset="sprites", estimator="pathwise", model_settings=settings)
-    model, _, data = prepare(config)
+    run = prepare(config)
+    model, data = run.model, run.data
     assert data.protocol == "static"
     assert data.train.x.shape == (20_000, *model.data_shape) == (20_000, 64, 64, 1)
     assert data.test.x.min() == 0

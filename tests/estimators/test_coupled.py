@@ -19,7 +19,7 @@ from jax.scipy.special import logsumexp
 from scipy.stats import norm
 
 from experiments.training.config import Config
-from experiments.training.prepared_run import check
+from experiments.training.run import check
 from vaejax.benchmark import gradient_moments
 from vaejax.bounds import beta_elbo, elbo, elbo_analytic_kl, iwae
 from vaejax.core import (

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.training.config import Config
-from experiments.training.prepared_run import check, prepare
+from experiments.training.run import check, prepare
 from experiments.training.split import training_split
 from vaejax import Example, VaejaxError, log_likelihood
 from vaejax.data import ImageData, load
@@ -102,8 +102,8 @@ def test_compressed_bits_count_what_is_written():
 
 
 def test_a_class_is_left_out_of_the_training_split_alone():
-    _, _, whole = prepare(CONFIG)
-    _, _, data = prepare(dataclasses.replace(CONFIG, without_class=3))
+    whole = prepare(CONFIG).data
+    data = prepare(dataclasses.replace(CONFIG, without_class=3)).data
     stored = load("digits")
     np.testing.assert_array_equal(data.train.x, stored.images[stored.labels != 3])
     np.testing.assert_array_equal(data.test.x, whole.test.x)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments.harness import cli
+from experiments.harness import compilation_cache
 
 TRAIN = """
 import collections, json, jax, numpy as np, optax, vaejax
-from experiments.harness.cli import use_compilation_cache
+from experiments.harness.compilation_cache import use_compilation_cache
 from vaejax.data import PROTOCOLS, load
 
 events = collections.Counter()
@@ -71,9 +71,9 @@ def test_a_second_run_compiles_only_what_is_damaged_and_finds_the_same(
 def test_a_folder_that_cannot_be_made_is_done_without(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("mine")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-    monkeypatch.setattr(cli, "jax", Configuration())
-    cli.use_compilation_cache()
-    assert cli.jax.config.jax_compilation_cache_dir is None
+    monkeypatch.setattr(compilation_cache, "jax", Configuration())
+    compilation_cache.use_compilation_cache()
+    assert compilation_cache.jax.config.jax_compilation_cache_dir is None
 
 
 class Configuration:
@@ -90,16 +90,18 @@ class Configuration:
 
 def test_where_it_is_and_that_the_users_choice_stands(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(cli, "jax", Configuration())
-    cli.use_compilation_cache()
-    assert cli.jax.jax_compilation_cache_dir == str(tmp_path / "vaejax" / "jax")
-    cli.jax.jax_compilation_cache_dir = "elsewhere"
-    cli.use_compilation_cache()
-    assert cli.jax.jax_compilation_cache_dir == "elsewhere"
-    monkeypatch.setattr(cli, "jax", Configuration())
-    cli.jax.jax_enable_compilation_cache = False
-    cli.use_compilation_cache()
-    assert cli.jax.jax_compilation_cache_dir is None
+    monkeypatch.setattr(compilation_cache, "jax", Configuration())
+    compilation_cache.use_compilation_cache()
+    assert compilation_cache.jax.jax_compilation_cache_dir == str(
+        tmp_path / "vaejax" / "jax"
+    )
+    compilation_cache.jax.jax_compilation_cache_dir = "elsewhere"
+    compilation_cache.use_compilation_cache()
+    assert compilation_cache.jax.jax_compilation_cache_dir == "elsewhere"
+    monkeypatch.setattr(compilation_cache, "jax", Configuration())
+    compilation_cache.jax.jax_enable_compilation_cache = False
+    compilation_cache.use_compilation_cache()
+    assert compilation_cache.jax.jax_compilation_cache_dir is None
 
 
 @pytest.mark.parametrize(("limit", "left"), [(50, 5), (49, 2), (9, 0)])
@@ -108,6 +110,6 @@ def test_a_cache_that_is_too_large_loses_its_oldest_half(limit, left, tmp_path):
         path = tmp_path / f"{number}-cache"
         path.write_bytes(bytes(10))
         os.utime(path, (number, number))
-    cli._trim(tmp_path, limit)
+    compilation_cache._trim(tmp_path, limit)
     newest = {f"{number}-cache" for number in range(5 - left, 5)}
     assert {path.name for path in tmp_path.iterdir()} == newest

@@ -60,6 +60,9 @@ def call(monkeypatch, capfd, name: str, *words: object) -> tuple[int, str]:
 MILLION = 1_000_000
 MISTAKES = [
     ("train", "--dataset nope", "unknown name 'nope'.*binarized_mnist.*digits"),
+    ("train", "--dataset mnsit", "unknown .*'mnsit': did you mean 'mnist'.*[?]"),
+    ("train", "--estimator dregg", "unknown .*'dregg': did you mean 'dreg' or"),
+    ("train", "--schedule cosin", "unknown .*'cosin': did you mean 'cosine'[?]"),
     ("train", "--model nope", "unknown name 'nope'.*gaussian_mlp"),
     ("train", "--bound nope", "unknown name 'nope'.*iwae"),
     ("train", "--estimator nope", "unknown name 'nope'.*pathwise"),
@@ -69,7 +72,7 @@ MISTAKES = [
     ("train", "--model-settings nope=1", "no setting .*nope.*latent_dim"),
     ("train", "--bound-settings beta=2", "'elbo' has no setting .*none"),
     ("train", "--estimator-settings a=2", "'dreg' has no setting .*none"),
-    ("train", "--nope 1", "Unrecognized.*--nope"),
+    ("train", "--nope 1", "no flag '--nope'.*--help lists all"),
     (
         "train",
         "--model sigmoid_belief_network --estimator dreg",
@@ -451,7 +454,7 @@ def test_a_mistake_is_one_message_before_anything_is_written(
     assert code == 2
     assert re.search(message, err), err
     assert "Traceback" not in err
-    assert err.count("error:") == 1 or "Parsing error" in err or "╭" in err
+    assert err.count("error:") == 1
     assert not (tmp_path / "run").exists()
 
 
@@ -461,9 +464,13 @@ def test_a_mistake_is_one_message_before_anything_is_written(
         ("train", "--epochs 1.5", "--epochs.*'1.5'"),
         ("train", "--learning-rate fast", "--learning-rate.*'fast'"),
         ("train", "--eval-examples all", "--eval-examples.*'all'"),
-        ("train", "--epochs", "Missing value.*--epochs"),
-        ("train", "--resume=maybe", "Unrecognized.*maybe"),
-        ("train", "stray", "Unrecognized.*stray"),
+        ("train", "--epochs", "--epochs has no value: write --epochs N"),
+        ("train", "--resume=maybe", "'maybe' belongs to no flag"),
+        ("train", "stray", "'stray' belongs to no flag"),
+        ("train", "--lr 0.1", "did you mean --learning-rate[?]"),
+        ("train", "--k 5", "did you mean --num-samples[?]"),
+        ("train", "--batchsize 9", "did you mean --batch-size or --micro-batch-size"),
+        ("train", "--latent-dim 9", "a model's own settings .* --model-settings name="),
         ("estimator_variance", "--num-samples 1 x", "--num-samples.*'x'"),
         ("demo", "--draws many", "--draws.*'many'"),
     ],
@@ -477,10 +484,8 @@ def test_a_flag_that_cannot_be_read_is_one_message(
     captured = capfd.readouterr()
     assert exit_.value.code == 2
     assert captured.out == ""
-    assert captured.err.count("╭") == 1  # one box: the message and where help is
-    assert len(captured.err.splitlines()) <= 14
-    assert re.search(message, captured.err, re.DOTALL), captured.err
-    assert f"python -m experiments.{name} --help" in captured.err
+    assert re.fullmatch("error: [^\n]+\n", captured.err)
+    assert re.search(message, captured.err), captured.err
 
 
 @pytest.mark.parametrize(
@@ -569,7 +574,12 @@ def test_the_process_is_quiet_and_exits_with_0_then_2(tmp_path):
     command = [*PROCESS, "--epochs", "1", "--out", str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == ""  # neither a progress bar nor warnings
+    # Neither a progress bar nor warnings, but lines that say how far it is.
+    for line in done.stderr.splitlines():
+        assert re.match(
+            "(training|log-likelihood): [0-9]+/[0-9]+ (epochs|images)", line
+        )
+    assert "training: 0/1 epochs, compiling" in done.stderr
     assert "\x1b" not in done.stdout
     assert str(tmp_path / "run") in done.stdout.replace("\n", "")
     assert (tmp_path / "run" / "results.json").exists()
@@ -611,7 +621,9 @@ def test_an_interrupted_run_goes_on_to_the_same_result(number, uninterrupted, tm
         assert process.returncode == -signal.SIGKILL
     else:
         assert process.returncode == 130, err
-        assert re.fullmatch(r"interrupted: .*--resume goes on from there\n", err)
+        assert re.search(r"^interrupted: .*--resume goes on from there\n\Z", err, re.M)
+        assert err.count("interrupted: ") == 1
+        assert "Traceback" not in err
     assert not (out / "results.json").exists()
     steps = [checkpoints.latest(run / "checkpoints") for run in (out, uninterrupted)]
     assert 0 < steps[0] < steps[1]

@@ -20,7 +20,7 @@ from experiments.harness.json_files import (
     read_json,
     read_lines,
 )
-from experiments.training import prepared_run
+from experiments.training import load
 from experiments.training.config import Config
 from vaejax.core import VaejaxError
 
@@ -243,7 +243,7 @@ def test_a_run_of_damaged_settings_is_refused(setting, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps(settings))
     (name,) = setting
     with pytest.raises(DamagedFileError, match=rf"config.json is damaged \({name} is "):
-        prepared_run.load_run(tmp_path)
+        load.load_run(tmp_path)
 
 
 def test_a_fault_of_ours_is_not_laid_to_the_settings(tmp_path, monkeypatch):
@@ -253,6 +253,6 @@ def test_a_fault_of_ours_is_not_laid_to_the_settings(tmp_path, monkeypatch):
     def broken(config: Config) -> None:
         raise TypeError("a fault of ours")
 
-    monkeypatch.setattr(prepared_run, "prepare", broken)
+    monkeypatch.setattr(load, "prepare", broken)
     with pytest.raises(TypeError, match="a fault of ours"):
-        prepared_run.load_run(tmp_path)
+        load.load_run(tmp_path)

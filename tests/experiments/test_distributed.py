@@ -17,7 +17,7 @@ import pytest
 
 from experiments import train
 from experiments.training import processes
-from experiments.training.prepared_run import load_trained
+from experiments.training.load import load_trained
 from vaejax.core import VaejaxError
 from vaejax.training import checkpoints
 
@@ -100,7 +100,7 @@ def test_two_processes_train_the_model_of_one(tmp_path):
 
     one = train.run(train.Config(**SETTINGS, out=tmp_path / "one"))
     assert 0 < stopped_at < one.summary["train"]["steps"]
-    *_, params, _ = load_trained(folders[0] / "run")
+    params = load_trained(folders[0] / "run").params
     for mine, theirs in zip(
         jax.tree.leaves(one.params), jax.tree.leaves(params), strict=True
     ):

@@ -316,7 +316,7 @@ def test_a_trained_control_variate_is_the_run_s_own():
 
 
 def test_estimators_are_replayed_along_a_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(train.report, "draw", lambda *_: None)
+    monkeypatch.setattr(train.report, "draw", lambda *_: {})
     run = train.Config(
         dataset="digits",
         model_settings=("hidden=4", "latent_dim=2"),

@@ -4,6 +4,8 @@ import csv
 import dataclasses
 import json
 import math
+import re
+import shlex
 import signal
 from pathlib import Path
 
@@ -12,16 +14,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from pages import Page
 
 from experiments import estimator_variance, precision, train
 from experiments.harness import run_folder
-from experiments.harness.cli import noted_interrupts
+from experiments.harness.cli import parse
+from experiments.harness.interrupts import noted_interrupts
 from experiments.reports.sections import model_section
 from experiments.training import report
-from experiments.training.prepared_run import load_trained, make_optimizer, prepare
-from experiments.training.starting_point import read_source, starting_state
+from experiments.training.evaluate import evaluate
+from experiments.training.load import load_trained, read_source
+from experiments.training.run import prepare
+from experiments.training.starting_point import starting_state
 from vaejax.benchmark import CostReport, GroupReport
-from vaejax.benchmark.cells import COLUMNS
+from vaejax.benchmark.rows import COLUMNS
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, LossState, Params, Problem, VaejaxError, build
 from vaejax.data import DATASETS, ImageData
@@ -69,7 +75,7 @@ def tiny(out: Path, **more: object) -> train.Config:
 
 @pytest.fixture
 def no_figures(monkeypatch):
-    monkeypatch.setattr(report, "draw", lambda *_: None)
+    monkeypatch.setattr(report, "draw", lambda *_: {})
 
 
 @pytest.fixture(scope="module")
@@ -111,12 +117,40 @@ def test_a_run_writes_its_settings_metrics_results_checkpoint_and_figures(finish
         assert (out / "figures" / f"{name}.png").stat().st_size > 1000
 
 
+def test_a_run_writes_a_report_with_its_answer_and_its_command(finished):
+    text = (finished.out / "report.html").read_text()
+    page = Page(text)
+    value = finished.summary["test"]["log_likelihood"]
+    assert f"Test log-likelihood, S = 7: {value:.2f}" in page.text
+    assert f"{value:.2f}" in " ".join(page.cells)
+    assert [tag for tag, _ in page.tags].count("img") == 4
+    (command,) = re.findall("python -m experiments.train (.*)", page.text)
+    assert parse(train.Config, shlex.split(command)).bound == "iwae"
+
+
+def test_a_loaded_run_is_evaluated_as_it_was(finished):
+    trained = load_trained(finished.out)
+    again = evaluate(trained.run, trained.seeds)
+    before = dict(finished.summary["test"])
+    del again["images_per_second"], before["images_per_second"]
+    assert again == before
+
+
+def test_resuming_nothing_says_so(tmp_path, no_figures, capsys):
+    out = tmp_path / "run"
+    train.run(tiny(out, batch_size=1438, resume=True))
+    said = f"there is nothing to resume in {out}: the run starts anew\n"
+    assert said in capsys.readouterr().out
+    train.run(tiny(tmp_path / "other", batch_size=1438))
+    assert "nothing to resume" not in capsys.readouterr().out
+
+
 def test_the_trained_model_is_read_back_as_it_was(finished):
-    config, model, params, data = load_trained(finished.out)
-    assert config.num_samples == 3
-    assert model.name == "gaussian_mlp"
-    jax.tree.map(np.testing.assert_array_equal, params, finished.params)
-    assert len(data.test.x) == 20
+    trained = load_trained(finished.out)
+    assert trained.config.num_samples == 3
+    assert trained.model.name == "gaussian_mlp"
+    jax.tree.map(np.testing.assert_array_equal, trained.params, finished.params)
+    assert len(trained.data.test.x) == 20
 
 
 def test_a_seed_gives_its_results_and_another_seed_others(
@@ -175,7 +209,8 @@ def test_the_likelihoods_scale_and_a_regularizers_weight_are_settings(tmp_path):
             ),
             regularizers=("mmd", *words),
         )
-        model, objective, data = prepare(config)
+        run = prepare(config)
+        model, objective, data = run.model, run.objective, run.data
         key = jax.random.key(0)
         params, state = objective.init(key)
         batch = Batch(data.test, jnp.arange(len(data.test.x)))
@@ -232,8 +267,9 @@ def test_binary_latents_of_two_layers_train_by_every_estimator_that_one_does():
 def test_every_bound_and_every_estimator_trains(
     model, bound, estimator, tmp_path, no_figures, monkeypatch
 ):
-    monkeypatch.setattr(train, "_evaluate", lambda *_: {"test": {}})
+    monkeypatch.setattr(train, "evaluate", lambda *_: {"test": {}})
     monkeypatch.setattr(report, "print_summary", lambda *_: None)
+    monkeypatch.setattr(report, "write", lambda *_: None)
     config = tiny(
         tmp_path / "run",
         model=model,
@@ -261,7 +297,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_the_last_good_state(
     )
     with pytest.raises(VaejaxError, match=r"not finite at step (\d+).*--overwrite"):
         train.run(config)
-    *_, params, _ = load_trained(config.out)
+    params = load_trained(config.out).params
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
     assert not (config.out / "results.json").exists()
     with pytest.raises(VaejaxError, match=r"use --resume .* --overwrite to start anew"):
@@ -321,7 +357,7 @@ def test_a_run_starts_from_the_networks_of_another(
     start = {"start_from": finished.out, "learning_rate": 1e-30}
     again = train.run(tiny(tmp_path / "again", **start))
     assert f"starts from {finished.out}: encoder, decoder\n" in capsys.readouterr().out
-    theirs, ours = (load_trained(one.out)[2] for one in (finished, again))
+    theirs, ours = (load_trained(one.out).params for one in (finished, again))
     jax.tree.map(np.testing.assert_array_equal, theirs, ours)
     for other, refusal in (
         ("hidden=8 activation=relu", "use .* activation=tanh"),
@@ -344,10 +380,9 @@ def test_a_start_takes_the_prior_too_where_its_shapes_agree(
         config, start_from=config.out, learning_rate=1e-30, overwrite=True
     )
     other = dataclasses.replace(again, model_settings=settings)
-    model, objective, data = prepare(other)
-    optimizer = make_optimizer(other, model, len(data.train.x))
+    run = prepare(other)
     capsys.readouterr()
-    starting_state(other, objective, optimizer, data, read_source(other))
+    starting_state(run, read_source(other))
     said = f"starts from {config.out}: encoder, decoder"
     assert said + "; prior anew, of other shapes there\n" in capsys.readouterr().out
     ours = train.run(again).params
@@ -357,18 +392,17 @@ def test_a_start_takes_the_prior_too_where_its_shapes_agree(
 
 def test_a_start_takes_auxiliary_parameters_where_their_shapes_agree(finished, capsys):
     config = tiny(Path("none"), start_from=finished.out)
-    _, objective, data = prepare(config)
+    run = prepare(config)
 
     def with_auxiliary(size: int, value: float) -> Params:
         return finished.params._replace(auxiliary=jnp.full(size, value))
 
     ours = dataclasses.replace(
-        objective, init=lambda key: (with_auxiliary(3, 0.0), LossState())
+        run.objective, init=lambda key: (with_auxiliary(3, 0.0), LossState())
     )
+    run = dataclasses.replace(run, objective=ours, optimizer=optax.adam(1.0))
     for size in (3, 4):
-        state = starting_state(
-            config, ours, optax.adam(1.0), data, with_auxiliary(size, 1.0)
-        )
+        state = starting_state(run, with_auxiliary(size, 1.0))
         assert bool(state.params.auxiliary.all()) == (size == 3)
         assert ("auxiliary anew" in capsys.readouterr().out) == (size == 4)
 
@@ -393,11 +427,11 @@ def test_a_finished_run_goes_on_with_more_epochs(
     out = tmp_path / "run"
     config = tiny(out, epochs=2, batch_size=1438)
     first = train.run(config).summary
-    with pytest.raises(VaejaxError, match="finished run"):
+    with pytest.raises(VaejaxError, match="finished run: use --resume with more --epo"):
         train.run(dataclasses.replace(config, epochs=1, resume=True))
     more = dataclasses.replace(config, epochs=4, resume=True)
     with monkeypatch.context() as patch:
-        patch.setattr(train, "_evaluate", lambda *_: 1 / 0)
+        patch.setattr(train, "evaluate", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             train.run(more)
     # What it had found stays, and it goes on all the same.
@@ -596,6 +630,6 @@ def test_an_autoencoder_is_trained_and_told_by_its_reconstructions(tmp_path):
     assert 0 < test["squared_error"] < 64  # pixels in [0, 1]
     assert test["squared_error_standard_deviation_over_seeds"] > 0
     first = test["seeds"][0]
-    _, model, params, data = load_trained(tmp_path / "run")
-    kept = reconstruction(model, params, data.test)
+    trained = load_trained(tmp_path / "run")
+    kept = reconstruction(trained.model, trained.params, trained.data.test)
     assert first["squared_error"] == pytest.approx(kept.squared_error.mean(), rel=1e-5)

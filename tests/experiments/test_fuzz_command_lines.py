@@ -23,7 +23,7 @@ import experiments
 from experiments import speed
 from experiments.harness import run_folder, run_lock
 from experiments.harness.cli import run_main
-from experiments.training import prepared_run
+from experiments.training import run as training_run
 from vaejax import bounds, estimators, kl_weights, models, priors, regularizers
 from vaejax.core import VaejaxError
 from vaejax.data import DATASETS
@@ -232,7 +232,7 @@ def test_any_command_line_is_run_or_refused_in_one_message(name, folder, capsys)
 
 def test_any_setting_of_a_factory_is_taken_or_refused_in_one_message(folder, capsys):
     def check(words):
-        check_line("train", words, capsys, run=prepared_run.prepare)
+        check_line("train", words, capsys, run=training_run.prepare)
 
     fuzz(lines_of_settings(), check, lines=150)
 

@@ -9,8 +9,8 @@ import pytest
 from scipy.special import gammaln
 
 from experiments import train
-from experiments.gallery import ENTRIES
 from experiments.gallery.__main__ import PRESETS, Config, check, run
+from experiments.gallery.entries import ENTRIES
 from experiments.gallery.entry import Shown
 from experiments.gallery.judges import few_labels
 from experiments.gallery.systems.disentanglement import _gain

@@ -20,12 +20,12 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from experiments import train
-from experiments.gallery import ENTRIES
+from experiments.gallery.entries import ENTRIES
 from experiments.gallery.entry import Trained
 from experiments.harness import run_folder, run_settings
 from experiments.training.config import Config
-from experiments.training.prepared_run import make_optimizer, params_by_seed, prepare
+from experiments.training.evaluate import evaluate
+from experiments.training.run import prepare
 from experiments.training.starting_point import starting_state
 from vaejax.data import DATASETS, PROTOCOLS
 from vaejax.data.datasets import sprites
@@ -61,7 +61,7 @@ SMALL: dict[str, dict[str, Any]] = {
     PICTURES + "score_field": {"STEPS": 5, "SIDE": 3, "TEST_POINTS": 20},
     SYSTEMS + "topic_model": {"PASSES": 1},
     SYSTEMS + "two_layer_iwae": {"REPEATS": 2, "DRAWS": 8, "OBSERVED": 2},
-    "experiments.train": {
+    "experiments.training.evaluate": {
         "log_normalizer": partial(log_normalizer, num_chains=10, num_steps=5)
     },
     "vaejax.models.vade": {"STARTS": 1},
@@ -138,27 +138,26 @@ def of_same_networks(config: Config) -> Config:
 
 def trained(config: Config, evaluated: bool) -> Trained:
     """Two updates, and of a run's files what the gallery reads."""
-    model, objective, data = prepare(config)
-    optimizer = make_optimizer(config, model, len(data.train.x))
-    state = starting_state(config, objective, optimizer, data)
-    step = make_step(objective, optimizer, observe=PROTOCOLS[data.protocol].sample)
-    stored = jax.tree.map(jnp.asarray, data.train)
+    run = prepare(config)
+    state = starting_state(run)
+    observe = PROTOCOLS[run.data.protocol].sample
+    step = make_step(run.objective, run.optimizer, observe=observe)
+    stored = jax.tree.map(jnp.asarray, run.data.train)
     for chosen in jnp.arange(UPDATES * config.batch_size).reshape(UPDATES, -1):
         state, metrics = step(state, gather(stored, chosen))
     assert state.step == UPDATES
-    (params,) = params_by_seed(config, state)
+    seeds = run.params_by_seed(state)
     told = {name: float(value) for name, value in metrics.items()}
     row = {"epoch": 1, "step": UPDATES, "train": told, "test": told}
-    given = config, model, params, jax.random.key(1), data
     summary = {
-        "test": train._evaluate(*given) if evaluated else {},
+        "test": evaluate(run, seeds) if evaluated else {},
         "train": {"images_per_second": 1.0, "steps": UPDATES},
     }
     run_folder.write_json(config.out / "config.json", run_settings.settings_of(config))
     run_folder.write_rows(config.out, [row])
     run_folder.write_json(config.out / "results.json", summary)
     checkpoints.save(config.out / "checkpoints", state, {})
-    return Trained(config, model, [params], data)
+    return Trained(run, seeds)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 
 from experiments.training.config import Config
 from experiments.training.labels import UNKNOWN, check_labels, choose_labelled
-from experiments.training.prepared_run import check, prepare
+from experiments.training.run import check, prepare
 from vaejax import BOUNDS, ESTIMATORS, Batch, Example, VaejaxError, make_objective
 from vaejax.core import LossState
 from vaejax.data import ImageData
@@ -77,9 +77,9 @@ def test_a_seed_chooses_as_many_labels_of_every_class():
 
 
 def test_all_labels_but_the_chosen_are_unknown_and_those_of_the_test_too():
-    _, _, data = prepare(FEW)
+    data = prepare(FEW).data
     assert data.labelled is not None
-    count = len(prepare(dataclasses.replace(FEW, num_labels=None))[2].train.x)
+    count = len(prepare(dataclasses.replace(FEW, num_labels=None)).data.train.x)
     y = np.asarray(data.train.y)
     np.testing.assert_array_equal(np.flatnonzero(y[:count] != UNKNOWN), data.labelled)
     again = y[count:]

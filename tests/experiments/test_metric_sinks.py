@@ -19,7 +19,7 @@ from experiments import train
 from experiments.harness import run_folder
 from experiments.harness.result_table import numbers_of
 from experiments.training import sinks
-from experiments.training.prepared_run import load_trained
+from experiments.training.load import load_trained
 from experiments.training.sinks import Observed, watching
 from vaejax.core import VaejaxError
 
@@ -91,7 +91,7 @@ def watched(tmp_path_factory) -> Iterator[Watched]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "wandb", fake_wandb(wandb))
         patch.setitem(sys.modules, "mlflow", fake_mlflow(mlflow))
-        patch.setattr(train.report, "draw", lambda *_: None)
+        patch.setattr(train.report, "draw", lambda *_: {})
         config = tiny(out, tensorboard=True, wandb="my-project", mlflow="my-experiment")
         yield Watched(train.run(config), wandb, mlflow)
 
@@ -157,7 +157,8 @@ def test_tensorboard_has_test_images_above_their_reconstructions(watched):
     image = values["test/reconstructions"][30].image
     pixels = np.asarray(Image.open(io.BytesIO(image.encoded_image_string)))
     assert pixels.shape == (17, 89, 3)  # ten of 8 x 8, a gutter of one
-    _, model, params, data = load_trained(watched.results.out)
+    _, (params,) = trained = load_trained(watched.results.out)
+    model, data = trained.model, trained.data
     originals, seen = pixels[:8, :8, 0] / 255, pixels[9:, :8, 0] / 255
     np.testing.assert_allclose(originals, data.test.x[0, ..., 0], atol=1 / 255)
     mean = train.report.reconstruct(
@@ -200,7 +201,8 @@ def test_a_run_that_goes_on_is_the_same_run_to_its_trackers(watched, monkeypatch
     monkeypatch.setitem(sys.modules, "wandb", fake_wandb(wandb))
     monkeypatch.setitem(sys.modules, "mlflow", fake_mlflow(mlflow))
     config = tiny(watched.results.out, wandb="my-project", mlflow="my-experiment")
-    _, model, _, data = load_trained(watched.results.out)
+    trained = load_trained(watched.results.out)
+    model, data = trained.model, trained.data
     with watching(config, model, data):
         pass
     assert (wandb[0][1]["id"], wandb[0][1]["resume"]) == ("its-id", "allow")
@@ -220,7 +222,7 @@ def test_tensorboard_forgets_the_steps_that_are_done_again(tmp_path):
 
 
 def test_watching_changes_no_figure(watched, tmp_path, monkeypatch):
-    monkeypatch.setattr(train.report, "draw", lambda *_: None)
+    monkeypatch.setattr(train.report, "draw", lambda *_: {})
     unwatched = train.run(tiny(tmp_path / "run")).summary
     mine = watched.results.summary
     assert mine["test"]["log_likelihood"] == unwatched["test"]["log_likelihood"]
@@ -256,7 +258,8 @@ def test_a_tracker_that_does_not_start_is_one_message_and_the_others_end(
     mlflow = fake_mlflow([])
     mlflow.set_experiment = lambda name: (_ for _ in ()).throw(ValueError("no server"))
     monkeypatch.setitem(sys.modules, "mlflow", mlflow)
-    _, model, _, data = load_trained(watched.results.out)
+    trained = load_trained(watched.results.out)
+    model, data = trained.model, trained.data
     config = tiny(tmp_path, wandb="p", mlflow="e")
     with (
         pytest.raises(VaejaxError, match=r"mlflow .*no server.*MLFLOW_TRACKING_URI"),

@@ -17,7 +17,7 @@ import pytest
 
 import experiments
 from experiments import cost, coverage, speed, train
-from experiments.gallery import ENTRIES
+from experiments.gallery.entries import ENTRIES
 from experiments.harness import run_folder
 from tests.killed_overwrites import files, write_old
 from tests.toy_experiment import Config as OtherConfig
@@ -80,7 +80,7 @@ def test_every_experiment_is_here():
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory) -> Path:
     patch = pytest.MonkeyPatch()
-    patch.setattr(train.report, "draw", lambda *_: None)
+    patch.setattr(train.report, "draw", lambda *_: {})
     out = tmp_path_factory.mktemp("trained") / "run"
     train.run(train.Config(**TRAINING, snapshot_epochs=1, out=out))
     patch.undo()

@@ -25,7 +25,7 @@ def profiled(tmp_path_factory) -> train.Results:
         out=tmp_path_factory.mktemp("profiled") / "run",
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train.report, "draw", lambda *_: None)
+        patch.setattr(train.report, "draw", lambda *_: {})
         return train.run(config)
 
 

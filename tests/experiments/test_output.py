@@ -64,7 +64,7 @@ def test_a_stream_that_cannot_be_written_to_ends_nothing(stream, monkeypatch):
 
 COMMAND = (
     "import sys; sys.argv = ['toy.py', '--out', {out!r}]\n"
-    "from experiments import cli\n"
+    "from experiments.harness import cli\n"
     "from tests.toy_experiment import Config\n"
     "def run(config):\n"
     "    config.out.mkdir()\n"

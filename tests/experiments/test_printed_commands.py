@@ -20,14 +20,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tyro
 
 from experiments import sweep
-from experiments.harness.cli import run_main
+from experiments.harness.cli import parse, run_main
 from experiments.sweeps.grid import make_trials
 from experiments.training import report
 from experiments.training.config import Config as TrainConfig
-from experiments.training.prepared_run import check as check_training
+from experiments.training.run import check as check_training
 from vaejax.core import VaejaxError
 
 ROOT = Path(__file__).parents[2]
@@ -195,7 +194,7 @@ def call(module: Any, words: list[str]) -> None:
 
 def read(module: Any, words: list[str]) -> None:
     """Read words as the experiment does, and call what it checks before it computes."""
-    config = tyro.cli(module.Config, args=words)
+    config = parse(module.Config, words)
     if module is sweep:
         trials = make_trials(
             config.experiment, config.grid, config.settings, config.out
@@ -245,7 +244,7 @@ def test_what_is_installed_or_made_is_there():
 
 def test_printed_commands_run_in_their_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(report, "draw", lambda *_: None)
+    monkeypatch.setattr(report, "draw", lambda *_: {})
     for page, words in COMMANDS:
         if not runs(words):
             continue
@@ -287,7 +286,7 @@ def test_the_rows_of_a_table_are_settings_of_its_command(name, words, row):
     given = [
         part for word in words[3:] for part in shlex.split(word.replace(name, row))
     ]
-    check_training(tyro.cli(TrainConfig, args=given))
+    check_training(parse(TrainConfig, given))
 
 
 @pytest.mark.parametrize(

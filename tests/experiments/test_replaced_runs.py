@@ -206,7 +206,7 @@ def test_no_experiment_says_on_its_own_how_to_go_on():
         for path in (ROOT / "experiments").rglob("*.py")
         if re.search(r"KeyboardInterrupt\(", path.read_text())
     }
-    assert found == {"run_folder.py", "sweep.py", "train.py"}  # train: not process 0
+    assert found == {"run_folder.py", "sweep.py", "resume.py"}  # resume: not process 0
 
 
 @pytest.mark.parametrize("name", ["results.json", "metrics.jsonl", "checkpoints"])

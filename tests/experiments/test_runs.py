@@ -285,7 +285,7 @@ def test_a_mistake_is_one_message(words, message, tmp_path, monkeypatch, capsys)
 
 
 def test_what_train_writes_is_what_is_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(train.report, "draw", lambda *_: None)
+    monkeypatch.setattr(train.report, "draw", lambda *_: {})
     config = train.Config(
         dataset="digits",
         model_settings=("latent_dim=2", "hidden=8"),
@@ -303,7 +303,7 @@ def test_what_train_writes_is_what_is_read(tmp_path, monkeypatch):
     assert numbers["test.elbo"] == summary["test"]["elbo"]
     assert numbers["last.test.elbo"] == run.metrics[-1]["test"]["elbo"]
     (run.path / "results.json").unlink()
-    monkeypatch.setattr(train, "_evaluate", lambda *_: 1 / 0)
+    monkeypatch.setattr(train, "evaluate", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         train.run(dataclasses.replace(config, resume=True))
     assert runs.read_run(run.path).status == "failed"

@@ -18,9 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experiments import sweep, train
+from experiments.sweeps import figure
 from experiments.sweeps.grid import LONGEST_NAME, make_trials
 from tests import toy_experiment
 from vaejax.core import IncompatibleError, VaejaxError
+from vaejax.plotting import log_likelihood_bars
 
 ROOT = Path(__file__).parents[2]
 TOY = "tests.toy_experiment"
@@ -85,7 +87,7 @@ def test_every_trial_has_a_folder_of_its_own_directly_in_out(words):
     ("grid", "more", "message"),
     [
         ("", {}, "grid is empty.*--grid seed=0:3"),
-        ("nope=1", {}, r"no setting 'nope': use one of \[.*'size'"),
+        ("nope=1", {}, r"unknown setting .* 'nope': use one of \[.*'size'"),
         ("size", {}, "'size' is no setting: write name=value"),
         ("size=1 size=2", {}, "size is given twice"),
         ("size=1,x", {}, "size=x cannot be read: .* type int"),
@@ -99,9 +101,13 @@ def test_every_trial_has_a_folder_of_its_own_directly_in_out(words):
         ("size=1", {"settings": ("resume=True",)}, "sets resume .* itself"),
         ("size=1", {"settings": ("size=1",)}, "in --grid and in --settings"),
         ("size=1,-1", {}, "size=-1: size is -1: use at least 0"),
-        ("size=1", {"experiment": "nope"}, r"'nope' .*'estimator_variance', .*'train'"),
+        ("size=1", {"experiment": "nope"}, r"'nope'.*'estimator_variance', .*'train'"),
         ("size=1", {"experiment": "no.such"}, "unknown experiment 'no.such'"),
-        ("size=1", {"experiment": "cli"}, "unknown experiment 'cli'.*no run"),
+        (
+            "size=1",
+            {"experiment": "experiments.harness.cli"},
+            "unknown experiment 'experiments.harness.cli'.*no run",
+        ),
         ("size=1", {"experiment": "."}, "unknown experiment '.'.*use one of"),
         ("size=1", {"experiment": "a..b"}, "unknown experiment 'a..b'.*use one of"),
         ("size=0:300000", {}, "more than 10,000 combinations: name fewer values"),
@@ -216,7 +222,7 @@ def test_what_the_objective_refuses_is_known_before_any_data_are_read(tmp_path):
 
 
 def test_a_trial_finds_what_the_experiment_alone_finds(tmp_path, monkeypatch):
-    monkeypatch.setattr(train.report, "draw", lambda *_: None)
+    monkeypatch.setattr(train.report, "draw", lambda *_: {})
     config = train.Config(
         dataset="digits",
         model_settings=("latent_dim=2", "hidden=8"),
@@ -298,3 +304,57 @@ def test_a_sweep_on_ray_that_is_terminated_says_how_to_go_on(tmp_path):
     assert process.returncode == 130, err
     assert "interrupted: what is done is in " in err
     assert read_rows(tmp_path)[1]["status"] == "unfinished"
+
+
+@pytest.mark.parametrize(
+    ("varied", "marks", "error"),
+    [
+        (
+            ["size", "seed"],
+            [("size=1", -2.0, 2**0.5), ("size=2", -7.0, None)],
+            "standard deviation over seeds",
+        ),
+        (
+            ["size", "seed_of_data"],
+            [
+                ("size=1 seed_of_data=0", -1.0, 0.1),
+                ("size=1 seed_of_data=1", -3.0, 0.2),
+                ("size=2 seed_of_data=0", -7.0, 0.3),
+            ],
+            "Monte Carlo error",
+        ),
+    ],
+)
+def test_a_sweep_of_trainings_is_drawn_with_its_errors(
+    varied, marks, error, tmp_path, monkeypatch
+):
+    """Over seeds their spread, and else each one's own error."""
+    found = [(1, 0, -1.0, 0.1), (1, 1, -3.0, 0.2), (2, 0, -7.0, 0.3)]
+    rows = [
+        {"size": size, varied[1]: other, "status": "finished"}
+        | {figure.SCORE: score, figure.ERROR: own}
+        for size, other, score, own in found
+    ]
+    rows += [{"size": 3, varied[1]: 0, "status": "failed"}]
+    drawn = []
+
+    def bars(rows, error_name):
+        drawn.append((rows, error_name))
+        return log_likelihood_bars(rows, error_name)
+
+    monkeypatch.setattr(figure, "log_likelihood_bars", bars)
+    assert figure.draw(tmp_path, rows, varied)
+    ((shown, named),) = drawn
+    assert named == error
+    for row, (name, value, own) in zip(shown, marks, strict=True):
+        assert (row["name"], row["log_likelihood"]) == (name, value)
+        assert row["monte_carlo_error"] == (own and pytest.approx(own))
+    assert (tmp_path / "figures" / "log_likelihood.png").stat().st_size > 1000
+    assert not figure.draw(tmp_path, rows[-1:], varied)
+
+
+def test_the_values_of_a_grid_stand_between_commas_or_spaces(tmp_path):
+    together = make_trials("train", ["num_samples=1,5", "seed=0"], [], tmp_path)
+    apart = make_trials("train", ["num_samples=1", "5", "seed=0"], [], tmp_path)
+    assert together == apart
+    assert len(apart) == 2

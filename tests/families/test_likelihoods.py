@@ -10,7 +10,7 @@ import pytest
 import scipy.special
 import scipy.stats
 
-from experiments.train import bits
+from experiments.training.evaluate import bits
 from vaejax.core import Family, VaejaxError
 from vaejax.evaluation import bits_per_dim, perplexity
 from vaejax.families import (

@@ -18,7 +18,7 @@ from scipy.stats import norm
 
 from experiments.harness.names import exemplars
 from experiments.training.config import Config
-from experiments.training.prepared_run import prepare
+from experiments.training.run import prepare
 from vaejax.benchmark import gradient_moments
 from vaejax.bounds import beta_elbo, elbo, iwae, piwae
 from vaejax.core import (
@@ -407,7 +407,8 @@ def test_the_command_line_gives_training_images_to_an_exemplar_prior():
         dataset="digits",
         model_settings=("prior=exemplar", "prior.num_components=3", "latent_dim=2"),
     )
-    model, _, data = prepare(config)
+    run = prepare(config)
+    model, data = run.model, run.data
     params = model.init(jax.random.key(0))
     images = data.train.x[:3] / 255
     encoded = jax.vmap(lambda x: model.encode(params, Example(x)))(images)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from types import SimpleNamespace
 
 import chex
 import jax
@@ -13,7 +14,7 @@ import pytest
 from experiments.harness import run_folder
 from experiments.training.config import Config
 from experiments.training.loop import train_to_end
-from experiments.training.prepared_run import Data
+from experiments.training.run import Data, Run, make_keys
 from vaejax.bounds import BOUNDS
 from vaejax.core import (
     Example,
@@ -27,6 +28,7 @@ from vaejax.estimators import ESTIMATORS
 from vaejax.families import NormalParams
 from vaejax.models import linear_gaussian
 from vaejax.objective import make_objective
+from vaejax.sharding import training_mesh
 from vaejax.training import (
     NonFiniteError,
     checkpoints,
@@ -313,10 +315,15 @@ def train(out, **settings):
     config = Config(epochs=3, out=out, resume=True, **settings)
     with run_folder.open_run(out, config, overwrite=False, resume=True):
         return train_to_end(
-            config,
-            objective_with_a_bad_example(),
-            optax.adam(1e-2),
-            Data(Example(jnp.asarray(images)), test, None, "none"),
+            Run(
+                config=config,
+                model=SimpleNamespace(start=None),
+                objective=objective_with_a_bad_example(),
+                optimizer=optax.adam(1e-2),
+                data=Data(Example(jnp.asarray(images)), test, None, "none"),
+                mesh=training_mesh(config.batch_size),
+                keys=make_keys(config),
+            )
         )
 
 

@@ -10,7 +10,7 @@ import oracles
 import pytest
 
 from experiments import train
-from experiments.training.prepared_run import load_trained
+from experiments.training.load import load_trained
 from vaejax.bounds import elbo, iwae
 from vaejax.estimators import dreg, moving_average
 from vaejax.objective import make_objective
@@ -76,7 +76,7 @@ def test_each_seed_is_trained_as_it_would_be_alone(name, bound, estimator):
 
 
 def test_a_run_of_several_seeds_reports_their_spread(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(train.report, "draw", lambda *_: None)
+    monkeypatch.setattr(train.report, "draw", lambda *_: {})
     config = train.Config(
         dataset="digits",
         model_settings=("latent_dim=2", "hidden=4"),
@@ -98,5 +98,5 @@ def test_a_run_of_several_seeds_reports_their_spread(tmp_path, monkeypatch, caps
     combined = np.sqrt(np.square(errors).sum()) / 3
     assert test["monte_carlo_error"] == pytest.approx(combined)
     assert f"over 3 seeds │ {spread:.2f}" in " ".join(capsys.readouterr().out.split())
-    _, _, params, _ = load_trained(tmp_path / "run")
+    params = load_trained(tmp_path / "run").params
     np.testing.assert_array_equal(oracles.flat(params), oracles.flat(found.params))

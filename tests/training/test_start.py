@@ -8,7 +8,7 @@ import pytest
 
 from experiments import train
 from experiments.training import report
-from experiments.training.prepared_run import make_keys
+from experiments.training.run import make_keys
 from vaejax import MODELS, Example, fit, make_objective, whole_params
 from vaejax.bounds import elbo, reconstruction
 from vaejax.data import PROTOCOLS, load
@@ -38,7 +38,7 @@ def test_fit_starts_as_experiments_train_does(
     name, settings, protocol, tmp_path, monkeypatch
 ):
     """One step by a notebook's own lines; its networks stay where they start."""
-    monkeypatch.setattr(report, "draw", lambda *_: None)
+    monkeypatch.setattr(report, "draw", lambda *_: {})
     config = train.Config(
         dataset="digits",
         model=name,

@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar
 
+from vaejax.core.errors import UnknownNameError, VaejaxError, unknown
 from vaejax.core.ranges import BARE, mismatch, shown
-from vaejax.core.records import UnknownNameError, VaejaxError
 
 T = TypeVar("T")
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -50,7 +50,7 @@ def build(
             that is given twice, or that follows.
     """
     if name not in registry:
-        raise UnknownNameError(f"unknown name {name!r}: use one of {sorted(registry)}")
+        raise unknown("name", name, registry)
     factory = registry[name]
     taken = settings_of(factory)
     known = {key: value for key, value in follows.items() if key in taken}
@@ -60,9 +60,9 @@ def build(
         raise VaejaxError(
             f"{twice} of {name} follow from the data set or the model: leave them out"
         )
-    if unknown := sorted(own.keys() - taken.keys()):
+    if others := sorted(own.keys() - taken.keys()):
         raise UnknownNameError(
-            f"{name!r} has no setting {unknown}: it takes {sorted(taken) or 'none'}"
+            f"{name!r} has no setting {others}: it takes {sorted(taken) or 'none'}"
         )
     return factory(**known, **typed(name, factory, own))
 

@@ -12,13 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from vaejax.core.errors import VaejaxError
 from vaejax.core.records import (
     Example,
     Family,
     Kind,
     Model,
     Space,
-    VaejaxError,
 )
 
 

@@ -5,7 +5,8 @@ from typing import Any, TypeVar
 
 import jax
 
-from vaejax.core.records import Batch, Example, Key, Params, VaejaxError
+from vaejax.core.errors import VaejaxError
+from vaejax.core.records import Batch, Example, Key, Params
 
 T = TypeVar("T")
 

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 
 import jax
 
-from vaejax.core.records import Model, Params, PyTree, VaejaxError
+from vaejax.core.errors import VaejaxError
+from vaejax.core.records import Model, Params, PyTree
 
 MOST = 2**31 - 1  # numbers of an array, as an int32 counts them
 NUMBER = 4  # bytes of a float32, the least that any takes

@@ -18,6 +18,8 @@ import jax
 import jaxtyping
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
+from vaejax.core.errors import IncompatibleError, VaejaxError
+
 Key = PRNGKeyArray
 Keys = jaxtyping.Key[Array, " B"]
 PyTree = Any
@@ -48,21 +50,6 @@ def record(cls: type[T]) -> type[T]:
 
     made.__init__ = by_name  # type: ignore[assignment, method-assign]
     return made
-
-
-class VaejaxError(Exception):
-    """A user's mistake: the message says what was wrong, what is allowed, what to do.
-
-    The command line prints it as one message and exits with code 2.
-    """
-
-
-class IncompatibleError(VaejaxError):
-    """A model, bound and estimator that cannot, or may not silently, be combined."""
-
-
-class UnknownNameError(VaejaxError):
-    """A name that a registry does not hold, or a setting that a factory lacks."""
 
 
 class Example(NamedTuple):

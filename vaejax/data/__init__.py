@@ -5,20 +5,7 @@ tensorflow_datasets is imported only here, when prepared data is read or written
 TensorFlow never.
 """
 
-from vaejax.data.binarization import LEVELS, PROTOCOLS, Protocol
-from vaejax.data.datasets import DATASETS, load
-from vaejax.data.sprites import render_sprites, sprite_factors
-from vaejax.data.types import DataError, DatasetInfo, ImageData
+import lazy_loader
 
-__all__ = [
-    "DATASETS",
-    "LEVELS",
-    "PROTOCOLS",
-    "DataError",
-    "DatasetInfo",
-    "ImageData",
-    "Protocol",
-    "load",
-    "render_sprites",
-    "sprite_factors",
-]
+# As in vaejax/__init__.py.
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

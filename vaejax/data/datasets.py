@@ -4,14 +4,14 @@ A new set is one factory and one line of `DATASETS`.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from vaejax.core import UnknownNameError
+from vaejax.core import unknown
 from vaejax.data.binarization import PROTOCOLS
 from vaejax.data.digits import read_digits
 from vaejax.data.prepared import Stored, read_prepared
@@ -283,6 +283,6 @@ DATASETS: dict[str, Callable[[], DatasetInfo]] = {
 }
 
 
-def _check_known(kind: str, name: str, known: Iterable[str]) -> None:
+def _check_known(kind: str, name: str, known: Collection[str]) -> None:
     if name not in known:
-        raise UnknownNameError(f"unknown {kind} {name!r}; known: {', '.join(known)}")
+        raise unknown(kind, name, known)

@@ -11,9 +11,9 @@ from vaejax.core import (
     Family,
     Head,
     OwnSamples,
-    UnknownNameError,
     VaejaxError,
     head_of,
+    unknown,
 )
 
 WHY_NO_OTHER = (
@@ -38,7 +38,7 @@ def point_mass(units: str = "linear") -> Family:
         units: what a network's outputs go through to become z: linear, relu, sigmoid.
     """
     if units not in UNITS:
-        raise UnknownNameError(f"unknown units {units!r}: use one of {sorted(UNITS)}")
+        raise unknown("units", units, UNITS)
     activate, deactivate = UNITS[units]
     return Family(
         name="point_mass",

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vaejax.core import Key, UnknownNameError, VaejaxError
+from vaejax.core import Key, VaejaxError, unknown
 
 Corrupt = Callable[[Key, Float[Array, "*event"]], Float[Array, "*event"]]
 
@@ -34,9 +34,7 @@ CORRUPTIONS = {
 def corruption(noise: str, level: float) -> Corrupt:
     """The noise of this name in `CORRUPTIONS` at this level: nu, or sigma."""
     if noise not in CORRUPTIONS:
-        raise UnknownNameError(
-            f"unknown noise {noise!r}: use one of {sorted(CORRUPTIONS)}"
-        )
+        raise unknown("noise", noise, CORRUPTIONS)
     kind = CORRUPTIONS[noise]
     if not 0 <= level < kind.highest:
         raise VaejaxError(

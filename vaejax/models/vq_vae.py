@@ -38,10 +38,10 @@ from vaejax.core import (
     Params,
     Prior,
     PyTree,
-    UnknownNameError,
     VaejaxError,
     check_data,
     head_of,
+    unknown,
 )
 from vaejax.core.ranges import DepthOrZero, Shape
 from vaejax.families import point_mass
@@ -111,9 +111,7 @@ def vq_vae(
     if not 0 <= commitment < math.inf:  # so that NaN is refused too
         raise VaejaxError(f"commitment is {commitment}: use at least 0, and finite")
     if codebook not in CODEBOOKS:
-        raise UnknownNameError(
-            f"unknown codebook {codebook!r}: use one of {sorted(CODEBOOKS)}"
-        )
+        raise unknown("codebook", codebook, CODEBOOKS)
     book = CODEBOOKS[codebook](decay, smoothing)
     height, width, depth = data_shape
     grid = grid_shape((height, width, depth), channels)

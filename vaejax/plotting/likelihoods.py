@@ -17,12 +17,15 @@ from vaejax.plotting.style import (
 
 
 @styled
-def log_likelihood_bars(rows: Sequence[Line]) -> Picture:
-    """The log-likelihood of every model with its Monte Carlo error.
+def log_likelihood_bars(
+    rows: Sequence[Line], error_name: str = "Monte Carlo error"
+) -> Picture:
+    """The log-likelihood of every model with its error.
 
     Args:
         rows: each with "name", "log_likelihood" and "monte_carlo_error" (may be
             missing), drawn from the top in the order given.
+        error_name: what that error is, if another.
     """
     require_rows(rows, "log_likelihood_bars")
     value = np.array([number(row["log_likelihood"]) for row in rows])
@@ -46,7 +49,7 @@ def log_likelihood_bars(rows: Sequence[Line]) -> Picture:
     axes.set_xlabel(
         r"$\log p(x)$ (nats per example; higher is better)"
         "\n"
-        r"bars: $\pm$ Monte Carlo error"
+        rf"bars: $\pm$ {error_name}"
     )
-    figure.set_label("Log-likelihood with its Monte Carlo error.")
+    figure.set_label(f"Log-likelihood with its {error_name}.")
     return figure

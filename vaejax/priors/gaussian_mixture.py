@@ -19,7 +19,7 @@ from vaejax.core import (
     Key,
     Params,
     Prior,
-    UnknownNameError,
+    unknown,
 )
 from vaejax.families import (
     FullNormalParams,
@@ -55,9 +55,7 @@ def gaussian_mixture(
         Welling 2018, arXiv:1705.07120.
     """
     if covariance not in COVARIANCES:
-        raise UnknownNameError(
-            f"unknown covariance {covariance!r}: use one of {sorted(COVARIANCES)}"
-        )
+        raise unknown("covariance", covariance, COVARIANCES)
     family, params = COVARIANCES[covariance]
     scale = math.sqrt(0.5)
 

@@ -15,9 +15,10 @@ from sklearn.decomposition import LatentDirichletAllocation
 
 from experiments.gallery.entry import Entry, Shown, Trained
 from experiments.training.config import Config
+from experiments.training.evaluate import estimate_log_likelihood
 from vaejax.core import Scalar
 from vaejax.data import load
-from vaejax.evaluation import log_likelihood, npmi, perplexity, posterior_means
+from vaejax.evaluation import npmi, perplexity, posterior_means
 from vaejax.families import dirichlet
 from vaejax.families.multinomial import log_orders
 from vaejax.models.prod_lda import topic_weights
@@ -174,8 +175,8 @@ def _top_words(topics: Topics) -> np.ndarray:
 
 def _topics(trained: Trained) -> Topics:
     model, params = trained.model, trained.params
-    estimate = log_likelihood(
-        model, params, trained.data.test, jax.random.key(0), num_samples=SAMPLES
+    estimate = estimate_log_likelihood(
+        trained.run, params, jax.random.key(0), num_samples=SAMPLES
     )
     means = posterior_means(model, params, trained.data.test)
     shares = (

@@ -10,11 +10,11 @@ import numpy as np
 from experiments.gallery.entry import Entry, Shown, Trained
 from experiments.harness import run_folder
 from experiments.training.config import Config
+from experiments.training.evaluate import estimate_log_likelihood
 from vaejax.benchmark import GroupReport, Moments, gradient_moments, summarize
 from vaejax.bounds import iwae
 from vaejax.core import Batch, Key
 from vaejax.estimators import ESTIMATORS
-from vaejax.evaluation import log_likelihood
 from vaejax.objective import make_objective
 from vaejax.plotting import Table, bound_curves
 
@@ -125,12 +125,8 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
 def _bound(trained: Trained) -> Bound:
     """The bound of the test images, with samples drawn anew."""
     repeats = [
-        log_likelihood(
-            trained.model,
-            trained.params,
-            trained.data.test,
-            key,
-            num_samples=trained.config.num_samples,
+        estimate_log_likelihood(
+            trained.run, trained.params, key, trained.config.num_samples
         ).log_px.mean(dtype=float)
         for key in jax.random.split(jax.random.key(0), REPEATS)
     ]

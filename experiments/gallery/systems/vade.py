@@ -15,7 +15,6 @@ from experiments.gallery.entry import Entry, Shown, Trained
 from experiments.gallery.pictures.latents import decoded
 from experiments.harness.json_files import read_json
 from experiments.training.config import Config
-from experiments.training.prepared_run import load_run, make_optimizer
 from experiments.training.starting_point import starting_state
 from vaejax.core import Example, Params
 from vaejax.data import PROTOCOLS, load
@@ -142,10 +141,7 @@ def _digits(trained: Trained) -> Digits:
 
 def _start(trained: Trained) -> Params:
     """Where the training started: the mixture on the first networks' codes."""
-    run = load_run(trained.config.out)
-    optimizer = make_optimizer(run.config, run.model, len(run.data.train.x))
-    given = run.config, run.objective, optimizer, run.data
-    return starting_state(*given).params
+    return starting_state(trained.run).params
 
 
 def _clusters(trained: Trained, params: Params, digits: Digits) -> np.ndarray:

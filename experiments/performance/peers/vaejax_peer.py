@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 
 import vaejax
-from experiments.harness.cli import use_compilation_cache
+from experiments.harness.compilation_cache import use_compilation_cache
 from experiments.performance.peers.protocol import (
     LEARNING_RATE,
     Images,

@@ -1,33 +1,25 @@
-"""From a training's settings to what it computes with, new or as a run left it."""
+"""A training's run: what its settings ask for, checked, and built once."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.sharding import Mesh
 
-from experiments.harness import run_folder, run_settings
-from experiments.harness.config_file import typed_settings
-from experiments.harness.json_files import read_json
+from experiments.harness.extras import import_extra
 from experiments.harness.names import (
     choose_protocol,
     exemplars,
     mean_observation,
 )
-from experiments.training.config import SCHEDULES, Config, check_choices
-from experiments.training.labels import (
-    check_few_labels,
-    labels_in_test,
-    training_examples,
-)
+from experiments.training.config import Config
+from experiments.training.labels import labels_in_test, training_examples
 from experiments.training.split import training_split
 from vaejax.bounds import BOUNDS
 from vaejax.core import (
-    EstState,
     Example,
     Key,
     KLWeight,
@@ -39,7 +31,9 @@ from vaejax.core import (
     build,
     check_data,
     read,
+    record,
     settings_of,
+    unknown,
 )
 from vaejax.core.build import Word
 from vaejax.core.memory import check_fits
@@ -48,17 +42,31 @@ from vaejax.data import DATASETS, load
 from vaejax.estimators import ESTIMATORS
 from vaejax.kl_weights import KL_WEIGHTS
 from vaejax.models import MODELS
-from vaejax.objective import make_objective, of_estimator, whole_params
+from vaejax.objective import make_objective, whole_params
 from vaejax.regularizers import REGULARIZERS
+from vaejax.sharding import training_mesh
 from vaejax.training import (
     TrainState,
     checkpoints,
     encoder_first,
-    init_state,
     of_seed,
     several_seeds,
     steps_per_epoch,
 )
+
+SCHEDULES: dict[str, Callable[[float, int], optax.Schedule]] = {
+    "cosine": optax.cosine_decay_schedule,
+    "constant": lambda learning_rate, steps: optax.constant_schedule(learning_rate),
+}
+
+
+class Keys(NamedTuple):
+    """The random streams of a run."""
+
+    train: Key
+    evaluate: Key
+    watch: Key
+    start: Key
 
 
 class Data(NamedTuple):
@@ -69,6 +77,26 @@ class Data(NamedTuple):
     test_labels: np.ndarray | None
     protocol: str
     labelled: np.ndarray | None = None  # which of `train` keep labels, where few do
+
+
+@record
+class Run:
+    """A training: what its settings ask for, built; all that computing it takes."""
+
+    config: Config
+    model: Model
+    objective: Objective
+    optimizer: optax.GradientTransformation
+    data: Data
+    mesh: Mesh  # the devices that share every batch
+    keys: Keys
+
+    def params_by_seed(self, state: TrainState) -> list[Params]:
+        """The parameters of every seed that the run trains, averages among them."""
+        params = whole_params(state.params, state.loss_state)
+        if self.config.num_seeds == 1:
+            return [params]
+        return [of_seed(params, n) for n in range(self.config.num_seeds)]
 
 
 class Checked(NamedTuple):
@@ -86,7 +114,7 @@ def check(config: Config) -> Checked:
         VaejaxError: an unknown name, a number that cannot be, or a combination of
             model, bound and estimator that cannot.
     """
-    check_choices(config)
+    _check_choices(config)
     info = build(DATASETS, config.dataset)
     bound = build(BOUNDS, config.bound, config.bound_settings)
     estimator = build(ESTIMATORS, config.estimator, config.estimator_settings)
@@ -111,14 +139,55 @@ def check(config: Config) -> Checked:
         return several_seeds(objective, config.num_seeds)
 
     shape_only = build_model()
-    check_few_labels(config, shape_only)
+    if config.num_labels is not None and not shape_only.labels.unknown:
+        raise VaejaxError(
+            f"num_labels hides labels, and {config.model} cannot do with some of them: "
+            "leave it out, or use the model m2"
+        )
     build_objective(shape_only, config.batch_size)
     protocol = choose_protocol(config.dataset, config.protocol, shape_only.likelihood)
     return Checked(build_model, build_objective, protocol)
 
 
-def prepare(config: Config) -> tuple[Model, Objective, Data]:
-    """The model, its objective and the data of a configuration, all of them checked."""
+def _check_choices(config: Config) -> None:
+    """Raise a `VaejaxError` for a word, or for settings that exclude each other."""
+    checkpoints.check_path(config.out)
+    if config.on_nonfinite not in ("stop", "skip"):
+        raise VaejaxError(
+            f"on_nonfinite is {config.on_nonfinite!r}: use one of ['skip', 'stop']"
+        )
+    if config.regularizers and (config.micro_batch_size or config.batch_size) < 2:
+        raise VaejaxError(
+            "a regularizer compares the examples of a batch, and there is one: use "
+            "a batch size, or a micro-batch size, of at least 2"
+        )
+    if config.batch_size % (config.micro_batch_size or 1):
+        raise VaejaxError(
+            f"micro_batch_size is {config.micro_batch_size}, which does not divide "
+            f"batch_size {config.batch_size}: use a divisor, or leave it out"
+        )
+    if config.num_samples % config.sample_devices:
+        raise VaejaxError(
+            f"sample_devices is {config.sample_devices}, which does not divide "
+            f"num_samples {config.num_samples}: use a divisor, or leave it out"
+        )
+    if config.profile and config.epochs < 2:
+        raise VaejaxError(
+            "the profile is of the second epoch: use at least 2, or leave it out"
+        )
+    if config.schedule not in SCHEDULES:
+        raise unknown("schedule", config.schedule, SCHEDULES)
+    for extra in ("tensorboard", "wandb", "mlflow"):
+        if getattr(config, extra):
+            import_extra(extra)
+
+
+def prepare(config: Config) -> Run:
+    """Read the data and build the run of a configuration, all of it checked.
+
+    Raises:
+        VaejaxError: as `check`, or settings that the data or the memory exclude.
+    """
     build_model, build_objective, protocol = check(config)
     train = load(config.dataset, protocol=protocol, data_dir=config.data_dir)
     train = training_split(config, train, protocol)
@@ -154,7 +223,19 @@ def prepare(config: Config) -> tuple[Model, Objective, Data]:
     # The parameters, their gradient and Adam's two moments.
     what = f"the training of {config.model}"
     check_fits(what, lambda: objective.init(jax.random.key(0)), copies=4)
-    return model, objective, data
+    mesh = training_mesh(
+        config.micro_batch_size or config.batch_size,
+        sample_devices=config.sample_devices,
+    )
+    return Run(
+        config=config,
+        model=model,
+        objective=objective,
+        optimizer=make_optimizer(config, model, len(data.train.x)),
+        data=data,
+        mesh=mesh,
+        keys=make_keys(config),
+    )
 
 
 def _regularizers(words: Sequence[str], num_examples: int) -> list[Regularizer]:
@@ -220,101 +301,6 @@ def make_optimizer(
     )
 
 
-class Keys(NamedTuple):
-    """The random streams of a run."""
-
-    train: Key
-    evaluate: Key
-    watch: Key
-    start: Key
-
-
 def make_keys(config: Config) -> Keys:
     """Split the seed's key."""
     return Keys(*jax.random.split(jax.random.key(config.seed), len(Keys._fields)))
-
-
-def params_by_seed(config: Config, state: TrainState) -> list[Params]:
-    """The parameters of every seed that the run trains, averages among them."""
-    params = whole_params(state.params, state.loss_state)
-    if config.num_seeds == 1:
-        return [params]
-    return [of_seed(params, seed) for seed in range(config.num_seeds)]
-
-
-class Trained(NamedTuple):
-    """A run, as it is loaded."""
-
-    config: Config
-    model: Model
-    objective: Objective
-    data: Data
-    like: TrainState  # its initial state
-
-
-def load_run(folder: Path) -> Trained:
-    """A run's settings, model, objective, data and initial state.
-
-    Raises:
-        VaejaxError: the folder holds no run of this experiment.
-    """
-    run_folder.heal(folder)
-    path = folder / "config.json"
-    settings = read_json(path)
-    settings.pop(run_settings.X64, None)  # the checkpoint has its own
-    if not settings.keys() <= {field.name for field in dataclasses.fields(Config)}:
-        raise VaejaxError(
-            f"{folder} holds another experiment's results: name the folder of a run "
-            "that experiments.train wrote"
-        )
-    config = Config(**typed_settings(Config, settings, path) | {"out": folder})
-    model, objective, data = prepare(config)
-    like = init_state(
-        objective,
-        make_optimizer(config, model, len(data.train.x)),
-        make_keys(config).train,
-    )
-    return Trained(config, model, objective, data, like)
-
-
-def load_trained(folder: Path) -> tuple[Config, Model, Params, Data]:
-    """A run's settings, model, trained parameters (of its first seed) and data.
-
-    Raises:
-        VaejaxError: the folder holds no run of this experiment.
-    """
-    run = load_run(folder)
-    return run.config, run.model, load_final(run)[0], run.data
-
-
-def load_final(run: Trained) -> tuple[Params, EstState]:
-    """The trained parameters and the estimator's state, of the first seed."""
-    state, _ = checkpoints.restore(run.config.out / "checkpoints", run.like)
-    return _first_seed(run.config, state)
-
-
-def load_snapshots(run: Trained) -> dict[int, tuple[Params, EstState]]:
-    """Those of the first seed by step: at the start, and those kept.
-
-    Raises:
-        VaejaxError: the run kept none.
-    """
-    folder = run.config.out / "snapshots"
-    kept = checkpoints.steps(folder)
-    if not kept:
-        raise VaejaxError(
-            f"{run.config.out} kept no snapshots of its training: train with "
-            "--snapshot-epochs 1, say"
-        )
-    states = {step: checkpoints.restore(folder, run.like, step)[0] for step in kept}
-    return {
-        step: _first_seed(run.config, state)
-        for step, state in ({0: run.like} | states).items()
-    }
-
-
-def _first_seed(config: Config, state: TrainState) -> tuple[Params, EstState]:
-    own = state.loss_state.estimator
-    if config.num_seeds > 1:
-        own = of_seed(own, 0)
-    return of_estimator(params_by_seed(config, state)[0]), own

@@ -1,0 +1,35 @@
+"""The commands, a line each: `python -m experiments`."""
+
+import ast
+import pkgutil
+import textwrap
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+
+
+def commands() -> dict[str, str]:
+    """What every command is for, by name: the first sentence of its docstring.
+
+    A file of this folder is one, and a package that has a `__main__`.
+    """
+    found = {}
+    for module in pkgutil.iter_modules([str(FOLDER)]):
+        path = FOLDER / f"{module.name}.py"
+        if module.ispkg:
+            path = FOLDER / module.name / "__main__.py"
+        if path.exists() and module.name != "__main__":
+            text = ast.get_docstring(ast.parse(path.read_text())) or ""
+            found[module.name] = text.partition("\n")[0]
+    return found
+
+
+def main() -> None:
+    """Print the commands."""
+    print("python -m experiments.NAME; --help shows what it takes")
+    for name, claim in commands().items():
+        print(textwrap.fill(f"{name:<20}{claim}", 80, subsequent_indent=" " * 20))
+
+
+if __name__ == "__main__":
+    main()

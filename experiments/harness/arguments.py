@@ -1,0 +1,247 @@
+"""The fields of a `Config` as a command line: its flags, and the words behind them.
+
+    --num-samples 8            num_samples: int
+    --bounds elbo iwae,vr      bounds: tuple[str, ...], between spaces or commas
+    --resume                   resume: bool
+
+Nothing here imports JAX.
+"""
+
+import ast
+import dataclasses
+import difflib
+import inspect
+import re
+import textwrap
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from vaejax.core import VaejaxError
+from vaejax.core.ranges import shown
+
+ENOUGH = 0.6  # how alike two flags are when one may be meant by the other
+WORD = re.compile("[A-Za-z_]")
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """What `--help` shows of a field beside the string below it."""
+
+    metavar: str = ""
+    help: str | None = None  # in the place of that string
+    names: str | None = None  # what `--list` calls the names that it takes
+    positional: bool = False
+    splits: bool = True  # whether a comma parts words
+
+
+class Flag(NamedTuple):
+    """A field of a `Config` as it is typed."""
+
+    name: str
+    group: str
+    annotation: Any
+    option: Option
+    help: str
+    default: Any  # dataclasses.MISSING where it must be given
+
+    @property
+    def kind(self) -> Any:
+        """The type of the value, or `tuple`."""
+        annotation = _plain(self.annotation)
+        return tuple if typing.get_origin(annotation) is tuple else annotation
+
+    @property
+    def typed(self) -> str:
+        """The flag itself, without its value."""
+        return "" if self.option.positional else f"--{self.name.replace('_', '-')}"
+
+    @property
+    def usage(self) -> str:
+        """The flag and its value."""
+        return f"{self.typed} {self.metavar}".strip()
+
+    @property
+    def metavar(self) -> str:
+        """What stands for the value: the words that there are, if they are few."""
+        if typing.get_origin(self.kind) is Literal:
+            return "|".join(map(str, typing.get_args(self.kind)))
+        return self.option.metavar
+
+    def takes(self, count: int) -> bool:
+        """Whether a word may follow so many others."""
+        return self.kind is tuple or (self.kind is not bool and count == 0)
+
+
+# What every command takes beside its settings.
+COMMON = [
+    Flag("help", "", bool, Option(), "", False),
+    Flag("list", "", str, Option("KIND"), "", None),
+    Flag("config", "", Path, Option("FILE"), "", None),
+]
+
+
+def flags_of(config_class: type) -> list[Flag]:
+    """The fields of a `Config`, group by group; those that no group has come last."""
+    hints = typing.get_type_hints(config_class, include_extras=True)
+    fields = {field.name: field for field in dataclasses.fields(config_class)}
+    found = []
+    for cls in reversed(config_class.__mro__[:-1]):
+        group = "" if cls is config_class else (inspect.getdoc(cls) or "").rstrip(".")
+        for name, text in _strings_below(cls).items():
+            notes = getattr(hints[name], "__metadata__", ())
+            option = next((n for n in notes if isinstance(n, Option)), Option())
+            default = fields[name].default
+            meaning = text if option.help is None else option.help
+            found.append(Flag(name, group, hints[name], option, meaning, default))
+    return found
+
+
+def _strings_below(cls: type) -> dict[str, str]:
+    """The string below every field of the class itself; "" where there is none."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
+    assert isinstance(tree, ast.ClassDef)
+    found = {}
+    for node, below in zip(tree.body, [*tree.body[1:], None], strict=True):
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            string = isinstance(below, ast.Expr) and ast.literal_eval(below.value)
+            found[node.target.id] = string or ""
+    return found
+
+
+def read_words(flags: Sequence[Flag], words: Sequence[str]) -> dict[str, list[str]]:
+    """The words of a command line by flag; those of a flag that comes twice, the last.
+
+    Raises:
+        VaejaxError: a flag that there is not, or a word that belongs to none.
+    """
+    known = {flag.name: flag for flag in (*flags, *COMMON)}
+    positional = next((flag for flag in flags if flag.option.positional), None)
+    given: dict[str, list[str]] = {}
+    current: Flag | None = None
+    for word in words:
+        if word.startswith("--") or word == "-h":
+            typed, equals, word = word.partition("=")
+            name = "help" if typed == "-h" else typed[2:].replace("-", "_")
+            current = known.get(name)
+            if current is None or current.option.positional:
+                raise VaejaxError(_unknown_flag(typed, flags))
+            given[name] = []
+            if not equals:
+                continue
+        if current is None or not current.takes(len(given[current.name])):
+            current = positional
+        if current is None or not current.takes(len(given.get(current.name, ()))):
+            raise VaejaxError(
+                f"{shown(word)} belongs to no flag: write --flag before a value, and "
+                "quote a value that holds spaces"
+            )
+        given.setdefault(current.name, []).append(word)
+    return given
+
+
+def _unknown_flag(typed: str, flags: Sequence[Flag]) -> str:
+    """The message that there is no such flag, with the nearest ones."""
+    words = re.split("[-_]", typed.lower().strip("-"))
+    metavars = [flag.metavar for flag in flags]
+
+    def likeness(flag: Flag) -> float:
+        parts = flag.name.split("_")
+        initials = "".join(part[0] for part in parts)
+        letter = flag.metavar if metavars.count(flag.metavar) == 1 else ""
+        if "".join(words) in (initials, letter.lower()):
+            return 1.0
+        if set(words) & {part for part in parts if len(part) > 3}:
+            return 0.9
+        return difflib.SequenceMatcher(None, "".join(words), "".join(parts)).ratio()
+
+    near = sorted((flag for flag in flags if flag.typed), key=likeness, reverse=True)
+    meant = [flag.typed for flag in near[:3] if likeness(flag) >= ENOUGH]
+    guess = f"did you mean {' or '.join(meant)}? " if meant else ""
+    if not meant and any(flag.name == "model_settings" for flag in flags):
+        guess = "a model's own settings are written --model-settings name=value; "
+    return f"there is no flag {shown(typed)}: {guess}--help lists all"
+
+
+def values_of(
+    flags: Sequence[Flag], given: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
+    """The values that the words stand for.
+
+    Raises:
+        VaejaxError: a value that is missing, or that is not of its flag's type.
+    """
+    values = {}
+    for flag in flags:
+        words = given.get(flag.name)
+        if words is None:
+            continue
+        if not words and flag.takes(0) and flag.kind is not tuple:
+            raise VaejaxError(f"{flag.typed} has no value: write {flag.usage}")
+        try:
+            values[flag.name] = value_of(flag.annotation, words, flag.option.splits)
+        except ValueError as error:
+            raise VaejaxError(f"{flag.typed or flag.metavar} is {error}") from error
+    return values
+
+
+def value_of(annotation: Any, words: Sequence[str], splits: bool = True) -> Any:
+    """The value of this type that the words of a command line stand for.
+
+    Raises:
+        ValueError: there is none; the message names the word, and says what to write.
+    """
+    if typing.get_origin(annotation) is Annotated:
+        return value_of(typing.get_args(annotation)[0], words, splits)
+    if words == ["None"] and types.NoneType in typing.get_args(annotation):
+        return None
+    annotation = _plain(annotation)
+    if typing.get_origin(annotation) is tuple:
+        each = typing.get_args(annotation)[0]
+        parted = split_words(words) if splits and each is not Path else words
+        return tuple(value_of(each, [word]) for word in parted)
+    word = words[0] if words else "True"  # a switch has no word
+    if typing.get_origin(annotation) is Literal or annotation is bool:
+        choices = (True, False) if annotation is bool else typing.get_args(annotation)
+        by_word = {str(choice): choice for choice in choices}
+        if word not in by_word:
+            raise ValueError(f"{shown(word)}: use one of {', '.join(by_word)}")
+        return by_word[word]
+    try:
+        return annotation(word)
+    except ValueError:
+        kinds = {int: "an integer", float: "a number"}
+        expected = kinds.get(annotation, "another word")
+        raise ValueError(f"{shown(word)}: use {expected}") from None
+
+
+def split_words(words: Sequence[str]) -> list[str]:
+    """Part words at their commas, but for those within the value of a setting.
+
+    `dreg,stl` are two words, as `dreg stl` are; so are `hidden=300,300 latent_dim=2`,
+    `hidden=300 300 latent_dim=2` and `hidden=300,300,latent_dim=2`.
+    """
+    found: list[str] = []
+    for word in words:
+        for number, piece in enumerate(word.split(",")):
+            before = found[-1] if found else ""
+            is_value = "=" in before and not WORD.match(piece)
+            brackets = number and any(
+                before.count(a) > before.count(b) for a, b in ("()", "[]", "{}")
+            )
+            # Of nvil:decay=0.9, or of a setting that holds settings.
+            within = ":" in before or before.count("=") > 1
+            if is_value or brackets or (number and "=" in piece and within):
+                found[-1] += f",{piece}"
+            else:
+                found.append(piece)
+    return found
+
+
+def _plain(annotation: Any) -> Any:
+    """The type without its limits, and without the None that it may be."""
+    while typing.get_origin(annotation) in (Annotated, types.UnionType, typing.Union):
+        annotation = typing.get_args(annotation)[0]
+    return annotation

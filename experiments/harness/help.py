@@ -1,0 +1,51 @@
+"""`--help`: the settings of a command, their meanings and defaults, in 80 columns.
+
+A class that a `Config` inherits from is a group, named by its docstring; the string
+below a field says what the field means.
+"""
+
+import dataclasses
+import inspect
+import textwrap
+
+from experiments.harness.arguments import Flag, flags_of
+
+WIDTH = 80
+SECOND = 27  # where the second column begins
+
+
+def help_text(command: str, config_class: type) -> str:
+    """What `--help` prints: the flags by group, with what they mean by default."""
+    flags = flags_of(config_class)
+    required = [flag for flag in flags if flag.default is dataclasses.MISSING]
+    usage = [f"python -m experiments.{command}", *(flag.usage for flag in required)]
+    first = (inspect.getdoc(config_class) or "").partition("\n")[0]
+    lines = [" ".join(usage), first]
+    group = None
+    for flag in flags:
+        if flag.group != group and len({other.group for other in flags}) > 1:
+            lines.append(f"{flag.group or 'Run'}:")
+            group = flag.group
+        lines += _row(flag.usage, _described(flag))
+    more = "Also --help, --config FILE (its settings; flags override it), --list KIND"
+    return "\n".join([*lines, more])
+
+
+def _described(flag: Flag) -> str:
+    """The help of a flag, where its names are listed, and its default."""
+    notes = [f"--list {flag.option.names}"] if flag.option.names else []
+    is_shown = flag.default not in (None, (), dataclasses.MISSING)
+    if is_shown and flag.default is not False and "default" not in flag.help:
+        values = flag.default if flag.kind is tuple else (flag.default,)
+        notes.append(f"default: {' '.join(map(str, values))}")
+    return f"{flag.help} ({'; '.join(notes)})".strip() if notes else flag.help
+
+
+def _row(left: str, right: str) -> list[str]:
+    """Two columns, the second folded; a long first has a line of its own."""
+    indent = " " * SECOND
+    folded = textwrap.wrap(right, WIDTH - SECOND) or [""]
+    if len(left) + 4 > SECOND:
+        return [f"  {left}", *(indent + line for line in folded)]
+    first, *more = folded
+    return [f"  {left}".ljust(SECOND) + first, *(indent + line for line in more)]

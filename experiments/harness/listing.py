@@ -1,0 +1,69 @@
+"""The names that settings take: each with its claim, its own settings and defaults."""
+
+import inspect
+import textwrap
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from vaejax.bounds import BOUNDS
+from vaejax.core import unknown
+from vaejax.core.ranges import mismatch
+from vaejax.data import DATASETS
+from vaejax.estimators import ESTIMATORS
+from vaejax.families import FAMILIES
+from vaejax.kl_weights import KL_WEIGHTS
+from vaejax.models import MODELS
+from vaejax.models.parts import LIKELIHOODS, POSTERIORS
+from vaejax.priors import PRIORS
+from vaejax.regularizers import REGULARIZERS
+
+KINDS: dict[str, Mapping[str, Callable[..., Any]]] = {
+    "bounds": BOUNDS,
+    "datasets": DATASETS,
+    "estimators": ESTIMATORS,
+    "families": FAMILIES,
+    "kl_weights": KL_WEIGHTS,
+    "likelihoods": LIKELIHOODS,
+    "models": MODELS,
+    "posteriors": POSTERIORS,
+    "priors": PRIORS,
+    "regularizers": REGULARIZERS,
+}
+INDENT = " " * 4
+
+
+def print_names(kind: str = "") -> None:
+    """Print every name of a kind, the first sentence of its docstring, its settings.
+
+    Raises:
+        UnknownNameError: there is no such kind.
+    """
+    if kind not in KINDS:
+        raise unknown("kind of names", kind, KINDS)
+    for name, factory in KINDS[kind].items():
+        print(name)
+        claim = inspect.cleandoc(factory.__doc__ or "").partition("\n")[0]
+        for line in (claim, " ".join(_settings(factory))):
+            if line:
+                print(
+                    textwrap.fill(
+                        line, 80, initial_indent=INDENT, subsequent_indent=INDENT
+                    )
+                )
+
+
+def _settings(factory: Callable[..., Any]) -> list[str]:
+    """What a command line may set, `name=default`; not what follows from the data."""
+    found = []
+    for name, setting in inspect.signature(factory).parameters.items():
+        is_array = mismatch(setting.annotation, object()) is None
+        if is_array:
+            continue
+        default = setting.default
+        if isinstance(default, Mapping):  # of a part's own
+            found.append(f"{name.removesuffix('_settings')}.SETTING=VALUE")
+        elif isinstance(default, tuple | list):
+            found.append(f"{name}={','.join(map(str, default))}")
+        else:
+            found.append(f"{name}={default}" if default is not setting.empty else name)
+    return found

@@ -1,0 +1,84 @@
+"""How far a run is: a bar on a terminal, and elsewhere a line now and then."""
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from experiments.harness.terminal import console
+
+COMPILING = "compiling"  # the note of a run whose first unit takes longer than others
+SHORTEST, LONGEST = 1.0, 30.0  # seconds between two lines
+
+
+@contextlib.contextmanager
+def progress_bar(
+    description: str, total: float, unit: str
+) -> Iterator[Callable[..., None]]:
+    """Show a bar with throughput and time left; off a terminal print lines instead.
+
+    Yields `update(done, note)`: how many units are done so far, and what to say, if it
+    is something new.
+    """
+    if not sys.stderr.isatty():
+        yield Lines(description, total, unit)
+        return
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} " + unit),
+        TextColumn("{task.fields[note]}", markup=False),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console(stderr=True),
+    )
+    with bar:
+        task = bar.add_task(description, total=total, note="")
+
+        def update(done: float, note: str | None = None) -> None:
+            if note is not None:
+                bar.update(task, note=note)
+            bar.update(task, completed=done)
+
+        yield update
+
+
+class Lines:
+    """A line on stderr for every tenth that is done, or every 30 seconds.
+
+    A run that takes less than a second prints none, but for that it compiles.
+    """
+
+    def __init__(self, description: str, total: float, unit: str) -> None:
+        self._description, self._total, self._unit = description, total, unit
+        self._note = ""
+        self._printed_at, self._printed = time.monotonic(), 0.0  # the last line
+        self._first: tuple[float, float] | None = None  # when the first units were done
+
+    def __call__(self, done: float, note: str | None = None) -> None:
+        """Print a line if it is time for one, or if the run compiles."""
+        self._note = self._note if note is None else note
+        now = time.monotonic()
+        if self._first is None and done > 0:
+            self._first = now, done
+        since = now - self._printed_at
+        tenths = [int(10 * units / self._total) for units in (done, self._printed)]
+        is_due = since >= (SHORTEST if tenths[0] > tenths[1] else LONGEST)
+        if not is_due and note != COMPILING:
+            return
+        self._printed, self._printed_at = done, now
+        parts = [f"{self._description}: {int(done)}/{self._total:.0f} {self._unit}"]
+        if self._note:
+            parts.append(self._note)
+        if self._first is not None and self._first[1] < done < self._total:
+            rate = (done - self._first[1]) / (now - self._first[0])
+            parts.append(f"{(self._total - done) / rate:,.0f} s left")
+        print(", ".join(parts), file=sys.stderr, flush=True)

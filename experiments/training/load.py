@@ -1,0 +1,153 @@
+"""A run as it was left: its settings, its data, and the states that it saved."""
+
+import dataclasses
+from pathlib import Path
+from typing import NamedTuple
+
+from experiments.harness import run_folder
+from experiments.harness.config_file import X64, typed_settings
+from experiments.harness.json_files import read_json
+from experiments.training.config import Config
+from experiments.training.run import Data, Run, prepare
+from vaejax.core import (
+    EstState,
+    Model,
+    Params,
+    VaejaxError,
+    parse_words,
+    settings_of,
+)
+from vaejax.models import MODELS
+from vaejax.objective import of_estimator, whole_params
+from vaejax.training import TrainState, checkpoints, init_state, of_seed
+
+
+class Trained(NamedTuple):
+    """A run that has come to its end."""
+
+    run: Run
+    seeds: list[Params]
+
+    @property
+    def config(self) -> Config:
+        """The settings."""
+        return self.run.config
+
+    @property
+    def model(self) -> Model:
+        """The model."""
+        return self.run.model
+
+    @property
+    def data(self) -> Data:
+        """Both splits."""
+        return self.run.data
+
+    @property
+    def params(self) -> Params:
+        """The trained parameters of the first seed."""
+        return self.seeds[0]
+
+
+def load_run(folder: Path) -> Run:
+    """The run of a folder, whose settings its config.json holds.
+
+    Raises:
+        VaejaxError: the folder holds no run of this experiment.
+    """
+    run_folder.heal(folder)
+    path = folder / "config.json"
+    settings = read_json(path)
+    settings.pop(X64, None)  # the checkpoint has its own
+    if not settings.keys() <= {field.name for field in dataclasses.fields(Config)}:
+        raise VaejaxError(
+            f"{folder} holds another experiment's results: name the folder of a run "
+            "that experiments.train wrote"
+        )
+    return prepare(Config(**typed_settings(Config, settings, path) | {"out": folder}))
+
+
+def load_trained(folder: Path) -> Trained:
+    """The run of a folder and its trained parameters.
+
+    Raises:
+        VaejaxError: the folder holds no run of this experiment.
+    """
+    run = load_run(folder)
+    return Trained(run, run.params_by_seed(load_state(run)))
+
+
+def load_state(run: Run) -> TrainState:
+    """The last state that the run saved."""
+    folder = run.config.out / "checkpoints"
+    state, _ = checkpoints.restore(folder, _new_state(run))
+    return state
+
+
+def read_source(config: Config) -> Params | None:
+    """The parameters of the run in `start_from`, if there is one and it is needed.
+
+    To be read before `out` is opened, which may be the same folder.
+
+    Raises:
+        VaejaxError: there is no such run, or its networks have another activation.
+    """
+    run_folder.heal(config.out)
+    goes_on = config.resume and checkpoints.steps(config.out / "checkpoints")
+    if config.start_from is None or goes_on:
+        return None
+    other = load_run(config.start_from)
+    theirs, ours = _activation(other.config), _activation(config)
+    if None not in (theirs, ours) and theirs != ours:
+        raise VaejaxError(
+            f"the networks in {config.start_from} have the activation {theirs}, those "
+            f"of {config.model} {ours}: use --model-settings activation={theirs}"
+        )
+    state = load_state(other)
+    return whole_params(state.params, state.loss_state)
+
+
+def _activation(config: Config) -> str | None:
+    """Of the model's networks, if it lets one choose."""
+    choosable = settings_of(MODELS[config.model])
+    if "activation" not in choosable:
+        return None
+    given = parse_words(config.model_settings)
+    return given.get("activation", choosable["activation"].default)
+
+
+def load_final(run: Run) -> tuple[Params, EstState]:
+    """The trained parameters and estimator's state, of the first seed."""
+    return _first_seed(run, load_state(run))
+
+
+def load_snapshots(run: Run) -> dict[int, tuple[Params, EstState]]:
+    """Those of the first seed by step: at the start, and those kept.
+
+    Raises:
+        VaejaxError: the run kept none.
+    """
+    folder = run.config.out / "snapshots"
+    kept = checkpoints.steps(folder)
+    if not kept:
+        raise VaejaxError(
+            f"{run.config.out} kept no snapshots of its training: train with "
+            "--snapshot-epochs 1, say"
+        )
+    first = _new_state(run)
+    states = {step: checkpoints.restore(folder, first, step)[0] for step in kept}
+    return {
+        step: _first_seed(run, state) for step, state in ({0: first} | states).items()
+    }
+
+
+def _new_state(run: Run) -> TrainState:
+    """The state that the run began with, where no model's own start changed it."""
+    return init_state(run.objective, run.optimizer, run.keys.train)
+
+
+def _first_seed(run: Run, state: TrainState) -> tuple[Params, EstState]:
+    own = state.loss_state.estimator
+    if run.config.num_seeds > 1:
+        own = of_seed(own, 0)
+    return of_estimator(run.params_by_seed(state)[0]), own

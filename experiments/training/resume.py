@@ -1,0 +1,99 @@
+"""Which run a training may go on with, and what more epochs change about it."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from experiments.harness import run_folder
+from experiments.training.config import Config
+from experiments.training.run import SCHEDULES
+from vaejax.core import VaejaxError
+from vaejax.training import checkpoints
+
+
+@contextlib.contextmanager
+def open_training(config: Config) -> Iterator[None]:
+    """Have the folder of the training while the block runs; see `open_run`.
+
+    Process 0 has it; an interrupt, or a process that is lost, says in all of them what
+    to do.
+    """
+    alone = run_folder.open_run(
+        config.out,
+        config,
+        overwrite=config.overwrite,
+        resume=config.resume,
+        free=more_epochs,
+        reopens=lambda before: more_epochs("epochs", before["epochs"], config.epochs),
+        reopened_by="--resume with more --epochs",
+        check_state=lambda: _check_state(config.out),
+    )
+    with alone if jax.process_index() == 0 else contextlib.nullcontext():
+        try:
+            yield
+        except KeyboardInterrupt:  # in process 0 the folder knows more
+            how = run_folder.how_to_go_on(config.out, config.overwrite, config.resume)
+            raise KeyboardInterrupt(how) from None
+        except jax.errors.JaxRuntimeError as error:
+            if jax.process_count() == 1:
+                raise
+            raise VaejaxError(
+                "another process of the run was lost: start all of them again with "
+                f"--resume, which goes on from the last checkpoint in {config.out}"
+            ) from error
+
+
+def _check_state(out: Path) -> None:
+    """Refuse to go on with a run that has lost its checkpoints.
+
+    It would start anew, and write over what it found: its first epoch is not a line of
+    metrics.jsonl before it is in a checkpoint.
+
+    Raises:
+        VaejaxError: it has results or epochs, and no checkpoint; or `checkpoints` is no
+            folder.
+    """
+    folder = out / "checkpoints"
+    if checkpoints.latest(folder) is not None:
+        return
+    found = [out / name for name in ("results.json", "metrics.jsonl")]
+    held = [path.name for path in found if path.exists() and path.stat().st_size]
+    if folder.exists() and not folder.is_dir():
+        held.append("a file in the place of checkpoints/")
+    if held:
+        raise VaejaxError(
+            f"{out} holds {' and '.join(held)}, and no checkpoint to go on from: "
+            f"restore {folder} from a copy, move {out} away, or use --overwrite in the "
+            "place of --resume to start anew"
+        )
+
+
+def more_epochs(name: str, before: Any, now: Any) -> bool:
+    """Whether a run may go on with this other setting: more epochs than it had."""
+    return name == "epochs" and isinstance(before, int) and now > before
+
+
+def say_if_longer(config: Config, before: int, step: int, num_steps: int) -> None:
+    """Print that the run goes on beyond its last epoch, and how what depends on it."""
+    if config.epochs == before:
+        return
+    print(f"goes on from epoch {step // num_steps} to {config.epochs}, not {before}")
+    if config.schedule != "constant":
+        now, ended = (
+            float(SCHEDULES[config.schedule](config.learning_rate, n * num_steps)(step))
+            for n in (config.epochs, before)
+        )
+        print(
+            f"the learning rate is from here on that of {config.epochs} epochs by the "
+            f"{config.schedule} schedule: {now:.3g} at this step, not {ended:.3g}"
+        )
+    if config.encoder_steps > 1:
+        print(
+            "the encoder takes more steps than the model until half of "
+            f"{config.epochs} epochs"
+        )
+    if config.kl_weight:
+        print("the KL weight goes on as it would, by a number of steps of its own")

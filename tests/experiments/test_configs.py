@@ -1,0 +1,70 @@
+"""Every file of experiments/configs is a training that can be, and its result stands.
+
+The settings are read as `--config` reads them and checked unreduced, with their names
+and numbers, as the printed commands are.
+"""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from experiments import train
+from experiments.harness.cli import parse
+from experiments.training.config import Config
+from vaejax.core import VaejaxError
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted((ROOT / "experiments" / "configs").glob("*"))
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TEXT = "\n".join(page.read_text() for page in PAGES)
+
+
+def test_there_are_results():
+    assert len(FILES) > 30
+    assert {path.suffix for path in FILES} == {".toml"}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_a_result_has_its_command_and_stands_on_a_page(path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    text = path.read_text()
+    (words,) = re.findall(
+        r"^#     python -m experiments.train (.*)", text, re.MULTILINE
+    )
+    assert words == f"--config {path.relative_to(ROOT)}"
+    config = parse(Config, words.split())
+    assert config.out == Path("runs", path.stem)
+    train.check(config)
+    numbers = tomllib.loads(text)["result"].values()
+    assert numbers
+    for number in numbers:
+        assert re.search(rf"(?<![\d.]){re.escape(number)}(?![\d.])", TEXT), number
+
+
+def test_flags_override_a_file(tmp_path):
+    (tmp_path / "one.toml").write_text('epochs = 3\nbound = "iwae"\n[result]\nelbo = 1')
+    (tmp_path / "config.json").write_text('{"epochs": 3, "jax_enable_x64": false}')
+    config = parse(Config, ["--config", str(tmp_path / "one.toml"), "--epochs", "4"])
+    assert (config.epochs, config.bound) == (4, "iwae")
+    config = parse(Config, ["--epochs", "5", "--config", str(tmp_path / "config.json")])
+    assert (config.epochs, config.bound) == (5, "elbo")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("epoch = 3", "unknown setting 'epoch': did you mean 'epochs'[?]"),
+        ("epochs = 'many'", "epochs is .*many.*expected int"),
+        ("epochs = 0", "--epochs is 0: use an integer"),
+        ("epochs", "is no TOML file .*: correct it"),
+        (None, "cannot read .*No such file"),
+    ],
+)
+def test_a_file_that_cannot_be_is_one_sentence(text, message, tmp_path):
+    path = tmp_path / "one.toml"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(VaejaxError, match=message):
+        parse(Config, ["--config", str(path)])

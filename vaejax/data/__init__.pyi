@@ -1,0 +1,10 @@
+from .binarization import LEVELS as LEVELS
+from .binarization import PROTOCOLS as PROTOCOLS
+from .binarization import Protocol as Protocol
+from .datasets import DATASETS as DATASETS
+from .datasets import load as load
+from .sprites import render_sprites as render_sprites
+from .sprites import sprite_factors as sprite_factors
+from .types import DataError as DataError
+from .types import DatasetInfo as DatasetInfo
+from .types import ImageData as ImageData
