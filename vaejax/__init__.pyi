@@ -21,6 +21,7 @@ from .core import Example as Example
 from .core import Family as Family
 from .core import IncompatibleError as IncompatibleError
 from .core import KLWeight as KLWeight
+from .core import LogMean as LogMean
 from .core import LogTerms as LogTerms
 from .core import Model as Model
 from .core import Objective as Objective
@@ -40,6 +41,9 @@ from .evaluation import log_likelihood as log_likelihood
 from .families import FAMILIES as FAMILIES
 from .kl_weights import KL_WEIGHTS as KL_WEIGHTS
 from .models import MODELS as MODELS
+from .models import from_networks as from_networks
+from .nets import Network as Network
+from .nets import from_nnx as from_nnx
 from .objective import compatibility_table as compatibility_table
 from .objective import make_objective as make_objective
 from .objective import whole_params as whole_params

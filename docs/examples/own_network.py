@@ -12,11 +12,11 @@ import optax
 from flax import nnx
 
 import vaejax
+from vaejax import from_networks
 from vaejax.bounds import elbo
 from vaejax.data import PROTOCOLS, load
 from vaejax.estimators import stl
 from vaejax.families import bernoulli, diagonal_normal
-from vaejax.models.from_networks import from_networks
 from vaejax.nets import Network, from_nnx
 from vaejax.priors import standard_normal
 

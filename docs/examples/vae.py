@@ -12,11 +12,10 @@ import numpy as np
 import optax
 from sklearn.datasets import load_digits
 
-from vaejax import Batch, Example, log_likelihood, make_objective
+from vaejax import Batch, Example, from_networks, log_likelihood, make_objective
 from vaejax.bounds import iwae
 from vaejax.estimators import dreg
 from vaejax.families import bernoulli, diagonal_normal
-from vaejax.models.from_networks import from_networks
 from vaejax.nets import mlp
 from vaejax.priors import standard_normal
 

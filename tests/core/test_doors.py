@@ -13,7 +13,7 @@ from vaejax.bounds import elbo
 from vaejax.estimators import dreg
 from vaejax.families import bernoulli, diagonal_normal
 from vaejax.models import linear_gaussian
-from vaejax.models.from_networks import from_networks
+from vaejax.models.assembly import from_networks
 from vaejax.nets import mlp
 from vaejax.priors import standard_normal
 

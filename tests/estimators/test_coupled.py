@@ -56,7 +56,7 @@ from vaejax.families import (
     poisson,
 )
 from vaejax.models import bernoulli_toy, sigmoid_belief_network
-from vaejax.models.from_networks import from_networks
+from vaejax.models.assembly import from_networks
 from vaejax.nets import mlp
 from vaejax.objective import make_objective
 from vaejax.terms import bound_value, enter, exchange, log_terms, make_stats, with_value

@@ -6,7 +6,7 @@ from vaejax.core import Family, IncompatibleError
 from vaejax.families import bernoulli, chain, diagonal_normal, mixture
 from vaejax.families.chain import linear
 from vaejax.families.scales import with_fixed_scale, with_shared_scale
-from vaejax.models.from_networks import event_of, from_mlps, from_networks
+from vaejax.models.assembly import event_of, from_mlps, from_networks
 from vaejax.models.m2 import labelled
 from vaejax.nets import mlp
 from vaejax.priors import standard_normal

@@ -28,7 +28,7 @@ from vaejax.estimators import nvil
 from vaejax.evaluation import active_units, posterior_means
 from vaejax.families import NormalParams, categorical, diagonal_normal
 from vaejax.models import gaussian_conv, gaussian_mlp, linear_gaussian
-from vaejax.models.from_networks import from_mlps, from_networks
+from vaejax.models.assembly import from_mlps, from_networks
 from vaejax.models.parts import LIKELIHOODS
 from vaejax.nets import Network
 from vaejax.priors import standard_normal

@@ -119,6 +119,21 @@ def test_a_state_that_has_its_epochs_is_refused_and_one_that_has_not_goes_on():
     jax.tree.map(np.testing.assert_array_equal, more.params, whole.params)
 
 
+def test_a_bar_shows_the_steps_and_changes_nothing(capsys):
+    quiet = train_small(epochs=2)
+    assert capsys.readouterr().out == ""
+    assert_same_bits(quiet, train_small(epochs=2, progress=True))
+    shown = capsys.readouterr().out
+    assert "training" in shown
+    assert "10/10" in shown
+    assert "epoch 2" in shown
+
+
+def test_a_state_shows_itself_in_a_line():
+    assert repr(train_small(epochs=2)).startswith("TrainState(step=10, skipped=0; enc")
+    assert len(repr(train_small(epochs=1))) < 100
+
+
 def copied(state):
     """As `fit` donates it."""
     return jax.tree.map(jnp.copy, state)

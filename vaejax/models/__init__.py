@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from vaejax.core import Model
+from vaejax.models.assembly import from_networks
 from vaejax.models.autoencoder import autoencoder
 from vaejax.models.bernoulli_toy import bernoulli_toy
 from vaejax.models.categorical_mlp import categorical_mlp
@@ -62,6 +63,7 @@ __all__ = [
     "conditional_vae",
     "denoising_autoencoder",
     "family_mlp",
+    "from_networks",
     "gaussian_conv",
     "gaussian_mlp",
     "gaussian_toy",

@@ -21,7 +21,7 @@ from jaxtyping import Array
 from vaejax.core import DistParams, Event, Example, Key, Model, Params
 from vaejax.core.ranges import Shape
 from vaejax.families import bernoulli, fixed_normal
-from vaejax.models.from_networks import event_of
+from vaejax.models.assembly import event_of
 
 
 def bernoulli_toy(

@@ -14,7 +14,7 @@ import numpy as np
 from vaejax.core import Model
 from vaejax.core.ranges import Shape
 from vaejax.families import categorical
-from vaejax.models.from_networks import from_mlps
+from vaejax.models.assembly import from_mlps
 from vaejax.models.parts import NONE, Settings, named_likelihood
 from vaejax.priors import learned_categorical
 

@@ -23,7 +23,7 @@ from jaxtyping import Array, Float
 from vaejax.core import DistParams, Event, Example, Model, Params, head_of
 from vaejax.core.ranges import Shape
 from vaejax.families import diagonal_normal
-from vaejax.models.from_networks import event_of, from_networks, output_start
+from vaejax.models.assembly import event_of, from_networks, output_start
 from vaejax.models.parts import NONE, Settings, named_likelihood, named_prior
 from vaejax.nets import mlp
 from vaejax.priors.conditional_normal import require_label

@@ -13,7 +13,7 @@ import numpy as np
 
 from vaejax.core import Model
 from vaejax.core.ranges import Shape
-from vaejax.models.from_networks import from_mlps
+from vaejax.models.assembly import from_mlps
 from vaejax.models.parts import (
     NONE,
     Settings,

@@ -12,7 +12,7 @@ from jaxtyping import Array
 
 from vaejax.core import Model, VaejaxError, head_of
 from vaejax.core.ranges import DepthOrZero, Shape
-from vaejax.models.from_networks import event_of, from_networks, output_start
+from vaejax.models.assembly import event_of, from_networks, output_start
 from vaejax.models.parts import (
     NONE,
     Settings,

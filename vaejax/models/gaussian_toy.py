@@ -26,7 +26,7 @@ from jaxtyping import Array, Float
 from vaejax.core import DistParams, Event, Example, Extras, Key, Model, Params, Scalar
 from vaejax.core.ranges import Shape
 from vaejax.families import NormalParams, diagonal_normal, fixed_normal
-from vaejax.models.from_networks import event_of
+from vaejax.models.assembly import event_of
 
 POSTERIOR_VARIANCE = 2 / 3
 

@@ -45,7 +45,7 @@ from vaejax.core import (
 )
 from vaejax.core.ranges import Depth, Shape
 from vaejax.families import ChainParams, NormalParams, chain, diagonal_normal
-from vaejax.models.from_networks import event_of, output_start
+from vaejax.models.assembly import event_of, output_start
 from vaejax.models.parts import NONE, Settings, named_likelihood, refuse_own_weights
 from vaejax.nets import Network, activation_named, mlp
 

@@ -24,7 +24,7 @@ from jaxtyping import Array, Float
 from vaejax.core import DistParams, Event, Example, Extras, Key, Model, Params, Scalar
 from vaejax.core.ranges import Shape
 from vaejax.families import NormalParams, diagonal_normal
-from vaejax.models.from_networks import event_of
+from vaejax.models.assembly import event_of
 from vaejax.priors import standard_normal
 
 

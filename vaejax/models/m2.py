@@ -43,7 +43,7 @@ from vaejax.core import (
 )
 from vaejax.core.ranges import Shape
 from vaejax.families import NormalParams, diagonal_normal
-from vaejax.models.from_networks import event_of, output_start
+from vaejax.models.assembly import event_of, output_start
 from vaejax.models.parts import NONE, Settings, named_likelihood, refuse_own_weights
 from vaejax.nets import activation_named, mlp
 

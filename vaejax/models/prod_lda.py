@@ -36,7 +36,7 @@ from jaxtyping import Array, Float
 from vaejax.core import Key, Model, PyTree, VaejaxError, head_of
 from vaejax.core.ranges import Shape
 from vaejax.families import diagonal_normal, dirichlet, multinomial
-from vaejax.models.from_networks import from_networks, output_start
+from vaejax.models.assembly import from_networks, output_start
 from vaejax.nets import Network, mlp
 from vaejax.priors import laplace_dirichlet, symmetric_dirichlet
 

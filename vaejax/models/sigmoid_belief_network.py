@@ -17,7 +17,7 @@ import numpy as np
 from vaejax.core import Model
 from vaejax.core.ranges import Shape
 from vaejax.families import bernoulli
-from vaejax.models.from_networks import from_mlps
+from vaejax.models.assembly import from_mlps
 from vaejax.priors import learned_bernoulli
 
 

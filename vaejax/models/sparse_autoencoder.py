@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 from vaejax.core import Extras, Key, Model, Params, PyTree
 from vaejax.core.ranges import Shape
 from vaejax.families import fixed_normal, k_sparse, point_mass
-from vaejax.models.from_networks import from_networks
+from vaejax.models.assembly import from_networks
 from vaejax.nets import Network, mlp
 from vaejax.ops.matmul import vector_times_matrix
 from vaejax.priors import standard_normal

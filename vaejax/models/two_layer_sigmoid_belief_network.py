@@ -25,7 +25,7 @@ from jaxtyping import Array, Float
 from vaejax.core import DistParams, Event, Example, Family, Key, Model, Params
 from vaejax.core.ranges import Shape
 from vaejax.families import ChainParams, bernoulli, chain
-from vaejax.models.from_networks import event_of, output_start
+from vaejax.models.assembly import event_of, output_start
 from vaejax.nets import mlp
 
 

@@ -48,7 +48,7 @@ from vaejax.families import (
 )
 from vaejax.families.point_mass import WHY_NO_OTHER
 from vaejax.families.shared_mixture import component_log_probs
-from vaejax.models.from_networks import from_mlps
+from vaejax.models.assembly import from_mlps
 from vaejax.models.parts import NONE, Settings, named_likelihood
 from vaejax.priors import gaussian_mixture
 

@@ -45,8 +45,8 @@ from vaejax.core import (
 )
 from vaejax.core.ranges import DepthOrZero, Shape
 from vaejax.families import point_mass
+from vaejax.models.assembly import from_networks, output_start
 from vaejax.models.codebooks import CODEBOOKS, Quantized, codebook_loss, nearest
-from vaejax.models.from_networks import from_networks, output_start
 from vaejax.models.parts import NONE, Settings, named_likelihood
 from vaejax.nets import Network, grid_decoder, grid_encoder, grid_shape
 

@@ -28,6 +28,7 @@ from vaejax.core import (
 from vaejax.core.doors import expect, expect_example, expect_key
 from vaejax.sharding import DATA, local, put, training_mesh
 from vaejax.training.diagnose import diagnose
+from vaejax.training.progress import step_bar
 from vaejax.training.start import NO_STEP, observed, started
 from vaejax.training.state import TrainState, init_state
 from vaejax.training.step import Totals, make_step, run_steps, zero_totals
@@ -100,6 +101,7 @@ def fit(
     state: TrainState | None = None,
     totals: Totals | None = None,
     mesh: Mesh | None = None,
+    progress: bool = False,
     on_dispatch: Callable[[TrainState, Totals], None] | None = None,
     on_epoch: Callable[[EpochReport], None] | None = None,
 ) -> TrainState:
@@ -124,6 +126,7 @@ def fit(
             donated. None leaves the steps before it out of that epoch's means.
         mesh: the devices that share the batches, from `training_mesh`; by default as
             many as divide them evenly.
+        progress: show a bar of the steps.
         on_dispatch: called after every dispatch with what the run goes on from, bit for
             bit. Both arguments are donated to the next one: copy what is to outlive it.
         on_epoch: called after every epoch, before `on_dispatch`.
@@ -191,59 +194,63 @@ def fit(
     state, data, totals = put((state, data, totals), mesh)
     compiled, compile_seconds = None, 0.0
     fast = 1  # steps that take about a second
-    for epoch in range(done // num_steps, epochs):
-        first = epoch * num_steps
-        chosen = batch_indices(num_examples, batch_size, first, num_steps, shuffle_seed)
-        indices = put(chosen, mesh, None, DATA)
-        if compiled is None:
-            start = time.perf_counter()
-            with jax.set_mesh(mesh):
-                if totals is None:
-                    totals = put(zero_totals(step, state, data, indices), mesh)
-                compiled = run_steps.lower(
-                    step, state, totals, data, indices, np.int32(0), np.int32(0)
-                ).compile()
-            compile_seconds = time.perf_counter() - start
-        num_images, seconds = 0, 0.0
-        while done < first + num_steps:
-            count = min(fast, first + num_steps - done)
-            if steps_per_dispatch is not None:
-                count = min(count, steps_per_dispatch - done % steps_per_dispatch)
-            rows = np.int32(done - first), np.int32(done - first + count)
-            start = time.perf_counter()
-            state, totals = jax.block_until_ready(
-                compiled(state, totals, data, indices, *rows)
+    with step_bar(progress, epochs * num_steps) as update:
+        for epoch in range(done // num_steps, epochs):
+            first = epoch * num_steps
+            chosen = batch_indices(
+                num_examples, batch_size, first, num_steps, shuffle_seed
             )
-            # By the clock of one process, so that all take as many steps.
-            elapsed = float(
-                multihost_utils.broadcast_one_to_all(time.perf_counter() - start)
-            )
-            here, totals_here = local((state, totals))
-            if here.failed_step >= 0:
-                failed = jnp.asarray(chosen[int(here.failed_step) - first])
-                cause = diagnose(objective, here, local(data), failed, observe)
-                raise NonFiniteError(here, totals_here, cause)
-            fast = max(1, int(DISPATCH_SECONDS * count / elapsed))
-            num_images += count * batch_size
-            seconds += elapsed
-            done += count
-            if done == first + num_steps:
-                if on_epoch is not None:
-                    means = jax.tree.map(float, totals_here.means())
-                    on_epoch(
-                        EpochReport(
-                            epoch=epoch + 1,
-                            state=here,
-                            metrics=means,
-                            num_images=num_images,
-                            seconds=seconds,
-                            compile_seconds=compile_seconds,
+            indices = put(chosen, mesh, None, DATA)
+            if compiled is None:
+                start = time.perf_counter()
+                with jax.set_mesh(mesh):
+                    if totals is None:
+                        totals = put(zero_totals(step, state, data, indices), mesh)
+                    compiled = run_steps.lower(
+                        step, state, totals, data, indices, np.int32(0), np.int32(0)
+                    ).compile()
+                compile_seconds = time.perf_counter() - start
+            num_images, seconds = 0, 0.0
+            while done < first + num_steps:
+                count = min(fast, first + num_steps - done)
+                if steps_per_dispatch is not None:
+                    count = min(count, steps_per_dispatch - done % steps_per_dispatch)
+                rows = np.int32(done - first), np.int32(done - first + count)
+                start = time.perf_counter()
+                state, totals = jax.block_until_ready(
+                    compiled(state, totals, data, indices, *rows)
+                )
+                # By the clock of one process, so that all take as many steps.
+                elapsed = float(
+                    multihost_utils.broadcast_one_to_all(time.perf_counter() - start)
+                )
+                here, totals_here = local((state, totals))
+                if here.failed_step >= 0:
+                    failed = jnp.asarray(chosen[int(here.failed_step) - first])
+                    cause = diagnose(objective, here, local(data), failed, observe)
+                    raise NonFiniteError(here, totals_here, cause)
+                fast = max(1, int(DISPATCH_SECONDS * count / elapsed))
+                num_images += count * batch_size
+                seconds += elapsed
+                done += count
+                update(done, f"epoch {epoch + 1}")
+                if done == first + num_steps:
+                    if on_epoch is not None:
+                        means = jax.tree.map(float, totals_here.means())
+                        on_epoch(
+                            EpochReport(
+                                epoch=epoch + 1,
+                                state=here,
+                                metrics=means,
+                                num_images=num_images,
+                                seconds=seconds,
+                                compile_seconds=compile_seconds,
+                            )
                         )
-                    )
-                totals_here = jax.tree.map(jnp.zeros_like, totals_here)
-                totals = put(totals_here, mesh)
-            if on_dispatch is not None:
-                on_dispatch(here, totals_here)
+                    totals_here = jax.tree.map(jnp.zeros_like, totals_here)
+                    totals = put(totals_here, mesh)
+                if on_dispatch is not None:
+                    on_dispatch(here, totals_here)
     return local(state)
 
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Int
 
@@ -25,6 +26,15 @@ class TrainState(NamedTuple):
     step: Int[Array, ""]  # taken so far
     skipped: Int[Array, ""]  # of these, not finite and so not applied
     failed_step: Int[Array, ""]  # the step that was not finite and ended it, or -1
+
+    def __repr__(self) -> str:
+        """The steps, and how many numbers each group of parameters holds."""
+        sizes = {
+            name: sum(np.size(leaf) for leaf in jax.tree.leaves(group))
+            for name, group in self.params._asdict().items()
+        }
+        groups = ", ".join(f"{name} {size:,}" for name, size in sizes.items() if size)
+        return f"TrainState(step={self.step}, skipped={self.skipped}; {groups} numbers)"
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -1,0 +1,42 @@
+"""The bar that a notebook or a terminal shows while `fit` runs."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Protocol
+
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+class Update(Protocol):
+    """Says how many steps are done, and what is known of them."""
+
+    def __call__(self, steps: int, note: str = "") -> None:
+        """Move the bar."""
+
+
+@contextlib.contextmanager
+def step_bar(shown: bool, total: int) -> Iterator[Update]:
+    """A bar of so many steps, if it is to be shown."""
+    bar = Progress(
+        TextColumn("training"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        disable=not shown,
+    )
+    with bar:
+        task = bar.add_task("", total=total, note="compiling")
+
+        def update(steps: int, note: str = "") -> None:
+            bar.update(task, completed=steps, note=note)
+
+        yield update
