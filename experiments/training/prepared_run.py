@@ -226,7 +226,6 @@ class Keys(NamedTuple):
     train: Key
     evaluate: Key
     watch: Key
-    start: Key
 
 
 def make_keys(config: Config) -> Keys:

@@ -19,7 +19,8 @@ from vaejax.core import (
 from vaejax.data import PROTOCOLS
 from vaejax.models import MODELS
 from vaejax.objective import split_params, whole_params
-from vaejax.training import TrainState, checkpoints, init_state, started
+from vaejax.training import TrainState, checkpoints, init_state
+from vaejax.training.start import started
 
 
 def read_source(config: Config) -> Params | None:

@@ -678,8 +678,8 @@ def untyped(monkeypatch):
 @pytest.fixture
 def parts(monkeypatch):
     """So that 1,438 digits are observed in parts, the last of which overlaps."""
-    module = importlib.import_module("vaejax.training.fit")
-    monkeypatch.setattr(module, "CHECKED", 1000 * 64)
+    module = importlib.import_module("vaejax.training.start")
+    monkeypatch.setattr(module, "AT_ONCE", 1000 * 64)
 
 
 @pytest.mark.usefixtures("parts")
