@@ -147,7 +147,6 @@ DOORS = {
 
 # What takes observations and does not check them, and why.
 UNCHECKED = {
-    "started": "the model's start checks, where it has one, and `fit` has checked",
     "zero_totals": "traces a step for its shapes; `fit` has checked",
     "run_steps": "is compiled: no value is known, and `fit` has checked",
 }
