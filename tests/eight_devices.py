@@ -27,6 +27,7 @@ from vaejax import (
     make_step,
 )
 from vaejax.benchmark import gradient_moments
+from vaejax.estimators import pathwise
 from vaejax.sharding import DATA, put, training_mesh
 from vaejax.training import init_state, run_steps, zero_totals
 
@@ -45,6 +46,7 @@ ESTIMATES = {  # estimator: model, bound, regularizers
     "vimco": ("sigmoid_belief_network", "iwae", ()),
     "nvil": ("sigmoid_belief_network", "iwae", ()),
     "gumbel_softmax": ("sigmoid_belief_network", "iwae", ()),
+    "averages": ("vq_vae", "reconstruction", ()),  # by pathwise
 }
 TRAININGS = {  # estimator: meshes, and examples of a micro-batch
     "pathwise": (("1", "8", "2x4"), None),
@@ -52,6 +54,7 @@ TRAININGS = {  # estimator: meshes, and examples of a micro-batch
     "vimco": (("1", "8", "2x4"), None),
     "nvil": (tuple(MESHES), None),
     "gumbel_softmax": (("1", "2x4"), None),
+    "averages": (("1", "8"), 8),
 }
 MEASURED = ("dreg", "gumbel_softmax")
 EVALUATIONS = {  # examples, samples: devices
@@ -64,6 +67,10 @@ MOMENTS = (1, 4)  # devices
 SETTINGS = {
     "gaussian_mlp": {"latent_dim": 4, "hidden": (96,)},
     "sigmoid_belief_network": {"latent_dim": 24},
+    "vq_vae": {
+        **{"codebook": "ema", "decay": 0.9, "num_codes": 5, "channels": (4,)},
+        **{"blocks": 0, "latent_dim": 3, "likelihood": "bernoulli"},
+    },
 }
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 5, 5, 1), dtype=np.uint8)
 
@@ -83,7 +90,7 @@ def objective_of(estimator, traced=None):
     objective = make_objective(
         MODELS[model](IMAGES.shape[1:], **SETTINGS[model]),
         BOUNDS[bound](),
-        ESTIMATORS[estimator](),
+        ESTIMATORS.get(estimator, pathwise)(),
         num_samples=K,
         allow_bias=True,
         regularizers=[REGULARIZERS[name]() for name in regularizers],

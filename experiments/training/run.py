@@ -66,7 +66,6 @@ class Keys(NamedTuple):
     train: Key
     evaluate: Key
     watch: Key
-    start: Key
 
 
 class Data(NamedTuple):

@@ -9,7 +9,8 @@ from experiments.training.run import Run
 from vaejax.core import Params, PyTree, VaejaxError
 from vaejax.data import PROTOCOLS
 from vaejax.objective import split_params, whole_params
-from vaejax.training import TrainState, init_state, started
+from vaejax.training import TrainState, init_state
+from vaejax.training.start import started
 
 
 def starting_state(run: Run, source: Params | None = None) -> TrainState:

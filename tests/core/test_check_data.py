@@ -147,7 +147,6 @@ DOORS = {
 
 # What takes observations and does not check them, and why.
 UNCHECKED = {
-    "started": "the model's start checks, where it has one, and `fit` has checked",
     "zero_totals": "traces a step for its shapes; `fit` has checked",
     "run_steps": "is compiled: no value is known, and `fit` has checked",
 }
@@ -678,8 +677,8 @@ def untyped(monkeypatch):
 @pytest.fixture
 def parts(monkeypatch):
     """So that 1,438 digits are observed in parts, the last of which overlaps."""
-    module = importlib.import_module("vaejax.training.fit")
-    monkeypatch.setattr(module, "CHECKED", 1000 * 64)
+    module = importlib.import_module("vaejax.training.start")
+    monkeypatch.setattr(module, "AT_ONCE", 1000 * 64)
 
 
 @pytest.mark.usefixtures("parts")

@@ -8,7 +8,7 @@ import numpy as np
 from experiments.benchmark.measured_model import make_keys
 from experiments.training import run
 from experiments.training.config import Config
-from vaejax.training.fit import NO_STEP
+from vaejax.training.start import NO_STEP
 
 
 def identity(key: jax.Array) -> tuple[int, ...]:
@@ -22,15 +22,16 @@ def test_split_and_fold_in_meet() -> None:
 
 
 def test_the_streams_of_a_run_are_distinct() -> None:
-    """Initialization, order of the data, steps, the epochs' test bounds, evaluation."""
+    """Initialization, order of the data, start, steps, test bounds, evaluation."""
     keys = run.make_keys(Config(seed=3))
     init_key, run_key = jax.random.split(keys.train)  # as init_state does
     steps = [jax.random.fold_in(run_key, step) for step in range(50)]
     children = itertools.chain.from_iterable(jax.random.split(key, 3) for key in steps)
     shuffle = jax.random.fold_in(run_key, NO_STEP)
+    start = jax.random.split(jax.random.fold_in(run_key, NO_STEP - 2))
     examples = [jax.random.fold_in(keys.evaluate, n) for n in range(50)]
     watched = jax.random.split(keys.watch, 50)
-    consumed = [init_key, shuffle, *children, *examples, *watched]
+    consumed = [init_key, shuffle, *start, *children, *examples, *watched]
     assert len({identity(key) for key in consumed}) == len(consumed)
 
 

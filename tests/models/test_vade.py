@@ -172,7 +172,7 @@ def test_the_autoencoder_has_the_same_networks_and_no_density():
     assert shapes[0] == shapes[1]
     q = first.encode(first.init(KEY), Example(jnp.ones((5, 4, 1))))
     np.testing.assert_array_equal(first.posterior.sample(KEY, q), q.loc)
-    assert first.start is None
+    assert first.extras.start is None
     pathwise = ESTIMATORS["pathwise"]()
     make_objective(first, BOUNDS["reconstruction"](), pathwise, num_samples=1)
     with pytest.raises(IncompatibleError, match="reconstruction"):

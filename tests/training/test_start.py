@@ -14,9 +14,9 @@ from vaejax.bounds import elbo, reconstruction
 from vaejax.data import PROTOCOLS, load
 from vaejax.estimators import dreg, pathwise
 from vaejax.models import vq_vae
-from vaejax.training import init_state, of_seed, several_seeds, started
+from vaejax.training import init_state, of_seed, several_seeds
 from vaejax.training import start as start_module
-from vaejax.training.start import observed
+from vaejax.training.start import observed, started
 
 SHAPE = (8, 8, 1)
 VQ_VAE = {"latent_dim": 3, "num_codes": 8, "channels": (4,), "blocks": 0}

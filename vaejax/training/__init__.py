@@ -3,7 +3,6 @@
 from vaejax.training.encoder_first import encoder_first
 from vaejax.training.fit import EpochReport, NonFiniteError, fit, steps_per_epoch
 from vaejax.training.seeds import of_seed, several_seeds
-from vaejax.training.start import started
 from vaejax.training.state import TrainState, init_state
 from vaejax.training.step import (
     Totals,
@@ -28,7 +27,6 @@ __all__ = [
     "of_seed",
     "run_steps",
     "several_seeds",
-    "started",
     "steps_per_epoch",
     "zero_totals",
 ]
