@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import inspect
 import math
 
 import jax
@@ -631,12 +632,12 @@ def test_nvil_needs_the_shape_of_the_data():
     "build",
     [
         # Unwrapped: in the tests the annotation refuses these names first.
-        lambda: score_function.__wrapped__(baseline="median"),
+        lambda: inspect.unwrap(score_function)(baseline="median"),
         lambda: constant_baseline(value=math.inf),
         lambda: moving_average(decay=1.0),
         lambda: nvil(decay=-0.1),
         lambda: nvil(activation="step"),
-        lambda: vimco.__wrapped__(mean="harmonic"),
+        lambda: inspect.unwrap(vimco)(mean="harmonic"),
         lambda: ovis_mc(auxiliary_samples=0),
         lambda: ovis_mc(auxiliary_samples=True),
         lambda: ovis_asymptotic(gamma=2.0),
