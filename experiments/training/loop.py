@@ -75,7 +75,7 @@ def train_to_end(
         def on_dispatch(state: TrainState, totals: Totals) -> None:
             compiled = None if recorder.rows else ""
             update(int(state.step) / num_steps, compiled)
-            recorder.on_dispatch(state, totals, interrupted())
+            recorder.on_dispatch(state, totals, interrupted)
 
         try:
             state = fit(
@@ -192,7 +192,9 @@ class Recorder:
         speed = f"{row['images_per_second']:,.0f} images/s"
         return f"{speed}, bound {report.metrics['bound']:.2f}"
 
-    def on_dispatch(self, state: TrainState, totals: Totals, interrupted: bool) -> None:
+    def on_dispatch(
+        self, state: TrainState, totals: Totals, interrupted: Callable[[], bool]
+    ) -> None:
         """Save the state if it is time for it.
 
         Raises:
@@ -205,7 +207,7 @@ class Recorder:
             or (config.checkpoint_steps and state.step % config.checkpoint_steps == 0)
         ):
             self.save(state, totals, rows)
-        if processes.any_process(interrupted):
+        if processes.any_process(interrupted()):
             self.save(state, totals, rows)
             raise KeyboardInterrupt
 

@@ -201,9 +201,8 @@ def test_a_run_that_goes_on_is_the_same_run_to_its_trackers(watched, monkeypatch
     monkeypatch.setitem(sys.modules, "wandb", fake_wandb(wandb))
     monkeypatch.setitem(sys.modules, "mlflow", fake_mlflow(mlflow))
     config = tiny(watched.results.out, wandb="my-project", mlflow="my-experiment")
-    trained = load_trained(watched.results.out)
-    model, data = trained.model, trained.data
-    with watching(config, model, data):
+    run = load_trained(watched.results.out).run
+    with watching(dataclasses.replace(run, config=config)):
         pass
     assert (wandb[0][1]["id"], wandb[0][1]["resume"]) == ("its-id", "allow")
     assert mlflow[1] == ("start", {"run_id": "its-run", "run_name": "run"})
@@ -258,12 +257,11 @@ def test_a_tracker_that_does_not_start_is_one_message_and_the_others_end(
     mlflow = fake_mlflow([])
     mlflow.set_experiment = lambda name: (_ for _ in ()).throw(ValueError("no server"))
     monkeypatch.setitem(sys.modules, "mlflow", mlflow)
-    trained = load_trained(watched.results.out)
-    model, data = trained.model, trained.data
+    run = load_trained(watched.results.out).run
     config = tiny(tmp_path, wandb="p", mlflow="e")
     with (
         pytest.raises(VaejaxError, match=r"mlflow .*no server.*MLFLOW_TRACKING_URI"),
-        watching(config, model, data),
+        watching(dataclasses.replace(run, config=config)),
     ):
         pass
     assert [call for call, _ in wandb] == ["init", "finish"]
