@@ -68,7 +68,8 @@ def modules() -> dict[str, ModuleType]:
 def exported(module: ModuleType) -> dict[str, Any]:
     """The public symbols of a module: `__all__`, else the public ones it defines."""
     if hasattr(module, "__all__"):
-        return {name: getattr(module, name) for name in module.__all__}
+        named = {name: getattr(module, name) for name in module.__all__}
+        return {n: value for n, value in named.items() if not inspect.ismodule(value)}
     return {
         name: value
         for name, value in vars(module).items()
@@ -150,8 +151,7 @@ def api_index() -> str:
     """The first page of the API: the symbols of `vaejax` itself, then the modules."""
     lines = ["# API", inspect.getdoc(vaejax) or ""]
     rows = []
-    for symbol in vaejax.__all__:
-        value = getattr(vaejax, symbol)
+    for symbol, value in exported(vaejax).items():
         owners = [m for m in modules().values() if exported(m).get(symbol) is value]
         if is_registry(value):
             where = f"({owners[0].__name__.removeprefix('vaejax.')}.md#{symbol})"
