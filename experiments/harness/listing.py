@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from vaejax.bounds import BOUNDS
-from vaejax.core import unknown
+from vaejax.core import settings_of, unknown
 from vaejax.core.ranges import mismatch
 from vaejax.data import DATASETS
 from vaejax.estimators import ESTIMATORS
@@ -55,7 +55,7 @@ def print_names(kind: str = "") -> None:
 def _settings(factory: Callable[..., Any]) -> list[str]:
     """What a command line may set, `name=default`; not what follows from the data."""
     found = []
-    for name, setting in inspect.signature(factory).parameters.items():
+    for name, setting in settings_of(factory).items():
         is_array = mismatch(setting.annotation, object()) is None
         if is_array:
             continue

@@ -35,8 +35,8 @@ from vaejax.training import (
     steps_per_epoch,
 )
 
-Row = dict[str, Any]  # a line of metrics.jsonl
-Watcher = Callable[[Row, TrainState], None]
+Epoch = dict[str, Any]  # a line of metrics.jsonl
+Watcher = Callable[[Epoch, TrainState], None]
 
 
 def train_to_end(
@@ -139,11 +139,11 @@ class Recorder:
         self._test_bound = _test_bound(run)
         self._folder = run.config.out / "checkpoints"
         self._is_first = processes.is_first()
-        self.rows: list[Row] = []
+        self.rows: list[Epoch] = []
         self._saved_step, self._saved_at = 0, time.monotonic()
-        self._epoch_before: tuple[TrainState, list[Row]] | None = None
+        self._epoch_before: tuple[TrainState, list[Epoch]] | None = None
 
-    def open(self, rows: list[Row], saved_step: int) -> None:
+    def open(self, rows: list[Epoch], saved_step: int) -> None:
         """Begin metrics.jsonl with the rows that belong to the state saved last.
 
         Later lines are of epochs that are redone.
@@ -152,7 +152,7 @@ class Recorder:
         if self._is_first:
             run_folder.write_rows(self._config.out, rows)
 
-    def save(self, state: TrainState, totals: Totals | None, rows: list[Row]) -> None:
+    def save(self, state: TrainState, totals: Totals | None, rows: list[Epoch]) -> None:
         """Save a state with all that a resumed run needs, unless it is there."""
         if self._is_first and int(state.step) != self._saved_step:
             extra = {
@@ -171,7 +171,7 @@ class Recorder:
         Raises:
             VaejaxError: the test bound is not finite, or a watcher fails.
         """
-        row: Row = {
+        row: Epoch = {
             "epoch": report.epoch,
             "step": int(report.state.step),
             "skipped": int(report.state.skipped),
@@ -238,7 +238,7 @@ class Recorder:
             f"{kept}"
         )
 
-    def _watch(self, row: Row, state: TrainState) -> None:
+    def _watch(self, row: Epoch, state: TrainState) -> None:
         try:
             for watch in self._watchers:
                 watch(row, state)
@@ -251,7 +251,7 @@ class Recorder:
             ) from error
 
 
-def _figures(run: Run, rows: list[Row]) -> dict[str, Any]:
+def _figures(run: Run, rows: list[Epoch]) -> dict[str, Any]:
     """What results.json says of the training."""
     # A loss whose KL weight moves is no measure; the ELBO is one.
     config, last = run.config, rows[-1]
