@@ -17,7 +17,7 @@ from experiments.harness.json_files import read_json
 from experiments.harness.result_table import numbers_of
 from experiments.training import processes
 from experiments.training.config import Config
-from experiments.training.loop import Row, Watcher
+from experiments.training.loop import Epoch, Watcher
 from experiments.training.op_profile import profiling
 from experiments.training.report import reconstruct
 from experiments.training.run import Run
@@ -74,7 +74,7 @@ def watching(run: Run) -> Iterator[list[Watcher]]:
             sinks.append(sink)
         observe = _observer(run)
 
-        def watch(row: Row, state: TrainState) -> None:
+        def watch(row: Epoch, state: TrainState) -> None:
             observed = observe(row, state)
             for sink in sinks:
                 sink.write(row["step"], observed)
@@ -83,7 +83,7 @@ def watching(run: Run) -> Iterator[list[Watcher]]:
         yield [*([watch] if sinks else []), *_snapshots(run.config), *profiler]
 
 
-def _observer(run: Run) -> Callable[[Row, TrainState], Observed]:
+def _observer(run: Run) -> Callable[[Epoch, TrainState], Observed]:
     """The numbers of a row, the first seed's parameters, and test images through it."""
     model, data = run.model, run.data
     examples = jax.tree.map(lambda leaf: leaf[:OBSERVED_IMAGES], data.test)
@@ -102,7 +102,7 @@ def _observer(run: Run) -> Callable[[Row, TrainState], Observed]:
         # One image at a time: K may be large, and this is not what memory is for.
         return jax.lax.map(lambda image: one(*image), (keys, examples))
 
-    def observe(row: Row, state: TrainState) -> Observed:
+    def observe(row: Epoch, state: TrainState) -> Observed:
         params = run.params_by_seed(state)[0]
         weights = {
             "weights/" + jax.tree_util.keystr(path, simple=True, separator="/"): leaf
@@ -127,7 +127,7 @@ def _snapshots(config: Config) -> list[Watcher]:
     """The watcher that keeps the state of some epochs in snapshots/, if asked for."""
     every = config.snapshot_epochs
 
-    def keep(row: Row, state: TrainState) -> None:
+    def keep(row: Epoch, state: TrainState) -> None:
         if every is not None and row["epoch"] % every == 0:
             checkpoints.save(config.out / "snapshots", state, {}, keep_all=True)
 
