@@ -15,7 +15,7 @@ from jax.profiler import ProfileData, ProfileOptions
 
 from experiments.harness.result_table import print_rows, write_csv
 from experiments.training.config import Config
-from experiments.training.loop import Row, Watcher
+from experiments.training.loop import Epoch, Watcher
 from vaejax.training import TrainState
 
 SHOWN = 15
@@ -37,7 +37,7 @@ def profiling(config: Config) -> Iterator[list[Watcher]]:
     epochs = 0
     tracing = contextlib.ExitStack()
 
-    def watch(row: Row, state: TrainState) -> None:
+    def watch(row: Epoch, state: TrainState) -> None:
         nonlocal epochs
         epochs += 1
         if epochs == 1:
