@@ -104,7 +104,12 @@ def _check_prior(
     init: Callable[[Key], Params],
     encode: Encode,
 ) -> None:
-    """Refuse a prior over another number of coordinates, which might be broadcast."""
+    """Refuse a prior over another number of coordinates, which might be broadcast.
+
+    A prior over another space is for `make_objective` to refuse.
+    """
+    if prior.family.space.kind != posterior.space.kind:
+        return
     labelled = prior.labels.num_classes is not None or prior.labels.positions
 
     def sample(key: Key) -> Event:
