@@ -162,10 +162,14 @@ def test_protocols_refuse_what_is_no_intensity(name):
         (
             {"name": "mnits"},
             UnknownNameError,
-            "digits, mnist, mnist_70k, fashion_mnist",
+            "did you mean 'mnist' or .* Use one of .*'digits'.*'mnist', 'mnist_70k'",
         ),
-        ({"name": "digits", "split": "validation"}, UnknownNameError, "train, test"),
-        ({"name": "mnist", "protocol": "x"}, UnknownNameError, "dynamic, static"),
+        (
+            {"name": "digits", "split": "validation"},
+            UnknownNameError,
+            "'test', 'train'",
+        ),
+        ({"name": "mnist", "protocol": "x"}, UnknownNameError, "'dynamic', .*'static'"),
         ({"name": "mnist", "protocol": "static"}, DataError, "set binarized_mnist"),
         (
             {"name": "binarized_mnist", "protocol": "dynamic"},

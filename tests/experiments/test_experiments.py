@@ -17,6 +17,7 @@ import pytest
 from pages import Page
 
 from experiments import estimator_variance, precision, train
+from experiments.benchmark import cell_run
 from experiments.harness import run_folder
 from experiments.harness.cli import parse
 from experiments.harness.interrupts import noted_interrupts
@@ -507,7 +508,9 @@ def oracle(tmp_path_factory) -> estimator_variance.Results:
 
 def test_results_csv_has_its_columns_and_a_row_for_every_refusal(oracle):
     text = (oracle.out / "results.csv").read_text()
-    assert text.splitlines()[0] == ",".join(COLUMNS)
+    assert text.splitlines()[0] == ",".join(
+        [*COLUMNS, *cell_run.SETTINGS, "config_hash"]
+    )
     rows = list(csv.DictReader(text.splitlines()))
     assert [row["estimator"] for row in rows if row["status"] == "refused"] == ["rloo"]
     assert "score_function" in oracle.refusals["rloo x iwae on linear_gaussian, K = 8"]

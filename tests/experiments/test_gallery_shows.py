@@ -181,8 +181,10 @@ def all_trained(
             placed = dataclasses.replace(shared, out=folder / label)
             placed.out.mkdir()
             runs[shared, evaluated] = trained(placed, evaluated)
-        run = runs[shared, evaluated]
-        found[label] = run._replace(config=dataclasses.replace(own, out=run.config.out))
+        stand_in = runs[shared, evaluated]
+        config = dataclasses.replace(own, out=stand_in.config.out)
+        run = dataclasses.replace(stand_in.run, config=config)
+        found[label] = stand_in._replace(run=run)
     return found
 
 
