@@ -2,8 +2,8 @@
 
     log p(x) = sum_i x_i l_i - softplus(l_i),    d log p / d l_i = x_i - sigmoid(l_i)
 
-The code is exact and finite at every finite logit, and has its own derivative, which
-costs a quarter of `jax.nn.softplus` and its gradient.
+The computation is exact and finite at every finite logit, and has a custom derivative,
+which costs a quarter of `jax.nn.softplus` and its gradient.
 
 The relaxation (Maddison et al. 2017, arXiv:1611.00712) thresholds logistic noise:
 

@@ -78,7 +78,10 @@ def log_prob_of_shares(
 def _log_density_of_logit(
     params: BetaParams, shares: tuple[Array, Array], logs: tuple[Array, Array]
 ) -> Array:
-    """The log-density of logit z: a log z + b log(1 - z) - log B(a, b)."""
+    """The log-density of logit z: a log z + b log(1 - z) - log B(a, b).
+
+    The `shares` are z and 1 - z, the `logs` their logarithms.
+    """
     # a - (a + b) z, without the sum
     excess = (
         jnp.exp(params.log_alpha) * shares[1] - jnp.exp(params.log_beta) * shares[0]

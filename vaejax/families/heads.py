@@ -1,4 +1,4 @@
-"""Heads that many families share, with one network output for every parameter."""
+"""Heads that many families share, with a row of network outputs for every parameter."""
 
 from collections.abc import Callable
 

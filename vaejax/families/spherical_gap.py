@@ -50,7 +50,7 @@ def log_scaled_normaliser(kappa: Scalar, dim: int) -> Scalar:
 
 
 def gap_divergence(kappa: Scalar, other: Scalar, dim: int) -> Scalar:
-    """KL divergence of the gap's distributions at concentrations kappa and other.
+    """KL(p || q) of the gap, at the concentrations kappa of p and other of q.
 
     log C~(other) - log C~(kappa) + (other - kappa) E gap, with the scaled normalisers.
     """
@@ -104,7 +104,7 @@ def _rule(kappa: Scalar, dim: int) -> tuple[Float[Array, " nodes"], Array]:
 
 
 def _sample(key: Key, kappa: Scalar, dim: int) -> Scalar:
-    """Wood's rejection from a transformed beta variable; accepts more than 2/3."""
+    """Draw 1 - w by Wood's rejection from a transformed beta; accepts above 2/3."""
     half = (dim - 1) / 2
     b = (dim - 1) / (2 * kappa + jnp.sqrt(4 * jnp.square(kappa) + (dim - 1.0) ** 2))
     touch = 2 * b / (1 + b)  # the gap at which the envelope touches

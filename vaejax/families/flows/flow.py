@@ -54,7 +54,7 @@ class Layers:
     """
 
     depth: int
-    outputs_per_coordinate: int  # of a network, for all layers together
+    outputs_per_coordinate: int  # network outputs, for all layers together
     # The parameters, every leaf [depth, ...], from those outputs and the weights.
     read: Callable[[Float[Array, "n D"], PyTree], PyTree]
     forward: Callable[[PyTree, Float[Array, " D"]], Moved]

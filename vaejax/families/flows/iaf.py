@@ -62,7 +62,7 @@ def iaf(
 
     def inverse(params: ConditionedParams, z: Float[Array, " D"]) -> Moved:
         def step(found: Array, _: None) -> tuple[Array, None]:
-            """Invert one coordinate more: after i steps the first i are exact."""
+            """Invert one more coordinate: after i steps the first i are exact."""
             shift, log_scale = shift_and_log_scale(params, found)
             return (z - shift) * jnp.exp(-log_scale), None
 
@@ -84,7 +84,7 @@ def iaf(
 
 
 def _masks(dim: int, hidden: Sequence[int], context: int) -> list[np.ndarray]:
-    """Masks of the layers: a unit sees those of no higher degree in the layer before.
+    """Masks of the layers: a unit sees units of no higher degree in the layer before.
 
     Coordinate i has degree i + 1, the context 0, and the outputs for coordinate i have
     degree i, so that they see the coordinates before i.

@@ -95,5 +95,5 @@ def apply(
 
 
 def affine(raw: Float[Array, "n 2"]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
-    """Shift and log-scale; log-scales stay within 2, and both are 0 at 0."""
+    """Shift, and log-scale from -2 to 2, so that no scale diverges; both 0 at 0."""
     return raw[:, 0], 2 * jnp.tanh(raw[:, 1] / 2)
