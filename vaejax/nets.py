@@ -1,10 +1,10 @@
-"""Networks as pairs of pure functions over plain dicts: the only file with flax in it.
+"""Networks as pairs of pure functions over plain dicts; the only file with flax.
 
 A flax NNX module is built once, split into its static graph and its arrays, and never
-leaves `from_nnx`: what is trained is a dict, what is called is a function.
+leaves `from_nnx`: training sees a dict, and callers see a function.
 
 The parameters are of JAX's default float: float32, or float64 under `jax_enable_x64`. A
-module of one's own has float32 ones unless it is built with `param_dtype=float`.
+user's module has float32 parameters unless it is built with `param_dtype=float`.
 """
 
 import math
@@ -28,8 +28,8 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "silu": jax.nn.silu,
 }
 
-# What rectified layers pass on keeps its scale (He et al. 2015, arXiv:1502.01852). Of a
-# transposed kernel at stride 2 a quarter meets in each pixel, which `fan_in` overlooks.
+# Rectified layers keep the scale of activations (He et al. 2015, arXiv:1502.01852). In
+# each pixel a quarter of a transposed kernel at stride 2 meets: `fan_in` ignores this.
 CONVOLUTION = nnx.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
 TRANSPOSED = nnx.initializers.variance_scaling(8.0, "fan_in", "truncated_normal")
 
@@ -57,7 +57,7 @@ def from_nnx(build: Callable[[nnx.Rngs], nnx.Module]) -> Network:
 
 
 def activation_named(name: str) -> Callable[[Array], Array]:
-    """Look up an activation function, or say which there are."""
+    """Look up an activation function by name; the error lists the names."""
     if name not in ACTIVATIONS:
         raise unknown("activation", name, ACTIVATIONS)
     return ACTIVATIONS[name]
@@ -102,7 +102,7 @@ def conv_encoder(
 ) -> Network:
     """Convolutions that halve the image, one per entry of `channels`, then linear.
 
-    After each of them come so many residual `blocks` (see `_Stage`).
+    Each convolution is followed by `blocks` residual blocks (see `_Stage`).
     """
     act = activation_named(activation)
 
@@ -128,8 +128,8 @@ def conv_decoder(
 ) -> Network:
     """Linear, then transposed convolutions that double the image, cropped to size.
 
-    `channels` are the depths from the smallest image on, each with so many residual
-    `blocks`; `image_shape` [H, W, C] is the output's.
+    `channels` are the depths from the smallest image on, each with `blocks` residual
+    blocks; `image_shape` [H, W, C] is the output's.
     """
     act = activation_named(activation)
     height, width, depth = image_shape
@@ -193,14 +193,14 @@ def grid_decoder(
 def grid_shape(
     image_shape: tuple[int, int, int], channels: Sequence[int]
 ) -> tuple[int, int]:
-    """The height and width that are left when each convolution has halved the image."""
+    """The height and width after each convolution has halved the image."""
     height, width, _ = image_shape
     times = 2 ** len(channels)
     return math.ceil(height / times), math.ceil(width / times)
 
 
 class _Halving(nnx.Module):
-    """Strided convolutions, each with its residual blocks and activated."""
+    """Strided convolutions, each followed by residual blocks and an activation."""
 
     def __init__(
         self,
@@ -223,7 +223,7 @@ class _Halving(nnx.Module):
 
 
 class _Doubling(nnx.Module):
-    """Residual blocks, activated, before each of the transposed convolutions."""
+    """Residual blocks and an activation before each transposed convolution."""
 
     def __init__(
         self,
@@ -257,11 +257,11 @@ class _Doubling(nnx.Module):
 
 
 class _Stage(nnx.Module):
-    """So many blocks, x + gain * (two 3x3 convolutions of x, activated before each).
+    """Residual blocks, x + gain * (two 3x3 convolutions of x, activated before each).
 
-    Nothing is normalised, as the batch's statistics would join its examples. In its
-    place the gain, a number, starts at zero, so that a network starts as its skip path,
-    however deep (SkipInit).
+    There is no batch normalisation, which would make examples depend on each other.
+    Instead the scalar gain starts at zero, so that a network of any depth starts as its
+    skip path (SkipInit).
 
     References:
         He et al. 2016, "Identity mappings in deep residual networks",
@@ -292,10 +292,10 @@ class _Stage(nnx.Module):
 
 
 def transformer(width: int, depth: int, heads: int, expansion: int = 4) -> Network:
-    """A transformer's blocks on [T, width] tokens, which know no order, to as many.
+    """Transformer blocks from [T, width] tokens, without positions, to [T, width].
 
-    Normalised before attention and MLP, and at the end: the vision transformer's
-    (Dosovitskiy et al. 2021, arXiv:2010.11929).
+    Layers normalise before attention, before the MLP and at the end, as in the vision
+    transformer (Dosovitskiy et al. 2021, arXiv:2010.11929).
     """
     if width % heads:
         raise VaejaxError(

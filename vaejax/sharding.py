@@ -2,12 +2,12 @@
 
 A mesh has two axes. Examples are divided over `data`, the importance samples of each of
 them over `samples`. Parameters, optimizer, estimator state and the resident data set
-are on every device. XLA divides the work by where the inputs lie and adds the sums over
+are on every device. XLA divides the work by the inputs' layout and adds the sums over
 devices: the program is the same on one device and on many. Keys are folded from global
 indices, so results agree to rounding.
 
-Across processes (`jax.distributed`) the mesh spans the devices of all of them, as many
-of each; every process calls the same functions with the same values.
+Across processes (`jax.distributed`) the mesh spans the devices of all processes, the
+same number of each; every process calls the same functions with the same values.
 """
 
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ def training_mesh(
     sample_devices: int = 1,
     devices: Sequence[jax.Device] | None = None,
 ) -> Mesh:
-    """As many devices as divide the batch evenly, of every process as many.
+    """A mesh of as many devices as divide the batch, the same number per process.
 
     Args:
         batch_size: examples that are worked on at once: of a step or a micro-batch.
@@ -69,7 +69,7 @@ def training_mesh(
 def evaluation_mesh(
     num_examples: int, devices: Sequence[jax.Device] | None = None
 ) -> Mesh:
-    """All devices: for as many examples as there are, the rest for their samples."""
+    """A mesh of all devices: examples first, and the rest for their samples."""
     devices = jax.devices() if devices is None else devices
     total = len(devices)
     size = max(n for n in range(1, min(num_examples, total) + 1) if total % n == 0)
@@ -86,9 +86,10 @@ def _make_mesh(data: int, samples: int, devices: Sequence[jax.Device]) -> Mesh:
 
 
 def put(tree: PyTree, mesh: Mesh, *axes: str | None) -> Any:
-    """Lay every leaf out over the mesh: its first axis over the first of `axes`, ...
+    """Lay every leaf out over the mesh: its axis i over the mesh's axis `axes[i]`.
 
-    What no axis divides is on every device. All processes must give the same values.
+    A leaf that no axis divides is on every device. All processes must give the same
+    values.
     """
     sharding = NamedSharding(mesh, PartitionSpec(*axes))
     if sharding.is_fully_addressable:
@@ -107,20 +108,20 @@ def put(tree: PyTree, mesh: Mesh, *axes: str | None) -> Any:
 
 
 def local(tree: T) -> T:
-    """What is on every device, on one of this process's: nothing is copied."""
+    """A tree that is on every device, on one device of this process, without a copy."""
     return jax.tree.map(lambda leaf: leaf.addressable_data(0), tree)
 
 
 def sample_devices() -> int:
-    """Over how many devices the mesh in force (`jax.set_mesh`) divides samples."""
+    """The number of devices that the current mesh (`jax.set_mesh`) gives to samples."""
     mesh = jax.sharding.get_abstract_mesh()
     return mesh.shape[SAMPLES] if SAMPLES in mesh.auto_axes else 1
 
 
 def divide_samples(z: Event) -> Event:
-    """K samples, divided over the devices that the mesh in force has for them.
+    """K samples, divided over the current mesh's devices for samples.
 
-    Left as they are where K is no multiple of these.
+    They are unchanged if K is not a multiple of the number of these devices.
     """
     devices, num_samples = sample_devices(), len(jax.tree.leaves(z)[0])
     if devices == 1 or num_samples % devices:

@@ -1,4 +1,4 @@
-"""Distributions over one event: the only place where distrax lives."""
+"""Distributions over one event; the only package that imports distrax."""
 
 from collections.abc import Callable
 

@@ -2,14 +2,14 @@
 
     log p(x) = sum_i x_i l_i - softplus(l_i),    d log p / d l_i = x_i - sigmoid(l_i)
 
-written so that it is exact and finite at every finite logit, and with its own
-derivative, which costs a quarter of `jax.nn.softplus` and its gradient.
+The computation is exact and finite at every finite logit, and has a custom derivative,
+which costs a quarter of `jax.nn.softplus` and its gradient.
 
 The relaxation (Maddison et al. 2017, arXiv:1611.00712) thresholds logistic noise:
 
     score = l + logit(u),    hard = 1[score > 0],    soft = sigmoid(score / temperature)
 
-Given the event b, u is uniform above or below 1 - p, and the score that it makes is
+Given the event b, u is uniform above or below 1 - p, and the score is
 
     b = 1:    softplus( logit(v) + softplus( l))
     b = 0:   -softplus(-logit(v) + softplus(-l))
@@ -43,7 +43,7 @@ from vaejax.families.uniform import logit, open_uniform
 def bernoulli() -> Family:
     """Independent Bernoulli variables; the distribution's parameters are the logits.
 
-    No reparameterisation. As a likelihood it is one of binary data: of an intensity
+    No reparameterisation. As a likelihood it describes binary data: for an intensity
     between 0 and 1 its log-probability would be a cross-entropy, not a density.
     """
     return Family(
@@ -162,5 +162,5 @@ def _measure(key: Key, logits: Float[Array, "*event"]) -> Measure:
 
 
 def _clipped_logit(mean: Float[Array, "*event"]) -> Float[Array, "*event"]:
-    """The logit, of a mean kept off 0 and 1 (Burda et al. clip at 0.001 too)."""
+    """The logit of a mean clipped off 0 and 1 (Burda et al. clip at 0.001 too)."""
     return logit(jnp.clip(mean, 0.001, 0.999))

@@ -30,12 +30,12 @@ class BetaParams(NamedTuple):
 def beta() -> Family:
     """Independent beta variables on (0, 1), implicitly reparameterised.
 
-    The derivative is that of the ratio of two gamma variables: unbiased, though not for
-    each sample the -(dF/da) / p(z) of the beta distribution itself. Samples that round
-    to 0 or 1 are moved to the next float inside, and carry no gradient there. Next to 1
-    floats are 6e-8 apart in float32: with a = b that moves 0.8% of the samples at 0.25
-    and 10% at 0.1, and whatever sees log(1 - z), log q first, is biased. Use float64
-    for concentrations b below 0.3; at 0.1 even that moves 1%.
+    The derivative is that of the ratio of two gamma variables. It is unbiased, but for
+    a single sample differs from the beta distribution's -(dF/da) / p(z). Samples that
+    round to 0 or 1 are moved to the next float inside, and carry no gradient there.
+    Next to 1 floats are 6e-8 apart in float32: with a = b this moves 0.8% of the
+    samples at 0.25 and 10% at 0.1, and biases functions of log(1 - z), such as log q.
+    Use float64 for concentrations b below 0.3; at 0.1 float64 still moves 1%.
     """
     return Family(
         name="beta",
@@ -52,7 +52,7 @@ def beta() -> Family:
 
 
 def _at_mean(mean: Float[Array, "*event"]) -> BetaParams:
-    """Concentrations that sum to 2, as those of the uniform distribution."""
+    """Concentrations that sum to 2, as the uniform distribution's do."""
     mean = jnp.clip(mean, 0.001, 0.999)
     return BetaParams(jnp.log(2 * mean), jnp.log(2 * (1 - mean)))
 
@@ -69,7 +69,7 @@ def _log_prob(params: BetaParams, z: Float[Array, "*event"]) -> Scalar:
 def log_prob_of_shares(
     params: BetaParams, z: Float[Array, "*event"], rest: Float[Array, "*event"]
 ) -> Scalar:
-    """Log p(z), from z and 1 - z, which keeps its digits where z is near 1."""
+    """The log-density from z and 1 - z, accurate where z is near 1."""
     log_rest = jnp.where(z < 0.5, jnp.log1p(-z), jnp.log(rest))
     log_density = _log_density_of_logit(params, (z, rest), (jnp.log(z), log_rest))
     return (log_density - jnp.log(z) - log_rest).reshape(-1).sum()
@@ -78,7 +78,10 @@ def log_prob_of_shares(
 def _log_density_of_logit(
     params: BetaParams, shares: tuple[Array, Array], logs: tuple[Array, Array]
 ) -> Array:
-    """A log z + b log(1 - z) - log B(a, b), from z and 1 - z and their logarithms."""
+    """The log-density of logit z: a log z + b log(1 - z) - log B(a, b).
+
+    The `shares` are z and 1 - z, the `logs` their logarithms.
+    """
     # a - (a + b) z, without the sum
     excess = (
         jnp.exp(params.log_alpha) * shares[1] - jnp.exp(params.log_beta) * shares[0]

@@ -44,8 +44,8 @@ def categorical(num_categories: int = 10) -> Family:
 
     No reparameterisation. For networks a coordinate is one variable, described by
     `num_categories` outputs: outputs [num_categories, *variables] parameterise an event
-    [*variables, num_categories]. So the data of a categorical likelihood are one-hot
-    in a last axis that a decoder's `data_shape` does not count.
+    [*variables, num_categories]. The data of a categorical likelihood are one-hot in a
+    last axis that a decoder's `data_shape` leaves out.
     """
     if num_categories < 2:
         raise VaejaxError(f"{num_categories} categories: use 2 or more")
@@ -133,7 +133,7 @@ def _conditional(
     x: Float[Array, "*event"],
     temperature: Scalar | float,
 ) -> Float[Array, "*event"]:
-    log_wait = jnp.log(-jnp.log(v))  # of exponential variables, minus a Gumbel's
+    log_wait = jnp.log(-jnp.log(v))  # minus a Gumbel variable
     first = jnp.where(x > 0.5, log_wait, 0).sum(-1, keepdims=True)
     others = jnp.logaddexp(log_wait - jax.nn.log_softmax(logits), first)
     scores = -jnp.where(x > 0.5, log_wait, others)

@@ -1,10 +1,10 @@
-"""Grey levels without an order: a probability of its own for each level of a pixel.
+"""Categorical grey levels: a separate probability for each level of a pixel.
 
     log p(x) = sum_i log softmax(l_i)_{x_i}
 
-the likelihood of PixelRNN (van den Oord, Kalchbrenner and Kavukcuoglu 2016,
-arXiv:1601.06759), with the pixels independent given z. It needs `levels` outputs a
-pixel.
+This is the likelihood of PixelRNN (van den Oord, Kalchbrenner and Kavukcuoglu 2016,
+arXiv:1601.06759), with the pixels independent given z and no order of the levels. It
+needs `levels` outputs a pixel.
 """
 
 import jax
@@ -20,7 +20,7 @@ from vaejax.families.roots import solve_increasing
 def categorical_levels(levels: int = 256) -> Family:
     """Categorical grey levels on [0, 1]; the parameters are logits, [levels, *event].
 
-    A pixel between two levels counts as the nearest.
+    A pixel between two levels is rounded to the nearest.
     """
     check_levels(levels)
     values = np.linspace(0, 1, levels)
@@ -40,7 +40,7 @@ def categorical_levels(levels: int = 256) -> Family:
         return jnp.tensordot(weights, jax.nn.softmax(logits, 0), 1)
 
     def to_outputs(target: Float[Array, "*event"]) -> Float[Array, "levels ..."]:
-        """Logits that rise evenly: of all with this mean those of most entropy."""
+        """Evenly rising logits: the maximum-entropy distribution of this mean."""
 
         def logits(slope: Float[Array, "*event"]) -> Float[Array, "levels ..."]:
             return jnp.multiply.outer(jnp.asarray(values - 0.5, slope.dtype), slope)

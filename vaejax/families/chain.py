@@ -1,13 +1,13 @@
-"""Any number of layers of latents, each drawn given the one before, as one family.
+"""A chain of latent layers, each drawn given the previous layer, as one family.
 
     bottom-up   p(z_1) p(z_2 | z_1) ... p(z_L | z_{L-1})
     top-down    p(z_L) p(z_{L-1} | z_L) ... p(z_1 | z_2)
 
 An event is (z_1, ..., z_L) in either order of drawing, z_1 next to the data, so that a
-bottom-up posterior is weighed by a top-down prior. The way from a layer into the next
-one's parameters is part of the density and of the sample: an estimator that stops the
-distribution's parameters stops the conditionals' weights, and leaves that way open, as
-the path derivative d/dz log q(z) requires.
+top-down prior can score the events of a bottom-up posterior. The map from a layer to
+the next layer's parameters is part of the density and of the sample: an estimator that
+stops the gradient of the distribution's parameters stops the conditionals' weights, but
+not the gradient through that map, as the path derivative d/dz log q(z) requires.
 """
 
 import math
@@ -38,25 +38,25 @@ Weighted = tuple[Float[Array, "nodes ..."], Float[Array, " nodes"]]
 
 
 class ChainParams(NamedTuple):
-    """Of the layer that is drawn first; and what gives each next one its parameters."""
+    """Parameters of the first layer drawn, and of the later layers' conditionals."""
 
     first: DistParams
     rest: tuple[PyTree, ...]  # in the order of drawing
 
 
 def linear(params: PyTree, z: Float[Array, " In"]) -> NormalParams:
-    """A location linear in z, and a scale of its own."""
+    """Normal parameters: a location linear in z, and a scale independent of z."""
     return NormalParams(params["weight"] @ z + params["bias"], params["log_scale"])
 
 
 def chain(layer: Family, conditionals: Sequence[Conditional], top_down: bool) -> Family:
-    """Layers of one family, one more than there are conditionals.
+    """A chain of layers of one family: one layer more than conditionals.
 
-    They are reparameterised, listed and integrated as one is. A chain has no head: the
-    model's own `encode` and `prior` return its `ChainParams`, which hold the
-    conditionals. Its `mean` puts every layer at its conditional's mean given the mean
-    before it: the mean itself of normal layers whose conditionals are `linear`, else a
-    summary.
+    The chain is reparameterised, enumerated and integrated if the layer's family is. It
+    has no head: the model's `encode` and `prior` return its `ChainParams`, which hold
+    the conditionals. Its `mean` sets every layer to the conditional mean given the
+    previous layer's mean: the exact mean for normal layers with `linear` conditionals,
+    otherwise a summary.
 
     Args:
         layer: the family of every layer, given the one before.
@@ -71,7 +71,7 @@ def chain(layer: Family, conditionals: Sequence[Conditional], top_down: bool) ->
     def drawn(
         params: ChainParams, draw: Callable[[int, DistParams], Array]
     ) -> Sequence[Array]:
-        """The layers in the order of drawing, each by `draw` from its number."""
+        """The layers in the order of drawing, each given by `draw(number, params)`."""
         layers = [draw(0, params.first)]
         for i, (conditional, own) in enumerate(
             zip(conditionals, params.rest, strict=True), start=1
@@ -107,7 +107,7 @@ def chain(layer: Family, conditionals: Sequence[Conditional], top_down: bool) ->
     def paths(
         params: ChainParams, nodes_of: Callable[[DistParams], Weighted]
     ) -> tuple[Event, Float[Array, " paths"]]:
-        """Every node of a layer with each of the next one's that it leads to."""
+        """All paths of nodes through the layers, and the paths' weights."""
         nodes, weights = nodes_of(params.first)
         layers = [nodes]
         for conditional, own in zip(conditionals, params.rest, strict=True):
@@ -143,7 +143,7 @@ def chain(layer: Family, conditionals: Sequence[Conditional], top_down: bool) ->
         log_prob=log_prob,
         mean=mean,
         space=layer.space,
-        # The mean of a linear function of a layer, where a mean is a location.
+        # A linear function's mean is its value at the mean, which is a normal's `loc`.
         exact_mean=layer.name == "diagonal_normal"
         and all(conditional is linear for conditional in conditionals),
         reparam=layer.reparam,

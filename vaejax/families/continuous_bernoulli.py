@@ -4,10 +4,10 @@
                                                 = log((exp(l) - 1) / l)
     mean = A'(l) = 1 / (1 - exp(-l)) - 1 / l
 
-What the cross-entropy of grey values lacks to be a log-density (Loaiza-Ganem and
-Cunningham 2019, arXiv:1907.06845; their lambda is sigmoid(l)). At l = 0 it is the
-uniform distribution, and A and its derivatives are quotients of zeros: next to it they
-are those of the Taylor series
+A(l) normalises the cross-entropy of grey values to a log-density (Loaiza-Ganem and
+Cunningham 2019, arXiv:1907.06845; their lambda is sigmoid(l)). At l = 0 the
+distribution is uniform, and A and its derivatives are quotients of zeros: near 0 they
+are computed from the Taylor series
 
     A(l) = l / 2 + sum_k B_2k l^2k / (2k (2k)!),     B_2k the Bernoulli numbers.
 
@@ -16,7 +16,7 @@ Samples are the inverse distribution function at a uniform number u,
     F(x) = (exp(l x) - 1) / (exp(l) - 1) = u,
     dx/dl = -(dF/dl) / p(x) = (1 - exp(-l x)) / l (A'(l) - x A'(l x)),
 
-the last for l > 0; x at -l is 1 - x at l and 1 - u.
+The derivative is for l > 0; x at -l is 1 - x at l and 1 - u.
 """
 
 import jax
@@ -28,7 +28,7 @@ from vaejax.families.heads import one_output
 from vaejax.families.roots import solve_increasing
 from vaejax.families.uniform import open_uniform
 
-# Of l^2, l^4, ...: up to l = 1/2 what follows is below 1e-16.
+# Coefficients of l^2, l^4, ...; up to l = 1/2 the omitted terms are below 1e-16.
 SERIES = (
     *(1 / 24, -1 / 2880, 1 / 181440, -1 / 9676800, 1 / 479001600),
     *(-691 / 15692092416000, 1 / 1046139494400),
@@ -58,7 +58,7 @@ def log_normalizer(logits: Float[Array, "*event"]) -> Float[Array, "*event"]:
 
 
 def _normalizers(logits: Float[Array, "*event"]) -> tuple[Array, Array, Array]:
-    """Whether l is small; A(l) where it is; A(l) - max(l, 0) where it is not."""
+    """A mask of small l; A(l) where l is small; A(l) - max(l, 0) elsewhere."""
     small = jnp.abs(logits) < 0.5
     # Each branch is kept finite where it is not taken: NaN times 0 would be NaN.
     near, far = jnp.where(small, logits, 0.0), jnp.where(small, 1.0, logits)
@@ -74,7 +74,7 @@ _mean = jnp.vectorize(jax.grad(log_normalizer))
 
 def _log_prob(logits: Float[Array, "*event"], x: Float[Array, "*event"]) -> Scalar:
     small, series, share = _normalizers(logits)
-    # x l - max(l, 0), from the end of [0, 1] that is likelier.
+    # x l - max(l, 0), with x measured from the likelier end of [0, 1].
     tilt = logits * jnp.where(logits > 0, x - 1, x)
     log_density = jnp.where(small, x * logits - series, tilt - share)
     inside = (x >= 0) & (x <= 1)
@@ -90,7 +90,7 @@ def _quantile(
     logits: Float[Array, "*event"], u: Float[Array, "*event"]
 ) -> Float[Array, "*event"]:
     size, up = _size(logits), logits > 0
-    # Of the logit -size, where nothing overflows.
+    # The quantile at the logit -size, where nothing overflows.
     x = -jnp.log1p(jnp.where(up, 1 - u, u) * jnp.expm1(-size)) / size
     return jnp.where(up, 1 - x, x)
 
@@ -99,7 +99,7 @@ def _quantile(
 def _quantile_jvp(
     primals: tuple[Array, Array], tangents: tuple[Array, Array]
 ) -> tuple[Array, Array]:
-    """The derivative in the logits alone: u is noise."""
+    """The derivative with respect to the logits alone, as u is noise."""
     logits, u = primals
     x, size = _quantile(logits, u), _size(logits)
     up = jnp.where(logits > 0, x, 1 - x)
@@ -108,10 +108,10 @@ def _quantile_jvp(
 
 
 def _size(logits: Float[Array, "*event"]) -> Float[Array, "*event"]:
-    """|l|, kept off the 0 that is divided by: below, x is u to the last digit."""
+    """|l|, a divisor, kept above eps; below eps, x is u to the last digit."""
     return jnp.maximum(jnp.abs(logits), jnp.finfo(logits.dtype).eps)
 
 
 def _at_mean(mean: Float[Array, "*event"]) -> Float[Array, "*event"]:
-    """Of a mean kept off 0 and 1, towards which logits run off like 1 / mean."""
+    """The logits of a mean clipped off 0 and 1, where logits grow like 1 / mean."""
     return solve_increasing(_mean, jnp.clip(mean, 0.02, 0.98), -100.0, 100.0)

@@ -1,16 +1,16 @@
-"""What is left of x log(x / m), -x and m, which nearly cancel where x is near m.
+"""The deviance x log(x / m) - x + m, whose terms nearly cancel where x is near m.
 
     D(x, m) = x log(x / m) - x + m = x (2 atanh v - 2 v / (1 + v)),  v = (x - m)/(x + m)
 
-is the deviance: not negative, and 0 at m = x. At a count of 1e6 the terms of log p(x)
-are of size 1e7, their sum is of size 10, and float32 has seven digits; gathered in
-deviances, which have a series near v = 0, they lose none of them (Loader 2000, "Fast
-and accurate computation of binomial probabilities"):
+The deviance is not negative, and 0 at m = x. At a count of 1e6 the terms of log p(x)
+are of size 1e7, their sum is of size 10, and float32 has seven digits; deviances, which
+have a series near v = 0, lose none of these digits (Loader 2000, "Fast and accurate
+computation of binomial probabilities"):
 
     log Poisson(x; m) = -D(x, m) - f(x),    log x! = x log x - x + f(x)
 
-with the f of `stirling`. Divergences are sums of deviances too, so that rounding makes
-none of them negative.
+with the f of `stirling`. Divergences are sums of deviances too, so that rounding does
+not make a divergence negative.
 """
 
 import jax
@@ -50,7 +50,7 @@ def _deviance_and_log_ratio(
     v = excess / jnp.maximum(2 * x - excess, jnp.finfo(x.dtype).tiny)
     near, square = jnp.abs(v) < 0.5, jnp.square(v)
     terms = by_digits(x.dtype, 10, 24)
-    # atanh v = v + v^3 times this.
+    # atanh v = v + v^3 tail
     tail = polynomial(tuple(1 / (2 * k + 3) for k in range(terms)), square)
     log_ratio = log_x - log_m
     return (
@@ -71,7 +71,7 @@ deviance.defjvps(
 
 
 def exp_rest(d: Float[Array, "*event"]) -> Float[Array, "*event"]:
-    """The exponential less its tangent at 0: e^d - 1 - d, which is not negative."""
+    """The exponential less its tangent at 0: e^d - 1 - d, at least 0."""
     near = jnp.abs(d) < 0.5
     short = jnp.where(near, d, 0.0)
     series = jnp.square(short) * polynomial(tuple(1 / FACTORIALS[1:]), short)
@@ -81,10 +81,10 @@ def exp_rest(d: Float[Array, "*event"]) -> Float[Array, "*event"]:
 def log_deviance(
     log_x: Float[Array, "*event"], log_m: Float[Array, "*event"]
 ) -> Float[Array, "*event"]:
-    """D(x, m) of logarithms: x (e^d - 1 - d), where d = log(m / x).
+    """D(x, m) from logarithms: x (e^d - 1 - d), where d = log(m / x).
 
-    It is the KL divergence of Poisson variables, and summed over two sets of
-    probabilities, which sum to one, theirs.
+    D is the KL divergence of Poisson variables; its sum over two vectors of
+    probabilities, which sum to one, is their KL divergence.
     """
     x, d = jnp.exp(log_x), log_m - log_x
     near = jnp.abs(d) < 0.5

@@ -22,19 +22,19 @@ from vaejax.families.shares import log_density_of_logs, share_divergence
 def dirichlet() -> Family:
     """Vectors that sum to one, implicitly reparameterised; parameters log a, [..., C].
 
-    The density is taken over the first C - 1 coordinates, at z / sum z: what a rounded
-    z sums to does not matter. Samples are normalised in
-    logarithms, so that concentrations of 0.01 are no 0 / 0; a coordinate that
-    underflows is returned as the smallest normal float. In float32 log-densities are
-    tested to 1e-3 nats up to concentrations of 1e6; beyond nothing is refused: at 1e8
-    an error of 4e-4 was measured.
+    The density is taken over the first C - 1 coordinates, at z / sum z: the sum of a
+    rounded z does not matter. Samples are normalised in logarithms, so that
+    concentrations of 0.01 do not give 0 / 0; a coordinate that underflows is returned
+    as the smallest normal float. In float32 log-densities are tested to 1e-3 nats up to
+    concentrations of 1e6. Larger ones are not refused: at 1e8 an error of 4e-4 was
+    measured.
     """
     return Family(
         name="dirichlet",
         sample=_sample,
         log_prob=_log_prob,
         mean=lambda log_concentration: jax.nn.softmax(log_concentration),
-        # Concentrations that sum to C, as those of the uniform distribution.
+        # Concentrations that sum to C, as the uniform distribution's do.
         head=one_output(lambda mean: jnp.log(mean.shape[-1] * jnp.maximum(mean, 1e-3))),
         space=Space("simplex"),
         reparam="implicit",
@@ -68,8 +68,8 @@ def _quadrature(
 ) -> tuple[Float[Array, "S C"], Float[Array, " S"]]:
     """A product rule over the C - 1 beta variables that break the stick [0, 1].
 
-    z_i is a share beta(a_i, a_{i+1} + ... + a_C) of what z_1, ..., z_{i-1} have left.
-    Nodes are fixed, the weights carry the gradient.
+    z_i is a share beta(a_i, a_{i+1} + ... + a_C) of 1 - z_1 - ... - z_{i-1}. Nodes are
+    fixed, the weights carry the gradient.
     """
     a = jnp.exp(log_concentration)
     rest = jnp.cumsum(a[::-1])[::-1][1:]

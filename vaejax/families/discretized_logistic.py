@@ -1,15 +1,15 @@
-"""Grey levels with the probabilities that a logistic distribution gives their cells.
+"""Grey levels, each with the probability of its cell under a logistic distribution.
 
 Level i of L is the number i / (L - 1); its cell reaches half a step to either side, and
-those of the first and the last level have no other end (Kingma et al. 2016,
+the cells of the first and the last level are unbounded outwards (Kingma et al. 2016,
 arXiv:1606.04934; Salimans et al. 2017, arXiv:1701.05517). With a and b a cell's ends,
 in scales from the location,
 
     P = sigmoid(b) - sigmoid(a) = sigmoid(b) sigmoid(-a) (1 - exp(a - b))
 
-whose logarithm is a sum of three that neither cancel nor overflow; b - a is the same
-for every cell, the first factor is 1 at an open upper end, the second at an open lower
-end, and the third at either. So the L probabilities sum to one.
+The logarithm of P is a sum of three terms that neither cancel nor overflow; b - a is
+the same for every cell, the first factor is 1 at an open upper end, the second at an
+open lower end, and the third at either. So the L probabilities sum to one.
 """
 
 from typing import NamedTuple
@@ -25,7 +25,7 @@ from vaejax.families.heads import two_outputs
 from vaejax.families.roots import solve_increasing
 from vaejax.families.uniform import logit, open_uniform
 
-START = 0.1  # the scale of outputs that are made for a mean
+START = 0.1  # the scale in `to_outputs`
 
 
 class LogisticParams(NamedTuple):
@@ -38,7 +38,7 @@ class LogisticParams(NamedTuple):
 def discretized_logistic(levels: int = 256) -> Family:
     """Logistic variables rounded to grey levels on [0, 1], independent given z.
 
-    A pixel between two levels counts as the nearest.
+    A pixel between two levels is rounded to the nearest.
     """
     check_levels(levels)
 
@@ -67,7 +67,7 @@ def discretized_logistic(levels: int = 256) -> Family:
 def level_log_prob(
     params: LogisticParams, level: Int[Array, "*event"], levels: int
 ) -> Float[Array, "*event"]:
-    """The log-probability of the level number at every coordinate."""
+    """The log-probability of the given level at every coordinate."""
     per_scale, steps = jnp.exp(-params.log_scale), levels - 1
     upper = ((level + 0.5) / steps - params.loc) * per_scale
     lower = ((level - 0.5) / steps - params.loc) * per_scale
@@ -81,7 +81,7 @@ def level_log_prob(
 
 
 def level_mean(params: LogisticParams, levels: int) -> Float[Array, "*event"]:
-    """The mean of the levels: their steps, each with the probability to lie above."""
+    """The mean level: the mean over steps of the probability of lying above a step."""
     ends = (np.arange(levels - 1) + 0.5) / (levels - 1)
 
     def one(loc: Scalar, log_scale: Scalar) -> Scalar:
@@ -93,7 +93,7 @@ def level_mean(params: LogisticParams, levels: int) -> Float[Array, "*event"]:
 def sample_level(
     key: Key, params: LogisticParams, levels: int
 ) -> Float[Array, "*event"]:
-    """A logistic variable, by its inverse distribution function, and rounded."""
+    """Round a logistic variable, drawn by its inverse distribution function."""
     u = open_uniform(key, params.loc)
     x = params.loc + jnp.exp(params.log_scale) * logit(u)
     return level_of(x, levels).astype(x.dtype) / (levels - 1)

@@ -1,4 +1,4 @@
-"""Normal distributions that cannot reach the standard normal one: the delta-VAE's."""
+"""Normal distributions with a minimum KL divergence from N(0, I): the delta-VAE's."""
 
 import dataclasses
 import math
@@ -12,13 +12,13 @@ from vaejax.families.normal import NormalParams, diagonal_normal
 
 
 def floored_normal(min_kl: float = 0.1) -> Family:
-    """`diagonal_normal` by other parameters: its KL from N(0, 1) is at least `min_kl`.
+    """`diagonal_normal` with a KL divergence from N(0, 1) of at least `min_kl`.
 
         scale = s sigmoid(output),    (s^2 - 1) / 2 - log s = min_kl,  s < 1
 
-    so that every latent carries `min_kl` nats, whatever the decoder does with them. To
-    other distributions than N(0, 1) there is no such floor, and the prior
-    `standard_normal` is the only one taken.
+    Every latent carries at least `min_kl` nats, whatever the decoder does. The KL
+    divergence from other distributions than N(0, 1) has no such floor, so
+    `standard_normal` is the only prior accepted.
 
     Args:
         min_kl: delta, in nats per latent, at most 10: s is then 3e-5, and float32 tells

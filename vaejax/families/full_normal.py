@@ -1,8 +1,8 @@
-"""Normal distributions with full covariance, by its Cholesky factor.
+"""Normal distributions with full covariance, parameterised by its Cholesky factor.
 
     z = loc + L noise,    L = strict lower triangle of the matrix, exp of its diagonal
 
-so that every real matrix is a valid parameter and log det L is the diagonal's sum; the
+Every real matrix is a valid parameter, and log det L is the sum of its diagonal; the
 entries above the diagonal are not read.
 """
 
@@ -53,12 +53,12 @@ def full_normal(dim: int = 2) -> Family:
 
 
 def inverse_factor(params: FullNormalParams) -> Float[Array, "D D"]:
-    """The matrix that whitens: noise = inverse (z - loc)."""
+    """The whitening matrix: noise = inverse (z - loc)."""
     return solve_triangular(_cholesky(params), jnp.eye(params.loc.size), lower=True)
 
 
 def log_prob_of_noise(params: FullNormalParams, noise: Float[Array, " D"]) -> Scalar:
-    """The log-density of the z that this noise makes."""
+    """The log-density of the z that this noise gives."""
     constant = 0.5 * noise.size * jnp.log(2 * jnp.pi)
     return -0.5 * jnp.square(noise).sum() - _log_det(params) - constant
 
@@ -73,7 +73,7 @@ def _log_det(params: FullNormalParams) -> Scalar:
 
 
 def _whiten(params: FullNormalParams, z: Float[Array, "*event"]) -> Float[Array, " D"]:
-    """The noise that makes z."""
+    """The noise that gives z."""
     offset = (z - params.loc).reshape(-1)
     return solve_triangular(_cholesky(params), offset, lower=True)
 
@@ -91,7 +91,7 @@ def _kl(p: FullNormalParams, q: FullNormalParams) -> Scalar:
     """(tr(S_q^-1 S_p) + |L_q^-1 (m_q - m_p)|^2 - D) / 2 + log det L_q - log det L_p."""
     diagonal = jnp.diagonal(q.factor)
     log_ratio = jnp.diagonal(p.factor) - diagonal
-    # L_q^-1 L_p = 1 + L_q^-1 (L_p - L_q); its diagonal goes with the determinants.
+    # L_q^-1 L_p = 1 + L_q^-1 (L_p - L_q); its diagonal combines with log det.
     change = jnp.tril(p.factor - q.factor, -1)
     change += jnp.diag(jnp.exp(diagonal) * jnp.expm1(log_ratio))
     ratio = jnp.tril(solve_triangular(_cholesky(q), change, lower=True), -1)

@@ -22,8 +22,8 @@ from vaejax.families.heads import two_outputs
 from vaejax.families.integrals import tensor_rule, unimodal_rule
 from vaejax.families.stirling import factorial_rest, gamma_divergence
 
-# Above it the series of `random_gamma_grad` takes seconds for thousands of samples, and
-# the other form is off by less than 2e-5 within four standard deviations.
+# Above this concentration the series of `random_gamma_grad` takes seconds for thousands
+# of samples; `_slope_of_large` is off by less than 2e-5 within four deviations.
 LARGE = 1000.0
 
 
@@ -37,9 +37,9 @@ class GammaParams(NamedTuple):
 def gamma() -> Family:
     """Independent gamma variables, implicitly reparameterised.
 
-    Of concentrations below 0.1 a sample may be smaller than any float: it is returned
-    as the smallest normal one, without a gradient, which is exact for functions smooth
-    at 0 and not for log z (in float32 that is 2% of the samples at a concentration of
+    At concentrations below 0.1 a sample may underflow. It is then returned as the
+    smallest normal float, without a gradient, which is exact for functions smooth at 0
+    but not for log z (in float32 this affects 2% of the samples at a concentration of
     0.05, 42% at 0.01).
     """
     return Family(
@@ -65,10 +65,10 @@ def log_gamma_sample(
 ) -> Float[Array, "*event"]:
     """The logarithm of a gamma variable of rate 1, implicitly reparameterised.
 
-    `jax.random.loggamma`, but with a derivative that holds where the variable itself
-    underflows.
+    The value is that of `jax.random.loggamma`; the derivative holds where the variable
+    itself underflows too.
     """
-    # At concentration 0 its value would be -inf; e^-60 is no different for any float z.
+    # At concentration 0 log z would be -inf; e^-60 gives the same z in any float.
     log_concentration = jnp.maximum(log_concentration, -60.0)
     value = jax.random.loggamma(key, jnp.exp(stop_gradient(log_concentration)))
     return _with_implicit_gradient(log_concentration, value)
@@ -102,9 +102,9 @@ def _implicit_jvp(
 def _slope_of_large(
     log_concentration: Float[Array, "*event"], log_z: Float[Array, "*event"]
 ) -> Float[Array, "*event"]:
-    """D log z / d log a at a large a, by Wilson and Hilferty's transformation (1931).
+    """The slope d log z / d log a at large a (Wilson and Hilferty 1931).
 
-    There (z / a)^(1/3) = 1 - 1/(9a) + e / (3 sqrt(a)) with a standard normal e.
+    At large a, (z / a)^(1/3) = 1 - 1/(9a) + e / (3 sqrt(a)) with a standard normal e.
     """
     root = jnp.exp((log_z - log_concentration) / 3)
     return 1 + 3 / root * (jnp.exp(-log_concentration) / 18 - (root - 1) / 2)
@@ -132,9 +132,9 @@ def _log_density_of_log(
 
 
 def _kl(p: GammaParams, q: GammaParams) -> Scalar:
-    """D(b, a s / r) and the `gamma_divergence` of b and a.
+    """The sum of D(b, a s / r) and the `gamma_divergence` of b and a.
 
-    With concentrations a of p and b of q, rates r of p and s of q.
+    The concentrations are a of p and b of q, the rates r of p and s of q.
     """
     shapes = q.log_concentration - p.log_concentration
     rates = q.log_rate - p.log_rate
@@ -180,7 +180,7 @@ def _quadrature(
 ) -> tuple[Float[Array, "nodes ..."], Float[Array, " nodes"]]:
     """The trapezoidal rule in log z; nodes are fixed, the weights carry the gradient.
 
-    In float64 for concentrations above 0.05, below which the nodes underflow.
+    Use float64, with concentrations above 0.05: below, the nodes underflow.
     """
 
     def one(log_concentration: Scalar, log_rate: Scalar) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""Heads that many families share: a row of a network's outputs for every parameter."""
+"""Heads that many families share, with a row of network outputs for every parameter."""
 
 from collections.abc import Callable
 
@@ -9,7 +9,7 @@ from vaejax.core import DistParams, Head
 
 
 def one_output(at_mean: Callable[[Array], Array]) -> Head:
-    """The parameter is the network's one output for each coordinate.
+    """A head whose parameter is the network's one output for each coordinate.
 
     Args:
         at_mean: the parameter at which the mean is the given one.
@@ -25,7 +25,7 @@ def two_outputs(
     params: Callable[[Array, Array], DistParams],
     at_mean: Callable[[Array], tuple[Array, Array]],
 ) -> Head:
-    """The parameters follow from the network's two outputs for each coordinate.
+    """A head whose parameters follow from two network outputs for each coordinate.
 
     Args:
         params: the parameters, from these two.

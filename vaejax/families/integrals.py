@@ -1,9 +1,9 @@
-"""Integrals over one variable that families without closed forms are made of.
+"""Integrals over one variable, for families without closed forms.
 
 `unimodal_rule` integrates a smooth density over the whole line, by the trapezoidal rule
 after t = mode + sinh(tau): exponentially accurate in the number of nodes (Trefethen and
-Weideman 2014, "The exponentially convergent trapezoidal rule"), narrow or with long
-exponential tails alike. `legendre_rule` integrates over an interval.
+Weideman 2014, "The exponentially convergent trapezoidal rule"), for narrow densities
+and for long exponential tails. `legendre_rule` integrates over an interval.
 """
 
 from collections.abc import Callable
@@ -26,8 +26,8 @@ def unimodal_rule(
 ) -> tuple[Float[Array, " nodes"], Float[Array, " nodes"]]:
     """Nodes t and log-weights: sum exp(log_weight) f(t) is int exp(log_density) f.
 
-    The nodes follow the density but carry no gradient; what depends on the parameters
-    is the weights, so that derivatives are d/dtheta int p f = int (d p / d theta) f.
+    The nodes follow the density but carry no gradient; the weights depend on the
+    parameters, so that derivatives are d/dtheta int p f = int (d p / d theta) f.
 
     Args:
         log_density: elementwise, falling monotonically on both sides of the mode.
@@ -90,8 +90,8 @@ def divergence_by_nodes(
 ) -> Scalar:
     """KL(p || q) from log(q / p), up to a constant, at the nodes of a rule for p.
 
-    With y the log-ratio less its mean, and the constant that makes q sum to one, it is
-    log E e^y = log(1 + E[e^y - 1 - y]), not negative.
+    With y the log-ratio less its mean, and q normalised, the divergence is
+    log E e^y = log(1 + E[e^y - 1 - y]), which is not negative.
 
     Args:
         weights: of the rule, with a sum of 1.

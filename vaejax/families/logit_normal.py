@@ -18,8 +18,8 @@ from vaejax.families.uniform import inside_unit_interval, logit
 def logit_normal() -> Family:
     """Independent logit-normal variables, explicitly reparameterised.
 
-    The mean has no closed form; it is integrated, to 1e-6 for scales up to 10. Samples
-    that round to 0 or 1 are moved to the next float inside.
+    The mean has no closed form; a quadrature is exact to 1e-6 for scales up to 10.
+    Samples that round to 0 or 1 are moved to the next float inside.
     """
     normal = diagonal_normal()
     assert normal.kl is not None
@@ -66,7 +66,7 @@ def _mean(params: NormalParams) -> Float[Array, "*event"]:
 
 
 def _at_mean(mean: Float[Array, "*event"]) -> NormalParams:
-    """A scale of 1, and the location at which the mean is right, by Newton's method."""
+    """A scale of 1, and the location that gives this mean, by Newton's method."""
     target = logit(jnp.clip(mean, 0.001, 0.999))
     zeros = jnp.zeros_like(target)
 

@@ -1,9 +1,10 @@
-"""Normal distributions whose covariance is a diagonal plus one of low rank.
+"""Normal distributions whose covariance is diagonal plus low-rank.
 
     z = loc + scale * noise + U noise',   covariance diag(scale^2) + U U',
 
-with R more noises than coordinates. By Woodbury's identity and the determinant lemma
-every density costs O(D R^2): with V = U / scale and the Cholesky factor L of I + V'V,
+with D entries of noise and R of noise'. By Woodbury's identity and the determinant
+lemma every density costs O(D R^2): with V = U / scale and L the Cholesky factor of
+I + V'V,
 
     log det(covariance) = 2 sum log scale + 2 sum log diag L
 """
@@ -80,9 +81,10 @@ def _whitened(
 
 
 def _square(params: LowRankNormalParams, offset: Float[Array, " D"]) -> Scalar:
-    """The length of an offset, squared, in the metric covariance^-1.
+    """The squared length of an offset in the metric covariance^-1.
 
-    As min_x |offset / scale - V x|^2 + |x|^2, Woodbury's identity as a sum of squares.
+    It is min_x |offset / scale - V x|^2 + |x|^2, Woodbury's identity as a sum of
+    squares.
     """
     v, lower = _whitened(params)
     offset = offset * jnp.exp(-params.log_scale)
@@ -103,8 +105,8 @@ def _log_prob(params: LowRankNormalParams, z: Float[Array, " D"]) -> Scalar:
 def _kl(p: LowRankNormalParams, q: LowRankNormalParams) -> Scalar:
     """(tr(C_q^-1 C_p) + |m_p - m_q|^2 in C_q^-1 - D + log det C_q - log det C_p) / 2.
 
-    The trace is that of p's diagonal, by the diagonal of C_q^-1, and one square for
-    every column of p's U.
+    The trace sums p's diagonal times the diagonal of C_q^-1, and one square for every
+    column of p's U.
     """
     v, lower = _whitened(q)
     leverage = jnp.square(solve_triangular(lower, v.T, lower=True)).sum(0)
@@ -112,4 +114,4 @@ def _kl(p: LowRankNormalParams, q: LowRankNormalParams) -> Scalar:
     of_columns = jax.vmap(_square, (None, 0))(q, p.factor)
     squares = of_diagonal.sum() + of_columns.sum() + _square(q, p.loc - q.loc)
     kl = 0.5 * (squares - p.loc.size) + _half_log_det(q) - _half_log_det(p)
-    return jnp.maximum(kl, 0.0)  # rounding may leave less than nothing
+    return jnp.maximum(kl, 0.0)  # rounding may make it negative

@@ -2,8 +2,8 @@
 
     q(z) = sum_c weight_c q_c(z; lam_c),    weight = softmax(log_weights)
 
-A draw is its component's, chosen by the weights: no derivative passes the choice,
-so that gradients reach the weights by the score function, or by samples of every
+A draw comes from one component, chosen by the weights. No derivative passes through the
+choice, so gradients reach the weights by the score function, or by samples of every
 component (`Family.strata`).
 """
 
@@ -37,11 +37,11 @@ class MixtureParams(NamedTuple):
 
 
 def mixture(component: Family | None = None, num_components: int = 5) -> Family:
-    """A mixture over whole events, whose coordinates depend on each other through it.
+    """A mixture over whole events, which makes their coordinates dependent.
 
-    A network puts out, for every coordinate, numbers whose means over the coordinates
-    are the log-weights, and each component's own. Equal outputs make equal components,
-    which a prior that is `learned` from zeros never parts: use `gaussian_mixture`.
+    For every coordinate a network puts out numbers whose means over the coordinates are
+    the log-weights, and each component's outputs. Equal outputs make equal components,
+    which a prior `learned` from zeros never separates: use `gaussian_mixture`.
 
     Args:
         component: the family of every component (default: `diagonal_normal`).
@@ -95,7 +95,7 @@ def mixture(component: Family | None = None, num_components: int = 5) -> Family:
 
 
 def _head(of_one: Head, size: int) -> Head:
-    """The head of so many components, from the head of one."""
+    """The head of `size` components, from the head of one component."""
 
     def from_outputs(outputs: Array, weights: PyTree = ()) -> MixtureParams:
         logits, rest = outputs[:size], outputs[size:]

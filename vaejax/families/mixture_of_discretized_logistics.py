@@ -1,9 +1,10 @@
-"""Grey levels with the probabilities that a mixture of logistics gives their cells.
+"""Grey levels, each with the probability of its cell under a mixture of logistics.
 
     log P(x) = sum_i log sum_m w_im P(x_i; loc_im, scale_im)
 
-each P that of `discretized_logistic`. It is the likelihood of PixelCNN++ (Salimans et
-al. 2017, arXiv:1701.05517) with channels, as pixels, independent given z.
+where each P is that of `discretized_logistic`. It is the likelihood of PixelCNN++
+(Salimans et al. 2017, arXiv:1701.05517) with channels, like pixels, independent given
+z.
 """
 
 from typing import NamedTuple
@@ -39,7 +40,7 @@ def mixture_of_discretized_logistics(
 ) -> Family:
     """Mixtures of logistic variables rounded to grey levels on [0, 1].
 
-    A pixel between two levels counts as the nearest.
+    A pixel between two levels is rounded to the nearest.
 
     Args:
         num_components: M, of every pixel; a network puts out 3 M numbers for each.
@@ -76,7 +77,7 @@ def mixture_of_discretized_logistics(
         )
 
     def to_outputs(target: Float[Array, "*event"]) -> Float[Array, "outputs ..."]:
-        """Components of equal weight, side by side: alike, they would learn alike."""
+        """Components of equal weight, spread out, as equal ones would learn alike."""
         apart = jnp.asarray(np.linspace(-0.2, 0.2, num_components), target.dtype)
 
         def around(center: Float[Array, "*event"]) -> LogisticMixtureParams:

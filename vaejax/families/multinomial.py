@@ -1,4 +1,4 @@
-"""Multinomial counts: how often each of V words comes up among n.
+"""Multinomial counts: the number of occurrences of each of V words among n.
 
     log p(x | n) = log n! - sum_i log x_i! + sum_i x_i log p_i
                  = f(n) - sum_i D(x_i, n p_i) + f(x_i),    n = sum_i x_i
@@ -7,7 +7,7 @@ with p = softmax(l), the D of `deviance` and the f of `stirling`.
 
 The bag-of-words likelihood of topic models (NVDM: Miao, Yu and Blunsom 2016,
 arXiv:1511.06038). It is a distribution given the length n of the document, which is
-read off x. The first two terms count the orders that the words may stand in:
+read off x. The first two terms count the orders of the words:
 `vaejax.evaluation.perplexity` leaves them out.
 """
 

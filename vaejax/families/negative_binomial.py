@@ -7,7 +7,7 @@
 
 with mean m, dispersion d = 1 / r, the D of `deviance` and the f of `stirling`. The
 variance is m + d m^2 (the likelihood of single-cell counts: Lopez et al. 2018, "Deep
-generative modeling for single-cell transcriptomics"). As d tends to 0 it is the
+generative modeling for single-cell transcriptomics"). The limit as d tends to 0 is the
 Poisson distribution.
 """
 
@@ -61,11 +61,11 @@ def _sample(key: Key, params: NegativeBinomialParams) -> Float[Array, "*event"]:
 
 
 def _log_prob(params: NegativeBinomialParams, x: Float[Array, "*event"]) -> Scalar:
-    # Below, a dispersion makes no difference, and its inverse overflows.
+    # A dispersion below e^-60 makes no difference, and its inverse overflows.
     log_r = -jnp.maximum(params.log_dispersion, -60.0)
     m, r = jnp.exp(params.log_mean), jnp.exp(log_r)
     n, log_ratio = x + r, jnp.log(x + r) - jnp.log(r + m)
-    # r less its expectation given n, from x - m, which keeps its digits at a large r.
+    # r less its expectation given n, from x - m, which is accurate at a large r.
     excess = r * ((m - x) / (r + m))
     away = deviance(log_r, log_r + log_ratio, r, excess)
     away += deviance(safe_log(x), params.log_mean + log_ratio, x, -excess)

@@ -1,8 +1,8 @@
 """Normal distributions with diagonal covariance.
 
 `diagonal_normal` serves as posterior, as prior and as a likelihood with a variance
-learned for every coordinate. Of the likelihoods, `fixed_normal` has a scale that is a
-setting, `shared_normal` one that is learned but the same at every x and z.
+learned for every coordinate. The likelihood `fixed_normal` has a scale that is a
+setting; `shared_normal` learns a scale that is the same at every x and z.
 """
 
 from typing import NamedTuple
@@ -31,8 +31,8 @@ def diagonal_normal() -> Family:
 
     z = loc + exp(log_scale) * noise, with standard normal noise.
     """
-    # distrax takes as long to import as jax: who builds a family waits for it, not who
-    # imports vaejax. Not inside the functions below, which are traced.
+    # distrax takes as long to import as jax: the import waits until a family is built.
+    # It is not inside the functions below, which are traced.
     import distrax
 
     def distribution(params: NormalParams) -> distrax.Distribution:

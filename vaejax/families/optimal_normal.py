@@ -1,4 +1,4 @@
-"""The normal likelihood at the scale that suits each image best.
+"""The normal likelihood at the maximum-likelihood scale of each image.
 
     log p*(x) = max_sigma sum_i log N(x_i; loc_i, sigma^2)
               = -D/2 (log(2 pi sigma*^2) + 1),    sigma*^2 = mean_i (x_i - loc_i)^2
@@ -7,9 +7,9 @@
 each image by itself). Its gradient is that of a normal at sigma*, which balances the
 reconstruction against the KL by itself.
 
-It is no density of x: the scale is read off the x that is judged, so that exp(log p*)
-does not integrate to one. It trains, but neither its bound nor its "log-likelihood" is
-to be compared with another likelihood's, or told in bits.
+It is not a density of x: the scale is read off the x that is scored, so that exp(log
+p*) does not integrate to one. It is for training: do not compare its bound or its
+"log-likelihood" with another likelihood's, or report either in bits.
 """
 
 import math
@@ -24,7 +24,7 @@ from vaejax.families.heads import one_output
 def optimal_normal(min_scale: float = 1e-3) -> Family:
     """Normal variables at the best scale of each event; the parameter is the mean.
 
-    No density, and nothing to sample: without an x there is no scale.
+    It has no density and no samples: without an x there is no scale.
 
     Args:
         min_scale: the smallest scale, without which a perfect mean were worth infinity.

@@ -5,7 +5,7 @@
 
 The levels i / (L - 1) become the midpoints (i + 1/2) / L of their cells, so that 0 and
 1, where a beta density is zero or infinite, move inside by half a level. The map is
-one to one, and its derivative is counted: it is a density, of x between -1 / (2 L - 2)
+one to one, and p includes its derivative: p is a density of x between -1 / (2 L - 2)
 and 1 + 1 / (2 L - 2).
 """
 
@@ -20,7 +20,7 @@ from vaejax.families.grey_levels import check_levels
 
 
 def pixel_beta(levels: int = 256) -> Family:
-    """Independent beta variables on [0, 1], widened by half of one of so many levels.
+    """Independent beta variables on [0, 1] widened by half a grey level at either end.
 
     The parameters and the reparameterisation are those of `beta`.
     """

@@ -29,10 +29,10 @@ UNITS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
 
 
 def point_mass(units: str = "linear") -> Family:
-    """All mass at z, the parameter itself; its `log_prob` is 0, of no density.
+    """A point mass at z, the parameter itself; `log_prob` is 0, and not a density.
 
     A posterior of this kind makes a model an autoencoder, under the bound
-    `reconstruction`. Its gradient goes through z as the chain rule says.
+    `reconstruction`. Its gradient goes through z by the chain rule.
 
     Args:
         units: what a network's outputs go through to become z: linear, relu, sigmoid.
@@ -61,7 +61,7 @@ def k_sparse(k: int = 25) -> Family:
 
         z = a * 1{a is among the k largest of a},    a linear in the last hidden layer
 
-    The gradient goes through the k that were kept.
+    The gradient goes through the k outputs kept.
 
     References:
         Makhzani and Frey 2013, "k-sparse autoencoders", arXiv:1312.5663.

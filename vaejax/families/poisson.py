@@ -22,8 +22,8 @@ def poisson() -> Family:
 
     No reparameterisation, and no finite support: `quadrature` sums over a window of
     counts around the rate. Events are whole floats: in float32 counts are exact, and
-    log-probabilities right to 1e-3 nats within a few deviations, up to rates of 1e7;
-    beyond, counts themselves are rounded, and nothing is refused: at 1e8 and 1e9 an
+    log-probabilities right to 1e-3 nats within a few deviations, up to rates of 1e7.
+    Larger rates are not refused, but round the counts themselves: at 1e8 and 1e9 an
     error of 2e-3 was measured. The gradient x - exp(l) is right to an ulp of the rate,
     1 at 1e7, where rates of neighbouring log rates are 19 apart. `jax.random.poisson`
     needs the default (threefry) generator.
@@ -50,7 +50,7 @@ def _sample(key: Key, log_rate: Float[Array, "*event"]) -> Float[Array, "*event"
 
 
 def _measure(key: Key, log_rate: Float[Array, "*event"]) -> Measure:
-    """One event more, from the same count: d/dl E f = r E[f(x + 1) - f(x)]."""
+    """A count, plus one and as it is: d/dl E f = r E[f(x + 1) - f(x)]."""
     count = _sample(key, log_rate)
     return Measure(constant=jnp.exp(log_rate), positive=count + 1, negative=count)
 

@@ -1,4 +1,4 @@
-"""Where a rising function takes a value."""
+"""The inverse of an increasing function."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ def solve_increasing(
 ) -> Float[Array, "*event"]:
     """The x in [low, high] with f(x) = target, by bisection to (high - low) / 2^40.
 
-    Elementwise; where f reaches the target nowhere, the end that is nearer to it.
+    The search is elementwise; where f never reaches the target, x is the nearer end.
     """
 
     def halve(_: Array, bounds: tuple[Array, Array]) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""Families of a location and a scale, with a scale that no network puts out."""
+"""Location-scale families whose scale is not a network output."""
 
 import math
 
@@ -10,7 +10,7 @@ from vaejax.families.heads import one_output
 
 
 def with_fixed_scale(name: str, family: Family, scale: float) -> Family:
-    """The family at one scale, which is a setting; the parameter is the location.
+    """The family at a fixed scale; the parameter is the location.
 
     Args:
         name: of the new family.
@@ -39,10 +39,10 @@ def with_fixed_scale(name: str, family: Family, scale: float) -> Family:
 def with_shared_scale(
     name: str, family: Family, channels: int, initial_scale: float
 ) -> Family:
-    """The family at a scale for each channel that is learned but read off no network.
+    """The family with a learned scale for each channel, which no network puts out.
 
-    The log-scales, [channels], are the family's own weights. Adam moves a number by no
-    more than the learning rate a step: they need to start near where they end.
+    The log-scales, [channels], are the family's weights. Adam moves a number by no more
+    than the learning rate a step: log-scales must start near their final values.
 
     Args:
         name: of the new family.

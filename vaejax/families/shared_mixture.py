@@ -1,19 +1,19 @@
-"""Mixtures whose components are the same for all examples, as those of priors.
+"""Mixtures whose components are the same for all examples, as in priors.
 
-Of C normal components in D dimensions and B latents z the log-densities are
+For C normal components in D dimensions and B latents z the log-densities are
 
     -1/2 [z^2 @ a.T - 2 z @ (a loc).T + (a loc^2).sum(1)] - log_scale.sum(1) + constant
 
-with a = scale^-2: products of matrices, [B, D] by [D, C], where `mixture` goes through
-[B, C, D] numbers and, on the way back, sums them over B and over C. Gradients at B =
-100, C = 500, D = 40 take a 20th of the time on a CPU. The brackets cancel, by the more
-the smaller the scale, so that the value is computed as `mixture` does, and the gradient
-alone takes this form: to a relative 1e-5 in the locations and 1e-3 in the scales at
-scales of 1/150 of the components' spread.
+with a = scale^-2. These are matrix products, [B, D] by [D, C], where `mixture` computes
+[B, C, D] numbers and sums them over B and over C in the gradient. Gradients at B = 100,
+C = 500, D = 40 take a 20th of the time on a CPU. The brackets cancel more the smaller
+the scale, so the value is computed as in `mixture`, and the gradient alone takes this
+form: to a relative 1e-5 in the locations and 1e-3 in the scales at scales of 1/150 of
+the components' spread.
 
-Of components with full covariance each factor is inverted once for all latents, where
-`mixture` solves with it for every one: that takes a 400th of the time at B = 256, C = D
-= 10.
+With full covariance each component's factor is inverted once for all latents, where
+`mixture` solves a system for every latent: this takes a 400th of the time at B = 256,
+C = D = 10.
 """
 
 import dataclasses
@@ -43,7 +43,7 @@ def shared_mixture(component: Family | None = None, num_components: int = 5) -> 
     """
     family = mixture(component, num_components)
     assert family.strata is not None  # it is a mixture
-    # By name, since others, as the truncated normal, have a normal's parameters too.
+    # By name, since other families, such as `truncated_normal`, share `NormalParams`.
     if family.strata.component.name not in ("diagonal_normal", "full_normal"):
         return family
 
@@ -57,7 +57,7 @@ def shared_mixture(component: Family | None = None, num_components: int = 5) -> 
 def component_log_probs(
     components: NormalParams | FullNormalParams, z: Float[Array, "*event"]
 ) -> Float[Array, " C"]:
-    """Log q_c(z) of normal components that all latents share."""
+    """The log-densities log q_c(z) of normal components that all latents share."""
     if isinstance(components, FullNormalParams):
         return _by_inverses(components, z)
     exact = jax.vmap(diagonal_normal().log_prob, (0, None))(components, z)
@@ -80,7 +80,7 @@ def _up_to_rounding(
 ) -> Float[Array, " C"]:
     """The components' log-densities, less a constant, by matrix products."""
     loc, log_scale = (leaf.reshape(len(leaf), -1) for leaf in params)
-    center = stop_gradient(loc.mean(0))  # a shift of both, against rounding
+    center = stop_gradient(loc.mean(0))  # shifts z and loc, against rounding
     loc, z = loc - center[None], z.reshape(-1) - center
     precision = jnp.exp(-2 * log_scale)
 

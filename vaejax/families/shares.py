@@ -1,12 +1,12 @@
-"""What beta and Dirichlet distributions share: densities of a whole's C shares.
+"""Densities of C shares of a whole, for beta and Dirichlet distributions.
 
 With concentrations a, their sum n, the D of `deviance` and the g of `stirling`,
 
     sum_i a_i log z_i - log B(a) = g(n) - sum_i D(a_i, n z_i) + g(a_i)
 
-which does not cancel at large a. It is the log-density of the shares' logarithms, and
-does not change to first order where shares are rounded, and so sum to one no more.
-The shares come first, [C, ...].
+The right side does not cancel at large a. It is the log-density of the shares'
+logarithms, and is unchanged to first order where rounded shares do not sum to one.
+Arrays are [C, ...].
 """
 
 import jax
@@ -23,7 +23,7 @@ def log_density_of_logs(
     log_z: Float[Array, "C ..."],
     excess: Float[Array, "C ..."],
 ) -> Float[Array, "..."]:
-    """Sum_i a_i log z_i - log B(a), with the excess a - n z."""
+    """The log-density sum_i a_i log z_i - log B(a), with the excess a - n z."""
     a, log_n = jnp.exp(log_a), logsumexp(log_a, 0)
     away = deviance(log_a, log_n[None] + log_z, a, excess)
     of_each = away + factorial_rest(a) - log_a
@@ -35,12 +35,12 @@ def share_divergence(
 ) -> Float[Array, "..."]:
     """The KL divergence, from the logarithms of the concentrations.
 
-    With c those of q, m of their sum and n of p's, and G the `gamma_divergence`,
+    With concentrations a of p, of sum n, and c of q, of sum m,
 
-        sum_i D(c_i, a_i m / n) + G(c_i, a_i) - G(m, n)
+        sum_i D(c_i, a_i m / n) + G(c_i, a_i) - G(m, n),    G the `gamma_divergence`
     """
     d = q - p
-    # log(m / n), by the form that keeps its digits.
+    # log(m / n), by the form that does not cancel.
     change = (jax.nn.softmax(p, 0) * jnp.expm1(jnp.minimum(d, 80.0))).sum(0)
     near = jnp.abs(change) < 0.5
     of_sum = jnp.where(

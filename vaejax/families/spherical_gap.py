@@ -1,18 +1,18 @@
-"""How far a von Mises-Fisher vector z is from its mean direction: the gap 1 - mu'z.
+"""The gap 1 - mu'z between a von Mises-Fisher vector z and its mean direction.
 
 With w = mu'z the cosine, in D dimensions and at a concentration kappa,
 
     p(w) proportional to exp(kappa w) (1 - w^2)^((D-3)/2),   w in [-1, 1]
 
-and the integral is a Bessel function's (Poisson's integral). With w = tanh s its
-integrand is smooth and has exponential tails, and the trapezoidal rule gives the
-normaliser, its derivative and the mean of w to rounding, for any D >= 2 and kappa. The
-gap is what is computed with, as it stays accurate where w rounds to 1.
+The integral is a Bessel function (Poisson's integral). With w = tanh s its integrand is
+smooth and has exponential tails, and the trapezoidal rule gives the normaliser, its
+derivative and the mean of w to rounding, for any D >= 2 and kappa. The functions here
+compute the gap, as it stays accurate where w rounds to 1.
 
 Samples are drawn by rejection (Wood 1994, "Simulation of the von Mises Fisher
 distribution"). The gradient through the accepted w is the implicit one (Figurnov et al.
-2018, arXiv:1805.08498), so that the correction which rejection needs (Naesseth et al.
-2017, arXiv:1610.05683) does not arise:
+2018, arXiv:1805.08498), which needs no correction for rejection (Naesseth et al. 2017,
+arXiv:1610.05683):
 
     dw/dkappa = -(dF/dkappa) / p(w) = int_-1^w (E w - w') p(w') dw' / p(w)
 """
@@ -44,13 +44,13 @@ def log_scaled_normaliser(kappa: Scalar, dim: int) -> Scalar:
     """
     _, log_weights = _rule(kappa, dim)
     half = (dim - 1) / 2
-    # Of S^(D-2).
+    # The log of the area of S^(D-2).
     log_area = math.log(2) + half * math.log(math.pi) - math.lgamma(half)
     return logsumexp(log_weights) + log_area
 
 
 def gap_divergence(kappa: Scalar, other: Scalar, dim: int) -> Scalar:
-    """KL between the gaps' distributions at two concentrations, the first of them p's.
+    """KL(p || q) of the gap, at the concentrations kappa of p and other of q.
 
     log C~(other) - log C~(kappa) + (other - kappa) E gap, with the scaled normalisers.
     """
@@ -63,19 +63,19 @@ def gap_divergence(kappa: Scalar, other: Scalar, dim: int) -> Scalar:
 
 
 def mean_gap(kappa: Scalar, dim: int) -> Scalar:
-    """1 - E w, where E w = I_(D/2)(kappa) / I_(D/2-1)(kappa)."""
+    """The mean gap 1 - E w, where E w = I_(D/2)(kappa) / I_(D/2-1)(kappa)."""
     s, log_weights = _rule(kappa, dim)
     return jnp.dot(jax.nn.softmax(log_weights), _gap(s))
 
 
 def sample_gap(key: Key, kappa: Scalar, dim: int) -> Scalar:
-    """1 - w, implicitly reparameterised."""
+    """A sample of the gap 1 - w, implicitly reparameterised."""
     gap = _sample(key, stop_gradient(kappa), dim)
     return _with_implicit_gradient(dim, kappa, gap)
 
 
 def _log_density(kappa: Scalar, dim: int, s: Array) -> Array:
-    """Of s, not normalised: kappa (w - 1) + (D - 1)/2 log(1 - w^2)."""
+    """Unnormalised log-density of s: kappa (w - 1) + (D - 1)/2 log(1 - w^2)."""
     log_cosh = jnp.abs(s) + jnp.log1p(jnp.exp(-2 * jnp.abs(s))) - np.log(2.0)
     return -kappa * _gap(s) - (dim - 1) * log_cosh
 
@@ -90,7 +90,7 @@ def _from_gap(gap: Array) -> Array:
 
 
 def _mode(kappa: Scalar, dim: int) -> Scalar:
-    """Where kappa (1 - w^2) = (D - 1) w."""
+    """The mode of s, at which kappa (1 - w^2) = (D - 1) w."""
     root = jnp.sqrt(jnp.square(dim - 1.0) + 4 * jnp.square(kappa))
     # 1 - w = (root + D - 1 - 2 kappa) / (root + D - 1), and root - 2 kappa expanded.
     gap = (dim - 1) * (1 + (dim - 1) / (root + 2 * kappa)) / (root + dim - 1)
@@ -104,7 +104,7 @@ def _rule(kappa: Scalar, dim: int) -> tuple[Float[Array, " nodes"], Array]:
 
 
 def _sample(key: Key, kappa: Scalar, dim: int) -> Scalar:
-    """1 - w by Wood's rejection from a transformed beta variable; accepts above 2/3."""
+    """Draw 1 - w by Wood's rejection from a transformed beta; accepts above 2/3."""
     half = (dim - 1) / 2
     b = (dim - 1) / (2 * kappa + jnp.sqrt(4 * jnp.square(kappa) + (dim - 1.0) ** 2))
     touch = 2 * b / (1 + b)  # the gap at which the envelope touches
@@ -117,7 +117,7 @@ def _sample(key: Key, kappa: Scalar, dim: int) -> Scalar:
             (touch + gap - touch * gap) / (touch * (2 - touch))
         )
         u = jax.random.uniform(uniform_key, dtype=kappa.dtype)
-        # What is not finite is no proposal, and would be drawn for ever.
+        # A ratio that is not finite is accepted, or the loop would never end.
         return key, gap, (jnp.log1p(-u) <= log_ratio) | ~jnp.isfinite(log_ratio)
 
     start = key, jnp.zeros_like(kappa), jnp.zeros((), bool)
@@ -140,7 +140,7 @@ def _implicit_jvp(
 
 
 def implicit_slope(dim: int, kappa: Scalar, gap: Scalar) -> Scalar:
-    """The gap's derivative by kappa, from the side of w that holds less mass."""
+    """The gap's derivative in kappa, from the side of w that holds less mass."""
     mean, center, s = mean_gap(kappa, dim), _mode(kappa, dim), _from_gap(gap)
     nodes, _ = _rule(kappa, dim)
     left = gap > mean  # w below its mean

@@ -6,8 +6,8 @@ By Stirling's series, with the Bernoulli numbers B_2k,
 
     f(x) = log(2 pi x) / 2 + sum_k B_2k / (2k (2k - 1) x^(2k-1))
 
-At 1e6 that is 8, and log x! is 1e7. A small x is first raised by as many ones as the
-series needs, which is what log Gamma(x + 1) = log x + log Gamma(x) is for.
+At x = 1e6, f is 8, and log x! is 1e7. A small x is first raised by an integer, by
+log Gamma(x + 1) = log x + log Gamma(x), until the series converges.
 """
 
 import jax
@@ -31,7 +31,7 @@ def factorial_rest(x: Float[Array, "*event"]) -> Float[Array, "*event"]:
     rest = 0.5 * (np.log(2 * np.pi) + log_y) + inverse * polynomial(
         series, jnp.square(inverse)
     )
-    product = jnp.ones_like(low)  # of low + 1, ..., y - 1
+    product = jnp.ones_like(low)  # (low + 1) ... (y - 1)
     for k in range(1, raised):
         product = product * (low + k)
     lowered = (y - 1) * log_y - raised - jnp.log(product) - low * safe_log(low)

@@ -1,15 +1,15 @@
-"""Normal distributions cut off outside an interval, [0, 1] unless given.
+"""Normal distributions truncated to an interval, [0, 1] by default.
 
 With x = (z - loc) / scale the density on the interval is proportional to exp(-x^2 / 2).
-All is measured from the point of the interval nearest to the location, the anchor:
+Distances are from the anchor, the point of the interval nearest to the location:
 
     d = (z - anchor) / scale,  m = (anchor - loc) / scale,  x^2 - m^2 = 2 m d + d^2
     log p(z) = -(m d + d^2 / 2) - log scale - log int exp(-(m d + d^2 / 2)) dd
 
-which neither cancels nor overflows however far outside the location lies. The integral
-is a Gauss-Legendre rule over the part of the interval that holds the mass. A sample is
-the inverse distribution function at a uniform number u, and its derivative follows from
-F(z; theta) = u (Figurnov et al. 2018, arXiv:1805.08498).
+This form neither cancels nor overflows, however far outside the location lies. The
+integral is a Gauss-Legendre rule over the part of the interval that holds the mass. A
+sample is the inverse distribution function at a uniform number u, and its derivative
+follows from F(z; theta) = u (Figurnov et al. 2018, arXiv:1805.08498).
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ class _Window(NamedTuple):
     anchor: Scalar
     scale: Scalar
     tilt: Scalar  # m
-    lower: Scalar  # of the part of the interval that holds all but exp(-40) of the mass
+    lower: Scalar  # end of the part that holds all but exp(-40) of the mass
     upper: Scalar
 
 
@@ -118,7 +118,7 @@ def truncated_normal(low: float = 0.0, high: float = 1.0) -> Family:
         return jnp.vectorize(quantile)(*params, u)
 
     def at_mean(target: Float[Array, "*event"]) -> NormalParams:
-        """The scale is half the interval's, the location that of the wanted mean."""
+        """Half the interval as the scale, and the location that gives this mean."""
         log_scale = jnp.full_like(target, jnp.log((high - low) / 2))
         inside = jnp.clip((target - low) / (high - low), 0.02, 0.98)
         # The mean rises with loc, through [0.02, 0.98] within 25 widths of the bounds.
@@ -134,7 +134,7 @@ def truncated_normal(low: float = 0.0, high: float = 1.0) -> Family:
     def quadrature(
         params: NormalParams, num_nodes: int
     ) -> tuple[Float[Array, "nodes ..."], Float[Array, " nodes"]]:
-        """A rule on the window; its nodes carry no gradient, the weights carry all."""
+        """A rule on the window; the weights carry the gradient, the nodes do not."""
 
         def one(loc: Scalar, log_scale: Scalar) -> tuple[Array, Array]:
             view = stop_gradient(window(loc, log_scale))
@@ -162,7 +162,7 @@ def truncated_normal(low: float = 0.0, high: float = 1.0) -> Family:
 
 
 def _energy(view: _Window, d: Array) -> Array:
-    """Half of x^2, less what it is at the anchor."""
+    """Half of x^2, less its value at the anchor."""
     return view.tilt * d + jnp.square(d) / 2
 
 
@@ -197,7 +197,7 @@ def _invert(view: _Window, u: Scalar) -> Scalar:
             jnp.where(excess < 0, upper, d),
         )
         newton = d - excess * total * jnp.exp(_energy(view, d))
-        # Its ends included: a step of 0 has arrived, and must not bisect again.
+        # The bracket's ends count: a step of 0 has converged, and must not bisect.
         inside = (lower <= newton) & (newton <= upper)
         return lower, upper, jnp.where(inside, newton, (lower + upper) / 2)
 
@@ -212,7 +212,7 @@ def _slope(
 
         int_lower^d (E score - score(d')) p(d') dd' / p(d)
 
-    or the same over (d, upper) with the other sign, whichever holds less mass.
+    or the integral over (d, upper) with the other sign, whichever holds less mass.
     """
     mean_score = _expectation(view, score)
     left = u < 0.5

@@ -1,4 +1,4 @@
-"""Uniform noise on the open interval (0, 1), which logarithms can take."""
+"""Uniform noise on the open interval (0, 1), where logarithms are finite."""
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +8,12 @@ from vaejax.core import Key
 
 
 def open_uniform(key: Key, like: Float[Array, "*event"]) -> Float[Array, "*event"]:
-    """Uniform numbers, never 0 or 1, of which u and 1 - u have one distribution.
+    """Uniform numbers u, never 0 or 1; u and 1 - u have the same distribution.
 
     They have the shape and the dtype of the array `like`.
 
-    `jax.random.uniform` gives multiples of the machine epsilon, 0 among them; half a
-    step further they lie symmetrically about 1/2, and every one is exact.
+    `jax.random.uniform` gives multiples of the machine epsilon, 0 among them; shifted
+    by half a step they lie symmetrically about 1/2, and every number is exact.
     """
     u = jax.random.uniform(key, like.shape, like.dtype)
     return u + jnp.finfo(like.dtype).eps / 2
@@ -25,10 +25,9 @@ def logit(u: Float[Array, "*event"]) -> Float[Array, "*event"]:
 
 
 def inside_unit_interval(z: Float[Array, "*event"]) -> Float[Array, "*event"]:
-    """Keep z off the 0 and 1 that it rounds to, where log-densities are infinite.
+    """Move a z that rounds to 0 or 1, where log-densities are infinite, inside.
 
-    What is moved carries no gradient: it stood for one too near the end to be
-    told from it.
+    A moved z carries no gradient: it stands for a number that rounds to the end.
     """
     limits = jnp.finfo(z.dtype)
     return jnp.clip(z, limits.tiny, 1 - limits.epsneg)

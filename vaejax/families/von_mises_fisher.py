@@ -4,7 +4,7 @@
     C(kappa) = |S^(D-2)| int exp(kappa w) (1 - w^2)^((D-3)/2) dw,   w in [-1, 1]
 
 Samples are z = w mu + sqrt(1 - w^2) v, with v uniform on the directions orthogonal to
-mu. `spherical_gap` knows the distribution of w, and its derivative by kappa. As latents
+mu. `spherical_gap` has the distribution of w, and its derivative in kappa. As latents
 of a variational autoencoder: Davidson et al. 2018, arXiv:1804.00891.
 """
 
@@ -93,7 +93,7 @@ def _kl(p: VonMisesFisherParams, q: VonMisesFisherParams) -> Scalar:
 def _quadrature(
     params: VonMisesFisherParams, num_nodes: int
 ) -> tuple[Float[Array, "nodes 2"], Float[Array, " nodes"]]:
-    """Equal steps around the circle, of which the weights carry the gradient."""
+    """Nodes at equal steps around the circle; the weights carry the gradient."""
     if params.direction.size != 2:
         raise IncompatibleError(
             f"von_mises_fisher latents in {params.direction.size} dimensions are not "
@@ -107,7 +107,7 @@ def _quadrature(
 
 
 def _at_mean(mean: Float[Array, "*event"]) -> tuple[Array, Array]:
-    """The concentration at which E w is the length of the wanted mean, by bisection."""
+    """The concentration at which E w is the length of this mean, by bisection."""
     length = jnp.clip(jnp.sqrt(jnp.square(mean).sum()), 0.001, 0.999)
 
     def bisect(_: Array, bounds: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:

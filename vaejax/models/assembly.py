@@ -1,4 +1,4 @@
-"""How two networks, a prior and two families become a `Model`."""
+"""A `Model` from two networks, a prior and two families."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -41,7 +41,7 @@ def from_networks(
     latent_dim: int,
     data_mean: np.ndarray | None = None,
 ) -> Model:
-    """A model whose posterior and likelihood are read off two networks' outputs.
+    """A model whose posterior and likelihood two networks parameterise.
 
     The encoder maps x, [*data_shape], to `posterior.head.outputs_per_coordinate`
     numbers for each of the latents; the decoder maps z, [latent_dim], to
@@ -132,9 +132,9 @@ def _check_prior(
 def _headed(
     role: str, network: Network, family: Family, coordinates: tuple[int, ...]
 ) -> Network:
-    """The network whose outputs are read as the parameters of a family.
+    """A network whose outputs are the parameters of a family.
 
-    Weights that the family has of its own stand beside the network's.
+    The family's weights, if any, are stored beside the network's.
     """
     head = head_of(family)
     shape = head.outputs_per_coordinate, *coordinates
@@ -165,7 +165,7 @@ def _headed(
 
 
 def event_of(family: Family, coordinates: tuple[int, ...]) -> jax.ShapeDtypeStruct:
-    """What a network's outputs for so many coordinates describe: an event's shape."""
+    """The shape of the event that a network's outputs at these coordinates describe."""
     head = head_of(family)
 
     def event(outputs: Array, key: Key) -> Event:
@@ -188,10 +188,10 @@ def from_mlps(
     hidden: Sequence[int],
     activation: str,
 ) -> Model:
-    """`from_networks` of an MLP encoder and a decoder with its widths mirrored.
+    """`from_networks` of an MLP encoder and a decoder with mirrored widths.
 
     Coordinates that are not numbers (one-hot vectors, say) enter networks flattened.
-    With a `data_mean` the decoder's output bias starts at its parameters.
+    With a `data_mean` the decoder's output bias starts at the mean's parameters.
     """
     return from_networks(
         name,
@@ -220,7 +220,7 @@ def from_mlps(
 def output_start(
     likelihood: Family, data_mean: np.ndarray | Array | None
 ) -> Float[Array, " outputs"] | None:
-    """The decoder's output bias at which the mean of x is the data's, if that is given.
+    """The decoder's output bias at which the mean of x is `data_mean`, if given.
 
     For Bernoulli pixels it is the logit (Burda et al. 2016, arXiv:1509.00519).
 

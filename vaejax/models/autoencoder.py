@@ -1,16 +1,17 @@
-"""The autoencoder: a code, and the image that is decoded from it.
+"""The autoencoder: an image is encoded to a code, and decoded from the code.
 
     z = encoder(x),    x' = decoder(z),    loss = -log p(x | x'),
 
 which at normal pixels of scale s is |x - x'|^2 / 2 s^2 and a constant.
 
-Without hidden layers it is linear: at its optimum it spans the principal subspace of
-the data, whatever its two matrices are (Baldi and Hornik 1989), and units that squash
-the code only cost (Bourlard and Kamp 1988, "Auto-association by multilayer perceptrons
-and singular value decomposition"): with a linear decoder no code of Z units beats the
-best projection on Z dimensions. With hidden layers on both sides it is a nonlinear
-principal component analysis, which does (Hinton and Salakhutdinov 2006, "Reducing the
-dimensionality of data with neural networks", Science 313).
+Without hidden layers the model is linear: at its optimum it spans the principal
+subspace of the data, whatever its two matrices are (Baldi and Hornik 1989), and
+squashing units in the code only raise the loss (Bourlard and Kamp 1988,
+"Auto-association by multilayer perceptrons and singular value decomposition"): with a
+linear decoder no code of Z units beats the best projection on Z dimensions. With hidden
+layers on both sides it is a nonlinear principal component analysis, which beats that
+projection (Hinton and Salakhutdinov 2006, "Reducing the dimensionality of data with
+neural networks", Science 313).
 """
 
 from collections.abc import Sequence

@@ -4,8 +4,8 @@
     p(x|b) = N(x; b, I / 2),   log p(x|b) = -|b - x|^2 + constant,   p(b) = B(b; 1/2)
 
 The observation x plays the part of t. `beta_elbo(0)` is the cost alone, up to sign and
-constant. As t nears 1/2 both outcomes cost the same, and relaxations see a slope that
-is not there.
+constant. As t nears 1/2 both outcomes cost the same, and relaxations give a spurious
+slope.
 
 Source: Tucker et al. 2017, arXiv:1703.07370 (t = 0.45); Grathwohl et al. 2018,
 arXiv:1711.00123 (t = 0.499).
@@ -27,7 +27,7 @@ from vaejax.models.assembly import event_of
 def bernoulli_toy(
     data_shape: Shape = (1,), data_mean: np.ndarray | None = None
 ) -> Model:
-    """A bit for every coordinate of x; the encoder is their logits and reads nothing.
+    """A bit for every coordinate of x; the encoder is the bits' logits and ignores x.
 
     Args:
         data_shape: shape of one observation, of as many coordinates as there are bits.

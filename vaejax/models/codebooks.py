@@ -1,11 +1,11 @@
-"""The codebook of a VQ-VAE: which code stands for a vector, and how codes are learned.
+"""The codebook of a VQ-VAE: the code nearest to a vector, and two ways of learning.
 
-Either they are parameters that a loss draws to the vectors that they stand for,
+The codes are either parameters that a loss moves to the vectors that they stand for,
 
     sum_g |sg[e_g] - c_{k_g}|^2,    k_g = argmin_j |e_g - c_j|,
 
-or they are moving averages, c_j = m_j / N_j, of these vectors' sum m_j and number N_j
-in a batch, which no gradient trains (`vaejax.core.Averages`).
+or moving averages, c_j = m_j / N_j, of these vectors' sum m_j and number N_j in a
+batch, which no gradient trains (`vaejax.core.Averages`).
 
 Source: van den Oord, Vinyals and Kavukcuoglu 2017, arXiv:1711.00937, appendix A.1.
 """
@@ -35,7 +35,7 @@ from vaejax.core import (
 
 
 class Quantized(NamedTuple):
-    """What an image's latents are a function of."""
+    """The inputs of an image's latents: encoded vectors, and the codes."""
 
     vectors: Float[Array, "G D"]  # e, one for each place of the grid
     codes: Float[Array, "J D"]  # c
@@ -50,12 +50,12 @@ class CodeAverages(NamedTuple):
 
 @record
 class Codebook:
-    """How the codes stand among the parameters, and what loss teaches them."""
+    """The codes' place among the parameters, and the loss or step that trains them."""
 
-    at: Callable[[Float[Array, "J D"], int], PyTree]  # so many vectors to an image
+    at: Callable[[Float[Array, "J D"], int], PyTree]  # from codes and vectors per image
     codes: Callable[[PyTree], Float[Array, "J D"]]
-    # One of the two teaches them: the loss of one example, by its gradient, or the step
-    # that one example's vectors ask for, whose mean over a batch is taken.
+    # One of the two trains the codes: the gradient of each example's loss, or the mean
+    # over a batch of the step of each example.
     loss: Callable[[PyTree, Quantized], Scalar] = lambda own, q: jnp.zeros(())
     step: Callable[[PyTree, Quantized], PyTree] | None = None
 
@@ -68,7 +68,7 @@ def nearest(q: Quantized) -> Int[Array, " G"]:
 
 
 def learned_by_loss() -> Codebook:
-    """Codes that are parameters like any other, drawn to the vectors they stand for."""
+    """Codes that are parameters, moved by a loss to the vectors they stand for."""
 
     def loss(codes: Float[Array, "J D"], q: Quantized) -> Scalar:
         found = codes[nearest(q)]
@@ -82,9 +82,9 @@ def learned_by_loss() -> Codebook:
 def learned_by_averages(decay: float = 0.99, smoothing: float = 1e-7) -> Codebook:
     """Codes that are the moving averages of the vectors that they stand for.
 
-    An example moves them to gamma N_j + (1 - gamma) n_j and gamma m_j + (1 - gamma)
-    sum_g e_g, of which the mean over a batch is the same whatever devices and parts the
-    batch is divided among.
+    An example moves the averages to gamma N_j + (1 - gamma) n_j and gamma m_j +
+    (1 - gamma) sum_g e_g. The mean over a batch does not depend on the devices and
+    parts that the batch is divided among.
     """
     if not 0 <= decay < 1:
         raise VaejaxError(f"decay is {decay}: use at least 0 and less than 1")
@@ -123,7 +123,7 @@ CODEBOOKS: dict[str, Callable[[float, float], Codebook]] = {
 
 
 def codebook_loss(book: Codebook, commitment: float) -> Regularizer:
-    """What teaches the codebook, and beta |e - sg[c]|^2, means over the batch."""
+    """The codebook's loss plus beta |e - sg[c]|^2, averaged over the batch."""
 
     def penalty(model: Model, params: Params, key: Key, batch: Batch) -> Scalar:
         def one(example: Example) -> Scalar:

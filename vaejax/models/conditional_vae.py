@@ -3,8 +3,8 @@
     p(z) = N(0, I),   p(x|z, y) from decoder([z, y]),
     q(z|x, y) = N(loc, diag(scale^2)) from encoder([x, y]),   y one-hot
 
-so that z is left with what the label does not tell, a digit's hand, say. Another prior
-by name may depend on y too, as `conditional_normal` does.
+so that z holds what the label does not determine, such as a digit's handwriting.
+Another prior by name may depend on y too, as `conditional_normal` does.
 
 Source: Kingma et al. 2014, arXiv:1406.5298, section 2 (the model M2 with all labels
 known); Sohn, Lee and Yan 2015, "Learning structured output representation using deep
@@ -100,7 +100,7 @@ def conditional_vae(
 def with_label(
     x: Float[Array, "..."], y: Array | None, num_classes: int
 ) -> Float[Array, " joined"]:
-    """The array, flattened, with the one-hot label behind it.
+    """The flattened array, with the one-hot label appended.
 
     Raises:
         VaejaxError: no label, or one that is no single integer.

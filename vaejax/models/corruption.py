@@ -1,4 +1,4 @@
-"""What a denoising autoencoder's input suffers before it is encoded."""
+"""Corruptions of a denoising autoencoder's input."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -24,7 +24,7 @@ CORRUPTIONS = {
     "masking": Corruption(
         lambda key, x, nu: x * jax.random.bernoulli(key, 1 - nu, x.shape), 1.0
     ),
-    # x + N(0, sigma^2), which score matching wants (Vincent 2011).
+    # x + N(0, sigma^2), which score matching requires (Vincent 2011).
     "gaussian": Corruption(
         lambda key, x, sigma: x + sigma * jax.random.normal(key, x.shape), jnp.inf
     ),

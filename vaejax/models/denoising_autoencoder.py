@@ -1,4 +1,4 @@
-"""The denoising autoencoder: it sees a corrupted x and is to tell the true one.
+"""The denoising autoencoder: it reconstructs x from a corrupted x.
 
     loss = -log p(x | r(x~)),    x~ ~ C(x~ | x)
 
@@ -39,7 +39,7 @@ def denoising_autoencoder(
     likelihood: str = "fixed_normal",
     likelihood_settings: Settings = NONE,
 ) -> Model:
-    """`autoencoder` whose encoder sees x through noise while it is trained.
+    """An `autoencoder` whose encoder sees a corrupted x in training.
 
     Valid for: the bound `reconstruction` by the estimator `pathwise`.
 
@@ -64,14 +64,14 @@ def denoising_autoencoder(
 
 
 class Uncorrupted(NamedTuple):
-    """What the code is a function of, besides the noise."""
+    """The inputs of the code, besides the noise."""
 
     params: Params
     example: Example
 
 
 def with_corruption(model: Model, name: str, corrupt: Corrupt) -> Model:
-    """An autoencoder that draws its codes from corrupted x; their mean is the clean's.
+    """An autoencoder with codes of corrupted x; the posterior's mean is the clean code.
 
     The noise is the posterior's: each of K samples has its own.
     """
@@ -100,6 +100,6 @@ def with_corruption(model: Model, name: str, corrupt: Corrupt) -> Model:
 
 
 def denoise(model: Model, params: Params, x: Float[Array, "*event"]) -> Array:
-    """r(x): the mean of p(x | z) at the code of x as it is."""
+    """r(x): the mean of p(x | z) at the code of the uncorrupted x."""
     z = model.posterior.mean(model.encode(params, Example(x)))
     return model.likelihood.mean(model.decode(params, z, None))

@@ -1,10 +1,10 @@
-"""Latents of any family: the posterior's, with a learned prior of the same.
+"""Latents of any family, with a learned prior of the posterior's family.
 
     p(z) = prod_i p(z_i; lam_i), learned,   p(x|z) from decoder(z),
     q(z|x) of the same family, its parameters from encoder(x)
 
-What gamma, beta, Dirichlet, Poisson or truncated normal latents do with a bound and an
-estimator is seen on this model; with one or two latents its expectations are exact.
+This model tests bounds and estimators on gamma, beta, Dirichlet, Poisson or truncated
+normal latents; with one or two latents its expectations are exact.
 """
 
 from collections.abc import Sequence
@@ -37,7 +37,7 @@ def family_mlp(
     """An MLP encoder and mirrored decoder around latents of a family by name.
 
     Von Mises-Fisher latents have the uniform prior of Davidson et al. 2018,
-    arXiv:1804.00891: no direction is one for a learned prior to start at.
+    arXiv:1804.00891: a learned prior has no natural direction to start at.
 
     Args:
         data_shape: shape of one observation.

@@ -1,7 +1,7 @@
 """The variational autoencoder with convolutional networks, for images of any size.
 
-Plain ones, or with `blocks` residual ones (He et al. 2016, arXiv:1603.05027), without
-batch normalisation (De and Smith 2020, arXiv:2002.10444).
+Networks are plain, or with `blocks` residual (He et al. 2016, arXiv:1603.05027),
+without batch normalisation (De and Smith 2020, arXiv:2002.10444).
 """
 
 from collections.abc import Sequence

@@ -2,8 +2,8 @@
 
     p(z) = N(mu, I),   p(x|z) = N(z, I),   q(z|x) = N(A x + b, 2/3 I)
 
-The model's only parameter is mu, the encoder's are A and b; the scales are fixed. All
-is known in closed form:
+The model's only parameter is mu, the encoder's are A and b; the scales are fixed. Every
+quantity has a closed form:
 
     p(x) = N(mu, 2 I),   p(z|x) = N((x + mu) / 2, I / 2),   ELBO = log p(x) - KL,
     KL = |A x + b - (x + mu) / 2|^2 + D/2 (4/3 - 1 - log 4/3)
@@ -71,7 +71,7 @@ def gaussian_toy(
 
 
 def optimum(mean: Float[Array, " D"]) -> Params:
-    """The parameters of greatest ELBO on observations of this mean."""
+    """The parameters with the highest ELBO on observations of this mean."""
     return Params(
         encoder={"weight": jnp.eye(mean.size) / 2, "bias": mean / 2},
         decoder=(),
@@ -80,7 +80,7 @@ def optimum(mean: Float[Array, " D"]) -> Params:
 
 
 def perturbed(params: Params, key: Key, scale: float = 0.01) -> Params:
-    """Every parameter with independent normal noise of this scale added to it."""
+    """The parameters plus independent normal noise of this scale."""
     leaves, structure = jax.tree.flatten(params)
     keys = jax.random.split(key, len(leaves))
     noisy = [
@@ -91,13 +91,13 @@ def perturbed(params: Params, key: Key, scale: float = 0.01) -> Params:
 
 
 def exact_log_px(params: Params, x: Float[Array, "*event"]) -> Scalar:
-    """Log p(x), in nats."""
+    """The exact log p(x), in nats."""
     residual = x.reshape(-1) - params.prior["loc"]
     return -0.5 * residual.size * math.log(4 * math.pi) - 0.25 * residual @ residual
 
 
 def exact_elbo(model: Model, params: Params, x: Float[Array, "*event"]) -> Scalar:
-    """Log p(x) - KL(q(z|x) || p(z|x)), in nats."""
+    """The exact ELBO, log p(x) - KL(q(z|x) || p(z|x)), in nats."""
     flat = x.reshape(-1)
     shift = model.encode(params, Example(x)).loc - (flat + params.prior["loc"]) / 2
     ratio = 2 * POSTERIOR_VARIANCE  # q's variance in units of the posterior's

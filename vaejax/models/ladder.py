@@ -1,24 +1,25 @@
-"""Hierarchies of real latents, two layers or more, with either way to infer them.
+"""Hierarchies of two or more layers of real latents, with two kinds of inference.
 
     p(z_L) = N(0, I),   p(z_i | z_{i+1}) = N(loc_i(z_{i+1}), scale_i(z_{i+1})^2),
     p(x | z_1) from decoder(z_1)
 
-`hierarchical_mlp` infers them bottom-up, each from the one below,
+`hierarchical_mlp` infers the layers bottom-up, each from the layer below,
 
     q(z_1 | x) q(z_2 | z_1) ... q(z_L | z_{L-1})
 
 and with two layers is the larger network of Burda, Grosse and Salakhutdinov 2016
 (arXiv:1509.00519). `ladder_mlp` is the ladder variational autoencoder (Sonderby et al.
 2016, arXiv:1602.02282, without its batch normalisation): a deterministic pass upwards,
-d_i = up_i(d_{i-1}) with d_0 = x, whose loc_i and scale_i meet those of the prior on the
-way down, weighed by their precisions,
+d_i = up_i(d_{i-1}) with d_0 = x, whose loc_i and scale_i are combined with the prior's
+on the way down, weighted by precision,
 
     q(z_L | x) = N(loc_L(d_L), scale_L(d_L)^2),
     q(z_i | z_{i+1}, x) = N(loc, scale^2),   1 / scale^2 = 1 / s_q^2 + 1 / s_p^2,
                                              loc = scale^2 (m_q / s_q^2 + m_p / s_p^2)
 
-so that prior and posterior share their top-down networks. It is meant to keep the upper
-layers in use, which bottom-up inference tends to leave at the prior; `layer_kl` tells.
+so that prior and posterior share their top-down networks. The ladder is meant to keep
+the upper layers in use, which bottom-up inference tends to leave at the prior;
+`layer_kl` measures this.
 """
 
 import math
@@ -51,9 +52,9 @@ from vaejax.nets import Network, activation_named, mlp
 
 
 class Stage(NamedTuple):
-    """What the ladder's posterior makes a layer of, given the one above."""
+    """The inputs of a layer's posterior on the ladder, besides the layer above."""
 
-    upward: NormalParams  # what x says
+    upward: NormalParams  # from x
     prior: PyTree  # weights of the prior's network
 
 
@@ -180,9 +181,9 @@ def _hierarchy(
     hidden: Sequence[Sequence[int]],
     activation: str,
 ) -> Model:
-    """The model of an encoder and the networks downwards, which mirror `hidden`.
+    """The model of an encoder and top-down networks, which mirror `hidden`.
 
-    `posterior` is made of the prior's networks, from the lowest layer's up.
+    `posterior` takes the prior's networks, from the lowest layer up.
     """
     refuse_own_weights(name, pixels)
     below = latent_dims[:-1]
@@ -254,9 +255,9 @@ def _normal(network: Network, weights: PyTree, x: Array) -> NormalParams:
 
 
 def _meet(network: Network, stage: Stage, above: Float[Array, " Z"]) -> NormalParams:
-    """The product of what x says and the prior says, each weighed by its precision."""
+    """The product of the normals from x and from the prior, weighted by precision."""
     (m_q, log_q), (m_p, log_p) = stage.upward, _normal(network, stage.prior, above)
-    # The share of the prior, without precisions, which may overflow.
+    # The prior's weight, computed without precisions, which may overflow.
     share = jax.nn.sigmoid(2 * (log_q - log_p))
     return NormalParams(
         loc=m_q + share * (m_p - m_q),

@@ -90,14 +90,14 @@ def linear_gaussian(
 
 
 class Gaussian(NamedTuple):
-    """A multivariate normal distribution by its mean and covariance."""
+    """The mean and covariance of a multivariate normal distribution."""
 
     mean: Float[Array, " D"]
     covariance: Float[Array, "D D"]
 
 
 def exact_posterior(params: Params, x: Float[Array, "*event"]) -> Gaussian:
-    """p(z|x), whatever the encoder says."""
+    """The exact p(z|x), which does not depend on the encoder."""
     weight, variance = params.decoder["weight"], _variance(params)
     precision = jnp.eye(weight.shape[1]) + weight.T @ weight / variance
     covariance = jnp.linalg.inv(precision)
@@ -106,7 +106,7 @@ def exact_posterior(params: Params, x: Float[Array, "*event"]) -> Gaussian:
 
 
 def exact_log_px(params: Params, x: Float[Array, "*event"]) -> Scalar:
-    """Log p(x), in nats."""
+    """The exact log p(x), in nats."""
     weight = params.decoder["weight"]
     covariance = weight @ weight.T + _variance(params) * jnp.eye(weight.shape[0])
     residual = x.reshape(-1) - params.decoder["bias"]
@@ -115,7 +115,7 @@ def exact_log_px(params: Params, x: Float[Array, "*event"]) -> Scalar:
 
 
 def exact_elbo(model: Model, params: Params, x: Float[Array, "*event"]) -> Scalar:
-    """Log p(x) - KL(q(z|x) || p(z|x)), in nats."""
+    """The exact ELBO, log p(x) - KL(q(z|x) || p(z|x)), in nats."""
     q = model.encode(params, Example(x))
     posterior = exact_posterior(params, x)
     precision = jnp.linalg.inv(posterior.covariance)

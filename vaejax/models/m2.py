@@ -1,9 +1,9 @@
-"""M2: a semi-supervised VAE, whose class is a latent variable where no label tells it.
+"""M2: a semi-supervised VAE; the class of an unlabelled example is a latent variable.
 
     p(y) = 1 / C,   p(z) = N(0, I),   p(x|y, z) from decoder([z, y]),   y one-hot
     q(y|x) = C(y; classifier(x)),   q(z|x, y) = N(loc, diag(scale^2)) from [x, y]
 
-The latent event is (y, z). Of an example without a label, y = -1, the posterior is the
+The latent event is (y, z). For an example without a label, y = -1, the posterior is the
 mixture sum_y q(y|x) q(z|x, y), and its ELBO is the paper's -U(x); a label puts all the
 weight on one component, and the ELBO is -L(x, y). The estimator `stratified` sums over
 the classes in closed form, with samples of z in each. Beside the bound the classifier
@@ -47,8 +47,8 @@ from vaejax.models.assembly import event_of, output_start
 from vaejax.models.parts import NONE, Settings, named_likelihood, refuse_own_weights
 from vaejax.nets import activation_named, mlp
 
-# log q of the classes that a label excludes: its exponential is 0 in float32, and
-# nothing that it multiplies is infinite.
+# log q of the classes that a label excludes: the exponential is 0 in float32, and the
+# finite log q gives no NaN in products.
 EXCLUDED = -1000.0
 
 
@@ -77,7 +77,7 @@ def m2(
     likelihood_settings: Settings = NONE,
     classification_weight: float = 1.0,
 ) -> Model:
-    """A VAE with a class and real latents, for data of which few have labels.
+    """A VAE with a class and real latents, for data with few labels.
 
     Args:
         data_shape: shape of one observation.
@@ -186,11 +186,11 @@ def m2(
 
 
 def labelled() -> Family:
-    """A class, and normal latents given it: a mixture whose event tells the component.
+    """A class, and normal latents given y: a mixture whose event holds the component.
 
-    It has no head: `m2` makes the `LabelledParams` itself, of one network's outputs for
-    every class. Its `mean` holds the probabilities of the classes and the mean of z
-    over them.
+    The family has no head: `m2` makes the `LabelledParams` itself, from one network's
+    outputs for every class. `mean` holds the probabilities of the classes and the mean
+    of z over the classes.
     """
     normal = diagonal_normal()
 

@@ -1,9 +1,9 @@
-"""The masked autoencoder: a transformer tells the hidden patches from the few it sees.
+"""The masked autoencoder: a transformer predicts hidden patches from visible ones.
 
 An image is cut into N patches, of which a random share (75%) is dropped before the
-encoder, which so costs a share of what all would. The decoder, a smaller transformer,
-is given a token for each patch that was seen and one and the same learned token for
-each that was not, all with the place they have in the image, and
+encoder, which costs less than with all patches. The decoder, a smaller transformer,
+receives a token for each visible patch and the same learned token for each hidden
+patch, all with their positions in the image, and
 
     loss = -log p(x_hidden | x_seen) = |x_hidden - x'_hidden|^2 / 2 s^2 + constant
 
@@ -35,26 +35,26 @@ from vaejax.core.ranges import Depth, Shape
 from vaejax.families import point_mass
 from vaejax.nets import mlp, transformer
 
-CONTRAST = 4.0  # pixels in [0, 1] spread by about 1/4, and networks want 1
+CONTRAST = 4.0  # scales the spread of pixels in [0, 1], about 1/4, to about 1
 
 
 class Seen(NamedTuple):
-    """The code: what the encoder made of the patches that it saw."""
+    """The code: the encoder's tokens, and the visible patches."""
 
     tokens: Float[Array, "V width"]
-    patches: Float[Array, "V P"]  # as they are
+    patches: Float[Array, "V P"]  # as in the image
     places: Int[Array, " V"]  # among the N of the image
 
 
 class Guess(NamedTuple):
-    """The whole image, its seen part as it is, and which pixels were hidden."""
+    """The whole image, with visible pixels unchanged, and a mask of hidden pixels."""
 
     mean: Float[Array, "H W C"]
     hidden: Bool[Array, "H W C"]
 
 
 class Image(NamedTuple):
-    """What the code is a function of, besides the choice of patches."""
+    """The inputs of the code, besides the choice of patches."""
 
     encoder: PyTree
     x: Float[Array, "H W C"]
@@ -72,7 +72,7 @@ def masked_autoencoder(
     decoder_depth: Depth = 2,
     scale: float = 0.1,
 ) -> Model:
-    """A vision transformer that is trained to tell hidden patches.
+    """A vision transformer that is trained to predict hidden patches.
 
     Valid for: the bound `reconstruction` by the estimator `pathwise`. The mean of the
     posterior is the code of a fixed choice of patches. Of the same parameters, the
@@ -126,13 +126,13 @@ def masked_autoencoder(
 
         token = 0.02 * jax.random.normal(token_key, (decoder_width,))
         decoder = start(decoder_parts, decoder_key) | {"mask_token": token}
-        # So that training starts near the mean image, and not by forgetting a random
-        # one: transformers that begin with that tend to stay at the mean.
+        # Training starts near the mean image: transformers that first have to unlearn a
+        # random image tend to stay at the mean.
         decoder["pixels"] = jax.tree.map(lambda w: 0.01 * w, decoder["pixels"])
         return Params(start(encoder_parts, encoder_key), decoder, ())
 
     def look(image: Image, places: Int[Array, " V"]) -> Seen:
-        """Encode the patches at these places, and those alone."""
+        """Encode only the patches at these places."""
         patches = _patches(image.x, patch_size)[places]
         embed = jax.vmap(encoder_parts["embed"].apply, (None, 0))
         contrast = CONTRAST * (patches - center[places])
@@ -188,7 +188,7 @@ def masked_autoencoder(
         ),
         latent_prior=dataclasses.replace(
             point_mass(),
-            name="noise",  # for pictures alone
+            name="noise",  # only for pictures
             sample=lambda key, params: draw_code(key),
             mean=lambda params: draw_code(fixed),
             head=None,
@@ -201,7 +201,7 @@ def masked_autoencoder(
 
 
 def represent(model: Model, encoder: PyTree, x: Float[Array, "H W C"]) -> Array:
-    """The mean token of the patches seen: of all, where the model hides none."""
+    """The mean token of the visible patches: of all patches, if none is hidden."""
     return model.posterior.mean(Image(encoder, x)).tokens.mean(0)
 
 
@@ -230,7 +230,7 @@ def _patches(x: Array, size: int) -> Array:
 
 
 def _image(patches: Shaped[Array, "N P"], shape: tuple[int, ...]) -> Array:
-    """The image [H, W, C] of all its patches."""
+    """The image [H, W, C] from all of its patches."""
     height, width, depth = shape
     size = math.isqrt(patches.shape[1] // depth)
     cut = patches.reshape(height // size, width // size, size, size, depth)
@@ -238,7 +238,7 @@ def _image(patches: Shaped[Array, "N P"], shape: tuple[int, ...]) -> Array:
 
 
 def _hidden_pixels(scale: float) -> Family:
-    """Normal pixels, of which only the hidden ones count: p(x_hidden | x_seen)."""
+    """Normal pixels, with the density of hidden pixels alone: p(x_hidden | x_seen)."""
     if not 0 < scale < math.inf:
         raise VaejaxError(f"scale is {scale}: use one above 0, and finite")
 

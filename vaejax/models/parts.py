@@ -1,6 +1,6 @@
 """The parts of a model by name: its posterior, its prior and its likelihood.
 
-What follows from the model, such as the number of latents, is not to be set again.
+Settings that follow from the model, such as the number of latents, are filled in.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ from vaejax.priors import PRIORS
 Settings = Mapping[str, Any]
 NONE: Settings = MappingProxyType({})
 
-# Families of a number per coordinate whose densities are finite at all of the data.
+# Families of one number per coordinate whose densities are finite on all data.
 LIKELIHOODS: dict[str, Callable[..., Family]] = {
     name: FAMILIES[name]
     for name in (
@@ -26,14 +26,14 @@ LIKELIHOODS: dict[str, Callable[..., Family]] = {
         *("discretized_logistic", "mixture_of_discretized_logistics"),
         *("poisson", "negative_binomial", "multinomial"),
     )
-} | {"optimal_normal": optimal_normal}  # no distribution, and so no posterior
+} | {"optimal_normal": optimal_normal}  # not a distribution, and so not a posterior
 
-# Beside the distributions an autoencoder's code, which is none.
+# All distributions, and an autoencoder's code, which is not a distribution.
 POSTERIORS = FAMILIES | {"point_mass": point_mass, "k_sparse": k_sparse}
 
 
 def named_posterior(name: str, settings: Settings, latent_dim: int) -> Family:
-    """The family of this name in `POSTERIORS`, of so many latents."""
+    """The family of this name in `POSTERIORS`, of `latent_dim` latents."""
     return build(POSTERIORS, name, (), {"dim": latent_dim}, **settings)
 
 
@@ -64,7 +64,7 @@ def named_likelihood(name: str, settings: Settings) -> Family:
 
 
 def refuse_own_weights(model: str, likelihood: Family) -> None:
-    """Refuse a likelihood that learns more than a network's outputs tell."""
+    """Refuse a likelihood that has weights besides the decoder's."""
     if head_of(likelihood).weights is not None:
         raise VaejaxError(
             f"{model} has no place for what {likelihood.name} learns besides the "

@@ -4,20 +4,20 @@
     product:   p(w | theta) = softmax(sum_k theta_k topic_k)       ProdLDA
     mixture:   p(w | theta) = sum_k theta_k softmax(topic_k)       LDA, here NVLDA
 
-In the product, which is a product of experts softmax(topic_k)^theta_k, a word needs the
-consent of all topics that a document has; in the mixture that of one is enough.
+In the product, which is a product of experts softmax(topic_k)^theta_k, a likely word
+must be likely in all topics of a document; in the mixture one topic is enough.
 
 The posterior of theta is logistic normal, theta = softmax(z) with normal z, and its
 prior the Laplace approximation of the Dirichlet distribution; or a Dirichlet
 distribution itself, implicitly reparameterised (`posterior=dirichlet`).
 
-The paper normalises over the batch against the collapse of topics, which functions of
-one document cannot. What stands in for it here: topics are deviations from a shared
-background, which starts at the words' frequencies and leaves nothing but the
-differences between documents to explain; they are K times what is trained, as a share
-of 1/K moves the words so much less; and the KL divergence is to weigh little at first
-(`--kl-weight linear`). Without the second, 20 epochs on the 20 Newsgroups left nearly
-the same top words to all 50 topics. It is no cure: some topics stay unused.
+The paper uses batch normalisation against the collapse of topics, which functions of
+one document cannot. Three measures replace it here: topics are deviations from a shared
+background, which starts at the words' frequencies and leaves only the differences
+between documents to explain; topics are K times the trained arrays, as a share of 1/K
+moves the words that much less; and the KL divergence should have little weight at first
+(`--kl-weight linear`). Without the second measure, 20 epochs on the 20 Newsgroups left
+nearly the same top words to all 50 topics. Still, some topics stay unused.
 
 Source: Srivastava and Sutton 2017, arXiv:1703.01488; the Dirichlet posterior: Joo et
 al. 2019, arXiv:1901.02739, and Burkhardt and Kramer 2019, "Decoupling sparsity and

@@ -1,13 +1,13 @@
-"""Semi-amortized inference: the encoder's answer, improved for each example.
+"""Semi-amortized inference: the encoder's parameters, refined for each example.
 
     lam_0 = encoder(x),   lam_{t+1} = lam_t + Adam step on ELBO(lam_t; x)
 
 The gradient of any bound goes through these steps, into the encoder and the model.
 
-Every step has noise of its own: against noise that stays, an ELBO of K samples is
-unbounded, as a growing scale with z held in place raises -log q for ever. And its
-gradient is the path derivative, that of log p(x, z) - log q(z; lam) through z alone:
-Adam's steps are as long for noise as for a slope, and this noise vanishes at the exact
+Every step draws new noise: with fixed noise, an ELBO of K samples is unbounded, as a
+growing scale with z held in place raises -log q for ever. The gradient is the path
+derivative, that of log p(x, z) - log q(z; lam) through z alone: Adam's steps are as
+long for noise as for a slope, and the path derivative's noise vanishes at the exact
 posterior.
 
 Source: Kim et al. 2018, arXiv:1802.02550; Marino et al. 2018, arXiv:1807.09356; the
@@ -66,8 +66,8 @@ def refine(
     """
     optimizer = optax.adam(step_size, eps_root=1e-8)  # differentiable at 0 too
 
-    # The density's parameters are an argument, not stopped: the gradient through the
-    # steps is to see them move.
+    # The density's parameters are an argument, not stopped, as the gradient through the
+    # steps includes their change.
     def loss(own: DistParams, of_density: DistParams, key: Key) -> Scalar:
         keys = jax.random.split(key, num_samples)
         z = jax.vmap(model.posterior.sample, (0, None))(keys, own)
@@ -88,7 +88,7 @@ def refine(
 
 
 def require_refinable(model: Model) -> None:
-    """Refuse a posterior whose parameters cannot, or should not, be an example's own.
+    """Refuse a posterior whose parameters cannot, or should not, be refined.
 
     Raises:
         IncompatibleError: one without a path to its parameters, or with weights of its
@@ -148,7 +148,7 @@ def key_of(x: Array) -> Key:
         jax.lax.stop_gradient(x).astype(jnp.float32), jnp.uint32
     )
     odd = np.random.default_rng(0).integers(2**32, size=x.shape, dtype=np.uint32) | 1
-    # The low bits of a small whole number are zeros, and so would be those of products.
+    # The low bits of a small whole number are zeros, as would be those of products.
     digest = ((bits ^ (bits >> 16)) * odd).sum(dtype=jnp.uint32)
     return jax.random.fold_in(jax.random.key(0), digest)
 

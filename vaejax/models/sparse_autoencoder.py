@@ -1,11 +1,11 @@
-"""The sparse autoencoder: a dictionary of more atoms than an image needs at a time.
+"""The sparse autoencoder: a dictionary with more atoms than one image uses.
 
     x' = mean + sum_j z_j d_j,   |d_j| = 1,    z = relu(W (x - mean) + b)
     loss = |x - x'|^2 / 2 + lambda |z|_1
 
-The atoms d_j have norm 1, or the code could shrink at no cost. Instead of the penalty
-the k largest units can be kept (`k`), which sets the sparsity itself (Makhzani and Frey
-2013, arXiv:1312.5663).
+The atoms d_j have norm 1, otherwise the code could shrink at no cost. Instead of the
+penalty the model can keep the k largest units (`k`), which sets the sparsity directly
+(Makhzani and Frey 2013, arXiv:1312.5663).
 """
 
 import dataclasses
@@ -69,11 +69,11 @@ def sparse_autoencoder(
 
 
 def dictionary(model: Model, params: Params) -> Float[Array, "Z ..."]:
-    """The atoms d_j, shaped as the data."""
+    """The atoms d_j, in the shape of the data."""
     assert model.data_shape is not None
     return unit_atoms(params.decoder["atoms"]).reshape(-1, *model.data_shape)
 
 
 def unit_atoms(atoms: Float[Array, "Z X"]) -> Float[Array, "Z X"]:
-    """Every atom at norm 1."""
+    """The atoms, scaled to norm 1."""
     return atoms / jnp.linalg.norm(atoms, axis=1, keepdims=True)

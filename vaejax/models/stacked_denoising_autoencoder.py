@@ -5,9 +5,9 @@
 
 where h~ is h with a share nu of its coordinates masked.
 
-One layer after the other is trained so, the lower ones as they are; that is where the
-training of all of them begins, as a deep denoising autoencoder or, with a classifier on
-the uppermost code, for its labels (`vaejax.evaluation.fine_tuned_accuracy`).
+The layers are trained one after the other, with the lower layers fixed. Training of all
+layers then starts from these weights, as a deep denoising autoencoder or, with a
+classifier on the uppermost code, for labels (`vaejax.evaluation.fine_tuned_accuracy`).
 
 Vincent, Larochelle, Lajoie, Bengio and Manzagol 2010, "Stacked denoising autoencoders".
 """
@@ -118,7 +118,7 @@ def _train(
     pair: tuple[PyTree, PyTree],
     keys: Keys,
 ) -> tuple[PyTree, PyTree]:
-    """Both halves of a layer, once they have learnt to denoise its inputs."""
+    """Both halves of a layer, trained to denoise the layer's inputs."""
 
     def step(carry: PyTree, key: Key) -> tuple[PyTree, None]:
         pair, moments = carry

@@ -88,7 +88,7 @@ def two_layer_gaussian(
 
 
 def exact_log_px(params: Params, x: Float[Array, "*event"]) -> Scalar:
-    """Log p(x), in nats, whatever the encoder says."""
+    """The exact log p(x), in nats, which does not depend on the encoder."""
     top, down = NormalParams(**params.prior["first"]), params.prior["conditional"]
     decoder = params.decoder
     between, weight = down["weight"], decoder["weight"]

@@ -5,9 +5,9 @@
     q(z1, z2|x) = B(z1; encoder(x)) B(z2; up(z1))              bottom-up
                or B(z1, z2; encoder(x))                        factorised
 
-The bottom-up posterior is the usual one, and the better. The factorised one is a single
-vector of independent bits, which the estimators that share noise between samples or
-relax them ask for.
+The bottom-up posterior is the usual, better choice. The factorised posterior is a
+single vector of independent bits, which the estimators that share noise between samples
+or relax samples require.
 
 Source: Neal 1992; trained by amortised inference in Mnih and Gregor 2014,
 arXiv:1402.0030.

@@ -7,11 +7,11 @@ The paper's bound is, by its equation 13,
 
     E_q(z|x) [log p(x|z) + log p(z) - log q(z|x)] - E_q(z|x) KL(q(c|x) || p(c|z)),
 
-with q(c|x) = E_q(z|x) p(c|z), of which one sample is taken. Here q(c|z) = p(c|z) at
-every z, the optimum over all q(c|z, x): the second term is 0, and what is left is the
-bound of a model whose prior is the mixture p(z) = sum_c weight_c p(z|c) itself. It is
-never below the paper's, equal to it where each z has a single component, and any bound
-and estimator of real latents applies to it.
+with q(c|x) = E_q(z|x) p(c|z), estimated from one sample. Here q(c|z) = p(c|z) at every
+z, the optimum over all q(c|z, x): the second term is 0, and the first is the bound of a
+model whose prior is the mixture p(z) = sum_c weight_c p(z|c). This bound is never below
+the paper's, and equal where each z has a single component; any bound and estimator of
+real latents applies to this model.
 
 Training starts from an autoencoder of the same networks (`autoencoder=True`, under the
 bound `reconstruction`) and a mixture that is fitted to its codes (`Extras.start`).
@@ -52,8 +52,8 @@ from vaejax.models.assembly import from_mlps
 from vaejax.models.parts import NONE, Settings, named_likelihood
 from vaejax.priors import gaussian_mixture
 
-STARTS = 20  # of the mixture's fit, of which one is kept
-MOST_CODES = 5_000  # that a start is fitted to, or as many as there are components
+STARTS = 20  # fits of the mixture, of which one is kept
+MOST_CODES = 5_000  # codes in a fit, unless there are more components
 
 
 def vade(
@@ -117,12 +117,12 @@ def fit_mixture(
 ) -> MixtureParams:
     """Means and covariances of clusters of the codes, of equal weights.
 
-    By expectation maximisation from several clusterings, each on some of the codes.
-    Among them the likelihood favours some that halve one cluster and join two others;
-    so the one is kept with the highest completed likelihood of all codes, the mean of
-    log p(z) less the entropy of p(c|z) (Biernacki, Celeux and Govaert 2000), which
-    clusters that overlap lower. The covariances are full, which tell clusters apart
-    better, also where their diagonals are all that is kept.
+    Expectation maximisation runs from several clusterings, each on some of the codes.
+    The likelihood favours fits that halve one cluster and join two others; the fit kept
+    has the highest completed likelihood of all codes, the mean of log p(z) less the
+    entropy of p(c|z) (Biernacki, Celeux and Govaert 2000), which overlapping clusters
+    lower. The fitted covariances are full, as they separate clusters better, even where
+    only their diagonals are kept.
 
     Raises:
         VaejaxError: fewer codes than clusters.
@@ -147,7 +147,7 @@ def fit_mixture(
             found = GaussianMixture(num_components, random_state=int(own_seed))
             found.fit(codes[few])
             found.weights_ = np.full(num_components, 1 / num_components)
-            # On all codes: on its own few, the fit that suits them best would win.
+            # Scored on all codes: on its own few codes an overfitted fit would win.
             overlap = entropy(found.predict_proba(codes), axis=1).mean()
             if (score := found.score(codes) - overlap) > best:
                 mixture, best = found, score
@@ -168,14 +168,14 @@ def fit_mixture(
 
 
 def cluster_log_probs(params: Params, z: Float[Array, " Z"]) -> Float[Array, " C"]:
-    """Log p(c|z) of every component of the prior, the q(c|x) of the paper at z."""
+    """The log p(c|z) of every component of the prior, the paper's q(c|x) at z."""
     log_weights, components = params.prior
     log_q = component_log_probs(components, z)
     return jax.nn.log_softmax(jax.nn.log_softmax(log_weights) + log_q)
 
 
 def _mean_alone() -> Family:
-    """The point mass at the location of a normal distribution, whose scale idles."""
+    """The point mass at a normal distribution's location; the scale is not used."""
     return dataclasses.replace(
         diagonal_normal(),
         name="normal_mean",

@@ -1,13 +1,13 @@
-"""VQ-VAE: a grid of latents, each of them one of J code vectors.
+"""VQ-VAE: a grid of latents, each of which is one of J code vectors.
 
     e_g = encoder(x)_g,   k_g = argmin_j |e_g - c_j|,   z_g = c_{k_g},   x' = decoder(z)
     loss = -log p(x | x') + sum_g |sg[e_g] - c_{k_g}|^2 + beta |e_g - sg[c_{k_g}]|^2
 
 with sg a stopped gradient. The decoder's gradient passes from z_g to e_g as if they
-were one (straight through), and the last term keeps the two together. The second, which
-moves each code to the vectors that it stands for, is one way of learning the codebook.
-The other keeps moving averages of how many vectors there are to a code, N_j, and of
-their sum, m_j, in a batch:
+were equal (straight through), and the last term keeps them together. The second term,
+which moves each code to the vectors that it stands for, is one way of learning the
+codebook. The other way keeps moving averages of the number N_j of a code's vectors in a
+batch and of their sum m_j:
 
     N_j <- gamma N_j + (1 - gamma) n_j,    m_j <- gamma m_j + (1 - gamma) sum_g e_g
     c_j  = m_j / N_j
@@ -50,7 +50,7 @@ from vaejax.models.codebooks import CODEBOOKS, Quantized, codebook_loss, nearest
 from vaejax.models.parts import NONE, Settings, named_likelihood
 from vaejax.nets import Network, grid_decoder, grid_encoder, grid_shape
 
-MOST_IMAGES = 1000  # whose vectors the codebook starts from
+MOST_IMAGES = 1000  # images whose vectors the codebook starts from
 
 
 def vq_vae(
@@ -192,7 +192,7 @@ def vq_vae(
 def code_indices(
     model: Model, params: Params, examples: Example
 ) -> Int[np.ndarray, "N G"]:
-    """Which code stands at each place of the grid, for every example."""
+    """The index of the code at each place of the grid, for every example."""
 
     @jax.jit
     def indices(params: Params, examples: Example) -> Array:
@@ -206,7 +206,7 @@ def code_indices(
 
 
 def _nearest_code() -> Family:
-    """The code nearest to each vector, whose gradient is passed on to the vector."""
+    """The code nearest to each vector, with a straight-through gradient."""
 
     def straight_through(q: Quantized) -> Float[Array, "G D"]:
         found = stop_gradient(q.codes[nearest(q)])
@@ -222,7 +222,7 @@ def _nearest_code() -> Family:
 
 
 def _uniform_codes(places: int) -> Family:
-    """Any of the codes at each place, all equally likely; their parameter is c."""
+    """Uniformly distributed codes at each place; the parameter is the codes c."""
 
     def sample(key: Key, codes: Float[Array, "J D"]) -> Float[Array, "G D"]:
         return codes[jax.random.randint(key, (places,), 0, len(codes))]
@@ -247,7 +247,7 @@ def _spread_codes(
     key: Key,
     num_codes: int,
 ) -> Float[Array, "J D"]:
-    """So many of the vectors of some examples, far from each other (k-means++)."""
+    """Initial codes: vectors of some examples, far from each other (k-means++)."""
     from sklearn.cluster import kmeans_plusplus
 
     few_key, seed_key = jax.random.split(key)

@@ -1,1 +1,1 @@
-"""Operations that XLA's backends do not do as fast as they can."""
+"""Faster forms of operations that XLA's backends run slowly."""

@@ -1,8 +1,8 @@
 """Convolutions that are as fast inside a loop as outside.
 
 XLA's CPU backend runs a convolution in a loop 10 to 15 times slower than outside one,
-and training is a loop. There, one is written as a matrix product of image patches; on
-other platforms it is XLA's own.
+and training is a loop. On a CPU a convolution is a matrix product of image patches; on
+other platforms it is XLA's.
 """
 
 from functools import partial
@@ -21,7 +21,7 @@ def convolve(
 ) -> Float[Array, "rows columns out"]:
     """The strided convolution of an image, padded so that ceil(H / stride) rows stay.
 
-    As `jax.lax.conv_general_dilated` with padding "SAME".
+    The result is that of `jax.lax.conv_general_dilated` with padding "SAME".
     """
     x, kernel = of_one_dtype(x, kernel)
     if jax.default_backend() != "cpu":
@@ -56,7 +56,7 @@ def convolve_transposed(
 ) -> Float[Array, "rows columns out"]:
     """The transposed convolution that makes an image `stride` times as large.
 
-    As `jax.lax.conv_transpose` with padding "SAME".
+    The result is that of `jax.lax.conv_transpose` with padding "SAME".
     """
     x, kernel = of_one_dtype(x, kernel)
     if jax.default_backend() != "cpu":
@@ -64,7 +64,7 @@ def convolve_transposed(
             x[None], kernel, (stride, stride), "SAME", dimension_numbers=DIMENSIONS
         )[0]
     height, width = x.shape[0] * stride, x.shape[1] * stride
-    # `conv_transpose` correlates where the transpose convolves.
+    # `conv_transpose` correlates, and the transpose convolves.
     flipped = jnp.flip(kernel, (0, 1)).swapaxes(2, 3)
     larger = jax.ShapeDtypeStruct((height, width, kernel.shape[3]), x.dtype)
     transposed = jax.linear_transpose(

@@ -1,10 +1,10 @@
-"""A vector times a matrix that stays one matrix product however often it is vmapped.
+"""A vector-matrix product that stays one matrix product under any number of `vmap`s.
 
 Per-example code under `vmap` over examples and over importance samples turns `x @ W`
 into a product with two batch axes. Its derivative with respect to W contracts both, for
-which XLA's CPU backend first transposes the cotangent in memory. This primitive lets
-its batch axes lead and multiplies [rows, in] by [in, out], so that per-example code
-costs what a hand-flattened batch costs.
+which XLA's CPU backend first transposes the cotangent in memory. This primitive puts
+batch axes first and multiplies [rows, in] by [in, out], so that per-example code costs
+what a hand-flattened batch costs.
 """
 
 import contextlib
@@ -24,13 +24,13 @@ PRECISIONS = ("default", "float32", "tensorfloat32", "bfloat16")
 
 
 def matmul_precision(name: str) -> contextlib.AbstractContextManager[Any]:
-    """A context in which matrix products round their operands; all else is float32.
+    """A context in which matrix products round their operands; the rest is float32.
 
     "default" leaves it to JAX: float32 on a CPU, TensorFloat-32 on the GPUs that have
     it. "bfloat16" rounds the operands of `vector_times_matrix`, also those of its
     derivatives, to 8 bits and accumulates in float32, on every platform; other products
-    and convolutions are what `jax.default_matmul_precision` makes of them, which on a
-    CPU is float32. Under `jax_enable_x64` all is float64 that is not rounded here.
+    and convolutions follow `jax.default_matmul_precision`, which on a CPU is float32.
+    Under `jax_enable_x64` everything not rounded here is float64.
 
     Raises:
         VaejaxError: an unknown name, or a format that this machine does not have.
@@ -59,7 +59,7 @@ def vector_times_matrix(
 
 
 def of_one_dtype(a: Array, b: Array) -> tuple[Array, Array]:
-    """Both as the more precise of their dtypes, which linear primitives ask for."""
+    """Cast both to the more precise of their dtypes, as linear primitives require."""
     dtype = jnp.result_type(a, b)
     return a.astype(dtype), b.astype(dtype)
 
@@ -67,14 +67,14 @@ def of_one_dtype(a: Array, b: Array) -> tuple[Array, Array]:
 def _dot(a: Array, b: Array, precision: str | None) -> Array:
     if precision != "bfloat16":
         return jnp.matmul(a, b, precision=precision)
-    # By hand, as XLA takes a precision for a hint: none on a CPU, TF32 on a GPU.
+    # Rounded by hand: a precision is a hint to XLA, ignored on a CPU, TF32 on a GPU.
     rounded = a.astype(jnp.bfloat16), b.astype(jnp.bfloat16)
     product = jnp.matmul(*rounded, preferred_element_type=jnp.float32)
     return product.astype(a.dtype)
 
 
 def _multiply(x: Array, weight: Array, *, precision: str | None) -> Array:
-    if sample_devices() > 1:  # joined, rows [B * K] would keep a division of B alone
+    if sample_devices() > 1:  # rows [B * K] would keep the division of B alone
         return _dot(x, weight, precision)
     rows = x.reshape(-1, weight.shape[0])
     product = _dot(rows, weight, precision)
@@ -89,9 +89,9 @@ def _batch(
 ) -> tuple[Array, int]:
     (x, weight), (x_axis, weight_axis) = arguments, axes
     if weight_axis is None:
-        assert x_axis is not None  # else there were nothing to batch
+        assert x_axis is not None  # one of the two has a batch axis
         return _product.bind(jnp.moveaxis(x, x_axis, 0), weight, precision=precision), 0
-    # A matrix for each: there are no rows to join.
+    # One matrix per example: there are no rows to join.
     return jax.vmap(partial(_multiply, precision=precision), axes)(x, weight), 0
 
 
@@ -104,7 +104,7 @@ def _transpose_x(
 def _transpose_weight(
     cotangent: Array, x: Array, weight: Any, *, precision: str | None
 ) -> Array:
-    n_in, n_out = weight.aval.shape  # what is transposed has no value
+    n_in, n_out = weight.aval.shape  # the transposed argument has no value
     if sample_devices() > 1:
         rows = tuple(range(x.ndim - 1))
         return jnp.tensordot(x, cotangent, axes=(rows, rows))

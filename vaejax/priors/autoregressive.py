@@ -2,8 +2,8 @@
 
     p(z) = prod_i N(z_i; m_i(z_<i), s_i(z_<i)^2)
 
-All conditionals come out of one network with masked weights (MADE): output i sees the
-inputs before i alone, so that a density takes one pass, and a sample one per latent.
+One network with masked weights (MADE) gives all conditionals: output i sees only the
+inputs before i, so that a density takes one pass, and a sample one pass per latent.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from vaejax.priors.learned import learned
 
 
 class MaskedWeights(NamedTuple):
-    """Of a network with one hidden layer; those that the masks cover are not read."""
+    """Weights of a network with one hidden layer; masked weights are not read."""
 
     hidden: Float[Array, "H Z"]
     bias: Float[Array, " H"]
@@ -29,14 +29,14 @@ class MaskedWeights(NamedTuple):
 
 
 class AutoregressiveParams(NamedTuple):
-    """What the network adds to, and the network."""
+    """The parameters that the network's outputs are added to, and its weights."""
 
     start: NormalParams
     weights: MaskedWeights
 
 
 def autoregressive(latent_dim: int = 50, hidden: int = 300) -> Prior:
-    """Normal conditionals by a masked network; it starts as the standard normal.
+    """Normal conditionals from a masked network; starts as the standard normal.
 
     Args:
         latent_dim: number of latents.
@@ -96,9 +96,9 @@ def _autoregressive_normal(dim: int, hidden: int) -> Family:
 def _masked_network(
     dim: int, hidden: int
 ) -> Callable[[AutoregressiveParams, Array], NormalParams]:
-    """Every conditional's parameters, at once, of the latents."""
+    """A function from latents to all conditionals' parameters, in one pass."""
     latent = np.arange(dim)
-    # Hidden unit h sees the latents up to its own, and is seen by those after it.
+    # Hidden unit h sees latents up to last_seen[h]; the later latents' outputs see h.
     last_seen = np.arange(hidden) % max(dim - 1, 1)
     into = last_seen[:, None] >= latent[None]
     onward = latent[:, None] > last_seen[None]

@@ -43,7 +43,7 @@ def conditional_normal(latent_dim: int = 50, num_classes: int = 10) -> Prior:
 
 
 def require_label(user: str, y: Array | None, without: str) -> Int[Array, ""]:
-    """The label y.
+    """The label y, a single integer.
 
     Raises:
         VaejaxError: there is none, or it is no single integer; `without` names what

@@ -1,4 +1,4 @@
-"""Symmetric Dirichlet priors of topic proportions, and their Laplace approximation.
+"""Symmetric Dirichlet priors on topic proportions, and their Laplace approximation.
 
     theta ~ Dirichlet(a, ..., a)          a below 1: few topics a document
 
@@ -8,8 +8,8 @@ prod_k theta_k^a_k, the Laplace approximation is the normal distribution with
     loc_k = log a_k - 1/K sum_i log a_i
     variance_k = 1/a_k (1 - 2/K) + 1/K^2 sum_i 1/a_i
 
-where covariances are left out: the covariance is the pseudo-inverse of the curvature at
-the mode, softmax(loc) = a / sum a.
+which leaves out the off-diagonal covariances: the covariance is the pseudo-inverse of
+the curvature at the mode, softmax(loc) = a / sum a.
 
 Source: MacKay 1998, "Choice of basis for Laplace approximation"; Srivastava and Sutton
 2017, arXiv:1703.01488, equation 3.
@@ -48,7 +48,7 @@ def symmetric_dirichlet(latent_dim: int = 50, concentration: float = 1.0) -> Pri
 
 
 def laplace_dirichlet(latent_dim: int = 50, concentration: float = 1.0) -> Prior:
-    """Real z whose softmax is distributed nearly as `symmetric_dirichlet`.
+    """Real z whose softmax approximately follows `symmetric_dirichlet`.
 
     Args:
         latent_dim: K, the number of latents.
@@ -71,7 +71,7 @@ def laplace_dirichlet(latent_dim: int = 50, concentration: float = 1.0) -> Prior
 
 
 def laplace_approximation(concentration: Float[Array, " K"]) -> NormalParams:
-    """The normal distribution of z at whose mode softmax(z) ~ Dirichlet(a) curves so.
+    """The Laplace approximation to the density of z, where softmax(z) ~ Dirichlet(a).
 
     Args:
         concentration: a, K of at least 2.

@@ -4,12 +4,12 @@
 
 The exemplars x_n are training examples, held as constants; only the scale, which all of
 them share, is learned beside the encoder. In training the sum for x_n is over the other
-N - 1. With r the density of its own component over the mean of theirs, log p(z) would
-else be higher by
+N - 1. With r the density of x_n's component over the mean density of the others,
+log p(z) would otherwise be higher by
 
     log((N - 1) / N (1 + r / (N - 1))),
 
-which a small scale makes large: the model would learn to remember.
+which is large at a small scale: the model would learn to memorise.
 """
 
 import jax
@@ -37,10 +37,10 @@ def exemplar(
 ) -> Prior:
     """A kernel density estimate of the aggregated posterior, by the encoder's means.
 
-    A training example says by its y which of the exemplars it is: its position in the
-    training data, of which the first N are the exemplars. Its own component is left out
-    of its prior. Where there is no y, as in evaluation, or it is -1, or N or more, all
-    components count. `fit` refuses examples without positions, which must differ:
+    The y of a training example is its position in the training data, whose first N
+    examples are the exemplars. Its prior leaves out the example's component. Without a
+    y, as in evaluation, or with a y of -1, or of N or more, all components count. `fit`
+    refuses examples without distinct positions:
 
         fit(objective, optimizer, Example(images, jnp.arange(len(images))), ...)
 

@@ -12,7 +12,7 @@ from vaejax.priors.learned import learned
 def flow(
     latent_dim: int = 50, depth: Depth = 4, hidden: Sequence[int] = (64,)
 ) -> Prior:
-    """Affine coupling layers, all learned; it starts as the standard normal.
+    """Learned affine coupling layers; the prior starts as the standard normal.
 
     Args:
         latent_dim: number of latents.

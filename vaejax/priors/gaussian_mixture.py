@@ -1,10 +1,10 @@
-"""A mixture of Gaussians as the prior, all of it learned.
+"""A mixture of Gaussians as the prior, with all parameters learned.
 
     p(z) = sum_c weight_c N(z; loc_c, covariance_c)
 
-whose covariances are diagonal, as in the literature, or full. It starts spread out:
-with locations N(0, 1/2) and variances 1/2, that is, with the mean and the covariance of
-the standard normal distribution on average.
+The covariances are diagonal, as in the literature, or full. The mixture starts spread
+out, with locations N(0, 1/2) and variances 1/2: on average it has the mean and the
+covariance of the standard normal distribution.
 """
 
 import math

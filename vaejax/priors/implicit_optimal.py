@@ -3,20 +3,20 @@
     log p*(z) = log p(z) + T(z),    T(z) ~ log q(z) / p(z),    q(z) = E_x q(z | x)
 
 The bound is highest under p* = q(z), which has no density in closed form; a
-discriminator T of its samples against those of p = N(0, I) estimates the ratio of the
-two. The KL divergence splits into a part in closed form and the ratio's:
+discriminator T between samples of q(z) and of p = N(0, I) estimates their log-ratio.
+The KL divergence splits into a part in closed form and a part from T:
 
     KL(q(z|x) || p*) = KL(q(z|x) || p) - E T(z),   z ~ q(z|x)
 
-T is trained by the regularizer `density_ratio` alone. The bound sees it as fixed, but
-its gradient takes the way through z: what is left out, E_q(z) [dT/dlam] at fixed z, is
-the score of q(z) where T is optimal, whose expectation is zero.
+T is trained by the regularizer `density_ratio` alone. The bound's gradient treats T as
+fixed, but passes through z: the omitted term, E_q(z) [dT/dlam] at fixed z, is the
+expected score of q(z) where T is optimal, which is zero.
 
-The density is unnormalised until T is optimal: a log-likelihood under it is one once
-log E_p exp T(z) is taken off, which `vaejax.evaluation.log_normalizer` estimates. And T
-knows the ratio only where there are samples of either kind; far from both it
-extrapolates: for N(1.5, 1/4) against N(0, 1) a trained T is right within 0.2 nats from
-0.5 to 2, and wrong by more than 5 at -4 and at 6.
+The density is unnormalised until T is optimal: log-likelihoods need log E_p exp T(z)
+subtracted, which `vaejax.evaluation.log_normalizer` estimates. T estimates the ratio
+only where there are samples of either kind, and extrapolates far from both: for N(1.5,
+1/4) against N(0, 1) a trained T is right within 0.2 nats from 0.5 to 2, and wrong by
+more than 5 at -4 and at 6.
 """
 
 from collections.abc import Sequence
@@ -41,11 +41,11 @@ from vaejax.nets import Network, mlp
 from vaejax.priors.standard_normal import standard_normal
 from vaejax.regularizers.density_ratio import density_ratio
 
-CANDIDATES = 100  # of the standard normal, one of which is a sample
+CANDIDATES = 100  # standard normal draws, of which one is the sample
 
 
 class TiltedParams(NamedTuple):
-    """The reference's parameters and those of T."""
+    """The parameters of the reference and of T."""
 
     reference: DistParams
     log_ratio: PyTree
@@ -58,7 +58,7 @@ def implicit_optimal(
 ) -> Prior:
     """The standard normal tilted by a learned log-ratio, towards q(z).
 
-    Its samples are drawn out of 100 of the standard normal, in proportion to exp T.
+    A sample is one of 100 standard normal draws, chosen in proportion to exp T.
 
     Args:
         latent_dim: number of latents.
@@ -88,7 +88,7 @@ def implicit_optimal(
 
 
 def _tilted(reference: Family, network: Network) -> Family:
-    """The reference's density times exp T, as it stands; T's weights are stopped."""
+    """The reference's density times exp T, unnormalised; T's weights are stopped."""
 
     def tilt(params: TiltedParams, z: Float[Array, " Z"]) -> Scalar:
         return network.apply(stop_gradient(params.log_ratio), z)[0]

@@ -1,9 +1,9 @@
-"""Factorised priors whose parameters are learned, of any family.
+"""Factorised priors of any family, with learned parameters.
 
     p(z) = prod_i p(z_i; lam_i)        lam read off `outputs`, which are trained
 
-They start where a network that puts out zeros is: the standard normal distribution, a
-fair coin, the uniform distribution on (0, 1) or on the simplex.
+The priors start at zero outputs: the standard normal distribution, a fair coin, the
+uniform distribution on (0, 1) or on the simplex.
 """
 
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ from vaejax.families import bernoulli, categorical, diagonal_normal
 
 
 def learned(family: Family, latent_dim: int) -> Prior:
-    """Independent latents of this family, with parameters of their own.
+    """Independent latents of this family, with learned parameters.
 
     Args:
         family: of the latents.

@@ -7,7 +7,7 @@ from vaejax.families import VonMisesFisherParams, uniform_on_sphere, von_mises_f
 
 
 def uniform_sphere(latent_dim: int = 10) -> Prior:
-    """Unit vectors in every direction alike; Davidson et al. 2018, arXiv:1804.00891.
+    """Uniformly distributed unit vectors; Davidson et al. 2018, arXiv:1804.00891.
 
     Args:
         latent_dim: D, the length of the vectors, 2 or more.

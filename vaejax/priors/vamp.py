@@ -2,8 +2,9 @@
 
     p(z) = 1/C sum_c q(z | u_c),    u_c = sigmoid(logits_c)
 
-The prior that is best for the bound is the mean of q(z|x) over the data; C inputs stand
-for these. Gradients reach them, and the encoder a second time, through `encode`.
+The optimal prior for the bound is the mean of q(z|x) over the data, which C
+pseudo-inputs replace. Gradients reach the pseudo-inputs, and the encoder a second time,
+through `encode`.
 """
 
 import jax
@@ -23,11 +24,11 @@ def vamp(
     data_mean: np.ndarray | None = None,
     num_components: int = 500,
 ) -> Prior:
-    """The variational mixture of posteriors, of data in [0, 1].
+    """The variational mixture of posteriors, for data in [0, 1].
 
-    The paper clips its pseudo-inputs to [0, 1], where a clipped pixel has no gradient
-    any more; here they are sigmoids. They start at the mean observation's logits plus
-    standard normal noise.
+    The paper clips pseudo-inputs to [0, 1], where a clipped pixel has no gradient; here
+    they are sigmoids. Their logits start at the mean observation's plus standard normal
+    noise.
 
     Args:
         posterior: the family that the encoder parameterises (default:

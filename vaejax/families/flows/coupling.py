@@ -1,9 +1,9 @@
-"""Coupling flows: half of the coordinates say how the other half is moved.
+"""Coupling flows: half of the coordinates parameterise the map of the other half.
 
     (x, y) -> (x, f(y; theta(x, h))),   log |det| = sum_i log f'(y_i)
 
-f acts coordinate by coordinate and theta is a network, h comes from the encoder, and
-the halves change their roles from layer to layer: the inverse costs what a draw does.
+f acts elementwise, theta is a network, h comes from the encoder, and the halves swap
+roles from layer to layer. The inverse costs as much as a draw.
 
     coupling_flow   f(y) = m + exp(s) y       Dinh et al. 2017, arXiv:1605.08803
     spline_flow     f a monotone spline       Durkan et al. 2019, arXiv:1906.04032
@@ -34,7 +34,7 @@ def coupling_flow(
 ) -> Family:
     """A diagonal normal vector through affine coupling layers (RealNVP).
 
-    The networks are the family's own weights; as their last layers start at zero, every
+    The family's weights are the networks; as their last layers start at zero, every
     layer starts as the identity. Log-scales are between -2 and 2.
 
     Args:
@@ -66,7 +66,7 @@ def spline_flow(
 ) -> Family:
     """A diagonal normal vector through rational-quadratic coupling layers.
 
-    The networks are the family's own weights; as their last layers start at zero, every
+    The family's weights are the networks; as their last layers start at zero, every
     layer starts as the identity.
 
     Args:
@@ -121,7 +121,7 @@ def _coupling(
     forward: Transform,
     inverse: Transform,
 ) -> Layers:
-    """Layers whose first half gives the second `count` numbers per coordinate."""
+    """Layers whose first half gives `count` numbers per coordinate of the second."""
     require_counts(dim=dim)
     half = dim // 2
 

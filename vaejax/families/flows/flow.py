@@ -1,12 +1,12 @@
-"""Normalizing flows: a normal draw, moved by invertible maps whose volumes are known.
+"""Normalizing flows: a normal draw through invertible maps with known determinants.
 
     z_0 ~ N(loc, diag(scale^2)),   z_l = T_l(z_{l-1}),   z = z_L
     log q(z) = log q_0(z_0) - sum_l log |det dT_l / dz_{l-1}|
 
 A draw with its density costs one pass through the layers; the density of a given z
-inverts them first. Layers of one kind are run by one `lax.scan`: a deep flow compiles
-as fast as a shallow one. Every layer is the identity, or close to it, where a network
-puts out zeros (each file says), so that training starts from the diagonal normal.
+inverts the layers first. One `lax.scan` runs layers of one kind: a deep flow compiles
+as fast as a shallow one. At zero network outputs every layer is the identity, or close
+to it (see each file), so that training starts from the diagonal normal.
 
 Source: Rezende and Mohamed 2015, arXiv:1505.05770; Papamakarios et al. 2021,
 arXiv:1912.02762.
@@ -48,13 +48,13 @@ class FlowParams(NamedTuple):
 
 @record
 class Layers:
-    """`depth` invertible maps of R^D of one kind; each function is given one's params.
+    """`depth` invertible maps of R^D of one kind; a function takes one map's params.
 
     `forward` maps z_{l-1} to z_l, `inverse` back; both give log |det dz_l / dz_{l-1}|.
     """
 
     depth: int
-    outputs_per_coordinate: int  # of a network, for all layers together
+    outputs_per_coordinate: int  # network outputs, for all layers together
     # The parameters, every leaf [depth, ...], from those outputs and the weights.
     read: Callable[[Float[Array, "n D"], PyTree], PyTree]
     forward: Callable[[PyTree, Float[Array, " D"]], Moved]
@@ -66,10 +66,10 @@ class Layers:
 def flow(
     name: str, dim: int, layers: Layers, costly_log_prob: str | None = None
 ) -> Family:
-    """The family of a diagonal normal vector that these layers move.
+    """The family of a diagonal normal vector transformed by these layers.
 
     A network puts out 2 numbers per coordinate for the normal, then the layers'. The
-    mean has no closed form: `mean` is where the layers take the normal's.
+    mean has no closed form: `mean` is the normal's mean, transformed by the layers.
     """
     base = diagonal_normal()
     head, retrace_base = head_of(base), base.couplings.retrace
@@ -86,7 +86,7 @@ def flow(
         return FlowParams(head.from_outputs(own), layers.read(rest, weights))
 
     def to_outputs(mean: Float[Array, " D"]) -> Float[Array, "n D"]:
-        """With weights as they start."""
+        """The outputs that give this mean at initial weights."""
         own = () if layers.weights is None else layers.weights(jax.random.key(0))
         rest = jnp.zeros((layers.outputs_per_coordinate, dim), mean.dtype)
         loc, _ = pull(layers, layers.read(rest, own), mean)
@@ -102,7 +102,7 @@ def flow(
         return base.log_prob(params.base, start) - log_det
 
     def retrace(params: FlowParams, z: Float[Array, " D"]) -> Float[Array, " D"]:
-        start, _ = pull(layers, params.layers, z)  # whose noise the base stops
+        start, _ = pull(layers, params.layers, z)  # `retrace_base` stops the noise
         return push(layers, params.layers, retrace_base(params.base, start))[0]
 
     return Family(
@@ -127,7 +127,7 @@ def flow(
 
 @partial(jax.jit, static_argnums=0)  # traced once for all the uses of a flow
 def push(layers: Layers, params: PyTree, z: Float[Array, " D"]) -> Moved:
-    """Through all layers: z_L and the sum of log |det|."""
+    """Apply all layers: z_L and the sum of log |det|."""
 
     def step(carry: Moved, layer: PyTree) -> tuple[Moved, None]:
         z, log_det = layers.forward(layer, carry[0])
@@ -139,7 +139,7 @@ def push(layers: Layers, params: PyTree, z: Float[Array, " D"]) -> Moved:
 
 @partial(jax.jit, static_argnums=0)
 def pull(layers: Layers, params: PyTree, z: Float[Array, " D"]) -> Moved:
-    """Back through all layers: z_0 and the sum of the forward log |det|."""
+    """Invert all layers: z_0 and the sum of the forward log |det|."""
 
     def step(carry: Moved, layer: PyTree) -> tuple[Moved, None]:
         z = carry[0][::-1] if layers.alternate else carry[0]
@@ -152,17 +152,17 @@ def pull(layers: Layers, params: PyTree, z: Float[Array, " D"]) -> Moved:
 
 
 def _in_order(layers: Layers, z: Float[Array, " D"]) -> Float[Array, " D"]:
-    """Undo what is left of a reversal after each of `depth` layers."""
+    """Undo the reversal that remains after `depth` layers, each followed by one."""
     return z[::-1] if layers.alternate and layers.depth % 2 else z
 
 
-# What amortised layers are made of.
+# Helpers of amortised layers.
 
 
 def unpacking(
     depth: int, dim: int, **shapes: tuple[int, ...]
 ) -> tuple[int, Callable[[Float[Array, "n D"]], dict[str, Array]]]:
-    """How a network's outputs hold a layer's arrays of these shapes, `depth` times.
+    """The layout of a layer's arrays, `depth` times, in a network's outputs.
 
     Returns:
         The outputs per coordinate, and the function that cuts outputs into arrays
@@ -185,7 +185,7 @@ def unpacking(
 def above_minus_one(x: Array) -> Array:
     """An increasing function onto (-0.999, inf), 0 at 0: a slope's excess over 1.
 
-    The condition w'u > -1 of Rezende and Mohamed, kept a little away from, so that
+    It meets the condition w'u > -1 of Rezende and Mohamed with a margin, so that
     neither a log-determinant nor an inverse overflows.
     """
     least = -0.999
@@ -193,17 +193,17 @@ def above_minus_one(x: Array) -> Array:
 
 
 def directions(*shape: int) -> np.ndarray:
-    """Vectors of length 1, the same at every call: where layers' directions start.
+    """Initial directions of layers: unit vectors, the same at every call.
 
-    Equal ones, or zeros, would leave layers at a saddle where a network's outputs are
-    zero, as a learned prior's are at first.
+    Equal vectors, or zeros, would leave layers at a saddle where a network's outputs
+    are zero, as a learned prior's are at first.
     """
     vectors = np.random.default_rng(0).standard_normal(shape)
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
 def require_counts(**settings: int) -> None:
-    """Refuse settings that are no integers of at least 1."""
+    """Refuse settings that are not integers of at least 1."""
     for name, value in settings.items():
         if type(value) is not int or value < 1:
             raise VaejaxError(f"{name} is {value!r}: use an integer of at least 1")

@@ -2,8 +2,9 @@
 
     T(z) = z - 2 v (v'z) / |v|^2,   log |det| = 0
 
-its own inverse. A product of D reflections is any orthogonal matrix, so the flow is a
-normal distribution of full covariance (Tomczak and Welling 2016, arXiv:1611.09630).
+T is its own inverse. A product of D reflections is any orthogonal matrix, so the flow
+is a normal distribution of full covariance (Tomczak and Welling 2016,
+arXiv:1611.09630).
 """
 
 import jax.numpy as jnp
@@ -23,10 +24,10 @@ from vaejax.families.flows.flow import (
 
 
 def householder_flow(dim: int = 2, depth: Depth = 4) -> Family:
-    """A diagonal normal vector through reflections, whose vectors are a network's.
+    """A diagonal normal vector through reflections in vectors from a network.
 
-    A reflection is never near the identity: at zero outputs they come in pairs that
-    cancel, of which an odd depth leaves one.
+    A reflection is never near the identity: at zero outputs reflections come in pairs
+    that cancel, and an odd depth leaves one.
 
     Args:
         dim: D, the number of coordinates.
@@ -53,7 +54,7 @@ def householder_flow(dim: int = 2, depth: Depth = 4) -> Family:
 
 
 def reflect(v: Float[Array, " D"], z: Float[Array, " D"]) -> Float[Array, " D"]:
-    """Reflect z in the plane across v; orthogonal for every v, the identity for 0."""
+    """Reflect z in the plane orthogonal to v; the identity where v is 0."""
     square = v @ v
     is_tiny = square < jnp.finfo(v.dtype).tiny
     return z - jnp.where(is_tiny, 0, 2 / jnp.where(is_tiny, 1, square)) * (v @ z) * v

@@ -1,9 +1,9 @@
-"""Inverse autoregressive flows: every coordinate moved by what those before it say.
+"""Inverse autoregressive flows: earlier coordinates parameterise a coordinate's map.
 
     z_i -> m_i(z_{<i}, h) + exp(s_i(z_{<i}, h)) z_i,   log |det| = sum_i s_i
 
 m and s come from one masked network (MADE, Germain et al. 2015, arXiv:1502.03509), and
-h from the encoder: a draw takes one pass, the inverse D of them, one after the other.
+h from the encoder: a draw takes one pass, the inverse D passes, one after the other.
 
 Source: Kingma et al. 2016, arXiv:1606.04934.
 """
@@ -36,9 +36,9 @@ def iaf(
 ) -> Family:
     """A diagonal normal vector through inverse autoregressive layers.
 
-    The networks are the family's own weights; as their last layers start at zero, every
+    The family's weights are the networks; as their last layers start at zero, every
     layer starts as the identity. Every other layer takes the coordinates in reverse.
-    The paper's gate bounds the scale by 1; here it is between exp(-2) and exp(2).
+    The paper's gate bounds scales by 1; here scales are between exp(-2) and exp(2).
 
     Args:
         dim: D, the number of coordinates.
@@ -62,7 +62,7 @@ def iaf(
 
     def inverse(params: ConditionedParams, z: Float[Array, " D"]) -> Moved:
         def step(found: Array, _: None) -> tuple[Array, None]:
-            """After i steps the first i coordinates are right, whatever the others."""
+            """Invert one more coordinate: after i steps the first i are exact."""
             shift, log_scale = shift_and_log_scale(params, found)
             return (z - shift) * jnp.exp(-log_scale), None
 
@@ -84,10 +84,10 @@ def iaf(
 
 
 def _masks(dim: int, hidden: Sequence[int], context: int) -> list[np.ndarray]:
-    """Which units of a layer see which of the one before: those of no higher degree.
+    """Masks of the layers: a unit sees units of no higher degree in the layer before.
 
     Coordinate i has degree i + 1, the context 0, and the outputs for coordinate i have
-    degree i, so that they see the coordinates before it.
+    degree i, so that they see the coordinates before i.
     """
     degrees = [
         np.concatenate([np.arange(dim) + 1, np.zeros(context * dim, int)]),

@@ -1,4 +1,4 @@
-"""The networks inside of layers, which are learned beside the encoder's."""
+"""Networks inside flow layers, learned together with the encoder."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from vaejax.ops.matmul import vector_times_matrix
 
 
 class ConditionedParams(NamedTuple):
-    """One layer's network, and what the encoder tells it."""
+    """One layer's network, and its context from the encoder."""
 
     network: list[dict[str, Array]]
     context: Float[Array, "*depth C"]
@@ -30,7 +30,7 @@ def conditioned_layers(
     forward: Callable[[ConditionedParams, Float[Array, " D"]], Moved],
     inverse: Callable[[ConditionedParams, Float[Array, " D"]], Moved],
 ) -> Layers:
-    """Layers with a network each, given `context` numbers per latent of the encoder.
+    """Layers with a network each, which sees `context` encoder outputs per latent.
 
     Args:
         depth: the number of layers.
@@ -95,5 +95,5 @@ def apply(
 
 
 def affine(raw: Float[Array, "n 2"]) -> tuple[Float[Array, " n"], Float[Array, " n"]]:
-    """Shift and log-scale, from -2 to 2, that no layer's scale runs away; 0 at 0."""
+    """Shift, and log-scale from -2 to 2, so that no scale diverges; both 0 at 0."""
     return raw[:, 0], 2 * jnp.tanh(raw[:, 1] / 2)

@@ -2,8 +2,8 @@
 
     T(z) = z + u tanh(a),   a = w'z + b,   log |det| = log(1 + w'u (1 - tanh(a)^2))
 
-invertible as w'u > -1 (Rezende and Mohamed 2015, arXiv:1505.05770, appendix A.1). Its
-inverse is one monotone equation in a, a + w'u tanh(a) = w'T(z) + b.
+T is invertible as w'u > -1 (Rezende and Mohamed 2015, arXiv:1505.05770, appendix A.1).
+Its inverse is one monotone equation in a, a + w'u tanh(a) = w'T(z) + b.
 """
 
 import dataclasses
@@ -31,7 +31,7 @@ from vaejax.families.normal import trapezoidal_rule
 
 
 class PlanarParams(NamedTuple):
-    """Any real numbers: u is what `_bend` makes of `raw_u`, with w'u above -1."""
+    """Unconstrained numbers; `_bend` maps `raw_u` to a u with w'u above -1."""
 
     raw_u: Float[Array, "*depth D"]
     w: Float[Array, "*depth D"]
@@ -39,7 +39,7 @@ class PlanarParams(NamedTuple):
 
 
 def planar_flow(dim: int = 2, depth: Depth = 4) -> Family:
-    """A diagonal normal vector through planar layers, all numbers a network's.
+    """A diagonal normal vector through planar layers, parameterised by a network.
 
     At zero outputs u = 0, and every layer is the identity.
 
@@ -67,7 +67,7 @@ def planar_flow(dim: int = 2, depth: Depth = 4) -> Family:
     def quadrature(
         params: FlowParams, num_nodes: int
     ) -> tuple[Float[Array, "nodes D"], Float[Array, " nodes"]]:
-        """The base's nodes, moved, with their weights."""
+        """The base's nodes, transformed by the layers, and the base's weights."""
         nodes, weights = trapezoidal_rule(params.base, num_nodes)
         return jax.vmap(lambda z: push(layers, params.layers, z)[0])(nodes), weights
 
@@ -75,7 +75,7 @@ def planar_flow(dim: int = 2, depth: Depth = 4) -> Family:
 
 
 def _bend(params: PlanarParams) -> tuple[Float[Array, " D"], Scalar]:
-    """u, and w'u: `raw_u` moved along w until w'u is above -1."""
+    """The pair u, w'u: u is `raw_u`, shifted along w so that w'u is above -1."""
     given = params.raw_u @ params.w
     slope = above_minus_one(given)
     square = jnp.maximum(params.w @ params.w, 1e-12)

@@ -3,8 +3,9 @@
     T(z) = z + g (z - c),   g = beta / (alpha + r),   r = |z - c|
     log |det| = (D - 1) log(1 + g) + log(1 + g alpha / (alpha + r))
 
-invertible as alpha > 0 and beta > -alpha (Rezende and Mohamed 2015, arXiv:1505.05770,
-appendix A.2). Its inverse is a quadratic equation in r, r + g r = |T(z) - c|.
+T is invertible as alpha > 0 and beta > -alpha (Rezende and Mohamed 2015,
+arXiv:1505.05770, appendix A.2). Its inverse is a quadratic equation in r,
+r + g r = |T(z) - c|.
 """
 
 from typing import NamedTuple
@@ -26,7 +27,10 @@ from vaejax.families.flows.flow import (
 
 
 class RadialParams(NamedTuple):
-    """Any real numbers: alpha = 1 + above_minus_one(width), beta likewise, times it."""
+    """Unconstrained numbers: alpha = 1 + f(width) and beta = alpha f(strength).
+
+    The function f is `above_minus_one`.
+    """
 
     center: Float[Array, "*depth D"]
     width: Float[Array, "*depth"]
@@ -34,7 +38,7 @@ class RadialParams(NamedTuple):
 
 
 def radial_flow(dim: int = 2, depth: Depth = 4) -> Family:
-    """A diagonal normal vector through radial layers, all numbers a network's.
+    """A diagonal normal vector through radial layers, parameterised by a network.
 
     At zero outputs beta = 0, and every layer is the identity.
 
@@ -74,7 +78,7 @@ def _inverse(params: RadialParams, z: Float[Array, " D"]) -> Moved:
     alpha = _alpha(params)
     half = (alpha * (1 + above_minus_one(params.strength)) - length) / 2
     root = jnp.sqrt(half**2 + alpha * length)
-    # Of the two forms of a root, the one that cancels no digits.
+    # The form of the root that does not cancel.
     sum_ = jnp.where(half > 0, half + root, 1)
     r = jnp.where(half > 0, alpha * length / sum_, root - half)
     gain, log_det = _gain(params, r, z.size)
@@ -86,13 +90,13 @@ def _alpha(params: RadialParams) -> Scalar:
 
 
 def _gain(params: RadialParams, r: Scalar, dim: int) -> tuple[Scalar, Scalar]:
-    """The gain g and log |det|, at this distance from the centre."""
+    """The gain g and log |det| at the distance r from the centre."""
     share = _alpha(params) / (_alpha(params) + r)
     gain = above_minus_one(params.strength) * share
     return gain, (dim - 1) * jnp.log1p(gain) + jnp.log1p(gain * share)
 
 
 def _length(x: Float[Array, " D"]) -> Scalar:
-    """|x|, with derivative 0 at 0: there T has one all the same, as r (z - c) has."""
+    """|x|, with derivative 0 at 0, where T is differentiable, as r (z - c) is."""
     square = x @ x
     return jnp.where(square > 0, jnp.sqrt(jnp.where(square > 0, square, 1)), 0)

@@ -4,8 +4,8 @@
     log |det| = sum_i log(1 + R_ii S_ii (1 - tanh(a_i)^2))
 
 for Q [D, M] of orthonormal columns and upper triangular R and S, invertible as every
-R_ii S_ii > -1 (van den Berg et al. 2018, arXiv:1803.05649). In the coordinates Q'z the
-inverse is found from the last to the first, each by one monotone scalar equation.
+R_ii S_ii > -1 (van den Berg et al. 2018, arXiv:1803.05649). The inverse solves one
+monotone scalar equation for each coordinate of Q'z, from the last to the first.
 """
 
 from typing import Any, NamedTuple
@@ -29,7 +29,7 @@ from vaejax.families.flows.tanh_root import tanh_root
 
 
 class SylvesterParams(NamedTuple):
-    """Any real numbers; R's and S's diagonals are read through tanh, 0.999 at most.
+    """Unconstrained numbers; the diagonals of R and S are at most 0.999, by tanh.
 
     Q's columns are the first M of the product of the reflections across `v`; without
     reflections they are the axes.
@@ -47,7 +47,7 @@ def sylvester_flow(
     width: int | None = None,
     basis: str = "orthogonal",
 ) -> Family:
-    """A diagonal normal vector through Sylvester layers, all numbers a network's.
+    """A diagonal normal vector through Sylvester layers, parameterised by a network.
 
     At zero outputs R = 0, and every layer is the identity. The inverse of a layer takes
     M steps, one after the other.

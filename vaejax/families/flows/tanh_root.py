@@ -1,4 +1,4 @@
-"""The one scalar equation that inverts planar and Sylvester layers."""
+"""The scalar equation that inverts planar and Sylvester layers."""
 
 import jax
 import jax.numpy as jnp
@@ -9,10 +9,10 @@ from vaejax.core import Scalar
 
 @jax.custom_jvp
 def tanh_root(slope: Scalar, target: Scalar) -> Scalar:
-    """The a with a + slope * tanh(a) = target, for a slope above -1.
+    """The root a of a + slope * tanh(a) = target, for a slope above -1.
 
     The left side increases, and |a - target| <= |slope|: 30 halvings of that interval
-    and 4 Newton steps find a to rounding. Its derivative is that of the equation,
+    and 4 Newton steps give a to rounding. The derivative is that of the equation,
 
         da = (dtarget - tanh(a) dslope) / (1 + slope * (1 - tanh(a)^2)),
 
