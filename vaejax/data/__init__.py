@@ -1,8 +1,8 @@
 """Data sets as arrays, with their splits and binarization protocols.
 
-`load("mnist", "test")` is the one function; `render_sprites` draws what factors say.
-tensorflow_datasets is imported only here, when prepared data is read or written, and
-TensorFlow never.
+`load("mnist", "test")` reads every data set; `render_sprites` draws sprites of given
+factors. Only this package imports tensorflow_datasets, when prepared data is read or
+written. No part imports TensorFlow.
 """
 
 import lazy_loader
