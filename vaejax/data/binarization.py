@@ -12,7 +12,7 @@ so every reported likelihood names its protocol.
 * threshold: x_i = 1 where the intensity is above 127;
 * none: x_i = intensity_i / 255, for likelihoods of grey levels and of real numbers;
 * dequantized: x_i = (intensity_i + u_i) / 256 with u_i uniform on [0, 1), drawn as in
-  the dynamic protocol, so that a density bounds the log-probability of grey levels (Theis,
+  the dynamic protocol, so that a density bounds the probability of grey levels (Theis,
   van den Oord and Bethge 2016, arXiv:1511.01844; see `vaejax.evaluation.bits_per_dim`);
 * counts: x_i is the stored number of times that word i is in a document, as a float.
 """
