@@ -178,7 +178,8 @@ def make_objective(
         )
         if kl_weight is not None:
             metrics["beta"] *= beta
-            if not bound.is_linear(num_samples):  # else this bound is the ELBO
+            # A linear bound at weight 1 is the ELBO, which is a metric already.
+            if not bound.is_linear(num_samples):
                 _, plain = batch_loss(problem, whole, state.estimator, key, batch)
                 metrics["untempered_bound"] = plain["bound"]
         return total, (following, metrics)

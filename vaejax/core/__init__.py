@@ -11,5 +11,5 @@ It imports no other part of vaejax.
 
 import lazy_loader
 
-# As in vaejax/__init__.py.
+# Lazy imports, as in vaejax/__init__.py.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

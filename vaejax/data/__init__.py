@@ -7,5 +7,5 @@ written. No part imports TensorFlow.
 
 import lazy_loader
 
-# As in vaejax/__init__.py.
+# Lazy imports, as in vaejax/__init__.py.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

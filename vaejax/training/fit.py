@@ -107,8 +107,8 @@ def fit(
 ) -> TrainState:
     """Train until `epochs` epochs are done; compile once.
 
-    Where no `state` is given, training starts as the objective says (`vade` from
-    clusters of the data's codes, say), else from new parameters.
+    Without a `state`, training starts from the parameters of `objective.start` if any
+    (`vade` starts from clusters of the data's codes), and else from new parameters.
 
     Args:
         objective: what to minimise.
