@@ -6,8 +6,8 @@ are combinations of one statistic, the log of a power mean of n weights,
     L(n, p) = 1/p log 1/n sum_{k <= n} w_k^p,
 
 which rises with n for p > 0 and with p, in expectation: ELBO = E L(1, 1),
-IWAE_K = E L(K, 1) <= log p(x) <= L(inf, p) for p >= 1. A bound says in `expectation`
-of which L its own expectation is made; `vaejax.exact` integrates them at any K.
+IWAE_K = E L(K, 1) <= log p(x) <= L(inf, p) for p >= 1. The `expectation` of a bound
+lists the L whose sum is its expectation; `vaejax.exact` integrates them at any K.
 
 All values are in nats.
 """
@@ -65,7 +65,7 @@ def elbo() -> Bound:
 def elbo_analytic_kl() -> Bound:
     """The evidence lower bound, KL in closed form: `mean_k log p(x|z_k) - KL(q || p)`.
 
-    The same expectation as `elbo`. Valid for: a posterior and a prior of one family
+    Its expectation is that of `elbo`. Valid for: a posterior and a prior of one family
     whose KL divergence is known.
 
     References:
@@ -307,8 +307,8 @@ def cubo(order: float = 2.0) -> Bound:
     Relation to log p(x): `1/n log E w^n >= log p(x)`, the limit in K. At finite K the
     logarithm biases it downwards: it is at least IWAE_K, yet can lie below log p(x).
     Of order 1 it is IWAE_K, a lower bound.
-    Minimising it fits q to a model; it would also lower log p(x), so train the model
-    by another bound: `train_apart("chi_vae", iwae(), cubo())`.
+    Minimising the bound fits q to a model, but would also lower log p(x), so train the
+    model by another bound: `train_apart("chi_vae", iwae(), cubo())`.
 
     References:
         Dieng et al. 2017, arXiv:1611.00328.
@@ -329,8 +329,8 @@ def jvi(order: Literal[1, 2] = 1) -> Bound:
         JVI_1 = K L_K - (K - 1) mean L_{K-1}
         JVI_2 = K^2/2 L_K - (K - 1)^2 mean L_{K-1} + (K - 2)^2/2 mean L_{K-2}
 
-    with the means over all subsets of that many of the K samples. In float32 the terms
-    of the first, each of K times its size, would round off; as is, with normalized
+    with the means over all subsets of this size of the K samples. In float32 the terms
+    of JVI_1, each K times its size, would round off; the code computes, with normalized
     weights w~,
 
         JVI_1 = L_K - (K - 1) (mean_k log(1 - w~_k) + log K / (K - 1))
@@ -359,7 +359,7 @@ def jvi(order: Literal[1, 2] = 1) -> Bound:
         largest = stop_gradient(log_w.max())
         below = log_w - largest
         total = logsumexp(below)
-        # log(1 - w~), which rounds off for the one weight that may be above 1/2.
+        # log(1 - w~), which rounds off for a weight above 1/2: at most the largest one.
         first = jnp.arange(k) == jnp.argmax(log_w)
         others = logsumexp(jnp.where(first, -jnp.inf, below))
         rest = jnp.log1p(-jnp.where(first, 0.0, jnp.exp(below - total)))
@@ -439,13 +439,13 @@ def tvo(
     betas = knots[:-1] if side == "left" else knots[1:]
 
     def riemann_sum(log_w: Float[Array, " K"]) -> Scalar:
-        # Only differences of log-weights matter to the gradient, which cancels less so.
+        # The gradient is shift-invariant: subtracting the largest reduces cancellation.
         largest = stop_gradient(log_w.max())
         below = log_w - largest
 
         def expected(beta: Scalar) -> Scalar:
             normalized = jax.nn.softmax(beta * below)
-            # An impossible sample counts for nothing, unless beta is 0.
+            # An impossible sample has weight 0, unless beta is 0.
             return jnp.dot(normalized, jnp.where(normalized > 0, below, 0.0))
 
         return largest + jnp.dot(
@@ -472,8 +472,8 @@ def tvo(
 def train_apart(name: str, model_bound: Bound, inference_bound: Bound) -> Bound:
     """The value of `model_bound`; the posterior is trained by `inference_bound`.
 
-    The model's parameters receive the gradient of the first as if the posterior were
-    fixed, the posterior's that of the second as if the model were.
+    The model's parameters receive the gradient of `model_bound` with the posterior
+    fixed, and the posterior's that of `inference_bound` with the model fixed.
 
     Examples:
         >>> bound = train_apart("chi_vae", iwae(), cubo())
@@ -511,7 +511,7 @@ def _power_mean(name: str, power: float, minimised: bool = False) -> Bound:
     def aggregate(log_w: Float[Array, " K"]) -> Scalar:
         if abs(power) >= 1e-3:
             return (logsumexp(power * log_w) - jnp.log(log_w.shape[0])) / power
-        # The difference would round off, and be divided by the power.
+        # The difference of logarithms would round off before the division by `power`.
         largest = stop_gradient(log_w.max())
         below = jnp.expm1(power * (log_w - largest)).mean()
         return largest + jnp.log1p(below) / power

@@ -2,14 +2,13 @@
 
 An expectation over q(z|x) becomes a weighted sum over nodes: every outcome of a
 discrete posterior, or a quadrature rule of a continuous one whose nodes are doubled
-until value and gradient stop moving. All K samples of a bound are then integrated by
+until value and gradient converge. All K samples of a bound are then integrated by
 
     log-mean bounds    E log sum_k w_k = int exp(-e^u) - (E exp(-w e^u))^K du,   any K
     separable bounds   E F = E f(log_w)                         (one sample is enough)
     any other bound    the product rule over K copies of the nodes
 
-The ELBO of a model that has it in closed form (`Extras.exact_elbo`) is differentiated
-as it is.
+A closed-form ELBO of a model (`Extras.exact_elbo`) is differentiated directly.
 
 The first line is Frullani's integral log s = int (e^-t - e^-ts) dt/t with t = e^u, in
 which independent samples factorise: exact IWAE gradients at K = 1000 cost no more than
@@ -47,9 +46,9 @@ from vaejax.core import (
 from vaejax.objective import split
 from vaejax.terms import log_terms, penalty, with_value
 
-MAX_NODES = 2**16  # outcomes of one sample that are summed over
-MAX_PRODUCT = 2**24  # outcomes of K samples that are summed over
-MASS_TOLERANCE = 1e-5  # of the nodes' probabilities, which sum to 1
+MAX_NODES = 2**16  # the most outcomes of one sample in a sum
+MAX_PRODUCT = 2**24  # the most outcomes of K samples in a sum
+MASS_TOLERANCE = 1e-5  # tolerance of the sum of the nodes' probabilities, which is 1
 
 
 class Exact(NamedTuple):
@@ -141,7 +140,7 @@ def log_moment(
 def _moments(
     model: Model, num_nodes: int, params: Params, examples: Example, order: Scalar
 ) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
-    """Every example's log-moment by the nodes, and their total weight."""
+    """The log-moment of every example, and the total weight of its nodes."""
 
     def one(example: Example) -> tuple[Scalar, Scalar]:
         z, weights = _nodes(model, params, example, num_nodes)
@@ -154,7 +153,7 @@ def _moments(
 def _converged(
     integrate: Callable[[int], tuple[PyTree, np.ndarray]], tolerance: float, what: str
 ) -> PyTree:
-    """What `integrate(num_nodes)` gives, beside a mass of 1, once it stops moving."""
+    """The result of `integrate(num_nodes)`, converged in the nodes, at a mass of 1."""
     previous = None
     for num_nodes in (64, 128, 256, 512, 1024, 2048):
         try:
@@ -162,8 +161,8 @@ def _converged(
         except IncompatibleError:
             if previous is None:
                 raise
-            break  # it could be integrated, but not any finer
-        # Nodes that miss q altogether would agree with one another on nothing.
+            break  # the integral has no finer rule
+        # Nodes that all miss q would agree on a wrong result.
         complete = np.abs(mass - 1).max() < MASS_TOLERANCE
         if (
             complete
@@ -179,7 +178,7 @@ def _converged(
 
 
 def _is_plain_elbo(problem: Problem) -> bool:
-    """Whether E F is the mean of E log w, whatever K is."""
+    """True if E F is E log w at any K."""
     bound = problem.bound
     return (
         bound.log_weight is plain
@@ -203,7 +202,7 @@ def _closed_form(
 def _integral(
     problem: Problem, estimator: Estimator | None, num_nodes: int
 ) -> Callable[[Params, Example], tuple[tuple[Scalar, Array], Params]]:
-    """The mean over examples and the nodes' total weight in each, with a gradient."""
+    """Compile the mean target, its gradient, and each example's total node weight."""
 
     def mean_target(params: Params, examples: Example) -> tuple[Scalar, Array]:
         def one(example: Example) -> tuple[Scalar, Scalar]:
@@ -224,7 +223,7 @@ def _target(
     params: Params,
     example: Example,
 ) -> Scalar:
-    """A scalar whose value is the expected bound, with the gradient asked for."""
+    """A scalar with the expected bound as value and the target's gradient."""
     if problem.bound.inference is not None:
         of_model, of_posterior = (
             _target(part, estimator, num_nodes, params, example)
@@ -301,11 +300,11 @@ def _nodes(
             f"{family.name} latents can be neither enumerated nor integrated: compare "
             "with a reference estimator"
         )
-    # At least all coordinates but one are free, as on a sphere or a simplex.
+    # At most one coordinate is not free, as on a sphere or a simplex.
     mean = jax.eval_shape(family.mean, dist_params)
     least = sum(leaf.size for leaf in jax.tree.leaves(mean)) - 1
     _refuse_too_many(2**least, f"{model.name} takes nodes in {least} coordinates")
-    # Two nodes a coordinate tell how many.
+    # Two nodes per coordinate give 2^dim nodes in all.
     _, pair = jax.eval_shape(lambda: integrate(dist_params, 2))
     parts = 1 if family.strata is None else family.strata.split(dist_params)[0].size
     dim = round(math.log2(pair.size / parts))
@@ -331,7 +330,7 @@ def _product_rule(
     weights: Float[Array, " S"],
     num_samples: int,
 ) -> Scalar:
-    """E f over K independent samples, each one of the S nodes of `leaves`."""
+    """E f over K independent samples, each at one of the S nodes of `leaves`."""
     size = weights.shape[0]
     if size**num_samples > MAX_PRODUCT:
         raise IncompatibleError(
@@ -339,7 +338,7 @@ def _product_rule(
             f"sums more than {MAX_PRODUCT:,} terms: use a smaller K"
         )
 
-    @jax.checkpoint  # the way back would store every value on the way
+    @jax.checkpoint  # otherwise the backward pass stores every intermediate value
     def term(number: Array) -> Scalar:
         chosen = jnp.stack(jnp.unravel_index(number, (size,) * num_samples))
         value = f(jax.tree.map(lambda leaf: leaf[chosen], leaves))
@@ -365,13 +364,13 @@ def _log_mean_and_slopes(
     num_samples: int,
     num_steps: int,
 ) -> tuple[Scalar, tuple[Float[Array, " S"], Float[Array, " S"]]]:
-    """The integral, and its derivatives in the log-weights and in their chances.
+    """The integral, and its derivatives in the log-weights and their probabilities.
 
-    One pass over the steps: to differentiate the loop would store every one of them.
+    One pass computes all: autodiff of the loop would store every step.
     """
     shift = logsumexp(log_w, b=weights)
     centred = log_w - shift
-    # u = 3 sinh(t) reaches weights as small as e^-30000 with steps of 0.05 around 1.
+    # u = 3 sinh(t) covers weights as small as e^-30000 with steps of 0.05 around 1.
     reach = np.arcsinh(1e4)
     width = 2 * reach / (num_steps - 1)
 
@@ -412,6 +411,6 @@ def _distance(a: PyTree, b: PyTree) -> float:
 
 
 def _as_float64(leaf: Array | np.ndarray) -> np.ndarray:
-    """All but integers, such as labels."""
+    """Convert to float64, except for integers, such as labels."""
     integer = jnp.issubdtype(leaf.dtype, jnp.integer)
     return np.asarray(leaf, None if integer else np.float64)

@@ -1,11 +1,11 @@
-"""How the weight of the KL divergence moves in training: schedules and multipliers.
+"""Schedules and multipliers for the weight of the KL divergence in training.
 
-A weight beta stands before the KL divergence in any bound: the log-weights become
+A weight beta multiplies the KL divergence in any bound: the log-weights become
 
     log p(x|z) + beta (log p(z) - log q(z|x))
 
-and the KL of a bound in closed form is weighed likewise. A schedule knows the step, a
-multiplier what the steps before it measured: it is the Lagrange multiplier of
+and the KL of a bound in closed form is weighed likewise. A schedule depends on the
+step, a multiplier on the metrics of the steps before: it is the Lagrange multiplier of
 
     maximise E log p(x|z)  subject to  KL(q(z|x) || p(z)) <= R            (kl_at_most)
     minimise KL(q(z|x) || p(z))  subject to  -E log p(x|z) <= D   (distortion_at_most)
@@ -13,19 +13,19 @@ multiplier what the steps before it measured: it is the Lagrange multiplier of
 whose Lagrangians are, up to a factor, the beta-ELBO: the first with beta the multiplier
 of the KL, the second with 1 / beta the multiplier of the distortion. Where the
 constraint holds with equality, beta is the weight of the unconstrained problem whose
-solution has that KL (Karush, Kuhn and Tucker): so derives the beta-VAE.
+solution has that KL (Karush, Kuhn and Tucker), as in the derivation of the beta-VAE.
 
-Both move beta by v, what KL or log-likelihood is above the limit as a share of it, by
-its moving average over batches: by its sum over the steps, as in dual ascent, and by v
-itself,
+Both multipliers update beta by v, the moving average over batches of the excess of KL
+or log-likelihood over the limit, relative to the limit: by the sum of v over the steps,
+as in dual ascent, and by v itself,
 
     log beta = step_size sum_t v_t + 3 v
 
-The second is the quadratic penalty of an augmented Lagrangian: it is 0 where the
+The second term is the quadratic penalty of an augmented Lagrangian: it is 0 where the
 constraint holds with equality, and damps the approach, where the sum alone winds up
 while training is far from the limit, and overshoots it. Sum and beta stay within 1e-3
-to 1e3, from where they return as soon as v changes its sign: a beta that stays at an
-end says that the constraint does not bind, or cannot be met.
+to 1e3, and return from an end as soon as v changes its sign: a beta that stays at an
+end shows that the constraint does not bind, or cannot be met.
 
 References:
     Bertsekas 1982, "Constrained optimization and Lagrange multiplier methods"; Shao et
@@ -46,7 +46,7 @@ from vaejax.core.ranges import Steps, StepsOrZero
 def linear(
     num_steps: Steps = 10_000, start: float = 0.0, end: float = 1.0, cycles: int = 1
 ) -> KLWeight:
-    """From `start` to `end` in a straight line, then constant.
+    """A weight that moves from `start` to `end` linearly, then stays constant.
 
     Args:
         num_steps: until the weight is constant.
@@ -63,7 +63,7 @@ def linear(
 def cosine(
     num_steps: Steps = 10_000, start: float = 0.0, end: float = 1.0, cycles: int = 1
 ) -> KLWeight:
-    """As `linear`, along half a cosine: `(1 - cos(pi share)) / 2` of the way."""
+    """`linear` along half a cosine: `(1 - cos(pi share)) / 2` of the way."""
 
     def along(share: Scalar) -> Scalar:
         return (1 - jnp.cos(jnp.pi * share)) / 2
@@ -74,7 +74,7 @@ def cosine(
 def cyclical(
     num_steps: Steps = 10_000, start: float = 0.0, end: float = 1.0, cycles: int = 4
 ) -> KLWeight:
-    """`linear` in four cycles: half of each rises, half is constant.
+    """`linear` in four cycles: a rise in the first half of each, then constant.
 
     References:
         Fu et al. 2019, arXiv:1903.10145.
@@ -83,7 +83,7 @@ def cyclical(
 
 
 def constant(beta: float = 4.0) -> KLWeight:
-    """The same weight at every step, for any bound.
+    """A constant weight beta, for any bound.
 
     References:
         Higgins et al. 2017, "beta-VAE".
@@ -171,16 +171,16 @@ def _schedule(
             f"num_steps is {num_steps} and cycles {cycles}: use fewer of either, of a "
             "product below 2^31"
         )
-    rising = 0.5 if cycles > 1 else 1.0  # of a cycle
+    rising = 0.5 if cycles > 1 else 1.0  # share of a cycle
 
     def weight(step: Scalar) -> Scalar:
-        # In integers: a quotient just below a whole number is in the cycle before.
+        # Integers: a float quotient just below a whole number is in the cycle before.
         place = cycles * jnp.minimum(jnp.rint(step).astype(jnp.int32), num_steps)
         share = jnp.clip(place % num_steps / (rising * num_steps), 0, 1)
         ended = place == cycles * num_steps
         return start + (end - start) * along(jnp.where(ended, 1.0, share))
 
-    # Counted in float32, exact to 16 million: states are averaged over micro-batches.
+    # The step is a float32, exact to 16 million: micro-batches average the states.
     return KLWeight(
         name=name,
         init=lambda: jnp.zeros(()),
@@ -189,10 +189,10 @@ def _schedule(
     )
 
 
-MEMORY = 0.9  # of the moving average, per step
-PROPORTION = 3.0  # of v in log beta
+MEMORY = 0.9  # decay of the moving average per step
+PROPORTION = 3.0  # factor of v in log beta
 BETA_RANGE = 1e-3, 1e3
-TOLERANCE = 0.02  # of the limit, which noise in an epoch's mean is well within
+TOLERANCE = 0.02  # share of the limit, well above the noise in an epoch's mean
 
 
 def _multiplier(
@@ -202,13 +202,13 @@ def _multiplier(
     *,
     violated_above: bool,
 ) -> KLWeight:
-    """Damped dual ascent in log beta, which rises with what is `above` the limit."""
+    """Damped dual ascent in log beta, which rises with the excess `above` the limit."""
     _check_limit("step_size", step_size)
 
     def update(
         state: dict[str, Float[Array, ""]], metrics: Stats
     ) -> dict[str, Float[Array, ""]]:
-        # A start far from the limit moves beta no faster than this.
+        # The clip bounds the speed of beta at a start far from the limit.
         now = jnp.clip(above(state["step"], metrics), -1, 1)
         average = MEMORY * state["above"] + (1 - MEMORY) * now
         total = state["total"] + step_size * average

@@ -1,4 +1,4 @@
-"""From (model, bound, estimator, K) to the two functions that a trainer needs."""
+"""Training objectives made from (model, bound, estimator, K)."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -54,9 +54,9 @@ def make_objective(
 
     loss(params, state, key, batch) = mean_b -surrogate(example_b) + sum_r penalty_r
 
-    A bound that is minimised keeps its sign. Among the metrics, beside the bound, are
-    the KL weight `beta` that it holds and the `elbo` that holds none; with a
-    `kl_weight` also the bound of several samples at weight 1, `untempered_bound`.
+    A bound that is minimised keeps its sign. The metrics include the bound, its KL
+    weight `beta` and the `elbo`, which has no such weight; with a `kl_weight` and
+    several samples also the bound at weight 1, `untempered_bound`.
 
     Args:
         model: encoder, decoder and prior, per example.
@@ -178,7 +178,8 @@ def make_objective(
         )
         if kl_weight is not None:
             metrics["beta"] *= beta
-            if not bound.is_linear(num_samples):  # whose bound at weight 1 is the ELBO
+            # A linear bound at weight 1 is the ELBO, which is a metric already.
+            if not bound.is_linear(num_samples):
                 _, plain = batch_loss(problem, whole, state.estimator, key, batch)
                 metrics["untempered_bound"] = plain["bound"]
         return total, (following, metrics)
@@ -228,7 +229,7 @@ def make_objective(
 
 
 def whole_params(params: Params, state: LossState) -> Params:
-    """The parameters to evaluate: those trained, and the averages that the state holds.
+    """Return the parameters to evaluate: the trained ones, and the state's averages.
 
     Args:
         params: as `Objective.init` gives them, or an optimizer's next.
@@ -238,32 +239,32 @@ def whole_params(params: Params, state: LossState) -> Params:
 
 
 def split_params(params: Params, state: LossState) -> tuple[Params, LossState]:
-    """The parameters to train, and the state with the groups that are averages.
+    """Return the parameters to train, and the state with the groups that are averages.
 
-    It undoes `whole_params`. Among the parameters `()` stands in the place of a group
-    that is an average.
+    This function undoes `whole_params`. Among the parameters `()` replaces a group that
+    is an average.
     """
     averages = {name: getattr(params, name) for name in state.averages}
     others = params._replace(**dict.fromkeys(averages, ()))
     return others, state._replace(averages=averages)
 
 
-# The metrics that mean nothing where the posterior has no density.
+# The metrics that are undefined where the posterior has no density.
 OF_DENSITIES = {"kl", "log_pz", "log_qz", "elbo", "beta"}
 
 
 def of_estimator(params: Params) -> Params:
-    """The parameters as the estimator sees them: of the auxiliary ones, its own."""
+    """Return the parameters with only the estimator's among the auxiliary ones."""
     if isinstance(params.auxiliary, Auxiliary):
         return params._replace(auxiliary=params.auxiliary.estimator)
     return params
 
 
 def weigh_kl(problem: Problem, beta: Scalar | float) -> Problem:
-    """The problem whose bound weighs the KL divergence by beta, besides its own weight.
+    """Multiply the weight of the KL divergence in the problem's bound by beta.
 
     In the log-weights, log p(z) and log q(z|x) are multiplied by beta; so is a KL in
-    closed form. A bound of another weight states no relation to log p(x).
+    closed form. The new bound states no relation to log p(x).
     """
 
     def weighed(bound: Bound) -> Bound:
@@ -290,7 +291,7 @@ def weigh_kl(problem: Problem, beta: Scalar | float) -> Problem:
 
 
 def weight_of_kl(bound: Bound) -> float:
-    """The weight beta of the KL divergence in a bound: 1 but for tempered ones."""
+    """The weight beta of the KL divergence in a bound, 1 unless it is tempered."""
     if bound.penalty is not None:
         return 1.0
     zero, one = jnp.zeros(1), jnp.ones(1)
@@ -298,9 +299,9 @@ def weight_of_kl(bound: Bound) -> float:
 
 
 def check(problem: Problem, estimator: Estimator) -> Verdict:
-    """The estimator's verdict on the problem, once the problem itself makes sense."""
+    """The estimator's verdict on the problem; an invalid problem is refused first."""
     num_samples = problem.num_samples
-    # A bool is an int to Python, but counts nothing.
+    # A bool is an int in Python, but no number of samples.
     if type(num_samples) is not int or num_samples < 1:
         return Verdict(
             "refused",
@@ -334,7 +335,7 @@ def check(problem: Problem, estimator: Estimator) -> Verdict:
 
 
 def _misplaced(posterior: Family, prior: Family) -> str | None:
-    """Why the two densities have no ratio, if they have none."""
+    """The reason why the two densities have no ratio, or None."""
     here, there = posterior.space.kind, prior.space.kind
     if here == there or (here in ("positive", "interval") and there == "reals"):
         return None
@@ -346,10 +347,10 @@ def _misplaced(posterior: Family, prior: Family) -> str | None:
 
 
 def split(problem: Problem) -> tuple[Problem, Problem]:
-    """The model's problem, with the posterior stopped, and the posterior's.
+    """Split a problem in two, for the model and for the posterior alone.
 
-    Stopped is the way through `encode`, or through `decode` and `prior`, whichever
-    parameters it takes: a prior may reach into the encoder's.
+    The model's problem stops the path through `encode`, the posterior's the paths
+    through `decode` and `prior`, for all parameters: a prior may use the encoder's.
     """
     model, bound = problem.model, problem.bound
     assert bound.inference is not None
@@ -377,16 +378,17 @@ def surrogate(
     key: Key,
     example: Example,
 ) -> tuple[Scalar, Stats]:
-    """The estimator's surrogate, or the sum of two where the posterior has its own."""
+    """The estimator's surrogate, or the sum of two if the bound has an `inference`."""
     if problem.bound.inference is None:
         return estimator.surrogate(problem, params, state, key, example)
     of_model, of_posterior = split(problem)
-    # The estimator's own parameters serve the posterior, and are trained with it.
+    # The estimator's parameters serve the posterior, and are trained with it.
     frozen = params._replace(auxiliary=stop_gradient(params.auxiliary))
     first, reported = estimator.surrogate(of_model, frozen, state, key, example)
     second, own = estimator.surrogate(of_posterior, params, state, key, example)
     sign = 1 if of_model.bound.minimised == of_posterior.bound.minimised else -1
-    # So does its state, which follows the signal that its baseline is learned from.
+    # The estimator's state also serves the posterior: it averages the signal of the
+    # baseline.
     stats = {name: own[name] for name in own.keys() - COMMON_STATS}
     stats |= {name: reported[name] for name in COMMON_STATS}
     return with_value(first + sign * second, first), stats

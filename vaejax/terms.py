@@ -1,8 +1,8 @@
-"""The estimator author's kit: samples, log-weights, and ways to steer a gradient.
+"""The parts of estimators: samples, log-weights, and control of gradient paths.
 
-Every estimator is made of these pieces. Draw K latents, weigh them, then decide what
-the gradient sees: `stop_gradient` on the posterior parameters closes the direct way
-through log q, `scale_gradient` weighs the way through each sample.
+An estimator draws K latents, weighs them, and selects gradient paths: `stop_gradient`
+on the posterior parameters closes the direct path through log q, `scale_gradient`
+weighs the path through each sample.
 """
 
 import dataclasses
@@ -46,9 +46,10 @@ def sample_posterior(
 def weigh_own_samples(
     model: Model, params: Params, dist_params: DistParams, keys: Keys, example: Example
 ) -> LogTerms:
-    """The terms of a sample for each key, at what it costs to draw and to weigh it.
+    """Draw a sample for each key, with its log-terms, by the cheapest method.
 
-    For uses of log q that stop nothing: its total derivative is right, no part of it.
+    Use this only where nothing in log q is stopped: the total derivative of log q is
+    correct, its partial derivatives are not.
     """
     family = model.posterior
     sample_and_log_prob = family.own_samples.sample_and_log_prob
@@ -69,10 +70,10 @@ def log_terms(
 ) -> LogTerms:
     """Log p(x|z), log p(z) and log q(z|x) of every sample; `dist_params` are q's.
 
-    The last is computed unless it is given.
+    Log q(z|x) is computed unless `log_qz` is given.
 
-    Where the mesh in force has an axis for samples that divides their number, each of
-    its devices computes its share of them (see `vaejax.sharding`).
+    Where the mesh in force has an axis for samples whose size divides their number,
+    each device computes its share of the samples (see `vaejax.sharding`).
     """
     z = divide_samples(z)
     prior_params = model.prior(params, example.y)
@@ -114,7 +115,7 @@ def bound_value(
     example: Example,
     terms: LogTerms,
 ) -> Scalar:
-    """F(log_w), less the bound's closed-form penalty where it has one."""
+    """F(log_w), less the bound's closed-form penalty, if any."""
     bound = problem.bound
     return bound.aggregate(bound.log_weight(terms)) - penalty(
         problem, params, dist_params, example
@@ -124,7 +125,7 @@ def bound_value(
 def penalty(
     problem: Problem, params: Params, dist_params: DistParams, example: Example
 ) -> Scalar:
-    """The bound's closed-form part, 0 where it has none."""
+    """The bound's closed-form penalty, or 0 if the bound has none."""
     if problem.bound.penalty is None:
         return jnp.zeros(())
     return problem.bound.penalty(problem.model, params, dist_params, example)
@@ -133,7 +134,7 @@ def penalty(
 def with_value(surrogate: Scalar, value: Scalar) -> Scalar:
     """A scalar whose value is exactly `value` and whose gradient is `surrogate`'s.
 
-    Written so that the surrogate's magnitude cannot round the value off.
+    The order of the operations keeps a large surrogate from rounding the value off.
     """
     return stop_gradient(value) + (surrogate - stop_gradient(surrogate))
 
@@ -146,8 +147,8 @@ def exchange(
 ) -> Float[Array, " K"]:
     """For every k, F with log_w_k = first_k less F with log_w_k = second_k.
 
-    The other samples keep their weights. Where F is a mean over samples they cancel,
-    and (f(first_k) - f(second_k)) / K is left.
+    The other samples keep their weights. Where F is a mean over samples these weights
+    cancel, and the result is (f(first_k) - f(second_k)) / K.
     """
     num_samples = log_w.shape[0]
     if bound.separable:
@@ -163,19 +164,19 @@ def exchange(
 def enter(gradient: DistParams, dist_params: DistParams) -> Scalar:
     """A scalar whose gradient in the posterior's parameters lam is `gradient`.
 
-    It is the sum of stop_gradient(gradient) * lam: what an estimator knows about lam
-    reaches the network's weights through lam, whatever the network is.
+    The scalar is the sum of stop_gradient(gradient) * lam: an estimate for lam reaches
+    the weights of any network through lam.
     """
     products = jax.tree.map(jnp.vdot, stop_gradient(gradient), dist_params)
     return sum(jax.tree.leaves(products), start=jnp.zeros(()))
 
 
 def minimize_beside(problem: Problem, surrogate: Scalar, auxiliary: Scalar) -> Scalar:
-    """The surrogate's value and gradient, and beside it a loss of one's own descended.
+    """Add a loss for an estimator's parameters to the surrogate; its value stays.
 
-    For an estimator's own parameters (`Params.auxiliary`): they are trained by the same
-    optimizer, which descends `auxiliary` whether the bound is maximised or minimised.
-    `auxiliary` must depend on `Params.auxiliary` alone, or it disturbs the estimate.
+    The optimizer of all parameters descends `auxiliary` in `Params.auxiliary`, whether
+    the bound is maximised or minimised. `auxiliary` must depend on `Params.auxiliary`
+    alone, or it disturbs the estimate.
     """
     sign = 1 if problem.bound.minimised else -1
     return surrogate + sign * (auxiliary - stop_gradient(auxiliary))
@@ -185,9 +186,9 @@ COMMON_STATS = ("bound", "log_px_z", "log_pz", "log_qz", "kl")
 
 
 def make_stats(value: Scalar, terms: LogTerms) -> Stats:
-    """What every estimator reports of one example, in nats."""
-    # Else XLA sums over samples and pixels in a second pass of its own, and must keep
-    # every pixel's term in memory for it.
+    """The statistics that every estimator reports for an example, in nats."""
+    # Without the barrier XLA sums over samples and pixels in a second pass, for which
+    # every pixel's term stays in memory.
     terms = jax.lax.optimization_barrier(terms)
     stats = {
         "bound": value,
@@ -200,7 +201,7 @@ def make_stats(value: Scalar, terms: LogTerms) -> Stats:
 
 
 def expected_terms(terms: LogTerms, weights: Float[Array, " K"]) -> LogTerms:
-    """The terms' weighted sums, as those of a single sample: for `make_stats`."""
+    """The terms' weighted sums, in the form of a single sample for `make_stats`."""
     return LogTerms(*(jnp.dot(weights, leaf)[None] for leaf in terms))
 
 
@@ -223,7 +224,7 @@ def _scale_forward(
 def _scale_backward(scale: Float[Array, " K"], cotangent: Event) -> tuple[Event, None]:
     def weigh(leaf: Array) -> Array:
         weighed = leaf * scale.reshape(scale.shape + (1,) * (leaf.ndim - 1))
-        return weighed.astype(leaf.dtype)  # weights may be the more precise ones
+        return weighed.astype(leaf.dtype)  # `scale` may have the wider dtype
 
     return jax.tree.map(weigh, cotangent), None
 
@@ -238,10 +239,10 @@ def target_with_share(
     expectation: Expectation,
     share: float,
 ) -> Scalar:
-    """E F, whose gradient sees log q inside the log-weights by this share only.
+    """E F, with the gradient through log q in the log-weights multiplied by `share`.
 
-    The samples and the model's densities count in full: with a share of 1 it is the
-    gradient of E F. The `target` of estimators that drop a part of that score.
+    The samples and the model's densities keep their full gradient: a share of 1 gives
+    the gradient of E F. Estimators that drop a part of this score use it as `target`.
     """
 
     def log_weight(terms: LogTerms) -> Float[Array, " K"]:
@@ -259,15 +260,15 @@ def target_with_share(
 
 
 def require(condition: bool, lacks: str, remedy: str) -> Verdict | None:
-    """A refusal that names what is missing and what to use instead, or None."""
+    """Return None if the condition holds, or a refusal with the lack and the remedy."""
     return None if condition else Verdict("refused", f"{lacks}: {remedy}")
 
 
-MOST_OUTCOMES = 2**24  # that a listing may be asked for, whatever the memory
+MOST_OUTCOMES = 2**24  # the upper limit of `max_outcomes`, for any memory
 
 
 def check_max_outcomes(max_outcomes: int) -> None:
-    """Refuse a limit on the outcomes to list that is none, or beyond every memory."""
+    """Refuse a limit on listed outcomes below 1 or above `MOST_OUTCOMES`."""
     if not 1 <= max_outcomes <= MOST_OUTCOMES:
         raise VaejaxError(
             f"max_outcomes is {max_outcomes}: use a number of outcomes from 1 to "
@@ -276,7 +277,7 @@ def check_max_outcomes(max_outcomes: int) -> None:
 
 
 def require_outcomes(problem: Problem, name: str, max_outcomes: int) -> Verdict | None:
-    """The refusal of estimators that list every outcome of the posterior."""
+    """Refuse a problem if the estimator cannot list every outcome of the posterior."""
     model, family = problem.model, problem.model.posterior
     if family.outcomes is None:
         lacks = f"{family.name} latents cannot be listed"
@@ -293,7 +294,7 @@ def require_outcomes(problem: Problem, name: str, max_outcomes: int) -> Verdict 
 
 
 def require_reparam(problem: Problem, name: str) -> Verdict | None:
-    """The refusal of estimators that differentiate through the samples."""
+    """Refuse a problem if its samples cannot be differentiated."""
     family = problem.model.posterior
     return require(
         family.reparam is not None,

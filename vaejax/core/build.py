@@ -1,11 +1,11 @@
-"""From a name and its settings to what a registry's factory makes of them.
+"""Records built by a registry's factory from its name and settings.
 
     build(MODELS, "gaussian_mlp", latent_dim=20)
     build(MODELS, "gaussian_mlp", ["latent_dim=20", "prior.num_components=10"])
 
 Settings are values, or words as a command line has them. A word becomes a value of the
-type that the factory's annotation says; where the factory hands its settings to another
-one, as `prior_settings`, that one's annotations say it.
+type in the factory's annotation; a setting that the factory passes on to another
+factory, as `prior_settings`, is read by the annotations of the other factory.
 """
 
 import ast
@@ -23,7 +23,7 @@ NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Word(str):
-    """The text of a setting, to be read once it is known what it stands for."""
+    """The text of a setting, to be read once the type of the setting is known."""
 
 
 def build(
@@ -75,7 +75,7 @@ def settings_of(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
 def typed(
     name: str, factory: Callable[..., Any], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The settings with every `Word` read, each of them as the factory takes it.
+    """The settings with every `Word` read as a value of the type the factory takes.
 
     Raises:
         VaejaxError: naming the setting, what it takes and what was given.
@@ -106,7 +106,7 @@ def read(name: str, key: str, given: Any, annotation: Any) -> Any:
 
 
 def parse_words(words: Sequence[str]) -> dict[str, Any]:
-    """Read `latent_dim=20 hidden=300,300 likelihood=fixed_normal` into a `Word` each.
+    """Split `latent_dim=20 hidden=300,300 likelihood=fixed_normal` into `Word`s.
 
     `prior.num_components=10` is an entry of the setting `prior_settings`.
 
@@ -129,17 +129,17 @@ def parse_words(words: Sequence[str]) -> dict[str, Any]:
 
 
 def _literal(text: str) -> Any:
-    """The literal of Python that a text is, or the text itself."""
+    """The value of a text that is a Python literal, or the text itself."""
     try:
         value = ast.literal_eval(text)
-        repr(value)  # or a ValueError: an integer too long to be shown
+        repr(value)  # raises ValueError if an integer is too long to be shown
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return str(text)  # a word, such as the name of a likelihood
     return value
 
 
 def _converted(given: Any, annotation: Any) -> Any:
-    """What a literal of the command line stands for in Python, as far as it does."""
+    """The literal, converted to the annotated type where a conversion is known."""
     if typing.get_origin(annotation) is Annotated:
         return _converted(given, typing.get_args(annotation)[0])
     origin = typing.get_origin(annotation)

@@ -1,7 +1,7 @@
-"""The one check of what a user hands over: shape, dtype, support, labels, finiteness.
+"""Checks of the user's data: shape, dtype, support, labels, finiteness.
 
-Every public function that takes data calls `check_data` once, eagerly. What is refused
-is said in one sentence: what was given, what is expected, what to do.
+Every public function that takes data calls `check_data` once, eagerly. A refusal is
+one sentence: what was given, what is expected, what to do.
 """
 
 from functools import partial
@@ -29,11 +29,11 @@ def check_data(
     batch_ndim: int = 1,
     known: Bool[Array, "..."] | None = None,
 ) -> Example:
-    """The examples as arrays that the model can take, or a refusal that says why not.
+    """Return the examples as arrays that the model can take, or refuse them.
 
-    Every public function that takes data calls it once. It reads x once, on its device,
-    and fetches one bit. Arrays that are traced have their shapes and dtypes checked,
-    but not their values.
+    Every public function that takes data calls this function once. It reads x once, on
+    the device of x, and fetches one bit. Traced arrays have their shapes and dtypes
+    checked, but not their values.
 
     Args:
         model: whose `data_shape`, likelihood and labels say what is expected.
@@ -68,12 +68,12 @@ def check_data(
 
 
 def _is_true(flag: Any) -> bool:
-    """False too where it is traced: no value is known then."""
+    """True if the flag is known to be true; False for a traced flag."""
     return not isinstance(flag, jax.core.Tracer) and bool(flag)
 
 
 def as_arrays(examples: Example) -> Example:
-    """The examples as arrays that keep every value, or a refusal.
+    """Return the examples as arrays that keep every value, or refuse them.
 
     Raises:
         VaejaxError: x that is not made of numbers; what `as_array` refuses.
@@ -87,7 +87,7 @@ def as_arrays(examples: Example) -> Example:
 
 
 def as_array(name: str, given: Any) -> Any:
-    """An array of NumPy or JAX, of a dtype that JAX can take, if it is of numbers.
+    """Convert to an array of NumPy or JAX; numbers get a dtype that JAX can take.
 
     Raises:
         VaejaxError: lists of unequal lengths; a masked array, whose mask would be lost.
@@ -110,10 +110,10 @@ def as_array(name: str, given: Any) -> Any:
 
 
 def _as_floats(x: Any) -> Array:
-    """The array as floats, integers exactly."""
+    """The array as floats; integers keep their values exactly."""
     if jnp.issubdtype(x.dtype, jnp.floating):
         return jnp.asarray(x, jnp.float32 if x.dtype.itemsize < 4 else None)
-    small = x.dtype.itemsize <= 2  # and cheap to move; others JAX would cut to 32 bits
+    small = x.dtype.itemsize <= 2  # cheap to move; JAX would cut others to 32 bits
     floats = (jnp.asarray(x) if small else x).astype(jnp.result_type(float))
     if not small and _is_true((floats.astype(x.dtype) != x).any()):
         raise VaejaxError(
@@ -123,7 +123,7 @@ def _as_floats(x: Any) -> Array:
 
 
 def check_labels(model: Model, y: Any, shape: tuple[int, ...]) -> Array | None:
-    """The labels of so many examples as integers of 32 bits, or a refusal.
+    """Return the labels of examples of this shape as int32, or refuse them.
 
     Raises:
         VaejaxError: labels that are missing, no integers, or outside the classes; of a
@@ -179,7 +179,7 @@ POSITIONS = (
 
 
 def _as_positions(y: Any, shape: tuple[int, ...]) -> Array:
-    """The positions of so many examples as integers of 32 bits, or a refusal."""
+    """Return the positions of examples of this shape as int32, or refuse them."""
     y = y if isinstance(y, jax.Array) else np.asarray(y)
     if not jnp.issubdtype(y.dtype, jnp.integer) or y.shape != shape:
         raise VaejaxError(
@@ -195,7 +195,7 @@ def _as_positions(y: Any, shape: tuple[int, ...]) -> Array:
 
 
 def check_positions(y: Any, count: int) -> None:
-    """Refuse so many training examples that do not each say which exemplar it is.
+    """Refuse the positions of `count` training examples if missing or repeated.
 
     Raises:
         VaejaxError: no positions, others than from -1, or one that comes twice.
@@ -217,7 +217,7 @@ def check_positions(y: Any, count: int) -> None:
 def _outside(
     space: Space, x: Float[Array, "..."], known: Bool[Array, "..."] | None
 ) -> Bool[Array, "..."]:
-    """Which values are no outcomes of the space; where they are joined, in no event."""
+    """True for values outside the space; one flag per event where coordinates join."""
     match space.kind:
         case "bits":
             inside = (x == 0) | (x == 1)
@@ -278,7 +278,7 @@ EXPECTED: dict[Kind, tuple[str, str]] = {
 
 
 def check_finite(**arrays: Any) -> None:
-    """Refuse arrays with an axis of examples that hold NaN or an infinity, by name.
+    """Refuse named arrays, with an axis of examples, that hold NaN or an infinity.
 
     Raises:
         VaejaxError: naming the array and the examples.
@@ -294,7 +294,7 @@ def check_finite(**arrays: Any) -> None:
 
 
 def check_lengths(**arrays: Any) -> None:
-    """Refuse arrays that hold unequal numbers of examples, by name; None is left out.
+    """Refuse named arrays with unequal numbers of examples; None is left out.
 
     Raises:
         VaejaxError: naming all arrays and their shapes.
@@ -307,7 +307,7 @@ def check_lengths(**arrays: Any) -> None:
 
 
 def count_of(rows: Any, total: int) -> str:
-    """How many examples out of a total, and the first few of them."""
+    """The number of examples out of a total and the first few rows, in words."""
     listed = ", ".join(map(str, rows[:5])) + ", ..." * (len(rows) > 5)
     return f"{len(rows):,} of {total:,} examples ({listed})"
 
@@ -318,7 +318,7 @@ def _describe(
     outside: Bool[np.ndarray, "..."],
     batch_ndim: int,
 ) -> str:
-    """The values at fault: how many, the first one, what is expected, the remedy."""
+    """Describe the values at fault: number, first value, expected values, remedy."""
     infinite = outside & ~np.isfinite(x)
     wrong = infinite if infinite.any() else outside
     place = tuple(map(int, np.unravel_index(wrong.argmax(), x.shape)))

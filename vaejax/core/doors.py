@@ -1,4 +1,4 @@
-"""First mistakes at the doors of the library, each answered in one sentence."""
+"""Type checks of the arguments of public functions; an error is one sentence."""
 
 from collections.abc import Sequence
 from typing import Any, TypeVar
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def expect(kind: type[T], name: str, value: Any) -> T:
-    """The value, which is to be a record of this kind.
+    """Return the value if it is a record of this kind.
 
     Raises:
         VaejaxError: a registered name, a factory that was not called, or another type.
@@ -34,13 +34,13 @@ def expect(kind: type[T], name: str, value: Any) -> T:
 
 
 def expect_all(kind: type[T], name: str, values: Any) -> list[T]:
-    """The values, of which there is at least one, each of this kind.
+    """Return the values if there is at least one and each is of this kind.
 
     Raises:
         VaejaxError: one of another kind, none, or no sequence.
     """
     if isinstance(values, str) or not isinstance(values, Sequence):
-        expect(kind, f"{name}[0]", values)  # the answer to a name or a function
+        expect(kind, f"{name}[0]", values)  # raises for a name or a function
         values = [values]
     if not values:
         raise VaejaxError(f"{name} is empty: give one {kind.__name__} or more")
@@ -48,7 +48,7 @@ def expect_all(kind: type[T], name: str, values: Any) -> list[T]:
 
 
 def expect_params(params: Any) -> Params:
-    """Parameters, of which a training's state is no stand-in.
+    """Return the value if it is parameters; a training state is refused.
 
     Raises:
         VaejaxError: a training state, or another type.
@@ -61,7 +61,7 @@ def expect_params(params: Any) -> Params:
 
 
 def expect_key(key: Any) -> Key:
-    """A random key.
+    """Return the value if it is a random key.
 
     Raises:
         VaejaxError: an integer, or another type.
@@ -78,7 +78,7 @@ def expect_key(key: Any) -> Key:
 
 
 def expect_example(name: str, examples: Any) -> Example:
-    """Observations as an `Example`, or those of a `Batch`.
+    """Return an `Example`, or the example of a `Batch`.
 
     Raises:
         VaejaxError: a bare array, or another type.

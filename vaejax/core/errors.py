@@ -1,4 +1,4 @@
-"""The errors that a user can act on, and the names that a misspelt one is near to."""
+"""The errors that a user can act on, and the known names nearest to a misspelt name."""
 
 import difflib
 from collections.abc import Collection
@@ -16,11 +16,11 @@ class IncompatibleError(VaejaxError):
 
 
 class UnknownNameError(VaejaxError):
-    """A name that a registry does not hold, or a setting that a factory lacks."""
+    """A name that is in no registry, or a setting that a factory does not take."""
 
 
 def unknown(kind: str, name: str, known: Collection[str]) -> UnknownNameError:
-    """The error for a name that is none of the known ones: the nearest, then all.
+    """The error for an unknown name; it lists the nearest names, then all names.
 
     Args:
         kind: what is named, as in "dataset".

@@ -1,7 +1,7 @@
-"""Whether what is asked for fits into memory, known before any of it is computed.
+"""Checks that arrays fit into memory before they are computed.
 
-XLA ends the process where a size overflows, and Linux where memory runs out: no error
-of either reaches Python.
+XLA ends the process where a size overflows, and Linux where memory runs out: neither
+raises an error in Python.
 """
 
 import math
@@ -14,11 +14,11 @@ from vaejax.core.errors import VaejaxError
 from vaejax.core.records import Model, Params, PyTree
 
 MOST = 2**31 - 1  # numbers of an array, as an int32 counts them
-NUMBER = 4  # bytes of a float32, the least that any takes
+NUMBER = 4  # bytes of a float32, the smallest type of number
 
 
 def check_fits(what: str, make: Callable[[], PyTree], *, copies: int = 1) -> None:
-    """Refuse arrays that there is no memory for; `make` is traced, and not run.
+    """Refuse arrays that do not fit into memory; `make` is traced, not run.
 
     Args:
         what: names the arrays in the message.
@@ -41,8 +41,8 @@ def check_fits(what: str, make: Callable[[], PyTree], *, copies: int = 1) -> Non
 def check_product(asked: Mapping[str, int], each: int = 1) -> None:
     """Refuse settings whose product is more numbers than a program can hold at once.
 
-    A number of each kind is what the program's largest array has at least: a check of
-    one multiplication, which refuses nothing that could be computed.
+    The program's largest array has at least this product of entries, so the check
+    refuses nothing that could be computed.
 
     Args:
         asked: the settings by name, in the order of the product.
@@ -64,7 +64,7 @@ def check_product(asked: Mapping[str, int], each: int = 1) -> None:
 
 
 def sample_size(model: Model, params: Params, y: jax.Array | None = None) -> int:
-    """Numbers of one sample: those of z, or of the observation, if it has more."""
+    """The size of one sample: that of z or of the observation, whichever is larger."""
 
     def sample(params: Params) -> tuple[PyTree, PyTree]:
         z = model.latent_prior.sample(jax.random.key(0), model.prior(params, y))
@@ -75,11 +75,11 @@ def sample_size(model: Model, params: Params, y: jax.Array | None = None) -> int
 
 
 def memory_bytes() -> int:
-    """The memory of JAX's first device, which is the machine's where it is a CPU."""
+    """The memory of JAX's first device in bytes; for a CPU, that of the machine."""
     stats = jax.local_devices()[0].memory_stats() or {}
     return stats.get("bytes_limit") or host_bytes()
 
 
 def host_bytes() -> int:
-    """The memory of the machine."""
+    """The memory of the machine in bytes."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

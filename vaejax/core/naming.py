@@ -1,4 +1,4 @@
-"""Names that tell two settings of one method apart."""
+"""Names that distinguish two settings of one method."""
 
 import dataclasses
 from collections.abc import Callable
@@ -14,10 +14,10 @@ Record = TypeVar("Record", bound=Any)
 def named_by_settings(
     factory: Callable[Settings, Record],
 ) -> Callable[Settings, Record]:
-    """The factory, whose records are named by their settings that are no defaults.
+    """Wrap a factory to append the settings that are no defaults to a record's name.
 
     `rebar(temperature=0.3)` is named `rebar:temperature=0.3`, and `rebar()` is `rebar`:
-    a comparison tells its cells apart by these names, and the command line takes them.
+    these names distinguish the cells of a comparison, and the command line takes them.
     """
     defaults = {name: taken.default for name, taken in settings_of(factory).items()}
 

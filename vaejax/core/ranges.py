@@ -1,9 +1,9 @@
-"""The values that a setting may have, read from its annotation.
+"""The allowed values of a setting, read from the setting's annotation.
 
     latent_dim: int                                        1 to 1,000,000
     scale: float                                           finite in float32
     blocks: Annotated[int, Range(0, 100)]                  0 to 100
-    hidden: Sequence[int]                                  100 of them at most
+    hidden: Sequence[int]                                  at most 100 integers
 
 One function reads the annotations of factories and of experiments, so that no number
 is without a limit: sizes of 2^63 end in an abort of XLA, which Python cannot catch.
@@ -20,14 +20,14 @@ from typing import Annotated, Any, Literal
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """Numbers from `least` to `most`; without `least` itself if `above`."""
+    """Numbers from `least` to `most`; `above` excludes `least` itself."""
 
     least: int | float
     most: int | float
     above: bool = False
 
     def __contains__(self, number: Any) -> bool:
-        """Whether the number lies in the range; NaN lies in none."""
+        """True if the number lies in the range; NaN lies in no range."""
         reached = self.least < number if self.above else self.least <= number
         return bool(reached and number <= self.most)
 
@@ -38,24 +38,24 @@ class Range:
         return f"from {self.least:,} to {self.most:,}"
 
 
-# What a bare `int` or `float` means.
+# The range of a setting annotated with a bare `int` or `float`.
 BARE = {int: Range(1, 1_000_000), float: Range(-1e30, 1e30)}
-LONGEST = 100  # entries of a sequence of numbers
+LONGEST = 100  # the most entries of a sequence of numbers
 
 CountOrZero = Annotated[int, Range(0, 1_000_000)]
-Depth = Annotated[int, Range(1, 100)]  # of what is traced layer by layer
+Depth = Annotated[int, Range(1, 100)]  # number of layers, traced one by one
 DepthOrZero = Annotated[int, Range(0, 100)]
-Steps = Annotated[int, Range(1, 2**31 - 1)]  # as an int32 counts them
-# The range is of the product: an array of 2^63 numbers is beyond XLA.
+Steps = Annotated[int, Range(1, 2**31 - 1)]  # the limit of an int32
+# The range limits the product of the sizes: XLA cannot hold 2^63 numbers.
 Shape = Annotated[tuple[int, ...], Range(1, 2**31 - 1)]
 StepsOrZero = Annotated[int, Range(0, 2**31 - 1)]
 
 
 def mismatch(annotation: Any, value: Any) -> str | None:
-    """The words for what a value must be, or None if it is that.
+    """Describe the values that an annotation allows, or return None if `value` is one.
 
-    Numbers, words, sequences of numbers and settings by name are checked; what has any
-    other annotation passes.
+    Numbers, words, sequences of numbers and settings by name are checked; values with
+    any other annotation pass.
     """
     origin, args = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is Annotated:
@@ -94,7 +94,7 @@ def _number(kind: type, limits: Range, value: Any) -> str | None:
 
 
 def _entries(args: tuple[Any, ...], value: Any) -> str | None:
-    """As `mismatch`, for a sequence whose entries all have the first annotation."""
+    """Return `mismatch` of a sequence whose entries all have the first annotation."""
     if (entry := mismatch(args[0], object())) is None:
         return None
     fixed = len(args) if len(args) > 1 and args[-1] is not ... else None
@@ -109,7 +109,7 @@ def _entries(args: tuple[Any, ...], value: Any) -> str | None:
 
 
 def shown(value: Any) -> str:
-    """The value in an error's sentence: short, whatever it is."""
+    """The text of a value for an error message, cut to about 60 characters."""
     try:
         text = repr(value)
     except ValueError:  # an integer of more digits than Python writes

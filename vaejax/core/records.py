@@ -1,12 +1,12 @@
-"""The types of vaejax: every other file is a value of one of these, or a function.
+"""The types of vaejax; other files define functions and values of these types.
 
 A *model* bundles pure, per-example functions with the distribution *families* that
 their outputs parameterise. A *bound* is a scalar function of K importance
 log-weights. An *estimator* turns (model, bound, K) into a surrogate whose value is
 the bound and whose gradient is the estimate. An *objective* is what the trainer sees.
 
-Records hold functions: static, hashable, never a pytree. Arrays live in NamedTuples.
-Nothing is both.
+Records hold functions: static, hashable, never a pytree. NamedTuples hold arrays. No
+type is both.
 """
 
 import dataclasses
@@ -26,8 +26,8 @@ PyTree = Any
 DistParams = PyTree  # the parameters of one distribution, as arrays
 Event = PyTree  # one outcome of a distribution
 Scalar = Float[Array, ""]
-EstState = PyTree  # what an estimator carries between steps (a moving average, say)
-Stats = dict[str, Scalar]  # what an estimator reports about one example
+EstState = PyTree  # an estimator's state between steps (a moving average, say)
+Stats = dict[str, Scalar]  # the figures that an estimator reports for one example
 
 T = TypeVar("T")
 
@@ -57,21 +57,21 @@ class Example(NamedTuple):
 
     x: Array  # [*event]
     # The conditioning variable of a conditional model; the position in the training
-    # data where a prior made of them leaves the example's own part out.
+    # data where a prior made of these data leaves out the example's component.
     y: Array | None = None
 
 
 class Batch(NamedTuple):
-    """B observations and the numbers that their random keys are folded from."""
+    """B observations and the indices that their random keys are folded from."""
 
     example: Example  # every leaf [B, ...]
     global_index: Int[Array, " B"]  # position in the global batch, whatever the devices
 
 
 class Auxiliary(NamedTuple):
-    """`Params.auxiliary` where regularizers learn beside the estimator.
+    """The `Params.auxiliary` of a training whose regularizers have parameters.
 
-    Each finds its own there: the estimator, and the regularizers in their order.
+    The fields are the parameters of the estimator and of each regularizer, in order.
     """
 
     estimator: PyTree
@@ -79,7 +79,7 @@ class Auxiliary(NamedTuple):
 
 
 class Params(NamedTuple):
-    """Everything trainable; the fields are the parameter groups of every report."""
+    """All trainable parameters; the fields are the groups that reports name."""
 
     encoder: PyTree
     decoder: PyTree
@@ -107,37 +107,38 @@ class Measure(NamedTuple):
 class Relaxation:
     """Continuous stand-ins for a discrete event, driven by uniform noise u in (0, 1).
 
-    `soft` tends to `hard` as the temperature falls to 0; all but the events themselves
-    are differentiable in the parameters.
+    `soft` tends to `hard` as the temperature falls to 0; every function but `hard` is
+    differentiable in the parameters.
     """
 
     noise: Callable[[Key, DistParams], Array]  # u, independent of the parameters
     soft: Callable[[DistParams, Array, Scalar | float], Event]  # at a temperature > 0
     hard: Callable[[DistParams, Array], Event]  # equal in law to the family's `sample`
-    # What `soft` would give, had `hard` given this event, from fresh noise v.
+    # A draw of `soft` given that `hard` returns this event, from fresh noise v.
     conditional: Callable[[DistParams, Array, Event, Scalar | float], Event]
-    # The relaxed event given, with the derivative that the family's mean would have in
-    # its parameters where it equals this event. So `soft`, a mean at perturbed
+    # Returns the relaxed event with the derivative in the parameters that the family's
+    # mean has where the mean equals this event. So `soft`, a mean at perturbed
     # parameters, has the derivative of `as_mean(lam, soft) / temperature`.
     as_mean: Callable[[DistParams, Event], Event]
 
 
 @record
 class Strata:
-    """The parts of a mixture, sum_c weight_c q_c(z), to be sampled one by one."""
+    """The components of a mixture, sum_c weight_c q_c(z), for stratified sampling."""
 
-    component: "Family"  # of every q_c
-    # From the mixture's parameters log weight_c, [C], normalised, and the components'
-    # parameters, every leaf [C, ...].
+    component: "Family"  # the family of every q_c
+    # Maps the mixture's parameters to log weight_c, [C], normalised, and the
+    # components' parameters, every leaf [C, ...].
     split: Callable[[DistParams], tuple[Float[Array, " C"], DistParams]]
 
 
 @record
 class Conditionals:
-    """The factors of a chain of layers, each a distribution given a layer beside it."""
+    """The factors of a chain of layers, each conditional on an adjacent layer."""
 
-    layer: "Family"  # of every factor, factorised
-    # From the chain's parameters and an event, those of z_1 to z_L given its rest.
+    layer: "Family"  # the family of every factor, factorised
+    # Maps the chain's parameters and an event to the parameters of z_1 to z_L, each
+    # given the rest of the event.
     split: Callable[[DistParams, Event], tuple[DistParams, ...]]
 
 
@@ -150,37 +151,37 @@ Kind = Literal[
 
 
 class Space(NamedTuple):
-    """Where outcomes lie.
+    """The space of a distribution's outcomes.
 
-    A density over one kind of space is none over another, but for the positive numbers
-    and the intervals among the reals.
+    A density over one kind of space is no density over another, except that positive
+    numbers and intervals are real numbers.
     """
 
-    kind: Kind = "reals"  # of one coordinate, or of the event where they are joined
-    levels: int | None = None  # of "levels": i / (levels - 1) for i < levels
-    low: float = 0.0  # of "interval": its lower end
-    high: float = 1.0  # of "interval": its upper end
-    open: bool = False  # of "interval": its ends are no outcomes
+    kind: Kind = "reals"  # space of one coordinate, or of the event if joined
+    levels: int | None = None  # for "levels": outcomes i / (levels - 1), i < levels
+    low: float = 0.0  # for "interval": the lower end
+    high: float = 1.0  # for "interval": the upper end
+    open: bool = False  # for "interval": the ends are no outcomes
 
 
 @record
 class Head:
-    """How a network parameterises a family.
+    """The map from a network's outputs to a family's parameters.
 
-    The network puts out some real numbers for every coordinate of the event, an array
-    [outputs_per_coordinate, *event].
+    The network's outputs are an array [outputs_per_coordinate, *event] of real numbers.
     """
 
-    outputs_per_coordinate: int  # how many numbers
-    # The parameters, from these outputs, and from the family's own weights if any.
+    outputs_per_coordinate: int
+    # Maps these outputs, and the family's weights if any, to the parameters.
     from_outputs: Callable[..., DistParams]
-    to_outputs: Callable[[Array], Array]  # outputs at which the mean is the given one
-    # What is learned of the family besides a network's outputs, such as the layers of a
-    # flow: `from_outputs` takes it second, and it is part of the parameters.
+    to_outputs: Callable[[Array], Array]  # maps a mean to outputs that give this mean
+    # Initialises the family's learned weights besides a network's outputs, such as the
+    # layers of a flow. The weights are the second argument of `from_outputs`, and part
+    # of the parameters.
     weights: Callable[[Key], PyTree] | None = None
 
     def read(self, outputs: Array, weights: PyTree) -> DistParams:
-        """The parameters, from a network's outputs and the family's own weights."""
+        """Map a network's outputs and the family's weights to the parameters."""
         if self.weights is None:
             return self.from_outputs(outputs)
         return self.from_outputs(outputs, weights)
@@ -188,18 +189,18 @@ class Head:
 
 @record
 class Restriction:
-    """A family is a part of another one: not all of its parameters are allowed."""
+    """A restriction of a family to a subset of its parameters."""
 
-    law: str  # the name of the whole family, whose divergences hold for the part
-    # The nearest parameters of the part, after a step in the parameters themselves.
+    law: str  # the name of the whole family, whose divergences hold for the subset
+    # The nearest parameters in the subset, after a step in the parameters.
     project: Callable[[DistParams], DistParams]
-    # The reason for refusing a prior to the part as a posterior, if there is one.
+    # The reason for refusing a prior when the posterior is so restricted, or None.
     needs: "Callable[[Prior], str | None]"
 
 
 @record
 class Outcomes:
-    """The outcomes of a discrete event that has finitely many."""
+    """The outcomes of a discrete event with finitely many outcomes."""
 
     support: Callable[[DistParams], Event]  # every outcome, [S, *event]
     count: Callable[[Event], int]  # S, from an event's shape
@@ -207,24 +208,24 @@ class Outcomes:
 
 @record
 class OwnSamples:
-    """What sets a family's own samples apart from other events."""
+    """Operations on samples from the family that differ from those on other events."""
 
-    # A draw with its log-density, where that costs less than `log_prob` of the draw.
+    # A draw with its log-density, where this costs less than `log_prob` of the draw.
     sample_and_log_prob: Callable[[Key, DistParams], tuple[Event, Scalar]] | None = None
-    # Why `log_prob` of an event is too costly for training, if it is: `pathwise` and
-    # evaluation do with `sample_and_log_prob`, all other uses are refused.
+    # The reason why `log_prob` of an event is too costly for training, or None. With a
+    # reason, `pathwise` and evaluation use `sample_and_log_prob`; others are refused.
     costly_log_prob: str | None = None
 
 
 @record
 class Couplings:
-    """Random variables that share noise: each serves one kind of gradient estimator."""
+    """Coupled random variables, each for one kind of gradient estimator."""
 
     # A draw of the signed measures that differentiate the distribution.
     measure: Callable[[Key, DistParams], Measure] | None = None
     # Two events, each distributed as `sample`, that share their noise as u and 1 - u.
     antithetic: Callable[[Key, DistParams], tuple[Event, Event]] | None = None
-    # The event itself, as a function of the parameters at the noise that it came from:
+    # The event as a function of the parameters, at fixed noise:
     # T(T^-1(z; stopped params); params) for a transport T of the noise.
     retrace: Callable[[DistParams, Event], Event] | None = None
     relax: Relaxation | None = None  # a discrete event and its continuous stand-in
@@ -235,44 +236,44 @@ class Family:
     """A distribution over one event, pure in (key, dist_params, event).
 
     A capability is a field that is not None, here or in `own_samples` and `couplings`;
-    what needs it checks for it by name.
+    functions that need a capability check the field by name.
     """
 
     name: str  # in messages and reports
     sample: Callable[[Key, DistParams], Event]  # one event
     log_prob: Callable[[DistParams, Event], Scalar]  # summed over the event
-    mean: Callable[[DistParams], Event]  # the expectation, or what stands for it
-    head: Head | None = None  # how a network parameterises it
-    space: Space = Space()  # where its outcomes lie
-    # Its coordinates are independent, and the first axis of all that describes them.
+    mean: Callable[[DistParams], Event]  # the expectation, or a substitute for it
+    head: Head | None = None  # the map from a network's outputs to parameters
+    space: Space = Space()  # the space of the outcomes
+    # The coordinates are independent, and the first axis of parameters and events.
     factorised: bool = False
-    # How samples are differentiated in the parameters: as the function of noise that
+    # Samples are differentiated in the parameters as the function of noise that
     # `sample` computes, or by the derivative of the distribution function.
     reparam: Literal["explicit", "implicit"] | None = None
     kl: Callable[[DistParams, DistParams], Scalar] | None = None  # KL(first || second)
     # Events [S, *event] and weights [S] whose weighted sum of f tends to E f as the
     # number of nodes per coordinate grows.
     quadrature: Callable[[DistParams, int], tuple[Event, Array]] | None = None
-    outcomes: Outcomes | None = None  # what sums over all events need
-    exact_mean: bool = True  # `mean` is the expectation, not a point that stands for it
+    outcomes: Outcomes | None = None  # for sums over all events
+    exact_mean: bool = True  # `mean` is the expectation, not a substitute for it
     normalized: bool = True  # exp(log_prob) integrates, or sums, to one
-    # False for an outcome that is a function of x, or of x and noise, whose `log_prob`
-    # is 0: what autoencoders encode to. Only bounds that do without log q take it.
+    # False for an outcome that is a function of x, or of x and noise, as the code of an
+    # autoencoder. Its `log_prob` is 0; only bounds without log q take such a family.
     has_density: bool = True
-    own_samples: OwnSamples = OwnSamples()  # what its density costs
-    couplings: Couplings = Couplings()  # what particular gradient estimators need
-    strata: Strata | None = None  # what stratified sampling of a mixture needs
-    conditionals: Conditionals | None = None  # what tells a chain's layers apart
-    restriction: Restriction | None = None  # where it is a part of another family
+    own_samples: OwnSamples = OwnSamples()  # densities of samples from the family
+    couplings: Couplings = Couplings()  # for particular gradient estimators
+    strata: Strata | None = None  # for stratified sampling of a mixture
+    conditionals: Conditionals | None = None  # the factors of a chain of layers
+    restriction: Restriction | None = None  # for a subset of another family
 
     @property
     def law(self) -> str:
-        """The name of the distribution, whichever of its parameters are allowed."""
+        """The name of the unrestricted family."""
         return self.name if self.restriction is None else self.restriction.law
 
 
 def head_of(family: Family) -> Head:
-    """The family's head, for what reads the parameters off a network's outputs.
+    """Return the family's head, which maps a network's outputs to parameters.
 
     Raises:
         IncompatibleError: a family without a head.
@@ -293,54 +294,55 @@ Encode = Callable[[Params, Example], DistParams]
 class Labels:
     """The integers y that a model or a prior needs beside x; by default none."""
 
-    num_classes: int | None = None  # y is a class from 0 to this less 1
-    unknown: bool = False  # or -1, where the class is not known
-    # y is the example's position in the training data, whose own part p(z) leaves out.
+    num_classes: int | None = None  # y is a class from 0 to num_classes - 1
+    unknown: bool = False  # y is -1 where the class is not known
+    # y is the example's position in the training data; p(z) leaves out the component
+    # made of this example.
     positions: bool = False
 
 
 @record
 class Prior:
-    """p(z) or p(z | y): its family and how its parameters come about.
+    """p(z) or p(z | y): the family and the computation of its parameters.
 
-    `apply` is given the model's `encode`, which some priors go through.
+    `apply` takes the model's `encode`, which some priors use.
     """
 
     name: str  # in messages and reports
-    family: Family  # of the latents
+    family: Family  # the family of the latents
     init: Callable[[Key], PyTree]  # becomes Params.prior
     # The family's parameters at y.
     apply: Callable[[Encode, Params, Array | None], DistParams]
-    # What trains it besides the bound.
+    # The regularizers that train the prior besides the bound.
     regularizers: "tuple[Regularizer, ...]" = ()
-    labels: Labels = Labels()  # that it needs
+    labels: Labels = Labels()  # the labels that the prior needs
 
 
 @record
 class Averages:
-    """A group of parameters that no gradient trains: they are averages over batches.
+    """A group of parameters that are averages over batches, without a gradient.
 
     Training carries the group in `LossState.averages`, and not in the parameters that
-    an optimizer steps. The codebook of a `vq_vae` with codebook=ema is one.
+    an optimizer steps, as the codebook of a `vq_vae` with codebook=ema.
     """
 
     group: str  # a field of `Params`
-    # The group after a batch, from all parameters before it: a mean over the examples,
-    # so that the parts of a batch, averaged, give what the whole batch gives.
+    # Maps all parameters before a batch to the group after the batch: a mean over the
+    # examples, so that the average over parts of a batch is that of the whole batch.
     update: Callable[[Params, Batch], PyTree]
 
 
 @record
 class Extras:
-    """What few models have besides their densities; each field is read in one place."""
+    """Optional parts of a model besides its densities; each is read in one place."""
 
-    regularizers: "tuple[Regularizer, ...]" = ()  # that are part of the training
-    # The parameters that training starts from, made of the initial ones and of all
-    # observations (leaves [N, ...], as the model sees them): by a clustering of the
-    # codes, say. `Objective.start` is made of it.
+    regularizers: "tuple[Regularizer, ...]" = ()  # terms that the loss adds
+    # Maps the initial parameters and all observations (leaves [N, ...], as the model
+    # sees them) to the parameters at the start of training, by a clustering of the
+    # codes, say. `Objective.start` calls this function.
     start: Callable[[Params, Example, Key], Params] | None = None
-    averages: Averages | None = None  # the group that batches average, if any
-    exact_elbo: Callable[[Params, Array], Scalar] | None = None  # of x, in closed form
+    averages: Averages | None = None  # the group of parameters that are averages
+    exact_elbo: Callable[[Params, Array], Scalar] | None = None  # at x, in closed form
 
 
 @record
@@ -352,15 +354,15 @@ class Model:
     encode: Encode  # q(z | x, y)
     decode: Callable[[Params, Event, Array | None], DistParams]  # p(x | z, y)
     prior: Callable[[Params, Array | None], DistParams]  # p(z | y)
-    posterior: Family  # of what `encode` returns
-    latent_prior: Family  # of what `prior` returns
-    likelihood: Family  # of what `decode` returns
-    # For networks that others put on x and z, and to count the outcomes of z before
-    # anything is traced.
+    posterior: Family  # the family of the parameters that `encode` returns
+    latent_prior: Family  # the family of the parameters that `prior` returns
+    likelihood: Family  # the family of the parameters that `decode` returns
+    # The shapes of x and z, for networks of estimators and regularizers, and to count
+    # the outcomes of z before tracing.
     data_shape: tuple[int, ...] | None = None
-    latent_shape: Event | None = None  # of `jax.ShapeDtypeStruct`
-    labels: Labels = Labels()  # that it needs
-    extras: Extras = Extras()  # what few models have
+    latent_shape: Event | None = None  # leaves are `jax.ShapeDtypeStruct`
+    labels: Labels = Labels()  # the labels that the model needs
+    extras: Extras = Extras()  # optional parts
 
 
 class LogTerms(NamedTuple):
@@ -377,7 +379,7 @@ def plain(terms: LogTerms) -> Float[Array, " K"]:
 
 
 class LogMean(NamedTuple):
-    """`coefficient / power * E log mean_n w^power`, over `size` = n weights."""
+    """The term `coefficient / power * E log mean_n w^power`; `size` is n."""
 
     coefficient: float
     size: int
@@ -388,38 +390,38 @@ class LogMean(NamedTuple):
 class Bound:
     """A scalar function F of the K log-weights, less a closed-form penalty if any.
 
-    `expectation` says of which log-means E F is the sum, for a K at which it is one: it
-    opens an exact expectation at any K (see `vaejax.exact`), and F is linear in the
-    log-weights where each is of a single weight. With `inference` the posterior is
-    trained by that bound, the model by this one. A bound that sums `width * E log_w`
-    under the distributions `q w^beta` has them in its `path`.
+    `expectation` lists the log-means whose sum is E F, for a K at which E F is such a
+    sum: `vaejax.exact` then computes E F at any K, and F is linear in the log-weights
+    where each log-mean has a single weight. With `inference`, that bound trains the
+    posterior and this bound trains the model. A bound that sums `width * E log_w` under
+    the distributions `q w^beta` lists the pairs (width, beta) in `path`.
 
-    `relation` is what E F, less the penalty, has to do with log p(x), for every model:
-    it is at most log p(x) at every K ("lower"), at least that as K grows ("upper"), or
-    its bias falls faster than 1 / K ("debiased"). A bound that states none is not
+    `relation` compares E F, less the penalty, with log p(x), for every model: E F is at
+    most log p(x) at every K ("lower"), at least log p(x) as K grows ("upper"), or has
+    a bias that falls faster than 1 / K ("debiased"). A bound without a relation is not
     compared with log p(x).
     """
 
     name: str  # in messages and reports
     aggregate: Callable[[Float[Array, " K"]], Scalar]  # F
-    log_weight: Callable[[LogTerms], Float[Array, " K"]] = plain  # what F is given
-    # The closed-form part, which is taken off F.
+    log_weight: Callable[[LogTerms], Float[Array, " K"]] = plain  # the argument of F
+    # The closed-form part, which is subtracted from F.
     penalty: Callable[[Model, Params, DistParams, Example], Scalar] | None = None
     separable: bool = False  # F = mean_k f(log_w_k)
-    # The diagonal of the Hessian of F, by autodiff unless given.
+    # The diagonal of the Hessian of F; None computes it by autodiff.
     curvature: Callable[[Float[Array, " K"]], Float[Array, " K"]] | None = None
-    # The log-means whose sum is E F, for a K at which there are any.
+    # The log-means whose sum is E F, or None for a K at which E F is no such sum.
     expectation: Callable[[int], list[LogMean] | None] = lambda num_samples: None
-    # To log p(x), of E F less the penalty.
+    # The relation of E F, less the penalty, to log p(x).
     relation: Literal["lower", "upper", "debiased", "none"] = "none"
-    minimised: bool = False  # training descends it; other bounds are maximised
+    minimised: bool = False  # training minimises this bound, and maximises others
     inference: "Bound | None" = None  # the bound that trains the posterior, if another
     path: tuple[tuple[float, float], ...] | None = None  # (width, beta), ...
-    # The reason for refusing a model or a K, if there is one.
+    # The reason for refusing a model or a K, or None.
     needs: Callable[[Model, int], str | None] = lambda model, num_samples: None
 
     def is_linear(self, num_samples: int) -> bool:
-        """Whether F of so many log-weights is linear in them, as in the ELBO."""
+        """True if F is linear in its `num_samples` log-weights, as in the ELBO."""
         parts = self.expectation(num_samples)
         return parts is not None and all(
             part.size == 1 for part in parts if part.coefficient != 0
@@ -428,30 +430,30 @@ class Bound:
 
 @record
 class Problem:
-    """What an estimator is asked for: the gradient of a model's K-sample bound."""
+    """The task of an estimator: the gradient of a model's K-sample bound."""
 
-    model: Model  # whose parameters are trained
-    bound: Bound  # whose gradient is estimated
+    model: Model  # the model to train
+    bound: Bound  # the bound to differentiate
     num_samples: int  # K
 
 
 class Verdict(NamedTuple):
-    """Whether an estimator is valid for a problem, and why."""
+    """The validity of an estimator for a problem, with the reason."""
 
     status: Literal["unbiased", "biased", "refused"]
     reason: str
 
 
-# A function of the log-densities of K samples. One that is a bound is integrated as a
-# bound: at any K, where it says of which log-means it is made.
+# A function of the log-densities of K samples. A `Bound` with an `expectation` is
+# integrated at any K.
 Integrand = Callable[[LogTerms], Scalar] | Bound
 
 
 class Expectation(NamedTuple):
     """The exact expectation E f over q(z|x), with either half of its gradient.
 
-    Through the densities it sees how these depend on the parameters at samples that are
-    stopped, through the samples how they do at densities that are stopped.
+    `through_densities` differentiates the densities at stopped samples;
+    `through_samples` differentiates the samples at stopped densities.
     """
 
     through_densities: Callable[[Integrand], Scalar]
@@ -460,59 +462,58 @@ class Expectation(NamedTuple):
 
 @record
 class Estimator:
-    """A gradient estimator: how a scalar's gradient stands in for the bound's."""
+    """A gradient estimator: a surrogate whose gradient estimates that of the bound."""
 
     name: str  # in messages and reports
-    # A scalar for one example, whose value is the bound and whose gradient is the
-    # estimate.
+    # A scalar for one example: the value is the bound, the gradient is the estimate.
     surrogate: Callable[[Problem, Params, EstState, Key, Example], tuple[Scalar, Stats]]
     check: Callable[[Problem], Verdict]  # static: reads the records, traces nothing
-    # The estimator's own parameters, which become `Params.auxiliary`, and its state.
+    # The estimator's parameters, which become `Params.auxiliary`, and its state.
     init: Callable[[Problem, Key], tuple[PyTree, EstState]] = lambda *_: ((), ())
-    # The next state, after this one was used, by the batch mean of the stats.
+    # Maps the state and the batch mean of the stats to the next state.
     update: Callable[[Problem, EstState, Stats], EstState] = lambda _, state, __: state
-    # A scalar with the gradient that the estimate has in expectation, where that is not
-    # the expected bound's.
+    # A scalar whose gradient is the expected estimate, where this is not the gradient
+    # of the expected bound.
     target: Callable[[Problem, Params, Example, Expectation], Scalar] | None = None
-    # It takes log q at the posterior's own samples alone, nothing of it stopped.
+    # The estimator takes log q only at samples of the posterior, and stops no part.
     own_samples: bool = False
 
 
 @record
 class KLWeight:
-    """The weight beta of the KL divergence in a bound, as it moves in training."""
+    """The weight beta of the KL divergence in a bound, which changes in training."""
 
     name: str  # in messages and reports
     weight: Callable[[PyTree], Scalar]  # beta, from the state
     init: Callable[[], PyTree] = lambda: ()  # the state at the start
-    # The next state, from the metrics of a batch.
+    # Maps the state and the metrics of a batch to the next state.
     update: Callable[[PyTree, Stats], PyTree] = lambda state, metrics: state
-    # What to know of it at the end, by the mean metrics of the last epoch, if anything.
+    # A remark at the end of training, from the mean metrics of the last epoch, or None.
     remark: Callable[[Mapping[str, float]], str | None] = lambda metrics: None
 
 
 @record
 class Regularizer:
-    """A term added to the loss that needs the whole batch, by nature batch-level."""
+    """A batch-level term added to the loss."""
 
     name: str  # in messages and reports
     penalty: Callable[[Model, Params, Key, Batch], Scalar]  # the term
     needs: Callable[[Model], str | None] = lambda model: None  # reason for a refusal
-    beside_elbo: bool = False  # it takes off a KL divergence that the bound holds once
-    compares: bool = True  # it compares examples: a batch of them is not to be cut up
-    # Its own parameters (a discriminator's), which it finds in `Params.auxiliary`. The
-    # optimizer descends one loss: an adversary's part and the model's each stop what
-    # the other is to train.
+    beside_elbo: bool = False  # the term subtracts the KL divergence of the bound
+    compares: bool = True  # the term compares examples: batches must stay whole
+    # The regularizer's parameters (of a discriminator), kept in `Params.auxiliary`. The
+    # optimizer descends one loss: the terms of an adversary and of the model each stop
+    # the gradient to the parameters of the other.
     init: Callable[[Model, Key], PyTree] | None = None
-    # Figures to log beside it, of the same arguments.
+    # Figures to log beside the term, from the same arguments.
     report: Callable[[Model, Params, Key, Batch], Stats] = lambda *_: {}
 
 
 class LossState(NamedTuple):
-    """What a loss is given and returns beside the parameters: it changes by the step.
+    """The state that a loss takes and returns beside the parameters at every step.
 
-    `make_objective` makes every objective's of these parts, empty where there is
-    nothing to carry. An objective written by hand may carry any other.
+    The objectives of `make_objective` have this state, with empty fields where there is
+    nothing to carry. An objective written by hand may have any other state.
     """
 
     estimator: EstState = ()
@@ -523,31 +524,32 @@ class LossState(NamedTuple):
 
 @record
 class DataRules:
-    """What the data and the batches that an objective is trained on must be."""
+    """The requirements of an objective on its data and batches."""
 
-    # The data as the loss can take them, or a refusal: `check_data` of the model.
+    # Returns the data as the loss takes them, or refuses: `check_data` of the model.
     check: Callable[[Example], Example] = lambda examples: examples
     positions: bool = False  # y is the position of a training example, see `Labels`
-    whole_batch: bool = False  # the loss compares examples: no batch is to be cut up
+    whole_batch: bool = False  # the loss compares examples: batches must stay whole
 
 
 @record
 class Objective:
-    """What a trainer and a benchmark see: everything trainable ends as one of these."""
+    """The interface of anything trainable to a trainer and a benchmark."""
 
     init: Callable[[Key], tuple[Params, PyTree]]  # the parameters and the state
     # loss(params, state, key, batch) is the mean over the batch, to minimise, with the
-    # next state and the metrics. It is traced and sees no values: the caller holds the
-    # data against `data.check` first.
+    # next state and the metrics. The loss is traced and sees no values: the caller
+    # checks the data by `data.check` first.
     loss: Callable[[Params, PyTree, Key, Batch], tuple[Scalar, tuple[PyTree, Stats]]]
-    # start(params, state, examples, key) is where training starts, made of what `init`
-    # gave and of all examples, leaves [N, ...] as the model sees them.
+    # start(params, state, examples, key) returns the parameters and the state at the
+    # start of training, from those of `init` and all examples, leaves [N, ...] as the
+    # model sees them.
     start: Callable[[Params, PyTree, Example, Key], tuple[Params, PyTree]] | None = None
-    data: DataRules = DataRules()  # what it can be trained on
+    data: DataRules = DataRules()  # the requirements on the data
 
 
 def fold_examples(key: Key, index: Int[Array, " B"]) -> Keys:
-    """One key per example, [B], folded from its number: the same on any device count.
+    """One key per example, [B], folded from its index: the same on any device count.
 
     `key` is consumed.
     """

@@ -1,11 +1,11 @@
 """Data sets as arrays, with their splits and binarization protocols.
 
-`load("mnist", "test")` is the one function; `render_sprites` draws what factors say.
-tensorflow_datasets is imported only here, when prepared data is read or written, and
-TensorFlow never.
+`load("mnist", "test")` reads every data set; `render_sprites` draws sprites of given
+factors. Only this package imports tensorflow_datasets, when prepared data is read or
+written. No part imports TensorFlow.
 """
 
 import lazy_loader
 
-# As in vaejax/__init__.py.
+# Lazy imports, as in vaejax/__init__.py.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

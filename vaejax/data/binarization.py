@@ -1,8 +1,8 @@
-"""Binarization protocols: how grey images become the x of p(x | z).
+"""Binarization protocols, which turn grey images into the x of p(x | z).
 
-They are not interchangeable. On MNIST the same model differs by about 2 nats between
-dynamic and static binarization and by 9 to 14 nats when pixels are thresholded, so
-every reported likelihood names its protocol.
+The protocols are not interchangeable. On MNIST the same model differs by about 2 nats
+between dynamic and static binarization and by 9 to 14 nats when pixels are thresholded,
+so every reported likelihood names its protocol.
 
 * dynamic: x_i ~ Bernoulli(intensity_i / 255), drawn anew at every use in training and
   once, by a seed, for validation and test (Salakhutdinov and Murray, 2008; Burda,
@@ -12,9 +12,9 @@ every reported likelihood names its protocol.
 * threshold: x_i = 1 where the intensity is above 127;
 * none: x_i = intensity_i / 255, for likelihoods of grey levels and of real numbers;
 * dequantized: x_i = (intensity_i + u_i) / 256 with u_i uniform on [0, 1), drawn as in
-  the dynamic protocol, so that a density says something of the grey levels too (Theis,
+  the dynamic protocol, so that a density bounds the probability of grey levels (Theis,
   van den Oord and Bethge 2016, arXiv:1511.01844; see `vaejax.evaluation.bits_per_dim`);
-* counts: x_i is what is stored, how often word i comes up in a document, as a float.
+* counts: x_i is the stored number of times that word i is in a document, as a float.
 """
 
 from collections.abc import Callable
@@ -26,25 +26,25 @@ from jaxtyping import Array, Float, Shaped, UInt8
 
 from vaejax.core import Key, VaejaxError, record
 
-LEVELS = 256  # of an intensity
+LEVELS = 256  # number of intensity levels
 
 
 @record
 class Protocol:
-    """How stored images are turned into observations, in training and evaluation."""
+    """A map from stored images to observations, in training and evaluation."""
 
     name: str
     # Training, inside the compiled step: a fresh observation of one image.
     sample: Callable[[Key, Shaped[Array, "*event"]], Float[Array, "*event"]]
     # Evaluation: one image of a fixed split as an observation.
     as_float: Callable[[Array], Float[Array, "*event"]]
-    # Evaluation splits pass through here once, before use: (images [N, ...], seed).
-    # What it returns is what `as_float` is given.
+    # Evaluation splits pass through `fix` once, before use: (images [N, ...], seed).
+    # `as_float` takes the result.
     fix: Callable[[np.ndarray, int], np.ndarray]
 
 
 def bytes_of(image: Shaped[Array, "*event"]) -> UInt8[Array, "*event"]:
-    """The image, if it is one of intensities.
+    """Return the image if it holds intensities, of dtype uint8.
 
     Raises:
         VaejaxError: it is of another dtype, as one that is divided by 255 already.
@@ -59,7 +59,7 @@ def bytes_of(image: Shaped[Array, "*event"]) -> UInt8[Array, "*event"]:
 
 
 def bernoulli_thresholds(image: UInt8[Array, "*event"]) -> Array:
-    """Return how many 16-bit integers r make a pixel 1: round(65536 x / 255).
+    """Return the number of 16-bit integers r that make a pixel 1: round(65536 x / 255).
 
     65536 x / 255 = 257 x + x / 255, so that rounding adds 1 exactly where x > 127.
     P(r < threshold) is 0 at x = 0, 1 at x = 255, and within 2^-17 of x / 255 between.
@@ -72,9 +72,9 @@ def sample_bernoulli(
 ) -> Float[Array, "*event"]:
     """Draw a binary image with P(pixel = 1) = intensity / 255.
 
-    Random bits are most of the cost, so that every 32-bit word serves two pixels. It
-    takes 0.4 of the time of `jax.random.bernoulli`, which needs a word for each (a
-    batch of 100 MNIST images on two CPU cores: 0.28 against 0.73 ms).
+    Random bits are most of the cost, so every 32-bit word serves two pixels. The draw
+    takes 0.4 of the time of `jax.random.bernoulli`, which needs a word for each pixel
+    (a batch of 100 MNIST images on two CPU cores: 0.28 against 0.73 ms).
     """
     words = jax.random.bits(key, ((image.size + 1) // 2,), jnp.uint32)
     halves = jax.lax.bitcast_convert_type(words, jnp.uint16).reshape(-1)[: image.size]

@@ -1,8 +1,8 @@
-"""TFDS builders of our data sets that need no TensorFlow.
+"""TFDS builders of vaejax's data sets that need no TensorFlow.
 
-TFDS's own read raw files with tf.io and encode images with tf.image. These are handed
-checked arrays and store PNGs from OpenCV, in the same layout (name, version, features,
-array_record), so that plain `tfds.data_source("mnist")` reads what they wrote. Counts
+TFDS's builders read raw files with tf.io and encode images with tf.image. The builders
+here take checked arrays and store PNGs from OpenCV, in the same layout (name, version,
+features, array_record), so plain `tfds.data_source("mnist")` reads the result. Counts
 of words are stored as compressed arrays, the words in the metadata.
 
 This module imports tensorflow_datasets: import it inside functions only.
@@ -25,9 +25,9 @@ from vaejax.data.types import ImageData
 class ImageBuilder(  # type: ignore[call-arg]
     tfds.core.GeneratorBasedBuilder, skip_registration=True
 ):
-    """Stores splits of images; `build` makes one for each data set.
+    """A builder that stores splits of images; `build` makes one for each data set.
 
-    Not registered with TFDS: the names are those of its own builders.
+    The builder is not registered with TFDS, whose builders have the same names.
     """
 
     source: Source
@@ -90,7 +90,7 @@ def build(source: Source, splits: dict[str, ImageData], data_dir: Path) -> None:
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     config = tfds.download.DownloadConfig(try_download_gcs=False)
-    with contextlib.redirect_stdout(io.StringIO()):  # TFDS announces a passing path
+    with contextlib.redirect_stdout(io.StringIO()):  # TFDS prints a temporary path
         builder.download_and_prepare(download_config=config)
 
 

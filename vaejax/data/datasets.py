@@ -1,6 +1,6 @@
-"""The registered data sets and `load`, the one function that reads them.
+"""The registered data sets and `load`, which reads them.
 
-A new set is one factory and one line of `DATASETS`.
+A new data set needs one factory and one line of `DATASETS`.
 """
 
 import dataclasses
@@ -24,8 +24,8 @@ from vaejax.data.types import (
     expand,
 )
 
-GREY_LEVELS = ("dynamic", "threshold", "none", "dequantized")  # what intensities allow
-PHOTOGRAPH = ("none", "dequantized", "dynamic", "threshold")  # the same, greys first
+GREY_LEVELS = ("dynamic", "threshold", "none", "dequantized")  # default: dynamic
+PHOTOGRAPH = ("none", "dequantized", "dynamic", "threshold")  # default: none
 STATIC_REMEDY = "static binarization is the data set binarized_mnist"
 BINARY_REMEDY = "its pixels are 0 and 1 already, grey ones are in the data set mnist"
 COUNTS_REMEDY = "documents are counts of words, images are not"
@@ -41,8 +41,8 @@ def load(
 ) -> ImageData:
     """Return a split of a registered data set, as it is stored, with its protocol.
 
-    Observations are drawn from the images: `ImageData.observations` does once, and
-    `Protocol.sample` at every use in training.
+    `ImageData.observations` draws observations from the images once, and
+    `Protocol.sample` draws them at every use in training.
 
     Args:
         name: a key of `DATASETS`.
@@ -124,7 +124,7 @@ def mnist() -> DatasetInfo:
 
 
 def mnist_70k() -> DatasetInfo:
-    """Return MNIST for clustering: all 70,000 digits to train on, the usual test."""
+    """Return MNIST for clustering: 70,000 digits for training, the usual test set."""
     info = mnist()
 
     def read(split: str, data_dir: Path) -> ImageData:
@@ -174,7 +174,7 @@ def omniglot_28x28() -> DatasetInfo:
 def omniglot() -> DatasetInfo:
     """Return TFDS's Omniglot: 19,280 + 13,180 characters of 105x105 pixels.
 
-    Its white paper becomes 0 and its ink 255, as in other sets.
+    White paper becomes 0 and ink 255, as in other sets.
     """
     return _prepared(
         "omniglot",
@@ -203,8 +203,8 @@ def svhn_cropped() -> DatasetInfo:
 def celeb_a() -> DatasetInfo:
     """Return CelebA: 162,770 + 19,867 + 19,962 faces, scaled to 64x64 pixels.
 
-    Of the stored 218x178 the middle 140x140 is taken, as by Tolstikhin et al. 2018
-    (arXiv:1711.01558).
+    The images are the middle 140x140 of the stored 218x178 pixels, as in Tolstikhin et
+    al. 2018 (arXiv:1711.01558).
     """
     return _prepared(
         "celeb_a",
@@ -250,7 +250,7 @@ def shapes3d() -> DatasetInfo:
 def newsgroups() -> DatasetInfo:
     """Return the 20 Newsgroups: 11,258 + 7,487 documents as counts of 1,995 words.
 
-    The first word, the end of a sentence, is in none of them.
+    No document contains the first word, which marks the end of a sentence.
     """
     return _prepared("20newsgroups", (1995,), ("train", "test"), ("counts",))
 

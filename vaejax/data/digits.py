@@ -1,8 +1,8 @@
 """The 1,797 handwritten digits of scikit-learn: 8x8 pixels, no download.
 
 Source: Alpaydin and Kaynak, Optical Recognition of Handwritten Digits, UCI, 1998 (the
-test part). Intensities 0..16 are scaled to 0..255. The split is stratified: of each
-class, one fifth in the order of `fixed_order` is the test set.
+test part). Intensities 0..16 are scaled to 0..255. The split is stratified: one fifth
+of each class, in the order of `fixed_order`, is the test set.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Files of a known kind, read whole: nothing endless, and nothing beyond its limit."""
+"""Reads of whole regular files, up to a limit of bytes."""
 
 import errno
 import stat
@@ -6,10 +6,10 @@ from pathlib import Path
 
 
 def read_small(path: Path, most: int) -> bytes:
-    """The content of a file of at most so many bytes.
+    """Return the content of a regular file of at most `most` bytes.
 
-    A pipe would keep its reader waiting, and a sparse file of a few blocks could fill
-    the memory: neither is opened.
+    A pipe, whose reader may wait forever, and a larger file, which could fill the
+    memory, are not opened.
 
     Raises:
         OSError: there is no such file, or it cannot be read.
@@ -20,7 +20,7 @@ def read_small(path: Path, most: int) -> bytes:
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
     if found.st_size <= most:
         with path.open("rb") as file:
-            content = file.read(most + 1)  # it may have grown
+            content = file.read(most + 1)  # the file may have grown
         if len(content) <= most:
             return content
     raise ValueError(f"it has more than {most:,} bytes")

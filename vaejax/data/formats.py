@@ -1,4 +1,4 @@
-"""The raw file formats, read strictly: from bytes to an array, or ValueError.
+"""Strict readers of the raw file formats: bytes become an array, or raise ValueError.
 
 * idx (MNIST): a big-endian header, two zero bytes, 0x08 for unsigned bytes, the number
   of dimensions, each dimension as 32 bits; then the pixels.
@@ -43,7 +43,7 @@ def read_idx(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def read_digit_labels(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
-    """Read an idx file of labels, which must be 0 to 9; as `read_idx`."""
+    """Read an idx file, as `read_idx` does, of labels that must be 0 to 9."""
     labels = read_idx(data, shape)
     if labels.max() > 9:
         raise ValueError(f"its labels go up to {labels.max()}, expected 0 to 9")
@@ -106,7 +106,7 @@ def read_chardata(
     ]
     columns = np.concatenate(parts, axis=1)
     low, high = columns.min(), columns.max()
-    if not (low >= 0 and high <= 1):  # NaN is not either
+    if not (low >= 0 and high <= 1):  # true for NaN too
         raise ValueError(f"its pixels go from {low:g} to {high:g}, expected 0 to 1")
     images = columns.T.reshape(count, width, height).swapaxes(1, 2)
     return np.rint(255 * images).astype(np.uint8)
@@ -154,7 +154,7 @@ def read_words(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _lines(data: bytes, count: int) -> list[tuple[int, bytes]]:
-    """So many lines, numbered from 1."""
+    """Split the data into exactly `count` lines, numbered from 1."""
     lines = data.splitlines()
     if len(lines) != count:
         raise ValueError(f"{len(lines):,} lines, expected {count:,}")
@@ -168,8 +168,9 @@ def _within(numbers: np.ndarray, most: int) -> bool:
 def _unpacked(data: bytes, numbers: int) -> bytes:
     """Unpack the compressed variables of a MATLAB 5 file, before scipy reads it.
 
-    An element is 32 bits of kind, 32 of length, and so many bytes. All of them may take
-    twice the room of so many doubles: else a small file could fill the memory.
+    An element is 32 bits of kind, 32 bits of length, and this number of bytes. All
+    elements together may take at most twice the bytes of `numbers` doubles: otherwise a
+    small file could fill the memory.
     """
     order = "<" if data[126:128] == b"IM" else ">"
     parts, at, room = [data[:128]], 128, 16 * numbers + 2**20
@@ -193,12 +194,12 @@ def _unpacked(data: bytes, numbers: int) -> bytes:
 
 
 def _variable(data: bytes, name: str, shape: tuple[int, int], kind: str) -> np.ndarray:
-    """Read a variable of a MATLAB 5 file, which must be of this shape and kind."""
+    """Read a variable of a MATLAB 5 file that must have this shape and kind."""
     from scipy.io import loadmat, whosmat
 
     try:
         found = [rest for other, *rest in whosmat(io.BytesIO(data)) if other == name]
-        # What its header promises is only made room for once it is what it must be.
+        # Memory is allocated only after the header matches the expected shape and kind.
         if found == [[shape, kind]]:
             return loadmat(io.BytesIO(data), variable_names=[name])[name]
     except Exception as error:  # scipy raises a dozen types on damaged files

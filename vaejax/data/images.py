@@ -1,8 +1,8 @@
-"""Stored images as arrays: PNG or JPEG, of one shape and 8 bits, or ValueError.
+"""Decoding of PNG and JPEG images of one shape and 8 bits; others raise ValueError.
 
 The size is read from a file's first bytes and compared before anything is decoded, so
-that no image of 30,000 x 30,000 pixels takes the memory that it promises to fill.
-Nothing is reshaped or cast: an image of 14 x 56 pixels is none of 28 x 28.
+an image of 30,000 x 30,000 pixels takes no memory. Nothing is reshaped or cast: an
+image of 14 x 56 pixels does not pass for 28 x 28.
 """
 
 import struct
@@ -14,7 +14,7 @@ from jaxtyping import UInt8
 
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
 JPEG = b"\xff\xd8"
-FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # JPEG's markers with a size
+FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # JPEG markers followed by a size
 CHUNK = 4096  # images that a thread decodes at a time
 
 
@@ -59,7 +59,7 @@ def decode_images(
 
 
 def image_size(data: bytes) -> tuple[int, int] | None:
-    """Height and width that the header of a PNG or JPEG says; None of anything else."""
+    """Return the height and width in a PNG or JPEG header; None for other data."""
     if data.startswith(PNG) and len(data) >= len(PNG) + 8:
         width, height = struct.unpack_from(">II", data, len(PNG))
         return height, width

@@ -1,8 +1,8 @@
-"""Prepare a data set for TFDS, all of it or none of it.
+"""Prepare a data set for TFDS, completely or not at all.
 
 The set is built in a hidden folder beside the final one and renamed at the end. The
-folder is locked by the process that builds in it, and the lock dies with the process:
-what a killed run leaves behind is found unlocked, and cleared, by the next one.
+process that builds in the folder locks it, and the lock ends with the process: the next
+run finds the folder of a killed run unlocked, and clears it.
 """
 
 import fcntl
@@ -16,7 +16,7 @@ from vaejax.data.raw import read_raw
 from vaejax.data.sources import Source
 from vaejax.data.types import DataError
 
-REPLACED = "replaced"  # in the hidden folder: what is replaced, on its way out
+REPLACED = "replaced"  # in the hidden folder: the set to replace, until deleted
 
 
 def prepare(
@@ -60,9 +60,9 @@ def prepare(
 
 @contextmanager
 def _working_folder(data_dir: Path, name: str, final: Path) -> Iterator[Path]:
-    """Yield an empty folder of our own; it is gone afterwards, whatever happens.
+    """Yield an empty, locked folder, and delete it afterwards, also after an error.
 
-    If what is prepared was moved there, and nothing took its place, it is moved back.
+    A prepared set that was moved there is moved back if no new set replaced it.
     """
     folder = data_dir / f".preparing_{name}"
     made = [path for path in (data_dir, *data_dir.parents) if not path.exists()]
@@ -85,7 +85,7 @@ def _working_folder(data_dir: Path, name: str, final: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
     finally:
         os.close(lock)
-        with suppress(OSError):  # it is not empty, and nor are those above it
+        with suppress(OSError):  # a folder that is not empty, nor those above it
             for path in made:
                 path.rmdir()
 

@@ -1,13 +1,13 @@
-"""Read what TFDS, or our own builders, prepared: shards of array_record, no TensorFlow.
+"""Read data sets prepared by TFDS or `vaejax.data.builders`, without TensorFlow.
 
 A folder's features.json and dataset_info.json name classes to import, files to open and
-lengths to make room for. Neither is read: a set's features are those of `Stored`, its
-shards are found by their names in the folder, and every value is checked against both.
+lengths to allocate. Neither file is read: `Stored` gives a set's features, the names in
+the folder give its shards of array_record, and every value is checked against both.
 
 Records are read a few MiB at a time, the first one alone, and checked before the next:
-so much and no more is unpacked of a set whose records are too long. One record, or one
-group of records that were compressed together, array_record unpacks whole, and tells no
-length before: a small file whose single record unpacks to gigabytes takes them.
+no more is unpacked of a set whose records are too long. array_record unpacks a record,
+or a group of records that were compressed together, whole, and gives no length before:
+a small file whose single record unpacks to gigabytes takes this memory.
 
 MNIST's 60,000 training images take about 2.5 s on two cores.
 """
@@ -31,22 +31,22 @@ from vaejax.data.splits import draw_split
 from vaejax.data.types import DataError, ImageData
 
 BATCH = 2**21  # bytes that the examples read at a time may take
-OTHER_FEATURES = 2**14  # bytes that those that are not read may take
+OTHER_FEATURES = 2**14  # bytes that an example's other features may take
 LARGEST_WORDS = 2**24  # bytes of metadata.json
 VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 @record
 class Stored:
-    """What TFDS holds of a data set, and how we give it."""
+    """The form of a data set in TFDS, and its conversion to `ImageData`."""
 
     name: str
-    shape: tuple[int, ...]  # H, W, C of its images; V of its documents
-    levels: int = 256  # of a pixel, from 0
-    num_classes: int | None = None  # of its labels, where it has any
-    convert: Callable[[np.ndarray], np.ndarray] | None = None  # an image, to ours
-    factors: tuple[tuple[str, int], ...] = ()  # each the feature label_NAME, and sizes
-    # How many images of its only split, "train", are drawn for training and test.
+    shape: tuple[int, ...]  # H, W, C of images; V of documents
+    levels: int = 256  # number of levels of a pixel, from 0
+    num_classes: int | None = None  # number of classes, if the set has labels
+    convert: Callable[[np.ndarray], np.ndarray] | None = None  # applied to each image
+    factors: tuple[tuple[str, int], ...] = ()  # NAME of the feature label_NAME, size
+    # Numbers of images drawn from the only split, "train", for training and test.
     drawn: tuple[int, int] | None = None
 
 
@@ -74,7 +74,7 @@ def read_prepared(stored: Stored, split: str, data_dir: Path) -> ImageData:
 
 
 def how_to_prepare(name: str, data_dir: Path | str) -> str:
-    """The command that prepares a data set: ours, or TFDS's, which needs TensorFlow."""
+    """The command of vaejax that prepares a data set, or TFDS's (needs TensorFlow)."""
     if name in SOURCES:
         return f"python -m experiments.prepare_data {name} --data-dir {data_dir}"
     return (
@@ -86,7 +86,7 @@ def how_to_prepare(name: str, data_dir: Path | str) -> str:
 def find_prepared(name: str, data_dir: Path, split: str) -> Path:
     """Return the folder of the newest prepared version, of any configuration.
 
-    One that lacks files of the split is passed over, if there is one that has them.
+    A version that has all files of the split precedes versions that lack some.
 
     Raises:
         DataError: there is none; with the command that prepares it.
@@ -119,7 +119,7 @@ def _has_shards(name: str, folder: Path, split: str) -> bool:
 
 
 def _read(stored: Stored, folder: Path, split: str) -> ImageData:
-    """Raises ValueError, with the reason, where a file is not what it must be."""
+    """Read a split, or raise ValueError with the reason if a file is invalid."""
     records = _records(stored, folder, split)
     if len(stored.shape) == 1:
         packed = _columns(records, {"counts": "bytes_list"})["counts"]
@@ -140,7 +140,7 @@ def _read(stored: Stored, folder: Path, split: str) -> ImageData:
 
 
 def _records(stored: Stored, folder: Path, split: str) -> list[bytes]:
-    """The examples of a split, each a protocol buffer."""
+    """Read the examples of a split, each a protocol buffer."""
     from array_record.python.array_record_data_source import ArrayRecordDataSource
 
     shards = _shards(stored.name, folder, "train" if stored.drawn else split)
@@ -155,7 +155,7 @@ def _records(stored: Stored, folder: Path, split: str) -> list[bytes]:
     longest = 2 * int(np.prod(stored.shape)) + OTHER_FEATURES
     records: list[bytes] = []
     edges = [0, *range(1, len(chosen), max(1, BATCH // longest)), len(chosen)]
-    for start, end in itertools.pairwise(edges):  # for shards are compressed
+    for start, end in itertools.pairwise(edges):  # in parts: shards are compressed
         with _damage_of_any_kind():
             batch = source.__getitems__(chosen[start:end])
         if max(map(len, batch)) > longest:
@@ -165,7 +165,7 @@ def _records(stored: Stored, folder: Path, split: str) -> list[bytes]:
 
 
 def _shards(name: str, folder: Path, split: str) -> list[Path]:
-    """The files of a split, all of them, by their names: no file says which to open."""
+    """The paths of all files of a split, from the file names in the folder alone."""
     stem = f"{name}-{split}."
     found = sorted(path.name for path in folder.glob(stem + "*") if path.is_file())
     shards = [file for file in found if file.startswith(stem + "array_record-")]
@@ -179,7 +179,7 @@ def _shards(name: str, folder: Path, split: str) -> list[Path]:
 
 
 def _columns(records: Iterable[bytes], kinds: dict[str, str]) -> dict[str, list[Any]]:
-    """The one value of each feature in every example, by the feature's name."""
+    """The value of each feature in every example, by the feature's name."""
     from tensorflow_datasets.proto import tf_example_pb2
 
     columns: dict[str, list[Any]] = {name: [] for name in kinds}
@@ -199,7 +199,7 @@ def _columns(records: Iterable[bytes], kinds: dict[str, str]) -> dict[str, list[
 
 @contextlib.contextmanager
 def _damage_of_any_kind() -> Iterator[None]:
-    """Raise ValueError for whatever array_record and protobuf raise."""
+    """Raise errors of array_record and protobuf as ValueError, except MemoryError."""
     try:
         yield
     except MemoryError:
@@ -224,7 +224,7 @@ def _check_within(name: str, values: np.ndarray, count: int) -> None:
 
 
 def _counts(packed: bytes, size: int) -> np.ndarray:
-    """A document's counts of so many words, uint16; never unpacked to more."""
+    """Unpack a document's counts of `size` words, uint16, and no further bytes."""
     stream = zlib.decompressobj()
     try:
         content = stream.decompress(packed, 2 * size + 1)

@@ -1,6 +1,6 @@
 """Get the raw files of a data set, from the user's folder or the net, and check them.
 
-Every fault ends in a `DataError` that names the file, the reason and what to do.
+Every fault raises a `DataError` that names the file, the reason and the remedy.
 """
 
 import gzip
@@ -18,7 +18,7 @@ from vaejax.data.sources import SOURCES, RawFile, Source
 from vaejax.data.types import DataError, ImageData
 
 GZIP_MAGIC = b"\x1f\x8b"
-HEADERS = 2**20  # bytes that those of a format and of gzip fit in
+HEADERS = 2**20  # bytes that hold the headers of a format and of gzip
 OWNERS = {
     digest: source.name
     for source in SOURCES.values()
@@ -29,7 +29,7 @@ OWNERS = {
 
 
 def read_raw(source: Source, raw_dir: Path | None) -> dict[str, ImageData]:
-    """Return the splits of `source` out of raw files that passed every check.
+    """Return the splits of `source` from raw files that passed every check.
 
     Args:
         source: what the files must be.
@@ -66,7 +66,7 @@ def _parse(name: str, file: RawFile, blob: bytes, where: str) -> np.ndarray:
         array = file.parse(content, file.shape)
     except ValueError as error:
         raise _damaged(where, str(error)) from error
-    digest = _sha256(content)  # after the format, whose messages say more
+    digest = _sha256(content)  # after the format check, whose messages say more
     if file.content_sha256 and digest != file.content_sha256:
         reason = f"its content's SHA-256 is {digest}, expected {file.content_sha256}"
         raise _damaged(where, reason)
@@ -103,9 +103,9 @@ def _find(name: str, folder: str, raw_dir: Path) -> Path | None:
 
 
 def _read_limited(file: RawFile, read: Callable[[int], bytes], where: str) -> bytes:
-    """All that is in a stream, which may hold no more than the published file can.
+    """Read a whole stream, which may hold no more bytes than the published file.
 
-    Else a few bytes of gzip, or a server, could fill the memory.
+    Without the limit a few bytes of gzip, or a server, could fill the memory.
     """
     limit = file.bytes_per_number * int(np.prod(file.shape)) + HEADERS
     content = read(limit + 1)

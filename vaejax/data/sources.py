@@ -1,12 +1,12 @@
-"""What the published raw files are: where they are, what they hold, their digests.
+"""The published raw files: their URLs, shapes, formats and digests.
 
 `content_sha256` is the digest of the decompressed file and holds for every mirror,
 since gzip bytes differ between them; `download_sha256` is the digest of the file at the
-URL, for sets whose content digest we have not been able to compute ourselves. Both are
-those of TFDS's published checksums where it has the file. The MATLAB files have
-neither: copies of the Frey faces differ in their header, and the 28x28 Omniglot is
-published without a digest. The digests of the 20 Newsgroups are those of the copy
-that we read: their publisher gives none.
+URL, for sets whose content digest we could not compute. Both are taken from TFDS's
+published checksums where TFDS has the file. The MATLAB files have no digest: copies of
+the Frey faces differ in their header, and the 28x28 Omniglot is published without a
+digest. The digests of the 20 Newsgroups are those of the copy that we read: their
+publisher gives none.
 """
 
 from collections.abc import Callable
@@ -29,12 +29,12 @@ from vaejax.data.types import ImageData
 
 @record
 class RawFile:
-    """One published file and how to read it."""
+    """A published file and its reader."""
 
     name: str
-    shape: tuple[int, ...]  # the array it must hold
+    shape: tuple[int, ...]  # the required shape of the array
     parse: Callable[[bytes, tuple[int, ...]], np.ndarray]
-    bytes_per_number: int = 2  # at most, of the decompressed file
+    bytes_per_number: int = 2  # the most bytes per number of the decompressed file
     content_sha256: str | None = None
     download_sha256: str | None = None
 
@@ -44,7 +44,7 @@ class Source:
     """A published data set, and the form in which TFDS stores it."""
 
     name: str
-    version: str  # TFDS's own where it has the set, so that the layout is the same
+    version: str  # the version of TFDS where it has the set, for the same layout
     base_url: str
     homepage: str
     citation: str
@@ -98,9 +98,9 @@ def chardata_splits(images: np.ndarray, num_test: int = 8_070) -> dict[str, Imag
 def counts_splits(
     train: np.ndarray, test: np.ndarray, words: np.ndarray
 ) -> dict[str, ImageData]:
-    """Leave out the documents without words, of which nothing can be said.
+    """Leave out the documents without words, which hold no information.
 
-    Of the 20 Newsgroups that is one for training and one for test.
+    The 20 Newsgroups have one such document for training and one for test.
     """
     return {
         name: ImageData(counts[counts.any(1)], None, words=tuple(map(str, words)))
@@ -114,7 +114,7 @@ def idx_files(
     train: int = 60_000,
     test: int = 10_000,
 ) -> tuple[RawFile, ...]:
-    """Return the four files of MNIST, digests in their order."""
+    """Return the four files of a set like MNIST; the digests are in the same order."""
     shapes = {
         "train-images-idx3-ubyte.gz": (train, 28, 28),
         "train-labels-idx1-ubyte.gz": (train,),

@@ -1,7 +1,7 @@
-"""Splits that nobody can change by accident: an order fixed by a hash.
+"""Fixed splits, in an order that a hash determines.
 
 Sets that come without a split get one from the order of SHA-256 digests of
-"tag index", or from numbers that such digests are. Unlike a seeded generator they are
+"tag index", or from such digests as numbers. Unlike a seeded generator, the digests are
 the same with every version of NumPy.
 """
 
@@ -21,10 +21,10 @@ def fixed_order(tag: str, count: int) -> np.ndarray:
 def draw_split(
     tag: str, split: str, num_train: int, num_test: int, population: int
 ) -> np.ndarray:
-    """Return which of range(population) are in "train", or in "test".
+    """Return the members of range(population) that are in "train", or in "test".
 
     They are drawn without replacement in an order that depends on `tag` and
-    `population` alone: first those for test, then those for training.
+    `population` alone: first the test examples, then the training examples.
 
     Raises:
         VaejaxError: more than there are.

@@ -1,14 +1,14 @@
-"""Sprites: a white shape on black, made of five known factors; no files.
+"""Sprites: a white shape on black, drawn from five known factors without any files.
 
     shape (square, ellipse, heart) x scale (6) x orientation (40) x x (32) x y (32)
 
 are 737,280 binary images of 64x64 pixels, with the factors of dSprites (Matthey et al.
-2017, github.com/deepmind/dsprites-dataset) and drawings of our own: a pixel is 1 where
-its centre lies in the shape. Scales go from 0.5 to 1, orientations around the circle in
+2017, github.com/deepmind/dsprites-dataset) but other drawings: a pixel is 1 where its
+centre lies in the shape. Scales go from 0.5 to 1, orientations around the circle in
 steps of 9 degrees, positions from pixel to pixel; no sprite touches the edge. A square
 looks the same after 10 orientations, an ellipse after 20.
 
-A split is a few of the images, drawn in an order that a hash fixes.
+A split is a subset of the images, drawn in an order that a hash fixes.
 """
 
 from functools import cache
@@ -24,7 +24,7 @@ FACTOR_SIZES = {"shape": 3, "scale": 6, "orientation": 40, "x": 32, "y": 32}
 SHAPES = ("square", "ellipse", "heart")
 SIDE = 64
 POSITIONS = FACTOR_SIZES["x"]
-# Half a side of the largest square, in pixels; no pixel's centre is on its edges.
+# Half a side of the largest square, in pixels; no pixel's centre is on an edge.
 RADIUS = 9.7
 
 _SIZES = tuple(FACTOR_SIZES.values())
@@ -34,7 +34,7 @@ NUM_SPRITES = int(np.prod(_SIZES))
 def read_sprites(split: str, num_train: int, num_test: int) -> ImageData:
     """Return the "train" or "test" images with their factors; the labels are shapes.
 
-    More images of training are added to fewer, and no test image is among them.
+    A larger training split extends a smaller one, and holds no test image.
     """
     index = draw_split("sprites", split, num_train, num_test, NUM_SPRITES)
     factors = sprite_factors(index)
@@ -42,7 +42,7 @@ def read_sprites(split: str, num_train: int, num_test: int) -> ImageData:
 
 
 def sprite_factors(index: Int[np.ndarray, " N"]) -> Int[np.ndarray, "N 5"]:
-    """The factors of sprites by their number, 0 to 737,279; y counts fastest.
+    """The factors of the sprites with these indices, 0 to 737,279; y varies fastest.
 
     Raises:
         VaejaxError: a number out of this range.
@@ -78,7 +78,7 @@ def render_sprites(factors: Int[np.ndarray, "N 5"]) -> UInt8[np.ndarray, "N 64 6
 
 @cache
 def _centred_sprites() -> UInt8[np.ndarray, "3 6 40 S S"]:
-    """Every shape, scale and orientation, in the middle of 64 + 31 pixels."""
+    """Draw every shape, scale and orientation in the middle of 64 + 31 pixels."""
     num_scales, num_orientations = _SIZES[1:3]
     side = SIDE + POSITIONS - 1
     offset = np.arange(side) - (side - 1) / 2
@@ -97,5 +97,5 @@ def _centred_sprites() -> UInt8[np.ndarray, "3 6 40 S S"]:
 
 
 def _in_heart(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """Inside the sextic (u^2 + v^2 - 1)^3 = u^2 v^3, its point down."""
+    """True inside the sextic (u^2 + v^2 - 1)^3 = u^2 v^3, with the point down."""
     return (u**2 + v**2 - 1) ** 3 <= u**2 * v**3

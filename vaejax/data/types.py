@@ -1,4 +1,4 @@
-"""What the data layer speaks in: arrays of one split, and how to get them."""
+"""The types of the data layer: the arrays of a split, and the record of a data set."""
 
 import os
 from collections.abc import Callable
@@ -15,28 +15,28 @@ from vaejax.data.binarization import PROTOCOLS
 
 
 class DataError(VaejaxError):
-    """Data that is missing, damaged, or asked for in a way that it does not allow."""
+    """Data that is missing, damaged, or requested with a protocol it does not allow."""
 
 
 class ImageData(NamedTuple):
-    """One split of a data set, in memory: of images, or of documents as word counts.
+    """One split of a data set, in memory: images, or documents as word counts.
 
-    `images` are as they are stored, in every split: intensities from 0 to 255, or 0 and
-    1 of a set that is binary. `observations` are what a model sees.
+    `images` holds the stored values in every split: intensities from 0 to 255, or 0 and
+    1 in a binary set. `observations` returns the input of a model.
     """
 
-    images: np.ndarray  # [N, H, W, C] uint8; of documents [N, V] uint16
+    images: np.ndarray  # [N, H, W, C] uint8; for documents [N, V] uint16
     labels: np.ndarray | None  # [N] int32
-    factors: np.ndarray | None = None  # [N, F] int32, each from 0; of synthetic images
+    factors: np.ndarray | None = None  # [N, F] int32 from 0, for synthetic images
     words: tuple[str, ...] | None = None  # the V words that are counted
-    protocol: str | None = None  # of `PROTOCOLS`, by which images become observations
+    protocol: str | None = None  # a key of `PROTOCOLS`, used by `observations`
 
     def observations(
         self, seed: int = 0, rows: slice | np.ndarray = slice(None)
     ) -> Float[Array, "N ..."]:
-        """The images as a model sees them, drawn once where the protocol draws.
+        """Return the images as a model sees them, drawn once where the protocol draws.
 
-        To train on, draw anew at every use instead: `fit` takes the images, and the
+        For training, draw anew at every use instead: `fit` takes the images, and the
         protocol's `sample` as `observe`.
 
         Args:
@@ -55,21 +55,21 @@ class ImageData(NamedTuple):
 
 @record
 class DatasetInfo:
-    """A data set: its shape, its splits, and the protocols that make sense for it."""
+    """A data set: its shape, its splits, and the protocols that it allows."""
 
     name: str
-    shape: tuple[int, ...]  # H, W, C; of documents V
+    shape: tuple[int, ...]  # H, W, C; for documents V
     splits: tuple[str, ...]
     protocols: tuple[str, ...]  # the first is the default
     read: Callable[[str, Path], ImageData]  # (split, data_dir); raw pixels
-    factor_names: tuple[str, ...] = ()  # of the columns of `ImageData.factors`
+    factor_names: tuple[str, ...] = ()  # names of the columns of `ImageData.factors`
 
 
 def default_data_dir() -> Path:
-    """Where prepared data is: $TFDS_DATA_DIR, else TFDS's own default."""
+    """The folder of prepared data: $TFDS_DATA_DIR, or the default of TFDS."""
     return expand(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
 
 
 def expand(folder: Path | str) -> Path:
-    """The folder, its ~ the user's home. A ~ of an unknown user stays as it is."""
+    """Expand ~ to the user's home. The ~ of an unknown user stays as it is."""
     return Path(os.path.expanduser(folder))

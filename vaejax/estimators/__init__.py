@@ -1,4 +1,4 @@
-"""Gradient estimators: one file each, each written once for every bound."""
+"""Gradient estimators, one per file, each for every bound that it is valid for."""
 
 from collections.abc import Callable
 

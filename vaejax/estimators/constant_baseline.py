@@ -29,10 +29,10 @@ from vaejax.terms import bound_value, log_terms, make_stats
 
 @named_by_settings
 def constant_baseline(value: float = 0.0) -> Estimator:
-    """The score function, weighed by what the bound exceeds `value` by, in nats.
+    """The score function, weighed by the excess of the bound over `value`, in nats.
 
-    For a separable bound sample k is weighed by `(f_k - value) / K`. With 0 it is
-    `score_function`; the nearer to the expected bound, the less variance.
+    For a separable bound sample k is weighed by `(f_k - value) / K`. With 0 the
+    estimator is `score_function`; a value near the expected bound lowers the variance.
 
     Valid for: every posterior and every bound; unbiased.
 

@@ -39,7 +39,7 @@ from vaejax.terms import (
     with_value,
 )
 
-# (key, logits, b, b~) -> what the difference is multiplied by, in every coordinate.
+# (key, logits, b, b~) -> the factor of the difference in every coordinate.
 Weigh = Callable[
     [Key, Float[Array, "*event"], Float[Array, "*event"], Float[Array, "*event"]],
     Float[Array, "*event"],
@@ -140,7 +140,7 @@ def _integrated(
     b: Float[Array, "*event"],
     mirrored: Float[Array, "*event"],
 ) -> Float[Array, "*event"]:
-    """E[1/2 - u | b, b~]: max(p, 1 - p) / 2 of the sign of b - b~."""
+    """E[1/2 - u | b, b~] = (b - b~) max(p, 1 - p) / 2."""
     return (b - mirrored) * jax.nn.sigmoid(jnp.abs(logits)) / 2
 
 

@@ -82,8 +82,8 @@ def _surrogate(
     closed_terms = log_terms(problem.model, closed[0], stopped, closed[1], example)
     slope, path_scale = path_weights(bound, closed_terms)
 
-    # The same forward pass, which XLA merges with the one above, now with the gradient
-    # of log_w_k open to the model's parameters and, scaled, to the sample.
+    # XLA merges this forward pass with that above. The gradient of log_w_k is open to
+    # the model's parameters and, scaled, to the sample.
     terms = log_terms(
         problem.model, params, stopped, scale_gradient(z, path_scale), example
     )
@@ -97,7 +97,7 @@ def _surrogate(
 def path_weights(
     bound: Bound, terms: LogTerms
 ) -> tuple[Float[Array, " K"], Float[Array, " K"]]:
-    """F'_k, and what the path through sample k is scaled by: `1 - s F''_kk / F'_k`."""
+    """F'_k, and the scale of the path through sample k: `1 - s F''_kk / F'_k`."""
     slope, ratio = slope_and_bend(bound, bound.log_weight(terms))
     tempering = -jax.grad(lambda t: bound.log_weight(t).sum())(terms).log_qz
     return slope, 1 - tempering * ratio
@@ -112,5 +112,5 @@ def slope_and_bend(
         curvature = bound.curvature(log_w)
     else:
         curvature = jnp.diagonal(jax.hessian(bound.aggregate)(log_w))
-    is_zero = slope == 0  # a weight that underflowed: nothing arrives to be scaled
+    is_zero = slope == 0  # the weight underflowed: there is no gradient to scale
     return slope, jnp.where(is_zero, 0.0, curvature / jnp.where(is_zero, 1.0, slope))

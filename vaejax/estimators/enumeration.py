@@ -1,8 +1,8 @@
-"""Enumeration: sums over the outcomes of a sample instead of drawing it.
+"""Enumeration: sums over the outcomes of a sample instead of a draw.
 
-With S outcomes, E f(z) = sum_s q(s; lam) f(s) has its exact gradient by autodiff. A
-bound of K samples has S^K outcomes; each sample is summed over in its turn, while the
-others stay as they were drawn (local expectation gradients):
+With S outcomes, autodiff of E f(z) = sum_s q(s; lam) f(s) gives the exact gradient. A
+bound of K samples has S^K outcomes; the sum runs over the outcomes of each sample in
+turn, while the other samples stay as drawn (local expectation gradients):
 
     d/dlam E F(z_1, ..., z_K) = E sum_k sum_s dq(s; lam)/dlam F(z_k = s).
 """
@@ -80,7 +80,7 @@ def enumeration(max_outcomes: int = 1024) -> Estimator:
         assert model.posterior.outcomes is not None  # `check` refused the others
         z = model.posterior.outcomes.support(dist_params)
         terms = log_terms(model, params, dist_params, z, example)
-        # The mean over samples of a separable bound: the other samples do not matter.
+        # A separable bound is a mean over samples: the other samples do not matter.
         num_samples = 1 if bound.separable else problem.num_samples
         drawn = jax.random.categorical(
             key, stop_gradient(terms.log_qz), shape=(num_samples,)

@@ -1,4 +1,4 @@
-"""Generalised double reparameterisation: a learned prior's score becomes a path too.
+"""Generalised double reparameterisation, which reparameterises a prior's score too.
 
 DReG exchanges the score of q for a path derivative. The prior's score, of latents that
 came from q, goes the same way through p's own reparameterisation z = T(noise; theta):
@@ -99,8 +99,8 @@ def _surrogate(
     slope, bend = slope_and_bend(bound, bound.log_weight(terms))
     by_log = jax.grad(lambda t: bound.log_weight(t).sum())(terms)
 
-    # Two ways into the sample: from the posterior's parameters and from the prior's,
-    # whose density stays closed. The forward pass is the one above.
+    # Two paths into the sample: from the posterior's parameters and from the prior's,
+    # whose density stays closed. The forward pass is that above.
     prior_params = model.prior(params, example.y)
     moved = jax.vmap(retrace, (None, 0))(prior_params, closed[1])
     through_q = scale_gradient(z, 1 + by_log.log_qz * bend)
@@ -129,7 +129,7 @@ def _surrogate(
 
 @jax.custom_vjp
 def _joined(z: Event, same: Event) -> Event:
-    """Return `z`, whose gradient goes to `same` as well, of the same value."""
+    """Return `z`; pass its gradient to `same`, which has the same value, as well."""
     return z
 
 

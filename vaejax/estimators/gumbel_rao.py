@@ -28,8 +28,8 @@ def gumbel_rao(
 
         sum_k (dF/db_k) 1/M sum_m d soft(lam, u_km, temperature)/dlam  + the rest
 
-    with u_km from p(u | b_k), held where it is as lam moves. In expectation it is
-    `st_gumbel_softmax`, with less variance.
+    with u_km from p(u | b_k), fixed in the derivative by lam. Its expectation is that
+    of `st_gumbel_softmax`, with less variance.
 
     Valid for: posteriors with a relaxation, every bound; biased, for the posterior
     only: the model's parameters see discrete latents.
@@ -72,7 +72,7 @@ def gumbel_rao(
             zeta = relax.conditional(dist_params, v, z, temperature)
             return relax.as_mean(dist_params, zeta)
 
-        # soft = mean(score / temperature), and lam moves the score.
+        # soft = mean(score / temperature), and the score depends on lam.
         samples = jax.vmap(one)(jax.random.split(key, num_conditional))
         return jax.tree.map(lambda leaf: leaf.mean(0) / temperature, samples)
 

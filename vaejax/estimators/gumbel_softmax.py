@@ -2,9 +2,9 @@
 
 With the noise u of a discrete latent, zeta = soft(lam, u, temperature) is a smooth
 function of lam. The gradient of F(log_w(zeta)) has little variance and is that of
-another bound, the nearer to ours the lower the temperature, while the variance grows
-as 1 / temperature. Log-densities of zeta are the discrete ones, which are defined
-between the outcomes too (linear in zeta), as in Jang et al.
+another bound, which tends to F as the temperature falls, while the variance grows as
+1 / temperature. Log-densities of zeta are the discrete ones, which are defined between
+the outcomes too (linear in zeta), as in Jang et al.
 """
 
 import jax

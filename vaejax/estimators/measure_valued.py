@@ -96,7 +96,7 @@ def _surrogate(
     # The samples took the keys 0 to K - 1 of the same split.
     pair_keys = jax.random.split(jax.random.fold_in(key, num_samples), num_samples)
     measures = jax.vmap(measure, (0, None))(pair_keys, stopped)
-    # P parameters move each of the D coordinates: every field becomes [D, P, K].
+    # Each of the D coordinates has P parameters: every field becomes [D, P, K].
     by_coordinate = [
         jnp.stack([leaf.reshape(num_samples, -1) for leaf in jax.tree.leaves(field)]).T
         for field in measures

@@ -2,8 +2,8 @@
 
     grad F(log_w(params; stop_gradient(z), lam)) + sum_k (F(log_w) - b) grad log q(z_k)
 
-At step t the baseline b is made of the signals of the steps before t. One that held
-step t's own would shrink the gradient by its share in the mean.
+The baseline b of step t averages the signals of the steps before t. A baseline that
+included the signal of step t would shrink the gradient by its share in the mean.
 """
 
 from typing import NamedTuple
@@ -36,7 +36,7 @@ from vaejax.terms import bound_value, log_terms, make_stats
 
 @named_by_settings
 def moving_average(decay: float = 0.9) -> Estimator:
-    """The score function, weighed by what the bound exceeds its running mean by.
+    """The score function, weighed by the excess of the bound over its running mean.
 
         b_{t+1} = decay b_t + (1 - decay) batch mean of F at step t,
 
@@ -81,19 +81,19 @@ def moving_average(decay: float = 0.9) -> Estimator:
 
 
 class RunningAverage(NamedTuple):
-    """An exponentially weighted mean, and the weight that it has gathered, up to 1."""
+    """An exponentially weighted mean, and its accumulated weight, up to 1."""
 
     mean: PyTree
     weight: Scalar
 
 
 def running_average(zeros: PyTree) -> RunningAverage:
-    """The average of nothing, of the structure of `zeros`."""
+    """The empty average, with the structure of `zeros`."""
     return RunningAverage(zeros, jnp.zeros(()))
 
 
 def advance(average: RunningAverage, new: PyTree, decay: float) -> RunningAverage:
-    """The average once `new` belongs to it."""
+    """Add `new` to the average."""
     weight = decay * average.weight + (1 - decay)
     share = (1 - decay) / weight
     mean = jax.tree.map(lambda old, n: old + share * (n - old), average.mean, new)
@@ -101,7 +101,7 @@ def advance(average: RunningAverage, new: PyTree, decay: float) -> RunningAverag
 
 
 def check_decay(decay: float) -> None:
-    """Refuse a decay with which the average would never move, or grow.
+    """Refuse a decay with which the average would stay constant, or diverge.
 
     Raises:
         VaejaxError: it is not in [0, 1).

@@ -5,7 +5,7 @@ discrete latents, to first order in all K samples at once (the delta method):
 
     b(z) = F(m) + sum_k dF/dz_k(m) (z_k - m),    E b(z) = F(m) + F'(m) (E z - m).
 
-What `(F(log_w) - b(z)) grad log q` takes away, `sum_k dF/dz_k(m) grad m(lam)` restores.
+`sum_k dF/dz_k(m) grad m(lam)` restores the expectation of `b(z) grad log q`.
 """
 
 import jax
@@ -45,8 +45,8 @@ def muprop(fitted: bool = False) -> Estimator:
         grad F(log_w(params; stop_gradient(z), lam))
             + sum_k (F(log_w) - eta b(z)) grad log q(z_k; lam) + eta F'(m) grad m(lam)
 
-    For a separable bound sample k is weighed by its own `(f_k - eta b(z_k)) / K`. Costs
-    one evaluation of the model more, at the mean, and a backward pass through it.
+    For a separable bound sample k is weighed by `(f_k - eta b(z_k)) / K`. The baseline
+    takes one more evaluation of the model, at the mean, and its backward pass.
 
     Valid for: posteriors whose `mean` is the expectation of the event, differentiable
     in their parameters; every bound; unbiased.
@@ -86,7 +86,7 @@ def muprop(fitted: bool = False) -> Estimator:
             return _dot(slope, problem.model.posterior.mean(lam))
 
         def parts(lam: DistParams) -> tuple[Scalar, Scalar]:
-            """Whose gradients are the score function's, and the control variate."""
+            """Scalars with the gradients of the score term and the control variate."""
             log_qz = jax.vmap(problem.model.posterior.log_prob, (None, 0))(lam, z)
             log_w = bound.log_weight(stop_gradient(terms)._replace(log_qz=log_qz))
             score = bound.aggregate(log_w) + jnp.dot(stop_gradient(signal), log_qz)
@@ -134,14 +134,14 @@ def _expansion(
         one = jax.tree.map(lambda leaf: leaf[None], event)
         return bound.log_weight(log_terms(model, params, lam, one, example))[0]
 
-    # All K samples are at the same point: one evaluation serves them.
+    # The expansion of all K samples is at one point: one evaluation suffices.
     log_w, slope = jax.value_and_grad(log_weight)(mean)
     at_mean, bound_slope = jax.value_and_grad(bound.aggregate)(
         jnp.full(problem.num_samples, log_w)
     )
     offsets = jax.tree.map(lambda z, m: z - m[None], z, mean)
     linear = bound_slope * jax.vmap(lambda offset: _dot(slope, offset))(offsets)
-    # Of a separable F each sample has its own part, F being their mean.
+    # A separable F is the mean of one part per sample.
     linear = linear * linear.size if bound.separable else linear.sum()
     baseline = jnp.broadcast_to(at_mean + linear, bound_slope.shape)
     total = jax.tree.map(lambda leaf: bound_slope.sum() * leaf, slope)

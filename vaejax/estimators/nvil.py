@@ -3,8 +3,8 @@
     grad F(log_w(params; stop_gradient(z), lam))
         + sum_k (F(log_w) - c - b(x)) grad log q(z_k; lam)
 
-The network b is trained beside the model to predict the learning signal, c is the
-running mean of what b leaves over.
+The network b is trained beside the model to predict the learning signal, and c is the
+running mean of the signal less b(x).
 """
 
 import math
@@ -63,9 +63,9 @@ def nvil(
 
         minimise mean_k (signal_k - c - b(x))^2 over the weights of b
 
-    where the signal is F, or f_k if the bound is separable. With `normalize` all that
-    reaches the posterior's parameters is divided by `max(1, sd)`, sd^2 the running mean
-    of `(signal - c - b(x))^2`: steps keep their size while the signal
+    where the signal is F, or f_k if the bound is separable. With `normalize` the
+    gradient in the posterior's parameters is divided by `max(1, sd)`, with sd^2 the
+    running mean of `(signal - c - b(x))^2`: steps keep their size while the signal
     shrinks from hundreds of nats to a few. The encoder's gradient is then an unbiased
     estimate of the bound's in direction, but not in length.
 
@@ -143,7 +143,7 @@ def nvil(
     def update(problem: Problem, state: RunningAverage, stats: Stats) -> RunningAverage:
         new = {
             "mean": state.mean["mean"] + stats["signal_residual"],
-            "variance": stats["signal_residual_square"],  # about c, not the batch's own
+            "variance": stats["signal_residual_square"],  # about c, not the batch mean
         }
         return advance(state, new, decay)
 

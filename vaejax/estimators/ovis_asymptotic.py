@@ -5,8 +5,8 @@ the whole weight of sample k's score under IWAE is
 
     (log Z - v_k) - c_k,   c_k = log Z_[-k] - gamma v_k + (1 - gamma) log(1 - 1/K)
 
-whose baseline c_k joins what is optimal at few effective samples (gamma = 0) to what is
-at many (gamma = 1). `vaejax.estimators.ovis_mc` says why this helps.
+with a baseline c_k between the optimal ones at few effective samples (gamma = 0) and at
+many (gamma = 1). `vaejax.estimators.ovis_mc` explains why this lowers the variance.
 """
 
 import functools
@@ -48,8 +48,8 @@ def ovis_asymptotic(gamma: float = 0.0) -> Estimator:
 
         c_k = log Z_[-k] - gamma v_k + (1 - gamma) log(1 - 1/K)
 
-    Z_[-k] being the mean of the other weights. Weights raised to a power p, as in
-    Renyi's bound, stand for w here, and 1/p log for log.
+    with Z_[-k] the mean of the other weights. For Renyi's bound, weights raised to a
+    power p replace w, and 1/p log replaces log.
 
     Valid for: every posterior, bounds that are the log of a (power) mean of K >= 2
     weights. Unbiased for gamma = 0, where c_k does not see z_k. Biased otherwise: the
@@ -106,7 +106,7 @@ def ovis_asymptotic(gamma: float = 0.0) -> Estimator:
         weights = (gamma * log_share - log_rest) / power - gamma * direct
         return with_score(value, weights, terms), make_stats(value, terms)
 
-    # Sample k's score meets -(1 - gamma) v_k in place of -v_k, its direct weight.
+    # The direct weight of sample k's score is -(1 - gamma) v_k in place of -v_k.
     target = functools.partial(target_with_share, share=1 - gamma)
     return Estimator(
         name="ovis_asymptotic",
@@ -117,7 +117,7 @@ def ovis_asymptotic(gamma: float = 0.0) -> Estimator:
 
 
 def _power(problem: Problem) -> float | None:
-    """The p of a bound `1/p log mean_k w_k^p` over all K samples, if it is one."""
+    """The power p of a bound `1/p log mean_k w_k^p` over all K samples, or None."""
     num_samples = problem.num_samples
     parts = problem.bound.expectation(num_samples)
     if num_samples < 2 or parts is None or len(parts) != 1:
@@ -127,7 +127,7 @@ def _power(problem: Problem) -> float | None:
 
 
 def _log_without(log_w: Float[Array, " K"]) -> Float[Array, " K"]:
-    """Log(1 - v_k), of normalised weights as near to 0 and to 1 as they come."""
+    """Log(1 - v_k) of the normalised weights, accurate for v_k near 0 and near 1."""
     log_v = jax.nn.log_softmax(log_w)
     # Only the largest weight can exceed 1/2: its complement is the sum of the others.
     largest = jnp.arange(log_v.size) == log_v.argmax()

@@ -1,12 +1,13 @@
 """Optimal variance control of the score function (OVIS), by auxiliary samples.
 
-Through log q inside the weights, too, lam meets the score of sample k, so that its
-whole weight, for IWAE `log Z - v_k` with Z = mean_j w_j and v_k = w_k / sum_j w_j, is
+The gradient through log q inside the weights also contains the score of sample k. The
+whole weight of the score, for IWAE `log Z - v_k` with Z = mean_j w_j and
+v_k = w_k / sum_j w_j, is
 
     d_k = F(log_w) + d F / d log q(z_k).
 
 To first order in the weights the two parts cancel. With a baseline c_k close to the
-expectation of d_k over z_k alone, what is left is of second order, and the encoder's
+expectation of d_k over z_k alone, the rest is of second order, and the encoder's
 signal-to-noise ratio grows as K^(1/2) without any reparameterisation.
 """
 
@@ -39,7 +40,7 @@ from vaejax.terms import bound_value, log_terms, make_stats
 def ovis_mc(auxiliary_samples: int = 1) -> Estimator:
     """OVIS with a baseline from S samples more: c_k = mean_s d_k(z_k replaced by z_s).
 
-    Takes O(S K^2) operations besides K + S evaluations of the model.
+    The estimate takes O(S K^2) operations besides K + S evaluations of the model.
 
     Valid for: every posterior and every bound; unbiased, as c_k does not see z_k.
 
@@ -92,7 +93,7 @@ def direct_weights(bound: Bound, terms: LogTerms) -> Float[Array, " K"]:
 def _replaced_signal(
     bound: Bound, terms: LogTerms, others: LogTerms
 ) -> Float[Array, " K"]:
-    """The mean of d_k, over the other samples in the place of sample k."""
+    """The mean of d_k over auxiliary samples in the place of sample k."""
     num_samples = terms.log_qz.size
 
     def one(k: Array, other: LogTerms) -> Scalar:

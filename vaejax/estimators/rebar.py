@@ -1,19 +1,19 @@
-"""Control variates by relaxation: unbiased, and as quiet as the relaxation is good.
+"""Control variates by relaxation: unbiased, with less variance for a close relaxation.
 
 With u the noise of a discrete latent b = hard(lam, u), let zeta = soft(lam, u) be its
 relaxation, and zeta~ a relaxation drawn afresh given b. For any function c
 
     E[c(zeta~) grad log q(b; lam)] = E[grad c(zeta)] - E[grad c(zeta~)]
 
-where the gradients on the right go through the relaxations alone. What the score sees
-of F can therefore be lowered by c, and given back by two paths:
+where the gradients on the right go through the relaxations alone. The score's weight F
+can therefore be lowered by c, and two paths restore the gradient:
 
     g = dF/dlam + (F(b) - eta c(zeta~)) grad log q(b) + eta grad c(zeta)
         - eta grad c(zeta~)
 
 has the expectation of the score-function gradient, whatever c, eta and temperature are.
-These are trained to minimise the variance of g: since its mean does not depend on them,
-d Var(g) = E[d |g|^2], for which one sample is enough.
+All three are trained to minimise the variance of g: since the mean of g does not depend
+on them, d Var(g) = E[d |g|^2], for which one sample is enough.
 """
 
 import math
@@ -63,7 +63,7 @@ def rebar(temperature: float = 0.5, eta: float = 1.0) -> Estimator:
         dF/dlam + sum_k (F(b) - eta F(zeta~)) grad log q(b_k; lam)
             + eta grad [F(zeta) - F(zeta~)]
 
-    F(z) being F(log_w(z)); of a separable bound sample k is weighed by its own terms of
+    with F(z) = F(log_w(z)); for a separable bound sample k is weighed by its terms of
     F. The log-densities of zeta are the discrete ones, which are defined between the
     outcomes too. `eta` and the temperature are learned.
 
@@ -118,7 +118,7 @@ def controlled(
 ) -> Estimator:
     """The estimator with c(zeta) = F(log_control(auxiliary, log_w(zeta), zeta)).
 
-    It refuses what cannot be relaxed, and the models that `needs` refuses.
+    The estimator refuses posteriors without a relaxation, and models by `needs`.
     """
 
     def check(problem: Problem) -> Verdict:
@@ -167,10 +167,10 @@ def controlled(
                 + auxiliary["eta"] * paths
             )
 
-        # The estimate, as a function of the auxiliary parameters and of nothing else.
+        # The estimate, as a function of the auxiliary parameters alone.
         g, _ = ravel_pytree(jax.grad(stand_in)(lam))
-        # The model's parameters see the discrete latents; lam sees the estimate alone,
-        # beside a closed-form penalty.
+        # The model's gradient is that at the discrete latents; the gradient in lam is
+        # the estimate, besides a closed-form penalty.
         terms = log_terms(model, params, lam, z, example)
         value = bound_value(problem, params, dist_params, example, terms)
         step = jnp.vdot(stop_gradient(g), ravel_pytree(dist_params)[0])
@@ -183,7 +183,7 @@ def controlled(
 
 
 def _shares(bound: Bound, log_w: Float[Array, " K"]) -> Float[Array, " K"]:
-    """What the score of each sample is weighed by: F, or its own terms of a sum."""
+    """The weight of each sample's score: F, or the sample's term if F is separable."""
     if bound.separable:
         return jax.vmap(lambda one: bound.aggregate(one[None]))(log_w) / log_w.shape[0]
     return jnp.broadcast_to(bound.aggregate(log_w), log_w.shape)

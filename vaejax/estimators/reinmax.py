@@ -1,8 +1,8 @@
-"""ReinMax: straight-through, correct to second order.
+"""ReinMax: the straight-through estimator, correct to second order.
 
 Straight-through is Euler's method for the difference f(1) - f(0) between outcomes;
 Heun's, (f'(1) + f'(0)) / 2, is exact for quadratic f. With J(pi) the derivative of the
-mean in lam where the mean is pi, it comes of one evaluation of f' at b by
+mean in lam where the mean is pi, one evaluation of f' at b gives this by the factor
 
     2 J((b + mean(lam)) / 2) - J(mean(lam)) / 2
 """
@@ -14,7 +14,7 @@ from vaejax.estimators.relaxed import straight_through_estimator
 
 
 def reinmax() -> Estimator:
-    """The latent forwards; backwards the two means whose difference is Heun's method.
+    """Straight-through with the derivative of two means, by Heun's method.
 
         sum_k (dF/db_k) [2 J((b_k + mean) / 2) - J(mean) / 2]  + the rest of the
         gradient

@@ -1,8 +1,7 @@
-"""RELAX: a control variate by relaxation that is learned, network and all.
+"""RELAX: a control variate by relaxation with a learned network.
 
 `rebar` holds with any function c of the relaxed latents. Here a network r adds to the
-relaxed log-weights, or stands for them, so that c is a function of K samples in the
-way in which F is:
+relaxed log-weights, or replaces them, so that c is a function of K samples as F is:
 
     c(zeta) = F(log_w(zeta) + r(zeta))   or   c(zeta) = F(r(zeta))
 
@@ -46,7 +45,7 @@ def relax(
         dF/dlam + sum_k (F(b) - eta c(zeta~)) grad log q(b_k; lam)
             + eta grad [c(zeta) - c(zeta~)]
 
-    Of a separable bound sample k is weighed by its own terms of F and c. The network,
+    For a separable bound sample k is weighed by its terms of F and c. The network,
     `eta` and the temperature are learned.
 
     Valid for: posteriors with a relaxation, every bound, models that tell their

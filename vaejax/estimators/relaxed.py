@@ -1,11 +1,11 @@
-"""What the estimators of relaxed latents share: coupled noise, and biased paths.
+"""Common parts of the estimators of relaxed latents: coupled noise, and biased paths.
 
 A relaxation turns uniform noise u into a discrete event b = hard(lam, u), distributed
-as the family's `sample`, and into a continuous one, zeta = soft(lam, u, temperature),
+as the family's `sample`, and into a continuous event zeta = soft(lam, u, temperature),
 which can be differentiated in lam and tends to b as the temperature falls.
 
-A straight-through estimator sees the bound at b only. Whatever the derivative of b in
-lam should be it takes from another event, the stand-in:
+A straight-through estimator evaluates the bound at b only. Another event, the stand-in,
+replaces b in the derivative by lam:
 
     z_k = stop_gradient(b_k) + stand_in_k - stop_gradient(stand_in_k)
 """
@@ -39,7 +39,7 @@ from vaejax.terms import bound_value, log_terms, make_stats, require
 
 
 class Draw(NamedTuple):
-    """K latents, the noise they came from, and a fresh key for each; all [K, ...]."""
+    """K latents, the noise that gives them, and a fresh key for each; all [K, ...]."""
 
     u: Event
     z: Event
@@ -47,7 +47,7 @@ class Draw(NamedTuple):
 
 
 def draw(problem: Problem, dist_params: DistParams, key: Key) -> Draw:
-    """Draw K discrete latents, with the noise that relaxes them; z is stopped."""
+    """Draw K discrete latents, with the noise of their relaxation; z is stopped."""
     relax = problem.model.posterior.couplings.relax
     assert relax is not None  # `require_relaxation` refused the others
     pairs = jax.vmap(jax.random.split)(jax.random.split(key, problem.num_samples))
@@ -57,7 +57,7 @@ def draw(problem: Problem, dist_params: DistParams, key: Key) -> Draw:
 
 
 def require_relaxation(problem: Problem, name: str) -> Verdict | None:
-    """The refusal of estimators that need the posterior's relaxation."""
+    """Refuse a problem whose posterior has no relaxation."""
     family = problem.model.posterior
     return require(
         family.couplings.relax is not None,
@@ -67,7 +67,7 @@ def require_relaxation(problem: Problem, name: str) -> Verdict | None:
 
 
 def check_biased(name: str, reason: str) -> Callable[[Problem], Verdict]:
-    """The verdict of a biased estimator: refused without relaxation, else biased."""
+    """The verdict of a biased estimator: refused without a relaxation, else biased."""
     return lambda problem: (
         require_relaxation(problem, name)
         or Verdict("biased", f"{reason}: use rebar or relax")
@@ -81,7 +81,7 @@ StandIn = Callable[[Family, EstState, DistParams, Event, Event, Key], Event]
 def straight_through_estimator(
     name: str, stand_in: StandIn, reason: str, temperature: "Annealing | None" = None
 ) -> Estimator:
-    """The total derivative of the bound at discrete latents, by way of a stand-in.
+    """The total derivative of the bound at discrete latents, through a stand-in.
 
     Returns:
         An estimator whose surrogate is a scalar whose value is the bound at discrete
@@ -115,14 +115,14 @@ def straight_through_estimator(
 
 
 class Annealing(NamedTuple):
-    """A temperature as an estimator's state: `init` and `update` of `Estimator`."""
+    """The `init` and `update` of an estimator whose state is a temperature."""
 
     init: Callable[[Problem, Key], tuple[tuple[()], Scalar]]
     update: Callable[[Problem, Scalar, Stats], Scalar]
 
 
 def annealing(temperature: float, rate: float, floor: float) -> Annealing:
-    """After n updates: max(floor, temperature exp(-rate n)).
+    """The temperature max(floor, temperature exp(-rate n)) after n updates.
 
     Raises:
         VaejaxError: not 0 < floor <= temperature < inf, or a negative rate.

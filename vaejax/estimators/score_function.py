@@ -1,8 +1,8 @@
 """The score-function gradient (REINFORCE), for latents that cannot be differentiated.
 
 The samples are stopped; their distribution's dependence on lam enters through
-`E[grad log q(z_k; lam) (F(log_w) - b_k)]`, with any `b_k` that does not see `z_k`.
-The functions below the factories are what every estimator of this family is made of.
+`E[grad log q(z_k; lam) (F(log_w) - b_k)]`, with any `b_k` that does not depend on
+`z_k`. All estimators of this family use the functions below the factories.
 """
 
 from collections.abc import Callable
@@ -119,25 +119,25 @@ def rloo() -> Estimator:
 def stopped_samples(
     problem: Problem, params: Params, key: Key, example: Example
 ) -> tuple[DistParams, Event]:
-    """The posterior's parameters, open, and K samples that no gradient passes."""
+    """The posterior's parameters, open to gradients, and K stopped samples."""
     lam, z = sample_posterior(problem, params, key, example)
     return lam, jax.tree.map(stop_gradient, z)
 
 
 def learning_signal(bound: Bound, log_w: Float[Array, " K"]) -> Float[Array, " K"]:
-    """What sample k is rewarded for: f(log_w_k) if the bound is separable, or F."""
+    """The learning signal of sample k: f(log_w_k) if the bound is separable, or F."""
     if bound.separable:
         return jax.vmap(lambda one: bound.aggregate(one[None]))(log_w)
     return jnp.broadcast_to(bound.aggregate(log_w), log_w.shape)
 
 
 def score_weights(bound: Bound, residual: Float[Array, " K"]) -> Float[Array, " K"]:
-    """The scores' weights, of learning signals less their baselines."""
+    """The weights of the scores, from learning signals less baselines."""
     return residual / residual.size if bound.separable else residual
 
 
 def with_score(value: Scalar, weights: Float[Array, " K"], terms: LogTerms) -> Scalar:
-    """`value` and its gradient, and with it `sum_k weights_k grad log q(z_k; lam)`."""
+    """Add `sum_k weights_k grad log q(z_k; lam)` to the gradient of `value`."""
     score = jnp.dot(stop_gradient(weights), terms.log_qz)
     return with_value(value + score, value)
 

@@ -25,7 +25,7 @@ from vaejax.terms import (
     target_with_share,
 )
 
-# One for all, that estimators made twice are equal.
+# A single function for all, so that estimators made twice are equal.
 _TARGET = functools.partial(target_with_share, share=0.0)
 
 
@@ -38,8 +38,8 @@ def stl() -> Estimator:
 
     Valid for: reparameterisable posteriors. Unbiased where F is linear in the
     log-weights (the ELBO family, or K = 1); biased under IWAE with K > 1, where the
-    score's weight depends on the sample: use `dreg` there. What it estimates is known
-    in either case, and is its `target`.
+    score's weight depends on the sample: use `dreg` there. The `target` is its exact
+    expectation in either case.
 
     Returns:
         An estimator whose surrogate is a scalar whose value is the bound and whose

@@ -5,7 +5,7 @@ from vaejax.estimators.relaxed import straight_through_estimator
 
 
 def straight_through() -> Estimator:
-    """The latent forwards, its mean backwards.
+    """Straight-through: the latent forwards, the latent's mean backwards.
 
         sum_k (dF/db_k) d mean(lam)/dlam  + the rest of the gradient
 

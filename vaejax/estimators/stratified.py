@@ -1,11 +1,11 @@
 """Samples of every component of a mixture, weighed by the mixture's weights.
 
-Of a bound that is a mean over samples, a mixture's expectation is a sum,
+For a bound that is a mean over samples, the expectation over a mixture is a sum,
 
     E f(log_w(z)) = sum_c weight_c E[f(log_w(z)) under component c],
 
-whose gradient sees the weights as they stand and the components through their samples:
-no component has to be chosen at random.
+whose gradient is exact in the weights and goes through samples of the components: no
+component has to be chosen at random.
 """
 
 import jax

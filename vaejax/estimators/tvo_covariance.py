@@ -36,7 +36,7 @@ from vaejax.terms import (
 
 
 def tvo_covariance() -> Estimator:
-    """The covariance gradient, for the bounds that integrate along a path.
+    """The covariance gradient for bounds that integrate along a path.
 
         sum_s width_s sum_k v_sk (grad f_k + (f_k - f_s) grad log pi~_sk)
 
@@ -95,10 +95,10 @@ def _surrogate(
 
 
 def _along_path(problem: Problem, terms: LogTerms) -> Scalar:
-    """The bound, as the densities of z move it: it holds q in the denominator still.
+    """The bound along the path; the q in the denominator of its weights is stopped.
 
     `softmax(log pi~ - log q)` has the gradient `v_k (grad log pi~_k - its mean)`, which
-    makes the covariance.
+    gives the covariance.
     """
     assert problem.bound.path is not None  # `check` refused the others
     log_w = problem.bound.log_weight(terms)

@@ -1,8 +1,8 @@
-"""The unordered set estimator: K different outcomes, none of them drawn twice.
+"""The unordered set estimator, from K outcomes drawn without replacement.
 
 The K largest of `log q(s) + Gumbel noise` are a sample without replacement, whose order
-tells nothing. Weighing its elements by the probability that each was the first,
-given the set,
+is not informative. Weighing the elements by the probability of being drawn first, given
+the set,
 
     E f = E sum_{s in set} w_s f(s),   w_s = q(s) P(set without s | s drawn) / P(set),
 
@@ -50,9 +50,9 @@ def unordered_set(max_outcomes: int = 4096) -> Estimator:
 
         sum_s w_s grad f(log_w_s; lam) + w_s (f_s - b_s) grad log q(s; lam)
 
-    where f is the bound of one sample and `b_s` is an estimate of E f from the other
-    outcomes of the set, beside s with its own probability; it takes no further
-    evaluation. With all the outcomes in the set it is exact enumeration.
+    where f is the bound of one sample and `b_s` is an estimate of E f from s, with
+    weight q(s), and the other outcomes of the set; `b_s` takes no further evaluation.
+    With all outcomes in the set the estimator is exact enumeration.
 
     Valid for: separable bounds of posteriors that list their outcomes, K from 2 to
     10 and at most their number; unbiased. It evaluates q at every outcome, and the
@@ -104,7 +104,7 @@ def unordered_set(max_outcomes: int = 4096) -> Estimator:
         )
         if refusal:
             return refusal
-        assert model.posterior.outcomes is not None  # `require_outcomes` saw it
+        assert model.posterior.outcomes is not None  # by `require_outcomes`
         count = model.posterior.outcomes.count(model.latent_shape)
         return require(
             num_samples <= count,
@@ -145,16 +145,16 @@ def unordered_set(max_outcomes: int = 4096) -> Estimator:
 def ratios(
     log_q: Float[Array, " K"], log_rest: Scalar
 ) -> tuple[Float[Array, " K"], Float[Array, "K K"]]:
-    """The weights w_s, and the weights by which the set makes up each baseline b_s.
+    """The weights w_s, and the weights of the set's outcomes in each baseline b_s.
 
     With R(A), the probability of drawing the subset A next, after the others of the set
     and before the rest of the outcomes,
 
         R({}) = 1,   R(A) = sum_{s in A} q(s) / (rest + q(A)) R(A without s),
 
-    w_s = q(s) R(set - s) / R(set), and in the baseline of s stand q(s) itself and, for
-    every other t, q(t) R(set - s - t) / R(set - s). Each term is positive: nothing
-    cancels.
+    w_s = q(s) R(set - s) / R(set). In the baseline of s, the weight of s is q(s), and
+    the weight of another t is q(t) R(set - s - t) / R(set - s). Each term is positive:
+    nothing cancels.
 
     Args:
         log_q: log-probabilities of the set's K outcomes.

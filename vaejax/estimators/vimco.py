@@ -1,7 +1,7 @@
-"""Variational inference for Monte Carlo objectives: leave one out of any bound.
+"""Variational inference for Monte Carlo objectives: leave-one-out for any bound.
 
-The baseline of sample k is the bound without it, its weight replaced by the mean of
-the others' so that F still has K arguments:
+The baseline of sample k is the bound of the other samples: the mean of their weights
+replaces the weight of sample k, so that F still has K arguments:
 
     F(log_w) - F(log_w with log_w_k replaced by log mean_{j != k} w_j)   (arithmetic)
                                           or by mean_{j != k} log_w_j    (geometric)
@@ -40,8 +40,8 @@ def vimco(mean: Literal["geometric", "arithmetic"] = "geometric") -> Estimator:
         grad F(log_w(params; stop_gradient(z), lam))
             + sum_k (F(log_w) - F(log_w; mean of the others)) grad log q(z_k; lam)
 
-    With the geometric mean it is `rloo` on the ELBO. Takes O(K^2) operations, none of
-    them the model's.
+    With the geometric mean it is `rloo` on the ELBO. The baselines take O(K^2)
+    operations, but no evaluation of the model.
 
     Valid for: every posterior, every bound, K >= 2; unbiased.
 
@@ -87,7 +87,7 @@ def _check(problem: Problem) -> Verdict:
 def _without_each(
     bound: Bound, log_w: Float[Array, " K"], replacement: Float[Array, " K"]
 ) -> Float[Array, " K"]:
-    """F less F with each log-weight in turn replaced."""
+    """F less the values of F with each log-weight in turn replaced."""
     same = np.eye(log_w.size, dtype=bool)
     replaced = jnp.where(same, replacement[:, None], log_w[None])
     return bound.aggregate(log_w) - jax.vmap(bound.aggregate)(replaced)

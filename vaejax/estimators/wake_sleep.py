@@ -1,14 +1,15 @@
-"""Wake-sleep: the posterior learns to recognise, and does not climb the bound.
+"""Wake-sleep: the encoder fits latents of the model, and does not climb the bound.
 
-The model climbs the bound as ever. The encoder raises log q at latents of someone
-else's choice, which needs no reparameterisation and has no score to pay for:
+The model climbs the bound. The encoder raises log q at latents from another
+distribution, which needs no reparameterisation and no score-function gradient:
 
     wake   latents of the data, z ~ p(z|x) by self-normalised importance sampling:
-           it descends KL(p(z|x) || q(z|x))
-    sleep  latents of dreams, z and x ~ p(x, z): it descends the mean KL over p(x)
+           the update descends KL(p(z|x) || q(z|x))
+    sleep  latents of dreams, z and x ~ p(x, z): the update descends the mean KL over
+           p(x)
 
 With normalised weights F'_k = w_k / sum_j w_j the wake gradient has the bias O(1/K) of
-self-normalised sampling, the sleep gradient none, but its data are the model's.
+self-normalised sampling. The sleep gradient is unbiased, but uses the model's data.
 """
 
 import dataclasses
@@ -126,7 +127,7 @@ def wake_sleep() -> Estimator:
 
 
 def rws_dreg() -> Estimator:
-    """The wake update of `rws`, its score doubly reparameterised.
+    """The wake update of `rws`, with the score doubly reparameterised.
 
         model:    sum_k F'_k grad log p(x, z_k)
         encoder:  sum_k F''_kk (d log_w_k / dz_k) dz_k/dlam
@@ -188,12 +189,12 @@ def _value_and_slope(
 
 
 def _model_part(problem: Problem, terms: LogTerms) -> Float[Array, " K"]:
-    """The log-weights as the model's parameters move them."""
+    """The log-weights with a gradient in the model's parameters alone."""
     return problem.bound.log_weight(terms._replace(log_qz=stop_gradient(terms.log_qz)))
 
 
 def _sleep(problem: Problem, params: Params, key: Key, example: Example) -> Scalar:
-    """Log q of a dream's latents given its data, from the model as it is."""
+    """Log q of a dream's latents given its data, both drawn from the stopped model."""
     model = problem.model
     model_params = jax.tree.map(stop_gradient, params)
     z_key, x_key = jax.random.split(key)
@@ -207,9 +208,9 @@ def _sleep(problem: Problem, params: Params, key: Key, example: Example) -> Scal
 def _wake_target(
     problem: Problem, params: Params, example: Example, expectation: Expectation
 ) -> Scalar:
-    """The bound of log-weights that move as log p(x, z) + log q(z|x) does.
+    """The bound of log-weights with the gradient of log p(x, z) + log q(z|x).
 
-    F'_k is then the weight of both gradients: `grad F = sum_k F'_k grad log_w_k`.
+    F'_k is the weight of both gradients: `grad F = sum_k F'_k grad log_w_k`.
     """
 
     def followed(terms: LogTerms) -> Float[Array, " K"]:

@@ -1,4 +1,4 @@
-"""Batch-level terms of the loss: one file each."""
+"""Batch-level terms of the loss, one per file."""
 
 from collections.abc import Callable
 

@@ -1,13 +1,12 @@
-"""The adversarial autoencoder: the aggregated posterior is to pass for the prior.
+"""The adversarial autoencoder, which fits the aggregated posterior to the prior.
 
-A discriminator T(z) ~ log q(z) / p(z) tells codes from draws of the prior, and the
-encoder is trained to have its codes taken for the prior's:
+A discriminator T(z) ~ log q(z) / p(z) separates codes from draws of the prior, and the
+encoder minimises the non-saturating loss of Goodfellow et al. 2014,
 
-    E_q(z) softplus(T(z)) = -E_q(z) log sigmoid(-T(z))
+    E_q(z) softplus(T(z)) = -E_q(z) log sigmoid(-T(z)).
 
-the non-saturating loss of Goodfellow et al. 2014. Where q(z) = p(z), T = 0 and the term
-is log 2 = 0.693. With a point mass for posterior and the bound `reconstruction` it
-makes an adversarial autoencoder of any model.
+Where q(z) = p(z), T = 0 and the term is log 2 = 0.693. With a point mass for posterior
+and the bound `reconstruction`, the term makes an adversarial autoencoder of any model.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Capacity: the KL divergence drawn to a target from either side."""
+"""Capacity: a penalty on the distance of the KL divergence from a target."""
 
 import jax.numpy as jnp
 
@@ -11,8 +11,8 @@ def capacity(target: float = 25.0, weight: float = 10.0) -> Regularizer:
     """`weight |KL - target| - KL`, with the KL divergence's mean over the batch.
 
     Beside a bound that holds the KL divergence once, the loss holds
-    `weight |KL - target|`. `vaejax.kl_weights.kl_at_most` is the constraint that this
-    penalty stands for, with a target that may rise in training.
+    `weight |KL - target|`. `vaejax.kl_weights.kl_at_most` is the corresponding
+    constraint, with a target that may rise in training.
 
     Valid for: independent latents whose KL divergence is known.
 

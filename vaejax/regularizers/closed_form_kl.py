@@ -19,7 +19,7 @@ def kl_by_latent(model: Model, params: Params, batch: Batch) -> Float[Array, " Z
 
 
 def needs(model: Model) -> str | None:
-    """Why there is none, if there is none."""
+    """The reason why a model has no closed-form KL by latent, or None."""
     posterior, prior = model.posterior, model.latent_prior
     if posterior.kl and posterior.factorised and posterior.law == prior.law:
         return None

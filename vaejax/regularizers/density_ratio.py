@@ -2,7 +2,7 @@
 
     min_T  E_q(z) softplus(-T(z)) + E_p(u) softplus(T(u))
 
-is the logistic loss of telling z from u; its minimum is T = log q(z) / p(z), where
+is the logistic loss of separating z from u; its minimum is T = log q(z) / p(z), where
 q(z) = E_x q(z|x) (Sugiyama, Suzuki and Kanamori 2012, "Density ratio estimation").
 """
 
@@ -34,8 +34,8 @@ def density_ratio(
 ) -> Regularizer:
     """The logistic loss of T, with one z ~ q(z|x) and one u ~ p for every example.
 
-    Both are stopped: nothing but what `log_ratio` reads of the parameters is trained.
-    Beside it stand the two parts of KL(q(z|x) || q(z)) = KL(q(z|x) || p) - E T(z):
+    Both samples are stopped: the loss trains only the parameters that `log_ratio` uses.
+    The report has the two parts of KL(q(z|x) || q(z)) = KL(q(z|x) || p) - E T(z):
     "kl_to_reference", in closed form where it is known, and "log_ratio", E T(z); and
     "log_normaliser", log mean exp T(u), which is about 0 where T is right.
 
@@ -48,7 +48,7 @@ def density_ratio(
     def ratios(
         model: Model, params: Params, key: Key, batch: Batch
     ) -> tuple[Float[Array, " B"], Float[Array, " B"], Float[Array, " B"]]:
-        """Every example's T(z), T(u) and KL to the reference."""
+        """The T(z), T(u) and KL to the reference of every example."""
 
         def one(key: Key, example: Example) -> tuple[Scalar, Scalar, Scalar]:
             z_key, u_key = jax.random.split(key)
@@ -82,5 +82,5 @@ def density_ratio(
 
 
 def logistic_loss(of_z: Float[Array, " B"], of_u: Float[Array, " B"]) -> Scalar:
-    """E softplus(-T(z)) + E softplus(T(u)), of T at both samples."""
+    """E softplus(-T(z)) + E softplus(T(u)), from the values of T at both samples."""
     return (jax.nn.softplus(-of_z) + jax.nn.softplus(of_u)).mean()

@@ -2,12 +2,12 @@
 
     lambda_od sum_{i != j} C_ij^2 + lambda_d sum_i (C_ii - 1)^2
 
-with C = Cov_x[mu(x)] of the posterior means in type I, and in type II that of z itself,
+with the covariance C = Cov_x[mu(x)] of the posterior means in type I, and of z in II,
 
     Cov_q(z)[z] = Cov_x[mu(x)] + E_x Cov[z|x].
 
-Both are estimated within a batch, divided by its size B as in the paper. The penalty is
-of estimates squared, so that noise in them adds to it: about 1/B for every pair of
+Both are estimated within a batch, divided by its size B as in the paper. The penalty
+squares the estimates, so their noise adds to it: about 1/B for every pair of
 independent latents of variance 1.
 """
 
@@ -19,7 +19,7 @@ from vaejax.regularizers.draws import check_batch, check_weight
 
 
 def dip_i(off_diagonal: float = 10.0, diagonal: float = 100.0) -> Regularizer:
-    """Type I: of the posterior means.
+    """DIP-VAE type I: a penalty on the covariance of the posterior means.
 
     Valid for: posteriors whose mean is known, of real latents.
 
@@ -35,7 +35,7 @@ def dip_i(off_diagonal: float = 10.0, diagonal: float = 100.0) -> Regularizer:
 
 
 def dip_ii(off_diagonal: float = 10.0, diagonal: float = 10.0) -> Regularizer:
-    """Type II: of the latents.
+    """DIP-VAE type II: a penalty on the covariance of the latents.
 
     Valid for: diagonal normal posteriors.
 

@@ -1,8 +1,8 @@
-"""A network T(z) that tells two samples apart, trained beside the model.
+"""A network T(z) that separates two samples, trained beside the model.
 
-Two players descend one loss. What stands for the model's part takes the network with
-`stop_gradient`, and the network's own part, the logistic loss of `density_ratio`, takes
-the samples so: each moves what is its own alone.
+Two players descend one loss. The model's term stops the gradient to the network, and
+the network's term, the logistic loss of `density_ratio`, stops the gradient to the
+samples: each term trains only its player.
 """
 
 import math
@@ -31,9 +31,9 @@ def adversary(
 ) -> Regularizer:
     """The regularizer `of_model(T(z))`, z ~ q(z|x), with T ~ log q(z) / r(z).
 
-    Its value is the model's part. Beside it stand "NAME_log_ratio", E_q T(z), which
+    Its value is the model's term. The report has "NAME_log_ratio", E_q T(z), which
     estimates KL(q || r), and "NAME_discriminator", the logistic loss of T, which is
-    2 log 2 = 1.386 where it cannot tell the two apart.
+    2 log 2 = 1.386 where T cannot separate the two samples.
 
     Args:
         name: the regularizer's.
@@ -51,7 +51,7 @@ def adversary(
     def parts(
         model: Model, params: Params, key: Key, batch: Batch
     ) -> tuple[Float[Array, " B"], Scalar]:
-        """T at every draw, for the model to move, and T's own loss."""
+        """T at every draw, with a gradient to the model alone, and the loss of T."""
         check_batch(name, batch)
         draw_key, reference_key = jax.random.split(key)
         z = posterior_draws(model, params, draw_key, batch)

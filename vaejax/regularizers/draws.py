@@ -1,4 +1,4 @@
-"""Draws of a batch's latents and of the prior's, as regularizers compare them."""
+"""Draws from a batch's posteriors and from the prior, for regularizers to compare."""
 
 import math
 
@@ -11,7 +11,7 @@ from vaejax.core import Batch, Example, Key, Model, Params, VaejaxError, fold_ex
 def posterior_draws(
     model: Model, params: Params, key: Key, batch: Batch
 ) -> Float[Array, "B D"]:
-    """One z ~ q(z|x) of every example, flat: a sample of the aggregated posterior."""
+    """One z ~ q(z|x) for every example, flat: a sample of the aggregated posterior."""
 
     def one(key: Key, example: Example) -> Float[Array, " D"]:
         return model.posterior.sample(key, model.encode(params, example)).reshape(-1)
@@ -33,7 +33,7 @@ def prior_draws(
 
 
 def needs_path(model: Model) -> str | None:
-    """Why no gradient reaches the encoder through its samples, if none does."""
+    """The reason why no gradient reaches the encoder through samples, or None."""
     if model.posterior.reparam is not None:
         return None
     return (
@@ -43,15 +43,15 @@ def needs_path(model: Model) -> str | None:
 
 
 def check_weight(regularizer: str, setting: str, value: float) -> None:
-    """Raise a `VaejaxError` for a weight below 0, or none at all."""
-    if not 0 <= value < math.inf:  # so that NaN is refused too
+    """Raise a `VaejaxError` for a weight that is below 0 or not finite."""
+    if not 0 <= value < math.inf:  # refuses NaN too
         raise VaejaxError(
             f"the {setting} of {regularizer} is {value}: use at least 0, and finite"
         )
 
 
 def check_batch(regularizer: str, batch: Batch) -> None:
-    """Raise a `VaejaxError` for a single example, which has no other."""
+    """Raise a `VaejaxError` for a batch of fewer than two examples."""
     if batch.global_index.size < 2:
         raise VaejaxError(
             f"{regularizer} compares the examples of a batch with each other, and this "

@@ -1,4 +1,4 @@
-"""Free bits: a share of the KL divergence that costs nothing."""
+"""Free bits: an amount of KL divergence without a cost."""
 
 import math
 
@@ -10,12 +10,12 @@ from vaejax.regularizers.draws import check_weight
 
 
 def free_bits(nats: float = 0.1, groups: int | None = None) -> Regularizer:
-    """What is missing of `nats` in the KL divergence of every group of latents.
+    """The shortfall from `nats` of the KL divergence, summed over groups of latents.
 
         sum_g max(nats - KL_g, 0),    KL_g = mean over the batch of sum_{j in g} KL_j
 
     Beside a bound that holds the KL divergence once, the loss holds
-    `max(nats, KL_g)`: below `nats` no group gains by carrying less.
+    `max(nats, KL_g)`: below `nats` the loss does not fall with the KL of a group.
 
     Valid for: independent latents whose KL divergence is known.
 

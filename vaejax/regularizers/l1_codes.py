@@ -1,4 +1,4 @@
-"""The L1 norm of the codes: what makes an autoencoder sparse."""
+"""The L1 norm of the codes, for sparse autoencoders."""
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,8 @@ def l1_codes(weight: float = 1.0) -> Regularizer:
 
         lambda mean_b sum_j |z_bj|
 
-    Codes shrink unless the decoder cannot make up for it: it wants one whose weights
-    are bounded, as in `sparse_autoencoder`.
+    Codes shrink, and larger weights of the decoder make up for it: use a decoder with
+    bounded weights, as in `sparse_autoencoder`.
 
     References:
         Olshausen and Field 1996, "Emergence of simple-cell receptive field properties

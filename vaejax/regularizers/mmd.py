@@ -20,7 +20,7 @@ def mmd(weight: float = 10.0) -> Regularizer:
         MMD^2 = E k(z, z') + E k(u, u') - 2 E k(z, u),   z ~ q(z), u ~ p(z)
 
     as a U-statistic (unbiased), with the kernel k(a, b) = C / (C + |a - b|^2), C = 2D.
-    Batch-level by nature: it compares the examples of a batch with each other.
+    The term is batch-level: it compares the examples of a batch with each other.
 
     Valid for: reparameterisable posteriors, batches of at least 2.
 

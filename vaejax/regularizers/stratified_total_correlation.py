@@ -2,7 +2,7 @@
 
     TC(q(z)) = E_q(z) log q(z) - sum_j log q(z_j),    q(z) = 1/N sum_n q(z|x_n)
 
-q is a mixture over all N examples, of which a batch knows B. For z ~ q(z|x_i) the
+q is a mixture over all N examples; a batch holds B of them. For z ~ q(z|x_i) the
 stratified estimate is
 
     q(z) ~ 1/N q(z|x_i) + (1 - 1/N) 1/(B - 1) sum_{n in batch, n != i} q(z|x_n)
@@ -37,14 +37,14 @@ def stratified_total_correlation(
     """`(beta - 1) TC`, so that beside the ELBO the total correlation weighs beta.
 
     The estimate of q(z) is unbiased over batches drawn without replacement; that of
-    TC is not: a logarithm of an average is too low, the more so the fewer of a batch's
-    posteriors reach z. The joint density loses most, so that TC is underestimated, the
-    more the smaller B and the narrower the posteriors. With B = N it is exact but for
-    the draws of z.
+    TC is biased: the logarithm of an average is too low, more so if fewer of a batch's
+    posteriors cover z. The joint density is lowered most, so TC is underestimated, more
+    so for smaller B and narrower posteriors. With B = N the estimate is exact except
+    for the draws of z.
 
     This is the paper's stratified estimate (its appendix C.2) with the sum over the
-    other examples made symmetric. Its minibatch-weighted one weighs all of the batch
-    alike, so that an example's own density counts N / B times too much.
+    other examples made symmetric. The paper's minibatch-weighted estimate weighs all
+    examples alike, so that q(z|x_i) counts N / B times too much.
 
     Valid for: reparameterisable posteriors of independent latents, batches of at
     least 2.
@@ -98,7 +98,7 @@ def log_aggregated(
 ) -> Float[Array, "B Z"]:
     """The stratified estimate of log q(z_i), from log q(z_i|x_n), [i, n, ...].
 
-    Examples i are of the batch; their own densities are on the diagonal.
+    The examples i and n are those of the batch; log q(z_i|x_i) is on the diagonal.
     """
     size = len(log_qz)
     others = (num_examples - 1) / (num_examples * (size - 1))

@@ -2,9 +2,8 @@
 
     TC(q(z)) = KL(q(z) || prod_j q(z_j)) = E_q(z) log q(z) / prod_j q(z_j)
 
-The ratio is estimated by a network T(z) that tells draws of q(z) from draws whose
-coordinates were each permuted over the batch on their own, which are of the product of
-the marginals.
+A network T(z) estimates the ratio: it separates draws of q(z) from draws of the product
+of the marginals, made by permuting each coordinate over the batch independently.
 """
 
 from collections.abc import Sequence
@@ -24,8 +23,8 @@ def total_correlation(
 ) -> Regularizer:
     """`weight E_q(z) T(z)`, weight = gamma, one z ~ q(z|x) for every example.
 
-    The gradient to the encoder is the way through z. It leaves out E_q dT/dlam at fixed
-    z, which at the optimal T is 0: an expected score. A permuted draw holds two
+    The encoder's gradient is the path through z. It leaves out E_q dT/dlam at fixed z,
+    which is an expected score, and 0, at the optimal T. A permuted draw holds two
     coordinates of one example with probability 1/B, so that in batches of B the
     reference is not quite the product.
 
@@ -51,5 +50,5 @@ def total_correlation(
 
 
 def permute_coordinates(key: Key, z: Float[Array, "B D"]) -> Float[Array, "B D"]:
-    """Every column in an order of its own."""
+    """Permute every column independently."""
     return jax.random.permutation(key, z, independent=True)

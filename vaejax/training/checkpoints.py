@@ -1,12 +1,13 @@
-"""Checkpoints: everything a run carries, written so that it goes on bit for bit.
+"""Checkpoints, which hold the whole state of a run and restore it bit for bit.
 
 A checkpoint is the folder `folder/<step>`, written by orbax under another name and
 renamed when complete, so that an interrupted run leaves a whole one behind. All arrays
-of the `TrainState` go into a single one of bytes, since orbax takes milliseconds for
-each; what they are, the caller's own JSON and the digest of it all go into its
-metadata. The last two are kept. Nothing in one is code, and none is run on reading.
+of the `TrainState` go into a single array of bytes, since orbax takes milliseconds for
+each array. The metadata hold the arrays' types and shapes, the caller's JSON, and
+digests of all. The last two checkpoints are kept. A checkpoint holds no code, and
+reading runs none.
 
-Not imported with `vaejax.training`: orbax takes a second to import.
+`vaejax.training` does not import this module: orbax takes a second to import.
 """
 
 import contextlib
@@ -29,19 +30,19 @@ from vaejax.core import VaejaxError
 from vaejax.core.ranges import shown
 from vaejax.training.state import TrainState
 
-KEEP = 2  # unless all are asked for
+KEEP = 2  # the number of checkpoints kept, unless `keep_all`
 
 
 class CheckpointError(VaejaxError):
-    """A checkpoint that is missing, damaged, or of another run."""
+    """A checkpoint is missing, damaged, or of another run."""
 
 
 def save(
     folder: Path, state: TrainState, extra: dict[str, Any], *, keep_all: bool = False
 ) -> None:
-    """Write `folder/<step>`, with `extra` (JSON); leave no other but the one before it.
+    """Write `folder/<step>`, with `extra` (JSON); keep it and the one before.
 
-    With `keep_all` every one before it is left, and what lies later removed.
+    With `keep_all` every earlier checkpoint is kept. Later checkpoints are removed.
 
     Raises:
         CheckpointError: it cannot be written; those before it are as they were.
@@ -53,15 +54,15 @@ def save(
     described = {"arrays": _index(state), "extra": extra}
     digests = [_digest(content.tobytes()), _digest_of(described)]
     try:
-        folder.mkdir(exist_ok=True)  # but not its parents, should the run have vanished
+        folder.mkdir(exist_ok=True)  # without its parents: the run may be deleted
         with _quiet(), _checkpointer() as checkpointer:
             checkpointer.save(
                 folder.absolute() / str(step),
                 {"bytes": content},
-                force=True,  # replaces a damaged one of the same step
+                force=True,  # replaces a damaged checkpoint of the same step
                 custom_metadata={**described, "sha256": digests},
             )
-    except Exception as error:  # orbax raises anything where it cannot write
+    except Exception as error:  # orbax raises errors of any type if it cannot write
         raise CheckpointError(
             f"cannot write a checkpoint to {folder} ({_reason(error)}): those before "
             "it are whole; make the folder writable, or room on its disk"
@@ -69,16 +70,16 @@ def save(
     finally:
         for unfinished in folder.glob("*.orbax-checkpoint-tmp*"):
             shutil.rmtree(unfinished, ignore_errors=True)
-    # Later ones are damaged, or the run would have gone on from them.
+    # Later checkpoints are damaged: otherwise the run had continued from them.
     kept = [other for other in steps(folder) if other <= step]
     for other in set(steps(folder)) - set(kept if keep_all else kept[-KEEP:]):
         shutil.rmtree(folder / str(other), ignore_errors=True)
 
 
 def check_path(folder: Path) -> None:
-    r"""Refuse a folder that no checkpoint could be read from again.
+    r"""Refuse a folder whose checkpoints could not be read again.
 
-    What writes the arrays takes `\` for `/`, and `gs:` for a place on the network.
+    The writer of the arrays reads `\` as `/`, and `gs:` as a network address.
 
     Raises:
         CheckpointError: the path holds one of them, or bytes that are no UTF-8.
@@ -105,7 +106,7 @@ def steps(folder: Path) -> list[int]:
 def restore(
     folder: Path, like: TrainState, step: int | None = None
 ) -> tuple[TrainState, dict[str, Any]]:
-    """Read the newest checkpoint that is whole; one that is passed over is warned of.
+    """Read the newest checkpoint that is whole, and warn of damaged ones passed over.
 
     Args:
         folder: as given to `save`.
@@ -128,9 +129,9 @@ def restore(
         path = folder.absolute() / str(step)
         try:
             return _read(path, like)
-        except CheckpointError:  # it is whole, and of another run
+        except CheckpointError:  # the checkpoint is whole, but of another run
             raise
-        except Exception as error:  # orbax raises anything on a damaged file
+        except Exception as error:  # orbax raises errors of any type on a damaged file
             warnings.warn(
                 f"checkpoint {path} is damaged: {_reason(error)}", stacklevel=2
             )
@@ -141,7 +142,7 @@ def restore(
 
 
 def _checkpointer() -> ocp.Checkpointer:
-    """This process's own: of several, none waits for another."""
+    """A checkpointer for this process alone, which waits for no other process."""
     own = jax.process_index()
     options = ocp.options.MultiprocessingOptions(
         primary_host=own,
@@ -155,7 +156,7 @@ def _checkpointer() -> ocp.Checkpointer:
 
 
 def _read(path: Path, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
-    """The arrays are read once they are known to be as many bytes as `like` has.
+    """Read the arrays, after checking that they have as many bytes as `like`.
 
     Raises:
         CheckpointError: it is of another run.
@@ -193,7 +194,7 @@ def _digest(data: bytes) -> str:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep orbax from logging the traceback of an error that it raises, too."""
+    """Keep orbax from also logging the traceback of an error that it raises."""
     logger = logging.getLogger("absl")
     before, logger.disabled = logger.disabled, True
     try:
@@ -203,7 +204,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """The system's reason, or what the error says, in one line."""
+    """The system's reason for the error, or its message, in one line."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     text = str(error).partition("\n")[0].partition(" [os_error_code")
@@ -228,7 +229,7 @@ def _check_same_run(found: dict[str, str], state: TrainState, path: Path) -> Non
 
 
 def _index(state: TrainState) -> dict[str, str]:
-    """What every leaf is, by its path: {"params.encoder.bias": "float32[50]"}."""
+    """The type and shape of leaves by path: {"params.encoder.bias": "float32[50]"}."""
     return {
         jax.tree_util.keystr(path, simple=True, separator="."): (
             f"{leaf.dtype}{list(leaf.shape)}"
@@ -238,7 +239,7 @@ def _index(state: TrainState) -> dict[str, str]:
 
 
 def _single(index: dict[str, str]) -> dict[str, str]:
-    """The same in single precision."""
+    """Replace float64 by float32 in an index."""
     return {name: leaf.replace("float64", "float32") for name, leaf in index.items()}
 
 
@@ -256,5 +257,5 @@ def _fill(like: TrainState, content: UInt8[np.ndarray, " bytes"]) -> TrainState:
 
 
 def _plain(state: TrainState) -> TrainState:
-    """The state with its key as the numbers behind it."""
+    """Replace the state's random key by its key data."""
     return state._replace(key=jax.random.key_data(state.key))

@@ -1,8 +1,8 @@
-"""What was not finite at a step that was not applied, found by taking it apart.
+"""Diagnosis of a step that was not applied: the parts of its loss that are not finite.
 
-The step is computed again with its own keys, one example at a time. The parts of an
-example's loss are looked at in the order in which they depend on each other, and the
-first that is not finite is named.
+The step is computed again with the same keys, one example at a time. The parts of an
+example's loss are checked in the order in which they depend on each other, and the
+first part that is not finite is named.
 """
 
 from collections.abc import Callable
@@ -18,13 +18,13 @@ from vaejax.core import Batch, Example, Key, Objective, Params, PyTree
 from vaejax.training.state import TrainState
 from vaejax.training.step import gather, observe_batch, step_keys
 
-# Of the stats that estimators report, those that a log-weight is made of.
+# The log-terms of a log-weight among the stats that estimators report.
 TERMS = {"log_px_z": "log p(x|z)", "log_pz": "log p(z)", "log_qz": "log q(z|x)"}
-SHOWN = 8  # examples that a message names
+SHOWN = 8  # the most examples that a message names
 
 
 class _Finite(NamedTuple):
-    """Which parts of a loss are finite, in the order in which they depend."""
+    """Flags of the finite parts of a loss, in the order of their dependence."""
 
     observation: Bool[Array, ""]
     stats: dict[str, Bool[Array, ""]]
@@ -39,7 +39,7 @@ def diagnose(
     chosen: Int[Array, " B"],
     observe: Callable[[Key, Array], Array] | None = None,
 ) -> str:
-    """Say what is not finite in the next step of `state`, and for which examples.
+    """Name the parts of the next step that are not finite, and their examples.
 
     Args:
         objective: what the step minimises.
@@ -59,7 +59,7 @@ def diagnose(
     check = partial(_check, objective, state.params, state.loss_state, loss_key)
 
     def check_alone(one: Batch) -> _Finite:
-        # Twice, since a term of a whole batch compares at least two examples.
+        # The example is doubled: a batch-level term compares at least two examples.
         return check(jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), one))
 
     found = jax.device_get(jax.jit(partial(jax.lax.map, check_alone))(batch))

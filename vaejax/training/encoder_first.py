@@ -14,12 +14,12 @@ def encoder_first(
     until: int,
     prior_follows: bool = False,
 ) -> optax.GradientTransformation:
-    """Update decoder and prior at every `encoder_steps`-th step only, at first.
+    """Early in training, update decoder and prior only every `encoder_steps` steps.
 
-    Early in training the posterior lags behind the model, which learns to do without
-    the latents; an encoder that is always near its best for the model at hand avoids
-    that collapse (He et al. 2019, arXiv:1901.05534, who train it until it stops
-    improving, where this takes a fixed number of steps, each on a batch of its own).
+    Early in training the posterior lags behind the model, which learns to ignore the
+    latents; an encoder that is always near its optimum for the current model avoids
+    this collapse. He et al. 2019, arXiv:1901.05534, train the encoder until it stops
+    improving; here it takes a fixed number of steps, each on a new batch.
 
     Args:
         optimizer: of either part, with a state for each.

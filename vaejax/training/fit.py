@@ -1,7 +1,7 @@
 """The training loop: an endless stream of shuffled passes, cut into epochs.
 
 An epoch is cut into dispatches of about a second, after each of which the caller may
-look, save and stop. Where the cuts fall depends on the clock, what is computed not.
+report, save and stop. The cuts depend on the clock, the results do not.
 """
 
 import time
@@ -52,18 +52,18 @@ class NonFiniteError(VaejaxError):
 
 
 class EpochReport(NamedTuple):
-    """What `fit` tells after every epoch."""
+    """The report of `fit` after an epoch."""
 
-    epoch: int  # finished so far, from 1
+    epoch: int  # number of epochs finished, from 1
     state: TrainState
     metrics: dict[str, float]  # means over the epoch's steps that were applied
-    num_images: int  # trained on in this epoch, by this call of `fit`
-    seconds: float  # that took, without compilation and callbacks
-    compile_seconds: float  # of the whole run so far
+    num_images: int  # images of this epoch, in this call of `fit`
+    seconds: float  # their time, without compilation and callbacks
+    compile_seconds: float  # compilation time of the run so far
 
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
-    """Steps that see every example about once: ceil(N / B)."""
+    """The number of steps that visit every example about once: ceil(N / B)."""
     return -(-num_examples // batch_size)
 
 
@@ -72,8 +72,8 @@ def batch_indices(
 ) -> Int[np.ndarray, "steps B"]:
     """The examples of some steps: consecutive rows of an endless stream of passes.
 
-    Every pass visits every example once, in an order of its own; a batch may hold the
-    end of one pass and the start of the next, so none is lost and all are equally full.
+    Every pass visits every example once, in a new order; a batch may hold the end of
+    one pass and the start of the next, so no example is lost and all batches are full.
     """
     positions = np.arange(
         start_step * batch_size, (start_step + num_steps) * batch_size, dtype=np.int64
@@ -107,8 +107,8 @@ def fit(
 ) -> TrainState:
     """Train until `epochs` epochs are done; compile once.
 
-    Where no `state` is given, training starts as the objective says (`vade` from
-    clusters of the data's codes, say), else from new parameters.
+    Without a `state`, training starts from the parameters of `objective.start` if any
+    (`vade` starts from clusters of the data's codes), and else from new parameters.
 
     Args:
         objective: what to minimise.
@@ -160,7 +160,7 @@ def fit(
     else:
         expect(TrainState, "state", state)
     data = as_arrays(expect_example("data", data))
-    check_lengths(**data._asdict())  # else x and y mispair
+    check_lengths(**data._asdict())  # otherwise x and y mispair
     num_examples = len(data.x)
     if min(batch_size, epochs, num_examples) < 1:
         raise VaejaxError(
@@ -193,7 +193,7 @@ def fit(
     mesh = mesh or training_mesh(micro_batch_size or batch_size)
     state, data, totals = put((state, data, totals), mesh)
     compiled, compile_seconds = None, 0.0
-    fast = 1  # steps that take about a second
+    fast = 1  # the number of steps that take about a second
     with step_bar(progress, epochs * num_steps) as update:
         for epoch in range(done // num_steps, epochs):
             first = epoch * num_steps
@@ -220,7 +220,7 @@ def fit(
                 state, totals = jax.block_until_ready(
                     compiled(state, totals, data, indices, *rows)
                 )
-                # By the clock of one process, so that all take as many steps.
+                # All processes use one clock, and so take equally many steps.
                 elapsed = float(
                     multihost_utils.broadcast_one_to_all(time.perf_counter() - start)
                 )
@@ -260,7 +260,7 @@ def _checked(
     key: Key,
     data: Example,
 ) -> Example:
-    """The data to train on, once the objective takes them, or what is made of them.
+    """Return the data if the objective takes them, or takes what `observe` returns.
 
     Raises:
         VaejaxError: see `DataRules.check`; no positions where the prior leaves an
@@ -270,7 +270,7 @@ def _checked(
         check_positions(data.y, len(data.x))
     if observe is None:
         return objective.data.check(data)
-    # Every example once, which takes about as long as an epoch draws.
+    # Observes every example once, which takes as long as the observations of an epoch.
     for first, part in observed(observe, key, data):
         try:
             objective.data.check(part)

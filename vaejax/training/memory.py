@@ -1,4 +1,4 @@
-"""How much memory a gradient takes, known before anything is compiled."""
+"""Estimates of the memory of a gradient, before compilation."""
 
 import jax
 import jax.numpy as jnp
@@ -8,11 +8,10 @@ from vaejax.core import Batch, Example, Objective, PyTree
 
 
 def gradient_bytes(objective: Objective, examples: Example) -> int:
-    """About how many bytes a gradient takes of a batch, by tracing it.
+    """Estimate the bytes that the gradient of a batch takes, by tracing it.
 
-    They are the arrays that the forward pass leaves for the backward pass, less the
-    parameters, and the largest array that it needs for a moment, such as the K x K
-    weights of VIMCO.
+    The sum counts the arrays that the forward pass stores for the backward pass, less
+    the parameters, and the largest temporary array, such as the K x K weights of VIMCO.
 
     Args:
         objective: what is to be minimised.
@@ -34,7 +33,7 @@ def gradient_bytes(objective: Objective, examples: Example) -> int:
 
 
 def _largest(jaxpr: Jaxpr) -> int:
-    """The bytes of the largest array that any operation makes."""
+    """The bytes of the largest output of any operation."""
     made = (_num_bytes(v.aval) for eqn in jaxpr.eqns for v in eqn.outvars)
     return max([0, *made, *map(_largest, subjaxprs(jaxpr))])
 

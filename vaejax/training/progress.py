@@ -1,4 +1,4 @@
-"""The bar that a notebook or a terminal shows while `fit` runs."""
+"""The progress bar of `fit` in a notebook or a terminal."""
 
 import contextlib
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from rich.progress import (
 
 
 class Update(Protocol):
-    """Says how many steps are done, and what is known of them."""
+    """A function that sets the number of finished steps, with a note."""
 
     def __call__(self, steps: int, note: str = "") -> None:
         """Move the bar."""
@@ -23,7 +23,7 @@ class Update(Protocol):
 
 @contextlib.contextmanager
 def step_bar(shown: bool, total: int) -> Iterator[Update]:
-    """A bar of so many steps, if it is to be shown."""
+    """Show a bar of `total` steps if `shown`."""
     bar = Progress(
         TextColumn("training"),
         BarColumn(),

@@ -1,11 +1,11 @@
 """Several seeds of a training as one objective, trained by one program.
 
-Every leaf of parameters and state gets a leading axis of seeds. Each seed has its own
-initial parameters and its own noise; they share the order of the data and what is drawn
-of them, and a step that is not finite for one is skipped, or stops the run, for all.
-With optimizers that work coordinate by coordinate (Adam, not a clipped global
-norm) each seed is trained as it would be alone. On a device that one model does not
-fill, several cost little more.
+Every leaf of parameters and state gets a leading axis of seeds. Seeds differ in initial
+parameters and noise; they share the order of the data and the observations, and a step
+that is not finite for one seed is skipped, or stops the run, for all. With optimizers
+that work coordinate by coordinate (Adam, not a clipped global norm) each seed is
+trained as it would be alone. On a device that one model does not fill, several models
+cost little more.
 """
 
 import dataclasses
@@ -23,8 +23,8 @@ T = TypeVar("T")
 def several_seeds(objective: Objective, num_seeds: int) -> Objective:
     """The objective of `num_seeds` models side by side.
 
-    Its loss and metrics are means over the seeds; the gradient is each one's own, not
-    divided by their number.
+    Loss and metrics are means over the seeds; each model receives the gradient of its
+    loss, not divided by the number of seeds.
     """
 
     def init(key: Key) -> tuple[Params, PyTree]:
@@ -59,5 +59,5 @@ def several_seeds(objective: Objective, num_seeds: int) -> Objective:
 
 
 def of_seed(tree: T, seed: int) -> T:
-    """One seed's own parameters or state."""
+    """Return the parameters or the state of one seed."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf)[seed], tree)

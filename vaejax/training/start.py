@@ -1,4 +1,4 @@
-"""Where a training starts that its model wants to start from the data."""
+"""Initial parameters from the data, for models that start training so."""
 
 import operator
 from collections.abc import Callable, Iterator
@@ -11,11 +11,11 @@ from vaejax.core import Batch, Example, Key, Objective
 from vaejax.training.state import TrainState
 from vaejax.training.step import observe_batch
 
-# Step s draws from fold_in(key, s); the order of the data, and the observations that
-# are checked or started from before the first step, from steps never taken.
+# Step s draws from fold_in(key, s). The order of the data, and the observations that
+# are checked or used before the first step, draw from steps that are never taken.
 NO_STEP = 2**31 - 1
 
-AT_ONCE = 2**24  # numbers that are observed at once
+AT_ONCE = 2**24  # the most numbers that are observed at once
 
 
 def started(
@@ -24,10 +24,10 @@ def started(
     data: Example,
     observe: Callable[[Key, Array], Array] | None = None,
 ) -> TrainState:
-    """The state with the parameters that the objective starts from on these data.
+    """Return the state with the objective's initial parameters for these data.
 
-    `fit` calls it where it is given no state. The objective is shown one observation of
-    every example, drawn by a key that no step uses.
+    `fit` calls this function if no state is given. The objective receives one
+    observation of every example, drawn by a key that no step uses.
 
     Args:
         objective: its `start` makes the parameters; the state stays where it has none.
@@ -50,11 +50,11 @@ def started(
 def observed(
     observe: Callable[[Key, Array], Array] | None, key: Key, data: Example
 ) -> Iterator[tuple[int, Example]]:
-    """One observation of every example, in parts, each with its first row's number."""
+    """Yield one observation of every example, in parts, each with its first row."""
     count = len(data.x)
     size = min(count, max(1, AT_ONCE // max(1, data.x[0].size)))
     for first in range(0, count, size):
-        # Those of the last part begin earlier and are cut, so that one program does.
+        # The last part begins earlier and is cut, so that one program serves all.
         begin = min(first, count - size)
         rows = operator.itemgetter(slice(begin, begin + size))
         batch = Batch(jax.tree.map(rows, data), begin + jnp.arange(size))

@@ -1,4 +1,4 @@
-"""Everything that a training run carries from step to step."""
+"""The state of a training run between steps."""
 
 from functools import partial
 from typing import NamedTuple
@@ -13,22 +13,22 @@ from vaejax.core import Key, Objective, Params, PyTree
 
 
 class TrainState(NamedTuple):
-    """A run is a function of this and the data; a checkpoint is this and nothing else.
+    """The whole state of a run: state and data determine all later steps.
 
-    Randomness comes from `key` folded with `step`, so the same state always goes on the
-    same way, however the steps are grouped into dispatches.
+    A checkpoint is this state. Randomness comes from `key` folded with `step`, so a run
+    continues from a state in one way, however the steps are grouped into dispatches.
     """
 
-    params: Params  # that the optimizer steps: see `vaejax.objective.whole_params`
+    params: Params  # the trained ones: see `vaejax.objective.whole_params`
     opt_state: PyTree
-    loss_state: PyTree  # of an objective of `make_objective` a `LossState`
-    key: Key  # of the whole run, never changed
-    step: Int[Array, ""]  # taken so far
-    skipped: Int[Array, ""]  # of these, not finite and so not applied
-    failed_step: Int[Array, ""]  # the step that was not finite and ended it, or -1
+    loss_state: PyTree  # a `LossState` for an objective of `make_objective`
+    key: Key  # the key of the whole run, never changed
+    step: Int[Array, ""]  # number of steps taken
+    skipped: Int[Array, ""]  # number of these that were not finite, and not applied
+    failed_step: Int[Array, ""]  # the step that was not finite and ended the run, or -1
 
     def __repr__(self) -> str:
-        """The steps, and how many numbers each group of parameters holds."""
+        """The number of steps and the size of each group of parameters."""
         sizes = {
             name: sum(np.size(leaf) for leaf in jax.tree.leaves(group))
             for name, group in self.params._asdict().items()

@@ -2,7 +2,7 @@
 
 The data stay on the device as they are stored (uint8); a step gathers its examples,
 turns them into observations (drawing a binarization, say), and updates. A dispatch is
-one loop over steps, jitted and donated: no Python between steps. How many it takes is
+one loop over steps, jitted and donated: no Python between steps. The number of steps is
 an argument, so that every cut of a run into dispatches is the same compiled program,
 and the metrics are summed step by step, so that every cut gives the same bits.
 """
@@ -55,12 +55,12 @@ def make_step(
     """Build `step(state, batch) -> (state, metrics)`.
 
     A step whose loss or gradient is not finite is not applied: parameters, optimizer
-    and estimator stay as they are. The first `max_skipped` of these are skipped. The
+    and estimator stay as they are. The first `max_skipped` such steps are skipped. The
     next one stops the run: `failed_step` names it, and every later step leaves the
-    state alone too, so that the last good state survives until the host looks.
+    state alone too, so that the last good state is kept until the host checks.
 
-    A step is traced and sees no values: the caller holds the data against the model
-    by `objective.data.check` or `check_data` first, as `fit` does.
+    A step is traced and sees no values: the caller checks the data first, by
+    `objective.data.check` or `check_data`, as `fit` does.
 
     Args:
         objective: what to minimise.
@@ -81,7 +81,7 @@ def make_step(
         )
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         running = state.failed_step < 0
-        # A sum is finite only where every term is.
+        # A sum is finite only if every term is finite.
         finite = jnp.isfinite(loss + optax.tree.sum(gradients))
         proposed = state._replace(
             params=optax.apply_updates(state.params, updates),
@@ -97,12 +97,12 @@ def make_step(
         )
         return _select(running & finite, proposed, kept), {"loss": loss, **metrics}
 
-    # Jitted for its cache: it is traced once, though its metrics are asked for first.
+    # The jit caches the trace, which `zero_totals` needs before the first step.
     return jax.jit(step, inline=True)
 
 
 def step_keys(state: TrainState) -> tuple[Key, Key]:
-    """The keys of the next step: of its observations, and of its loss."""
+    """The keys of the next step, for the observations and for the loss."""
     observe_key, loss_key = jax.random.split(jax.random.fold_in(state.key, state.step))
     return observe_key, loss_key
 
@@ -111,7 +111,7 @@ def gather(data: Example, chosen: Int[Array, " B"]) -> Batch:
     """The rows of the data set that a step takes."""
 
     def rows(leaf: Array) -> Array:
-        # Flat rows: XLA's CPU backend computes the place of every element of a gather.
+        # Flat rows: XLA's CPU backend computes the index of every element of a gather.
         flat = leaf.reshape(len(leaf), -1)
         return flat.at[chosen].get(mode="clip").reshape(-1, *leaf.shape[1:])
 
@@ -159,8 +159,8 @@ def _mean_gradient(
     num_parts = size // micro_batch_size
 
     def split(leaf: Array) -> Array:
-        # Part j takes every num_parts-th example, so that of a batch over devices each
-        # device has its share of every part.
+        # Part j takes every num_parts-th example, so that each device that shares the
+        # batch has its share of every part.
         parts = leaf.reshape(micro_batch_size, num_parts, *leaf.shape[1:])
         return parts.swapaxes(0, 1)
 
@@ -179,7 +179,7 @@ def _mean_gradient(
 def check_parts(
     objective: Objective, batch_size: int, micro_batch_size: int | None
 ) -> None:
-    """Refuse parts that a batch is not to be cut into.
+    """Refuse a size of micro-batches that the batch cannot be cut into.
 
     Raises:
         VaejaxError: they are not equal, or the objective compares a batch's examples.
@@ -209,9 +209,9 @@ def default_micro_batch_size(
 ) -> int:
     """The largest part of the batch whose `num_samples` decodings stay in the cache.
 
-    About 1000 rows through the decoder at once; larger parts spill, smaller ones starve
-    the matrix products. Where `example_bytes` (`gradient_bytes` of one) are given, all
-    parts fit into `max_bytes`.
+    The decoder takes about 1000 rows at once; larger parts spill, smaller parts make
+    the matrix products inefficient. With `example_bytes` (`gradient_bytes` of one
+    example) every part fits into `max_bytes`.
 
     Raises:
         VaejaxError: one example alone does not fit.
@@ -230,7 +230,7 @@ def default_micro_batch_size(
 def zero_totals(
     step: Step, state: TrainState, data: Example, indices: Int[Array, "steps B"]
 ) -> Totals:
-    """The totals before the first of these steps."""
+    """The totals before the first step: zeros."""
 
     def first_metrics(state: TrainState, data: Example, indices: Array) -> Stats:
         return step(state, gather(data, indices[0]))[1]
