@@ -1,9 +1,9 @@
-"""Train the systems of the literature, one after the other, and show what each is for.
+"""Train the systems of the literature, one after the other, and show their purpose.
 
     python -m experiments.gallery --systems vae vade --out runs/gallery
 
-Every training is one of `experiments.train`, in a folder of its own; those that are
-finished are not repeated, and an interrupted one goes on with --resume. The report,
+Every training is one of `experiments.train`, in a separate folder; finished
+trainings are not repeated, and an interrupted one goes on with --resume. The report,
 `report.html`, has a section for each system.
 """
 
@@ -58,14 +58,14 @@ from vaejax.plotting import Section, save, write_report
 
 
 class Results(NamedTuple):
-    """What each system showed, and where the report is."""
+    """The results of each system, and the path of the report."""
 
     numbers: dict[str, dict[str, float]]
     report: Path
 
 
 def check(config: Config) -> dict[str, Entry]:
-    """The systems asked for, once all their trainings are known to make sense.
+    """The systems asked for, after a check of all their trainings.
 
     Raises:
         VaejaxError: an unknown system or preset, or a training that cannot be.
@@ -95,7 +95,7 @@ def run(config: Config) -> Results:
         for one in entry.presets[config.preset].values()
     ]
     for dataset in sorted({training.dataset for training in trainings}):
-        load_data(dataset, "test", data_dir=config.data_dir)  # or say so at once
+        load_data(dataset, "test", data_dir=config.data_dir)  # fail at once if missing
     with run_folder.open_run(
         config.out, config, overwrite=config.overwrite, resume=config.resume
     ):
@@ -126,9 +126,9 @@ def run(config: Config) -> Results:
 
 
 def _show(config: Config, name: str, entry: Entry) -> tuple[Shown, float]:
-    """Train what is not trained yet, then look at all of it; and the seconds it took.
+    """Train the missing trainings, show all, and return the seconds taken.
 
-    Those of trainings that an earlier, interrupted gallery finished are among them.
+    The seconds include trainings that an earlier, interrupted gallery finished.
     """
     folder = config.out / name
     taken, spent = folder / "seconds.json", {}
@@ -159,7 +159,7 @@ def _show(config: Config, name: str, entry: Entry) -> tuple[Shown, float]:
 def _placed(
     config: Config, folder: Path, label: str, training: train.Config
 ) -> train.Config:
-    """The training in a folder of its own, with its start where that is."""
+    """The training with its folder, and the folder of its start."""
     start = training.start_from
     return dataclasses.replace(
         training,

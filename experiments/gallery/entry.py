@@ -1,4 +1,4 @@
-"""What the gallery knows of a system: what it trains, and what it then shows."""
+"""An entry of the gallery: the trainings of a system and their results."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -15,24 +15,24 @@ Trainings = Mapping[str, Config]  # by label, in the order in which they run
 
 
 class Shown(NamedTuple):
-    """What a system's trainings show."""
+    """The results of a system's trainings."""
 
-    numbers: Mapping[str, float]  # of results.json
-    finding: str  # the numbers in a sentence: what was to be shown, and whether it is
+    numbers: Mapping[str, float]  # numbers for results.json
+    finding: str  # the numbers in a sentence, with the verdict on the claim
     figures: Sequence[Figure] = ()
     tables: Sequence[Table] = ()
 
 
 @record
 class Entry:
-    """A system: its idea and source, its trainings, and what they are to show.
+    """A system: its idea and source, its trainings, and the claim to be shown.
 
-    A training that starts from another names that one's label in `start_from`.
+    A training that starts from another names the label of the other in `start_from`.
     """
 
     title: str
     text: str
-    presets: Mapping[str, Trainings]  # "short" for two cores, "paper" of its size
+    presets: Mapping[str, Trainings]  # "short" for two cores, "paper" at full size
     show: Callable[[Mapping[str, Trained]], Shown]
 
 

@@ -39,27 +39,27 @@ AS_INITIALISED = "control variate as initialised"
 class Keys(NamedTuple):
     """The random streams of a comparison."""
 
-    state: Key  # of the estimators' own parameters and states
+    state: Key  # stream for the estimators' parameters and states
     draws: Key
     reference: Key
     split: Key
 
 
 class Point(NamedTuple):
-    """The place where gradients are taken, and how many of them."""
+    """The point where gradients are taken, and the number of draws."""
 
     model: Model
     params: Params
     batch: Batch
     keys: Keys
     draws: int
-    batch_size: int | None = None  # drawn from the batch for every gradient anew
-    seconds: float | None = None  # of each cell, which draws until they are spent
+    batch_size: int | None = None  # observations drawn anew for every gradient
+    seconds: float | None = None  # time budget of the draws of each cell
     split_variance: bool = False
     per_layer: bool = False
-    reference_error: float = 0.05  # of a drawn reference, relative to each group's norm
-    step: int | None = None  # of the training run that the parameters come from
-    trained_with: str | None = None  # the name of that run's estimator
+    reference_error: float = 0.05  # asked of a drawn one, relative to a group's norm
+    step: int | None = None  # training step of the parameters
+    trained_with: str | None = None  # the training run's estimator, by name
     trained_state: EstState = ()
 
     @property
@@ -73,12 +73,12 @@ class CellGroup(NamedTuple):
 
     problem: Problem
     num_outer: int  # M, independent estimates that a gradient is the mean of
-    estimators: dict[str, Estimator]  # by name
-    rows: dict[str, Row]  # by the estimator's name, with the verdict and no numbers
+    estimators: dict[str, Estimator]  # estimators by name
+    rows: dict[str, Row]  # rows by estimator name, with the verdict, without numbers
 
     @property
     def valid(self) -> list[str]:
-        """The estimators that do not refuse."""
+        """The names of the estimators that are not refused."""
         return [name for name, row in self.rows.items() if not row.refused]
 
 
@@ -89,7 +89,7 @@ def make_groups(
     num_samples: Sequence[int],
     num_outer: Sequence[int],
 ) -> list[CellGroup]:
-    """Every combination, with the verdict on it.
+    """The groups of every combination, with the verdict on each cell.
 
     Raises:
         VaejaxError: two estimators, or two bounds, of one name, whose cells would be
@@ -153,7 +153,7 @@ def check_gradients(point: Point, num_samples: int, num_outer: int) -> None:
 
 
 def _verdict(point: Point, problem: Problem, estimator: Estimator) -> Verdict:
-    """The verdict; its reason says also that what could be trained is not."""
+    """The verdict, whose reason notes estimator arrays that are not trained."""
     verdict = check(problem, estimator)
     if point.trained_with is None or verdict.status == "refused":
         return verdict
@@ -165,7 +165,7 @@ def _verdict(point: Point, problem: Problem, estimator: Estimator) -> Verdict:
 
 
 def _is_trained(point: Point, name: str, fresh: tuple[PyTree, EstState]) -> bool:
-    """Whether the run trained the estimator's own arrays, of these shapes."""
+    """True if the run trained the estimator's own arrays, of these shapes."""
     trained = point.params.auxiliary, point.trained_state
     shapes = [jax.tree.map(lambda leaf: leaf.shape, tree) for tree in (fresh, trained)]
     return name == point.trained_with and shapes[0] == shapes[1]
@@ -185,7 +185,7 @@ def objective_at(
     return objective, *split_params(params, state)
 
 
-@cache  # the same one, so that what is compiled serves at other parameters
+@cache  # one object, so that its compiled programs serve other parameters
 def _objective(problem: Problem, estimator: Estimator, num_outer: int) -> Objective:
     objective = make_objective(
         counted(problem.model),
@@ -212,6 +212,6 @@ def mean_of_estimates(objective: Objective, count: int) -> Objective:
 
 
 def work_of(point: Point, problem: Problem, num_outer: int = 1) -> float:
-    """The products that a gradient takes, roughly: one a parameter and sample."""
+    """The rough number of products in a gradient: one per parameter and sample."""
     size = sum(leaf.size for leaf in jax.tree.leaves(point.params))
     return float(point.observations * num_outer * problem.num_samples * size)

@@ -1,4 +1,4 @@
-"""Several passes of draws put together, as if they were one."""
+"""The combination of several passes of draws into one."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -12,7 +12,7 @@ from vaejax.benchmark.tails import largest
 
 
 def combine(parts: Sequence[Moments]) -> Moments:
-    """The moments of all the draws of several passes, whose folds are as many."""
+    """The moments of all draws of several passes with equally many folds."""
     draws = sum(part.draws for part in parts)
     folds = len(jax.tree.leaves(parts[0].fold_means)[0])
     counts = [part.draws / folds for part in parts]

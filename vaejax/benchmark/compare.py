@@ -53,10 +53,10 @@ def compare_estimators(
 ) -> EstimatorTable:
     """Measure every estimator under every bound at every K, at the same parameters.
 
-    All gradients are taken on the same observations with the same keys. They are held
-    against the exact gradient of the bound where the model can be integrated, and else
-    against the mean of an unbiased estimator's draws; every row says which. A cell
-    whose estimator is not valid is a row that says why, and nothing is raised.
+    All gradients are taken on the same observations with the same keys. They are
+    compared with the exact gradient of the bound where the model can be integrated, and
+    else with the mean of an unbiased estimator's draws; every row names its reference.
+    A cell whose estimator is not valid is a row with the reason, and nothing is raised.
 
     Args:
         model: any, registered or not.

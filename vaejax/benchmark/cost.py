@@ -1,4 +1,4 @@
-"""What a gradient costs: evaluations of the decoder, time, work and memory."""
+"""The cost of a gradient: evaluations of the decoder, time, work and memory."""
 
 import time
 from collections.abc import Sequence
@@ -12,15 +12,15 @@ from vaejax.core import Batch, Key, Objective, Params, PyTree
 
 
 class CostReport(NamedTuple):
-    """What one gradient of the batch costs; NaN what was not measured."""
+    """The cost of one gradient of the batch; NaN where not measured."""
 
-    # p(x | z) of an example and a sample, forward; 0 unless the model is `counted`.
+    # Forward p(x | z) of one example and sample; 0 unless the model is `counted`.
     decoder_evaluations: int
     seconds_per_gradient: float = np.nan  # median over calls, dispatch included
     seconds_stderr: float = (
         np.nan
-    )  # of the median, from the calls' order: sqrt(n) / 2 ranks
-    flops: float = np.nan  # XLA's count, of a loop's body once
+    )  # error of the median, from the calls' order: sqrt(n) / 2 ranks
+    flops: float = np.nan  # XLA's count, with a loop's body once
     peak_bytes: float = np.nan  # arguments, results and temporaries of the program
 
 
@@ -44,7 +44,7 @@ def cost_reports(
     *,
     calls: int = 20,
 ) -> list[CostReport]:
-    """The costs of several gradients, which take turns, so that they compare.
+    """The costs of several gradients, which take turns to be comparable.
 
     Args:
         contestants: objectives, each with its parameters, its state and the

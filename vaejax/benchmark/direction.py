@@ -1,21 +1,21 @@
-"""Where gradients point: the mean of the draws, and single ones, to a reference.
+"""The directions of the mean of the draws, and of single draws, to a reference.
 
 The mean of n draws is longer than E g by its noise, ||mean g||^2 ~ ||E g||^2 +
 tr Cov(g) / n, and a drawn reference longer than g*, so that the cosine of the two is
-too small, the more so the fewer the draws. From independent folds the squared lengths
-are had without the noise, by the products of different folds (a U-statistic):
+too small, the more so the fewer the draws. Independent folds give the squared lengths
+without the noise, by the products of different folds (a U-statistic):
 
     cosine = <mean g, mean g*> / sqrt(U_g U_g*),    U_v = mean_{i != j} v_i . v_j
 
-Where U is of the size of its error, so is what the root divides by, and no correction
-of the ratio has a bound: where noise has one main direction, along which the mean lies,
-its error grows with the mean. From `SEEN` times the error at U on, this growth
-included, the correction is small. The interval is Fieller's (1954, JRSS B 16, 175):
-of a mean that is long by chance the error of the ratio is small, that of
+Where U is of the size of its error, so is the divisor, and no correction of the ratio
+has a bound: where noise has one main direction, along which the mean lies, the error of
+U grows with the mean. From `SEEN` times the error at U on, this growth included, the
+correction is small. The interval is Fieller's (1954, JRSS B 16, 175): for a mean that
+is long by chance the error of the ratio is small, that of
 
     <mean g, mean g*> - c sqrt(U_g U_g*)
 
-hardly less, and the ends are the c at which it is t of its standard errors from 0.
+hardly less, and the ends are the c that put this difference t standard errors from 0.
 """
 
 from typing import NamedTuple
@@ -25,7 +25,7 @@ from scipy.special import stdtrit
 
 from vaejax.benchmark.squared_norm import spread_of
 
-SEEN = 4.0  # times its error: the least squared length that a cosine is given of
+SEEN = 4.0  # least squared length for a cosine, in standard errors
 
 
 class Cosine(NamedTuple):
@@ -44,10 +44,10 @@ UNKNOWN = Cosine(*[np.nan] * 4)
 def cosine_of_means(vectors: np.ndarray, others: np.ndarray) -> Cosine:
     """The cosine of E v to E w, without the noise of either.
 
-    The standard error is the jackknife's, over v and over w: the bias that it finds is
-    taken off, which where v varies along E v most is more than the error, and its
-    variances add. It is on the safe side where the cosine is 1. An estimate may be
-    above 1 by chance.
+    The standard error is the jackknife's, over v and over w, whose variances add. The
+    jackknife's bias is subtracted; it exceeds the error where v varies along E v most.
+    The error is on the safe side where the cosine is 1. An estimate may be above 1 by
+    chance.
 
     Args:
         vectors: independent v, [n, P]; n is at least 4.
@@ -89,7 +89,7 @@ def cosine_of_means(vectors: np.ndarray, others: np.ndarray) -> Cosine:
 def _ratio_interval(
     parts: np.ndarray, covariance: np.ndarray, q: float
 ) -> tuple[float, float]:
-    """The c for which a - c b, of these parts, is within q standard errors of 0."""
+    """The interval of c for which a - c b is within q standard errors of 0."""
     outer = np.outer(parts, parts) - q**2 * covariance
     if not outer[1, 1] > 0:
         return np.nan, np.nan
@@ -99,7 +99,7 @@ def _ratio_interval(
 
 
 def _squared_length(vectors: np.ndarray) -> tuple[float, np.ndarray]:
-    """||E v||^2 by the products of different v, of all and without each one, [n]."""
+    """||E v||^2 by the products of different v: of all v, and without each v, [n]."""
     n = len(vectors)
     products = vectors @ vectors.T
     if n == 1:
@@ -113,11 +113,11 @@ def _squared_length(vectors: np.ndarray) -> tuple[float, np.ndarray]:
 def alignment(
     products: np.ndarray, squared_norms: np.ndarray, target: np.ndarray
 ) -> dict[str, float]:
-    """How single draws point; products and squared norms are [n, leaves].
+    """The directions of single draws; products and squared norms are [n, leaves].
 
     A draw of zeros points nowhere: its cosine and its ratio are 0. The cosine of a
-    single parameter is a sign: n equal ones do not say that there is no other, so that
-    the error is of two more draws of each sign (Agresti and Coull 1998).
+    single parameter is a sign: n equal signs do not exclude the other sign, so that
+    the error is that with two more draws of each sign (Agresti and Coull 1998).
     """
     along, across = along_and_across(products, squared_norms, target)
     nowhere = (along == 0) & (across == 0)
@@ -143,13 +143,14 @@ def _error_of_mean(values: np.ndarray) -> float:
 def along_and_across(
     products: np.ndarray, squared_norms: np.ndarray, target: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Every draw's part along the target, signed, and the norm of that across, [n].
+    """Every draw's signed part along the target and the norm of its part across, [n].
 
-    From `Moments.products` and `squared_norms`, [n, leaves]; NaN where the target is 0.
+    Inputs are `Moments.products` and `squared_norms`, [n, leaves]; a target of 0 gives
+    NaN.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         along = products.sum(1) / np.linalg.norm(target)
-    # Of one parameter, what rounding leaves of the difference is nothing.
+    # For one parameter, the difference is rounding alone, and is set to 0.
     several = target.size > 1
     across = np.sqrt(np.maximum(squared_norms.sum(1) - along**2, 0)) * several
     return along, across

@@ -1,10 +1,10 @@
-"""How often a gradient evaluates the decoder, counted without running it.
+"""The number of decoder evaluations in a gradient, counted without running it.
 
 A counted model passes every latent that it decodes through an identity which leaves a
-mark in the traced program. A mark knows its multiplicity: `vmap` multiplies it by the
-axis, `scan` by the number of steps. What estimators evaluate twice at equal latents, as
-with parts of the gradient stopped, XLA merges into one evaluation, and so does the
-count: operations of equal inputs have equal outputs (value numbering, Cocke 1970).
+mark in the traced program. A mark holds its multiplicity: `vmap` multiplies it by the
+axis, `scan` by the number of steps. XLA merges evaluations at equal latents, as with
+parts of the gradient stopped, into one evaluation, and so does the count: operations of
+equal inputs have equal outputs (value numbering, Cocke 1970).
 """
 
 import dataclasses
@@ -51,7 +51,7 @@ ad.primitive_jvps[_mark] = _differentiate
 
 
 def counted(model: Model) -> Model:
-    """The same model, whose evaluations of the decoder can be counted."""
+    """A copy of the model whose decoder evaluations can be counted."""
 
     def decode(params: Params, z: Event, y: Array | None) -> DistParams:
         leaves, structure = jax.tree.flatten(z)
@@ -64,7 +64,8 @@ def counted(model: Model) -> Model:
 def decoder_evaluations(program: ClosedJaxpr) -> int:
     """The evaluations of a counted model's decoder in a traced program.
 
-    Those of all examples and samples, forward; each has one pass back, if any.
+    The count is of forward evaluations of all examples and samples; each has one pass
+    back, if any.
 
     Raises:
         NotImplementedError: a decoder is evaluated in a loop of unknown length.
@@ -75,12 +76,12 @@ def decoder_evaluations(program: ClosedJaxpr) -> int:
 
 
 class _Numbering:
-    """Values by number: equal operations on equal values give equal ones."""
+    """Value numbering: equal operations on equal values give equal numbers."""
 
     def __init__(self) -> None:
         self.numbers = itertools.count()
         self.known: dict[Any, list[int]] = {}
-        self.marks: dict[tuple, int] = {}  # the latents' numbers: how many evaluations
+        self.marks: dict[tuple, int] = {}  # evaluations by the latents' numbers
 
     def fresh(self, of: Sequence[Any]) -> list[int]:
         return [next(self.numbers) for _ in of]
@@ -119,7 +120,7 @@ class _Numbering:
         return self._of((name, str(params), *inputs), len(equation.outvars))
 
     def _repeat(self, params: dict[str, Any], steps: int | None) -> None:
-        """Add what the bodies of a loop evaluate, or branches."""
+        """Add the evaluations in the bodies of a loop, or in branches."""
         for value in params.values():
             for body in value if isinstance(value, tuple) else (value,):
                 if not isinstance(body, ClosedJaxpr):
@@ -133,7 +134,7 @@ class _Numbering:
                 self.marks[next(self.numbers),] = marks * (steps or 0)
 
     def _of(self, operation: Any, count: int) -> list[int]:
-        """The numbers of an operation's results: those it had before, if any."""
+        """The numbers of an operation's results, the same at every call."""
         if operation not in self.known:
             self.known[operation] = [next(self.numbers) for _ in range(count)]
         return self.known[operation]

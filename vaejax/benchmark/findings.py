@@ -1,11 +1,11 @@
-"""What a comparison of gradient estimators says in words, each claim with its error.
+"""The findings of a comparison of gradient estimators, each claim with its error.
 
 Two variances are compared by their ratio. Its interval is by the delta method on
 logarithms: log(a / b) +- t sqrt((se_a / a)^2 + (se_b / b)^2), with Student's t of the
-folds, corrected for the number of estimators that the one named was chosen from. The
+folds, corrected for the number of estimators among which the named one was chosen. The
 estimators share their random keys, and so their errors, by which the interval is on the
-safe side. The signal-to-noise ratios told are those without a noise floor. A dagger
-marks what rests on heavy tails, or on too few draws to show one.
+safe side. The signal-to-noise ratios reported have no noise floor. A dagger marks a
+number that rests on heavy tails, or on too few draws to show one.
 """
 
 import re
@@ -31,13 +31,13 @@ from vaejax.benchmark.statistics import (
 )
 
 COSTS = {"seconds_per_gradient": "cost", "decoder_evaluations": "decoder evaluations"}
-PLACE = ("model", "num_outer", "batch_size")  # what figures and claims are within
+PLACE = ("model", "num_outer", "batch_size")  # fixed in a figure or claim
 
 
 def findings(rows: Sequence[Line]) -> list[str]:
-    """The answer, a sentence a claim: less variance, biases, and what is refused.
+    """The claims, a sentence each: less variance, biases, and refusals.
 
-    What is wrong with the run itself comes first.
+    Faults of the run itself come first.
     """
     return [
         *_references(rows),
@@ -53,7 +53,7 @@ def findings(rows: Sequence[Line]) -> list[str]:
 
 
 def places(rows: Sequence[Line]) -> dict[str, list[Line]]:
-    """The rows of each model, M and batch size, by its name."""
+    """The rows of each place (model, M and batch size), by its name."""
     found: dict[str, list[Line]] = {}
     for row in rows:
         name = ", ".join(SETTINGS[key].format(row[key]) for key in PLACE)
@@ -79,9 +79,9 @@ def ratio_interval(
     comparisons: int = 1,
     columns: tuple[str, str] = ("variance", "variance_stderr"),
 ) -> tuple[float, float, float]:
-    """How many times the variance of one row is another's, and its 95% interval.
+    """The ratio of two rows' variances, and its 95% interval.
 
-    Or that of what else is in a column, with its standard error in another.
+    `columns` may name another statistic and its standard error.
     """
     (a, b), errors = (
         np.array([number(row.get(column)) for row in (above, below)])
@@ -94,7 +94,7 @@ def ratio_interval(
 
 
 def _comparisons(rows: Sequence[Line]) -> Iterator[str]:
-    """For each bound, who has the least variance, at the largest K that has several."""
+    """For each bound, the least variance at the largest K with several estimators."""
     for where, _, measured in _by_bound(rows):
         comparable: dict[int, list[Line]] = {}
         for row in at_last_step(measured):
@@ -106,7 +106,7 @@ def _comparisons(rows: Sequence[Line]) -> Iterator[str]:
 
 
 def _by_bound(rows: Sequence[Line]) -> Iterator[tuple[str, str, list[Line]]]:
-    """Of each place and bound the rows of one group whose variance is known."""
+    """The rows of one group whose variance is known, for each place and bound."""
     several = places(rows)
     for place, members in several.items():
         measured = of_whole_groups(members)
@@ -125,7 +125,7 @@ def _by_bound(rows: Sequence[Line]) -> Iterator[tuple[str, str, list[Line]]]:
 
 
 def _along_training(rows: Sequence[Line]) -> Iterator[str]:
-    """How many times its first variance is each estimator's last, at the largest K."""
+    """The ratio of each estimator's last variance to its first, at the largest K."""
     for where, group, known in _by_bound(rows):
         most = max((int(row["num_samples"]) for row in known), default=0)
         known = [row for row in known if int(row["num_samples"]) == most]
@@ -151,7 +151,7 @@ def _along_training(rows: Sequence[Line]) -> Iterator[str]:
 
 
 def _comparison(where: str, rows: list[Line]) -> str:
-    """The one of least variance against the first named, or if it is that, the next."""
+    """Compare the least variance with the first estimator's, or else the next least."""
     best, following, *_ = sorted(rows, key=lambda row: number(row["variance"]))
     other = rows[0] if rows[0] is not best else following
     ratio, low, high = ratio_interval(other, best, comparisons=len(rows) - 1)
@@ -194,7 +194,7 @@ def in_errors(row: Line) -> float | None:
     """The length of the bias in standard errors of the mean of the draws.
 
     sqrt(max(bias_squared, 0)) / sqrt(tr Cov(g) / n), of one parameter |bias| / (sd /
-    sqrt n); a drawn reference's error does not count. None where it is unknown.
+    sqrt n); a drawn reference's error does not count. None where the length is unknown.
     """
     value, variance = (number(row.get(name)) for name in ("bias_squared", "variance"))
     square = variance / number(row.get("draws"))
@@ -223,7 +223,7 @@ def plain_snr(row: Line) -> str:
 
 
 def _biases(rows: Sequence[Line]) -> Iterator[str]:
-    """Which biases are more than noise, and how small a one would have been seen."""
+    """The biases beyond noise, and the least bias that would have been seen."""
     rows = of_whole_groups(rows)
     limits = dict(zip(map(id, rows), least_seen(rows), strict=True))
     tested = [row for row in rows if np.isfinite(limits[id(row)])]
@@ -253,7 +253,7 @@ def _biases(rows: Sequence[Line]) -> Iterator[str]:
 
 
 def _references(rows: Sequence[Line]) -> Iterator[str]:
-    """Which references are worse than was asked for, by how much."""
+    """The references with a larger error than asked for, and their errors."""
     errors: dict[tuple, float] = {}
     for row in of_whole_groups(rows):
         key = *(row[name] for name in _SET), row["group"]
@@ -277,7 +277,7 @@ def _references(rows: Sequence[Line]) -> Iterator[str]:
 
 
 def tails(rows: Sequence[Line]) -> Iterator[str]:
-    """How many intervals are unsafe, and why."""
+    """The number of unsafe intervals, and the reasons."""
     measured = of_whole_groups(rows)
     if not (marked := [row for row in measured if unsafe(row)]):
         return
@@ -294,7 +294,7 @@ def tails(rows: Sequence[Line]) -> Iterator[str]:
 
 
 def _hidden_directions(rows: Sequence[Line]) -> Iterator[str]:
-    """How many cosines are not given because the noise hides the mean gradient."""
+    """The number of cosines not given because the noise hides the mean gradient."""
     measured = [
         row
         for row in of_whole_groups(rows)
@@ -310,7 +310,7 @@ def _hidden_directions(rows: Sequence[Line]) -> Iterator[str]:
 
 
 def _budget(rows: Sequence[Line]) -> Iterator[str]:
-    """What precision the time bought."""
+    """The precision reached within the time."""
     measured = of_whole_groups(rows)
     if not measured or not measured[0].get("budget"):
         return
@@ -371,7 +371,7 @@ def _ranges(rows: list[Line], values: dict[int, float]) -> str:
 
 
 def reason_at_any_k(row: Line) -> str:
-    """Why a cell is refused, without the numbers, which may be those of its K."""
+    """The reason for a refusal, without numbers, which may be those of the cell's K."""
     return re.sub(r"\d+", "#", str(row["reason"]))
 
 
@@ -388,5 +388,5 @@ def _refusals(rows: Sequence[Line]) -> Iterator[str]:
     )
 
 
-_SET = (*PLACE, "step", "bound", "num_samples")  # whose cells share a reference
+_SET = (*PLACE, "step", "bound", "num_samples")  # cells of a set share a reference
 _CELL = (*_SET, "estimator")

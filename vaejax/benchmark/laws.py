@@ -1,8 +1,8 @@
 """Scaling laws: a signal-to-noise ratio free of its noise floor, and a fitted exponent.
 
-Of n gradient draws, the ratio |mean g_i| / sd(g_i) is never below about
-sqrt(2 / (pi n)), so that a ratio which falls with K seems to level off. Its square can
-be had without a floor: from the means m_f of F independent folds of the draws,
+For n gradient draws, the ratio |mean g_i| / sd(g_i) is never below about
+sqrt(2 / (pi n)), so that a ratio which falls with K seems to level off. Its square has
+an estimate without a floor, by the means m_f of F independent folds of the draws,
 
     SNR^2 = mean_i (E g_i)^2 / Var g_i,   (E g_i)^2 ~ mean_{f != h} m_fi m_hi,
 
@@ -71,7 +71,7 @@ class Slope(NamedTuple):
     slope: float
     low: float
     high: float
-    chi_square: float  # of the residuals, with `degrees` degrees of freedom
+    chi_square: float  # chi-square of the residuals, with `degrees` degrees of freedom
     degrees: int
 
 
@@ -80,7 +80,7 @@ def fit_slope(
 ) -> Slope:
     """Fit log y = a + c log x by least squares, weighted by the errors of log y.
 
-    Points that scatter about the line by more than their errors tell widen the
+    Points that scatter about the line by more than their errors widen the
     interval, by sqrt(chi_square / degrees) (Birge 1932).
 
     Args:

@@ -1,4 +1,4 @@
-"""Measuring the cells: gradients drawn and summed up, on every core, and their cost.
+"""The measurement of cells: gradients drawn and summed, on every core, and their cost.
 
 Where models are small, nearly all time goes into compilation, which runs beside that of
 other cells. Costs are measured when nothing else runs.
@@ -36,16 +36,16 @@ OF_DIRECTION: dict[str, Any] = {
     for name in GroupReport._fields
     if name.startswith(("cosine", "draw_cosine", "directional_snr"))
 }
-Work = tuple[Point, CellGroup, Sequence[str]]  # the estimators to be measured
+Work = tuple[Point, CellGroup, Sequence[str]]  # names: estimators to be measured
 
 
 def measure_groups(work: Sequence[Work]) -> Generator[Iterator[tuple[str, list[Row]]]]:
-    """The rows of every group's estimators, one after the other as they are done.
+    """Yield the rows of every group's estimators, as each estimator is done.
 
-    While the gradients of a group are drawn, so is the reference of the next; nothing
-    runs any more when the rows of a group come to an end. A budget of seconds is each
-    cell's own: then they take turns. The rows of a group are to be taken to their end
-    before the next group is asked for.
+    The reference of the next group is drawn beside the gradients of a group; nothing
+    runs any more when the rows of a group come to an end. A budget of seconds is per
+    cell, and the cells then take turns. The rows of a group are to be taken to their
+    end before the next group is asked for.
     """
     alone = any(point.seconds is not None for point, _, _ in work)
     with ThreadPoolExecutor(1 if alone else os.cpu_count()) as pool:
@@ -68,7 +68,7 @@ def measure_groups(work: Sequence[Work]) -> Generator[Iterator[tuple[str, list[R
                 for future in as_completed(futures):
                     yield futures[future], future.result()
             if following is not None:
-                following.exception()  # wait: what comes next is timed
+                following.exception()  # wait: the next step is timed
 
         try:
             current = reference(0)
@@ -83,7 +83,7 @@ def measure_groups(work: Sequence[Work]) -> Generator[Iterator[tuple[str, list[R
 def _measure(
     point: Point, group: CellGroup, name: str, source: Future[Reference]
 ) -> list[Row]:
-    """Draw the gradients of an estimator: its rows, without the cost."""
+    """Draw an estimator's gradients and return the rows, without the cost."""
     reference, words, errors = source.result()
     start = time.perf_counter()
     at = objective_at(point, group, name)
@@ -118,7 +118,7 @@ def _measure(
 
 
 def measure_costs(point: Point, group: CellGroup, timed: bool) -> dict[str, CostReport]:
-    """The cost of a gradient of each valid estimator; they take turns."""
+    """The cost of a gradient of each valid estimator; the estimators take turns."""
     names = group.valid
     at = [contestant(point, group, name) for name in names]
     if not timed:
@@ -132,7 +132,7 @@ def measure_costs(point: Point, group: CellGroup, timed: bool) -> dict[str, Cost
 
 
 def _loops(at: tuple[Objective, Params, LossState, Batch], key: Key) -> bool:
-    """Whether the gradient's program has a loop, whose body XLA counts only once."""
+    """True if the gradient's program has a loop, whose body XLA counts only once."""
     objective, params, state, batch = at
 
     def holds_one(program: Jaxpr) -> bool:
@@ -149,8 +149,8 @@ def _loops(at: tuple[Objective, Params, LossState, Batch], key: Key) -> bool:
 def contestant(
     point: Point, group: CellGroup, name: str
 ) -> tuple[Objective, Params, LossState, Batch]:
-    """The arguments of a gradient whose cost is measured, of as many observations."""
-    # Time and memory do not depend on which they are.
+    """The arguments of a gradient for a cost measurement, at the point's batch size."""
+    # Time and memory do not depend on the choice of observations.
     rows = np.arange(point.observations) % len(point.batch.global_index)
     batch = jax.tree.map(lambda leaf: leaf[rows], point.batch)
     return *objective_at(point, group, name), batch
@@ -163,7 +163,7 @@ def _moments(
     start: float,
     work: float,
 ) -> Moments:
-    """The draws asked for, or those that the cell's seconds allow."""
+    """The moments of the draws asked for, or of those that the cell's seconds allow."""
     draw = partial(
         gradient_moments,
         *at,

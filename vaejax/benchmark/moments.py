@@ -1,9 +1,9 @@
-"""Moments of a gradient, streamed: draws come and go, what they sum up to stays.
+"""Streamed moments of a gradient: only running sums of the draws are kept.
 
 The gradient of an objective at fixed parameters is a random vector. Its draws are made
 in equal folds, so that every statistic of them has a standard error by leaving one fold
-out at a time. Memory is O(folds x parameters), whatever the number of draws, and a few
-numbers a draw.
+out at a time. Memory is O(folds x parameters), whatever the number of draws, plus a few
+numbers per draw.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,9 @@ from jaxtyping import Array, Float
 from vaejax.benchmark.tails import tail_of_group
 from vaejax.core import Batch, Key, Objective, Params, PyTree, VaejaxError
 
-# Numbers that the draws of a chunk may hold together: more would leave the cache.
+# The most numbers in the draws of a chunk together: more would leave the cache.
 CHUNK_NUMBERS = 2**19
-# Products below which XLA's passes take longer than the draws that they speed up: of
+# Products below which XLA's passes take longer than the draws that they speed up: for
 # 10,000 gradients, 3 s of compilation for 1 s at LITTLE_WORK, on one core.
 LITTLE_WORK = 2**26
 MUCH_WORK = 2**30
@@ -32,8 +32,8 @@ class Moments(NamedTuple):
 
     mean: Params
     variance: Params  # per coordinate, unbiased
-    fold_means: Params  # the draws in equal folds, every leaf [folds, ...]
-    fold_squares: Params  # of the deviations from a fold's mean, summed; likewise
+    fold_means: Params  # means of equal folds of draws, leaves [folds, ...]
+    fold_squares: Params  # squared deviations from a fold's mean, summed; likewise
     draws: int
     # By group and by array, as in `groups`, in falling order: the largest ||g - E g||^2
     # of all draws, and the largest of their max_i (g_i - E g_i)^2.
@@ -58,7 +58,7 @@ def gradient_moments(
     max_chunk: int = 256,
     work: float = np.inf,
 ) -> Moments:
-    """Draw the gradient `draws` times; its moments, in one streamed pass.
+    """Draw the gradient `draws` times and return its moments, in one streamed pass.
 
     Args:
         objective: whose gradient of `loss` is drawn.
@@ -116,7 +116,7 @@ def groups(
 
 
 def fold_count(draws: int, least: int = 1) -> int:
-    """The number of equal folds, 8 to 40, that so many draws are split into.
+    """The number of equal folds, 8 to 40, that `draws` draws are split into.
 
     Args:
         draws: n.
@@ -136,13 +136,13 @@ def fold_count(draws: int, least: int = 1) -> int:
 
 
 class Plan(NamedTuple):
-    """How the draws are made."""
+    """The settings of a stream of draws."""
 
     folds: int
     per_fold: int
     chunk: int  # draws at a time
     batch_size: int | None
-    work: float  # products, roughly
+    work: float  # rough number of products
 
 
 def make_plan(
@@ -189,7 +189,7 @@ class _Running(NamedTuple):
 
 def _merge(a: _Running, b: _Running) -> _Running:
     """Chan, Golub and LeVeque 1979: the moments of two samples put together."""
-    count = jnp.maximum(a.num_draws + b.num_draws, 1)  # of nothing, nothing
+    count = jnp.maximum(a.num_draws + b.num_draws, 1)  # 1 where both are empty
     delta = b.mean - a.mean
     return _Running(
         count,
@@ -200,11 +200,11 @@ def _merge(a: _Running, b: _Running) -> _Running:
 
 @cache
 def _compiled(optimize: int | None) -> Callable[..., Any]:
-    """`_stream` as a program of this optimization level, None for XLA's own."""
+    """`_stream` compiled at this optimization level, None for XLA's own."""
     options: dict[str, Any] = {}
     if optimize is not None:
         options["xla_backend_optimization_level"] = optimize
-        if jax.__version__.startswith("0.10."):  # others may lack these, and refuse
+        if jax.__version__.startswith("0.10."):  # other versions may refuse these
             options["xla_cpu_use_fusion_emitters"] = False
             options["xla_cpu_parallel_codegen_split_count"] = 1
     return jax.jit(_stream, static_argnums=(0, 1, 2), compiler_options=options)
@@ -213,11 +213,11 @@ def _compiled(optimize: int | None) -> Callable[..., Any]:
 def stream(
     objective: Objective, plan: Plan, *at: Any
 ) -> tuple[list[dict[str, Params]], Params | None, tuple[Params, Params] | None]:
-    """Moments of the gradient; or, paired, of the mean and half difference of two.
+    """Moments of the gradient; or, paired, of two gradients' mean and half difference.
 
-    The two of a pair share their observations. Beside the moments, of all draws the
-    squared deviations, unless paired, and the products with the reference and the
-    squared norms, if a reference is given.
+    The gradients of a pair share their observations. Beside the moments are returned
+    the squared deviations of all draws, unless paired, and the products with the
+    reference and the squared norms, if a reference is given.
     """
     level = None
     if jax.default_backend() == "cpu" and plan.work < MUCH_WORK:

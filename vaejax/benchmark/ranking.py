@@ -1,19 +1,19 @@
-"""Which gradient carries the most signal, and how sure that is.
+"""A ranking of gradients by their signal, with its uncertainty.
 
 A draw g is split along the true gradient and across it. The mean of n independent,
 unbiased gradients has the same E g_par, while E ||g_orth||^2 falls as 1 / n, so that
 
     S = E g_par / sqrt(E ||g_orth||^2)
 
-grows as sqrt(n) exactly. In t seconds of steps that take s each, n = t / s, it comes to
-sqrt(t) S / sqrt(s): what gradients of different cost are compared by is S / sqrt(s).
+grows as sqrt(n) exactly. In t seconds of steps that take s each, n = t / s, S becomes
+sqrt(t) S / sqrt(s): gradients of different cost are compared by S / sqrt(s).
 The directional SNR of one step, E ||g_par|| / ||g_orth|| (Rainforth et al. 2018,
 arXiv:1802.04537), follows that law where it is far above its noise floor, which is
-about sqrt(2 / (pi P)) in P dimensions; below, cheap noise would win by it.
+about sqrt(2 / (pi P)) in P dimensions; below, cheap noise would win.
 
-How sure: the folds of the draws are resampled (Efron 1979), the same ones for all
-candidates, because these share observations and keys, and their times are moved by
-their standard errors.
+For the uncertainty, the folds of the draws are resampled (Efron 1979), the same folds
+for all candidates, because these share observations and keys, and the times are moved
+by their standard errors.
 """
 
 from collections.abc import Sequence
@@ -26,8 +26,8 @@ from vaejax.benchmark.moments import Moments, groups
 from vaejax.core import Params, VaejaxError
 
 RESAMPLES = 10_000
-LEVEL = 0.05  # chance that the truly best one is said to be behind
-SURE = 1 - LEVEL  # chance of being the best from which on a candidate is the winner
+LEVEL = 0.05  # chance that the truly best candidate is reported behind
+SURE = 1 - LEVEL  # least chance of being the best that makes a winner
 
 
 class Measured(NamedTuple):
@@ -47,13 +47,13 @@ class Comparison(NamedTuple):
 
     value: np.ndarray
     stderr: np.ndarray
-    chance: np.ndarray  # that this candidate is the best
+    chance: np.ndarray  # probability that a candidate is the best
     best: int
-    tied: np.ndarray  # whether it cannot be told apart from the best one, itself one
+    tied: np.ndarray  # True if indistinguishable from the best, itself included
 
 
 class Ranking(NamedTuple):
-    """How the candidates compare."""
+    """The comparisons of the candidates."""
 
     per_second: Comparison  # S / sqrt(seconds)
     per_step: Comparison  # the directional SNR of one step
@@ -111,15 +111,15 @@ def rank(
 ) -> Ranking:
     """Compare candidates, some of which may have had fewer passes of `folds` folds.
 
-    The best is one of those that are eligible, and so are those tied with it. With
-    probability 95% the truly best one is among these in all `looks` rankings together
+    The best candidate and those tied with it are eligible ones. With probability 95%
+    the truly best candidate is among these in all `looks` rankings together
     (Hsu 1981, comparisons with the best; Bonferroni over the others and the looks).
     """
     passes = max(len(found.folds) for found in candidates) // folds
     counts = rng.multinomial(folds, np.full(folds, 1 / folds), (RESAMPLES, passes))
     weights = np.concatenate(
         [np.ones((1, passes * folds)), counts.reshape(RESAMPLES, -1)]
-    )  # as they were drawn, then resampled
+    )  # folds as drawn, then resampled
     per_second, per_step = [], []
     for found in candidates:
         rows = found.folds
@@ -138,7 +138,7 @@ def rank(
 
 
 def _compare(values: np.ndarray, eligible: np.ndarray, level: float) -> Comparison:
-    """Row 0 of [1 + resamples, candidates] is as measured."""
+    """Compare [1 + resamples, candidates] values, whose row 0 is as measured."""
     resampled = values[1:]
     best = int(np.where(eligible, values[0], -np.inf).argmax())
     rivals = np.where(eligible, resampled, -np.inf)

@@ -1,4 +1,4 @@
-"""What the gradients of a comparison are held against: the truth, or the next best."""
+"""The reference gradient of a comparison: exact, or else drawn."""
 
 from functools import cache
 from typing import NamedTuple
@@ -15,28 +15,28 @@ from vaejax.core import Estimator, Params, Problem, VaejaxError
 from vaejax.estimators import ESTIMATORS
 from vaejax.objective import check
 
-# Reference estimators, the one of least variance first.
+# Reference estimators, in order of rising variance.
 REFERENCES = ("dreg", "pathwise", "vimco", "rloo", "score_function")
 EXACT_TOLERANCE = 1e-5  # far below the Monte Carlo error of any affordable draws
-REFERENCE_DRAWS = 4  # times as many as each estimator gets, in a pass
-MAX_PASSES = 16  # of the reference
-BUDGET_DRAWS = 200  # in a pass, where the time decides how many there are
+REFERENCE_DRAWS = 4  # draws of a pass, as a multiple of an estimator's draws
+MAX_PASSES = 16  # the most passes of the reference
+BUDGET_DRAWS = 200  # draws of a pass, where time decides the number of passes
 
 
 class Reference(NamedTuple):
     """The gradient of the loss, exact or drawn."""
 
     gradient: Params | Moments
-    words: str  # what it is
-    errors: dict[str, float]  # relative to its norm, by the groups of the rows
+    words: str  # a description
+    errors: dict[str, float]  # relative to the norm, by the rows' groups
 
 
 def reference_of(
     point: Point, problem: Problem, *, but: str | None = None
 ) -> Reference:
-    """The exact gradient where the model can be integrated, else one drawn.
+    """The exact gradient where the model can be integrated, else a drawn one.
 
-    A drawn one is not of the estimator `but`, which would be held against itself.
+    A drawn reference never uses the estimator `but`, which is compared with it.
     """
     # An estimator's own parameters have no gradient of the bound to compare with.
     params = point.params._replace(auxiliary=())
@@ -56,10 +56,10 @@ def reference_of(
 def drawn_reference(
     point: Point, problem: Problem, *, but: str | None = None
 ) -> tuple[Moments, str]:
-    """Draws of its own of an unbiased estimator, until their mean is known well.
+    """Independent draws of an unbiased estimator, until their mean is known well.
 
-    That is, in every group that can be: the error falls as one over the root of the
-    passes, so that the first tells whether `MAX_PASSES` are enough.
+    The criterion is for groups that can meet it: the error falls as one over the root
+    of the passes, so that the first pass shows whether `MAX_PASSES` are enough.
     """
     unbiased = [
         estimator
@@ -108,13 +108,13 @@ def drawn_reference(
     return known, f"{name}, {known.draws:,} draws, {words}"
 
 
-@cache  # the same one, so that what is compiled serves again
+@cache  # one object, so that its compiled programs serve again
 def _estimator(name: str) -> Estimator:
     return ESTIMATORS[name]()
 
 
 def _relative_errors(point: Point, moments: Moments) -> dict[str, float]:
-    """The error in every group that the point reports on."""
+    """The relative error in every group that the point reports on."""
     variances = groups(moments.variance, point.per_layer)
     return {
         name: _relative_error(mean, variances[name], moments.draws)
@@ -130,7 +130,7 @@ def _relative_error(mean: np.ndarray, variance: np.ndarray, draws: int) -> float
 
 
 def direction_of(reference: Params | Moments, params: Params) -> Params:
-    """What single draws are held against, of the structure of the parameters."""
+    """The gradient that single draws are compared with, as a tree of parameters."""
     direction = reference.mean if isinstance(reference, Moments) else reference
     nothing = jax.tree.map(jnp.zeros_like, params.auxiliary)
     as_float = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), direction)

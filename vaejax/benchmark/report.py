@@ -1,4 +1,4 @@
-"""What drawn gradients say: bias, variance, signal-to-noise, direction, with errors.
+"""Statistics of drawn gradients: bias, variance, signal-to-noise, direction; errors.
 
 Against a reference g* (exact, or an unbiased objective drawn independently), from n
 draws of the gradient g, for a group of parameters:
@@ -18,9 +18,9 @@ draws of the gradient g, for a group of parameters:
                      ||g - E g||^2, or of the largest (g_i - E g_i)^2, which is heavier
                      where there are many: from 1/2 on such squares have no variance,
                      and a variance, their mean, has no standard error; 0 where no draw
-                     moves the variance by a quarter of that, as then a few values that
-                     come again and again, of discrete latents, are no tail
-    safe             whether the intervals can be trusted: k is below 1/2, and there are
+                     moves the variance by a quarter of its error, as then a few values
+                     that come again and again, of discrete latents, are no tail
+    safe             True if the intervals can be trusted: k is below 1/2, and there are
                      100 draws or more, as fewer show no tail (ibid.)
     snr              mean over coordinates of |E g_i| / sd(g_i) (Rainforth et al. 2018,
                      arXiv:1802.04537); where E g_i = 0 it shows its noise floor,
@@ -38,9 +38,10 @@ draws of the gradient g, for a group of parameters:
                      a draw of zeros counts as 0 here and in draw_cosine; NaN of a
                      single parameter, across which there is nothing
 
-Standard errors are by the jackknife over folds of the draws, of the cosine over those
-of a drawn reference too; those of the last two are by the draws' own spread. An
-interval without ends here takes them times Student's t of folds - 1 degrees of freedom.
+Standard errors are by the jackknife over folds of the draws, for the cosine also over
+folds of a drawn reference; those of the last two are by the spread of the draws. An
+interval without ends here is the error times Student's t of folds - 1 degrees of
+freedom.
 """
 
 from collections.abc import Callable
@@ -59,23 +60,23 @@ from vaejax.benchmark.squared_norm import (
 from vaejax.core import Batch, Key, Objective, Params, PyTree
 from vaejax.evaluation.psis import pareto_shapes
 
-HEAVY = 0.5  # the Pareto k from which on a mean's error cannot be trusted
+HEAVY = 0.5  # the Pareto k from which on a mean's error is unreliable
 FEW = 100  # draws below which a k up to `HEAVY` is not known: 1 - 1 / log10(n) = 1/2
-MOVES = 0.25  # of its standard error that a single draw moves a variance by, in a tail
-# Of the gradient: what the sums in float32, and an exact reference, are good to.
+MOVES = 0.25  # least shift of a variance by one draw of a tail, in standard errors
+# Precision of sums in float32 and of an exact reference, relative to the gradient.
 ROUNDING = 1e-5
 
 
 class GroupReport(NamedTuple):
-    """Statistics of a group's gradient; NaN where the draws do not tell."""
+    """Statistics of a group's gradient; NaN where the draws do not show one."""
 
-    bias_squared: float  # below zero by chance where there is none
+    bias_squared: float  # below zero by chance where no bias exists
     bias_squared_stderr: float
     bias_squared_noise: float
     bias_squared_detectable: float
     bias_squared_low: float
     bias_squared_high: float
-    folds: int  # that the standard errors are from
+    folds: int  # number of folds behind the standard errors
     pareto_k: float
     safe: bool
     variance: float
@@ -164,8 +165,8 @@ def summarize(
         errors_of, excess = jackknife(_statistics, folds, squares[name], moments.draws)
         stderrs = dict(zip(STATISTICS, errors_of, strict=True))
         ends: dict[str, float] = {}
-        # The jackknife was of their squares, which may be below 0; draws that are
-        # skewed bend these ratios, by as much as the jackknife says.
+        # The jackknife is of the squared ratios, which may be below 0; skewed draws
+        # bias these ratios by the excess that the jackknife estimates.
         for ratio, spread in _spreads(folds, variance).items():
             square = found[ratio] - excess[STATISTICS.index(ratio)]
             own = spread._replace(estimate=square, variance=stderrs[ratio] ** 2)
@@ -200,7 +201,7 @@ def summarize(
 
 
 def _pareto_k(tails: np.ndarray) -> float:
-    """The larger of two tails of squared deviations, 0 where there are none."""
+    """The larger k of two tails of squared deviations, 0 where all deviations are 0."""
     if not tails[0, 0] > 0:
         return 0.0
     with np.errstate(divide="ignore"):
@@ -215,7 +216,7 @@ STATISTICS = (*WITH_ERROR, *QUANTILES)
 
 
 def _statistics(mean: np.ndarray, variance: np.ndarray, count: int) -> np.ndarray:
-    """Those of `STATISTICS`, the rms_snr and norm_snr squared."""
+    """The values of `STATISTICS`, with rms_snr and norm_snr squared."""
     trace = variance.sum()
     quantiles = np.quantile(variance, list(QUANTILES.values()))
     varies = variance > 0
@@ -228,7 +229,7 @@ def _statistics(mean: np.ndarray, variance: np.ndarray, count: int) -> np.ndarra
 
 
 def _spreads(folds: np.ndarray, variance: np.ndarray) -> dict[str, Spread]:
-    """How the noise of the mean spreads the squared rms_snr and norm_snr."""
+    """The spread of the squared rms_snr and norm_snr by the noise of the mean."""
     varies = variance > 0
     standardised = folds[:, varies] / np.sqrt(variance[varies] * max(varies.sum(), 1))
     trace = variance.sum()
@@ -244,7 +245,7 @@ def jackknife(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Standard errors and biases of statistics of (mean, variance, count).
 
-    By leaving a fold out (Efron 1982, "The jackknife, the bootstrap and other
+    Each fold is left out in turn (Efron 1982, "The jackknife, the bootstrap and other
     resampling plans").
 
     Args:
@@ -256,7 +257,7 @@ def jackknife(
     folds = len(fold_means)
     per_fold = draws // folds
     mean = fold_means.mean(0)
-    # Sums of squares about the mean of all.
+    # Sums of squares about the overall mean.
     square = fold_squares.sum(0) + per_fold * np.square(fold_means - mean).sum(0)
     rest = draws - per_fold
 

@@ -14,7 +14,7 @@ from vaejax.core import Verdict
 
 
 class Cell(NamedTuple):
-    """What identifies a measurement, besides the parameter group."""
+    """The identity of a measurement, besides the parameter group."""
 
     model: str
     bound: str
@@ -22,7 +22,7 @@ class Cell(NamedTuple):
     num_samples: int  # K
     num_outer: int  # M, independent estimates that a gradient is the mean of
     batch_size: int  # observations that a gradient is the mean over
-    step: int | None = None  # of the training run that the parameters come from
+    step: int | None = None  # training step of the parameters
 
 
 class Row(NamedTuple):
@@ -35,18 +35,18 @@ class Row(NamedTuple):
     group: str = "all"
     draws: int | None = None
     reference: str | None = None  # the true gradient's source, in words
-    reference_error: float | None = None  # relative to its norm; None if unknown
+    reference_error: float | None = None  # relative to the norm; None if unknown
     report: GroupReport | None = None
     split: VarianceSplit | None = None
     cost: CostReport | None = None
 
     @property
     def refused(self) -> bool:
-        """Whether the estimator is not valid here, and nothing was measured."""
+        """True if the estimator is not valid here, and nothing was measured."""
         return self.verdict.status == "refused"
 
     def line(self) -> dict[str, Any]:
-        """The values of `COLUMNS`: everything flat, None for what is not known."""
+        """The values of `COLUMNS`: all flat, None for unknown values."""
         found = dict.fromkeys(COLUMNS)
         found |= self.cell._asdict() | self.verdict._asdict()
         found |= {name: getattr(self, name) for name in OWN}
@@ -83,7 +83,7 @@ def row_of_line(line: dict[str, Any], cost: CostReport | None) -> Row:
 
 
 def worth(report: GroupReport, cost: CostReport) -> dict[str, float]:
-    """The variance times what a gradient costs: less is better at equal cost."""
+    """The variance times the cost of a gradient: less is better at equal cost."""
     variance, error = report.variance, report.variance_stderr
     seconds, evaluations = cost.seconds_per_gradient, cost.decoder_evaluations
     return {

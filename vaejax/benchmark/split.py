@@ -1,11 +1,11 @@
-"""Where a gradient's variance comes from: the data of a minibatch, or the latents.
+"""The parts of a gradient's variance: the data of a minibatch, and the latents.
 
 By the law of total variance, with x the minibatch,
 
     tr Cov(g) = tr Cov(E[g | x]) + E tr Cov(g | x)
                 (data)             (latents)
 
-From pairs g, g' that share x and nothing else: g - g' has the covariance
+Pairs g, g' share x and nothing else, so that g - g' has the covariance
 2 E Cov(g | x), and (g + g') / 2 has Cov(E[g | x]) + E Cov(g | x) / 2. Both parts fall
 as one over the batch size, so that no batch size changes which is the larger; an
 estimator can at best remove the second.

@@ -40,23 +40,23 @@ from scipy.special import stdtrit
 
 
 class SquaredNorm(NamedTuple):
-    """An estimate of ||E v||^2, and what is known of it."""
+    """An estimate of ||E v||^2, with its errors and interval."""
 
     estimate: float
     stderr: float
-    noise: float  # its spread where E v = 0
-    detectable: float  # the ||E v||^2 that would be found
-    low: float  # ends of its 95% interval
+    noise: float  # the spread of the estimate where E v = 0
+    detectable: float  # the ||E v||^2 that a test would find
+    low: float  # ends of the 95% interval
     high: float
 
 
 class Spread(NamedTuple):
-    """U, and what its variance is made of."""
+    """U, and the parts of its variance."""
 
     estimate: float
     variance: float
     noise: float  # the variance where E v = 0
-    growth: float  # what ||E v||^2 = 1 adds where E v lies as the noise does
+    growth: float  # added by ||E v||^2 = 1 where E v lies as the noise does
 
     @property
     def error(self) -> float:
@@ -68,7 +68,7 @@ class Spread(NamedTuple):
 def squared_norm_of_mean(
     vectors: Float[np.ndarray, "n P"], floor: float = 0.0
 ) -> SquaredNorm:
-    """Unbiased ||E v||^2 from independent v, and what is known of it.
+    """Unbiased ||E v||^2 from independent v, with its errors and interval.
 
     Args:
         vectors: v; n is at least 4.
@@ -108,13 +108,13 @@ def spread_of(vectors: Float[np.ndarray, "n P"], floor: float = 0.0) -> Spread:
 
 
 def ends_of(spread: Spread, n: int) -> tuple[float, float]:
-    """The ends of the 95% interval by n independent v."""
+    """The ends of the 95% interval from n independent v."""
     estimate, variance, noise, growth = spread
     if not np.isfinite(estimate + variance):  # a ratio without noise
         return np.nan, np.nan
     q = stdtrit(n - 1, 0.975)
     seen = max(variance - noise, 0.0) / estimate if estimate > 0 else 0.0
-    # Below 0, where the lower end then is, nothing grows.
+    # No growth below 0, where the lower end then lies.
     downwards = seen if estimate > q * np.sqrt(noise) else 0.0
     low, _ = _ends(estimate, q, noise, downwards)
     _, high = _ends(estimate, q, noise, max(growth, seen))

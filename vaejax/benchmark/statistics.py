@@ -16,15 +16,15 @@ Name = TypeVar("Name", bound=Hashable)
 
 # Statistics that may be below 0.
 SIGNED = ("bias_squared", "cosine", "draw_cosine")
-SETTINGS = {  # that tell cells of one estimator, bound and K apart
+SETTINGS = {  # columns that separate cells of one estimator, bound and K
     "estimator_settings": "{}",
     "model": "{}",
     "num_outer": "M = {}",
     "batch_size": "batch of {}",
     "step": "step {}",
 }
-FOUND = 0.95  # the chance that a bias which is called detectable is found
-FALSE_ALARMS = 0.05  # the chance of any, in all rows together, where no bias is
+FOUND = 0.95  # the chance of finding a bias that is called detectable
+FALSE_ALARMS = 0.05  # the chance of any false alarm in all rows together
 
 
 def number(value: Any) -> float:
@@ -41,10 +41,10 @@ def values_of(rows: Sequence[Line], name: str) -> np.ndarray:
 def interval(rows: Sequence[Line], statistic: str) -> tuple[np.ndarray, np.ndarray]:
     """The ends of the 95% intervals, NaN where the error is unknown."""
     low, high = f"{statistic}_low", f"{statistic}_high"
-    if any(low in row for row in rows):  # it has its own
+    if any(low in row for row in rows):  # the statistic has its own ends
         return values_of(rows, low), values_of(rows, high)
     value = values_of(rows, statistic)
-    # Of a time the column is seconds_stderr.
+    # The error of a time is in the column seconds_stderr.
     name = statistic.replace("seconds_per_gradient", "seconds")
     half = quantiles(rows) * values_of(rows, f"{name}_stderr")
     if statistic in SIGNED:
@@ -61,27 +61,27 @@ def quantiles(rows: Sequence[Line], level: float = 0.025) -> np.ndarray:
 
 
 def unsafe(row: Line) -> bool:
-    """Whether heavy tails, or too few draws to show one, are behind the intervals."""
+    """True if heavy tails, or too few draws to show one, are behind the intervals."""
     return str(row.get("safe")) == "False"
 
 
 def noise_floor(row: Line) -> float:
-    """The `snr` of so many draws where the true gradient is zero."""
+    """The `snr` of the row's number of draws where the true gradient is zero."""
     return float(np.sqrt(2 / (np.pi * number(row.get("draws")))))
 
 
 def near_floor(row: Line) -> bool:
-    """Whether the `snr` may be mostly noise: it is below 3 floors."""
+    """True if the `snr` may be mostly noise: below 3 noise floors."""
     return number(row["snr"]) < 3 * noise_floor(row)
 
 
 def least_seen(rows: Sequence[Line]) -> np.ndarray:
-    """The estimate of the bias above which each row's is more than noise.
+    """The estimate of the bias above which each row's bias is more than noise.
 
-    stderr times Student's t of one-sided tests of all rows at `FALSE_ALARMS`, by
-    Bonferroni. Where there is no bias, its estimate has a longer tail than t; but its
-    standard error, from the same draws, then is on the safe side, and by simulation the
-    false alarms are no more than said.
+    The limit is stderr times Student's t of one-sided tests of all rows at
+    `FALSE_ALARMS`, by Bonferroni. Without a bias, the estimate has a longer tail than
+    t; but its standard error, from the same draws, then is on the safe side, and by
+    simulation the false alarms are no more than stated.
 
     Returns:
         [rows]; NaN for a row that cannot be tested: without a bias or its error, or
@@ -95,10 +95,10 @@ def least_seen(rows: Sequence[Line]) -> np.ndarray:
 def least_found(rows: Sequence[Line]) -> np.ndarray:
     """The true squared bias whose estimate is above `least_seen` with chance `FOUND`.
 
-    It is the x that is as far above that limit, t of its own standard errors, as t_95
-    of them: x^2 = (t + t_95)^2 (noise^2 + growth x). The growth is had from
-    `bias_squared_detectable`, the same x of a single test at 5%. By simulation it is
-    found so often, or more often.
+    The bias x lies t_95 of its standard errors above the limit, t of them:
+    x^2 = (t + t_95)^2 (noise^2 + growth x). The growth follows from
+    `bias_squared_detectable`, the same x for a single test at 5%. By simulation x is
+    found with chance `FOUND` or more.
 
     Returns:
         [rows]; NaN where `least_seen` is, and without `bias_squared_noise` or
@@ -122,7 +122,7 @@ def _tested(rows: Sequence[Line]) -> np.ndarray:
 
 
 def _corrected(rows: Sequence[Line], tested: np.ndarray) -> np.ndarray:
-    """The t of each of so many tests, so that all together hold `FALSE_ALARMS`."""
+    """The t of each of several tests that together hold `FALSE_ALARMS`."""
     return quantiles(rows, FALSE_ALARMS / max(tested.sum(), 1))
 
 

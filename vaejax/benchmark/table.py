@@ -1,7 +1,6 @@
-"""The table that a comparison of estimators gives: it shows, draws and writes itself.
+"""The table of a comparison of estimators, which shows, draws and writes itself.
 
-`plot` is the one place where the library reaches for its figures, and so for
-matplotlib, which is imported when it is called.
+Only `plot` imports the library's figures, and so matplotlib, at the time of the call.
 """
 
 import csv
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from vaejax.plotting import Picture
 
 TEXTS = ("model", "bound", "estimator", "group", "status", "reason", "reference")
-SETTINGS = {  # a column each, where the cells differ in it
+SETTINGS = {  # a column for each in which the cells differ
     **{"model": "model", "num_outer": "M", "batch_size": "batch", "step": "step"},
     **{"bound": "bound", "estimator": "estimator", "num_samples": "K"},
 }
@@ -70,7 +69,7 @@ class EstimatorTable:
         return [row.line() for row in self.rows]
 
     def findings(self) -> list[str]:
-        """The answer in words, a sentence a claim."""
+        """The findings in words, a sentence per claim."""
         return findings(self.lines())
 
     def plot(self, figure: str = "variance") -> "Picture":
@@ -167,7 +166,7 @@ def _microseconds(line: Line) -> str:
 
 
 def csv_of(lines: list[dict[str, Any]], columns: tuple[str, ...]) -> bytes:
-    """The lines as a CSV file; what is not known is empty."""
+    """The lines as a CSV file; an unknown value is empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()

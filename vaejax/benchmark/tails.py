@@ -14,11 +14,11 @@ from vaejax.evaluation.psis import tail_size
 def tail_of_group(
     deviations: Float[np.ndarray, "N leaves 2"],
 ) -> Float[np.ndarray, "2 M_plus_1"]:
-    """The largest of a group, from the sum and the maximum of every array's squares."""
+    """A group's largest squares, from every array's sum and maximum of squares."""
     whole = np.stack([deviations[:, :, 0].sum(1), deviations[:, :, 1].max(1)])
     return largest(whole, len(deviations))
 
 
 def largest(squares: Float[np.ndarray, "2 N"], draws: int) -> np.ndarray:
-    """What a Pareto tail is fitted to, and the next one."""
+    """The largest squares, which a Pareto tail is fitted to, and the next one."""
     return np.sort(squares)[:, ::-1][:, : tail_size(draws) + 1]

@@ -1,4 +1,4 @@
-"""`check_unbiased`: is the mean of an estimator's gradients the gradient of the bound?
+"""`check_unbiased`: a test of an estimator's mean against the gradient of the bound.
 
 Coordinate i of n draws has the z-score
 
@@ -25,16 +25,16 @@ from vaejax.benchmark.report import FEW, HEAVY, ROUNDING, summarize
 from vaejax.core import Batch, Bound, Estimator, Example, Key, Model, Params, check_data
 from vaejax.core.doors import expect, expect_example, expect_key, expect_params
 
-LEVEL = 0.01  # chance that an unbiased estimator is said to be biased
+LEVEL = 0.01  # chance that an unbiased estimator is reported biased
 POWER = 0.95
 
 
 class BiasCheck(NamedTuple):
-    """The outcome of `check_unbiased`; it prints as its sentence."""
+    """The outcome of `check_unbiased`, which prints as a sentence."""
 
-    unbiased: bool | None  # None where the draws cannot say
+    unbiased: bool | None  # None where the draws cannot decide
     largest_z: float  # max_i |z_i|
-    limit: float  # that it is held against
+    limit: float  # the limit on `largest_z`
     coordinates: int  # P
     draws: int
     reference: str

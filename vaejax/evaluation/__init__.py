@@ -1,4 +1,4 @@
-"""What a trained model is worth: likelihood, inference, latents, samples."""
+"""Measures of a trained model: likelihood, inference, latents, samples."""
 
 from vaejax.evaluation.active_units import active_units, posterior_means
 from vaejax.evaluation.amortization import AmortizationGap, amortization_gap

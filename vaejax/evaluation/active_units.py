@@ -13,10 +13,10 @@ THRESHOLD = 0.01
 
 
 def active_units(model: Model, params: Params, examples: Example) -> int:
-    """How many latents have Var_x(E_q(z|x)[z]) > 0.01.
+    """The number of latents with Var_x(E_q(z|x)[z]) > 0.01.
 
-    Of a hierarchy the upper layers' means are taken at the means of the layers that
-    they are given, and a unit may move with another layer alone: see `layer_kl`.
+    In a hierarchy, upper layers' means are taken at the means of the layers that they
+    are given, and a unit may move with another layer alone: see `layer_kl`.
 
     References:
         Burda, Grosse and Salakhutdinov 2016, arXiv:1509.00519, section 5.2.
@@ -36,6 +36,6 @@ def posterior_means(
 def _means(model: Model, params: Params, examples: Example) -> jax.Array:
     def one(example: Example) -> jax.Array:
         mean = model.posterior.mean(model.encode(params, example))
-        return ravel_pytree(mean)[0]  # of all layers, where there are several
+        return ravel_pytree(mean)[0]  # the means of all layers
 
     return jax.vmap(one)(examples)

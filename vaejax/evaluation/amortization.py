@@ -1,4 +1,4 @@
-"""The amortization gap: what an encoder loses against a posterior for each example.
+"""The amortization gap: the ELBO that an encoder loses to per-example posteriors.
 
     gap(x) = max_lam ELBO(lam; x) - ELBO(encoder(x); x) >= 0
 
@@ -30,10 +30,10 @@ from vaejax.terms import weigh_own_samples
 
 
 class AmortizationGap(NamedTuple):
-    """Per example, in nats; the error is of the difference, by Monte Carlo."""
+    """ELBOs per example, in nats, and the Monte Carlo error of their difference."""
 
     amortized: Float[np.ndarray, " N"]  # the ELBO of the encoder's posterior
-    refined: Float[np.ndarray, " N"]  # of the example's own
+    refined: Float[np.ndarray, " N"]  # the ELBO of the refined posterior
     monte_carlo_error: Float[np.ndarray, " N"]
 
     def summary(self) -> dict[str, float]:
@@ -62,7 +62,7 @@ def amortization_gap(
     """Refine every example's posterior from the encoder's, and compare their ELBOs.
 
     The ELBOs are estimated on noise that the refinement has not seen, the same for
-    both. What has not converged after `num_steps` makes the gap too small.
+    both. A refinement that has not converged after `num_steps` makes the gap too small.
 
     Args:
         model: with a reparameterisable posterior without weights of its own.

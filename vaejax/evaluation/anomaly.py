@@ -1,18 +1,18 @@
-"""How anomalous a model of the normal examples finds others: scores, high is strange.
+"""Anomaly scores of examples by a model of normal ones; a high score is anomalous.
 
-What the model says of x itself:
+Scores of x by the model alone:
 
 * reconstruction error: the squared error of E p(x | z) at the mean of q(z | x);
 * reconstruction probability: -E_q(z|x) log p(x | z) (An and Cho 2015);
 * negative log-likelihood: -log p(x), by the importance-weighted bound.
 
 All three rank images that are simpler than the normal ones as the more normal: fewer
-pixels are uncertain, and a density is higher where there is less to tell (Nalisnick et
-al. 2019, arXiv:1810.09136). Two scores take off what any model would say of x:
+pixels are uncertain, and a density is higher where there is less detail (Nalisnick et
+al. 2019, arXiv:1810.09136). Two scores remove the part that any model would share:
 
 * likelihood ratio: log p_0(x) - log p(x), with a background model p_0 that was trained
-  on the same examples with some pixels replaced at random, so that it knows of the
-  pixels' statistics but less of what is drawn (Ren et al. 2019, arXiv:1906.02845);
+  on the same examples with some pixels replaced at random, so that p_0 learns the
+  pixels' statistics but less of the content (Ren et al. 2019, arXiv:1906.02845);
 * complexity-corrected: -log2 p(x) - L(x), with L(x) the bits that a lossless compressor
   needs, a likelihood ratio to a universal model (Serra et al. 2020, arXiv:1909.11480).
 """
@@ -42,7 +42,7 @@ from vaejax.terms import log_px_given
 
 
 class AnomalyScores(NamedTuple):
-    """Of every example; the higher, the more anomalous."""
+    """Scores of every example; a higher score is more anomalous."""
 
     reconstruction_error: Float[np.ndarray, " N"]  # sum over coordinates
     reconstruction_probability: Float[np.ndarray, " N"]  # nats, negative
@@ -112,7 +112,7 @@ def anomaly_scores(
 
 
 def _levels(likelihood: Family) -> int | None:
-    """How many levels a coordinate of x has, which are equally spaced in [0, 1]."""
+    """The number of equally spaced levels in [0, 1] of a coordinate of x."""
     space = likelihood.space
     return 2 if space.kind == "bits" else space.levels
 
@@ -120,7 +120,7 @@ def _levels(likelihood: Family) -> int | None:
 def expected_log_px_z(
     model: Model, params: Params, examples: Example, key: Key, *, num_samples: int
 ) -> Float[np.ndarray, " N"]:
-    """E_q(z|x) log p(x | z) of every example, by so many draws, in nats."""
+    """E_q(z|x) log p(x | z) of every example, in nats, by Monte Carlo."""
     examples = check_data(model, examples)
     return np.asarray(_expected_log_px_z(model, num_samples, params, examples, key))
 
@@ -146,7 +146,7 @@ def _expected_log_px_z(
 def compressed_bits(
     x: Float[np.ndarray, "N ..."], levels: int
 ) -> Float[np.ndarray, " N"]:
-    """The length of every x, of so many equal levels in [0, 1], as zlib writes it.
+    """The length of every x, of `levels` equal levels in [0, 1], as compressed by zlib.
 
     A level is written as one byte, and above 256 levels as two.
 
@@ -155,7 +155,7 @@ def compressed_bits(
     """
     if not 2 <= levels <= 2**16:
         raise VaejaxError(f"levels is {levels}: use 2 to 65,536, which 2 bytes hold")
-    if not ((x >= 0) & (x <= 1)).all():  # so that NaN is refused too
+    if not ((x >= 0) & (x <= 1)).all():  # this form refuses NaN too
         raise VaejaxError(
             f"x is from {np.min(x)} to {np.max(x)}, and its levels lie in [0, 1]: "
             "divide intensities from 0 to 255 by 255"

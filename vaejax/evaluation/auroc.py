@@ -1,4 +1,4 @@
-"""The area under the ROC curve: how well a score tells anomalies from the normal."""
+"""The area under the ROC curve: how well a score separates anomalies."""
 
 import numpy as np
 from jaxtyping import Float
@@ -11,7 +11,7 @@ def auroc(
 ) -> float:
     """P(an anomaly scores higher than a normal example) + 1/2 P(they score the same).
 
-    1/2 is chance; below it the score ranks anomalies as the more normal.
+    1/2 is chance; below 1/2 the score ranks anomalies as the more normal.
 
     Raises:
         VaejaxError: no scores of either kind, or NaN among them.
@@ -29,6 +29,6 @@ def auroc(
             "and no NaN"
         )
     is_anomaly = np.repeat([0, 1], [len(normal_scores), len(anomaly_scores)])
-    # By ranks: the curve itself is refused where a score is infinite.
+    # Ranks, because scikit-learn refuses infinite scores.
     ranks = np.unique(scores, return_inverse=True)[1]
     return float(roc_auc_score(is_anomaly, ranks))

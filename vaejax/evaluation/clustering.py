@@ -1,4 +1,4 @@
-"""How well clusters agree with classes that they were made without knowing."""
+"""Agreement of clusters with classes that the clustering did not see."""
 
 from typing import NamedTuple
 
@@ -9,10 +9,10 @@ from vaejax.core import check_lengths
 
 
 class ClusteringScores(NamedTuple):
-    """Each is 1 where clusters are the classes, whatever their numbers."""
+    """Scores that are 1 where clusters are the classes, whatever their numbers."""
 
     accuracy: float  # under the best one-to-one map of clusters to classes
-    normalized_mutual_information: float  # by the arithmetic mean of the entropies
+    normalized_mutual_information: float  # over the arithmetic mean of the entropies
     adjusted_rand_index: float  # 0 in expectation for random clusters
 
 
@@ -43,7 +43,7 @@ def clustering_accuracy(
 ) -> float:
     """max_m 1/N sum_n 1[label_n = m(cluster_n)], m one-to-one.
 
-    Where there are more clusters than classes, those that are left over are errors.
+    Where there are more clusters than classes, images in unmatched clusters are errors.
 
     Raises:
         VaejaxError: labels and clusters of different lengths.

@@ -1,10 +1,10 @@
-"""How much of a codebook is in use.
+"""The use of a codebook, as a perplexity.
 
     perplexity = exp(-sum_j p_j log p_j)
 
-over the shares p_j of the codes: as many equally frequent codes would have the same
-entropy. It is 1 where all codes but one are dead, and J where each of J is as frequent
-as any other.
+over the shares p_j of the codes is the number of equally frequent codes of the same
+entropy. The perplexity is 1 where all codes but one are dead, and J where all J codes
+are equally frequent.
 """
 
 from typing import NamedTuple
@@ -16,15 +16,15 @@ from vaejax.core import VaejaxError
 
 
 class CodeUse(NamedTuple):
-    """Of one codebook, or of each of several."""
+    """The use of one codebook, or of each of several."""
 
-    shares: Float[np.ndarray, "*books J"]  # p_j, of sum 1
+    shares: Float[np.ndarray, "*books J"]  # p_j, summing to 1
     perplexity: Float[np.ndarray, "*books"]  # from 1 to J
-    share_used: Float[np.ndarray, "*books"]  # of the codes that are ever taken
+    share_used: Float[np.ndarray, "*books"]  # the share of codes that are ever taken
 
 
 def code_use(counts: Float[np.ndarray, "*books J"] | np.ndarray) -> CodeUse:
-    """The use of codes that are taken so many times, or so probably.
+    """The use of a codebook, by the counts or probabilities of its codes.
 
     Args:
         counts: how often each of J codes is taken, as `numpy.bincount` gives it; or its

@@ -1,4 +1,4 @@
-"""Posterior collapse in one record: what the latents still say of x."""
+"""Posterior collapse in one record: the information on x left in the latents."""
 
 from typing import NamedTuple
 
@@ -11,16 +11,16 @@ from vaejax.evaluation.elbo_surgery import Estimate, elbo_surgery
 
 
 class CollapseReport(NamedTuple):
-    """All near 0 where the posterior has collapsed to the prior; in nats."""
+    """Values in nats, all near 0 where the posterior has collapsed to the prior."""
 
-    mean_variance: Float[np.ndarray, " Z"]  # Var_x(E_q(z|x)[z_j]), no nats
+    mean_variance: Float[np.ndarray, " Z"]  # Var_x(E_q(z|x)[z_j]), not in nats
     kl: Estimate  # E_x KL(q(z|x) || p(z))
     kl_per_unit: Estimate | None  # [Z]; None where coordinates are not independent
     mutual_information: Estimate  # I_q(x; z), at most log N
 
     @property
     def active_units(self) -> int:
-        """How many latents have a `mean_variance` above 0.01."""
+        """The number of latents with a `mean_variance` above 0.01."""
         return int((self.mean_variance > THRESHOLD).sum())
 
 
@@ -35,7 +35,7 @@ def collapse_report(
     """Active units, the KL of every latent and I_q(x; z) of these examples.
 
     A latent whose KL is positive but that is not active has a posterior that differs
-    from the prior in the same way for all x; I_q(x; z) does not count it either.
+    from the prior in the same way for all x; I_q(x; z) does not count such a latent.
 
     Args:
         model: with a prior that is the same for all examples.

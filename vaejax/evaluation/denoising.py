@@ -1,12 +1,12 @@
-"""Denoising: the posterior mean of x given x', which is seen through known noise.
+"""Denoising: the posterior mean of x given x', an observation through known noise.
 
 By self-normalised importance sampling,
 
     E[x | x'] ~ sum_k w_k E[x | z_k, x'] / sum_k w_k,
     w_k = p(x' | z_k) p(z_k) / q(z_k | guess),   z_k ~ q(z | guess),
 
-with p(x' | z) = int p(x' | x) p(x | z) dx in closed form. The guess that is encoded may
-be any image, since the weights account for it: first x' itself, then the last estimate,
+with p(x' | z) = int p(x' | x) p(x | z) dx in closed form. The encoded guess may be any
+image, since the weights account for the guess: first x' itself, then the last estimate,
 the adaptation of population Monte Carlo (Cappe, Guillin, Marin and Robert 2004).
 """
 
@@ -40,18 +40,18 @@ from vaejax.terms import log_terms
 
 @record
 class Noise:
-    """Noise that falls on every coordinate by itself, p(x' | x), and is known."""
+    """Known noise p(x' | x), independent for every coordinate."""
 
     name: str
-    law: str  # of the likelihoods p(x | z) that it is integrated over
+    law: str  # the law of the p(x | z) over which noise is integrated
     corrupt: Callable[[Key, Float[Array, "*event"]], Float[Array, "*event"]]
-    through: Callable[[DistParams], DistParams]  # of p(x' | z), by those of p(x | z)
-    # E[x | z, x'], by the parameters of p(x | z) and x'.
+    through: Callable[[DistParams], DistParams]  # parameters: p(x | z) to p(x' | z)
+    # Map the parameters of p(x | z) and x' to E[x | z, x'].
     clean: Callable[[DistParams, Float[Array, "*event"]], Float[Array, "*event"]]
 
 
 def bit_flips(probability: float) -> Noise:
-    """Every bit is flipped with this probability p.
+    """Noise that flips every bit with probability p.
 
     With m = E[x | z]: P(x' = 1 | z) = m (1 - p) + (1 - m) p.
 
@@ -84,7 +84,7 @@ def bit_flips(probability: float) -> Noise:
 
 
 def gaussian_noise(scale: float) -> Noise:
-    """X' = x + N(0, scale^2).
+    """Normal noise, x' = x + N(0, scale^2).
 
     With p(x | z) = N(m, s^2): p(x' | z) = N(m, s^2 + scale^2), and
     E[x | z, x'] = m + s^2 / (s^2 + scale^2) (x' - m).
@@ -115,7 +115,7 @@ def gaussian_noise(scale: float) -> Noise:
 
 
 class Denoised(NamedTuple):
-    """The posterior mean of x, and what is known of its error."""
+    """The posterior mean of x and estimates of its error."""
 
     mean: Float[Array, "*event"]  # E[x | x']
     monte_carlo_error: Float[Array, "*event"]  # delta method

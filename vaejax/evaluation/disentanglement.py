@@ -1,14 +1,13 @@
 """Disentanglement scores of codes whose factors of variation are known.
 
-Each compares every latent with every factor over one set of examples, and is the higher
-the better. Mutual information, I, is that of a latent cut into 20 intervals of
-equal width with a factor, in nats. Such an estimate is at most log 20, and of
-independent latents it is not 0 but about (20 - 1)(S - 1) / (2 N), for a factor of S
-values and N examples.
+Each score compares every latent with every factor over one set of examples; higher is
+better. Mutual information, I, in nats, is between a factor and a latent cut into 20
+intervals of equal width. Its estimate is at most log 20, and for independent latents
+not 0 but about (20 - 1)(S - 1) / (2 N), for a factor of S values and N examples.
 
 The scores that draw groups of examples with a factor in common are in
-`vaejax.evaluation.shared_factor`. None is comparable with numbers from other factors,
-data or settings (Locatello et al. 2019, arXiv:1811.12359).
+`vaejax.evaluation.shared_factor`. No score is comparable with scores from other
+factors, data or settings (Locatello et al. 2019, arXiv:1811.12359).
 """
 
 from typing import NamedTuple
@@ -24,7 +23,7 @@ BINS = 20
 def mutual_information_gap(
     codes: Float[np.ndarray, "N Z"], factors: Int[np.ndarray, "N F"]
 ) -> float:
-    """MIG: how much more the best latent knows of a factor than the second best does.
+    """MIG: the gap in information on a factor between the two best latents.
 
         mean_k (I(z_i; v_k) - max_{j != i} I(z_j; v_k)) / H(v_k),   i = argmax_j I
 
@@ -46,10 +45,10 @@ def mutual_information_gap(
 def separated_attribute_predictability(
     codes: Float[np.ndarray, "N Z"], factors: Int[np.ndarray, "N F"]
 ) -> float:
-    """SAP: how much better the best latent predicts a factor than the second best does.
+    """SAP: the gap in accuracy on a factor between the two best latents.
 
-    A latent's prediction is by as many thresholds as the factor has values, less one,
-    fitted to the same examples; it is scored by its balanced accuracy. With two latents
+    A latent predicts a factor of S values by S - 1 thresholds, fitted to the same
+    examples; the prediction is scored by its balanced accuracy. With two latents
     or more the score is at most the mean of 1 - 1/S over factors of S values.
 
     References:
@@ -77,13 +76,13 @@ def separated_attribute_predictability(
 def modularity(
     codes: Float[np.ndarray, "N Z"], factors: Int[np.ndarray, "N F"]
 ) -> float:
-    """Whether every latent knows of one factor only.
+    """The degree to which every latent holds information on one factor only.
 
         mean_i 1 - sum_{k != k_i} I(z_i; v_k)^2 / ((F - 1) I(z_i; v_{k_i})^2)
 
-    with k_i the factor that latent i knows most of. A latent that does not vary counts
-    as 0; one that is independent of all factors does not, as what I is too high by
-    depends on the factor: the score says nothing of how much the latents know.
+    with k_i the factor on which latent i holds most information. A latent that does not
+    vary counts as 0; a latent independent of all factors does not, as the bias of I
+    depends on the factor: the score does not measure how much the latents hold.
 
     Raises:
         VaejaxError: a single factor, which there is nothing to confuse with.
@@ -105,11 +104,10 @@ def modularity(
 class DCI(NamedTuple):
     """Disentanglement, completeness and informativeness."""
 
-    disentanglement: float  # 1: every latent that matters does for one factor only
+    disentanglement: float  # 1: every important latent is so for one factor only
     completeness: float  # 1: every factor is predicted by one latent only
     informativeness: float  # mean balanced accuracy on the examples held out
-    importance: Float[np.ndarray, "Z F"]  # of each latent, for each factor; columns sum
-    # to 1
+    importance: Float[np.ndarray, "Z F"]  # R, latents by factors; columns sum to 1
 
 
 def dci(
@@ -119,7 +117,7 @@ def dci(
     num_trees: int = 10,
     seed: int = 0,
 ) -> DCI:
-    """DCI, from the importance R that random forests give every latent for each factor.
+    """DCI, by the importance R of every latent for each factor in random forests.
 
         disentanglement  sum_i rho_i (1 - H_F(R_i. / sum)),   rho_i = sum_k R_ik / sum R
         completeness     mean_k (1 - H_Z(R_.k / sum))
@@ -179,7 +177,7 @@ def check_factors(codes: np.ndarray, factors: np.ndarray) -> None:
 
 
 def _gap(scores: Float[np.ndarray, "Z F"]) -> Float[np.ndarray, " F"]:
-    """The largest of every column less its second largest, which is 0 where Z = 1."""
+    """The gap of the two largest values of every column; the second is 0 if Z = 1."""
     ordered = np.sort(np.pad(scores, ((1, 0), (0, 0))), axis=0)
     return ordered[-1] - ordered[-2]
 
@@ -196,7 +194,7 @@ def _mutual_information(
 
 
 def _concentration(importance: Float[np.ndarray, "R C"]) -> Float[np.ndarray, " R"]:
-    """1 less the entropy of every row's shares, to the base of their number."""
+    """1 less the entropy of every row's shares, to the base of the column count."""
     from scipy.stats import entropy
 
     rows, columns = importance.shape

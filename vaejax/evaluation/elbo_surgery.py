@@ -1,4 +1,4 @@
-"""ELBO surgery: what the KL term of the ELBO is made of.
+"""ELBO surgery: the parts of the KL term of the ELBO.
 
     E_x KL(q(z|x) || p(z))  =  I_q(x; z)  +  KL(q(z) || p(z))
     KL(q(z) || p(z))        =  TC(q(z))   +  sum_j KL(q(z_j) || p(z_j))
@@ -6,10 +6,10 @@
 with q(z) = 1/N sum_n q(z|x_n) and TC(q(z)) = KL(q(z) || prod_j q(z_j)), the second line
 for priors whose coordinates are independent.
 
-The estimator: z ~ q(z|x_n) of every example n, log q(z) and log q(z_j) by the whole
-mixture over the N examples, in chunks: N^2 S densities for S draws each. For these N
-examples it is unbiased. As an estimate for the population that they come from, I_q is
-too low, and at most log N, and KL(q(z) || p(z)) too high by as much.
+The estimator draws z ~ q(z|x_n) for every example n and takes log q(z) and log q(z_j)
+from the whole mixture over the N examples, in chunks: N^2 S densities for S draws each.
+It is unbiased for these N examples. As an estimate for their population, I_q is too
+low, and at most log N, and KL(q(z) || p(z)) too high by as much.
 
 Source: Hoffman and Johnson 2016, "ELBO surgery"; Chen et al. 2018, arXiv:1802.04942.
 """
@@ -48,13 +48,13 @@ class Estimate(NamedTuple):
 class ElboSurgery(NamedTuple):
     """The parts of the KL term; their values add up as the formulas say.
 
-    None stands where the coordinates of posterior or prior are not independent.
+    A part is None where the coordinates of posterior or prior are not independent.
     """
 
     kl: Estimate  # E_x KL(q(z|x) || p(z))
     mutual_information: Estimate  # I_q(x; z)
     marginal_kl: Estimate  # KL(q(z) || p(z))
-    total_correlation: Estimate | None  # of q(z)
+    total_correlation: Estimate | None  # TC(q(z))
     dimension_wise_kl: Estimate | None  # KL(q(z_j) || p(z_j)), [Z]
     kl_per_unit: Estimate | None  # E_x KL(q(z_j|x) || p(z_j)), [Z]
 
@@ -68,7 +68,7 @@ def elbo_surgery(
     num_samples: int = 2,
     chunk_size: int = 16,
 ) -> ElboSurgery:
-    """Take the KL term of these examples apart.
+    """Split the KL term of the examples into its parts.
 
     Args:
         model: with a prior that is the same for all examples.
@@ -107,7 +107,7 @@ def elbo_surgery(
 
 
 def _lacks(model: Model) -> str | None:
-    """Why the model has no such parts, if it has none."""
+    """The reason why the KL term of the model has no such parts, or None."""
     if model.labels.num_classes is not None:
         return (
             "it compares q(z) with one prior, and there is one for each label: use a "
@@ -126,7 +126,7 @@ def _lacks(model: Model) -> str | None:
 
 
 def _estimate(terms: Float[np.ndarray, "N S *latents"]) -> Estimate:
-    """The mean over independent draws, S of each of N distributions."""
+    """The mean over S independent draws of each of N distributions, with its error."""
     count, num_samples = terms.shape[:2]
     variance = terms.var(1, ddof=1).sum(0) / num_samples / count**2
     return Estimate(terms.mean((0, 1)), np.sqrt(variance))
@@ -143,7 +143,7 @@ def _log_terms(
 ) -> tuple[Array, Array, Array, Array]:
     """Log q(z_j|x), log q(z_j) and log p(z_j), [N, S, Z], and log q(z), [N, S].
 
-    Where coordinates are not independent there is one, which is all of z.
+    Where coordinates are not independent, Z = 1, the term of all of z.
     """
     posteriors = jax.vmap(partial(model.encode, params))(examples)
     count = len(jax.tree.leaves(posteriors)[0])

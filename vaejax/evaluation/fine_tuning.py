@@ -1,4 +1,4 @@
-"""Fine-tuning: what a representation is worth where labels are few."""
+"""Fine-tuning: the accuracy of a representation where labels are few."""
 
 from collections.abc import Callable
 from functools import partial
@@ -25,10 +25,11 @@ def fine_tuned_accuracy(
     batch_size: int = 100,
     learning_rate: float = 1e-3,
 ) -> float:
-    """The test accuracy of a linear classifier on a representation, trained with it.
+    """The test accuracy of a linear classifier trained jointly with a representation.
 
-    Adam on the cross-entropy of random batches, its learning rate falling to zero by a
-    cosine; the classifier starts at zero, the representation at its weights.
+    Adam minimises the cross-entropy of random batches, with a cosine decay of the
+    learning rate to zero; the classifier starts at zero, the representation at its
+    weights.
 
     Args:
         represent: of the weights and one x, a vector.

@@ -5,7 +5,7 @@ from jaxtyping import Float
 
 from vaejax.core import VaejaxError, check_finite, check_lengths
 
-WINDOW = 11  # pixels, of SSIM's Gaussian of scale 1.5
+WINDOW = 11  # width in pixels of SSIM's Gaussian of scale 1.5
 
 
 def psnr(
@@ -13,14 +13,14 @@ def psnr(
 ) -> Float[np.ndarray, " N"]:
     """The peak signal-to-noise ratio of every image, -10 log10(MSE), in dB.
 
-    Infinite where an image is its reference.
+    The ratio is infinite where an image is its reference.
     """
     from skimage.metrics import peak_signal_noise_ratio
 
     check_lengths(images=images, reference=reference)
     check_finite(images=images, reference=reference)
 
-    with np.errstate(divide="ignore"):  # of a mean squared error of 0
+    with np.errstate(divide="ignore"):  # the mean squared error may be 0
         return np.array(
             [
                 peak_signal_noise_ratio(true, image, data_range=1)
@@ -34,8 +34,8 @@ def ssim(
 ) -> Float[np.ndarray, " N"]:
     """The structural similarity of every image to its reference, at most 1.
 
-    With the paper's window, constants and population covariances; the mean over pixels
-    whose window is within the image, and over channels.
+    Window, constants and population covariances are the paper's; the mean is over
+    pixels whose window is within the image, and over channels.
 
     Raises:
         VaejaxError: images of less than 11x11 pixels.

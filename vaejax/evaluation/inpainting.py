@@ -1,6 +1,6 @@
-"""Inpainting: what is missing of an observation, drawn given what is there.
+"""Inpainting: draws of the missing part of an observation given the rest.
 
-A Markov chain draws x_m ~ p(x_m | x_o), the missing coordinates given those observed.
+A Markov chain draws x_m ~ p(x_m | x_o), the missing coordinates given the observed.
 The pseudo-Gibbs chain (Rezende, Mohamed and Wierstra 2014, arXiv:1401.4082, appendix F)
 takes q for the posterior,
 
@@ -11,7 +11,7 @@ and is exact only where q is. With a Metropolis-Hastings step for z (Mattei and 
 
     min(1, w(z') / w(z)),   w(z) = p(x_o, x_m | z) p(z) / q(z | x_o, x_m),
 
-p(z, x_m | x_o) is stationary whatever q is: q only says how fast the chain mixes.
+p(z, x_m | x_o) is stationary whatever q is: q only determines how fast the chain mixes.
 """
 
 from collections.abc import Callable
@@ -37,11 +37,11 @@ from vaejax.terms import log_terms
 
 
 class Inpainted(NamedTuple):
-    """A chain's draws, T of them; observed coordinates are as they were given."""
+    """The T draws of a chain; observed coordinates are as given."""
 
     x: Float[Array, "T ..."]
     mean: Float[Array, "T ..."]  # E[x | z] of each draw: less noisy to average
-    accepted: Bool[Array, " T"]  # whether z moved
+    accepted: Bool[Array, " T"]  # True where z moved
 
 
 def pseudo_gibbs(
@@ -54,7 +54,7 @@ def pseudo_gibbs(
     num_draws: int,
     warm_up: int = 0,
 ) -> Inpainted:
-    """Draw what is missing by z ~ q(z|x), x_missing ~ p(x|z), in turn.
+    """Draw the missing coordinates by z ~ q(z|x) and x_missing ~ p(x|z), in turn.
 
     Valid for: an encoder that is the exact posterior; else the chain is stationary at
     another distribution than p(x_missing | x_observed).
@@ -95,7 +95,7 @@ def metropolis_within_gibbs(
     num_draws: int,
     warm_up: int = 0,
 ) -> Inpainted:
-    """Draw what is missing from p(x_missing | x_observed), in the limit of many steps.
+    """Draw from p(x_missing | x_observed), in the limit of many steps.
 
     Valid for: any encoder whose support holds the posterior's. One that is far off is
     seldom accepted: look at `accepted`.
@@ -134,7 +134,7 @@ def metropolis_within_gibbs(
 
 
 State = tuple[Event, Array]  # z and x
-Move = Callable[[Key, Event, Array], tuple[Event, Array]]  # to z, and whether it moved
+Move = Callable[[Key, Event, Array], tuple[Event, Array]]  # new z, and True if z moved
 
 
 def _chain(
@@ -147,7 +147,7 @@ def _chain(
     num_draws: int,
     warm_up: int,
 ) -> Inpainted:
-    """Alternate between a move of z and a draw of what is missing."""
+    """Alternate between a move of z and a draw of the missing coordinates."""
 
     def step(state: State, key: Key) -> tuple[State, Inpainted]:
         z_key, x_key = jax.random.split(key)

@@ -1,11 +1,11 @@
-"""The KL divergence of every unit of a hierarchy: which layers say anything of x.
+"""The KL divergence of every unit of a hierarchy, a measure of the use of its layers.
 
     KL_ij = E_x E_q(z|x) [log q(z_ij | .) - log p(z_ij | z_{i+1})]
 
 for unit j of layer i, each density given the layers that it is conditioned on. The sum
-of all is the KL term of the ELBO. A unit whose posterior is its prior counts nothing,
+over units is the KL term of the ELBO. A unit whose posterior is its prior adds nothing,
 also where both move with the layer above, as on a ladder: there the posterior's mean
-says nothing of what the layer itself adds.
+does not show the information that the layer itself adds.
 """
 
 from functools import partial
@@ -29,7 +29,7 @@ from vaejax.core import (
 def layer_kl(
     model: Model, params: Params, examples: Example, key: Key, *, num_samples: int = 10
 ) -> list[Float[np.ndarray, " Z"]]:
-    """KL_ij of every unit in nats, a layer an array, from the one next to the data up.
+    """KL_ij of every unit in nats, an array per layer, from the data up.
 
     Args:
         model: whose posterior and prior are chains of layers, such as `ladder_mlp`.

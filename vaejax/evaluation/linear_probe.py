@@ -1,4 +1,4 @@
-"""The linear probe: what a linear classifier makes of a representation."""
+"""The linear probe: the accuracy of a linear classifier on a representation."""
 
 import numpy as np
 from jaxtyping import Float, Int

@@ -1,4 +1,4 @@
-"""The log-likelihood log p(x) by importance sampling, and what is known of its error.
+"""The log-likelihood log p(x) by importance sampling, and its error estimates.
 
     log p(x) ~ log 1/S sum_s w_s,   w_s = p(x, z_s) / q(z_s | x),   z_s ~ q(z | x)
 
@@ -6,8 +6,8 @@ a lower bound in expectation that tightens with S (Burda et al. 2016, arXiv:1509
 The samples are drawn in chunks, each from a key folded from its own number: memory is
 O(chunk), and the result does not depend on the chunk.
 
-Every device takes its share of the examples; where they are fewer than the devices, of
-the samples too, whose sums are added over devices at the end.
+Every device takes a share of the examples; where examples are fewer than devices, also
+a share of the samples, whose sums are added over devices at the end.
 """
 
 import operator
@@ -39,22 +39,20 @@ from vaejax.evaluation.psis import pareto_shapes, tail_size
 from vaejax.sharding import DATA, SAMPLES, evaluation_mesh, put
 from vaejax.terms import weigh_own_samples
 
-EXAMPLES_PER_CALL = 100  # on every device
+EXAMPLES_PER_CALL = 100  # examples per device
 
 T = TypeVar("T")
 
 
 class LogLikelihood(NamedTuple):
-    """Per example, in nats; `summary` gives the figures of the data set."""
+    """Estimates per example, in nats; `summary` gives those of the data set."""
 
     log_px: Float[np.ndarray, " N"]
     monte_carlo_error: Float[np.ndarray, " N"]  # delta method: sd(w) / (mean(w) sqrt S)
     effective_sample_size: Float[np.ndarray, " N"]  # (sum w)^2 / sum w^2, 1 to S
-    pareto_k: Float[
-        np.ndarray, " N"
-    ]  # above 0.7 the error estimate is not to be trusted
+    pareto_k: Float[np.ndarray, " N"]  # above 0.7 the error estimate is unreliable
     elbo: Float[np.ndarray, " N"]  # the mean of the same samples' log-weights
-    elbo_error: Float[np.ndarray, " N"]  # its standard error
+    elbo_error: Float[np.ndarray, " N"]  # the standard error of `elbo`
     num_samples: int
 
     def summary(self) -> dict[str, float | int | None]:
@@ -62,11 +60,11 @@ class LogLikelihood(NamedTuple):
 
         `monte_carlo_error` is the standard error of the mean; `expected_shortfall` is
         how far the estimate lies below log p(x) on average (delta method: half the
-        squared error of each example). An error is None where a single sample tells
-        nothing of it, and so is Pareto k where S is too small.
+        squared error of each example). An error is None for a single
+        sample, and so is Pareto k where S is too small.
 
-        The delta method knows of no error that no sample shows: where many k are above
-        0.7, the estimate lies lower, and is less certain, than it says.
+        The delta method misses an error that no sample shows: where many k are above
+        0.7, the estimate lies lower, and is less certain, than reported.
 
         Raises:
             VaejaxError: naming the examples whose log-likelihood is NaN.
@@ -114,7 +112,7 @@ def log_likelihood(
 ) -> LogLikelihood:
     """Estimate log p(x) of every example with exactly `num_samples` samples.
 
-    Across processes every one calls it, with the same values, and has the result.
+    Every process calls this function with the same values, and gets the result.
 
     Args:
         model: the model, its encoder the proposal.
@@ -157,12 +155,12 @@ def log_likelihood(
     mesh = evaluation_mesh(count, devices)
     shares = mesh.shape[DATA]
     calls = -(-count // (shares * EXAMPLES_PER_CALL))
-    size = shares * -(-count // (shares * calls))  # equal calls: the least filled up
+    size = shares * -(-count // (shares * calls))  # equal calls need the least padding
     params, key = put((params, key), mesh)
     results = []
     for start in range(0, count, size):
         numbers = np.arange(start, start + size)
-        rows = np.minimum(numbers, count - 1)  # the last call is filled up, then cut
+        rows = np.minimum(numbers, count - 1)  # the last call is padded, then cut
         chosen = jax.tree.map(operator.itemgetter(rows), examples)
         shared = put((numbers, chosen), mesh, DATA)
         found = _estimate(model, num_samples, chunk_size, mesh, params, key, *shared)
@@ -173,7 +171,7 @@ def log_likelihood(
     log_px, error, ess, elbo, elbo_error, tails = (
         np.concatenate(column)[:count] for column in zip(*results, strict=True)
     )
-    # Some at a time, as all examples' fits at once would be large.
+    # Fit in parts: the fits of all examples at once would be large.
     parts = np.split(tails, range(EXAMPLES_PER_CALL, count, EXAMPLES_PER_CALL))
     pareto_k = np.concatenate(list(map(pareto_shapes, parts)))
     return LogLikelihood(log_px, error, ess, pareto_k, elbo, elbo_error, num_samples)
@@ -182,7 +180,7 @@ def log_likelihood(
 def effective_sample_size(log_w: Float[Array, " K"]) -> Scalar:
     """(sum w)^2 / sum w^2 of importance weights, from 1 to K.
 
-    It is computed as K / (1 + var w / (mean w)^2), which no rounding lifts above K.
+    The formula is K / (1 + var w / (mean w)^2), which no rounding lifts above K.
     """
     drop = log_w - log_w.max()
     relative = jnp.expm1(drop).var() / jnp.square(jnp.exp(drop).mean())
@@ -190,12 +188,12 @@ def effective_sample_size(log_w: Float[Array, " K"]) -> Scalar:
 
 
 def _effective(num_samples: int, relative: Array) -> Array:
-    """From the variance of w / mean w; at least 1, whatever rounding does to that."""
+    """The effective sample size by the variance of w / mean w, kept at 1 or above."""
     return jnp.maximum(num_samples / (1 + relative), 1)
 
 
 class _Moments(NamedTuple):
-    """By group: how many numbers, their mean, their sum of squared deviations from it.
+    """Per group: the count, the mean and the sum of squared deviations from the mean.
 
     Groups are pooled (Chan, Golub and LeVeque 1983) without the difference of a mean
     square and a squared mean, in which numbers that nearly agree lose their digits.
@@ -206,7 +204,7 @@ class _Moments(NamedTuple):
     squares: Float[Array, " G"]
 
     def pool(self) -> "_Moments":
-        """All groups as one."""
+        """Pool the moments of all groups."""
         size = self.size.sum(keepdims=True)
         mean = (self.size * self.mean).sum() / jnp.maximum(size, 1)
         squares = self.squares + self.size * jnp.square(self.mean - mean)
@@ -214,15 +212,15 @@ class _Moments(NamedTuple):
 
 
 class _Weights(NamedTuple):
-    """By group: the largest log w, and the moments of w / e^peak - 1."""
+    """Per group: the largest log w, and the moments of w / e^peak - 1."""
 
     peak: Float[Array, " G"]
     moments: _Moments
 
     def pool(self) -> "_Weights":
-        """All groups as one, relative to the largest peak."""
+        """Pool the weights of all groups, relative to the largest peak."""
         peak = self.peak.max(keepdims=True)
-        # Weights that are all 0 have none.
+        # The peak of weights that are all 0 is -inf.
         drop = self.peak - jnp.where(peak == -jnp.inf, 0, peak)
         size, mean, squares = self.moments
         mean = jnp.exp(drop) * mean + jnp.expm1(drop)
@@ -230,17 +228,17 @@ class _Weights(NamedTuple):
 
 
 class _Running(NamedTuple):
-    """Of the samples so far, in one group."""
+    """The sums over the samples so far, in one group."""
 
     log_sum: Float[Array, " G"]  # log sum w
     weights: _Weights
-    log_weights: _Moments  # of log w less that of the first sample,
-    shift: Float[Array, " G"]  # which is this
+    log_weights: _Moments  # moments of log w - shift
+    shift: Float[Array, " G"]  # log w of the first sample
     tail: Float[Array, " tail"]  # the largest log-weights
 
 
 def _join(a: T, b: T) -> T:
-    """The groups of both."""
+    """Join the groups of `a` and `b`."""
     return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), a, b)
 
 
@@ -255,14 +253,14 @@ def _estimate(
     numbers: Int[Array, " B"],
     examples: Example,
 ) -> tuple[Array, ...]:
-    """Of each example: log p(x), its error, effective sample size, largest weights."""
+    """Per example: log p(x), error, sample size, ELBO, error, largest log-weights."""
     size = tail_size(num_samples)
-    share = -(-num_samples // mesh.shape[SAMPLES])  # of a device
+    share = -(-num_samples // mesh.shape[SAMPLES])  # samples of a device
     num_chunks = -(-share // chunk_size)
-    chunk_size = -(-share // num_chunks)  # equal chunks: the least left over
+    chunk_size = -(-share // num_chunks)  # equal chunks leave the least over
 
     def one(params: Params, key: Key, example: Example) -> _Running:
-        """What this device's samples sum up to."""
+        """The sums over this device's samples of one example."""
         dist_params = model.encode(params, example)
         first = jax.lax.axis_index(SAMPLES) * num_chunks * chunk_size
 
@@ -300,7 +298,7 @@ def _estimate(
         return jax.lax.scan(add_chunk, empty, starts)[0]
 
     def shares(params: Params, key: Key, numbers: Array, examples: Example) -> _Running:
-        """This device's examples and samples, a group of these."""
+        """The sums over this device's samples, for each of its examples."""
         keys = fold_examples(key, numbers)
         return jax.lax.map(lambda pair: one(params, *pair), (keys, examples))
 
@@ -310,9 +308,9 @@ def _estimate(
         mesh=mesh,
         in_specs=(everywhere, everywhere, rows, rows),
         out_specs=PartitionSpec(DATA, SAMPLES),
-        check_vma=False,  # it would ask every model's loops to vary over devices
+        check_vma=False,  # else every model's loops would have to vary over devices
     )(params, key, numbers, examples)
-    # Small: to every device, and so to every process.
+    # Copy these small arrays to every device, and so to every process.
     running = jax.lax.with_sharding_constraint(running, NamedSharding(mesh, everywhere))
     log_px = logsumexp(running.log_sum, axis=1) - jnp.log(num_samples)
     peak, (_, _, squares) = jax.vmap(_Weights.pool)(running.weights)

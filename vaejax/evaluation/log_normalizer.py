@@ -6,10 +6,10 @@ by annealed importance sampling (Neal 2001): chains start at samples of n(z), a 
 distribution fitted to the aggregated posterior, and pass through the densities
 n^(1 - beta) f^beta, beta from 0 to 1, by Hamiltonian steps. A chain's weight is the
 product over beta of (f / n)^(difference of beta), and Z the weights' mean. log p(x)
-under the prior is what its `log_prob` says, less log Z.
+under the prior is log p(x) under its `log_prob`, less log Z.
 
-Log Z is too low rather than too high: by Jensen's inequality, and where no chain finds
-a mass that n hides.
+Log Z is too low rather than too high: by Jensen's inequality, and where no chain
+reaches a mass that n misses.
 """
 
 from collections.abc import Callable
@@ -23,9 +23,9 @@ from jaxtyping import Array, Float
 
 from vaejax.core import Example, Key, Model, Params, Scalar, VaejaxError, check_data
 
-EXAMPLES = 5000  # that the aggregated posterior is fitted to, at most
-LEAPS = 5  # of a Hamiltonian step
-ACCEPTED = 0.65  # the share of its proposals that the step size is steered to
+EXAMPLES = 5000  # the most examples that n is fitted to
+LEAPS = 5  # leapfrog steps of a Hamiltonian step
+ACCEPTED = 0.65  # the acceptance rate that the step size is steered to
 
 
 class LogNormalizer(NamedTuple):
@@ -33,7 +33,7 @@ class LogNormalizer(NamedTuple):
 
     value: float
     error: float
-    effective_sample_size: float  # of the chains, (sum w)^2 / sum w^2
+    effective_sample_size: float  # (sum w)^2 / sum w^2 of the chains
 
 
 def log_normalizer(
@@ -102,7 +102,7 @@ def _log_weights(
     center, scale = codes.mean(0), codes.std(0)
     prior = model.prior(params, None)
 
-    # In units of n, where it is standard.
+    # In units of n, in which n is the standard normal distribution.
     def log_end(u: Array) -> Scalar:
         log_f = model.latent_prior.log_prob(prior, center + scale * u)
         return log_f + jnp.log(scale).sum()

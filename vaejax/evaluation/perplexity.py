@@ -1,10 +1,10 @@
-"""Perplexity: how many equally likely words a topic model chooses each word among.
+"""Perplexity: the number of equally likely choices for each word in a topic model.
 
     exp(-1/N sum_d log p(w_d) / n_d)
 
 over N documents d of n_d words w_d in their order, as in Miao, Yu and Blunsom 2016
-(arXiv:1511.06038). The multinomial probability of the counts x_d is that of all orders,
-p(x_d) = n_d! / prod_i x_di! p(w_d), and that factor is taken out.
+(arXiv:1511.06038). The multinomial probability of the counts x_d is over all orders,
+p(x_d) = n_d! / prod_i x_di! p(w_d), and that factor is divided out.
 """
 
 import jax
@@ -21,7 +21,7 @@ def perplexity(
 ) -> float:
     """The perplexity per word, of log-likelihoods under a `multinomial` likelihood.
 
-    An upper bound on it where `log_px` is a lower bound.
+    The result is an upper bound where `log_px` is a lower bound.
 
     Args:
         log_px: log p(x_d) in nats, of every document.

@@ -1,4 +1,4 @@
-"""What a model makes of the codes that it gives to observations."""
+"""Reconstructions of observations from their codes."""
 
 from functools import partial
 from typing import NamedTuple
@@ -13,12 +13,12 @@ from vaejax.terms import log_px_given
 
 
 class Reconstruction(NamedTuple):
-    """Of every example, at the mean of q(z|x)."""
+    """The reconstruction errors of every example, at the mean of q(z|x)."""
 
     log_px_z: Float[np.ndarray, " N"]  # nats
     squared_error: Float[
         np.ndarray, " N"
-    ]  # of the mean of p(x|z), sum over coordinates
+    ]  # the error of the mean of p(x|z), sum over coordinates
 
 
 def reconstruction(model: Model, params: Params, examples: Example) -> Reconstruction:

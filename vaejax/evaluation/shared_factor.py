@@ -1,6 +1,6 @@
 """Disentanglement scores from groups of examples that have one factor in common.
 
-Groups are drawn with replacement from the examples given, so that these need several
+Groups are drawn with replacement from the examples given, which must hold several
 of every value of a factor. Half of the groups train a classifier of the common factor,
 the other half score it. Chance is about 1 / F for F factors.
 """
@@ -20,12 +20,12 @@ def factor_vae_score(
     group_size: int = 64,
     seed: int = 0,
 ) -> float:
-    """Whether the latent that varies least tells which factor a group has in common.
+    """The accuracy of predicting a group's common factor by its least-varying latent.
 
     For each group the latent of the least variance, relative to that over all examples,
-    votes for the common factor; what half of the groups voted for classifies the rest.
+    votes for the common factor; the votes of half of the groups classify the rest.
     Latents whose variance is at most 0.01 count as collapsed and have no vote; where
-    all are, a constant guess is scored.
+    all latents are, a constant guess is scored.
 
     Args:
         codes: posterior means.
@@ -64,7 +64,7 @@ def beta_vae_score(
     group_size: int = 64,
     seed: int = 0,
 ) -> float:
-    """Whether mean |z - z'| of pairs with one factor in common tells, linearly, which.
+    """The accuracy of predicting pairs' common factor linearly by mean |z - z'|.
 
     Args:
         codes: posterior means.
@@ -100,7 +100,7 @@ def _share_factor(
     common: Int[np.ndarray, " G"],
     rows: Int[np.ndarray, "G L"],
 ) -> Int[np.ndarray, "G L"]:
-    """For every row another one, at random, that has the group's factor in common."""
+    """A random row for every row, with the group's factor in common."""
     partners = np.empty_like(rows)
     for k, factor in enumerate(factors.T):
         order = np.argsort(factor, kind="stable")

@@ -1,10 +1,10 @@
-"""Topic coherence by NPMI: whether a topic's top words come up in the same documents.
+"""Topic coherence by NPMI: co-occurrence of a topic's top words in documents.
 
     NPMI(i, j) = log(p_ij / (p_i p_j)) / -log p_ij
 
-with p_i the share of documents that hold word i and p_ij of those that hold both. It is
-1 for words that only come together, 0 for independent ones, and -1, its limit, for
-words that never meet.
+with p_i the share of documents that hold word i and p_ij the share that hold both.
+NPMI is 1 for words that only come together, 0 for independent ones, and -1, its limit,
+for words that never meet.
 
 Source: Bouma 2009; Lau, Newman and Baldwin 2014, "Machine reading tea leaves".
 """
@@ -45,7 +45,7 @@ def npmi(
     with np.errstate(divide="ignore", invalid="ignore"):
         pmi = np.log(together / (alone[:, None] * alone[None, :]))
         pairs = np.where(together == 0, -1, pmi / -np.log(together))
-    pairs[together == 1] = 1  # in every document, and so together: the limit
+    pairs[together == 1] = 1  # both words in every document: the limit
     first, second = np.array(list(combinations(range(num_words), 2))).T
     place = np.searchsorted(words, top)
     return pairs[place[:, first], place[:, second]].mean(1)

@@ -1,4 +1,4 @@
-"""How far the coordinates of codes are from independent: a bound by a classifier."""
+"""A lower bound on the total correlation of codes, by a classifier."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -9,18 +9,18 @@ from scipy.special import logsumexp
 
 from vaejax.core import VaejaxError, check_finite
 
-# Half of so many codes, and so many shuffles, have 95% intervals of normals that
-# hold the truth in more than 90%; 20 held-out codes and 2 shuffles have 85%.
+# With half of so many codes held out and so many shuffles, 95% intervals for normals
+# cover the truth in more than 90%; with 20 held-out codes and 2 shuffles, in 85%.
 FEWEST, FEWEST_SHUFFLES = 200, 5
 
 
 class TotalCorrelation(NamedTuple):
     """A bound by one classifier, in nats, and its standard error over held-out codes.
 
-    The error is about the bound that this classifier has on all of q(z), which is at
-    most TC(q): how far below is not in it, nor the spread over classifiers. It is too
-    small where exp T has heavy tails under the shuffled codes, as a few large values,
-    most of which are not drawn, then make up its mean.
+    The error is about this classifier's bound on all of q(z), which is at most TC(q):
+    it excludes the gap to TC(q) and the spread over classifiers. The error is too small
+    where exp T has heavy tails under the shuffled codes, as a few large values, most of
+    which are not drawn, then make up the mean of exp T.
     """
 
     value: float
@@ -30,14 +30,15 @@ class TotalCorrelation(NamedTuple):
 def total_correlation_bound(
     codes: Float[np.ndarray, "N D"], *, seed: int = 0, num_shuffles: int = 10
 ) -> TotalCorrelation:
-    """A lower bound on TC(q) = KL(q(z) || prod_j q(z_j)), of which codes are drawn.
+    """A lower bound on TC(q) = KL(q(z) || prod_j q(z_j)), from codes drawn from q.
 
         TC(q) >= E_q T(z) - log E_{prod_j q(z_j)} exp T(z)
 
     (Donsker and Varadhan 1983), with equality at T(z) = log q(z) / prod_j q(z_j). T is
-    the log odds of a classifier that tells half of the codes from the same with every
-    coordinate shuffled, as FactorVAE's discriminator does; the expectations are over
-    the other half. A high rate does not raise it, as it raises that of `elbo_surgery`.
+    the log odds of a classifier that separates half of the codes from the same codes
+    with every coordinate shuffled, as FactorVAE's discriminator does; the expectations
+    are over the other half. A high rate does not raise the bound, unlike that of
+    `elbo_surgery`.
 
     Args:
         codes: one z ~ q(z) a row, of independent draws.
@@ -83,7 +84,7 @@ def donsker_varadhan(
     rng: np.random.Generator,
     num_shuffles: int,
 ) -> TotalCorrelation:
-    """`E_q T - log E_{prod_j q(z_j)} exp T` of a given T, from codes it has not seen.
+    """`E_q T - log E_{prod_j q(z_j)} exp T` of a given T, from codes held out from T.
 
     All shuffles are of the same codes, so that the codes are the sampling unit. A code
     moves the bound, to first order, by its own T and by every shuffled row that one of
@@ -92,8 +93,8 @@ def donsker_varadhan(
         psi_n = T(z_n) - sum_j (E[exp T | z_j = z_nj] / E exp T - 1),
 
     each expectation a mean over the shuffles. The variance is that of psi over N, less
-    the part of it that is the shuffles' chance, and that chance itself, which the
-    shuffles' means show.
+    the part due to the random shuffles, plus the shuffles' own variance, estimated
+    from the shuffles' means.
     """
     count, width = codes.shape
     rows = np.tile(np.arange(count)[:, None], (num_shuffles, 1, width))
@@ -102,10 +103,10 @@ def donsker_varadhan(
     joint = log_ratio(codes)
     apart = log_ratio(shuffled.reshape(-1, width)).reshape(num_shuffles, count)
     log_mean = logsumexp(apart) - np.log(apart.size)
-    weights = np.exp(apart - log_mean)  # of mean 1
+    weights = np.exp(apart - log_mean)  # normalised to mean 1
     share = np.empty(rows.shape)
     np.put_along_axis(share, rows, weights[..., None], axis=1)
-    share = share.sum(-1)  # of every code, in every shuffle
+    share = share.sum(-1)  # by shuffle and code
     spread = (joint - share.mean(0)).var(ddof=1)
     chance = share.var(0, ddof=1).mean() / num_shuffles
     of_shuffles = weights.mean(1).var(ddof=1) / num_shuffles

@@ -1,11 +1,11 @@
-"""A two-sample test: do two sets of points come from one distribution?
+"""A two-sample test of whether two sets of points have one distribution.
 
     MMD^2 = E k(a, a') + E k(b, b') - 2 E k(a, b),   k(u, v) = exp(-|u - v|^2 / (2 s^2))
 
 as a U-statistic, which is unbiased and may be negative; s is the median distance of all
 pairs of points. Under the hypothesis the points are exchangeable, so that the statistic
-is compared with its values when they change sides at random: such a p-value is valid
-at any sample size.
+is compared with its values under random permutations: such a p-value is valid at any
+sample size.
 
 Source: Gretton et al. 2012, "A kernel two-sample test", JMLR 13.
 """
@@ -21,7 +21,7 @@ PERMUTATIONS_PER_PRODUCT = 100
 
 
 class TwoSampleTest(NamedTuple):
-    """The statistic, and how often chance alone gives one as large."""
+    """The statistic, and its p-value under random permutations."""
 
     squared_mmd: float
     p_value: float  # at least 1 / (1 + num_permutations)
@@ -35,9 +35,9 @@ def mmd_test(
     num_permutations: int = 999,
     seed: int = 0,
 ) -> TwoSampleTest:
-    """Test that both samples are of one distribution, by their MMD.
+    """Test by the MMD that both samples have one distribution.
 
-    The points must be independent: of an aggregated posterior, one z of each x. Memory
+    The points must be independent: for an aggregated posterior, one z per x. Memory
     is 8 (N + M)^2 bytes.
 
     Args:
@@ -65,7 +65,7 @@ def mmd_test(
             f"the median distance of all points is {bandwidth}: use points that are "
             "finite and, most of them, apart"
         )
-    # Without its diagonal, which a U-statistic leaves out.
+    # The diagonal is 0, because a U-statistic leaves the diagonal out.
     kernel = squareform(np.exp(-0.5 * (distances / bandwidth) ** 2))
     in_first = np.arange(sum(sizes)) < sizes[0]
     (observed,) = _squared_mmd(kernel, in_first[None])

@@ -1,7 +1,7 @@
 """The bias of every gradient estimator in its standard errors, a row each.
 
-A dot and the line of significance say at a glance what a table of "estimate (error)"
-hides: which biases are larger than their noise.
+A dot and the line of significance show at a glance the biases that exceed their noise,
+which a table of "estimate (error)" hides.
 """
 
 import textwrap
@@ -36,7 +36,7 @@ from vaejax.plotting.style import (
     styled,
 )
 
-DECADES = 5  # of a symmetric log axis on each side, at most
+DECADES = 5  # the most decades on a side of a symmetric log axis
 LIMIT: Look = {"linestyle": "--", "linewidth": 0.9, "color": ALARM}
 IN_ERRORS = r"$\|\mathrm{E}\,g - g^*\|^2$ / its standard error"
 
@@ -127,13 +127,13 @@ def _forest(axes: Axes, rows: list[Line], at: list[int], least: np.ndarray) -> N
 
 
 def _signed_log_axis(axes: Axes, half: np.ndarray, ends: np.ndarray) -> None:
-    """Linear up to the smallest half-width, logarithmic beyond, on both sides of 0."""
+    """Make the axis linear to the least half-width, then logarithmic, on both sides."""
     reach = np.nan_to_num(ends).max(initial=0)
     if reach == 0:
         return
     linear = max(half[half > 0].min(initial=reach), reach * 10.0**-DECADES)
     low, top = np.ceil(np.log10(linear)), np.floor(np.log10(reach))
-    if low >= top:  # within one decade a linear axis shows it all
+    if low >= top:  # a linear axis shows one decade
         axes.xaxis.set_major_locator(MaxNLocator(4))
         return
     signed_log(axes, "x", linear, reach)

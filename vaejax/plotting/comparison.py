@@ -17,15 +17,15 @@ from vaejax.plotting.variance_split import variance_split
 
 CURVES = ("variance", "rms_snr", "work_normalized_variance")
 REPLAYED = ("variance", "bias_squared", "rms_snr")
-COSTS = {  # of the frontiers
+COSTS = {  # the costs of the frontiers
     "frontier": "seconds_per_gradient",
     "evaluations": "decoder_evaluations",
 }
-MOST_BIASES = 200  # in one figure; of more, those at the largest K
+MOST_BIASES = 200  # the most rows in one figure; else the largest K
 
 
 def comparison_figures(lines: Sequence[Line]) -> dict[str, Callable[[], Picture]]:
-    """What can be drawn of the lines of one model, M and batch size; call to draw."""
+    """The figures for the lines of one model, M and batch size; call to draw."""
     latest = at_last_step(lines)
     groups = of_whole_groups(latest)
     refused = [line for line in latest if line["status"] == "refused"]

@@ -1,4 +1,4 @@
-"""How time and memory grow with the work, on logarithmic axes."""
+"""Time and memory against the work, on logarithmic axes."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from vaejax.plotting.style import (
     styled,
 )
 
-QUANTITIES = {  # with the label of the axis
+QUANTITIES = {  # quantities with the label of the axis
     "seconds_per_image": "seconds per image",
     "peak_bytes": "bytes of the program",
 }

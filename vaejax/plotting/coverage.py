@@ -1,4 +1,4 @@
-"""How often intervals hold the truth, beside how often they should."""
+"""The coverage of intervals, beside the nominal coverage."""
 
 from collections.abc import Sequence
 
@@ -23,8 +23,8 @@ HOLLOW: Look = {"markerfacecolor": "white", "label": "_marked"}
 def interval_coverage(rows: Sequence[Line], wanted: tuple[float, float]) -> Picture:
     """The share of 95% intervals that hold the truth, a line per statistic.
 
-    Those of a kind of regimes share a colour; hollow are those that most reports mark
-    as unsafe.
+    Regimes of a kind share a colour; points that most reports mark as unsafe are
+    hollow.
 
     Args:
         rows: of `results.csv` of the experiment on coverage; those of which no interval

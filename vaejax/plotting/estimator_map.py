@@ -28,7 +28,7 @@ from vaejax.plotting.style import (
     styled,
 )
 
-COLOURS = colormaps["cividis_r"]  # of even steps in grey too
+COLOURS = colormaps["cividis_r"]  # the steps are even in grey too
 REFUSED = "refused"
 
 
@@ -89,7 +89,7 @@ def estimator_map(
 
 
 def _scale(values: np.ndarray, statistic: str) -> Normalize:
-    """From values to 0 to 1: a decade at least, so that equal ones look alike."""
+    """The map of values to [0, 1], over a decade or more, so that equals look alike."""
     positive = values[values > 0]
     if statistic in SIGNED or not positive.size:
         return Normalize(0, 1, clip=True)

@@ -1,4 +1,4 @@
-"""What less variance costs: against the time of a gradient, or its evaluations."""
+"""Variance against cost: the time of a gradient, or its decoder evaluations."""
 
 from collections.abc import Sequence
 
@@ -21,7 +21,7 @@ from vaejax.plotting.style import (
     styled,
 )
 
-COSTS = {  # a column: its unit's size, the axis, and in words
+COSTS = {  # column: size of the unit, axis label, words
     "seconds_per_gradient": (1e-6, "µs per gradient", "the time"),
     "decoder_evaluations": (1.0, "decoder evaluations", "the decoder evaluations"),
 }
@@ -33,10 +33,10 @@ def cost_frontier(
     num_samples: int | None = None,
     cost: str = "seconds_per_gradient",
 ) -> Picture:
-    """Variance against cost at one K, with the estimators that none dominates.
+    """Variance against cost at one K, with the undominated estimators.
 
     A panel per bound and parameter group. The step line joins the unbiased estimators
-    than which no other is both cheaper and of less variance; on a dotted diagonal,
+    that no other beats in both cost and variance; on a dotted diagonal,
     variance x cost, and so the work for a given precision, is the same.
 
     Args:
@@ -96,7 +96,7 @@ def cost_frontier(
 def frontier(points: np.ndarray) -> np.ndarray:
     """The points [n, 2] that no other is below in one coordinate and not above in both.
 
-    In order of the first coordinate.
+    The points are in order of the first coordinate.
     """
     points = points[np.lexsort((points[:, 1], points[:, 0]))]
     best_before = np.minimum.accumulate(np.r_[np.inf, points[:-1, 1]])

@@ -1,12 +1,12 @@
-"""Gradient estimators against each other: a statistic as K, or training, goes on.
+"""A comparison of gradient estimators: a statistic against K or the training step.
 
 The rows are those of `results.csv` of the estimator benchmark, one for every cell
 (model, bound, estimator, num_samples K, ...) and parameter group. A cell whose status
-is "refused" has no numbers; a "biased" one has them, and is drawn hollow.
+is "refused" has no numbers; a "biased" cell has numbers, and is drawn hollow.
 
-Bands are 95% intervals, by Student's t of the folds that the errors are from. Of what
-is positive by nature they are taken of the logarithm, value * exp(+-t stderr / value),
-so that they are, too. A cross marks what heavy tails or few draws make unsafe.
+Bands are 95% intervals, by Student's t of the folds that the errors are from. For
+positive statistics the interval is of the logarithm, value * exp(+-t stderr / value),
+and so positive. A cross marks an interval that heavy tails or few draws make unsafe.
 
 References:
     Rainforth et al. 2018, arXiv:1802.04537; Tucker et al. 2019, arXiv:1810.04152.
@@ -48,7 +48,7 @@ from vaejax.plotting.style import (
     styled,
 )
 
-STATISTICS = {  # with the label of the axis
+STATISTICS = {  # statistics with the label of the axis
     "bias_squared": r"$\|\mathrm{E}\,g - g^*\|^2$ (nats$^2$)",
     "variance": r"gradient variance (nats$^2$)",
     "snr": "signal-to-noise ratio",
@@ -59,9 +59,9 @@ STATISTICS = {  # with the label of the axis
     "cosine": "cosine of the mean to the reference",
     "draw_cosine": "cosine of a draw to the reference",
 }
-RATIOS = ("snr", "rms_snr", "norm_snr")  # of signal to noise, that obey the laws
-# The others are positive: a logarithmic axis.
-UNSAFE: Look = {  # above what it marks, and beyond its edges
+RATIOS = ("snr", "rms_snr", "norm_snr")  # signal-to-noise ratios, which obey the laws
+# Statistics outside `SIGNED` are positive and have a logarithmic axis.
+UNSAFE: Look = {  # drawn above its point, and beyond the edges
     **{"marker": "x", "markersize": 7, "zorder": 4},
     **{"linestyle": "none", "color": ALARM},
 }
@@ -85,7 +85,7 @@ def gradient_statistic(
 
     A row of panels per bound, a column per parameter group; the panels of a group have
     one scale. For the signal-to-noise ratio, thin lines through the last points show
-    the laws K^(-1/2) and K^(1/2), to which it tends as K grows where the data are the
+    the laws K^(-1/2) and K^(1/2), to which the ratio tends where the data are the
     same in all draws, and the noise floor sqrt(2 / (pi draws)), which `snr` has where
     the true gradient is zero.
 
@@ -197,7 +197,7 @@ def _line(
 
 
 def _laws(axes: Axes, rows: list[Line], statistic: str) -> list[Line2D]:
-    """What theory says of these rows' signal-to-noise ratio, drawn."""
+    """Draw the theoretical laws of these rows' signal-to-noise ratio."""
     if statistic not in RATIOS or not rows:
         return []
     drawn = []
@@ -238,7 +238,7 @@ def _y_axis(axes: Axes, rows: Sequence[Line], statistic: str) -> None:
     if not positive.size:
         return
     low, high = positive.min(), positive.max()
-    room = max(1.3, (high / low) ** 0.08)  # a band or law that is wider is cut off
+    room = max(1.3, (high / low) ** 0.08)  # wider bands and laws are cut off
     if (values <= 0).any():
         # A variance of exactly zero is a result, and a log axis would drop it.
         axes.set_yscale("symlog", linthresh=low)
@@ -280,7 +280,7 @@ def legend(
 def namer(
     rows: Sequence[Line], *, except_for: Collection[str] = ()
 ) -> Callable[[Line], str]:
-    """Name an estimator, with those of its settings of which the rows hold several."""
+    """Name an estimator, with the settings that differ between the rows."""
     several = [
         name
         for name in SETTINGS

@@ -1,4 +1,4 @@
-"""A number for every row and column, as shades about a middle that means nothing."""
+"""A number for every row and column, as shades about a neutral middle."""
 
 from collections.abc import Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""The same examples as several hands made them, a row each."""
+"""Several versions of the same examples, a row each."""
 
 from collections.abc import Mapping
 

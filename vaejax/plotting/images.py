@@ -16,7 +16,7 @@ from vaejax.plotting.style import (
 )
 
 NOT_FINITE = (0.835, 0.369, 0.0)  # pixels that are not finite, in the alarm colour
-TILE = 0.55  # inches
+TILE = 0.55  # inches of an image's longer side
 
 
 @styled

@@ -1,4 +1,4 @@
-"""Where the encoder puts the data: the latent space, seen in at most two dimensions."""
+"""The latent space: the codes of the data in at most two dimensions."""
 
 import numpy as np
 from matplotlib import patheffects
@@ -21,7 +21,7 @@ MOST_CLASSES = 20  # more distinct labels than this are read as a scale
 
 @styled
 def latent_space(means: ArrayLike, labels: ArrayLike | None = None) -> Picture:
-    """Where the encoder puts the data, coloured by label.
+    """The posterior means of the data, coloured by label.
 
     One latent dimension gives a histogram, two a scatter plot, more their first two
     principal components with the share of the variance that each explains.

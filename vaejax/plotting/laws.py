@@ -1,4 +1,4 @@
-"""Measured signal-to-noise ratios and the laws that they are held against."""
+"""Measured signal-to-noise ratios beside the theoretical laws."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -31,8 +31,8 @@ def scaling_laws(rows: Sequence[Line], slopes: Sequence[Line], axis: str) -> Pic
     """The signal-to-noise ratio against K or M, a panel per parameter group.
 
     Bands are 95% confidence; hollow points are not in the fit. A dashed line has the
-    slope of theory, at the height of the fitted points. Dotted is the mean over
-    coordinates of the plain ratio, which bends to its noise floor. A cross marks a
+    slope of theory, at the height of the fitted points. A dotted line is the mean
+    over coordinates of the plain ratio, which bends to its noise floor. A cross marks a
     point whose interval is unsafe.
 
     Args:
@@ -51,7 +51,7 @@ def scaling_laws(rows: Sequence[Line], slopes: Sequence[Line], axis: str) -> Pic
     require_rows(rows, "scaling_laws")
     groups = distinct(row["group"] for row in rows)
     estimators = distinct(row["estimator"] for row in rows)
-    wide = max(WIDTH / 2, 2.1 + inches(estimators))  # of a legend with the slopes
+    wide = max(WIDTH / 2, 2.1 + inches(estimators))  # room for the slopes in a legend
     figure, axes = panels(len(groups), size=(wide, 3.1))
     for panel, group in zip(axes, groups, strict=True):
         for i, estimator in enumerate(estimators):
@@ -59,7 +59,7 @@ def scaling_laws(rows: Sequence[Line], slopes: Sequence[Line], axis: str) -> Pic
             curve = _chosen(rows, of_curve)
             slope = _chosen(slopes, of_curve | {"axis": axis})
             if curve:
-                above = len(estimators) - 1 - i  # which would hide it
+                above = len(estimators) - 1 - i  # curves that may hide it
                 _curve(panel, curve, slope[0] if slope else {}, axis, i, above)
         panel.set(xscale="log", yscale="log", xlabel=AXES[axis])
         for one in (panel.xaxis, panel.yaxis):

@@ -16,7 +16,7 @@ from vaejax.plotting.style import (
 
 @styled
 def bars_by_layer(values: Mapping[str, Sequence[int | float]], what: str) -> Picture:
-    """Bars of every model's layers, from the one next to the data up.
+    """Bars of every model's layers, from the data up.
 
     Args:
         values: the layers' numbers by the model's name.

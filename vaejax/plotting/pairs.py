@@ -1,4 +1,4 @@
-"""Data beside what the model makes of them."""
+"""Data beside the model's reconstructions."""
 
 import numpy as np
 from numpy.typing import ArrayLike

@@ -1,4 +1,4 @@
-"""Rate against distortion: what a model's codes cost and what they keep."""
+"""Rate against distortion: the cost and the reconstruction error of a model's codes."""
 
 from collections.abc import Sequence
 
@@ -21,8 +21,8 @@ from vaejax.plotting.style import (
 def rate_distortion(rows: Sequence[Line]) -> Picture:
     """Every model's rate KL(q(z|x) || p(z)) against its distortion -log p(x|z).
 
-    The ELBO is minus their sum: dotted lines join points of an equal one, of which the
-    lowest touches the best model (Alemi et al. 2018, arXiv:1711.00464).
+    The ELBO is minus their sum: dotted lines join points of equal ELBO, and the
+    lowest line touches the best model (Alemi et al. 2018, arXiv:1711.00464).
 
     Args:
         rows: each with "name", "rate" and "distortion", in nats.
@@ -45,7 +45,7 @@ def rate_distortion(rows: Sequence[Line]) -> Picture:
     ends = np.array([0.0, rate.max() * 1.3 + 1e-9])
     for i, total in enumerate(np.unique(np.round(rate + distortion, 6))):
         look: Look = {"color": QUIET, "linewidth": 0.6, "linestyle": ":"}
-        label = "_equal ELBO" if i else "equal ELBO"  # one in the legend for all
+        label = "_equal ELBO" if i else "equal ELBO"  # one legend entry for all
         axes.plot(ends, total - ends, label=label, **look)
     axes.set_xlim(*ends)
     axes.set_ylim(0.9 * distortion.min(), 1.05 * distortion.max())

@@ -9,7 +9,7 @@ from vaejax.benchmark.statistics import Line, distinct, interval, number, values
 from vaejax.plotting.gradients import curves, in_words
 from vaejax.plotting.style import QUIET, Picture, PlottingError, signed_log, styled
 
-DECADES = 5  # beyond the linear zone, at most
+DECADES = 5  # the most decades beyond the linear zone
 
 
 @styled

@@ -1,4 +1,4 @@
-"""One self-contained HTML file that says what an experiment found.
+"""One self-contained HTML file with the findings of an experiment.
 
 The answer stands first, in words; then sections with their tables, figures and the
 command that gave them. Pictures, style and script are inside the file: it opens
@@ -24,7 +24,7 @@ SHOWN_PER_INCH = 110  # pixels of the page: a paper's figure a little enlarged
 
 
 class Section(NamedTuple):
-    """A heading, what to say under it, and what shows it.
+    """A heading, the text under it, and its tables and figures.
 
     Blank lines in `text` separate paragraphs and `backticks` mark code. A figure's
     caption is its label, `figure.set_label(...)`.
@@ -34,7 +34,7 @@ class Section(NamedTuple):
     text: str = ""
     tables: Sequence[Table] = ()
     figures: Sequence[Figure] = ()
-    command: str = ""  # what gave the numbers, to be typed again
+    command: str = ""  # the command that gave the numbers
 
 
 def write_report(

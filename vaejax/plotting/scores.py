@@ -1,4 +1,4 @@
-"""Scores of models against what they lose: a family's curve, and others beside it."""
+"""Scores of models against distortion: a family's curve, and other models beside it."""
 
 from collections.abc import Mapping, Sequence
 

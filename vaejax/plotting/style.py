@@ -35,13 +35,13 @@ COLOURS = (
     *("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"),
     *("#882255", "#999933", "#332288"),
 )
-ALARM = "#D55E00"  # what a reader must not overlook
+ALARM = "#D55E00"  # marks that a reader must not overlook
 QUIET = "#767676"  # zero lines, notes
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*")
 LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (5, 1, 1, 1, 1, 1)))
 
 WIDTH = 6.5  # inches: the text width of a paper
-NAME = 1.2  # inches of it that names on the left of panels may take
+NAME = 1.2  # inches of `WIDTH` that names on the left of panels may take
 SUFFIXES = (".pdf", ".png", ".svg")
 
 STYLE: dict[Any, Any] = {
@@ -101,7 +101,7 @@ def series(i: int) -> Look:
 
 
 def line_style(i: int) -> Any:
-    """The line of the i-th series: another where colour and marker come again."""
+    """The line style of the i-th series, new where colour and marker repeat."""
     return LINES[(i + i // len(COLOURS)) % len(LINES)]
 
 
@@ -123,8 +123,8 @@ def panels(
 ) -> tuple[Picture, list[Axes]]:
     """A figure of `count` panels of `size` inches, wrapped after `columns`.
 
-    Long `names` on the left of the first column make it wider: as of an estimator with
-    its settings.
+    Long `names` on the left, such as an estimator with its settings, make the figure
+    wider.
     """
     columns = min(count, columns)
     rows = -(-count // columns)
@@ -137,7 +137,7 @@ def panels(
 
 
 def inches(texts: Iterable[str]) -> float:
-    """How wide the longest of the texts is, roughly, in the size of ticks."""
+    """The rough width in inches of the longest text, at the size of tick labels."""
     return 0.06 * max(map(len, texts), default=0)
 
 
@@ -167,7 +167,7 @@ def signed_log(axes: Axes, along: str, linear: float, reach: float) -> None:
     """Scale the x or y axis: linear to `linear` on both sides of 0, then logarithmic.
 
     The linear zone is shaded, and the decades beyond it, up to `reach`, are labelled;
-    of many, every second or third from the outermost on.
+    of many decades, every second or third from the outermost on.
     """
     axis = getattr(axes, f"{along}axis")
     getattr(axes, f"set_{along}scale")("symlog", linthresh=linear, linscale=0.6)
@@ -205,7 +205,7 @@ def save(figure: Figure, path: str | Path) -> Path:
 
 
 def _make_drawable(text: Any) -> None:
-    """Show a text as it is where it only looks like mathematics, as a name may."""
+    """Show a text literally where it only looks like mathematics, as a name may."""
     text.set_text(text.get_text().encode("utf-8", "backslashreplace").decode())
     if is_math_text(text.get_text()):
         try:

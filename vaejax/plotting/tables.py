@@ -11,7 +11,7 @@ from vaejax.plotting.style import PlottingError
 
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
-DIGITS = 3  # significant ones of the smallest number of a column, at the least
+DIGITS = 3  # the fewest significant digits of the smallest number in a column
 LEADING_NUMBER = re.compile(
     r"[-+]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?([eE][-+]?\d+)?(?![\w.]|,\d)"
 )

@@ -1,7 +1,7 @@
-"""Bounds against log p(x), and what the weights are worth, as K grows.
+"""Bounds against log p(x), and the health of the weights, as K grows.
 
 The rows are those of `results.csv` of the experiment on the tightness of bounds, one
-for every bound and K. One whose kind is "refused" has no numbers and is left out.
+for every bound and K. A row whose kind is "refused" has no numbers and is left out.
 """
 
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ from vaejax.plotting.style import (
 )
 
 NORMAL_95 = 1.96  # half-width of a 95% interval in standard errors
-FOCUS = 2.5  # of the median distance at the smallest K: how far below is shown
+FOCUS = 2.5  # depth shown below log p(x), in median distances at the least K
 LINE_OF = {"lower": "-", "upper": "--", "debiased": ":", "none": "-."}
 STYLE_SAYS = {
     "lower": "solid, a lower bound",
@@ -47,7 +47,7 @@ def bound_tightness(rows: Sequence[Line]) -> Picture:
     Bands are 95% intervals of the Monte Carlo error, on the right widened by rounding.
     There points above log p(x) are hollow, and the thin line is the leading order of
     IWAE's gap, if known. Lines are solid for lower bounds, dashed for upper ones as
-    K grows, dotted for debiased estimates and dash-dotted for what bounds nothing.
+    K grows, dotted for debiased estimates and dash-dotted for non-bounds.
 
     Args:
         rows: cells of the experiment; refused cells are left out.
@@ -160,13 +160,13 @@ def _columns(rows: Sequence[Line], *names: str) -> list[np.ndarray]:
 
 
 def _half_widths(rows: Sequence[Line]) -> np.ndarray:
-    """What a gap is told from zero by: its 95% interval, and rounding."""
+    """The half-widths of the gaps' 95% intervals, with rounding."""
     stderr, rounding = _columns(rows, "gap_stderr", "rounding")
     return NORMAL_95 * stderr + rounding
 
 
 def _look(i: int) -> Look:
-    """Beyond ten series the colours come again, with other markers."""
+    """The look of the i-th series: beyond ten, colours repeat with other markers."""
     return {
         "color": COLOURS[i % len(COLOURS)],
         "marker": MARKERS[(i + i // len(COLOURS)) % len(MARKERS)],
@@ -190,7 +190,7 @@ def _samples_axis(axes: Axes, rows: Sequence[Line]) -> None:
 
 
 def _focus(axes: Axes, rows: Sequence[Line], log_px: float) -> None:
-    """Leave out what lies so far below that the others would merge, and name it."""
+    """Cut off and name the bounds so far below that the others would merge."""
     least = min(int(row["num_samples"]) for row in rows)
     start = [abs(number(r["gap"])) for r in rows if int(r["num_samples"]) == least]
     low = log_px - FOCUS * np.median(start)
@@ -202,7 +202,7 @@ def _focus(axes: Axes, rows: Sequence[Line], log_px: float) -> None:
 
 
 def _floor(axes: Axes, rows: Sequence[Line]) -> None:
-    """A gap that cannot be told from zero must not stretch the logarithmic axis."""
+    """Keep gaps indistinguishable from zero from stretching the logarithmic axis."""
     gap = np.abs(_columns(rows, "gap")[0])
     told = gap > _half_widths(rows)
     if told.any():

@@ -1,4 +1,4 @@
-"""How coherent the topics of models are, topic by topic."""
+"""The coherence of the topics of models, topic by topic."""
 
 from collections.abc import Mapping
 

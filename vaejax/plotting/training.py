@@ -1,4 +1,4 @@
-"""How models trained: the bound, its two parts and the ELBO against the epoch."""
+"""The training of models: the bound, its two parts and the ELBO against the epoch."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal

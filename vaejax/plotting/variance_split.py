@@ -1,8 +1,8 @@
-"""Where the variance of a gradient comes from: the choice of data, or the latents.
+"""The parts of the variance of a gradient: the choice of data, and the latents.
 
-By the law of total variance, tr Cov g = tr Cov E[g | data] + E tr Cov[g | data]: the
-first part only a larger batch lessens, the second also a better estimator or more
-samples.
+By the law of total variance, tr Cov g = tr Cov E[g | data] + E tr Cov[g | data]:
+only a larger batch lessens the first part; a better estimator or more samples also
+lessen the second.
 """
 
 from collections.abc import Sequence

@@ -16,7 +16,7 @@ from vaejax.plotting.style import (
     styled,
 )
 
-LEVELS = 9  # of the density
+LEVELS = 9  # contour levels of the density
 
 
 @styled
@@ -47,7 +47,7 @@ def vector_fields(
         len(arrows), size=(side, side + 0.4), columns=len(arrows), sharey=True
     )
     smooth, values = UniformTriRefiner(Triangulation(*at.T)).refine_field(shade)
-    # So that the arrows of a square grid hardly overlap.
+    # At this scale the arrows of a square grid hardly overlap.
     longest = np.quantile(
         [np.linalg.norm(field, axis=1) for field in arrows.values()], 0.9
     )

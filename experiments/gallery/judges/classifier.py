@@ -1,4 +1,4 @@
-"""A classifier trained on labelled images, to judge others by or to compare with."""
+"""A classifier trained on labelled images, as a judge of others or as a baseline."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,9 +15,9 @@ from vaejax.core import PyTree
 from vaejax.data import PROTOCOLS, load
 from vaejax.nets import mlp
 
-LogProbs = Callable[[PyTree, Array], Float[Array, " C"]]  # of the classes of one x
+LogProbs = Callable[[PyTree, Array], Float[Array, " C"]]  # class log-probabilities
 BATCH = 100
-CHUNK = 1000  # of the images that are classified at once
+CHUNK = 1000  # images that are classified at once
 EPOCHS = 10
 
 

@@ -1,4 +1,4 @@
-"""What a representation is worth where few labels are left to learn from."""
+"""The test accuracy of a representation with few labels."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -15,19 +15,19 @@ from vaejax.evaluation.fine_tuning import Represent
 from vaejax.plotting import Table
 
 LABELS = (100, 1000)
-STEPS = 600  # of fine-tuning
+STEPS = 600  # steps of fine-tuning
 PIXELS = "pixels"
 
 
 class FewLabels(NamedTuple):
-    """Test accuracies by how many labels and by where the network started."""
+    """Test accuracies by the number of labels and the network's start."""
 
-    probe: dict[tuple[int, str], float]  # linear, of the network as it starts
+    probe: dict[tuple[int, str], float]  # linear probe of the start
     tuned: dict[tuple[int, str], float]
-    pixels: dict[int, float]  # the same probe of the images themselves
+    pixels: dict[int, float]  # the same probe of the raw images
 
     def numbers(self) -> dict[str, float]:
-        """All of them, named."""
+        """All accuracies, by name."""
         return {
             f"{kind}, {count} labels, {start}": value
             for kind, found in (("linear probe", self.probe), ("tuned", self.tuned))
@@ -35,7 +35,7 @@ class FewLabels(NamedTuple):
         } | {f"linear probe, {n} labels, {PIXELS}": p for n, p in self.pixels.items()}
 
     def sentence(self, own: str, other: str) -> str:
-        """What starting from one is worth against the other and the raw pixels."""
+        """Sentences that compare one start with the other and the raw pixels."""
         parts = [
             f"with {n} labels a linear probe is right in {self.probe[n, own]:.1%} "
             f"({other} {self.probe[n, other]:.1%}, raw pixels "
@@ -67,12 +67,12 @@ class FewLabels(NamedTuple):
 def few_labels(
     trained: Trained, represent: Represent, starts: Mapping[str, PyTree]
 ) -> FewLabels:
-    """Probe and fine-tune from each of some weights, on the first training images."""
+    """Probe and fine-tune from each start, on the first training images."""
     config = trained.config
     found = load_data(
         config.dataset, protocol=trained.data.protocol, data_dir=config.data_dir
     )
-    assert found.labels is not None  # of a data set that has some
+    assert found.labels is not None  # the data set has labels
     x = found.observations(rows=slice(max(LABELS)))
     y = found.labels[: max(LABELS)]
     test_x, test_y = trained.data.test.x, np.asarray(trained.data.test_labels)

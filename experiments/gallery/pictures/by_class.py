@@ -11,7 +11,7 @@ from experiments.gallery.judges.classifier import Labelled
 from vaejax.core import Example
 from vaejax.plotting import image_grid
 
-Decode = Callable[[Array, Array], Array]  # of z and y: the mean image
+Decode = Callable[[Array, Array], Array]  # z and y to the mean image
 
 
 def samples_by_class(

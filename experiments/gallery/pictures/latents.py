@@ -1,4 +1,4 @@
-"""Pictures of what latents do, for models of one layer of real latents."""
+"""Pictures of the effect of latents, for models of one layer of real latents."""
 
 import jax
 import jax.numpy as jnp
@@ -12,13 +12,13 @@ from vaejax.evaluation import posterior_means
 from vaejax.plotting import image_grid
 
 STEPS = 11
-SEEN = 2000  # test examples that tell which latents are used
+SEEN = 2000  # test examples for ranking the latents by use
 
 
 def traversals(trained: Trained, title: str, rows: int = 8) -> Figure:
     """The first test image with one latent moved at a time, the most used ones first.
 
-    From -3 to 3 standard deviations of the aggregated posterior's means.
+    The range is -3 to 3 standard deviations of the aggregated posterior's means.
     """
     model, params, data = trained.model, trained.params, trained.data
     examples = jax.tree.map(lambda leaf: leaf[:SEEN], data.test)
@@ -44,5 +44,5 @@ def decoded(
 
 
 def first(trained: Trained, count: int) -> Example:
-    """So many test examples."""
+    """The first `count` test examples."""
     return jax.tree.map(lambda leaf: leaf[:count], trained.data.test)

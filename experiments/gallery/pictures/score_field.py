@@ -1,4 +1,4 @@
-"""What a denoising autoencoder learns of a mixture in the plane: its score."""
+"""The score of a mixture in the plane, learned by a denoising autoencoder."""
 
 from typing import NamedTuple
 
@@ -17,17 +17,17 @@ from vaejax.objective import make_objective
 from vaejax.plotting import Picture, vector_fields
 
 CENTRES = ((-1.5, 0.0), (1.0, 1.2), (0.8, -1.3))
-SCALE = 0.4  # of each component
-SIGMA = 0.5  # of the noise
+SCALE = 0.4  # scale of each component
+SIGMA = 0.5  # scale of the noise
 STEPS, BATCH_SIZE, TEST_POINTS = 3000, 256, 2000
-REACH, SIDE = 2.8, 19  # of the grid that is drawn
+REACH, SIDE = 2.8, 19  # half-width and points per side of the grid
 
 
 class ScoreField(NamedTuple):
-    """How well the residual points along the score, and a picture of both."""
+    """The agreement of the residual with the score, and a picture of both."""
 
     cosine: float
-    relative_error: float  # of the squared norm of the score
+    relative_error: float  # squared error over the squared norm of the score
     figure: Picture
 
 
@@ -88,13 +88,13 @@ def score_field() -> ScoreField:
 
 
 def _log_density(x: Float[Array, " 2"]) -> Scalar:
-    """Of the smoothed mixture, but for a constant."""
+    """The log-density of the smoothed mixture, but for a constant."""
     square = jnp.square(x[None] - jnp.asarray(CENTRES)).sum(1)
     return jax.nn.logsumexp(-square / (2 * (SCALE**2 + SIGMA**2)))
 
 
 def _draw(key: Key, count: int) -> Float[Array, "count 2"]:
-    """Of the mixture itself."""
+    """Draw from the mixture before smoothing."""
     choice_key, noise_key = jax.random.split(key)
     chosen = jax.random.randint(choice_key, (count,), 0, len(CENTRES))
     noise = SCALE * jax.random.normal(noise_key, (count, 2))

@@ -1,4 +1,4 @@
-"""MMD-VAE, WAE-MMD and adversarial autoencoder: does q(z) come to be the prior?"""
+"""MMD-VAE, WAE-MMD and adversarial autoencoder: the match of q(z) to the prior."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -22,9 +22,9 @@ SYSTEMS = {
     "mmd_vae": "MMD-VAE",
     "aae": "adversarial autoencoder",
 }
-CHOSEN_BY = 1000  # of the first test images: settings were chosen by some of them
-TESTED = 2500  # of the others, one z of each, and as many draws of the prior
-ROWS = SYSTEMS | {"autoencoder": "autoencoder", "aae": "adversarial"}  # of the figure
+CHOSEN_BY = 1000  # first test images, some of which chose the settings
+TESTED = 2500  # other test images, one z of each, and draws of the prior
+ROWS = SYSTEMS | {"autoencoder": "autoencoder", "aae": "adversarial"}  # figure rows
 DRAWN = 10  # samples of each system
 
 
@@ -112,9 +112,9 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
 
 
 def _two_sample(trained: Trained) -> TwoSampleTest:
-    """Of one code for each of some test images that no setting was chosen by.
+    """The test of one code per test image against as many draws of the prior.
 
-    They are drawn from all but the first `CHOSEN_BY`.
+    No setting was chosen by these images, drawn from all but the first `CHOSEN_BY`.
     """
     config, protocol = trained.config, trained.data.protocol
     test = load(config.dataset, "test", protocol=protocol, data_dir=config.data_dir)
@@ -129,7 +129,7 @@ def _two_sample(trained: Trained) -> TwoSampleTest:
 
 
 def _samples(trained: Trained) -> np.ndarray:
-    """What is decoded of draws of the prior, the same ones for every system."""
+    """Images decoded from draws of the prior, the same draws for every system."""
     examples = jax.tree.map(lambda leaf: leaf[:DRAWN], trained.data.test)
     batch = Batch(examples, jnp.arange(DRAWN))
     u = prior_draws(trained.model, trained.params, jax.random.key(1), batch)

@@ -1,4 +1,4 @@
-"""Anomaly detection: each digit left out of the training once, and then looked for."""
+"""Anomaly detection: each digit left out of the training once, and then detected."""
 
 from collections.abc import Mapping
 
@@ -14,8 +14,8 @@ from vaejax.plotting import Table, heat_map
 DIGITS = range(10)
 KNOWN_FAILURE = 1  # simpler than the digits trained on
 MUTATION_RATE = 0.2
-SAMPLES = 50  # of the scores' expectations
-NAMES = (  # of the fields of AnomalyScores
+SAMPLES = 50  # samples of the scores' expectations
+NAMES = (  # names of the fields of AnomalyScores
     "reconstruction error",
     "reconstruction probability",
     "negative log-likelihood",
@@ -27,7 +27,7 @@ CHANCE = 0.5
 
 
 def _trainings(epochs: int, scored: int | None, *settings: str) -> dict[str, Config]:
-    """For every digit a model of the others, and a background model of them too."""
+    """A model and a background model of the other digits, for every digit."""
     return {
         f"{kind}_{digit}": Config(
             dataset="mnist",
@@ -101,7 +101,7 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
 
 
 def _finding(areas: Mapping[str, Float[np.ndarray, " C"]]) -> str:
-    """What the likelihood makes of 1s, and whether the corrected scores mend it."""
+    """The likelihood's failure on 1s, and the effect of the corrected scores."""
 
     def found(name: str) -> str:
         others = np.delete(areas[name], KNOWN_FAILURE).mean()

@@ -50,7 +50,7 @@ def _trainings(deep_epochs: int, hidden: str) -> dict[str, Config]:
 def principal_components(
     trained: Trained, units: int
 ) -> tuple[PCA, Float[np.ndarray, "N ..."]]:
-    """Those of the training images, and what they make of the test images."""
+    """The PCA of the training images, and its reconstructions of the test images."""
     train, test = (
         np.asarray(trained.data.train.x) / 255,
         np.asarray(trained.data.test.x),
@@ -61,14 +61,14 @@ def principal_components(
 
 
 def squared_error(trained: Trained, images: np.ndarray | jax.Array) -> float:
-    """Of an image's reconstruction, mean over these images."""
+    """The squared error of an image's reconstruction, mean over the images."""
     examples = Example(jnp.asarray(images, float))
     kept = reconstruction(trained.model, trained.params, examples)
     return float(kept.squared_error.mean())
 
 
 def decoded(trained: Trained, images: Float[Array, "N ..."]) -> Float[Array, "N ..."]:
-    """What the model makes of these images."""
+    """The model's reconstructions of the images."""
     return jax.vmap(lambda x: denoise(trained.model, trained.params, x))(images)
 
 

@@ -1,4 +1,4 @@
-"""The conditional VAE: images of a class that is asked for."""
+"""The conditional VAE: images of a given class."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ from vaejax.plotting import Table
 
 WANTED = 0.95
 JUDGED = 1000  # samples of every class
-SAMPLES = 12  # of every class, in the figure
+SAMPLES = 12  # samples of every class, in the figure
 
 
 COMMON = Config(
@@ -88,7 +88,7 @@ def _accuracies(trained: Trained, classifier: Classifier) -> Float[np.ndarray, "
 
 
 def _pictures(trained: Trained, test: Labelled) -> list[Figure]:
-    """Samples of every class, and test images in the hand of each other's class."""
+    """Samples of every class, and test images decoded as every class."""
     model, params = trained.model, trained.params
     num_classes = model.labels.num_classes
     assert num_classes is not None

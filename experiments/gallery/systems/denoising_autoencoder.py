@@ -1,4 +1,4 @@
-"""Denoising autoencoders: what they make of noisy images, beside a plain one."""
+"""Denoising autoencoders on noisy images, beside a plain autoencoder."""
 
 from collections.abc import Mapping
 
@@ -39,7 +39,7 @@ def _trainings(epochs: int, units: int, hidden: str) -> dict[str, Config]:
 
 
 def _noisy(kind: str, images: Float[Array, "N H W C"]) -> Float[Array, "N H W C"]:
-    """Every image with noise of its own, the same at every call."""
+    """Every image with independent noise, the same at every call."""
     keys = fold_examples(jax.random.key(0), jnp.arange(len(images)))
     return jax.vmap(corruption(kind, NOISE[kind]))(keys, images)
 

@@ -1,4 +1,4 @@
-"""Binary and categorical latents: bounds, and how many values each latent takes on."""
+"""Binary and categorical latents: bounds, and the number of values in use."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -18,13 +18,13 @@ from vaejax.plotting import Table, bars_by_rank, image_rows
 
 
 class System(NamedTuple):
-    """A network and what trains it."""
+    """A network, with its bound and estimator."""
 
     name: str
     model: str
     bound: str
     estimator: str
-    values: int  # that a latent may take on
+    values: int  # number of values of a latent
 
 
 SYSTEMS = {
@@ -64,7 +64,7 @@ def _trainings(
 
 
 def _redrawn(trained: Trained) -> Float[Array, "N ..."]:
-    """The mean of p(x | z) at one z of every test image: at a code, not between two."""
+    """The mean of p(x | z) at one z per test image: at a code, not between codes."""
     model, params, test = trained.model, trained.params, trained.data.test
 
     @jax.jit
@@ -80,18 +80,18 @@ def _redrawn(trained: Trained) -> Float[Array, "N ..."]:
 
 
 class Values(NamedTuple):
-    """How many equally frequent values each latent takes on, on the test images."""
+    """The effective number of values of each latent, on the test images."""
 
-    perplexity: Float[np.ndarray, " Z"]  # exp of the entropy of q(z_i), of all images
-    # exp I(x; z_i): 1 of a latent that is drawn alike for every image, however often
-    # it takes on each value.
+    perplexity: Float[np.ndarray, " Z"]  # exp of the entropy of q(z_i), over all images
+    # exp I(x; z_i): 1 for a latent of the same distribution for every image, whatever
+    # the frequencies of its values.
     told: Float[np.ndarray, " Z"]
 
 
 def _values(trained: Trained, count: int) -> Values:
-    """Of latents that may take on so many."""
+    """The effective numbers of values, for latents of `count` values."""
     means = posterior_means(trained.model, trained.params, trained.data.test)
-    if count == 2:  # the probability of 1
+    if count == 2:  # the mean is the probability of 1
         given = np.stack([1 - means, means], -1)
     else:
         given = means.reshape(len(means), -1, count)

@@ -1,4 +1,4 @@
-"""Disentanglement: total correlation and factors, at what reconstruction."""
+"""Disentanglement: total correlation and factor scores against reconstruction."""
 
 from collections.abc import Iterable, Mapping
 
@@ -36,7 +36,7 @@ SCORES = {
 }
 
 
-WEIGHTS = {  # as published, in either preset
+WEIGHTS = {  # weights as published, in either preset
     "beta_tcvae": "beta=6",
     "dip_vae_i": "off_diagonal=10 diagonal=100",
     "dip_vae_ii": "off_diagonal=10 diagonal=10",
@@ -167,7 +167,7 @@ def _scores(trained: Trained) -> dict[str, float]:
 
 
 def _scores_of_pca(trained: Trained) -> dict[str, float]:
-    """What as many numbers, linear in the pixels, say of the factors: the control."""
+    """The scores of as many principal components, linear in the pixels: the control."""
     examples, factors = _scored_images(trained)
     z = trained.model.latent_shape
     assert z is not None
@@ -190,14 +190,14 @@ def _scored_images(trained: Trained) -> tuple[Example, np.ndarray]:
 
 
 def _gaussian_total_correlation(means: np.ndarray) -> float:
-    """-1/2 log det of the correlations: that of a normal distribution like theirs."""
+    """-1/2 log det of the correlations: the TC of a normal distribution with them."""
     return float(-0.5 * np.linalg.slogdet(np.corrcoef(means.T))[1])
 
 
 def _gain(
     found: Mapping[str, float], curve: list[dict[str, float]], score: str
 ) -> float:
-    """How much better than the curve is at the same distortion, linearly between."""
+    """The gain over the curve at the same distortion, by linear interpolation."""
     ordered = sorted(curve, key=lambda one: one["distortion"])
     there = np.interp(
         found["distortion"],
@@ -238,7 +238,7 @@ disentanglement = Entry(
             weights={"factor_vae": "weight=10", **WEIGHTS},
         ),
         "paper": _trainings(
-            epochs=1500,  # of 20,000 images in batches of 64: 470,000 steps
+            epochs=1500,  # 470,000 steps on 20,000 images in batches of 64
             batch_size=64,
             learning_rate=1e-4,
             settings=("latent_dim=10", "hidden=1200,1200", "activation=relu"),

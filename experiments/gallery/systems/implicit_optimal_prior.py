@@ -24,9 +24,9 @@ PRIORS = {
     "vamp": "VampPrior",
 }
 IN_THE_PLANE = ("standard_normal", "implicit_optimal")
-DRAWN = 12  # samples of each
-REACH, SIDE = 4.5, 128  # of the grid in the plane
-SEEN = 10_000  # training images, whose q(z) is shown there
+DRAWN = 12  # samples of each system
+REACH, SIDE = 4.5, 128  # half-width and points per side of the grid
+SEEN = 10_000  # training images whose q(z) is shown on the grid
 
 
 def _trainings(
@@ -64,12 +64,12 @@ def _trainings(
 
 
 class Plane(NamedTuple):
-    """Both densities of two latents, on a grid, [SIDE, SIDE]."""
+    """The densities q(z) and p(z) of two latents, on a grid, [SIDE, SIDE]."""
 
     aggregated: Float[np.ndarray, "S S"]  # q(z) of training images
-    prior: Float[np.ndarray, "S S"]  # with its normaliser taken off
+    prior: Float[np.ndarray, "S S"]  # normalised density
     mismatch: float  # KL(q(z) || p(z)), nats
-    log_normalizer: float  # of the prior, by the grid
+    log_normalizer: float  # log Z of the prior, by the grid
 
 
 def _show(trained: Mapping[str, Trained]) -> Shown:
@@ -127,7 +127,7 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
 
 
 def _test(trained: Trained) -> dict[str, float]:
-    """The figures of the trained model, where those of an epoch lack log Z."""
+    """The test metrics of the trained model; the metrics of an epoch lack log Z."""
     return read_json(trained.config.out / "results.json")["test"]
 
 

@@ -1,4 +1,4 @@
-"""The ladder against the plain hierarchy: which layers stay in use."""
+"""The ladder against the plain hierarchy: the layers that stay in use."""
 
 from collections.abc import Mapping
 
@@ -46,7 +46,7 @@ def _trainings(
 
 
 def _nats(trained: Trained) -> list[np.ndarray]:
-    """The KL divergence of every unit, a layer an array, from the lowest up."""
+    """The KL divergence of every unit, an array per layer, from the lowest up."""
     key = jax.random.key(0)
     return layer_kl(trained.model, trained.params, trained.data.test, key)
 

@@ -1,4 +1,4 @@
-"""M2: what images without labels teach a classifier that is given a hundred."""
+"""M2: the gain from unlabelled images for a classifier with a hundred labels."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -25,8 +25,8 @@ from vaejax.models.m2 import Labelled as ClassAndLatents
 from vaejax.plotting import Table
 
 LABELS = 100
-STEPS = 1000  # of the classifier that sees the labelled images alone, all at each
-SAMPLES = 12  # of every class
+STEPS = 1000  # full-batch steps of the classifier of labelled images alone
+SAMPLES = 12  # samples of every class
 
 
 COMMON = Config(
@@ -69,7 +69,7 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
 
 
 def _classifier(trained: Trained, params: Params) -> Classifier:
-    """The part of M2 that tells log q(y|x), alone."""
+    """The classifier log q(y|x) of M2, alone."""
 
     def log_probs(own: PyTree, x: Array) -> Float[Array, " C"]:
         whole = params._replace(encoder=params.encoder | {"classifier": own})
@@ -88,7 +88,7 @@ def _labels_alone(trained: Trained) -> Classifier:
 
 
 def _pictures(trained: Trained, test: Labelled) -> list[Figure]:
-    """Samples of every class, and test images in the hand of each other's class."""
+    """Samples of every class, and test images decoded as every class."""
     model, params = trained.model, trained.params
     num_classes = model.labels.num_classes
     assert num_classes is not None

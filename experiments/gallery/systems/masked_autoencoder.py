@@ -1,4 +1,4 @@
-"""The masked autoencoder: what it guesses, what it costs, and few labels after it."""
+"""The masked autoencoder: its guesses, its cost and its accuracy with few labels."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -87,7 +87,7 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
 
 
 def _guesses(one: Trained, count: int = 10) -> Picture:
-    """Images, what is left of them, and what the model makes of that."""
+    """Images, their visible patches, and the model's guesses."""
     model, params = one.model, one.params
 
     def both(x: jax.Array, key: Key) -> tuple[jax.Array, jax.Array]:

@@ -1,4 +1,4 @@
-"""Restoration: noise taken off, and gaps filled in, by sampling the posterior."""
+"""Restoration: denoising and inpainting by sampling the posterior."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -25,28 +25,28 @@ from vaejax.evaluation import (
 )
 from vaejax.plotting import Table, image_rows
 
-FLIPPED = 0.1  # of the bits
-SAMPLES, ROUNDS = 500, 3  # of denoising
-WARM_UP, DRAWS = 200, 400  # steps of either chain that are thrown away, and kept
+FLIPPED = 0.1  # share of the bits
+SAMPLES, ROUNDS = 500, 3  # samples and rounds of denoising
+WARM_UP, DRAWS = 200, 400  # steps of either chain, discarded and kept
 MEASURED = 300  # test images
-AT_ONCE = 50  # of them: every draw is kept in memory
+AT_ONCE = 50  # images at once: every draw is kept in memory
 SHOWN, SHOWN_DRAWS = 10, 3  # images in a figure, and draws of each
 
 Images = Float[Array, "N H W C"]
 
 
 class Gaps(NamedTuple):
-    """Images whose missing pixels are filled in, by every way of doing it."""
+    """Images whose missing pixels are filled in, by every method."""
 
     mean_filled: Images
     pseudo_gibbs: Images  # means of the draws' E[x | z]
     metropolis: Images
-    draws: Float[Array, "N T H W C"]  # a few, by Metropolis within Gibbs
+    draws: Float[Array, "N T H W C"]  # a few draws, by Metropolis within Gibbs
     accepted: float
 
 
 def _gaps() -> dict[str, Bool[np.ndarray, "H W C"]]:
-    """Which pixels are missing."""
+    """The mask of the missing pixels."""
     row, column = np.indices((28, 28))
     square = (abs(row - 13.5) < 6) & (abs(column - 13.5) < 6)
     return {"lower half": (row >= 14)[..., None], "square": square[..., None]}
@@ -66,7 +66,7 @@ def _fill(trained: Trained, clean: Images, gap: Bool[np.ndarray, "H W C"]) -> Ga
         key, x = pair
         keys = jax.random.split(key)
         plain = plainly(model, params, Example(x), missing, keys[0])
-        # The paper's chain starts where the plain one has come to.
+        # The paper's chain starts at the last draw of the plain chain.
         come_to = Example(plain.x[-1])
         exact = exactly(model, params, come_to, missing, keys[1])
         few = exact.x[:: DRAWS // SHOWN_DRAWS][:SHOWN_DRAWS]
@@ -79,10 +79,10 @@ def _fill(trained: Trained, clean: Images, gap: Bool[np.ndarray, "H W C"]) -> Ga
 
 
 class Denoising(NamedTuple):
-    """Noisy images and what is made of them."""
+    """Noisy images and their restorations."""
 
     noisy: Images
-    decoded: Images  # the noisy images' codes
+    decoded: Images  # decoded codes of the noisy images
     posterior_mean: Images
     effective_sample_size: float
 

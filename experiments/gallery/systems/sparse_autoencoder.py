@@ -41,7 +41,7 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
     first = trained["lambda_0"]
     found = load_data("mnist", protocol="none", data_dir=first.config.data_dir)
     labels = found.labels
-    assert labels is not None  # MNIST has some
+    assert labels is not None  # MNIST has labels
     images = found.observations(rows=slice(PROBED))
 
     def probed(codes: Array | np.ndarray, test: Array | np.ndarray) -> float:

@@ -1,4 +1,4 @@
-"""The stacked denoising autoencoder: what pretraining layer by layer is worth."""
+"""The stacked denoising autoencoder: the gain from pretraining layer by layer."""
 
 from collections.abc import Mapping
 

@@ -34,10 +34,10 @@ LDA = "LDA (scikit-learn)"
 PUBLISHED = {"ProdLDA": 1009, "NVLDA": 1078, LDA: 893}
 NUM_TOPICS = 50
 TOP_WORDS = 10
-SAMPLES = 10  # of the ELBO of a document
-USED = 1 / 200  # of the documents hold a topic most that is used
-PASSES = 10  # of LDA over the documents
-EPOCHS = {"short": 30, "paper": 100}  # of the others
+SAMPLES = 10  # samples in the ELBO of a document
+USED = 1 / 200  # least share of documents that hold a used topic most
+PASSES = 10  # passes of LDA over the documents
+EPOCHS = {"short": 30, "paper": 100}  # epochs of the other models
 COMMON = Config(
     dataset="20newsgroups",
     model="prod_lda",
@@ -66,29 +66,29 @@ def _trainings(systems: Sequence[str], epochs: int, warm_up: int) -> dict[str, C
 
 
 class Topics(NamedTuple):
-    """What a model makes of the documents."""
+    """A model's topics, and its fit to the documents."""
 
-    weights: Float[np.ndarray, "K V"]  # of each topic's words
-    bounds: Float[np.ndarray, " N"]  # on log p(x) of every test document
-    shares: Float[np.ndarray, "N K"]  # its topics', as they are inferred
+    weights: Float[np.ndarray, "K V"]  # word weights of each topic
+    bounds: Float[np.ndarray, " N"]  # bounds on log p(x) of every test document
+    shares: Float[np.ndarray, "N K"]  # inferred topic shares
 
 
 class Scores(NamedTuple):
-    """What its topics are worth."""
+    """The scores of a model's topics."""
 
-    perplexity: float  # of the test documents, an upper bound
+    perplexity: float  # upper bound, for the test documents
     coherence: Float[np.ndarray, " K"]  # NPMI of every topic on the training documents
     diversity: float  # the share of different words among all topics' top words
-    used: np.ndarray  # of each topic, whether one document in 200 holds it most
+    used: np.ndarray  # [K], True if one document in 200 holds the topic most
 
     @property
     def npmi(self) -> float:
-        """The mean over topics."""
+        """The mean NPMI over topics."""
         return float(self.coherence.mean())
 
     @property
     def npmi_of_used(self) -> float:
-        """The mean over the topics that are used."""
+        """The mean NPMI over the topics that are used."""
         return float(self.coherence[self.used].mean())
 
 
@@ -188,7 +188,7 @@ def _topics(trained: Trained) -> Topics:
 def _lda(train: np.ndarray, test: Float[np.ndarray, "N V"]) -> tuple[Topics, float]:
     """Online variational LDA, and the perplexity that scikit-learn gives.
 
-    That one is of all words together, and its bound counts the uncertainty of the
+    scikit-learn's is of all words together, and its bound counts the uncertainty of the
     topics; the bounds returned are those of each document at the mean topics,
 
         sum_w x_w log sum_k exp(E log theta_k) topic_kw - KL(q(theta) || p(theta)),
@@ -206,7 +206,7 @@ def _lda(train: np.ndarray, test: Float[np.ndarray, "N V"]) -> tuple[Topics, flo
     lda.fit(csr_matrix(train, dtype=float))
     documents = csr_matrix(test, dtype=float)
     prior = lda.doc_topic_prior_
-    # q(theta | x) is a Dirichlet distribution of concentrations that sum to this.
+    # q(theta | x) is a Dirichlet distribution whose concentrations sum to this.
     total = NUM_TOPICS * prior + test.sum(1, keepdims=True)
     shares = lda.transform(documents)
     concentrations = jnp.asarray(total * shares)

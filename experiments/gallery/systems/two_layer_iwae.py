@@ -24,11 +24,11 @@ NAMES = {
     "dreg": "DReG",
     "gdreg": "generalised DReG",
 }
-REPEATS = 20  # of the test bound, each with samples of its own
+REPEATS = 20  # repeats of the test bound, with independent samples
 AT = "dreg"  # the training at whose end all gradients are compared
-OBSERVED = 20  # test images of a gradient
+OBSERVED = 20  # test images in a gradient
 DRAWS = 800
-SEEN = 4  # standard errors of no bias, beyond which one is found
+SEEN = 4  # spreads at zero bias, beyond which a bias is reported
 GROUPS = ("encoder", "decoder", "prior")
 
 
@@ -51,10 +51,10 @@ def _trainings(num_samples: int, epochs: int, batch_size: int) -> dict[str, Conf
 
 
 class Bound(NamedTuple):
-    """Of the test images under the bound that was trained."""
+    """The value of the trained bound on the test images."""
 
-    mean: float  # over repeats
-    error: float  # its standard error, of the samples alone
+    mean: float  # mean over repeats
+    error: float  # standard error of the mean, from the samples alone
 
 
 def _show(trained: Mapping[str, Trained]) -> Shown:
@@ -135,7 +135,7 @@ def _bound(trained: Trained) -> Bound:
 
 
 def _reports(trained: Trained) -> dict[str, dict[str, GroupReport]]:
-    """What every estimator's gradient is like, against the mean of DReG's."""
+    """The report on every estimator's gradient, against the mean of DReG's."""
     examples = jax.tree.map(lambda leaf: leaf[:OBSERVED], trained.data.test)
     batch = Batch(examples, jnp.arange(OBSERVED))
     draw_key, reference_key = jax.random.split(jax.random.key(1))

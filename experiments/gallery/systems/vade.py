@@ -1,4 +1,4 @@
-"""VaDE: digits found without labels, as the components of a mixture prior."""
+"""VaDE: digits clustered without labels, as the components of a mixture prior."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from vaejax.evaluation import ClusteringScores, clustering_scores, posterior_mea
 from vaejax.models.vade import cluster_log_probs
 from vaejax.plotting import Table, image_grid
 
-SEEDS = (3, 4, 5)  # by the labels of 0 to 2 the choice of the mixture was made
+SEEDS = (3, 4, 5)  # the labels of seeds 0 to 2 chose the mixture
 WANTED = 0.9
 DRAWN = 12  # samples of every cluster
 CHUNK = 10_000
@@ -83,7 +83,7 @@ def _paper() -> dict[str, Config]:
 
 
 class Digits(NamedTuple):
-    """All images that were trained on, and what nothing was told of them."""
+    """All training images, and their labels, which no training uses."""
 
     x: Float[Array, "N ..."]
     labels: Int[np.ndarray, " N"]
@@ -140,7 +140,7 @@ def _digits(trained: Trained) -> Digits:
 
 
 def _start(trained: Trained) -> Params:
-    """Where the training started: the mixture on the first networks' codes."""
+    """The start of the training: the mixture on the first networks' codes."""
     return starting_state(trained.run).params
 
 
@@ -160,21 +160,21 @@ def _scores(trained: Trained, params: Params, digits: Digits) -> ClusteringScore
 
 
 def _minutes(trained: Trained) -> float:
-    """What the training took, by its images per second."""
+    """The minutes that the training took, by its images per second."""
     train = read_json(trained.config.out / "results.json")["train"]
     images = train["steps"] * trained.config.batch_size
     return images / train["images_per_second"] / 60
 
 
 def _samples(trained: Trained, digits: Digits, which: str) -> Figure:
-    """A row for every cluster, those of the digit 0 first."""
+    """Samples, a row for every cluster, with clusters of the digit 0 first."""
     components = trained.params.prior.components
     order = _order(_counts(trained, digits))
     number = len(order)
     own = jax.tree.map(lambda leaf: jnp.repeat(leaf[order], DRAWN, 0), components)
     keys = jax.random.split(jax.random.key(0), number * DRAWN)
     strata = trained.model.latent_prior.strata
-    assert strata is not None  # it is a mixture
+    assert strata is not None  # the prior is a mixture
     z = jax.vmap(strata.component.sample)(keys, own)
     return image_grid(
         decoded(trained, z),
@@ -184,7 +184,7 @@ def _samples(trained: Trained, digits: Digits, which: str) -> Figure:
 
 
 def _digits_of_clusters(trained: Trained, digits: Digits, which: str) -> Table:
-    """What every cluster is made of, in the order of the samples' rows."""
+    """The digits in every cluster, in the order of the samples' rows."""
     counts = _counts(trained, digits)
     counts = counts[_order(counts)]
     header = ["cluster of", *map(str, range(counts.shape[1])), "images"]
@@ -196,7 +196,7 @@ def _digits_of_clusters(trained: Trained, digits: Digits, which: str) -> Table:
 
 
 def _counts(trained: Trained, digits: Digits) -> Int[np.ndarray, "C 10"]:
-    """How many images of each digit are in each cluster."""
+    """The number of images of each digit in each cluster."""
     clusters = _clusters(trained, trained.params, digits)
     number = len(trained.params.prior.log_weights)
     counts = np.zeros((number, digits.labels.max() + 1), int)
@@ -205,7 +205,7 @@ def _counts(trained: Trained, digits: Digits) -> Int[np.ndarray, "C 10"]:
 
 
 def _order(counts: Int[np.ndarray, "C 10"]) -> Int[np.ndarray, " C"]:
-    """The clusters in the order of the digit that each holds most of."""
+    """The clusters in the order of their most frequent digit."""
     return np.argsort(counts.argmax(1), kind="stable")
 
 

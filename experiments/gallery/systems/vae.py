@@ -1,4 +1,4 @@
-"""VAE and beta-VAE: rate and distortion, and what each latent does."""
+"""VAE and beta-VAE: rate and distortion, and the effect of each latent."""
 
 from collections.abc import Mapping
 

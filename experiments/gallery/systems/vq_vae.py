@@ -1,4 +1,4 @@
-"""VQ-VAE: codebooks learned by a loss and by moving averages, and how much is used."""
+"""VQ-VAE: codebooks learned by a loss and by moving averages, and their use."""
 
 import math
 from collections.abc import Mapping
@@ -119,7 +119,7 @@ vq_vae = Entry(
     presets={
         "short": _trainings(
             "mnist",
-            # With 2 s^2 near the pixels' variance, as in the authors' code.
+            # 2 s^2 is near the pixels' variance, as in the authors' code.
             settings=(
                 *("num_codes=64", "latent_dim=16", "channels=16,32"),
                 "likelihood.scale=0.22",
