@@ -1,1 +1,1 @@
-"""One module an experiment: a frozen Config, run(config) -> Results, a command line."""
+"""An experiment is a module: a frozen Config, run(config) -> Results, command line."""

@@ -1,4 +1,4 @@
-"""The commands, a line each: `python -m experiments`."""
+"""List the commands, one per line: `python -m experiments`."""
 
 import ast
 import pkgutil
@@ -9,9 +9,9 @@ FOLDER = Path(__file__).parent
 
 
 def commands() -> dict[str, str]:
-    """What every command is for, by name: the first sentence of its docstring.
+    """The purpose of every command, by name: the first line of its docstring.
 
-    A file of this folder is one, and a package that has a `__main__`.
+    A command is a file of this folder, or a package that has a `__main__`.
     """
     found = {}
     for module in pkgutil.iter_modules([str(FOLDER)]):

@@ -4,13 +4,13 @@
         --estimators dreg pathwise score_function --num-samples 64 \
         --batch-size 4 16 --max-seconds 0.01 --out runs/advise
 
-Every candidate's gradient is timed; of those that fit the budget gradients are drawn,
-on minibatches from one pool and with the same keys, and held against the gradient of
-the whole pool. What is compared, and how sure the advice is: `signal_ranking`. After a
-first pass only those draw on that may still be the best. A larger K is another, tighter
-bound with a gradient of its own; that it is tighter does not count here. The time is a
-gradient's, without the optimizer's. No candidate is recommended that is the best with
-a probability below 95%: then there is no winner, and what is in front is named.
+Every candidate's gradient is timed. Gradients of candidates within the budget are drawn
+on minibatches from one pool, with the same keys, and compared with the gradient of the
+whole pool (see `vaejax.benchmark.ranking`, also for the certainty). After the first
+pass, only candidates that may still be the best are drawn. A larger K is a different,
+tighter bound with its own gradient; tightness does not count here. The time is that of
+a gradient, without the optimizer. The recommended candidate is the best with at least
+95% probability; otherwise there is no winner, and the leading candidate is named.
 """
 
 import dataclasses
@@ -103,7 +103,7 @@ from vaejax.core import Batch, Bound, Estimator, Params, VaejaxError, build
 
 
 class Results(NamedTuple):
-    """A row per candidate, as in results.csv; the recommended one, if any; advice."""
+    """A row per candidate, as in results.csv, the recommended row if any, advice."""
 
     rows: list[dict[str, Any]]
     recommended: dict[str, Any] | None
@@ -121,17 +121,17 @@ class Candidate:
 
     @property
     def name(self) -> str:
-        """The estimator's."""
+        """The estimator's name."""
         return self.row["estimator"]
 
     @property
     def choice(self) -> tuple[Any, ...]:
-        """What it is called in the journal."""
+        """The candidate's key in the journal."""
         return tuple(self.row[name] for name in CHOICE)
 
 
 def check(config: Config) -> tuple[Bound, list[Estimator]]:
-    """The bound and the estimators asked for, before anything is computed.
+    """Build the bound and the estimators, before anything is computed.
 
     Raises:
         VaejaxError: an unknown name, or a number that cannot be.
@@ -179,7 +179,7 @@ def run(config: Config) -> Results:
 def make_candidates(
     config: Config, bound: Bound, estimators: list[Estimator]
 ) -> list[Candidate]:
-    """Every combination, with the verdict on it."""
+    """Make a candidate of every combination, with its verdict."""
     keys = measured_model.make_keys(config.seed)
     if config.checkpoint is not None:
         place = measured_model.of_checkpoint(config.checkpoint, config.pool, "pool")
@@ -241,7 +241,7 @@ def _advise(journal: Journal, config: Config, candidates: list[Candidate]) -> Re
             f"no candidate fits the budget: the fastest takes {fastest:.2g} s, the "
             f"smallest {smallest} bytes; raise it, or name smaller K, M or batch sizes"
         )
-    if not is_measured:  # kept once it is known that one fits
+    if not is_measured:  # written once a candidate fits the budget
         for candidate, cost in zip(measured, costs, strict=True):
             journal.write(candidate.choice, cost=cost)
     ranking = _draw(config, fitting, journal)
@@ -274,7 +274,7 @@ def _advise(journal: Journal, config: Config, candidates: list[Candidate]) -> Re
 
 
 def _costs(measured: list[Candidate]) -> list[CostReport]:
-    """What a gradient of each costs; they take turns."""
+    """The cost of a gradient of each candidate; candidates take turns."""
     return cost_reports(
         [contestant(c.point, c.group, c.name) for c in measured],
         measured[0].point.keys.draws,
@@ -334,7 +334,7 @@ def _draw(config: Config, fitting: list[Candidate], journal: Journal) -> Ranking
 def _signal(
     config: Config, candidate: Candidate, reference: Params, number: int
 ) -> np.ndarray:
-    """A pass of draws; the observations and keys are those of the other candidates."""
+    """The signal in a pass of draws; all candidates share observations and keys."""
     point = candidate.point
     problem, num_outer, *_ = candidate.group
     at = objective_at(point, candidate.group, candidate.name)

@@ -1,13 +1,13 @@
-"""How tight every bound on log p(x) is, against the number of importance samples K.
+"""Measure the tightness of bounds on log p(x) against the importance sample count K.
 
     python -m experiments.bound_tightness --out runs/tightness
     python -m experiments.bound_tightness --checkpoint runs/iwae5 --out runs/tight_iwae5
 
-On an oracle log p(x) is exact, and theory says how the gap closes; on a trained model
-it is estimated with many more samples. Beside every bound stand its errors, over draws
-and over examples, and what the weights are worth: effective sample size and Pareto k.
-A bound that refuses a K or the model is a row that says so. What is finished is kept:
-`--resume` goes on from there.
+On an oracle, log p(x) is exact and theory predicts how the gap closes; on a trained
+model, log p(x) is estimated with many more samples. Every bound has its errors, over
+draws and over examples, and diagnostics of its weights: effective sample size and
+Pareto k. A bound that refuses a K or the model has a row with the reason. Finished
+rows are kept: `--resume` goes on from there.
 """
 
 import dataclasses
@@ -77,7 +77,7 @@ from vaejax.core import Bound, VaejaxError
 
 
 class Results(NamedTuple):
-    """A row per bound and K, as in results.csv, and what they say in words."""
+    """A row per bound and K, as in results.csv, and the findings in words."""
 
     rows: list[dict[str, Any]]
     findings: list[str]
@@ -85,7 +85,7 @@ class Results(NamedTuple):
 
 
 def check(config: Config) -> list[Bound]:
-    """The bounds asked for, before anything is computed.
+    """Build the bounds, before anything is computed.
 
     Raises:
         VaejaxError: an unknown name, or a number that cannot be.
@@ -130,7 +130,7 @@ def _measured(config: Config, keys: RunKeys) -> Measured:
 
 
 def _model_settings(config: Config) -> tuple[str, ...]:
-    """Those given; the defaults are the default model's alone."""
+    """The model settings given; the defaults are for the default model alone."""
     others = config.model != Config.model or config.checkpoint is not None
     by_default = config.model_settings == Config.model_settings
     return () if others and by_default else config.model_settings

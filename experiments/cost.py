@@ -1,13 +1,13 @@
-"""How time and memory grow with K, batch size, width and number of seeds.
+"""Measure how time and memory grow with K, batch size, width and number of seeds.
 
     python -m experiments.cost --out runs/cost
 
-Each curve varies one setting of the IWAE paper's network, in the bound and the first
-estimator named, and leaves the others at the base. There the other estimators are
-compared with it, and so are the moments of its gradients, streamed. All points take
-turns, round by round, and the medians are reported; every round that is done is kept,
-and `--resume` goes on with the others. A point is off the linear regime
-where it lies more than 1.5 times above or below a line a + b x through the curve (see
+Each curve varies one setting of the IWAE paper's network, with the bound and the first
+estimator named, and leaves the others at the base. At the base, the other estimators
+and the streamed moments of the first one's gradients are compared with the first. All
+points take turns, round by round, and the medians are reported. Finished rounds are
+kept, and `--resume` goes on with the others. A point is off the linear regime if it
+lies more than 1.5 times above or below a line a + b x through the curve (see
 `experiments.performance.cost_report`).
 """
 
@@ -92,11 +92,11 @@ from vaejax.training import (
 )
 
 PIXELS = (28, 28, 1)
-DECODINGS_PER_CALL = 5000  # about: enough steps that starting the call costs little
+DECODINGS_PER_CALL = 5000  # roughly enough steps that the start of a call costs little
 
 
 class Results(NamedTuple):
-    """A row per point, as in results.csv, and what they say in words."""
+    """A row per point, as in results.csv, and the findings in words."""
 
     rows: list[dict[str, Any]]
     findings: list[str]
@@ -116,7 +116,7 @@ class Point(NamedTuple):
 
 
 class Program(NamedTuple):
-    """What is timed: a call, the images it goes through, and its memory if known."""
+    """A timed program: a call, the number of its images, and its memory if known."""
 
     call: Callable[[], Any]
     images: int
@@ -124,7 +124,7 @@ class Program(NamedTuple):
 
 
 def points_of(config: Config) -> Iterator[Point]:
-    """Every curve, point by point."""
+    """The points of every curve."""
     base = dict(zip(("num_samples", "batch_size", "width"), config.base, strict=True))
     for axis in base:
         for work in ("training step", "evaluation"):
@@ -207,7 +207,7 @@ def _measure(
 
 
 def _compiled(makers: list[Callable[[], Program]]) -> list[Program]:
-    """The programs, each called once."""
+    """Compile the programs and call each one once."""
     programs = []
     with progress_bar("compiling", len(makers), "programs") as update:
         for done, make in enumerate(makers, start=1):
@@ -238,7 +238,7 @@ def _check_fits(point: Point) -> None:
     check_fits(f"networks of width {point.width:,}", make, copies=4 * seeds)
     asked = {"num_samples": point.num_samples, "num_seeds": seeds}
     size = max(point.width, math.prod(PIXELS))
-    if point.work == "gradient moments":  # of all examples at once
+    if point.work == "gradient moments":  # on all examples at once
         check_product(asked | {"batch_size": point.batch_size}, size)
     parts = default_micro_batch_size(point.batch_size, point.num_samples)
     check_product(asked, size * parts)
@@ -246,7 +246,7 @@ def _check_fits(point: Point) -> None:
 
 
 def _program_of(point: Point, config: Config) -> Callable[[], Program]:
-    """Check what is asked for; what is returned compiles it."""
+    """Check a point; return a function that compiles its program."""
     model = gaussian_mlp(hidden=(point.width, point.width))
     if point.work == "evaluation":
         return partial(_evaluation, model, point)
@@ -271,7 +271,7 @@ def _examples(count: int) -> Example:
 
 
 def _training(objective: Objective, point: Point) -> Program:
-    """Some steps in one dispatch, of one state or of several side by side."""
+    """A program of training steps in one dispatch, of one state or of several."""
     if point.seeds is not None:
         objective = several_seeds(objective, point.seeds)
     optimizer = optax.adam(1e-3)
@@ -306,7 +306,7 @@ def _training(objective: Objective, point: Point) -> Program:
 
 
 def _moments(objective: Objective, point: Point) -> Program:
-    """The streamed moments of as many gradients as make a call worth its start."""
+    """A program of streamed moments, of enough gradients to outweigh a call's start."""
     params, state = objective.init(jax.random.key(0))
     batch = Batch(_examples(point.batch_size), jnp.arange(point.batch_size))
     draws = 8 * max(1, DECODINGS_PER_CALL // (8 * point.batch_size * point.num_samples))
@@ -319,7 +319,7 @@ def _moments(objective: Objective, point: Point) -> Program:
 
 
 def _evaluation(model: Model, point: Point) -> Program:
-    """The log-likelihood of a batch, by the function that users call."""
+    """A program of a batch's log-likelihood, by the function that users call."""
     params = model.init(jax.random.key(0))
     examples = _examples(point.batch_size)
 

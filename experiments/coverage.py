@@ -1,19 +1,19 @@
-"""How often the benchmark's 95% intervals hold the truth, regime by regime.
+"""Measure how often the benchmark's 95% intervals contain the truth, per regime.
 
     python -m experiments.coverage --out runs/coverage
 
 The statistics of gradients that `experiments.estimator_variance` reports are drawn
-anew with every seed, and their intervals, as the figures draw them, are held against
-the truth, which `coverage_regimes` has from formulas and quadrature. The regimes are
+anew with every seed, and their intervals, as in the figures, are compared with the
+truth, which `coverage_regimes` computes by formulas and quadrature. The regimes are
 weak biases, heavy tails, few draws, weak signals, means along the one main direction of
 the noise, and estimators on toys.
 
-An interval counts as marked where most reports say themselves that it is unsafe, or
-give none because noise hides the statistic. Of the others so many hold the truth as an
-interval of 95% should, or the study names them.
+An interval counts as marked if most reports flag it as unsafe, or give none because
+noise hides the statistic. The other intervals contain the truth as often as intervals
+of 95% should, or the study names them.
 
-Plug-ins do not count. The plain signal-to-noise ratio, `snr`, shows its noise floor by
-definition: its interval is of its spread over runs, and misses the truth at low
+Plug-ins do not count. The plain signal-to-noise ratio, `snr`, includes its noise floor
+by definition: its interval describes the spread over runs, and misses the truth at low
 signals. The quantiles of the coordinates' variances, `variance_q05` to `variance_q95`,
 are spread by noise: they have no interval.
 """
@@ -74,7 +74,7 @@ from vaejax.core import Key, Objective, Params
 
 WANTED = (0.90, 0.985)
 GROUP = "encoder"
-REFERENCE_DRAWS = 4  # times as many, of a reference that is drawn
+REFERENCE_DRAWS = 4  # per draw of the estimator, for a drawn reference
 PLUG_IN = "snr"
 COLUMNS = (
     *("kind", "regime", "draws", "statistic", "truth", "given", "safe", "marked"),
@@ -97,7 +97,7 @@ def run(config: Config, makers: Mapping[str, Maker] | None = None) -> Results:
         VaejaxError: a setting that cannot be, before anything is computed.
     """
     makers = regimes() if makers is None else makers
-    fold_count(config.draws)  # or say why not
+    fold_count(config.draws)  # raises without equal folds
     with measured_run(config) as run:
         print(
             f"{config.seeds} reports of {config.draws} gradients in {len(makers)} "
@@ -135,12 +135,12 @@ def run(config: Config, makers: Mapping[str, Maker] | None = None) -> Results:
 
 
 def within(row: Line) -> bool:
-    """Whether the interval is as good as it says."""
+    """True if the interval's coverage is within `WANTED`."""
     return row["covered"] is not None and WANTED[0] <= row["covered"] <= WANTED[1]
 
 
 def summary_of(rows: Sequence[Line]) -> dict[str, Any]:
-    """How many of the intervals hold what they say; the plug-in's do not count."""
+    """Counts of intervals within, above and below `WANTED`, without the plug-in's."""
     counted = [row for row in rows if row["statistic"] != PLUG_IN]
     marked = [row for row in counted if row["marked"]]
     others = [row for row in counted if not row["marked"]]
@@ -161,7 +161,7 @@ def _mean_share(rows: Sequence[Line]) -> float:
 
 
 def measure(config: Config, regime: Regime) -> list[dict[str, Any]]:
-    """The rows of a regime: how often every interval holds the truth."""
+    """The rows of a regime: the coverage of every interval."""
     keys = jax.random.split(jax.random.key(config.seed), 2 * config.seeds)
     params = regime.params
     _, state = regime.objective.init(keys[0])
@@ -205,7 +205,7 @@ def measure(config: Config, regime: Regime) -> list[dict[str, Any]]:
 def held_against(
     truth: float, values: np.ndarray, ends: np.ndarray, safe: float = 1.0
 ) -> dict[str, Any]:
-    """How often the intervals that are given hold the truth, with 95% bounds."""
+    """The share of the given intervals that contain the truth, with 95% bounds."""
     given = np.isfinite(ends).all(1)
     values, (lows, highs) = values[np.isfinite(values)], ends[given].T
     share = float(given.mean())

@@ -6,10 +6,10 @@
 
 All gradients are taken at the same parameters, on the same observations, with the same
 keys. The reference is the exact gradient where the model can be integrated, and else an
-unbiased estimator with draws of its own. A cell that cannot be is a row that says so. A
-cell that is measured is written at once; --resume goes on with the others. A --budget
-is spent on the cells' draws: references, splits of the variance and costs come on top,
-and the report says what precision it bought.
+unbiased estimator with separate draws. A refused cell has a row with the reason. Each
+measured cell is written at once; --resume goes on with the others. A --budget is spent
+on the cells' draws: references, splits of the variance and costs come on top, and the
+report states the precision reached.
 """
 
 import dataclasses
@@ -92,7 +92,7 @@ from vaejax.models import MODELS
 
 
 def check(config: Config) -> tuple[list[Bound], list[Estimator]]:
-    """The bounds and estimators asked for, before anything is computed.
+    """Build the bounds and estimators, before anything is computed.
 
     Raises:
         VaejaxError: an unknown name, or a number that cannot be.
@@ -113,12 +113,12 @@ def check(config: Config) -> tuple[list[Bound], list[Estimator]]:
             build(MODELS, name, config.model_settings)
     seconds_of(config.budget)
     split = config.pool is not None and config.budget is None
-    fold_count(config.draws, 2 if split else 1)  # or say why not
+    fold_count(config.draws, 2 if split else 1)  # raises without equal folds
     return bounds, estimators
 
 
 def seconds_of(budget: str | None) -> float | None:
-    """The seconds of a time such as 90s, 10m or 2h.
+    """The number of seconds in a time such as 90s, 10m or 2h.
 
     Raises:
         VaejaxError: it is none.
@@ -159,7 +159,7 @@ def run(config: Config) -> Results:
 
 
 def make_points(config: Config) -> list[Point]:
-    """A point for every model."""
+    """Make a point for every model."""
     keys = measured_model.make_keys(config.seed)
     count = config.pool or config.batch_size
     if config.checkpoint is not None:

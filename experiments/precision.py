@@ -1,9 +1,9 @@
-"""What rounded matrix products cost: the log-likelihood of a trained model under each.
+"""Measure the cost of rounded matrix products in a trained model's log-likelihood.
 
     python -m experiments.precision --checkpoint runs/train --out runs/precision
 
-The same images, the same samples; the reference is float32. `--matmul-precision` of
-experiments.train trains under one of them.
+Images and samples are the same under each precision; the reference is float32.
+`--matmul-precision` of experiments.train trains under one of the precisions.
 """
 
 import dataclasses
@@ -47,7 +47,7 @@ from vaejax.ops.matmul import matmul_precision
 
 
 class Results(NamedTuple):
-    """Per precision, in nats, and where results.json is."""
+    """The figures per precision, in nats, and the folder of results.json."""
 
     summary: dict[str, dict[str, Any]]
     out: Path
@@ -60,7 +60,7 @@ def run(config: Config) -> Results:
         VaejaxError: a setting that cannot be, before anything is computed.
     """
     for name in config.precisions:
-        matmul_precision(name)  # or say why not
+        matmul_precision(name)  # raises for an unknown name
     trained = load_trained(config.checkpoint)
     with run_folder.open_run(config.out, config, overwrite=config.overwrite):
         print(
@@ -97,7 +97,7 @@ def run(config: Config) -> Results:
 
 
 def _compare(log_px: np.ndarray, reference: np.ndarray) -> dict[str, float]:
-    """The mean over images, and how far it and single images are from float32."""
+    """The mean over images, and the differences of it and of images from float32."""
     difference = log_px - reference
     return {
         "mean": float(log_px.mean()),

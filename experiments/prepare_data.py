@@ -2,7 +2,7 @@
 
     python -m experiments.prepare_data mnist --raw-dir ~/Downloads/mnist
 
-No TensorFlow. Prepared completely or not at all.
+TensorFlow is not needed. The set is prepared completely or not at all.
 """
 
 import dataclasses
@@ -42,14 +42,14 @@ from vaejax.data.types import default_data_dir
 
 
 class Results(NamedTuple):
-    """Where the prepared set is."""
+    """The path of the prepared set, and the time taken."""
 
     path: Path
     seconds: float
 
 
 def run(config: Config) -> Results:
-    """Prepare what `config` names.
+    """Prepare the data set that `config` names.
 
     Raises:
         UnknownNameError: no such data set.

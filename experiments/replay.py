@@ -4,9 +4,9 @@ r"""Compare gradient estimators along one training run, at the same parameters.
         --snapshot-epochs 5 --epochs 60 --out runs/iwae5
     python -m experiments.replay --checkpoint runs/iwae5 --estimators pathwise dreg stl
 
-At the start and at every snapshot that the run kept, all estimators are asked for the
-gradient of the bound on the same minibatch with the same keys, also those that did not
-train the model: how their bias and variance change as training goes.
+At the start and at every snapshot of the run, all estimators, also those that did not
+train the model, draw gradients of the bound on the same minibatch with the same keys.
+The report shows how bias and variance change during training.
 """
 
 import dataclasses

@@ -3,8 +3,8 @@
     python -m experiments.runs runs
     python -m experiments.runs --compare runs/vae runs/iwae5 --out runs/comparison
 
-A run is a folder that an experiment wrote (see `run_folder`). A damaged file is named,
-and the rest is shown. Nothing is written but the comparison.
+A run is a folder that an experiment wrote (see `run_folder`). A damaged file is
+reported, and the rest is shown. Only the comparison is written.
 """
 
 import dataclasses
@@ -53,24 +53,24 @@ CURVES_DEPEND_ON = ("dataset", "protocol", "num_samples")  # beside the model
 
 
 class Run(NamedTuple):
-    """What a folder tells about its run."""
+    """The contents of a run's folder."""
 
     path: Path
     status: str  # finished, running, failed, unfinished; damaged
     settings: dict[str, Any]
-    metrics: list[dict[str, Any]]  # of metrics.jsonl
+    metrics: list[dict[str, Any]]  # rows of metrics.jsonl
     results: dict[str, Any]
-    problems: list[str]  # what could not be read, and why the run failed
+    problems: list[str]  # read errors, and the reason of a failure
 
     def numbers(self) -> dict[str, float]:
-        """What it found, and how far it came: the ELBO, which all runs mean alike."""
+        """The run's results, and its last ELBO, which all runs define alike."""
         last = numbers_of(self.metrics[-1]) if self.metrics else {}
         found = {k: v for k, v in numbers_of(self.results).items() if "." in k}
         curves = ("test.elbo", "train.elbo")
         return found | {f"last.{name}": last[name] for name in curves if name in last}
 
     def epoch(self) -> int | None:
-        """The epochs done, of an experiment that has them."""
+        """The number of epochs done, if the experiment has epochs."""
         return self.metrics[-1].get("epoch") if self.metrics else None
 
 
@@ -101,7 +101,7 @@ def run(config: Config) -> list[Run]:
 
 
 def find_runs(folder: Path) -> Iterator[Path]:
-    """The folder itself and those below it that hold a run, in order.
+    """The folders with a run, among the folder and those below, in order.
 
     Raises:
         VaejaxError: there is no such folder.
@@ -119,7 +119,7 @@ def find_runs(folder: Path) -> Iterator[Path]:
 
 
 def read_run(path: Path) -> Run:
-    """Read what there is of a run; what is damaged is a problem, and no error.
+    """Read the files of a run; a damaged file is a problem, and no error.
 
     Raises:
         VaejaxError: the folder holds no run.
@@ -146,7 +146,7 @@ def read_run(path: Path) -> Run:
 
 
 def _find(path: Path, name: str) -> Path:
-    """Where a file of the run is: of one that a killed process replaced, set aside."""
+    """The path of a run's file, also if a killed process has set the run aside."""
     return path / name if run_lock.is_running(path) else replacement.find(path, name)
 
 
@@ -168,7 +168,7 @@ def _read_object(path: Path, problems: list[str]) -> dict[str, Any]:
 
 
 def _read_metrics(path: Path, problems: list[str]) -> list[dict[str, Any]]:
-    """The lines that can be read; the last may be in the middle of being written."""
+    """The readable lines; a running process may still be writing the last line."""
     if not path.exists():
         return []
     try:
@@ -180,7 +180,7 @@ def _read_metrics(path: Path, problems: list[str]) -> list[dict[str, Any]]:
 
 
 def _list(runs: Sequence[Run]) -> None:
-    """A table of every folder's runs of one kind: with the same names of settings."""
+    """Print a table per folder and kind of run; a kind has the same setting names."""
     kinds: dict[Any, list[Run]] = {}
     for found in runs:
         kinds.setdefault((found.path.parent, *found.settings), []).append(found)
@@ -208,7 +208,7 @@ def _list(runs: Sequence[Run]) -> None:
 
 
 def _usual(settings: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The values that more than half of the runs have: not worth repeating."""
+    """The values that more than half of the runs have, which a table omits."""
     return {
         name: value
         for one in settings
@@ -218,7 +218,7 @@ def _usual(settings: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _compare(runs: Sequence[Run], config: Config) -> None:
-    """A line for every setting and result that differs, and a column for every run."""
+    """Write a table of differing settings and results, with a column for every run."""
     paths = [found.path.resolve() for found in runs]
     above = os.path.commonpath([path.parent for path in paths])
     names = [str(path.relative_to(above)) for path in paths]
@@ -234,7 +234,7 @@ def _compare(runs: Sequence[Run], config: Config) -> None:
         {"": fact, **{n: of.get(fact) for n, of in zip(names, facts, strict=True)}}
         for fact in differing(facts)
     ]
-    # The same comparison is drawn anew.
+    # An existing comparison of the same runs is replaced.
     kept = dataclasses.replace(config, compare=tuple(paths), overwrite=False)
     settings = run_settings.settings_of(kept)
     is_same = settings == _read_object(_find(config.out, "config.json"), [])
@@ -264,9 +264,9 @@ def _parts(row: dict[str, Any]) -> set[str]:
 
 
 def _labels(names: Sequence[str], runs: Sequence[Run]) -> list[str]:
-    """Every run's name and, where they differ, what else its curve depends on.
+    """Every run's name and, where they differ, the settings behind its curve.
 
-    K decides how many test examples an epoch's figure is of.
+    K determines the number of test examples behind an epoch's figure.
     """
     chosen = ({k: v for k, v in of.results.items() if k == "protocol"} for of in runs)
     facts = [of.settings | own for of, own in zip(runs, chosen, strict=True)]

@@ -1,15 +1,16 @@
-"""How the gradient's signal-to-noise ratio grows or falls with K and M samples.
+"""Measure how the gradient's signal-to-noise ratio scales with K and M samples.
 
     python -m experiments.snr_vs_k --out runs/snr
 
 K importance samples tighten the bound, M estimates are averaged (Rainforth et al. 2018,
 arXiv:1802.04537; Tucker et al. 2019, arXiv:1810.04152; Lievin et al. 2020,
-arXiv:2008.01998). On the paper's toy, near its optimum, or on a trained model. K is
-varied at the first M, M at the first K. OVIS is the form without auxiliary samples, at
-gamma = 0 where it is unbiased: `ovis_mc` follows the same law in O(K^2) operations.
+arXiv:2008.01998). Gradients are taken on the paper's toy, near its optimum, or on a
+trained model. K is varied at the first M, M at the first K. OVIS is the form without
+auxiliary samples, at gamma = 0, where OVIS is unbiased: `ovis_mc` follows the same law
+in O(K^2) operations.
 
-The paper's 10,000 draws are `--draws 10000`; of all 1024 observations, with
-`--batch-size 1024`, they are for an accelerator.
+The paper's 10,000 draws are `--draws 10000`; with all 1024 observations, as
+`--batch-size 1024`, they need an accelerator.
 """
 
 import dataclasses
@@ -96,7 +97,7 @@ from vaejax.core.memory import check_product, sample_size
 
 
 class Results(NamedTuple):
-    """A row per point, estimator and group, as in results.csv; the slopes of them."""
+    """A row per point, estimator and group, as in results.csv, and their slopes."""
 
     rows: Rows
     slopes: Rows
@@ -113,7 +114,7 @@ def points_of(config: Config) -> Iterator[tuple[int, int]]:
 
 
 def check(config: Config) -> tuple[Bound, list[Estimator]]:
-    """The bound and the estimators asked for, before anything is computed.
+    """Build the bound and the estimators, before anything is computed.
 
     Raises:
         VaejaxError: an unknown name, or a number that cannot be.
@@ -188,7 +189,7 @@ def run(config: Config) -> Results:
 
 
 def _problem(config: Config) -> Measured:
-    """Where the gradients are taken, with its name."""
+    """The named model, parameters and observations of the gradients."""
     if config.checkpoint is not None:
         return of_checkpoint(config.checkpoint, config.batch_size, "batch_size")
     if config.batch_size > COUNT:

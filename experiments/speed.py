@@ -1,11 +1,11 @@
-"""Speed and memory of vaejax beside what one would use instead, in one run.
+"""Compare the speed and memory of vaejax with its alternatives, in one run.
 
     python -m experiments.speed --peers torch=PYTHON numpyro=PYTHON --out runs/speed
 
 Absolute figures move by a factor of two between machines and hours, so every claim is
 a ratio within one run: contestants take turns at pieces of work of a second or two, a
 ratio is taken within each round, and its median over the rounds is reported with the
-smallest and the largest. Time to the first step and peak memory are of fresh processes.
+smallest and the largest. Fresh processes give time to the first step and peak memory.
 The work is that of the IWAE paper's one-layer network (arXiv:1509.00519) in float32.
 """
 
@@ -72,7 +72,7 @@ from vaejax.data import DATASETS, load
 
 
 class Results(NamedTuple):
-    """What results.json holds, and where it is."""
+    """The contents of results.json, and its folder."""
 
     summary: dict[str, Any]
     out: Path
@@ -105,9 +105,9 @@ def evaluate_work(num_samples: int, num_images: int) -> Work:
 
 
 def run(config: Config) -> Results:
-    """Measure every contestant that runs; what does not run is reported as such.
+    """Measure every contestant that runs; report the others as not run.
 
-    Every answer is kept at once.
+    Every answer is written at once.
 
     Raises:
         VaejaxError: a setting that cannot be, before anything is measured.
@@ -122,7 +122,7 @@ def run(config: Config) -> Results:
         train, test = _images(config)
         save_images(Path(scratch), train, test)
         print(f"{', '.join(commands)}, taking turns -> {config.out}")
-        # Evaluation comes last: it is of the parameters trained last.
+        # Evaluation comes last: it uses the parameters trained last.
         works = [train_work(k, config.batch_size) for k in config.num_samples]
         works.append(evaluate_work(config.eval_num_samples, len(test)))
         field = Field(commands, config.out / "logs", Path(scratch), journal)

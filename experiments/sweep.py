@@ -1,11 +1,11 @@
-"""Run an experiment for every combination of some settings; one table of the results.
+"""Run an experiment for every combination of settings; write one table of results.
 
     python -m experiments.sweep --experiment train \
         --grid num_samples=1,5,50 estimator=dreg,vimco seed=0:3 \
         --settings dataset=digits bound=iwae epochs=20 --out runs/sweep
 
-In place, one trial after the other, or on Ray with `--ray local` or `--ray auto`. Every
-trial has a folder of its own; the same command goes on with what is not yet finished.
+Trials run in place, one after the other, or on Ray with `--ray local` or `--ray auto`.
+Every trial has a separate folder; the same command goes on with unfinished trials.
 """
 
 import dataclasses
@@ -62,7 +62,7 @@ from experiments.sweeps.grid import Trial, load_experiment, make_trials
 from experiments.sweeps.trials import run_in_place, run_on_ray
 from vaejax.core import IncompatibleError, VaejaxError
 
-Blocked = dict[str, tuple[str, str]]  # trials by name: refused or damaged, and why
+Blocked = dict[str, tuple[str, str]]  # by trial: refused or damaged, and the reason
 
 
 class Results(NamedTuple):
@@ -78,18 +78,18 @@ class Results(NamedTuple):
 
 
 def run(config: Config) -> Results:
-    """Run what is not finished; write results.csv and results.json after every trial.
+    """Run unfinished trials; write results.csv and results.json after every trial.
 
-    A trial that fails is a row that says why, and so is one of which a file is damaged,
-    and a combination of model, bound and estimator that cannot be, which is known
-    before the first trial starts.
+    The row of a trial has the reason if the trial fails, has a damaged file, or is a
+    combination of model, bound and estimator that cannot be, which is known before the
+    first trial starts.
 
     Raises:
         VaejaxError: a setting that cannot be, before anything is computed.
     """
     if config.ray is not None:
         import_extra("ray")
-        # The trials need the GPU's memory, of which JAX would claim most for itself.
+        # The trials need the GPU's memory; JAX would claim most of it here.
         jax.config.update("jax_platforms", "cpu")
     trials = make_trials(config.experiment, config.grid, config.settings, config.out)
     blocked = _check_trials(config.experiment, trials)
@@ -131,7 +131,7 @@ def run(config: Config) -> Results:
 def _run_trials(
     config: Config, trials: list[Trial], waiting: list[Trial], blocked: Blocked
 ) -> list[dict[str, Any]]:
-    """Run those that wait; the rows of all."""
+    """Run the waiting trials; return the rows of all trials."""
     messages: dict[str, str | None] = {}
     rows = _write_tables(config.out, trials, blocked, messages)
     if config.ray is None:
@@ -185,7 +185,7 @@ def _is_finished(trial: Trial) -> bool:
 def _write_tables(
     out: Path, trials: list[Trial], blocked: Blocked, messages: dict[str, str | None]
 ) -> list[dict[str, Any]]:
-    """A row per trial: settings, status, what went wrong, and the numbers it found."""
+    """Write a row per trial: settings, status, error message, and numbers found."""
     rows = []
     for trial in trials:
         row = {"trial": trial.name, **trial.varied}
@@ -210,7 +210,7 @@ def _write_tables(
 
 
 def main(config: Config) -> None:
-    """Run, and fail if a trial did."""
+    """Run the sweep, and raise if a trial failed."""
     results = run(config)
     if failed := results.failed():
         raise VaejaxError(

@@ -3,8 +3,8 @@
     python -m experiments.train --dataset mnist --model gaussian_mlp --bound iwae \
         --num-samples 5 --estimator dreg --epochs 60 --out runs/iwae5
 
-Ctrl-C, a scheduler's SIGTERM or a crash leaves a run that `--resume` goes on with, to
-the same result, bit for bit.
+After Ctrl-C, a scheduler's SIGTERM or a crash, `--resume` goes on with the run, to the
+same result, bit for bit.
 """
 
 from experiments.harness.cli import read_command_line, run_main
@@ -32,14 +32,14 @@ from experiments.training.sinks import watching
 from vaejax.core import Model, Params
 from vaejax.ops.matmul import matmul_precision
 
-__all__ = ["Config", "Results", "check", "run"]  # what a sweep finds here
+__all__ = ["Config", "Results", "check", "run"]  # names that a sweep uses
 
 
 class Results(NamedTuple):
-    """What a run found, and where its files are."""
+    """The results of a run, and the folder of its files."""
 
-    summary: dict[str, Any]  # results.json
-    params: Params  # of the first seed
+    summary: dict[str, Any]  # as in results.json
+    params: Params  # the first seed's
     model: Model
     out: Path
 
@@ -47,7 +47,7 @@ class Results(NamedTuple):
 def run(config: Config) -> Results:
     """Train, evaluate, draw; write everything under `config.out`.
 
-    All devices share the work, those of other processes too; process 0 alone writes.
+    All devices of all processes share the work; process 0 alone writes.
 
     Raises:
         VaejaxError: a setting that cannot be, before anything is computed; a loss that
@@ -85,13 +85,13 @@ def run(config: Config) -> Results:
 
 
 def _labelled(training: Run) -> dict[str, list[int]]:
-    """Which training examples keep their labels, where few do."""
+    """The training examples that keep their labels, if only few do."""
     labelled = training.data.labelled
     return {} if labelled is None else {"labelled": labelled.tolist()}
 
 
 def _on_devices(mesh: Mesh) -> str:
-    """Which devices are used, where there is a choice."""
+    """The words for the devices in use, if there are several."""
     total = jax.device_count()
     if total == 1:
         return ""

@@ -1,1 +1,1 @@
-"""What the commands that measure estimators and bounds share."""
+"""The shared parts of the commands that measure estimators and bounds."""

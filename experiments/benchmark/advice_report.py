@@ -1,4 +1,4 @@
-"""What the advice on estimators says: a sentence, a table, a report and the files."""
+"""The output of the advice on estimators: a sentence, a table, a report and files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +36,7 @@ def write(
     group: str,
     command: str,
 ) -> str:
-    """Write the tables, report and summary, and print them; returns the advice."""
+    """Write and print the tables, report and summary; return the advice."""
     advice = sentence(rows, best, step_best)
     write_csv(out / "results.csv", rows, COLUMNS)
     shown = [_shown(row) for row in rows]
@@ -82,7 +82,7 @@ def write(
 
 
 def sentence(rows: Sequence[Line], best: Line, step_best: Line) -> str:
-    """The advice: what to use, how sure it is, what does as well; or no winner."""
+    """The advice: the choice, its probability and its ties; or no winner."""
     contenders = [
         row
         for row in rows
@@ -113,7 +113,7 @@ def _won(best: Line) -> bool:
 
 
 def _percent(row: Line) -> str:
-    """The chance of being the best, rounded down: it is no less than is said."""
+    """The probability of being the best, rounded down so as not to overstate it."""
     percent = 100 * row[f"{SIGNAL[0]}_chance_best"] + 1e-9  # 28.999... stands for 29
     return f"{int(percent)}%" if percent < 100 else "over 99%"
 
@@ -127,7 +127,7 @@ def _words(row: Line) -> str:
 
 
 def _shown(row: Line) -> Line:
-    """A row of the table; what was not measured is empty."""
+    """A row of the table; unmeasured values are empty."""
     names = ("estimator", "K", "M", "batch", "verdict")
     values = (row[name] for name in (*CHOICE, "verdict"))
     shown = dict(zip(names, values, strict=True))

@@ -1,7 +1,7 @@
-"""A run that measures cells of gradients: written one by one, and resumed.
+"""A resumable run that measures cells of gradients and writes them one by one.
 
-What is measured is a line of metrics.jsonl: the rows of a cell, or what its gradient
-costs. The tables and the report are made of them at the end.
+Each measurement is a line of metrics.jsonl: the rows of a cell, or the cost of its
+gradient. The tables and the report are made from these lines at the end.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from vaejax.benchmark.cost import CostReport
 from vaejax.benchmark.measure import measure_costs, measure_groups
 from vaejax.benchmark.rows import COLUMNS, row_of_line
 
-# The run's settings that tell the lines of several runs apart.
+# The settings that distinguish the lines of several runs.
 SETTINGS = ("checkpoint", "model_settings", "seed", "pool", "budget")
 
 
@@ -41,7 +41,7 @@ def measure(
     seconds: float | None = None,
     timed: bool = True,
 ) -> Results:
-    """Measure the cells of every group, or go on with those that are not measured.
+    """Measure the cells of every group that are not measured yet.
 
     Args:
         config: with draws, seed, out, overwrite and resume.
@@ -119,7 +119,7 @@ def _measure(
 
 
 def _lines_of(journal: Journal, group: CellGroup) -> list[dict[str, Any]]:
-    """The lines of a group, in order, those of refused estimators too."""
+    """The lines of a group, in order, including those of refused estimators."""
     lines = []
     for row in group.rows.values():
         found = journal.read(row.cell, "rows")
@@ -132,5 +132,5 @@ def _lines_of(journal: Journal, group: CellGroup) -> list[dict[str, Any]]:
 
 
 def _missing(journal: Journal, group: CellGroup, what: str) -> list[str]:
-    """The estimators of which the journal lacks it."""
+    """The estimators whose `what` the journal lacks."""
     return [n for n in group.valid if journal.read(group.rows[n].cell, what) is None]

@@ -2,8 +2,8 @@
 
     --estimators pathwise gumbel_softmax gumbel_softmax:temperature=0.3
 
-What is built so bears its settings in its name, so that every cell, row, figure and
-sentence that is keyed by the name is one of the settings, too.
+The name of an estimator or bound includes its settings, so that every cell, row, figure
+and sentence keyed by the name belongs to one choice of settings.
 """
 
 from collections.abc import Callable, Mapping, Sequence

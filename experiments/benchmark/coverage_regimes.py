@@ -2,7 +2,7 @@
 
 Planted gradients are g = m + s e, the coordinates of e independent and of variance 1:
 normal, lognormal or Student's t of 3 degrees of freedom. The target g* lies along the
-first coordinate, E g beside it by a bias along the second. Then
+first coordinate; E g differs from g* by a bias along the second. Then
 
     E |g_1| / ||g_rest|| = E |g_1| E Q^(-1/2),          Q = sum_{i > 1} g_i^2,
     E g_1 / ||g|| = pi^(-1/2) int_0^inf s^(-1/2) E[g_1 e^(-s g_1^2)] E e^(-s Q) ds,
@@ -10,9 +10,9 @@ first coordinate, E g beside it by a bias along the second. Then
 
 and E e^(-s Q) is a product of integrals in one dimension.
 
-Estimators are taken on toys: the gradients of a normal posterior's loc are polynomials
-of the noise, or integrals over K = 2 normal variables, and those of one bit's logit
-integrals over one uniform variable.
+Estimators are measured on toys: the gradients in a normal posterior's loc are
+polynomials of the noise, or integrals over K = 2 normal variables; the gradients in one
+bit's logit are integrals over one uniform variable.
 """
 
 from collections.abc import Callable, Iterator
@@ -38,12 +38,12 @@ from vaejax.models import bernoulli_toy, gaussian_toy
 from vaejax.models.gaussian_toy import POSTERIOR_VARIANCE
 from vaejax.objective import make_objective
 
-NODES = 20_000  # of the integrals over a noise's quantiles
+NODES = 20_000  # quadrature nodes over a noise's quantiles
 SIGNAL = 0.3  # |g*| of planted gradients, in units of a coordinate's deviation
 
 
 class Regime(NamedTuple):
-    """Gradients of the encoder's parameters, and what is true of them."""
+    """Gradients of the encoder's parameters, and their true statistics."""
 
     kind: str
     name: str
@@ -52,15 +52,15 @@ class Regime(NamedTuple):
     params: Params
     batch: Batch
     target: np.ndarray  # g*, flat
-    truths: dict[str, float]  # by the names of `GroupReport`
-    reference: Objective | None = None  # it is drawn from this one
+    truths: dict[str, float]  # keyed as in `GroupReport`
+    reference: Objective | None = None  # draws the reference
 
 
-Maker = Callable[[int], Regime]  # from the number of draws
+Maker = Callable[[int], Regime]  # takes the number of draws
 
 
 def regimes() -> dict[str, Maker]:
-    """Every regime by its name, made when it is measured."""
+    """The maker of every regime, by name; a regime is made when it is measured."""
     return dict(_all())
 
 
@@ -104,7 +104,7 @@ LOGNORMAL_DEVIATION = np.sqrt((np.e - 1) * np.e)
 
 
 def _t3(normal: jax.Array) -> jax.Array:
-    """Of variance 1: t / sqrt(3) = z / sqrt(chi^2), both from normal variables."""
+    """Student's t of variance 1: t / sqrt(3) = z / sqrt(chi^2), from normal draws."""
     return normal[0] / jnp.linalg.norm(normal[1:], axis=0)
 
 
@@ -143,7 +143,7 @@ def _planted(
         target[0] = SIGNAL
         mean = target.copy()
         mean[min(1, size - 1)] += bias * np.sqrt(trace / n)
-        if length is not None:  # with a cosine of .949
+        if length is not None:  # the cosine is .949
             mean = np.zeros(size)
             mean[:2] = 3, 1
             noise = np.sqrt(2 * trace_square / (n * (n - 1)))
@@ -159,7 +159,7 @@ def _planted(
 
 
 def _along_noise(name: str, size: int, sds: float, draws: int | None) -> Maker:
-    """Noise of one main direction, between which and another one the mean lies."""
+    """Noise with one main direction; the mean lies between it and another direction."""
 
     def make(asked: int) -> Regime:
         n = draws or max(8, round(asked / 40) * 40)
@@ -260,8 +260,8 @@ def elbo_score_function(samples: int) -> PerObservation:
 def iwae_of_two(power: int, path_alone: bool) -> PerObservation:
     """sum_k w~_k^power d_k by quadrature over both samples' noise.
 
-    d is the derivative of log w in the loc, along the path alone without that of the
-    density log q, whose part of it is (z - loc) / s^2.
+    d is the derivative of log w in the loc; along the path alone, d omits the
+    derivative of the density log q, which is (z - loc) / s^2.
     """
     nodes, weights = np.polynomial.hermite_e.hermegauss(60)
     weights = weights / weights.sum()
@@ -332,8 +332,8 @@ def relaxed(temperature: float) -> np.ndarray:
 def antithetic() -> np.ndarray:
     """ARM's (f(b) - f(b~)) (u - 1/2) at every u of the quadrature.
 
-    It is (1 - 2 t) |1/2 - u| where the bits of u and of 1 - u differ, u < min(p, 1 - p)
-    or above its complement, and else 0.
+    The value is (1 - 2 t) |1/2 - u| where the bits of u and 1 - u differ, for u below
+    min(p, 1 - p) or above its complement, and 0 elsewhere.
     """
     least = min(P, 1 - P)
     differ = (least > UNIFORM) | (1 - least < UNIFORM)
@@ -360,9 +360,9 @@ def _bit(
 
 
 def _weakly_biased(sds: float) -> Callable[[str], Maker]:
-    """Gumbel-softmax at the temperature whose bias is so many sd of the mean.
+    """Gumbel-softmax at the temperature whose bias is `sds` sd of the mean.
 
-    The bias changes its sign near 1.06, and from there on outgrows every spread.
+    The bias changes sign near a temperature of 1.06; above, it outgrows every spread.
     """
 
     def make(name: str, draws: int) -> Regime:
@@ -379,7 +379,7 @@ def _weakly_biased(sds: float) -> Callable[[str], Maker]:
     return lambda name: partial(make, name)
 
 
-IWAE = iwae_of_two(1, path_alone=False)[0]  # of any unbiased estimator
+IWAE = iwae_of_two(1, path_alone=False)[0]  # the mean of any unbiased estimator
 ESTIMATORS: dict[str, Maker] = {
     name: maker(name)
     for name, maker in {

@@ -1,4 +1,4 @@
-"""The model that an experiment measures, and on which observations."""
+"""The model and the observations that an experiment measures."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,8 +19,8 @@ from vaejax.models import MODELS
 class RunKeys(NamedTuple):
     """The random streams of a run that measures gradients."""
 
-    params: Key  # of a registered model's initial parameters
-    examples: Key  # of its own samples
+    params: Key  # for a registered model's initial parameters
+    examples: Key  # for samples of that model
     comparison: Keys
 
 
@@ -37,8 +37,8 @@ class Measured(NamedTuple):
     model: Model
     params: Params
     examples: Example  # every leaf [count, ...]
-    estimator: str | None = None  # that it was trained with, its settings too
-    state: EstState = ()  # of that estimator
+    estimator: str | None = None  # its name, with its settings
+    state: EstState = ()  # state of that estimator
 
 
 def of_registry(

@@ -1,10 +1,10 @@
 """The points of the signal-to-noise curves: gradients drawn at one (M, K).
 
 A gradient is the mean over the observations of the batch and, for each of them, over M
-independent estimates from K samples. Its draws come in folds. Unbiased estimators of
-one bound have the same E g: what is taken for it is the mean of the one that sees it
-through the least noise, on the same folds, so that a ratio far below the noise floor of
-its own draws is known as well as the others.
+independent estimates from K samples. The draws come in folds. Unbiased estimators of
+one bound have the same E g, which is estimated by the mean of the least noisy estimator
+on the same folds, so that a ratio far below the noise floor of its own draws is known
+as well as the others.
 """
 
 from collections.abc import Sequence
@@ -49,14 +49,14 @@ COLUMNS = (
 )
 GROUPS = {"model": ("decoder", "prior"), "encoder": ("encoder",)}  # theta, phi
 FOLDS = 20
-SAMPLES_AT_ONCE = 2**15  # of all examples and draws together: memory is O(this), or K
+SAMPLES_AT_ONCE = 2**15  # over all examples and draws: memory is O(this), or K
 DIM, COUNT = 20, 1024
 
 Rows = list[dict[str, Any]]
 
 
 class Folds(NamedTuple):
-    """Of a group's gradient; mean and variance within every fold are each [F, P]."""
+    """The mean and variance of a group's gradient within every fold, each [F, P]."""
 
     means: np.ndarray
     variances: np.ndarray
@@ -65,7 +65,7 @@ class Folds(NamedTuple):
 
 
 def toy(key: Key, dim: int = DIM, count: int = COUNT) -> tuple[Model, Params, Example]:
-    """The toy near its optimum on data of its own, as in Rainforth et al. 2018.
+    """The toy near its optimum for the data drawn here, as in Rainforth et al. 2018.
 
     mu* ~ N(0, I), x_n ~ N(mu*, 2 I); the parameters are the optimum for these x, each
     with noise of standard deviation 0.01 added.
@@ -78,7 +78,7 @@ def toy(key: Key, dim: int = DIM, count: int = COUNT) -> tuple[Model, Params, Ex
 
 
 class Gap(NamedTuple):
-    """How far the ELBO lies below log p(x), in nats, mean over the observations."""
+    """The gap log p(x) - ELBO in nats, averaged over the observations."""
 
     exact: float
     estimate: float
@@ -88,7 +88,7 @@ class Gap(NamedTuple):
 def gap_at_optimum(
     model: Model, examples: Example, key: Key, *, draws: int = 20
 ) -> Gap:
-    """The toy's gap where its encoder is best, in closed form and by sampling."""
+    """The toy's gap at the optimal encoder, in closed form and by sampling."""
     params = optimum(examples.x.mean(0))
     log_px = jax.vmap(exact_log_px, (None, 0))(params, examples.x)
     exact = jax.vmap(exact_elbo, (None, None, 0))(model, params, examples.x)
@@ -109,7 +109,7 @@ def measure_point(
     num_outer: int,
     num_samples: int,
 ) -> Rows:
-    """A row per estimator and parameter group; an estimator that refuses has one."""
+    """A row per estimator and parameter group; a refusing estimator has one row."""
     problem = Problem(model=point.model, bound=bound, num_samples=num_samples)
     place: dict[str, Any] = dict.fromkeys(COLUMNS) | {
         "num_outer": num_outer,
@@ -159,7 +159,7 @@ def measure_point(
 
 
 def _repeated(examples: Example, times: int) -> Batch:
-    """Every observation so often, each copy with a random key of its own."""
+    """Every observation repeated `times` times, each copy with its own random key."""
     repeated = jax.tree.map(lambda leaf: jnp.repeat(leaf, times, axis=0), examples)
     return Batch(repeated, jnp.arange(len(repeated.x)))
 
@@ -195,7 +195,7 @@ def _draw(point: Point, objective: Objective, num_samples: int) -> dict[str, Fol
 
 
 def _of_fields(tree: Params, fields: Sequence[str]) -> np.ndarray:
-    """The parameters of these fields side by side in every fold, [F, P]."""
+    """The concatenated parameters of the fields in every fold, [F, P]."""
     found = groups(tree, lead=1)
     none = np.empty((FOLDS, 0))
     return np.concatenate([found.get(field, none) for field in fields], axis=1)
@@ -207,7 +207,7 @@ def _quietest(folds: dict[str, Folds], status: dict[str, str]) -> str:
 
 
 def _plain(folds: Folds) -> float:
-    """Mean over coordinates of |mean g_i| / sd(g_i): it has a noise floor."""
+    """The mean over coordinates of |mean g_i| / sd(g_i), which has a noise floor."""
     varies = folds.variances.min(0) > 0
     noise = np.sqrt(folds.variances.mean(0)[varies])
     return float(np.mean(np.abs(folds.means.mean(0)[varies]) / noise))

@@ -1,9 +1,9 @@
-"""What measured signal-to-noise ratios say: fitted exponents beside those of theory.
+"""The report on signal-to-noise ratios: fitted exponents beside those of theory.
 
 For IWAE, as K grows, the model's ratio rises as K^1/2 and the pathwise encoder's falls
-as K^-1/2 (Rainforth et al. 2018, theorem 1); by DReG and OVIS the encoder's rises as
-K^1/2, too (Tucker et al. 2019; Lievin et al. 2020). Averaging M independent estimates
-is worth M^1/2 under any bound.
+as K^-1/2 (Rainforth et al. 2018, theorem 1); with DReG and OVIS the encoder's ratio
+rises as K^1/2, too (Tucker et al. 2019; Lievin et al. 2020). Averaging M independent
+estimates multiplies the ratio by M^1/2 under any bound.
 """
 
 from pathlib import Path
@@ -39,11 +39,11 @@ RATIOS = (
     "too few to show one."
 )
 PLACE = ("num_outer", "num_samples", "estimator", "group")
-FAINT = 0.2  # relative error from which on a ratio is too faint to take its logarithm
+FAINT = 0.2  # relative error from which a ratio is too faint for its logarithm
 
 
 def theory(axis: str, group: str, bound: str, row: dict[str, Any]) -> float | None:
-    """The exponent that is proven, None where this file knows of none."""
+    """The proven exponent, or None if this file has none."""
     if axis == "num_outer":
         return 0.5
     if bound != "iwae" or row["status"] != "unbiased":
@@ -52,7 +52,7 @@ def theory(axis: str, group: str, bound: str, row: dict[str, Any]) -> float | No
 
 
 def curves(rows: Rows, axis: str, cross: tuple[int, int]) -> Rows:
-    """The rows along an axis, at the first value of the other one."""
+    """The rows along an axis, at the first value of the other axis."""
     other, value = (
         ("num_outer", cross[0]) if axis == "num_samples" else ("num_samples", cross[1])
     )
@@ -60,10 +60,10 @@ def curves(rows: Rows, axis: str, cross: tuple[int, int]) -> Rows:
 
 
 def fit(rows: Rows, bound: str, *, fit_from: int, cross: tuple[int, int]) -> Rows:
-    """A slope per axis, group and estimator that has two points to fit.
+    """Fit a slope per axis, group and estimator that has two points.
 
-    Left out are points whose error is more than a fifth of them and, as the laws in K
-    are asymptotic, those at K below `fit_from`.
+    The fit omits points whose error exceeds a fifth of the ratio and, as the laws in K
+    are asymptotic, points at K below `fit_from`.
     """
     slopes: Rows = []
     for axis in AXES:
@@ -106,7 +106,7 @@ def fit(rows: Rows, bound: str, *, fit_from: int, cross: tuple[int, int]) -> Row
 
 
 def in_words(rows: Rows, slopes: Rows, gap: Gap | None) -> list[str]:
-    """Every slope beside theory's, what is unsafe, whether signals agree, the gap."""
+    """The findings: slopes beside theory, unsafe points, signals compared, the gap."""
     findings = []
     for slope in slopes:
         letter = AXES[slope["axis"]]
@@ -123,7 +123,7 @@ def in_words(rows: Rows, slopes: Rows, gap: Gap | None) -> list[str]:
             f"{words}; {slope['uncorrected']:.3f} if the noise floor is left in"
         )
     findings += tails(rows)
-    # In squares, whose errors are the more nearly normal.
+    # The squares are compared: their errors are closer to normal.
     distances = [
         abs(row["own_snr"] ** 2 - row["snr"] ** 2)
         / (2 * row["own_snr"] * row["own_snr_stderr"])
@@ -152,7 +152,7 @@ def write(
     config: Any,
     gap: Gap | None,
 ) -> None:
-    """Write the figures, report and results.json, and print what was found."""
+    """Write the figures, report and results.json, and print the findings."""
     cross = config.num_outer[0], config.num_samples[0]
     figures = []
     for axis in AXES:

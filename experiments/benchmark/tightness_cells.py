@@ -1,19 +1,19 @@
-"""The cells of a comparison of bounds: how far each lies from log p(x), at every K.
+"""The cells of a comparison of bounds: the gap of each to log p(x), at every K.
 
 At one K every bound sees the same draws of the K log-weights. A bound's expectation is
-its mean over draws and examples; its error is that of the draws, for these examples.
+its mean over draws and examples; its error is the error over draws, for these examples.
 
 Where the model can be integrated, log p(x) is exact, and so are the moments of the
-weights, of which theory makes the bound at large K. For `1/p log mean_n w^p`, by the
-delta method,
+weights, from which theory predicts the bound at large K. For `1/p log mean_n w^p`, the
+delta method gives
 
     E = 1/p log E w^p - Var(w^p) / (2 n p (E w^p)^2) + O(1/n^2),
 
-for IWAE `log p(x) - Var(w) / (2 K p(x)^2)`, if the moments are finite. There the mean
-weight over p(x), of mean 1, is a control variate too, with which a gap that falls as
-1/K is told from zero at any K. Its coefficient is fitted, for each half of the draws,
-on the other, so that the mean has no bias; and it is used where its variance, which is
-known, is small: a mean that rare draws make would be worse for it.
+for IWAE `log p(x) - Var(w) / (2 K p(x)^2)`, if the moments are finite. The mean weight
+over p(x), of mean 1, is then also a control variate, which separates a gap that falls
+as 1/K from zero at any K. Its coefficient for each half of the draws is fitted on the
+other half, so that the mean has no bias. The control variate is used where its known
+variance is small: it would worsen a mean that depends on rare draws.
 
 Sources: Maddison et al. 2017, arXiv:1705.09279, proposition 1; Nowozin 2018; Domke and
 Sheldon 2018, arXiv:1808.09034, theorem 3.
@@ -46,13 +46,13 @@ COLUMNS = (
     *("limit", "leading_order"),
     *("relative_ess", "pareto_k", "pareto_k_above_0.7"),
 )
-SAMPLES_AT_ONCE = 2**12  # of several draws; jvi compares each of a draw's with all
-CONTROLLED = 0.1  # variance of the control variate, at most
-FITTED_DRAWS = 100  # of every example, whose weights' tails are fitted
+SAMPLES_AT_ONCE = 2**12  # over several draws; jvi compares all pairs in a draw
+CONTROLLED = 0.1  # largest variance of the control variate
+FITTED_DRAWS = 100  # draws per example with fitted tails of weights
 
 
 class Reference(NamedTuple):
-    """Log p(x) of every example, with its error, and where it comes from."""
+    """The log p(x) of every example, with its error and its source."""
 
     log_px: np.ndarray
     stderr: np.ndarray  # 0 where it is exact
@@ -60,8 +60,8 @@ class Reference(NamedTuple):
     is_exact: bool
     # log E w^order of every example, or None if it is infinite or not known.
     moment: Callable[[float], np.ndarray | None]
-    shortfall: float | None = 0.0  # of the mean, on average
-    pareto_k_above: float | None = 0.0  # the share of examples above 0.7
+    shortfall: float | None = 0.0  # expected shortfall of the mean
+    pareto_k_above: float | None = 0.0  # share of examples with k above 0.7
 
 
 def reference_of(measured: Measured, key: Key, num_samples: int) -> Reference:
@@ -99,7 +99,7 @@ def measure(
     draws: int,
     key: Key,
 ) -> list[dict[str, Any]]:
-    """A row per bound at one K; one that is refused is a row that says why."""
+    """A row per bound at one K; the row of a refused bound gives the reason."""
     refusals = [bound.needs(measured.model, num_samples) for bound in bounds]
     drawn = tuple(b for b, why in zip(bounds, refusals, strict=True) if why is None)
     found = (
@@ -138,7 +138,7 @@ def measure(
 
 
 def _rounding(bound: Bound, num_samples: int, reference: Reference) -> float:
-    """How far rounding may shift the bound: of large terms of both signs, it does."""
+    """The largest shift of the bound by rounding, which cancelling terms amplify."""
     parts = bound.expectation(num_samples) or []
     size = max(1.0, sum(abs(part.coefficient) for part in parts))
     half_ulp = float(jnp.finfo(jnp.zeros(()).dtype).eps) / 2
@@ -148,7 +148,7 @@ def _rounding(bound: Bound, num_samples: int, reference: Reference) -> float:
 def _theory(
     bound: Bound, num_samples: int, reference: Reference
 ) -> tuple[float | None, float | None]:
-    """The bound as K -> inf, and to leading order at this K, mean over examples."""
+    """The bound as K -> inf and, to leading order, at this K; means over examples."""
     parts = bound.expectation(num_samples)
     if bound.log_weight is not plain or bound.penalty or parts is None:
         return None, None
@@ -173,7 +173,7 @@ def _draw_all(
     draws: int,
     key: Key,
 ) -> dict[str, Any]:
-    """Every bound's mean and variance over draws, of each example; the weights."""
+    """Every bound's mean and variance over draws, per example; weight statistics."""
     model, params, examples = measured.model, measured.params, measured.examples
     second = reference.moment(2.0)
     means, variances, ess, shapes = [], [], [], []
@@ -208,7 +208,7 @@ def _draw_all(
 
 
 def controlled(values: np.ndarray, control: np.ndarray) -> np.ndarray:
-    """Draws [D, B] of the same means, less what a control [D] of mean 0 explains."""
+    """Draws [D, B] with the same means, reduced by a control variate [D] of mean 0."""
     even = np.arange(len(control)) % 2 == 0
     found = values.copy()
     for fitted, used in ((even, ~even), (~even, even)):
@@ -222,7 +222,7 @@ def controlled(values: np.ndarray, control: np.ndarray) -> np.ndarray:
 def check_sizes(
     measured: Measured, bounds: Sequence[Bound], num_samples: int, draws: int
 ) -> None:
-    """Refuse more numbers than a program can hold; it runs for one example at a time.
+    """Refuse more numbers than a program, which runs per example, can hold.
 
     Raises:
         VaejaxError: they are too many.
@@ -232,7 +232,7 @@ def check_sizes(
     at_once = _draws_at_once(num_samples, draws)
     size = sample_size(model, params, y)
     check_product({"num_samples": num_samples}, at_once * size)
-    # Of each draw the bounds, two figures of the weights, and the largest weights.
+    # Each draw has the bounds, two figures of the weights, and the largest weights.
     check_product({"draws": draws}, len(bounds) + 2 + _kept(num_samples))
 
 
@@ -256,7 +256,7 @@ def _draw(
 ) -> tuple[Array, Array, Array, Array]:
     """Every draw's bounds, log-mean weight, effective sample size, largest log-weights.
 
-    Draw i uses `fold_in(key, i)`, however many of them are computed at once.
+    Draw i uses `fold_in(key, i)`, however many draws are computed at once.
     """
     problems = [
         Problem(model=model, bound=bound, num_samples=num_samples) for bound in bounds
@@ -284,7 +284,7 @@ def _draw(
 
 
 def _stderr(values: np.ndarray) -> float:
-    """Of the mean over examples, were they drawn anew; NaN of a single one."""
+    """The standard error of the mean over random examples; NaN for one example."""
     if len(values) < 2:
         return np.nan
     return float(values.std(ddof=1) / np.sqrt(len(values)))

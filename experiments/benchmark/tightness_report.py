@@ -1,8 +1,8 @@
-"""What a comparison of bounds says: in words, as tables, figures and a report.
+"""The output of a comparison of bounds: words, tables, figures and a report.
 
-A gap is log p(x) less the bound. Where the weights' variance is finite, IWAE's closes
-as 1/K; the slope is that of a K^-b fitted to the gaps, by their errors, at those K at
-which theory's leading order is at most 0.01 nats.
+A gap is log p(x) minus the bound. Where the weights' variance is finite, IWAE's gap
+falls as 1/K; the slope is that of K^-b, fitted to the gaps with their errors, at every
+K where theory's leading order is at most 0.01 nats.
 """
 
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ from vaejax.plotting import (
     write_report,
 )
 
-LEADING = 0.01  # nats: below it the next order is small beside the leading one
+LEADING = 0.01  # nats: below this, the next order is small beside the leading order
 NORMAL_95 = 1.96
-FALSE_ALARMS = 0.01  # chance of one, over all cells of lower bounds
+FALSE_ALARMS = 0.01  # probability, over all cells of lower bounds
 SHOWN = (
     *("bound", "K", "kind", "value ± stderr", "log p(x) - value"),
     "over examples",
@@ -40,7 +40,7 @@ SHOWN = (
 def write(
     out: Path, name: str, rows: Sequence[Line], reference: Reference, command: str
 ) -> list[str]:
-    """Write the tables, figures and report; print them; what they say in words."""
+    """Write and print the tables, figures and report; return the findings."""
     found = findings(name, rows, reference)
     write_csv(out / "results.csv", rows, COLUMNS)
     measured = [row for row in rows if row["kind"] != "refused"]
@@ -99,7 +99,7 @@ def write(
         table.add_column(column, justify="left" if column == "bound" else "right")
     for texts in cells:
         table.add_row(*map(str, texts))
-    # A pipe has no width of its own, and a folded table cannot be read.
+    # A pipe has no width, and a folded table cannot be read.
     console(120).print(table)
     print(*found, sep="\n")
     print(f"report: {report}")
@@ -107,7 +107,7 @@ def write(
 
 
 def findings(name: str, rows: Sequence[Line], reference: Reference) -> list[str]:
-    """What the rows say, in sentences whose figures are all theirs."""
+    """The findings in sentences; all figures in them come from the rows."""
     measured = [row for row in rows if row["kind"] != "refused"]
     sentences = [_of_reference(name, reference)]
     if measured:
@@ -127,7 +127,7 @@ def findings(name: str, rows: Sequence[Line], reference: Reference) -> list[str]
 
 
 def slope(rows: Sequence[Line]) -> dict[str, float] | None:
-    """Of log gap against log K with its 95% half-width, if three K or more tell."""
+    """The slope of log gap in log K, with its 95% half-width, from at least three K."""
     leading = [row["log_px"] - row["leading_order"] for row in rows]
     fitted = [row for row, gap in zip(rows, leading, strict=True) if gap <= LEADING]
     if len(fitted) < 3 or min(row["gap_stderr"] for row in fitted) == 0:
@@ -148,7 +148,7 @@ def slope(rows: Sequence[Line]) -> dict[str, float] | None:
 
 
 def _closing(rows: Sequence[Line]) -> dict[str, list[Line]]:
-    """By bound, the cells of which theory knows how the gap closes, as K rises."""
+    """The cells with a theory of the closing gap, by bound, in order of K."""
     found: dict[str, list[Line]] = {}
     for row in sorted(rows, key=lambda row: row["num_samples"]):
         if row["leading_order"] is None:
@@ -251,7 +251,7 @@ def _of_upper(rows: Sequence[Line]) -> list[str]:
 
 
 def _of_lower(rows: Sequence[Line]) -> str:
-    """Whether a lower bound came out above log p(x) by more than chance."""
+    """The sentence on lower bounds that lie above log p(x) by more than chance."""
     lower = [row for row in rows if row["kind"] == "lower"]
     scores = {
         f"{row['bound']} at K = {row['num_samples']}": -row["gap"]
@@ -306,6 +306,6 @@ def _cells(row: Line) -> tuple[str | int, ...]:
 
 
 def with_error(value: float, stderr: float) -> str:
-    """Both with as many decimals as show two digits of the error."""
+    """The value ± its error, with decimals for two digits of the error."""
     decimals = 6 if stderr <= 0 else int(np.clip(1 - np.floor(np.log10(stderr)), 0, 6))
     return f"{value:z.{decimals}f} ± {stderr:.{decimals}f}"

@@ -1,9 +1,9 @@
 """The output of a comparison of gradient estimators: files, figures, report, table.
 
-results.csv, .parquet   a row a cell and parameter group, every setting in a column
+results.csv, .parquet   a row per cell and parameter group, a column per setting
 report.html             the answer in words, then the figures, then sortable tables
-figures/                each figure as .pdf and .png; a folder a model where several
-results.json            the findings and what else is to be kept; written last
+figures/                each figure as .pdf and .png; a folder per place if several
+results.json            the findings and the summary; written last
 """
 
 import re
@@ -45,13 +45,13 @@ from vaejax.plotting import (
 )
 from vaejax.plotting.comparison import comparison_figures
 
-OF_RUN = ("checkpoint", "model_settings", "budget", "config_hash")  # texts, too
+OF_RUN = ("checkpoint", "model_settings", "budget", "config_hash")  # text columns, too
 INTERVALS = (
     "Intervals are of 95%; that of the ratio of variances above is wider, by "
     "Bonferroni, for the number of estimators that the best was chosen from."
 )
 AS_FIT = ("snr", "cosine", "µs", "var x s", "decodes", "var x d")  # on the terminal
-LABELS = {  # of the settings, in the order of a table's columns
+LABELS = {  # labels of the settings, in the order of a table's columns
     **{"model": "model", "num_outer": "M", "batch_size": "batch", "step": "step"},
     **{"bound": "bound", "estimator": "estimator", "num_samples": "K"},
 }
@@ -96,7 +96,7 @@ def write(
 
 
 def print_rows(rows: Sequence[Line]) -> None:
-    """Print a table of the parameter groups, what is refused and why, the findings."""
+    """Print a table of the parameter groups, the refusals, and the findings."""
     columns = _settings(rows) | {
         "group": _value("group"),
         "status": _value("status"),
@@ -113,7 +113,7 @@ def print_rows(rows: Sequence[Line]) -> None:
         del columns["µs"], columns["var x s"]
     groups = of_whole_groups(rows)
     cells = {name: [str(cell(r)) for r in groups] for name, cell in columns.items()}
-    # A pipe has no width of its own, and a folded table cannot be read.
+    # A pipe has no width, and a folded table cannot be read.
     terminal = console(160)
     room, table, shown = terminal.width, TerminalTable(box=box.SIMPLE), []
     for name, texts in cells.items():
@@ -157,13 +157,13 @@ def _scaled(name: str, scale: float) -> Callable[[Line], Any]:
 
 
 def _settings(rows: Sequence[Line]) -> Columns:
-    """What tells the cells apart; what is the same in all has no column."""
+    """The columns of settings; a setting that is the same in all cells has none."""
     shown = {*differing(rows), "bound", "estimator", "num_samples"}
     return {label: _value(name) for name, label in LABELS.items() if name in shown}
 
 
 def _tables(rows: Sequence[Line]) -> list[Section]:
-    """All numbers in sortable tables, by what they say, and the refusals."""
+    """Sortable tables of all numbers, by topic, and of the refusals."""
     settings, group = _settings(rows), {"group": _value("group")}
     accuracy = {
         "status": _value("status"),
@@ -261,7 +261,7 @@ def _places(rows: Sequence[Line]) -> list[str]:
 
 
 def _refusals(rows: Sequence[Line]) -> list[tuple[str, ...]]:
-    """The place where several, bound, estimator, all their Ks, and the reason."""
+    """The refusals: place if several, bound, estimator, all their K, and reason."""
     names = [*_places(rows), "bound", "estimator"]
     alike: dict[tuple[str, ...], list[Line]] = {}
     for row in rows:

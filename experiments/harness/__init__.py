@@ -1,1 +1,1 @@
-"""What every command shares: its command line, folder, lock, journal and files."""
+"""The shared parts of all commands: command line, folder, lock, journal and files."""

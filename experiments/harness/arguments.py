@@ -22,23 +22,23 @@ from typing import Annotated, Any, Literal, NamedTuple
 from vaejax.core import VaejaxError
 from vaejax.core.ranges import shown
 
-ENOUGH = 0.6  # how alike two flags are when one may be meant by the other
+ENOUGH = 0.6  # similarity from which one flag may be meant by the other
 WORD = re.compile("[A-Za-z_]")
 
 
 @dataclasses.dataclass(frozen=True)
 class Option:
-    """What `--help` shows of a field beside the string below it."""
+    """The options of a field's flag, beside the string below the field."""
 
     metavar: str = ""
-    help: str | None = None  # in the place of that string
-    names: str | None = None  # what `--list` calls the names that it takes
+    help: str | None = None  # replaces that string
+    names: str | None = None  # the `--list` kind of the names it takes
     positional: bool = False
-    splits: bool = True  # whether a comma parts words
+    splits: bool = True  # True if a comma separates words
 
 
 class Flag(NamedTuple):
-    """A field of a `Config` as it is typed."""
+    """A field of a `Config` as a flag of the command line."""
 
     name: str
     group: str
@@ -65,17 +65,17 @@ class Flag(NamedTuple):
 
     @property
     def metavar(self) -> str:
-        """What stands for the value: the words that there are, if they are few."""
+        """The placeholder of the value: the choices of a `Literal`, or a name."""
         if typing.get_origin(self.kind) is Literal:
             return "|".join(map(str, typing.get_args(self.kind)))
         return self.option.metavar
 
     def takes(self, count: int) -> bool:
-        """Whether a word may follow so many others."""
+        """True if a word may follow `count` others."""
         return self.kind is tuple or (self.kind is not bool and count == 0)
 
 
-# What every command takes beside its settings.
+# The flags of every command, beside its settings.
 COMMON = [
     Flag("help", "", bool, Option(), "", False),
     Flag("list", "", str, Option("KIND"), "", None),
@@ -84,7 +84,7 @@ COMMON = [
 
 
 def flags_of(config_class: type) -> list[Flag]:
-    """The fields of a `Config`, group by group; those that no group has come last."""
+    """The fields of a `Config`, group by group; fields without a group come last."""
     hints = typing.get_type_hints(config_class, include_extras=True)
     fields = {field.name: field for field in dataclasses.fields(config_class)}
     found = []
@@ -100,7 +100,7 @@ def flags_of(config_class: type) -> list[Flag]:
 
 
 def _strings_below(cls: type) -> dict[str, str]:
-    """The string below every field of the class itself; "" where there is none."""
+    """The string below every field of the class itself, or "" if there is none."""
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(cls))).body
     assert isinstance(tree, ast.ClassDef)
     found = {}
@@ -112,7 +112,7 @@ def _strings_below(cls: type) -> dict[str, str]:
 
 
 def read_words(flags: Sequence[Flag], words: Sequence[str]) -> dict[str, list[str]]:
-    """The words of a command line by flag; those of a flag that comes twice, the last.
+    """The words of a command line by flag; of a repeated flag, the last words.
 
     Raises:
         VaejaxError: a flag that there is not, or a word that belongs to none.
@@ -143,7 +143,7 @@ def read_words(flags: Sequence[Flag], words: Sequence[str]) -> dict[str, list[st
 
 
 def _unknown_flag(typed: str, flags: Sequence[Flag]) -> str:
-    """The message that there is no such flag, with the nearest ones."""
+    """The message for an unknown flag, with the most similar flags."""
     words = re.split("[-_]", typed.lower().strip("-"))
     metavars = [flag.metavar for flag in flags]
 
@@ -218,7 +218,7 @@ def value_of(annotation: Any, words: Sequence[str], splits: bool = True) -> Any:
 
 
 def split_words(words: Sequence[str]) -> list[str]:
-    """Part words at their commas, but for those within the value of a setting.
+    """Split words at commas, except within the value of a setting.
 
     `dreg,stl` are two words, as `dreg stl` are; so are `hidden=300,300 latent_dim=2`,
     `hidden=300 300 latent_dim=2` and `hidden=300,300,latent_dim=2`.
@@ -231,7 +231,7 @@ def split_words(words: Sequence[str]) -> list[str]:
             brackets = number and any(
                 before.count(a) > before.count(b) for a, b in ("()", "[]", "{}")
             )
-            # Of nvil:decay=0.9, or of a setting that holds settings.
+            # True in nvil:decay=0.9, and in a setting that holds settings.
             within = ":" in before or before.count("=") > 1
             if is_value or brackets or (number and "=" in piece and within):
                 found[-1] += f",{piece}"
@@ -241,7 +241,7 @@ def split_words(words: Sequence[str]) -> list[str]:
 
 
 def _plain(annotation: Any) -> Any:
-    """The type without its limits, and without the None that it may be."""
+    """The type without its limits and without an optional None."""
     while typing.get_origin(annotation) in (Annotated, types.UnionType, typing.Union):
         annotation = typing.get_args(annotation)[0]
     return annotation

@@ -1,4 +1,4 @@
-"""What every experiment's command line shares: parsing, exit codes, settings.
+"""The command line of every experiment: parsing, exit codes, settings.
 
 python -m experiments.train --help          the settings, and their defaults
 python -m experiments.train --list models   the names that a setting takes
@@ -49,9 +49,9 @@ def parse(config_class: type, words: Sequence[str]) -> Any:
 
 
 def read_command_line(config_class: type) -> Any:
-    """The `Config` of this process; after --help, --list or a mistake it ends here.
+    """The `Config` of this process; --help, --list or a mistake ends the process.
 
-    A command calls this before it imports JAX, so that the answer takes no second.
+    A command calls this function before it imports JAX, to answer within a second.
     """
     words = sys.argv[1:]
     with forgiving_output():
@@ -109,20 +109,20 @@ def run_main(config_class: type, run: Callable[[Any], Any]) -> NoReturn:
 
 
 def _command() -> str:
-    """The name behind `python -m experiments.`."""
-    path = Path(sys.argv[0])  # of a package its __main__.py
+    """The command's name, as in `python -m experiments.NAME`."""
+    path = Path(sys.argv[0])  # a package's is its __main__.py
     return path.parent.name if path.stem == "__main__" else path.stem
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """True if Python, NumPy or JAX asked for memory that there is not."""
+    """True if Python, NumPy or JAX ran out of memory."""
     return isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)
 
 
 def _leave(code: int) -> NoReturn:
-    """Exit; as one of several processes without waiting for those that wait for it.
+    """Exit; one of several processes exits without waiting for the others.
 
-    Process 0 goes last: without the service that it holds, JAX aborts the others.
+    Process 0 exits last: without its coordination service, JAX aborts the others.
     """
     import jax
 
@@ -139,9 +139,9 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def command_of(experiment: str, config: Any) -> str:
-    """What is typed to run an experiment with these settings, in a folder of its own.
+    """The command that runs an experiment with these settings in a new folder.
 
-    A setting that has its default is left out.
+    The command omits settings at their defaults.
     """
     words = ["python", "-m", f"experiments.{experiment}"]
     for field in dataclasses.fields(config):

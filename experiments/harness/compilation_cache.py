@@ -1,4 +1,4 @@
-"""Compiled programs on disk, which a second run need not compile."""
+"""A cache of compiled programs on disk, shared by all runs."""
 
 import os
 import warnings
@@ -7,17 +7,17 @@ from typing import Any
 
 import jax
 
-MEGABYTES = 512  # of compiled programs, about 1 a run
+MEGABYTES = 512  # limit of the cache; a run adds about 1
 
 
 def use_compilation_cache() -> None:
     """Keep compiled programs on disk, so that a second run need not compile them.
 
-    In `$XDG_CACHE_HOME/vaejax/jax`, or `~/.cache/vaejax/jax`, unless JAX is told where
-    by JAX_COMPILATION_CACHE_DIR, or not to by JAX_ENABLE_COMPILATION_CACHE=false. A
-    folder that cannot be written to is done without.
+    The cache is in `$XDG_CACHE_HOME/vaejax/jax` or `~/.cache/vaejax/jax`, unless
+    JAX_COMPILATION_CACHE_DIR names a folder or JAX_ENABLE_COMPILATION_CACHE=false turns
+    the cache off. If the folder cannot be written, there is no cache.
     """
-    settings: Any = jax.config  # its settings are attributes that it does not declare
+    settings: Any = jax.config  # JAX does not declare its settings
     if not settings.jax_enable_compilation_cache:
         return
     if settings.jax_compilation_cache_dir is None:
@@ -34,14 +34,14 @@ def use_compilation_cache() -> None:
     if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
         # A hundred small programs take as long to compile as the training step.
         settings.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    # A full disk, or an entry that a killed process left half written: JAX compiles.
+    # With a full disk, or an entry cut short by a kill, JAX compiles again.
     warnings.filterwarnings("ignore", message=r"Error \w+ persistent compilation cache")
 
 
 def _trim(folder: Path, max_bytes: int) -> None:
     """Remove the oldest half of a cache that has grown too large.
 
-    JAX's own bound, jax_compilation_cache_max_size, reads the whole folder for every
+    JAX's bound, jax_compilation_cache_max_size, reads the whole folder for every
     program that it adds.
     """
     with os.scandir(folder) as entries:

@@ -15,12 +15,12 @@ from vaejax.core import VaejaxError, unknown
 from vaejax.data.files import read_small
 
 LARGEST = 2**20  # bytes of a TOML file
-X64 = "jax_enable_x64"  # of config.json: whether all numbers are float64
-RESULT = "result"  # of a TOML file: what came of these settings
+X64 = "jax_enable_x64"  # in config.json: true if all numbers are float64
+RESULT = "result"  # in a TOML file: the outcome of these settings
 
 
 def read_settings(config_class: type, path: Path) -> dict[str, Any]:
-    """The settings of a file, each of the type that its field of `Config` says.
+    """The settings of a file, each of the type of its field in `Config`.
 
     Raises:
         VaejaxError: a file that cannot be read, or a name or value that cannot be.
@@ -73,7 +73,7 @@ def typed_settings(
 
 
 def _from_json(value: Any, annotation: Any) -> Any:
-    """The value of a field of this type.
+    """The JSON value as a value of the annotated type.
 
     Raises:
         TypeError: it is of none.

@@ -5,7 +5,7 @@ from typing import Any
 
 from vaejax.core import VaejaxError
 
-EXTRAS = {  # what a run asks for: its package, and the extra that installs it
+EXTRAS = {  # by option: its package, and the extra that installs it
     "tensorboard": ("tensorboardX", "watch"),
     "wandb": ("wandb", "wandb"),
     "mlflow": ("mlflow", "mlflow"),

@@ -11,11 +11,11 @@ import textwrap
 from experiments.harness.arguments import Flag, flags_of
 
 WIDTH = 80
-SECOND = 27  # where the second column begins
+SECOND = 27  # start of the second column
 
 
 def help_text(command: str, config_class: type) -> str:
-    """What `--help` prints: the flags by group, with what they mean by default."""
+    """The text of `--help`: the flags by group, with their meanings and defaults."""
     flags = flags_of(config_class)
     required = [flag for flag in flags if flag.default is dataclasses.MISSING]
     usage = [f"python -m experiments.{command}", *(flag.usage for flag in required)]
@@ -32,7 +32,7 @@ def help_text(command: str, config_class: type) -> str:
 
 
 def _described(flag: Flag) -> str:
-    """The help of a flag, where its names are listed, and its default."""
+    """The help of a flag, the `--list` kind of its names, and its default."""
     notes = [f"--list {flag.option.names}"] if flag.option.names else []
     is_shown = flag.default not in (None, (), dataclasses.MISSING)
     if is_shown and flag.default is not False and "default" not in flag.help:
@@ -42,7 +42,7 @@ def _described(flag: Flag) -> str:
 
 
 def _row(left: str, right: str) -> list[str]:
-    """Two columns, the second folded; a long first has a line of its own."""
+    """Two columns, the second folded; a long first column is on a separate line."""
     indent = " " * SECOND
     folded = textwrap.wrap(right, WIDTH - SECOND) or [""]
     if len(left) + 4 > SECOND:

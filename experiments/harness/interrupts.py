@@ -1,4 +1,4 @@
-"""Ctrl-C and a scheduler's SIGTERM, noted until a run may end."""
+"""Handling of Ctrl-C and a scheduler's SIGTERM, noted until a run may end."""
 
 import contextlib
 import signal
@@ -9,10 +9,11 @@ from types import FrameType
 
 @contextlib.contextmanager
 def noted_interrupts() -> Iterator[Callable[[], bool]]:
-    """Note the first Ctrl-C or SIGTERM, for the block to end where it is whole.
+    """Note the first Ctrl-C or SIGTERM, so that the block ends in a valid state.
 
-    Yields whether one came. The block ends with it at the latest; a second interrupts
-    at once. Outside the main thread, where Python handles no signals, none is noted.
+    Yields a function that is True after an interrupt. The interrupt is raised at the
+    end of the block; a second one is raised at once. Outside the main thread, where
+    Python handles no signals, none is noted.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False

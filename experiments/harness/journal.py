@@ -1,4 +1,4 @@
-"""What a run has measured, in a file that a killed run goes on from."""
+"""The measurements of a run, in a file from which a killed run resumes."""
 
 from collections.abc import Hashable
 from pathlib import Path
@@ -9,12 +9,12 @@ from experiments.harness.json_files import read_lines
 
 
 class Journal:
-    """Named results by cell; each `write` is a line of metrics.jsonl, at once.
+    """Named results by cell; each `write` adds a line to metrics.jsonl at once.
 
-    The first one replaces what a run with --overwrite replaces.
+    The first `write` removes the run that --overwrite replaces.
 
-    A cell is a tuple of plain values. A line that was cut short is dropped, and so is
-    a damaged one, with a word: its cell counts as not measured.
+    A cell is a tuple of plain values. A truncated line is dropped, and so is a damaged
+    line, with a message: the cell counts as not measured.
     """
 
     def __init__(self, out: Path) -> None:
@@ -29,11 +29,11 @@ class Journal:
             self._keep(tuple(line.pop("cell")), line)
 
     def read(self, cell: tuple[Hashable, ...], name: str) -> Any:
-        """What was written of a cell under this name, or None."""
+        """The result of a cell under this name, or None."""
         return self._found.get(cell, {}).get(name)
 
     def write(self, cell: tuple[Hashable, ...], **found: Any) -> None:
-        """Keep results of a cell."""
+        """Write results of a cell."""
         run_folder.append_row(self.out, {"cell": cell, **found})
         run_folder.saved(self.out)
         self._keep(cell, found)
@@ -43,7 +43,7 @@ class Journal:
 
 
 def _is_entry(line: Any) -> bool:
-    """True if a line names a cell, and its results are of the types of such ones."""
+    """True if a line names a cell, and its results have valid types."""
     if not isinstance(line, dict) or not isinstance(line.get("cell"), list):
         return False
     rows = line.get("rows", [])

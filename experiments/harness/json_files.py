@@ -1,4 +1,4 @@
-"""JSON files, read strictly: what is damaged is named, and nothing else is lost."""
+"""Strict reading of JSON files: damage is reported, and nothing else is lost."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from vaejax.data.files import read_small
 
 LARGEST = 2**26  # bytes of an object
 LARGEST_LINES = 2**30  # bytes of a file of rows
-DEEPEST = 50  # levels of lists and objects; the experiments' own have up to 6
+DEEPEST = 50  # levels of lists and objects; the experiments' files have up to 6
 REMEDIES = {
     "config.json": "restore it from a copy, or remove the folder of its run",
     "results.json": "remove it and go on with its run, which finds the results again",
@@ -86,9 +86,9 @@ def read_json(path: Path) -> dict[str, Any]:
 def read_lines(
     path: Path, is_row: Callable[[Any], bool] = lambda row: isinstance(row, dict)
 ) -> tuple[list[dict[str, Any]], list[str]]:
-    """The rows of a file, one a line, and what is wrong with its other lines.
+    """The rows of a file, one per line, and the problems of its other lines.
 
-    A last line that was cut short, as by a kill, is no damage.
+    A truncated last line, as after a kill, is no damage.
 
     Args:
         path: the file.
@@ -105,7 +105,7 @@ def read_lines(
         ) from error
     except ValueError as error:
         raise VaejaxError(f"cannot read {path} ({error}): move it away") from error
-    if not last.isascii():  # no line of ours is
+    if not last.isascii():  # `json.dumps` writes ASCII
         lines.append(last)
     rows, problems = [], []
     for number, line in enumerate(lines, start=1):

@@ -1,4 +1,4 @@
-"""The names that settings take: each with its claim, its own settings and defaults."""
+"""The names that settings take, each with its claim, settings and defaults."""
 
 import inspect
 import textwrap
@@ -33,7 +33,7 @@ INDENT = " " * 4
 
 
 def print_names(kind: str = "") -> None:
-    """Print every name of a kind, the first sentence of its docstring, its settings.
+    """Print every name of a kind, with its docstring's first line and its settings.
 
     Raises:
         UnknownNameError: there is no such kind.
@@ -53,14 +53,14 @@ def print_names(kind: str = "") -> None:
 
 
 def _settings(factory: Callable[..., Any]) -> list[str]:
-    """What a command line may set, `name=default`; not what follows from the data."""
+    """Settings for a command line, `name=default`, without those fixed by the data."""
     found = []
     for name, setting in settings_of(factory).items():
         is_array = mismatch(setting.annotation, object()) is None
         if is_array:
             continue
         default = setting.default
-        if isinstance(default, Mapping):  # of a part's own
+        if isinstance(default, Mapping):  # settings of a part
             found.append(f"{name.removesuffix('_settings')}.SETTING=VALUE")
         elif isinstance(default, tuple | list):
             found.append(f"{name}={','.join(map(str, default))}")

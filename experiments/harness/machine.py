@@ -1,4 +1,4 @@
-"""The machine under the benchmark: what it is, and its own matrix-product speed."""
+"""The machine under the benchmark: its description and its matrix-product speed."""
 
 import os
 import platform
@@ -16,10 +16,10 @@ SIZE = 2048
 
 
 def sgemm_flops_per_second(seconds: float) -> float:
-    """Speed of JAX's own float32 2048^3 matrix product: the peak that can be reached.
+    """The speed of JAX's float32 2048^3 matrix product: the attainable peak.
 
-    An upper mark that does not depend on published figures: it falls with the machine's
-    load as the contestants do, so a share of it can be compared between machines.
+    This upper mark does not depend on published figures. It falls with the machine's
+    load as the contestants' speeds do, so shares of it compare between machines.
     """
     product, a = _product()
     repeats, start = 0, time.perf_counter()
@@ -53,15 +53,15 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-MAPPINGS = Path("/proc/self/maps")  # a line each; Linux allows a process 65,530
+MAPPINGS = Path("/proc/self/maps")  # one per line; Linux allows a process 65,530
 MOST_MAPPINGS = 20_000
 
 
 def forget_programs() -> None:
-    """Drop what XLA compiled, before its mappings are as many as a process may have.
+    """Drop compiled programs before their mappings reach the limit of a process.
 
-    A program keeps dozens of them, and one that gets none aborts the process. What is
-    needed again is compiled again.
+    A program keeps dozens of mappings, and a program that gets none aborts the process.
+    Programs that are needed again are compiled again.
     """
     if MAPPINGS.exists() and MAPPINGS.read_bytes().count(b"\n") > MOST_MAPPINGS:
         jax.clear_caches()

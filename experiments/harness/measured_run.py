@@ -1,10 +1,10 @@
-"""A run that measures cells: alone in its folder, kept cell by cell, and resumed.
+"""A resumable run that measures cells, alone in its folder, kept cell by cell.
 
     with measured_run(config) as run:
         rows = run.rows("gradients", "cells", cells, measure)
 
-`measure(cell)` is called for the cells that no earlier run has measured. Its rows are a
-line of metrics.jsonl at once, so that a run that is killed loses one cell at most.
+`measure(cell)` is called for the cells that no earlier run has measured. Its rows
+are a line of metrics.jsonl at once, so that a killed run loses one cell at most.
 """
 
 import contextlib
@@ -58,7 +58,7 @@ class MeasuredRun(Journal):
 
 @contextlib.contextmanager
 def measured_run(config: Any, **options: Any) -> Iterator[MeasuredRun]:
-    """Have the folder of `config` for this run alone, and its journal.
+    """Reserve the folder of `config` for this run; yield its journal.
 
     Args:
         config: with `out`, `overwrite` and `resume`.

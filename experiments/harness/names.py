@@ -1,4 +1,4 @@
-"""From the names on a command line to the library's values."""
+"""Conversion of names on a command line to the library's values."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from vaejax.core import Family, Model, VaejaxError, build
 from vaejax.data import DATASETS, LEVELS, ImageData
 
 BITS = ("dynamic", "static", "threshold")  # protocols of 0 and 1
-MAX_EXEMPLARS = 5000  # training examples that a prior may be made of
+MAX_EXEMPLARS = 5000  # limit of training examples in a prior
 
 
 def check_named_once(config: Any, *fields: str) -> None:
@@ -22,7 +22,7 @@ def check_named_once(config: Any, *fields: str) -> None:
 
 
 def choose_protocol(dataset: str, protocol: str | None, likelihood: Family) -> str:
-    """The protocol asked for, or the data set's first that fits the likelihood.
+    """The requested protocol, or the data set's first that fits the likelihood.
 
     Raises:
         VaejaxError: a likelihood of bits on grey values, whose "log-likelihood" would
@@ -53,7 +53,7 @@ def _likelihood_of(protocol: str) -> str:
 
 
 def _outcomes(likelihood: Family) -> tuple[str, tuple[str, ...]]:
-    """What the likelihood is one of, and the protocols that give it."""
+    """The outcomes that the likelihood is for, and the protocols that give them."""
     space = likelihood.space
     if space.kind == "bits":
         return "bits", BITS
@@ -65,13 +65,13 @@ def _outcomes(likelihood: Family) -> tuple[str, tuple[str, ...]]:
 
 
 def labels_in_turn(model: Model, count: int) -> Array | None:
-    """Labels y for so many examples, every class in turn; None where none is needed."""
+    """Labels y for `count` examples, every class in turn; None for no classes."""
     classes = model.labels.num_classes
     return None if classes is None else jnp.arange(count) % classes
 
 
 def mean_observation(data: ImageData, protocol: str) -> np.ndarray:
-    """E x of the training split under a protocol; of images in [0, 1]."""
+    """E x of the training split under a protocol; in [0, 1] for images."""
     if protocol == "threshold":
         return (data.images > 127).mean(0)
     return _expected(data.images.mean(0), protocol)

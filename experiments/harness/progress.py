@@ -1,4 +1,4 @@
-"""How far a run is: a bar on a terminal, and elsewhere a line now and then."""
+"""The progress of a run: a bar on a terminal, and elsewhere occasional lines."""
 
 import contextlib
 import sys
@@ -25,8 +25,8 @@ def progress_bar(
 ) -> Iterator[Callable[..., None]]:
     """Show a bar with throughput and time left; off a terminal print lines instead.
 
-    Yields `update(done, note)`: how many units are done so far, and what to say, if it
-    is something new.
+    Yields `update(done, note)`: the number of units done so far, and a note, if
+    there is a new one.
     """
     if not sys.stderr.isatty():
         yield Lines(description, total, unit)
@@ -52,15 +52,15 @@ def progress_bar(
 
 
 class Lines:
-    """A line on stderr for every tenth that is done, or every 30 seconds.
+    """Progress as lines on stderr, for every tenth of the work or every 30 seconds.
 
-    A run that takes less than a second prints none, but for that it compiles.
+    A run that takes less than a second prints only that it compiles.
     """
 
     def __init__(self, description: str, total: float, unit: str) -> None:
         self._description, self._total, self._unit = description, total, unit
         self._note = ""
-        self._printed_at, self._printed = time.monotonic(), 0.0  # the last line
+        self._printed_at, self._printed = time.monotonic(), 0.0  # by the last line
         self._first: tuple[float, float] | None = None  # when the first units were done
 
     def __call__(self, done: float, note: str | None = None) -> None:

@@ -1,13 +1,13 @@
-"""The run that another one replaces: set aside until the other has saved something.
+"""Replacement of a run, which is set aside until the new run has saved a state.
 
-OUT/.vaejax_moving      its files on their way there, or on their way back
-OUT/.vaejax_set_aside   all of its files: the others in OUT are the new run's
-OUT/.vaejax_replaced    on their way out
+OUT/.vaejax_moving      the old run's files while they are set aside or put back
+OUT/.vaejax_set_aside   all of the old run's files; OUT has the new run's
+OUT/.vaejax_replaced    the old run's files while they are removed
 
-One rename leads from each of these folders to the next, so that `heal` makes a whole
-run, the old one or the new one, of what a killed process leaves behind. The file
-`MARKER` is in each of them, from before the first file until after the last: without
-it a folder is somebody else's, and left alone.
+One rename leads from each of these folders to the next, so that `heal` restores a whole
+run, the old one or the new one, after a process was killed. Each folder has the file
+`MARKER`, from before its first file until after its last: a folder without `MARKER`
+belongs to somebody else, and is left alone.
 """
 
 import contextlib
@@ -23,7 +23,7 @@ MARKER = ".vaejax_replaced_run"
 
 
 def set_aside(out: Path, names: Collection[str]) -> None:
-    """Move the run's files, of these names, out of the way.
+    """Set aside the run's files of these names.
 
     Raises:
         VaejaxError: one of the folders is there, and not empty.
@@ -40,7 +40,7 @@ def set_aside(out: Path, names: Collection[str]) -> None:
 
 
 def put_back(out: Path, names: Collection[str]) -> None:
-    """Return the run set aside, if there is one, to the place of the new one."""
+    """Put the run set aside, if there is one, back in the place of the new run."""
     if _is_ours(out / ASIDE):
         remove(out, names)
         (out / ASIDE).rename(out / MOVING)
@@ -52,7 +52,7 @@ def put_back(out: Path, names: Collection[str]) -> None:
 
 
 def drop(out: Path) -> None:
-    """Remove the run set aside, if there is one: the new one has a state on disk."""
+    """Remove the run set aside, if there is one: the new run has a state on disk."""
     if _is_ours(out / ASIDE):
         (out / ASIDE).rename(out / REPLACED)
     _remove_side(out / REPLACED)
@@ -64,13 +64,13 @@ def is_left(out: Path) -> bool:
 
 
 def heal(out: Path, names: Collection[str]) -> None:
-    """Finish what a killed process left: the old run, unless the new one was saved."""
+    """Restore the old run after a kill, unless the new run was saved."""
     _remove_side(out / REPLACED)
     put_back(out, names)
 
 
 def find(out: Path, name: str) -> Path:
-    """Where `heal` would take this file of the run from; nothing is moved."""
+    """The path from which `heal` would take a file of the run; nothing is moved."""
     if _is_ours(out / ASIDE):
         return out / ASIDE / name
     moving = out / MOVING / name
@@ -92,7 +92,7 @@ def _is_ours(side: Path) -> bool:
 
 
 def _remove_side(side: Path) -> None:
-    """Remove one of our folders, its marker last; what cannot be now stays with it."""
+    """Remove one of the folders, its marker last; the marker stays with files left."""
     if _is_ours(side):
         with contextlib.suppress(OSError):
             remove(side, [name for name in os.listdir(side) if name != MARKER])

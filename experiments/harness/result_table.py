@@ -14,7 +14,7 @@ from experiments.harness.terminal import console
 from vaejax.benchmark.statistics import Line
 
 BETWEEN = 3  # characters that a column needs besides its text
-WIDEST = 30  # text that is longer is folded where there is no room
+WIDEST = 30  # longer text is folded if there is no room
 
 
 def numbers_of(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
@@ -29,7 +29,7 @@ def numbers_of(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]
 
 
 def columns_of(rows: Sequence[Line]) -> list[str]:
-    """Every name that a row has, in the order in which they come."""
+    """The names in all rows, in the order of their first appearance."""
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
@@ -43,7 +43,7 @@ def differing(rows: Sequence[Line]) -> list[str]:
 
 
 def plain(value: Any) -> Any:
-    """The value, or a setting of several words as one text; text as UTF-8 holds it."""
+    """The value, with several words joined to one text, and text as valid UTF-8."""
     if isinstance(value, tuple | list):
         value = " ".join(map(str, value))
     if isinstance(value, str):
@@ -52,7 +52,7 @@ def plain(value: Any) -> Any:
 
 
 def write_csv(path: Path, rows: Sequence[Line], columns: Sequence[str]) -> None:
-    """Write the rows, a line each; what is unknown is empty."""
+    """Write the rows, one per line; unknown values are empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
@@ -74,7 +74,7 @@ def print_rows(
         shown.append(name)
     table = Table(title=title, box=box.SIMPLE)
     for name in shown:
-        # What there is no room for is folded, and never cut off.
+        # Text without room is folded, and never cut off.
         numbers = all(isinstance(row.get(name, 0), int | float) for row in rows)
         table.add_column(name, justify="right" if numbers else "left", overflow="fold")
     for row in rows:

@@ -1,16 +1,16 @@
-"""The folder of a run: what is in it, and when it may be written to.
+"""The folder of a run: its contents, and when a command may write to it.
 
-A command that is refused leaves no trace, and a run that is to be replaced stays until
-the new one has saved its first state (see `replacement`).
+A refused command leaves no trace, and a run that is to be replaced stays until the new
+run has saved its first state (see `replacement`).
 
 config.json      the settings
-metrics.jsonl    a line an epoch
-checkpoints/     the state, from which a run goes on
-snapshots/       the states after some epochs, if they are to be kept
+metrics.jsonl    a line per epoch
+checkpoints/     the state from which a run resumes
+snapshots/       the states after some epochs, if requested
 results.json     written last: a folder that has it is finished
-failure.txt      what went wrong, in a run that failed
+failure.txt      the error of a failed run
 figures/         pictures
-lock             while a process runs in it, and locked by it until it ends, however
+lock             present while a process runs here, locked until it ends in any way
 """
 
 import contextlib
@@ -37,14 +37,14 @@ FOLDERS = (
     *("checkpoints", "snapshots", "figures", "tensorboard", "wandb", "profile"),
     "logs",
 )
-WRITING = ".{}.writing"  # a file until it is whole
-# All that is a run's; last, what says whose it is.
+WRITING = ".{}.writing"  # the name of a file until it is whole
+# All files of a run; last, the file that identifies it.
 NAMES = (
     *(WRITING.format(name) for name in (*FILES, "config.json")),
     *(*FOLDERS, *FILES, "config.json"),
 )
-FIGURES = ("train", "test")  # what a line of metrics.jsonl has numbers in
-# The runs of this process that have saved nothing yet, with what was there before.
+FIGURES = ("train", "test")  # the entries with numbers in a line of metrics.jsonl
+# The runs of this process without a saved state, with the files there before.
 _unsaved: dict[Path, list[str]] = {}
 
 
@@ -60,11 +60,11 @@ def open_run(
     reopened_by: str = "",
     check_state: Callable[[], None] = lambda: None,
 ) -> Iterator[None]:
-    """Have `out` for the run of `config` alone while the block runs, or say why not.
+    """Reserve `out` for the run of `config` while the block runs, or raise.
 
     A block that ends by an error or an interrupt before `saved` is called leaves the
-    folder as it was, and none where there was none. Only an error of the program's own
-    leaves its failure.txt in a new folder.
+    folder as it was, and removes a new folder. Only an error of the program, not of the
+    user, leaves its failure.txt in a new folder.
 
     Args:
         out: the folder.
@@ -116,9 +116,9 @@ def open_run(
 
 
 def saved(out: Path) -> None:
-    """Note that the run in `out` has a state on the disk, which it can be resumed from.
+    """Note that the run in `out` has a state on disk, from which it can resume.
 
-    What it replaces is removed; so is what those runs replace that it is a part of.
+    The run that it replaces is removed; so are the runs that its parents replace.
     """
     for folder in [run for run in _unsaved if out.is_relative_to(run)]:
         with _explained(folder):
@@ -127,16 +127,16 @@ def saved(out: Path) -> None:
 
 
 def heal(out: Path) -> None:
-    """Make whole what a process left that was killed while it replaced a run."""
+    """Restore a folder after a process was killed while it replaced a run."""
     if replacement.is_left(out):
-        alive = contextlib.suppress(OSError, VaejaxError)  # then it holds the lock
+        alive = contextlib.suppress(OSError, VaejaxError)  # if locked by a live process
         with alive, run_lock.locked(out):
             replacement.heal(out, NAMES)
 
 
 @contextlib.contextmanager
 def _alone_in(out: Path) -> Iterator[None]:
-    """Hold the lock of the folder; leave none that was made here and is empty."""
+    """Hold the lock of the folder; remove empty folders that were made here."""
     if Path.cwd().is_relative_to(os.path.realpath(out)):
         raise VaejaxError(
             "--out is empty, or the folder that you are in, or one above it: name a "
@@ -159,13 +159,13 @@ def _alone_in(out: Path) -> Iterator[None]:
 
 
 def _remove_empty(folders: list[Path]) -> None:
-    with contextlib.suppress(OSError):  # it is not empty, and nor are those above it
+    with contextlib.suppress(OSError):  # it is not empty, and nor are its parents
         for folder in folders:
             folder.rmdir()
 
 
 def _settings_before(out: Path, settings: dict[str, Any]) -> dict[str, Any] | None:
-    """The settings of the run in the folder, or None; of the same experiment.
+    """The settings of the run in the folder, or None; the experiment is the same.
 
     Raises:
         VaejaxError: it is another's, or its settings are lost.
@@ -179,7 +179,7 @@ def _settings_before(out: Path, settings: dict[str, Any]) -> dict[str, Any] | No
                 )
         return None
     before = read_json(out / "config.json")
-    # Older folders do not say which precision they are of.
+    # Older folders do not record their precision.
     if before.keys() | {run_settings.X64} != settings.keys():
         raise VaejaxError(
             f"{out} holds another experiment's run, or one of another version, which "
@@ -206,7 +206,7 @@ def _check_goes_on(
 
 
 def _make_room(out: Path, replaces: bool) -> None:
-    """Set aside the run that is to be replaced, and note what else is there."""
+    """Set aside the run that is to be replaced, and note the folder's other files."""
     if replaces:
         with _explained(out):
             try:
@@ -218,12 +218,12 @@ def _make_room(out: Path, replaces: bool) -> None:
 
 
 def _end(out: Path, error: Exception | None = None) -> None:
-    """Leave the folder as it was, or beside what is saved what went wrong."""
+    """Restore the folder, or record the error beside the saved state."""
     there = _unsaved.pop(out, None)
     mistake = error is None or isinstance(error, VaejaxError | OSError)
     replaces = replacement.is_left(out)
     if there is not None and (mistake or replaces):
-        # The next command makes whole what cannot be now.
+        # The next command restores what this one cannot.
         with contextlib.suppress(OSError, VaejaxError):
             run_lock.check_held(out)
             replacement.remove(out, [name for name in NAMES if name not in there])
@@ -246,7 +246,7 @@ def how_to_go_on(out: Path, overwrite: bool, resume: bool | None) -> str:
 
 
 def record_failure(out: Path, error: Exception) -> None:
-    """Keep what went wrong beside the run."""
+    """Write the error to the run's folder."""
     with contextlib.suppress(VaejaxError):  # a full disk must not hide the error
         write_text(out / "failure.txt", f"{str(error) or type(error).__name__}\n")
 
@@ -287,7 +287,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def read_rows(out: Path) -> list[dict[str, Any]]:
-    """The lines of a run's metrics.jsonl, an epoch each; of one damaged, that it is."""
+    """The rows of a run's metrics.jsonl, one per epoch; damaged lines are reported."""
     rows, problems = read_lines(out / "metrics.jsonl", is_row)
     for problem in problems:
         print(f"{problem}: it is left out")
@@ -295,7 +295,7 @@ def read_rows(out: Path) -> list[dict[str, Any]]:
 
 
 def is_row(found: Any) -> bool:
-    """Whether it can be a line of metrics.jsonl: figures, if any, are of an epoch."""
+    """True for a possible line of metrics.jsonl: figures, if any, are of an epoch."""
     if not isinstance(found, dict):
         return False
     figures = [found[name] for name in FIGURES if found.get(name) is not None]
@@ -311,16 +311,16 @@ def _are_numbers(found: Any) -> bool:
 
 
 def write_rows(out: Path, rows: list[dict[str, Any]]) -> None:
-    """Replace metrics.jsonl, as by the epochs up to a checkpoint."""
+    """Replace metrics.jsonl, for example by the epochs up to a checkpoint."""
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     write_text(out / "metrics.jsonl", lines)
 
 
 def append_row(out: Path, row: dict[str, Any]) -> None:
-    """Add an epoch to metrics.jsonl."""
+    """Append a row to metrics.jsonl."""
     run_lock.check_held(out)
     path = out / "metrics.jsonl"
-    with _explained(path), path.open("r+") as lines:  # not anew where it is gone
+    with _explained(path), path.open("r+") as lines:  # fails if it was removed
         lines.seek(0, os.SEEK_END)
         lines.write(json.dumps(row) + "\n")
 

@@ -1,4 +1,4 @@
-"""The lock of a run's folder: one process writes there, and knows if it is gone."""
+"""The lock of a run's folder: one process writes there, and detects its removal."""
 
 import contextlib
 import fcntl
@@ -11,12 +11,12 @@ from typing import TextIO
 from vaejax.core import VaejaxError
 
 LOCK = "lock"
-_held: dict[Path, TextIO] = {}  # the locks of this process, open
+_held: dict[Path, TextIO] = {}  # the open lock files of this process
 
 
 @contextlib.contextmanager
 def locked(out: Path) -> Iterator[None]:
-    """Hold the folder's lock file; the system lets go of it however a process ends.
+    """Hold the folder's lock file; the system releases it however the process ends.
 
     Raises:
         VaejaxError: another process holds it.
@@ -33,7 +33,7 @@ def locked(out: Path) -> Iterator[None]:
                     "wait for it, or use another --out"
                 ) from None
             if not _is_at(file, path):
-                continue  # its holder removed it between those two lines
+                continue  # its holder removed it between open and flock
             file.truncate(0)
             print(f"process {os.getpid()} on {platform.node()}", end="", file=file)
             file.flush()
@@ -49,9 +49,9 @@ def locked(out: Path) -> Iterator[None]:
 
 
 def check_held(out: Path) -> None:
-    """Raise a `VaejaxError` if this process locked the folder, and it is another now.
+    """Raise a `VaejaxError` if the folder that this process locked was replaced.
 
-    Whoever removed it may have started another run there since.
+    Another run may have started there since the removal.
     """
     file = _held.get(out / LOCK)
     if file is not None and not _is_at(file, out / LOCK):
@@ -69,12 +69,12 @@ def _is_at(file: TextIO, path: Path) -> bool:
 
 
 def is_running(out: Path) -> bool:
-    """Whether a process holds the run's lock."""
+    """True if a process holds the run's lock."""
     try:
         with (out / LOCK).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # there is none, or it is no file
+    except OSError:  # there is no lock, or it is no file
         return False
     return False

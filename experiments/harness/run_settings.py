@@ -1,4 +1,4 @@
-"""The settings of a run, as its config.json holds them, and which others may follow."""
+"""The settings of a run, as in its config.json, and the changes allowed on resuming."""
 
 import dataclasses
 import json
@@ -12,16 +12,16 @@ from experiments.harness.config_file import X64
 from experiments.harness.json_files import read_json
 from vaejax.core import VaejaxError
 
-# Where a run is carried out, which its results do not depend on.
+# Settings of the place of a run, on which the results do not depend.
 PLACES = ("sample_devices", "distributed", "coordinator", "num_processes", "process_id")
-# That, where its files are and how it is watched: not what it is, and not kept.
+# Settings of place, files and watching, which config.json omits.
 NO_SETTINGS = {
     *("out", "overwrite", "resume"),
     *("tensorboard", "wandb", "mlflow", "profile", "snapshot_epochs"),
     *PLACES,
 }
-# Settings that a run may go on with others of: how it is carried out, and what is done
-# about a step that fails, which is only known once it does.
+# Settings that may change on resuming: how a run is carried out, and the reaction to a
+# failing step, which is only known once a step fails.
 FREE = ("checkpoint_seconds", "checkpoint_steps", "on_nonfinite", "max_skipped")
 
 
@@ -48,16 +48,16 @@ def check_settings(
     where: Path,
     free: Callable[[str, Any, Any], bool] = lambda name, before, now: False,
 ) -> None:
-    """Raise a `VaejaxError` if the settings before were others than `config`'s.
+    """Raise a `VaejaxError` if the settings before differ from `config`'s.
 
-    Those in `FREE` may differ, and those that are `free` by name, old and new value.
+    Settings in `FREE` may differ, and settings that `free(name, old, new)` accepts.
     """
     settings = settings_of(config)
     if not isinstance(before, dict):
         raise VaejaxError(
             f"the settings in {where} are damaged: use another --out, or remove it"
         )
-    before = {X64: False} | before  # as in folders that do not say
+    before = {X64: False} | before  # for folders that do not record it
     if before[X64] != settings[X64]:
         raise VaejaxError(
             f"{where} holds a run in {precision(before[X64])}, and JAX computes in "
@@ -79,8 +79,8 @@ def check_settings(
 
 
 def in_x64() -> bool:
-    """Whether JAX computes in float64."""
-    settings: Any = jax.config  # its settings are attributes that it does not declare
+    """True if JAX computes in float64."""
+    settings: Any = jax.config  # JAX does not declare its settings
     return settings.jax_enable_x64
 
 

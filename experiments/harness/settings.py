@@ -1,8 +1,8 @@
-"""What the settings of every experiment share: annotations that are checked.
+"""The base of every experiment's settings: annotations that are checked.
 
 A field's annotation says which values it takes (see `vaejax.core.ranges`); a bare `int`
-is a count from 1 to 1,000,000. A configuration that exists is one that can be, whether
-it comes from a command line, a notebook, a sweep or a file.
+is a count from 1 to 1,000,000. Every configuration that exists is valid, whether it
+comes from a command line, a notebook, a sweep or a file.
 """
 
 import typing
@@ -11,7 +11,7 @@ from typing import Annotated
 from vaejax.core import VaejaxError
 from vaejax.core.ranges import Range, mismatch, shown
 
-Seed = Annotated[int, Range(0, 2**32 - 1)]  # of more, random keys would drop a part
+Seed = Annotated[int, Range(0, 2**32 - 1)]  # random keys would drop further bits
 Large = Annotated[int, Range(1, 10_000_000)]  # draws, and samples of a log-likelihood
 Seconds = Annotated[float, Range(0, 1e9, above=True)]
 Rate = Annotated[float, Range(0, 1e30, above=True)]  # finite in float32

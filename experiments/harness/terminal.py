@@ -1,4 +1,4 @@
-"""Output that no run fails for: to a closed pipe, in ASCII, of names of any bytes."""
+"""Output that never fails a run: to a closed pipe, in ASCII, of names of any bytes."""
 
 import contextlib
 import io
@@ -24,9 +24,9 @@ def console(width_in_files: int | None = None, *, stderr: bool = False) -> Conso
 
 @contextlib.contextmanager
 def forgiving_output() -> Iterator[None]:
-    """Let what the block prints be lost where it cannot be written, and say nothing.
+    """Silently drop the output of the block that cannot be written.
 
-    What an encoding lacks is escaped as Python does.
+    Characters that the encoding lacks are escaped as in Python.
     """
     with (
         contextlib.redirect_stdout(_Forgiving(sys.stdout)),
@@ -40,9 +40,9 @@ def forgiving_output() -> Iterator[None]:
 
 
 class _Forgiving:
-    """A text stream whose `write` and `flush` do not fail; None is one that is closed.
+    """A text stream whose `write` and `flush` do not fail; None is a closed stream.
 
-    After a failure its file is the null device, or Python would fail at its end.
+    After a failure the stream writes to the null device, or Python would fail at exit.
     """
 
     def __init__(self, stream: TextIO | None) -> None:

@@ -1,9 +1,9 @@
-"""What measured costs say: a line through every curve, and where it is left.
+"""The report on measured costs: a line through every curve, and the points off it.
 
 The time of a call with x units of work (samples, examples, weights of the network,
-seeds) is a + b x where it is linear: a is paid once, b for each unit. The line is the
-one, with a and b not negative, of the smallest squared relative errors; a point that is
-more than 1.5 times above or below it is off the linear regime.
+seeds) is a + b x where it is linear: a is paid once, b for each unit. The line, with a
+and b not negative, has the smallest squared relative errors; a point more than 1.5
+times above or below the line is off the linear regime.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,7 +25,7 @@ UNITS = {
     "width": "weight",
     "num_seeds": "seed",
 }
-COUNTED = ("batch_size", "num_seeds")  # the units are images, or come with their own
+COUNTED = ("batch_size", "num_seeds")  # axes along which the number of images varies
 COLUMNS = (
     *("work", "axis", "value", "seconds_per_image", "fastest", "slowest"),
     *("line_seconds_per_image", "off", "peak_bytes"),
@@ -35,14 +35,14 @@ Rows = list[dict[str, Any]]
 
 
 def num_weights(width: np.ndarray) -> np.ndarray:
-    """Weights of 784-width-width-100 and 50-width-width-784: a product's work."""
+    """The weights of 784-width-width-100 and 50-width-width-784, a product's work."""
     return (784 + 100 + 50 + 784) * width + 2 * width**2
 
 
 def with_lines(rows: Rows) -> tuple[Rows, list[str]]:
-    """Add each curve's line to its rows; and say where the curves leave it.
+    """Add each curve's line to its rows; report where the curve leaves the line.
 
-    A single point has none, and is left as it is.
+    A single point has no line.
     """
     found: Rows = []
     findings = []
@@ -55,7 +55,7 @@ def with_lines(rows: Rows) -> tuple[Rows, list[str]]:
         value = np.array([row["value"] for row in members], float)
         seconds = np.array([row["seconds_per_image"] for row in members])
         units = num_weights(value) if axis == "width" else value
-        # The line is of the time of all images together where their number varies.
+        # If the number of images varies, the line fits the time of all images together.
         calls = value if axis in COUNTED else np.ones_like(value)
         fixed, slope = fit_line(units, seconds * calls)
         line = (fixed + slope * units) / calls
@@ -72,7 +72,7 @@ def with_lines(rows: Rows) -> tuple[Rows, list[str]]:
 
 
 def ratios(names: Sequence[str], seconds: np.ndarray) -> list[str]:
-    """What a step of each estimator takes, in steps of the first; [rounds, names]."""
+    """The step time of each estimator, in steps of the first; [rounds, names]."""
     times = seconds / seconds[:, :1]
     return [
         f"a training step of {name} takes {np.median(ratio):.3f} times that of "

@@ -1,7 +1,7 @@
-"""The contestants in the field: taking turns, started anew, and in a race.
+"""The field of contestants: they take turns, start anew, and race.
 
-One that fails leaves the field, with its reason. Every answer that is to be reported is
-kept in a journal, so that a contestant that is too slow costs the others nothing.
+A contestant that fails leaves the field, with its reason. Every answer to be reported
+is kept in a journal, so that a contestant that is too slow costs the others nothing.
 """
 
 import os
@@ -14,12 +14,12 @@ from experiments.performance.peers.contestants import Contestant, ContestantErro
 from vaejax.core import record
 
 Answer = dict[str, float]
-FIELD = ("field",)  # the cell of who runs
+FIELD = ("field",)  # the cell of the contestants that run
 
 
 @record
 class Work:
-    """A kind of work: a command without its length, and what its length is called."""
+    """A kind of work: a command without its length, and the name of its length."""
 
     name: str
     command: dict[str, Any]
@@ -33,7 +33,7 @@ class Work:
 
 
 class Field:
-    """The contestants that run, and why the others do not.
+    """The contestants that run, and the reasons why others do not.
 
     Args:
         commands: their command lines.
@@ -56,14 +56,14 @@ class Field:
         self.versions: dict[str, dict[str, str]] = journal.read(FIELD, "versions") or {}
 
     def start(self) -> None:
-        """Start all that have not failed before."""
+        """Start all contestants that have not failed before."""
         for name in self._names():
             if contestant := self._start(name, self.scratch / "cache"):
                 self.running[name] = contestant
                 self.versions[name] = contestant.versions
 
     def close(self) -> None:
-        """End all that run."""
+        """Close all running contestants."""
         for contestant in self.running.values():
             contestant.close()
         self.running = {}
@@ -71,7 +71,7 @@ class Field:
     def take_turns(
         self, works: list[Work], rounds: int, seconds: float
     ) -> tuple[dict[str, dict[str, float]], list[dict[str, Any]]]:
-        """Work after work, each contestant in turn, for the rounds not in the journal.
+        """Measure every work, each contestant in turn, in rounds not in the journal.
 
         Returns:
             The values of the first short pieces of work, in which all did the same and
@@ -117,7 +117,7 @@ class Field:
     def _warm_up(
         self, works: list[Work], seconds: float
     ) -> dict[str, dict[str, dict[str, Any]]]:
-        """The command of every work and contestant that takes it so many seconds."""
+        """The command, per work and contestant, that takes about `seconds`."""
         print("warming up, and finding the length of each piece of work")
         calls: dict[str, dict[str, dict[str, Any]]] = {}
         for work in works:
@@ -132,17 +132,17 @@ class Field:
                 )
                 for name, answer in timed.items()
             }
-            self.ask_each(calls[work.name])  # compiles for its length
+            self.ask_each(calls[work.name])  # compiles for the final length
         self._note()
         return calls
 
     def start_anew(self, works: list[Work]) -> dict[str, dict[str, Answer]]:
-        """Each work in a fresh process of each contestant: first results, and memory.
+        """Measure first results and memory, of each work in fresh processes.
 
         `start_seconds` is from the start of the process until it has its libraries and
         its data; `first_seconds` is the first step, or image, with all compilation;
-        `first_seconds_cached` the same for a second process that finds what the first
-        compiled; `peak_megabytes` the largest resident memory after 100 more.
+        `first_seconds_cached` is the same for a second process with the first one's
+        programs; `peak_megabytes` is the largest resident memory after 100 more.
         """
         found: dict[str, dict[str, Answer]] = {}
         for work in works:
@@ -187,10 +187,10 @@ class Field:
         target: float,
         max_seconds: float,
     ) -> dict[str, Any]:
-        """Train in slices until a test log-likelihood is reached, each in turn.
+        """Train each contestant in slices, in turn, up to a test log-likelihood.
 
         Only training counts, compilation included; evaluation is by each contestant's
-        own estimate. One that takes `max_seconds` stops where it is.
+        own estimate. A contestant that takes `max_seconds` stops.
         """
         print(f"training until the test log-likelihood is {target}")
         self.start()
@@ -212,7 +212,7 @@ class Field:
         return self.ask_each(dict.fromkeys(self.running, command))
 
     def ask_each(self, commands: dict[str, dict[str, Any]]) -> dict[str, Answer]:
-        """Have each running contestant do its own command, one after the other."""
+        """Have each running contestant do its command, one after the other."""
         answers = {}
         for name, contestant in list(self.running.items()):
             try:

@@ -1,4 +1,4 @@
-"""From measured rounds to claims: medians, ratios within rounds, shares of sgemm."""
+"""The report on measured rounds: medians, ratios within rounds, shares of sgemm."""
 
 from pathlib import Path
 from statistics import median
@@ -24,7 +24,7 @@ COLUMNS = (
 
 
 def flops_per_image(command: dict[str, Any]) -> int:
-    """FLOP of one image: the encoder once, the decoder a sample; training threefold."""
+    """FLOP per image: encoder once, decoder per sample; training counts threefold."""
     forward = ENCODER_FLOPS + command["num_samples"] * DECODER_FLOPS
     return 3 * forward if command["work"] == "train" else forward
 
@@ -35,7 +35,7 @@ def summarize(
     fresh: dict[str, dict[str, dict[str, float]]],
     first_values: dict[str, dict[str, float]],
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Per work and contestant, all figures; the ratio is vaejax's speed to its own."""
+    """All figures per work and contestant; `ratio` is vaejax's speed to theirs."""
     return {
         work.name: {
             name: figures
@@ -49,7 +49,7 @@ def summarize(
 
 def _speeds(work: Work, rounds: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     answers = [r["works"][work.name] for r in rounds]
-    # Only who did the work in every round: a contestant may have failed on the way.
+    # Only contestants that did the work in every round: some may have failed.
     speeds = {
         name: [answer[name]["images_per_second"] for answer in answers]
         for name in answers[0]
@@ -76,7 +76,7 @@ def _speeds(work: Work, rounds: list[dict[str, Any]]) -> dict[str, dict[str, flo
 
 
 def target_rows(target: dict[str, Any] | None) -> list[dict[str, Any]]:
-    """When each contestant reached the log-likelihood; None for one that did not."""
+    """The time at which each contestant reached the log-likelihood, or None."""
     if target is None:
         return []
     goal, num_samples = target["log_likelihood"], target["train"]["num_samples"]
@@ -143,7 +143,7 @@ def show(summary: dict[str, Any]) -> None:
                 _written(row, "peak_megabytes", ",.0f"),
             )
         table.add_section()
-    # A pipe has no width of its own, and a folded table cannot be read.
+    # A pipe has no width, and a folded table cannot be read.
     console(140).print(table)
     for row in target_rows(summary["target"]):
         seconds = row["target_seconds"]

@@ -1,1 +1,1 @@
-"""What reports of several commands are made of."""
+"""The parts of the reports of several commands."""

@@ -1,4 +1,4 @@
-"""What the tour shows: its models side by side, and its findings in words."""
+"""The tour's report: its models side by side, and its findings in words."""
 
 from typing import Any
 
@@ -54,9 +54,9 @@ def _encoder_row(rows: list[dict[str, Any]], estimator: str) -> dict[str, Any]:
 def likelihood_section(
     configs: dict[str, TrainConfig], summaries: dict[str, dict[str, Any]], command: str
 ) -> Section:
-    """The models side by side; `command` is the one that trained them all."""
+    """The models side by side; `command` trained them all."""
     test = {name: summary["test"] for name, summary in summaries.items()}
-    config = next(iter(configs.values()))  # what is shown of it is the same in all
+    config = next(iter(configs.values()))  # the settings shown are the same in all
     rows = [
         (
             name,

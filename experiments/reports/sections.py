@@ -32,7 +32,7 @@ def gradient_section(
     config: estimator_variance.Config,
     results: estimator_variance.Results,
 ) -> Section:
-    """A comparison of gradient estimators; what refuses is named in the text."""
+    """A comparison of gradient estimators; the text names refused cells."""
     shown = [row for row in results.rows if row["status"] != "refused"]
     columns = (
         "bound",

@@ -1,4 +1,4 @@
-"""What a sweep of trainings found, as a figure: log p(x) of every setting."""
+"""The figure of a sweep of trainings: log p(x) of every setting."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,11 +12,10 @@ SCORE, ERROR = "test.log_likelihood", "test.monte_carlo_error"
 
 
 def draw(out: Path, rows: Sequence[dict[str, Any]], varied: Sequence[str]) -> bool:
-    """Write figures/log_likelihood.png; False where no trial has found one.
+    """Write figures/log_likelihood.png; return False if no trial has a value.
 
     Trials that differ in their seed alone are one mark, at their mean, with their
-    standard deviation; without seeds in the grid the error is each one's Monte Carlo
-    error.
+    standard deviation; without seeds in the grid, the error is the Monte Carlo error.
 
     Args:
         out: the folder of the sweep.

@@ -3,7 +3,7 @@
 num_samples=1,5,50           values between commas, or spaces: num_samples=1 5 50
 seed=0:3                     the integers 0, 1, 2
 model_settings="hidden=8 latent_dim=2 | hidden=99"
-                             of a setting that takes several words: words between
+                             for a setting of several words: words between
                              spaces, values between bars
 """
 
@@ -24,7 +24,7 @@ import experiments
 from experiments.harness.arguments import value_of
 from vaejax.core import UnknownNameError, VaejaxError, unknown
 
-RESERVED = {"out", "overwrite", "resume"}  # what a sweep decides itself
+RESERVED = {"out", "overwrite", "resume"}  # settings that the sweep decides
 LONGEST_NAME = 100  # file systems allow 255 bytes
 MOST_TRIALS = 10_000
 
@@ -32,7 +32,7 @@ MOST_TRIALS = 10_000
 class Trial(NamedTuple):
     """One combination, as the experiment's settings."""
 
-    name: str  # of its folder
+    name: str  # the folder's name
     varied: dict[str, Any]
     config: Any
 
@@ -40,7 +40,7 @@ class Trial(NamedTuple):
 def load_experiment(name: str) -> ModuleType:
     """The module of an experiment: a dataclass `Config`, and `run(config)`.
 
-    The settings have an `out` and an `overwrite`, and a `resume` where it can go on. A
+    The settings have an `out` and an `overwrite`, and a `resume` if it can resume. A
     `check(config)`, if there is one, refuses settings before anything is computed.
 
     Raises:
@@ -48,7 +48,7 @@ def load_experiment(name: str) -> ModuleType:
     """
     try:
         module = importlib.import_module(name if "." in name else f"experiments.{name}")
-    except Exception as error:  # whatever a module of a user's raises
+    except Exception as error:  # a user's module may raise anything
         raise _unknown(name, str(error) or type(error).__name__) from error
     if not _is_experiment(module):
         raise _unknown(name, "it has no run, or no Config with out and overwrite")
@@ -75,7 +75,7 @@ def _unknown(name: str, reason: str) -> UnknownNameError:
 def make_trials(
     experiment: str, grid: Sequence[str], settings: Sequence[str], out: Path
 ) -> list[Trial]:
-    """The product of the grid, the last name varying fastest.
+    """Make the product of the grid, the last name varying fastest.
 
     Args:
         experiment: as for `load_experiment`.
@@ -98,7 +98,7 @@ def make_trials(
         raise VaejaxError(
             f"the grid has more than {MOST_TRIALS:,} combinations: name fewer values"
         )
-    # An experiment that cannot go on starts anew.
+    # An experiment that cannot resume starts anew.
     go_on = {"resume" if "resume" in types else "overwrite": True}
     trials = []
     for values in itertools.product(*axes.values()):
@@ -157,7 +157,7 @@ def _grid_values(name: str, text: str, annotation: Any) -> list[Any]:
 
 
 def _only_value(name: str, text: str, annotation: Any) -> Any:
-    """The value as the experiment's own command line reads it."""
+    """The value as the experiment's command line reads it."""
     words = text.split() if typing.get_origin(annotation) is tuple else [text]
     try:
         return value_of(annotation, words)
@@ -169,7 +169,7 @@ def _only_value(name: str, text: str, annotation: Any) -> Any:
 
 
 def _folder_name(varied: dict[str, Any]) -> str:
-    """The varied settings; a digest makes up for what a folder's name cannot hold."""
+    """The name of a trial's folder: the varied settings, with a digest if shortened."""
 
     def written(value: Any) -> str:
         return "+".join(map(str, value)) if isinstance(value, tuple) else str(value)

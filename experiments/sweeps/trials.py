@@ -15,7 +15,7 @@ from experiments.harness.extras import import_extra
 from experiments.sweeps.grid import Trial, load_experiment
 from vaejax.core import VaejaxError
 
-Outcome = tuple[Trial, str | None]  # with the message of what went wrong, if it did
+Outcome = tuple[Trial, str | None]  # with the error message, if any
 
 
 def run_in_place(experiment: str, trials: Sequence[Trial]) -> Iterator[Outcome]:
@@ -26,9 +26,9 @@ def run_in_place(experiment: str, trials: Sequence[Trial]) -> Iterator[Outcome]:
 
 
 def run_trial(experiment: str, trial: Trial) -> str | None:
-    """Run one trial, its output in log.txt; the message of what went wrong, if it did.
+    """Run one trial, its output in log.txt; return the error message, if any.
 
-    Whatever goes wrong is the trial's own: the others must go on.
+    An error ends only its trial: the others must go on.
     """
     out = trial.config.out
     out.mkdir(parents=True, exist_ok=True)
@@ -53,10 +53,10 @@ def run_on_ray(
     cpus_per_trial: float,
     gpus_per_trial: float,
 ) -> Iterator[Outcome]:
-    """Run every trial as a task of Ray, which finds it a place and runs it there.
+    """Run every trial as a task of Ray, which places and runs the trial.
 
     The machines of a cluster have this code, and see this folder under the same name.
-    A trial whose worker dies is tried again, and goes on from its last checkpoint.
+    A trial whose worker dies is repeated, and resumes from its last checkpoint.
 
     Args:
         experiment: as for `load_experiment`.
@@ -103,19 +103,19 @@ def run_on_ray(
                 )
         pending: dict[Any, Trial] = {remote.remote(trial): trial for trial in trials}
         for trial in trials:
-            run_folder.saved(trial.config.out)  # the sweep is: its trials run
+            run_folder.saved(trial.config.out)  # the sweep runs its trials
         while pending:
             (done, *_), _ = ray.wait(list(pending))
             trial = pending.pop(done)
             try:
                 yield trial, ray.get(done)
-            except ray.exceptions.RayError as error:  # the worker died once too often
+            except ray.exceptions.RayError as error:  # the worker died too often
                 run_folder.record_failure(trial.config.out, error)
                 yield trial, str(error)
 
 
 def _share_of_memory(gpus: float) -> dict[str, dict[str, str]]:
-    """Where trials share a GPU, JAX must not claim three quarters of it for each."""
+    """The environment that limits JAX to a trial's share of a GPU, not to 3/4 of it."""
     if not 0 < gpus < 1:
         return {}
     return {"env_vars": {"XLA_PYTHON_CLIENT_MEM_FRACTION": f"{0.9 * gpus:.3f}"}}

@@ -1,1 +1,1 @@
-"""The parts of `experiments.train`, and of what reads its runs."""
+"""The parts of `experiments.train`, and of the commands that read its runs."""

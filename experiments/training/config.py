@@ -1,4 +1,4 @@
-"""What a training is asked for: its settings, their defaults and their limits."""
+"""The settings of a training, with their defaults and their limits."""
 
 import dataclasses
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The test figures of a run: what results.json holds under `test`."""
+"""The test figures of a run, as in results.json under `test`."""
 
 import math
 import time
@@ -23,10 +23,10 @@ from vaejax.evaluation import (
 
 
 def evaluate(run: Run, seeds: list[Params]) -> dict[str, Any]:
-    """The figures of the test split, or their means over the seeds and their spreads.
+    """The figures of the test split; for several seeds, their means and spreads.
 
-    Log-likelihood, ELBO and active units; of an autoencoder, whose code has no density,
-    the error of its reconstructions in the place of the first two.
+    The figures are log-likelihood, ELBO and active units. For an autoencoder, whose
+    code has no density, reconstruction errors replace the first two.
 
     Args:
         run: trained, or loaded by `load_run`.
@@ -80,7 +80,7 @@ def _evaluate(run: Run, params: Params, key: Key) -> dict[str, Any]:
     seconds = time.perf_counter() - start
     summary: dict[str, Any] = estimate.summary()
     if not model.latent_prior.normalized:
-        key = jax.random.fold_in(key, count)  # beside those of the examples
+        key = jax.random.fold_in(key, count)  # not among the examples' keys
         summary |= normalized(summary, log_normalizer(model, params, test, key))
     return {
         **summary,
@@ -91,7 +91,7 @@ def _evaluate(run: Run, params: Params, key: Key) -> dict[str, Any]:
 
 
 def normalized(summary: dict[str, Any], normalizer: LogNormalizer) -> dict[str, Any]:
-    """The figures of a prior that is known up to a factor, with that taken off."""
+    """The figures for an unnormalized prior, corrected by its log-normalizer."""
     found: dict[str, Any] = {
         "log_normalizer": normalizer.value,
         "log_normalizer_error": normalizer.error,
@@ -107,7 +107,7 @@ def normalized(summary: dict[str, Any], normalizer: LogNormalizer) -> dict[str, 
 
 
 def bits(model: Model, protocol: str, log_px: float) -> dict[str, float]:
-    """The bits per dimension of grey levels, where the likelihood tells them."""
+    """The bits per dimension of grey levels, if the likelihood defines them."""
     family = model.likelihood
     dequantized = protocol == "dequantized" and family.normalized
     if not dequantized and (protocol != "none" or family.space.levels != LEVELS):
@@ -119,7 +119,7 @@ def bits(model: Model, protocol: str, log_px: float) -> dict[str, float]:
 
 
 def over_seeds(tests: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means over the seeds, the error of the mean, and the spread, which is another."""
+    """The means over the seeds, the errors of these means, and the spreads."""
     means = {
         name: None if value is None else float(np.mean([test[name] for test in tests]))
         for name, value in tests[0].items()

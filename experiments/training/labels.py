@@ -1,4 +1,4 @@
-"""Which labels a model is given: all, a few that a seed chooses, or positions."""
+"""The labels that a model receives: all, a few that a seed chooses, or positions."""
 
 from typing import NamedTuple
 
@@ -12,23 +12,23 @@ from vaejax.core import Example, Model, VaejaxError
 from vaejax.data import ImageData
 
 UNKNOWN = -1
-LABELLED_SHARE = 0.1  # of the training examples, once those that are few are repeated
+LABELLED_SHARE = 0.1  # of the training examples, after repetition
 
 
 class Training(NamedTuple):
-    """The training split as it is trained on."""
+    """The training split with the labels that the model receives."""
 
     examples: Example  # as stored
-    labelled: Int[np.ndarray, " L"] | None  # positions of those whose labels are kept
+    labelled: Int[np.ndarray, " L"] | None  # positions with labels kept
 
 
 def training_examples(config: Config, model: Model, data: ImageData) -> Training:
-    """Images and labels y; with `num_labels` so many of the labels, the rest unknown.
+    """Images and labels y; with `num_labels`, only that many labels are known.
 
-    Where the prior leaves an example's own part out, y is its position.
+    If the prior omits the component of an example, y is the example's position.
 
-    The examples that keep theirs come again at the end, as often as makes them a tenth
-    of all: else few batches would hold any.
+    Labelled examples are repeated at the end until they are a tenth of all: otherwise
+    few batches would hold any.
 
     Raises:
         VaejaxError: a data set that lacks the labels.
@@ -53,7 +53,7 @@ def training_examples(config: Config, model: Model, data: ImageData) -> Training
 def choose_labelled(
     labels: Int[np.ndarray, " N"], count: int, seed: int
 ) -> Int[np.ndarray, " L"]:
-    """So many positions in rising order, the classes as equally many as can be."""
+    """The positions of `count` labels in rising order, with balanced classes."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(labels))
     # Every example's turn within its class: the first turns of all classes come first.
@@ -65,7 +65,7 @@ def choose_labelled(
 
 
 def labels_in_test(model: Model, data: ImageData) -> np.ndarray | None:
-    """The labels that a model is given for test examples: none that it could infer."""
+    """The labels that a model receives for test examples: none that it could infer."""
     if model.labels.num_classes is None or data.labels is None:
         return None
     if model.labels.unknown:
@@ -74,7 +74,7 @@ def labels_in_test(model: Model, data: ImageData) -> np.ndarray | None:
 
 
 def check_labels(config: Config, model: Model, data: ImageData) -> None:
-    """Refuse labels that the data lack, and those that the model has no class for."""
+    """Refuse labels that the data lack, and labels without a class in the model."""
     if model.labels.num_classes is None:
         return
     if data.labels is None:

@@ -1,4 +1,4 @@
-"""A run as it was left: its settings, its data, and the states that it saved."""
+"""Loading of a run: its settings, its data, and its saved states."""
 
 import dataclasses
 from pathlib import Path
@@ -23,14 +23,14 @@ from vaejax.training import TrainState, checkpoints, init_state, of_seed
 
 
 class Trained(NamedTuple):
-    """A run that has come to its end."""
+    """A finished run."""
 
     run: Run
     seeds: list[Params]
 
     @property
     def config(self) -> Config:
-        """The settings."""
+        """The settings of the run."""
         return self.run.config
 
     @property
@@ -40,7 +40,7 @@ class Trained(NamedTuple):
 
     @property
     def data(self) -> Data:
-        """Both splits."""
+        """Both splits of the data."""
         return self.run.data
 
     @property
@@ -50,7 +50,7 @@ class Trained(NamedTuple):
 
 
 def load_run(folder: Path) -> Run:
-    """The run of a folder, whose settings its config.json holds.
+    """Load the run of a folder, with the settings in its config.json.
 
     Raises:
         VaejaxError: the folder holds no run of this experiment.
@@ -58,7 +58,7 @@ def load_run(folder: Path) -> Run:
     run_folder.heal(folder)
     path = folder / "config.json"
     settings = read_json(path)
-    settings.pop(X64, None)  # the checkpoint has its own
+    settings.pop(X64, None)  # the checkpoint has its precision
     if not settings.keys() <= {field.name for field in dataclasses.fields(Config)}:
         raise VaejaxError(
             f"{folder} holds another experiment's results: name the folder of a run "
@@ -87,7 +87,7 @@ def load_state(run: Run) -> TrainState:
 def read_source(config: Config) -> Params | None:
     """The parameters of the run in `start_from`, if there is one and it is needed.
 
-    To be read before `out` is opened, which may be the same folder.
+    The parameters must be read before `out`, which may be the same folder, is opened.
 
     Raises:
         VaejaxError: there is no such run, or its networks have another activation.
@@ -108,7 +108,7 @@ def read_source(config: Config) -> Params | None:
 
 
 def _activation(config: Config) -> str | None:
-    """Of the model's networks, if it lets one choose."""
+    """The activation of the model's networks, if the model has this setting."""
     choosable = settings_of(MODELS[config.model])
     if "activation" not in choosable:
         return None
@@ -122,7 +122,7 @@ def load_final(run: Run) -> tuple[Params, EstState]:
 
 
 def load_snapshots(run: Run) -> dict[int, tuple[Params, EstState]]:
-    """Those of the first seed by step: at the start, and those kept.
+    """The first seed's parameters and states by step: the start and the snapshots.
 
     Raises:
         VaejaxError: the run kept none.
@@ -142,7 +142,7 @@ def load_snapshots(run: Run) -> dict[int, tuple[Params, EstState]]:
 
 
 def _new_state(run: Run) -> TrainState:
-    """The state that the run began with, where no model's own start changed it."""
+    """The initial state of the run, unless the objective's `start` changed it."""
     return init_state(run.objective, run.optimizer, run.keys.train)
 
 

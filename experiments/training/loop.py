@@ -1,9 +1,9 @@
 """The training of a run: from the start or the last checkpoint to the last epoch.
 
-Every epoch is a line of metrics.jsonl. The state is saved after the first epoch, now
-and then, at the end, and when an interruption or a loss that is not finite cuts the
-training short. A run that goes on from a checkpoint computes what it would have
-computed, bit for bit.
+Every epoch is a line of metrics.jsonl. The state is saved after the first epoch, at
+intervals, at the end, and when an interruption or a loss that is not finite cuts the
+training short. A run resumed from a checkpoint equals an uninterrupted run, bit for
+bit.
 """
 
 import math
@@ -46,7 +46,7 @@ def train_to_end(
     micro_batch_size: int | None = None,
     watchers: Sequence[Watcher] = (),
 ) -> tuple[TrainState, dict[str, Any]]:
-    """Train from the start or the last checkpoint; the final state and its figures.
+    """Train from the start or the last checkpoint; return the final state and figures.
 
     Args:
         run: what is trained.
@@ -106,7 +106,7 @@ def _begin(
     recorder: "Recorder",
     num_steps: int,
 ) -> tuple[TrainState, Totals | None]:
-    """The state that the training starts from or goes on with, and its epoch's sums."""
+    """The state at which training starts or resumes, and the sums of its epoch."""
     config, folder = run.config, run.config.out / "checkpoints"
     newest = checkpoints.latest(folder) if config.resume else None
     processes.check_shared(f"the newest checkpoint in {folder}", newest)
@@ -129,9 +129,9 @@ def _begin(
 
 
 class Recorder:
-    """What a training leaves behind: rows of its epochs, states to go on from.
+    """The record of a training: rows of its epochs, states to resume from.
 
-    Process 0 alone writes; all of them agree on when.
+    Process 0 alone writes; all processes agree on when.
     """
 
     def __init__(self, run: Run, watchers: Sequence[Watcher]) -> None:
@@ -146,14 +146,14 @@ class Recorder:
     def open(self, rows: list[Epoch], saved_step: int) -> None:
         """Begin metrics.jsonl with the rows that belong to the state saved last.
 
-        Later lines are of epochs that are redone.
+        Later lines belong to epochs that are repeated.
         """
         self.rows, self._saved_step = rows, saved_step
         if self._is_first:
             run_folder.write_rows(self._config.out, rows)
 
     def save(self, state: TrainState, totals: Totals | None, rows: list[Epoch]) -> None:
-        """Save a state with all that a resumed run needs, unless it is there."""
+        """Save a state with all that a resumed run needs, unless it is saved."""
         if self._is_first and int(state.step) != self._saved_step:
             extra = {
                 "totals": _write_totals(totals),
@@ -166,7 +166,7 @@ class Recorder:
         self._saved_step, self._saved_at = int(state.step), time.monotonic()
 
     def on_epoch(self, report: EpochReport) -> str:
-        """Keep the row of an epoch, hand it to the watchers; what to say of it.
+        """Keep an epoch's row, hand it to the watchers, and return a note of progress.
 
         Raises:
             VaejaxError: the test bound is not finite, or a watcher fails.
@@ -195,7 +195,7 @@ class Recorder:
     def on_dispatch(
         self, state: TrainState, totals: Totals, interrupted: Callable[[], bool]
     ) -> None:
-        """Save the state if it is time for it.
+        """Save the state if a checkpoint is due.
 
         Raises:
             KeyboardInterrupt: the run is interrupted, in any process.
@@ -212,7 +212,7 @@ class Recorder:
             raise KeyboardInterrupt
 
     def stopped(self, error: NonFiniteError) -> VaejaxError:
-        """Save the last good state; the message for a step that was not finite."""
+        """Save the last good state; return the error for a step that was not finite."""
         self.save(error.state, error.totals, self.rows)
         skips = self._config.on_nonfinite == "skip"
         remedy = "a larger --max-skipped" if skips else "--on-nonfinite skip"
@@ -224,7 +224,7 @@ class Recorder:
         )
 
     def _refuse(self, step: int) -> NoReturn:
-        """Save the state of the epoch before, and say that this one's is no good."""
+        """Save the state of the epoch before, and raise for this epoch's state."""
         before = self._epoch_before
         if before is not None and before[0].step > self._saved_step:
             self.save(before[0], None, before[1])
@@ -242,7 +242,7 @@ class Recorder:
         try:
             for watch in self._watchers:
                 watch(row, state)
-        except Exception as error:  # a full disk, by whatever name
+        except Exception as error:  # such as a full disk
             self.save(state, None, self.rows)
             raise VaejaxError(
                 f"what watches the run failed after step {row['step']} ({error}). "
@@ -252,8 +252,8 @@ class Recorder:
 
 
 def _figures(run: Run, rows: list[Epoch]) -> dict[str, Any]:
-    """What results.json says of the training."""
-    # A loss whose KL weight moves is no measure; the ELBO is one.
+    """The figures of the training in results.json."""
+    # Losses with different KL weights do not compare; ELBOs do.
     config, last = run.config, rows[-1]
     score = "elbo" if config.kl_weight else "loss"
     sign = -1 if config.kl_weight else 1
@@ -276,7 +276,7 @@ def _figures(run: Run, rows: list[Epoch]) -> dict[str, Any]:
 
 
 def _write_totals(totals: Totals | None) -> dict[str, Any] | None:
-    """As JSON, which holds a float exactly."""
+    """The sums as JSON, which holds a float exactly."""
     if totals is None:
         return None
     return jax.tree.map(lambda leaf: np.asarray(leaf).tolist(), totals._asdict())
@@ -292,21 +292,21 @@ def _read_totals(saved: dict[str, Any] | None) -> Totals | None:
 
 
 def _remark(run: Run, metrics: dict[str, float | None]) -> str | None:
-    """What to know of the KL weight at the end; nothing where no step was applied."""
+    """The remark on the final KL weight; None if no step was applied."""
     weight = named_kl_weight(run.config, len(run.data.train.x))
     known = {name: value for name, value in metrics.items() if value is not None}
     return weight.remark(known) if weight is not None and "kl" in known else None
 
 
 def _finite_or_none(metrics: dict[str, float]) -> dict[str, float | None]:
-    """The metrics with null, as JSON knows no NaN, where no step was applied."""
+    """The metrics, with None if no step was applied, as JSON has no NaN."""
     return {k: value if math.isfinite(value) else None for k, value in metrics.items()}
 
 
 def _test_bound(run: Run) -> Callable[[TrainState], dict[str, float]]:
-    """The training objective on the first test examples, with keys of their own.
+    """Make the function of the training objective on the first test examples.
 
-    About 5000 decodings, or one image of so many, for the curve of an epoch.
+    A call takes about 5000 decodings, or one image with more, and has separate keys.
     """
     limit = max(1, 5000 // run.config.num_samples)
     examples = jax.tree.map(lambda leaf: leaf[:limit], run.data.test)
@@ -318,7 +318,7 @@ def _test_bound(run: Run) -> Callable[[TrainState], dict[str, float]]:
         return {"loss": loss, **stats}
 
     def evaluate(state: TrainState) -> dict[str, float]:
-        # Children 0 and 1 of a step's key are that step's own.
+        # The step itself uses children 0 and 1 of its key.
         key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 2)
         found = metrics(state.params, state.loss_state, key)
         return {name: float(value) for name, value in found.items()}

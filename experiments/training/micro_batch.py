@@ -1,4 +1,4 @@
-"""How many examples a gradient is of at a time: what a cache and the memory hold."""
+"""The number of examples per gradient: as many as a cache and the memory hold."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from vaejax.training.memory import gradient_bytes
 
 
 def choose_micro_batch_size(run: Run) -> int | None:
-    """Examples per gradient: as asked for, or what fits a device's cache and memory.
+    """Examples per gradient: as requested, or as fit a device's cache and memory.
 
     Raises:
         VaejaxError: what was asked for, or one example, does not fit the budget; a

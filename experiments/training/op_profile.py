@@ -1,7 +1,7 @@
-"""Where the time of a training goes: a trace of an epoch, summed by operation.
+"""The profile of a training: a trace of an epoch, summed by operation.
 
-The trace in profile/ is what `jax.profiler` writes, for Perfetto or XProf; summary.csv
-has a line for every operation that XLA compiled.
+`jax.profiler` writes the trace in profile/, for Perfetto or XProf; summary.csv has a
+line for every operation that XLA compiled.
 """
 
 import contextlib
@@ -19,15 +19,15 @@ from experiments.training.loop import Epoch, Watcher
 from vaejax.training import TrainState
 
 SHOWN = 15
-# Their time is that of the operations within.
+# The time of these operations is that of the operations within.
 CONTAINERS = {"while", "conditional", "call"}
 
 
 @contextlib.contextmanager
 def profiling(config: Config) -> Iterator[list[Watcher]]:
-    """Trace the second epoch that is trained here; sum up and print at the end.
+    """Trace the second epoch of this process; print a summary at the end.
 
-    The first one warms up. Yields the watcher that starts and ends the trace: none
+    The first epoch warms up. Yields the watcher that starts and ends the trace, or none
     without `config.profile`.
     """
     if not config.profile:
@@ -42,7 +42,7 @@ def profiling(config: Config) -> Iterator[list[Watcher]]:
         epochs += 1
         if epochs == 1:
             options = ProfileOptions()
-            options.python_tracer_level = 0  # no line of the summary is Python's
+            options.python_tracer_level = 0  # the summary has no line for Python
             tracing.enter_context(jax.profiler.trace(folder, profiler_options=options))
         elif epochs == 2:
             tracing.close()
@@ -61,7 +61,7 @@ def profiling(config: Config) -> Iterator[list[Watcher]]:
 def summarise(folder: Path) -> list[dict[str, Any]]:
     """The operations of the newest trace in the folder, the longest first.
 
-    Their milliseconds are summed over devices and threads, of which several may run at
+    The milliseconds are summed over devices and threads, of which several may run at
     once: the shares add up to one, and the sum may be longer than the trace.
     """
     (newest,) = sorted(folder.glob("plugins/profile/*/*.xplane.pb"))[-1:]

@@ -1,8 +1,8 @@
 """One run by several processes, on one machine or many.
 
 Every process runs the same program on the same data, and trains on its share of every
-batch; process 0 alone writes and prints. JAX ends a process, without a word that a user
-could act on, when the others do not come: so they meet here before JAX connects them.
+batch; process 0 alone writes and prints. If some processes are missing, JAX ends the
+others without a useful message: so processes meet here before JAX connects them.
 """
 
 import contextlib
@@ -37,7 +37,7 @@ def start(config: Config) -> None:
     if not config.distributed or jax.distributed.is_initialized():
         return
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
-    # It would take SIGTERM for itself.
+    # The preemption service would handle SIGTERM.
     jax.config.update("jax_enable_preemption_service", False)
     if config.coordinator is not None:
         _meet(config.coordinator, config.num_processes or 0, config.process_id or 0)
@@ -55,12 +55,12 @@ def start(config: Config) -> None:
 
 
 def is_first() -> bool:
-    """Whether this process is the one that writes and prints."""
+    """True if this process is process 0, which writes and prints."""
     return jax.process_index() == 0
 
 
 def together(action: Callable[[], T]) -> T:
-    """Do something in every process; what is an error in one is an error in all."""
+    """Run the action in every process; an error in one process is an error in all."""
     if jax.process_count() == 1:
         return action()
     error, result = None, None
@@ -78,7 +78,7 @@ def together(action: Callable[[], T]) -> T:
 
 
 def check_shared(what: str, found: object) -> None:
-    """Refuse a run whose processes find different things in what they should share.
+    """Refuse a run whose processes find different values in what they should share.
 
     Raises:
         VaejaxError: naming what was found where.
@@ -93,7 +93,7 @@ def check_shared(what: str, found: object) -> None:
 
 
 def any_process(flag: bool) -> bool:
-    """Whether it is so in any of the processes."""
+    """True if the flag is True in any of the processes."""
     return "True" in _gather(str(flag)) if jax.process_count() > 1 else flag
 
 
@@ -126,7 +126,7 @@ def _check(config: Config) -> None:
 
 
 def _meet(coordinator: str, num_processes: int, process_id: int) -> None:
-    """Wait until every process is there, each once and with the same idea of all."""
+    """Wait until every process is there once, and all agree on their number."""
     host, _, port = coordinator.rpartition(":")
     hello = {"num_processes": num_processes, "process_id": process_id}
     deadline = time.monotonic() + CONNECT_SECONDS
@@ -140,7 +140,7 @@ def _meet(coordinator: str, num_processes: int, process_id: int) -> None:
 
 
 def _receive_all(port: int, num_processes: int, deadline: float) -> str:
-    """Wait for all the others, tell them what is wrong, if anything, and return it."""
+    """Wait for all other processes; send them the problem, if any, and return it."""
     numbers: set[int] = set()
     waiting: list[socket.socket] = []
     with contextlib.ExitStack() as stack:
@@ -154,7 +154,7 @@ def _receive_all(port: int, num_processes: int, deadline: float) -> str:
             try:
                 connection, _ = server.accept()
                 stack.enter_context(connection)
-                connection.settimeout(5)  # a stranger may say nothing
+                connection.settimeout(5)  # a foreign client may send nothing
                 hello = parse_json(connection.recv(1000))
                 number, total = int(hello["process_id"]), int(hello["num_processes"])
             except TimeoutError:
@@ -167,7 +167,7 @@ def _receive_all(port: int, num_processes: int, deadline: float) -> str:
                     "the coordinator"
                 )
             except (OSError, ValueError, TypeError, KeyError):
-                continue  # no process of ours
+                continue  # no process of this run
             else:
                 if total != num_processes:
                     problem = (
@@ -188,13 +188,13 @@ def _receive_all(port: int, num_processes: int, deadline: float) -> str:
 
 
 def _report_to(host: str, port: int, hello: dict[str, int], deadline: float) -> str:
-    """Tell process 0 that this one is there; what is wrong, if anything."""
+    """Report this process to process 0; return the problem, if any."""
     reason = "no answer"
     while time.monotonic() < deadline:
         left = max(0.01, deadline - time.monotonic())
         try:
             with socket.create_connection((host, port), timeout=left) as connection:
-                connection.settimeout(left + 10)  # process 0 tells who is missing
+                connection.settimeout(left + 10)  # process 0 reports missing ones
                 connection.sendall(json.dumps(hello).encode())
                 return parse_json(connection.recv(10_000))["problem"]
         except (OSError, ValueError, TypeError, KeyError) as error:
@@ -208,7 +208,7 @@ def _report_to(host: str, port: int, hello: dict[str, int], deadline: float) -> 
 
 
 def _agree(config: Config) -> None:
-    """Refuse processes whose settings differ, but for their number."""
+    """Refuse processes whose settings differ, except in `process_id`."""
     settings = config_as_json(config)
     del settings["process_id"]
     all_settings = [json.loads(text) for text in _gather(json.dumps(settings))]
@@ -227,7 +227,7 @@ def _agree(config: Config) -> None:
 
 
 def _gather(text: str) -> list[str]:
-    """Every process's text, in all of them."""
+    """The texts of all processes, in every process."""
     content = np.frombuffer(text.encode(), np.uint8)
     sizes = multihost_utils.process_allgather(np.int32(len(content)))
     padded = np.zeros(max(1, sizes.max()), np.uint8)

@@ -1,4 +1,4 @@
-"""What a finished training shows: a table and figures, printed and in report.html."""
+"""The report of a finished training: a table and figures, printed and as HTML."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -28,7 +28,7 @@ from vaejax.plotting import (
 
 
 def write(run: Run, params: Params, summary: dict[str, Any]) -> None:
-    """Write figures/ and report.html, of the first seed's parameters."""
+    """Write figures/ and report.html for the first seed's parameters."""
     config, out = run.config, run.config.out
     figures = draw(run, params)
     for name, figure in figures.items():
@@ -52,10 +52,10 @@ def write(run: Run, params: Params, summary: dict[str, Any]) -> None:
 
 
 def draw(run: Run, params: Params, count: int = 16) -> Mapping[str, Figure]:
-    """Curves, the latent space and, of images, reconstructions and samples."""
+    """Draw curves, the latent space and, for images, reconstructions and samples."""
     model, test = run.model, run.data.test
     figures = {"curves": training_curves(run_folder.read_rows(run.config.out))}
-    if run.data.protocol != "counts":  # of words there is nothing to see
+    if run.data.protocol != "counts":  # counts of words are no images
         shown = jax.tree.map(lambda leaf: leaf[:count], test)
         seen = reconstruct(model, params, shown)
         figures["reconstructions"] = reconstructions(shown.x, seen)
@@ -86,7 +86,7 @@ def reconstruct(model: Model, params: Params, examples: Example) -> Array:
 
 
 def print_summary(run: Run, summary: dict[str, Any]) -> None:
-    """Print results.json as a table, and where the files are."""
+    """Print results.json as a table, and the folder of the files."""
     out = run.config.out
     table = TerminalTable(title=f"{out} (protocol: {summary['protocol']})")
     table.add_column("result")
@@ -100,7 +100,7 @@ def print_summary(run: Run, summary: dict[str, Any]) -> None:
 
 
 def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
-    """What each figure is, and its value: the most important first."""
+    """The names and values of the figures, the most important first."""
     test, train = summary["test"], summary["train"]
     if "log_likelihood" in test:
         rows = _likelihoods(summary)
@@ -119,7 +119,7 @@ def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _remarks(summary: dict[str, Any]) -> list[str]:
-    """What to know before a figure is believed."""
+    """The remarks that qualify the figures."""
     remarks = []
     if (summary["test"].get("pareto_k_above_0.7") or 0) > 0.5:
         remarks.append(

@@ -1,4 +1,4 @@
-"""Which run a training may go on with, and what more epochs change about it."""
+"""Resuming of trainings: the runs allowed, and the effects of more epochs."""
 
 import contextlib
 from collections.abc import Iterator
@@ -16,10 +16,10 @@ from vaejax.training import checkpoints
 
 @contextlib.contextmanager
 def open_training(config: Config) -> Iterator[None]:
-    """Have the folder of the training while the block runs; see `open_run`.
+    """Reserve the folder of the training while the block runs; see `open_run`.
 
-    Process 0 has it; an interrupt, or a process that is lost, says in all of them what
-    to do.
+    Process 0 holds the folder; after an interrupt or the loss of a process, the message
+    in every process says what to do.
     """
     alone = run_folder.open_run(
         config.out,
@@ -34,7 +34,7 @@ def open_training(config: Config) -> Iterator[None]:
     with alone if jax.process_index() == 0 else contextlib.nullcontext():
         try:
             yield
-        except KeyboardInterrupt:  # in process 0 the folder knows more
+        except KeyboardInterrupt:  # in process 0, `open_run` says more
             how = run_folder.how_to_go_on(config.out, config.overwrite, config.resume)
             raise KeyboardInterrupt(how) from None
         except jax.errors.JaxRuntimeError as error:
@@ -49,8 +49,8 @@ def open_training(config: Config) -> Iterator[None]:
 def _check_state(out: Path) -> None:
     """Refuse to go on with a run that has lost its checkpoints.
 
-    It would start anew, and write over what it found: its first epoch is not a line of
-    metrics.jsonl before it is in a checkpoint.
+    The run would start anew, and write over its results: the first epoch is in a
+    checkpoint before it is a line of metrics.jsonl.
 
     Raises:
         VaejaxError: it has results or epochs, and no checkpoint; or `checkpoints` is no
@@ -72,12 +72,12 @@ def _check_state(out: Path) -> None:
 
 
 def more_epochs(name: str, before: Any, now: Any) -> bool:
-    """Whether a run may go on with this other setting: more epochs than it had."""
+    """True if a run may go on with the changed setting: more epochs than before."""
     return name == "epochs" and isinstance(before, int) and now > before
 
 
 def say_if_longer(config: Config, before: int, step: int, num_steps: int) -> None:
-    """Print that the run goes on beyond its last epoch, and how what depends on it."""
+    """Print that the run goes on beyond its last epoch, and the effects of that."""
     if config.epochs == before:
         return
     print(f"goes on from epoch {step // num_steps} to {config.epochs}, not {before}")

@@ -1,4 +1,4 @@
-"""A training's run: what its settings ask for, checked, and built once."""
+"""The run of a training, checked and built once from its settings."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -75,12 +75,12 @@ class Data(NamedTuple):
     test: Example  # as the model sees it
     test_labels: np.ndarray | None
     protocol: str
-    labelled: np.ndarray | None = None  # which of `train` keep labels, where few do
+    labelled: np.ndarray | None = None  # indices in `train` with labels, if few
 
 
 @record
 class Run:
-    """A training: what its settings ask for, built; all that computing it takes."""
+    """A training built from its settings, with all that its computation needs."""
 
     config: Config
     model: Model
@@ -91,7 +91,7 @@ class Run:
     keys: Keys
 
     def params_by_seed(self, state: TrainState) -> list[Params]:
-        """The parameters of every seed that the run trains, averages among them."""
+        """The parameters of every seed that the run trains, including averages."""
         params = whole_params(state.params, state.loss_state)
         if self.config.num_seeds == 1:
             return [params]
@@ -99,15 +99,15 @@ class Run:
 
 
 class Checked(NamedTuple):
-    """What a configuration asks for, before any data are read."""
+    """The parts of a configuration that are checked before any data are read."""
 
-    build_model: Callable[..., Model]  # of what the data tell, as in data_mean
-    build_objective: Callable[[Model, int], Objective]  # for so many examples
+    build_model: Callable[..., Model]  # from data settings such as data_mean
+    build_objective: Callable[[Model, int], Objective]  # for a number of examples
     protocol: str
 
 
 def check(config: Config) -> Checked:
-    """Refuse what cannot be before any data are read.
+    """Check a configuration before any data are read.
 
     Raises:
         VaejaxError: an unknown name, a number that cannot be, or a combination of
@@ -149,7 +149,7 @@ def check(config: Config) -> Checked:
 
 
 def _check_choices(config: Config) -> None:
-    """Raise a `VaejaxError` for a word, or for settings that exclude each other."""
+    """Raise a `VaejaxError` for a wrong word, or settings that exclude each other."""
     checkpoints.check_path(config.out)
     if config.on_nonfinite not in ("stop", "skip"):
         raise VaejaxError(
@@ -182,7 +182,7 @@ def _check_choices(config: Config) -> None:
 
 
 def prepare(config: Config) -> Run:
-    """Read the data and build the run of a configuration, all of it checked.
+    """Read the data, and check and build the run of a configuration.
 
     Raises:
         VaejaxError: as `check`, or settings that the data or the memory exclude.
@@ -256,7 +256,7 @@ def _regularizers(words: Sequence[str], num_examples: int) -> list[Regularizer]:
 
 
 def named_kl_weight(config: Config, num_examples: int) -> KLWeight | None:
-    """The KL weight named, with the settings that follow; `epochs` become steps."""
+    """Build the named KL weight, with its settings; `epochs` become steps."""
     if not config.kl_weight:
         return None
     name, *pairs = config.kl_weight
@@ -274,10 +274,10 @@ def named_kl_weight(config: Config, num_examples: int) -> KLWeight | None:
 def make_optimizer(
     config: Config, model: Model, num_examples: int
 ) -> optax.GradientTransformation:
-    """Adam, its learning rate scheduled over all steps of the run.
+    """Adam with a learning rate scheduled over all steps of the run.
 
-    Where the encoder takes more steps than the model, it does until half of the run is
-    over; the learning rate of either falls with the steps of its own.
+    If the encoder takes more steps than the model, it does so in the first half of the
+    run; the learning rate of each part falls with the steps of that part.
     """
     steps = config.epochs * steps_per_epoch(num_examples, config.batch_size)
     if expected := mismatch(Steps, steps):
@@ -296,7 +296,7 @@ def make_optimizer(
         adam,
         config.encoder_steps,
         until=steps // 2,
-        prior_follows=not model.latent_prior.normalized,  # it is a density ratio
+        prior_follows=not model.latent_prior.normalized,  # a density ratio
     )
 
 

@@ -1,7 +1,8 @@
-"""Where a training's metrics go besides metrics.jsonl: TensorBoard and trackers.
+"""The outputs of metrics besides metrics.jsonl: TensorBoard and trackers.
 
-Each is a `Sink`. TensorBoard and Weights & Biases get scalars, histograms and images;
-MLflow, which has no histograms, gets scalars. The packages are imported when asked for.
+Each output is a `Sink`. TensorBoard and Weights & Biases get scalars, histograms and
+images; MLflow, which has no histograms, gets scalars. Packages are imported if
+requested.
 """
 
 import contextlib
@@ -33,13 +34,13 @@ from vaejax.plotting.images import mosaic
 from vaejax.terms import log_terms
 from vaejax.training import TrainState, checkpoints
 
-TRACKED = "tracking.json"  # by which names the trackers know the run
-OBSERVED_IMAGES = 100  # whose log-weights are shown
+TRACKED = "tracking.json"  # the trackers' names of the run
+OBSERVED_IMAGES = 100  # images with log-weights shown
 SHOWN_IMAGES = 10
 
 
 class Observed(NamedTuple):
-    """What is seen of a training after an epoch, by names with slashes."""
+    """The observations of a training after an epoch, by names with slashes."""
 
     scalars: dict[str, float]
     histograms: dict[str, np.ndarray]
@@ -48,18 +49,18 @@ class Observed(NamedTuple):
 
 @record
 class Sink:
-    """One place that metrics go to."""
+    """One output of metrics."""
 
-    write: Callable[[int, Observed], None]  # after so many steps
+    write: Callable[[int, Observed], None]  # called with the number of steps
     close: Callable[[], None]
 
 
 @contextlib.contextmanager
 def watching(run: Run) -> Iterator[list[Watcher]]:
-    """Open what is asked for; yields the watchers that are handed every row and state.
+    """Open the requested watchers; yield them, for every row and state.
 
-    Sinks, snapshots and the profile: nothing is computed where none is asked for, and
-    by no process but the first.
+    The watchers are sinks, snapshots and the profile. Only the first process computes
+    anything, and only if a watcher is requested.
 
     Raises:
         VaejaxError: a tracker cannot be reached.
@@ -84,11 +85,11 @@ def watching(run: Run) -> Iterator[list[Watcher]]:
 
 
 def _observer(run: Run) -> Callable[[Epoch, TrainState], Observed]:
-    """The numbers of a row, the first seed's parameters, and test images through it."""
+    """Make the function that observes a row, the first seed, and test images."""
     model, data = run.model, run.data
     examples = jax.tree.map(lambda leaf: leaf[:OBSERVED_IMAGES], data.test)
     shown = jax.tree.map(lambda leaf: leaf[:SHOWN_IMAGES], examples)
-    # The same noise after every epoch, that what moves is the model.
+    # The noise is the same after every epoch, so that only the model changes.
     shape = len(examples.x), run.config.num_samples
     keys = jax.random.split(run.keys.watch, shape)
 
@@ -99,7 +100,7 @@ def _observer(run: Run) -> Callable[[Epoch, TrainState], Observed]:
             z = jax.vmap(model.posterior.sample, (0, None))(keys, dist_params)
             return plain(log_terms(model, params, dist_params, z, example))
 
-        # One image at a time: K may be large, and this is not what memory is for.
+        # One image at a time saves memory: K may be large.
         return jax.lax.map(lambda image: one(*image), (keys, examples))
 
     def observe(row: Epoch, state: TrainState) -> Observed:
@@ -124,7 +125,7 @@ def _observer(run: Run) -> Callable[[Epoch, TrainState], Observed]:
 
 
 def _snapshots(config: Config) -> list[Watcher]:
-    """The watcher that keeps the state of some epochs in snapshots/, if asked for."""
+    """The watcher that keeps the state of some epochs in snapshots/, if requested."""
     every = config.snapshot_epochs
 
     def keep(row: Epoch, state: TrainState) -> None:
@@ -135,17 +136,17 @@ def _snapshots(config: Config) -> list[Watcher]:
 
 
 def _tensorboard(config: Config) -> Sink:
-    """Event files in tensorboard/, for `tensorboard --logdir`."""
+    """The sink of event files in tensorboard/, for `tensorboard --logdir`."""
     tensorboard = import_extra("tensorboard")
     writer: Any = None
 
     def write(step: int, observed: Observed) -> None:
         nonlocal writer
-        if writer is None:  # what an interrupted run wrote from this step on is redone
+        if writer is None:  # steps from here on are written anew
             writer = tensorboard.SummaryWriter(
                 str(config.out / "tensorboard"),
                 purge_step=step,
-                filename_suffix=f".{step}",  # two in a second would have one name
+                filename_suffix=f".{step}",  # else two files may share a name
             )
         for name, value in observed.scalars.items():
             writer.add_scalar(name, value, step)
@@ -192,14 +193,14 @@ def _mlflow(config: Config, known: str | None) -> tuple[Sink, str]:
     return Sink(write=write, close=mlflow.end_run), run.info.run_id
 
 
-TRACKERS = {  # with what to do where they do not start
+TRACKERS = {  # with the remedy if one does not start
     "wandb": (_wandb, "'wandb login', or set WANDB_MODE=offline"),
     "mlflow": (_mlflow, "set MLFLOW_TRACKING_URI to a server or a database"),
 }
 
 
 def _open_trackers(config: Config) -> Iterator[Sink]:
-    """Open what is asked for; a run that goes on is known to its trackers already."""
+    """Open the requested trackers; they already know a run that is resumed."""
     if config.tensorboard:
         yield _tensorboard(config)
     path = config.out / TRACKED
@@ -209,7 +210,7 @@ def _open_trackers(config: Config) -> Iterator[Sink]:
             continue
         try:
             sink, known[name] = open_tracker(config, known.get(name))
-        except Exception as error:  # each has errors of its own
+        except Exception as error:  # each tracker has its errors
             raise VaejaxError(
                 f"{name} does not start ({error}): {remedy}, or leave --{name} out"
             ) from error

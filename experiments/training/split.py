@@ -1,4 +1,4 @@
-"""What of the training split is trained on: all as it is, or less, or perturbed."""
+"""The examples to train on: the whole training split, a part, or a perturbed one."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from vaejax.data import LEVELS, ImageData
 
 
 def training_split(config: Config, data: ImageData, protocol: str) -> ImageData:
-    """The split without the class left out, its pixels mutated as asked.
+    """The split without the excluded class, and with pixels mutated as requested.
 
     A mutated pixel is replaced by a level that a seed draws uniformly, once for the
     whole training: the perturbation of a background model (Ren et al. 2019,

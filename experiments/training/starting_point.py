@@ -1,4 +1,4 @@
-"""Where a training starts: anew, or from the parameters that another one trained."""
+"""The start of a training: new parameters, or those of another training."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ def starting_state(run: Run, source: Params | None = None) -> TrainState:
 
     Encoder and decoder are the source's, if there is one; so are prior and auxiliary
     parameters where their shapes agree. Then the objective's `start`, if it has one,
-    makes of the parameters what the data say. What is taken is printed.
+    fits parameters to the data. The names of the parameters taken are printed.
 
     Raises:
         VaejaxError: the source's networks have other shapes, or it is of another number
@@ -39,7 +39,7 @@ def starting_state(run: Run, source: Params | None = None) -> TrainState:
 
 
 def _started_from(source: Params, config: Config, params: Params) -> Params:
-    """The parameters with those of the source in the place of all of its shapes."""
+    """The parameters, replaced by the source's where the shapes agree."""
     taken: dict[str, PyTree] = {}
     anew = []
     for name in Params._fields:
