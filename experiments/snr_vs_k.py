@@ -87,7 +87,6 @@ from vaejax.core import (
     Batch,
     Bound,
     Estimator,
-    Example,
     IncompatibleError,
     Problem,
     VaejaxError,
@@ -139,11 +138,10 @@ def run(config: Config) -> Results:
     """
     bound, estimators = check(config)
     name, model, params, examples, *_ = _problem(config)
-    batch = Batch(
-        Example(examples.x[: config.batch_size]), jnp.arange(config.batch_size)
-    )
+    few = jax.tree.map(lambda leaf: leaf[: config.batch_size], examples)
+    batch = Batch(few, jnp.arange(config.batch_size))
     place = Point(model, params, batch, make_keys(config.seed).comparison, config.draws)
-    size = sample_size(model, params)
+    size = sample_size(model, params, None if few.y is None else few.y[0])
     for num_outer, k in points_of(config):
         check_product(
             {

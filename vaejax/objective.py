@@ -316,7 +316,7 @@ def check(problem: Problem, estimator: Estimator) -> Verdict:
     if problem.model.latent_prior.own_samples.costly_log_prob:
         return Verdict(
             "refused",
-            "the prior is made of posteriors whose density of a given z is dear: use "
+            "the prior is made of posteriors whose density of a given z is costly: use "
             "another prior or posterior, or pay_for_inverse=True",
         )
     if reason := _misplaced(posterior, problem.model.latent_prior):

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from vaejax.core.memory import host_bytes
 
 SIZE = 2048
+LINUX = hasattr(os, "sched_getaffinity")
 
 
 def sgemm_flops_per_second(seconds: float) -> float:
@@ -44,7 +45,7 @@ def describe_machine() -> dict[str, Any]:
     models = [line.split(":", 1)[1].strip() for line in lines if "model name" in line]
     return {
         "cpu": models[0] if models else platform.processor(),
-        "cores": os.cpu_count(),
+        "cores": len(os.sched_getaffinity(0)) if LINUX else os.cpu_count(),
         "memory_gigabytes": round(host_bytes() / 2**30, 1),
         "system": platform.platform(),
         "python": platform.python_version(),

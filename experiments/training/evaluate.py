@@ -120,10 +120,12 @@ def bits(model: Model, protocol: str, log_px: float) -> dict[str, float]:
 
 def over_seeds(tests: list[dict[str, Any]]) -> dict[str, Any]:
     """The means over the seeds, the errors of these means, and the spreads."""
-    means = {
-        name: None if value is None else float(np.mean([test[name] for test in tests]))
-        for name, value in tests[0].items()
-    }
+
+    def mean(figure: str) -> float | None:
+        values = [test[figure] for test in tests]
+        return None if None in values else float(np.mean(values))
+
+    means = {name: mean(name) for name in tests[0]}
     means["num_examples"] = tests[0]["num_examples"]
 
     def together(error: str) -> float | None:

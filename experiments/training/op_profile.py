@@ -52,7 +52,9 @@ def profiling(config: Config) -> Iterator[list[Watcher]]:
     if epochs < 2:
         print("nothing to profile: only one epoch was left to train")
         return
-    rows = summarise(folder)
+    if not (rows := summarise(folder)):
+        print(f"the trace in {folder} names no operation: there is no summary.csv")
+        return
     write_csv(folder / "summary.csv", rows, list(rows[0]))
     print_rows("time by operation", rows[:SHOWN], list(rows[0]))
     print(f"profile, for ui.perfetto.dev, and summary.csv: {folder}")

@@ -539,7 +539,7 @@ def test_a_prior_made_of_iafs_is_refused_for_every_estimator():
     model = gaussian_mlp(
         data_shape=(3,), latent_dim=2, hidden=(4,), posterior="iaf", prior="vamp"
     )
-    with pytest.raises(IncompatibleError, match=r"given z is dear.*pay_for_inverse"):
+    with pytest.raises(IncompatibleError, match=r"given z is costly.*pay_for_inverse"):
         make_objective(model, elbo(), pathwise(), num_samples=1)
 
 

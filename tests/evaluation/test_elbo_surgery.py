@@ -172,9 +172,9 @@ def with_family(part, **changes):
         (with_family("posterior", has_density=False), "has no density"),
         (
             with_family(
-                "posterior", own_samples=OwnSamples(costly_log_prob="too dear")
+                "posterior", own_samples=OwnSamples(costly_log_prob="too costly")
             ),
-            "too dear",
+            "too costly",
         ),
     ],
 )

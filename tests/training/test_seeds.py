@@ -10,6 +10,7 @@ import oracles
 import pytest
 
 from experiments import train
+from experiments.training.evaluate import over_seeds
 from experiments.training.load import load_trained
 from vaejax.bounds import elbo, iwae
 from vaejax.estimators import dreg, moving_average
@@ -100,3 +101,11 @@ def test_a_run_of_several_seeds_reports_their_spread(tmp_path, monkeypatch, caps
     assert f"over 3 seeds │ {spread:.2f}" in " ".join(capsys.readouterr().out.split())
     params = load_trained(tmp_path / "run").params
     np.testing.assert_array_equal(oracles.flat(params), oracles.flat(found.params))
+
+
+def test_a_figure_that_one_seed_lacks_has_no_mean():
+    """Few importance weights give one seed a Pareto k and another one none."""
+    shared = {"num_examples": 5, "squared_error": 1.0}
+    seeds = [shared | {"pareto_k": k} for k in (0.25, None)]
+    assert over_seeds(seeds)["pareto_k"] is None
+    assert over_seeds([seeds[0], seeds[0]])["pareto_k"] == 0.25

@@ -81,7 +81,7 @@ def elbo_surgery(
     Raises:
         IncompatibleError: a prior that depends on labels or whose density is not
             normalised; a posterior without a density, or whose density at another's
-            draws is too dear.
+            draws is too costly.
         VaejaxError: fewer than two samples.
     """
     if reason := _lacks(model):
