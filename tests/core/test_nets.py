@@ -14,14 +14,8 @@ from vaejax.bounds import elbo, iwae
 from vaejax.core import Batch, Example, LossState, UnknownNameError, VaejaxError
 from vaejax.estimators import dreg, pathwise
 from vaejax.models import gaussian_conv
-from vaejax.nets import (
-    ACTIVATIONS,
-    _Doubling,
-    _Halving,
-    conv_decoder,
-    conv_encoder,
-    mlp,
-)
+from vaejax.nets import ACTIVATIONS, conv_decoder, conv_encoder, mlp
+from vaejax.nets.convolutional import _Doubling, _Halving
 from vaejax.objective import make_objective
 
 KEY = jax.random.key(0)
