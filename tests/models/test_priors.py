@@ -158,7 +158,7 @@ def test_a_vamp_prior_is_encoded_once_a_batch():
         prior="vamp",
         prior_settings={"num_components": 7},
     )
-    params, state = jax.eval_shape(model.init, jax.random.key(0)), ()
+    params, state = jax.eval_shape(model.init, jax.random.key(0)), LossState()
 
     def hidden_layers(model: Model) -> set[str]:
         """Shapes of the arrays that hold hidden layers: "5,11" for 5 examples."""
@@ -203,7 +203,7 @@ def drawn(models: list[Model], bound: Bound, estimators: list[Estimator], **sett
     moments = gradient_moments(
         oracles.side_by_side(objectives),
         start,
-        ((),) * len(objectives),
+        (LossState(),) * len(objectives),
         jax.random.key(0),
         Batch(examples, jnp.arange(2)),
         draws=draws,
