@@ -206,7 +206,7 @@ def test_a_run_writes_a_row_per_cell_and_what_they_say(whole):
     assert "Refused: jvi at K = 1, because the jackknife" in said
     assert "cells of lower bounds none came out above log p(x)" in said
     report = (whole.out / "report.html").read_text()
-    assert "python -m experiments.bound_tightness --overwrite --bounds elbo" in report
+    assert "python -m experiments.bound_tightness --bounds elbo" in report
     for name in ("bounds.pdf", "bounds.png", "weights.pdf", "weights.png"):
         assert (whole.out / "figures" / name).stat().st_size > 1000
 
