@@ -129,7 +129,7 @@ def draw(
     moments = gradient_moments(
         together,
         start,
-        tuple(() for _ in objectives),
+        tuple(LossState() for _ in objectives),
         jax.random.key(0),
         Batch(examples, jnp.arange(len(examples.x))),
         draws=DRAWS,
