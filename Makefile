@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format docs bench clean
+.PHONY: help install demo test check lint format docs bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
@@ -34,6 +34,9 @@ demo: $(STAMP) ## train, evaluate and compare on the digits: runs/demo/report.ht
 
 test: $(STAMP) ## every test
 	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+check: lint ## lint, and the tests that are not marked slow
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow"
 
 lint: $(STAMP) ## formatting, lint and types, changing nothing
 	$(BIN)/ruff format --check .

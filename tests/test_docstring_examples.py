@@ -18,6 +18,8 @@ from vaejax import bounds, estimators, models
 from vaejax.bounds import BOUNDS
 from vaejax.estimators import ESTIMATORS
 
+pytestmark = pytest.mark.slow
+
 NAMES = {"jax": jax, "jnp": jnp, "optax": optax, "vaejax": vaejax}
 for module in (models, estimators, bounds, vaejax):
     NAMES |= {name: getattr(module, name) for name in dir(module) if name[0] != "_"}

@@ -30,6 +30,8 @@ from vaejax.terms import (
     with_value,
 )
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 # Without the types that the tests check at every call, as a user has it.
 PLAIN = inspect.unwrap(vaejax.compare_estimators)

@@ -36,6 +36,8 @@ from vaejax.families import fixed_normal
 from vaejax.models import linear_gaussian
 from vaejax.objective import make_objective
 
+pytestmark = pytest.mark.slow
+
 # ||E v||^2 from n vectors, in numpy alone.
 
 SEEDS = 400

@@ -21,6 +21,8 @@ from vaejax.benchmark.statistics import interval
 from vaejax.core import Batch, Example, Objective, Params, VaejaxError
 from vaejax.evaluation.psis import pareto_shapes
 
+pytestmark = pytest.mark.slow
+
 SEEDS = 400
 # What a share of 95% of so many is above and below with a chance of 1e-4 each.
 LEAST, MOST = 0.95 - 3.7 * 0.0109, 0.95 + 3.7 * 0.0109

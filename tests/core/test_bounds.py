@@ -34,6 +34,8 @@ from vaejax.exact import value_and_gradient
 from vaejax.models.linear_gaussian import exact_log_px
 from vaejax.objective import make_objective
 
+pytestmark = pytest.mark.slow
+
 REGISTERED = {name: factory() for name, factory in BOUNDS.items()}
 
 NUM_SAMPLES = 4  # one shape, so that each bound compiles once

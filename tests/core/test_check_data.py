@@ -25,6 +25,8 @@ from vaejax.models import MODELS, conditional_vae, gaussian_mlp, m2
 from vaejax.models.parts import LIKELIHOODS
 from vaejax.terms import log_px_given
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 SHAPE = (4, 4, 1)
 BITS = np.random.default_rng(0).integers(0, 2, (6, *SHAPE)).astype(np.float32)

@@ -26,6 +26,8 @@ from vaejax.models import family_mlp, gaussian_mlp, linear_gaussian
 from vaejax.models.linear_gaussian import exact_elbo, exact_log_px, exact_posterior
 from vaejax.terms import log_terms
 
+pytestmark = pytest.mark.slow
+
 # The product rule over K copies, in place of Frullani's integral.
 IWAE_BY_PRODUCT = dataclasses.replace(iwae(), expectation=lambda k: None)
 

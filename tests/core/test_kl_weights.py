@@ -35,6 +35,8 @@ from vaejax.objective import make_objective, weight_of_kl
 from vaejax.regularizers import capacity, free_bits
 from vaejax.training import encoder_first, fit
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 MODEL = linear_gaussian(data_shape=(3,), latent_dim=1)
 # A strong direction and two weak ones.

@@ -18,6 +18,8 @@ from vaejax.nets import ACTIVATIONS, conv_decoder, conv_encoder, mlp
 from vaejax.nets.convolutional import _Doubling, _Halving
 from vaejax.objective import make_objective
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 
 NETWORKS = {

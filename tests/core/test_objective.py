@@ -37,6 +37,8 @@ from vaejax.regularizers.mmd import squared_mmd
 from vaejax.terms import bound_value, log_terms, make_stats, sample_posterior
 from vaejax.training import fit
 
+pytestmark = pytest.mark.slow
+
 MODEL = gaussian_mlp(data_shape=(3,), latent_dim=2, hidden=(4,))
 BINARY = sigmoid_belief_network(data_shape=(3,), latent_dim=2)
 X = jnp.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0], [1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])

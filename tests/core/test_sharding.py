@@ -17,6 +17,8 @@ from experiments import train
 from vaejax import VaejaxError
 from vaejax.sharding import evaluation_mesh, training_mesh
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parents[1]
 PATHS = f"{TESTS.parent}{os.pathsep}{TESTS}"
 

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 TESTS = Path(__file__).parents[1]
 PATHS = f"{TESTS.parent}{os.pathsep}{TESTS}"
 # Tests that hold in either precision, beside those of float64 alone.

@@ -47,6 +47,8 @@ from vaejax.terms import (
     with_value,
 )
 
+pytestmark = pytest.mark.slow
+
 # K is 2 but for the two bounds that all others are made of, and for bounds in groups:
 # two groups of three, as M and K must differ for their exchange to be seen.
 NUM_SAMPLES = {"elbo": (1, 2), "iwae": (2, 5), "miwae": (6,), "piwae": (6,)}

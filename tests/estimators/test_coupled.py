@@ -61,6 +61,8 @@ from vaejax.nets import mlp
 from vaejax.objective import make_objective
 from vaejax.terms import bound_value, enter, exchange, log_terms, make_stats, with_value
 
+pytestmark = pytest.mark.slow
+
 DRAWS = 40_000
 
 

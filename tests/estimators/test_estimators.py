@@ -27,6 +27,8 @@ from vaejax.models.linear_gaussian import exact_posterior
 from vaejax.objective import check, make_objective
 from vaejax.terms import scale_gradient, with_value
 
+pytestmark = pytest.mark.slow
+
 
 def gradient(
     model: Model, params: Params, examples: Example, bound: Bound, estimator, k: int

@@ -43,6 +43,8 @@ from vaejax.models import bernoulli_toy
 from vaejax.objective import check, make_objective
 from vaejax.terms import bound_value, log_terms
 
+pytestmark = pytest.mark.slow
+
 DRAWS = 100_000
 TESTS = 2000  # coordinates compared in this file, generously
 THRESHOLD = norm.isf(norm.sf(5) / TESTS)  # one test's |z| = 5, by Bonferroni

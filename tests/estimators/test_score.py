@@ -58,6 +58,8 @@ from vaejax.nets import mlp
 from vaejax.objective import check, make_objective
 from vaejax.terms import bound_value, log_terms, make_stats
 
+pytestmark = pytest.mark.slow
+
 DRAWS = 40_000
 BIAS_SEEN = 0.1  # a relative bias that some coordinate of every estimate must show
 

@@ -58,6 +58,8 @@ from vaejax.objective import make_objective
 from vaejax.priors import learned_diagonal_normal
 from vaejax.terms import bound_value, log_terms, make_stats, sample_posterior
 
+pytestmark = pytest.mark.slow
+
 DRAWS = 50_000
 # |z| = 5 of one test, by Bonferroni over the thousand coordinates compared here.
 THRESHOLD = norm.isf(norm.sf(5) / 1000)

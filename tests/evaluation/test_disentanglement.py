@@ -23,6 +23,8 @@ from vaejax.evaluation.total_correlation import (
     donsker_varadhan,
 )
 
+pytestmark = pytest.mark.slow
+
 SIZES = (3, 4, 5)
 # Every combination equally often, so that the factors are exactly independent.
 FACTORS = np.array(list(itertools.product(*map(range, SIZES))) * 40)

@@ -25,6 +25,8 @@ from vaejax.models.linear_gaussian import exact_log_px, exact_posterior
 from vaejax.sharding import evaluation_mesh
 from vaejax.terms import log_terms
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 MODEL = linear_gaussian((4,), latent_dim=2)
 

@@ -29,6 +29,8 @@ from vaejax.regularizers.discriminator import adversary
 from vaejax.regularizers.draws import posterior_draws
 from vaejax.regularizers.stratified_total_correlation import log_aggregated
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 MODEL = linear_gaussian((2,), latent_dim=2)
 WEIGHT = np.array([[1.0, 0.5], [0.9, -0.1]])

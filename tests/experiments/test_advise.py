@@ -16,6 +16,8 @@ from vaejax.benchmark import ranking as ranking_module
 from vaejax.benchmark.ranking import Measured, rank
 from vaejax.core import Params, VaejaxError
 
+pytestmark = pytest.mark.slow
+
 
 def config_for(out, **settings) -> Config:
     defaults = {"pool": 8, "batch_size": (4,), "group": "encoder", "out": out}

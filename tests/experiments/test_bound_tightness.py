@@ -23,6 +23,8 @@ from vaejax.exact import log_moment, value_and_gradient
 from vaejax.models import linear_gaussian
 from vaejax.models.linear_gaussian import exact_log_px
 
+pytestmark = pytest.mark.slow
+
 FALSE_ALARM = 1e-3  # chance that a right program fails a test, over all its cells
 K = (4, 16)
 DRAWS = 2000

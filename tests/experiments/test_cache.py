@@ -10,6 +10,8 @@ import pytest
 
 from experiments.harness import compilation_cache
 
+pytestmark = pytest.mark.slow
+
 TRAIN = """
 import collections, json, jax, numpy as np, optax, vaejax
 from experiments.harness.compilation_cache import use_compilation_cache

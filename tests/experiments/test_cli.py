@@ -27,6 +27,8 @@ from experiments.harness import run_folder
 from experiments.harness.cli import run_main
 from vaejax.training import checkpoints
 
+pytestmark = pytest.mark.slow
+
 EXPERIMENTS = {
     "train": train,
     "estimator_variance": estimator_variance,

@@ -12,6 +12,8 @@ from experiments.performance.cost_report import fit_line, num_weights, with_line
 from vaejax import plotting
 from vaejax.core import VaejaxError
 
+pytestmark = pytest.mark.slow
+
 
 def curve(axis, value, seconds, work="training step"):
     return [

@@ -21,6 +21,8 @@ from experiments.training.load import load_trained
 from vaejax.core import VaejaxError
 from vaejax.training import checkpoints
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 SETTINGS = {
     "dataset": "digits",

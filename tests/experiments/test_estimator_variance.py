@@ -34,6 +34,8 @@ from vaejax.bounds import BOUNDS
 from vaejax.core import Problem, VaejaxError
 from vaejax.estimators import ESTIMATORS
 
+pytestmark = pytest.mark.slow
+
 TIMED = {
     *CostReport._fields,
     *("work_normalized_variance", "work_normalized_variance_stderr"),

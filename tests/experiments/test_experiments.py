@@ -39,6 +39,8 @@ from vaejax.models import MODELS
 from vaejax.objective import check
 from vaejax.training import checkpoints
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = {  # of the models that have sizes; the smallest that train
     "categorical_mlp": ("latent_dim=2", "num_categories=3"),
     "two_layer_sigmoid_belief_network": ("latent_dims=3,2", "factorised=true"),

@@ -29,6 +29,8 @@ from vaejax.core import VaejaxError
 from vaejax.data import DATASETS
 from vaejax.families import FAMILIES
 
+pytestmark = pytest.mark.slow
+
 NAMES_OF_MODULES = [found.name for found in pkgutil.iter_modules(experiments.__path__)]
 MODULES = {  # every experiment: what has a Config and hands it to run_main
     name: module

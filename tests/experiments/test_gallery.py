@@ -20,6 +20,8 @@ from vaejax.core import VaejaxError
 from vaejax.data import load
 from vaejax.evaluation import linear_probe
 
+pytestmark = pytest.mark.slow
+
 
 def test_every_training_of_the_papers_makes_sense():
     assert list(check(Config(preset="paper"))) == list(ENTRIES)

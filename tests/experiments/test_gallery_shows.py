@@ -36,6 +36,8 @@ from vaejax.plotting.tables import render
 from vaejax.training import checkpoints, make_step
 from vaejax.training.step import gather
 
+pytestmark = pytest.mark.slow
+
 NO_TABLE = {"vae"}
 
 COUNTS = {"train": 200, "test": 60}  # examples

@@ -20,6 +20,8 @@ from tests.killed_runs import settings, train, train_with
 from vaejax.core import VaejaxError
 from vaejax.training import checkpoints
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -24,6 +24,8 @@ from tests.toy_experiment import Config as OtherConfig
 from vaejax.core import VaejaxError
 from vaejax.training import checkpoints
 
+pytestmark = pytest.mark.slow
+
 TRAINING = {
     "dataset": "digits",
     "model_settings": ("latent_dim=2", "hidden=8"),

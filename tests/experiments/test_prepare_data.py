@@ -47,6 +47,8 @@ from vaejax.data.sources import (
     idx_files,
 )
 
+pytestmark = pytest.mark.slow
+
 TRAIN, TEST = 12, 5  # examples in the small sets
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (TRAIN + TEST, 28, 28), dtype=np.uint8)

@@ -29,6 +29,8 @@ from experiments.training.config import Config as TrainConfig
 from experiments.training.run import check as check_training
 from vaejax.core import VaejaxError
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 # In the order of the site's navigation, whose first page is README.md.
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"] + [

@@ -25,6 +25,8 @@ from vaejax.models import gaussian_mlp
 from vaejax.models.gaussian_toy import exact_elbo, exact_log_px, optimum, perturbed
 from vaejax.objective import make_objective
 
+pytestmark = pytest.mark.slow
+
 GAP = 20 * 0.5 * (4 / 3 - 1 - math.log(4 / 3))
 KEY = jax.random.key(0)
 

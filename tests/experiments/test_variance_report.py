@@ -30,6 +30,8 @@ from vaejax.benchmark.table import parquet_of
 from vaejax.plotting import comparison
 from vaejax.plotting.comparison import comparison_figures
 
+pytestmark = pytest.mark.slow
+
 FIGURES = {
     *("variance", "rms_snr", "work_normalized_variance"),
     *("bias", "frontier", "evaluations", "map"),

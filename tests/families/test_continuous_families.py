@@ -25,6 +25,8 @@ from vaejax.families import (
     truncated_normal,
 )
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 
 

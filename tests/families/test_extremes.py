@@ -20,6 +20,8 @@ from mp_laws import exact
 from vaejax.families import FAMILIES, GammaParams, NegativeBinomialParams
 from vaejax.models.parts import LIKELIHOODS
 
+pytestmark = pytest.mark.slow
+
 every_family = pytest.mark.parametrize("name", EXTREMES)
 divergent = pytest.mark.parametrize(
     "name", [name for name, case in EXTREMES.items() if case.kl]

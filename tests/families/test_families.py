@@ -20,6 +20,8 @@ from vaejax.families import FAMILIES, NormalParams, bernoulli, fixed_normal
 from vaejax.models import gaussian_mlp
 from vaejax.terms import sample_posterior
 
+pytestmark = pytest.mark.slow
+
 every_family = pytest.mark.parametrize("name", CASES)
 coordinatewise = pytest.mark.parametrize(
     "name", [name for name, case in CASES.items() if not case.joint]

@@ -24,6 +24,8 @@ from vaejax.families.flows.tanh_root import tanh_root
 from vaejax.models import gaussian_mlp
 from vaejax.objective import make_objective
 
+pytestmark = pytest.mark.slow
+
 DIM = 3
 # An odd depth, and an odd number of coordinates: halves and reversals do not cancel.
 SMALL: dict[str, dict[str, Any]] = {"dim": DIM, "depth": 3}

@@ -26,6 +26,8 @@ from vaejax.families.continuous_bernoulli import log_normalizer
 from vaejax.models import gaussian_conv, gaussian_mlp
 from vaejax.models.parts import LIKELIHOODS
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 every_likelihood = pytest.mark.parametrize("name", LIKELIHOODS)
 of_levels = pytest.mark.parametrize(

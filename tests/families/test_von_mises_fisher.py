@@ -20,6 +20,8 @@ from vaejax.families import (
 )
 from vaejax.models import family_mlp
 
+pytestmark = pytest.mark.slow
+
 sphere_slope = jax.jit(
     jax.vmap(spherical_gap.implicit_slope, in_axes=(None, None, 0)), static_argnums=0
 )

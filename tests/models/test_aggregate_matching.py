@@ -17,6 +17,8 @@ from vaejax.objective import make_objective
 from vaejax.regularizers import adversarial, mmd
 from vaejax.regularizers.draws import posterior_draws, prior_draws
 
+pytestmark = pytest.mark.slow
+
 STEPS, BATCH, TESTED = 1500, 200, 500
 AUXILIARY_RATIO = 10.0
 CENTRES = 3 * np.eye(5)[:3]

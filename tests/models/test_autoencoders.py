@@ -20,6 +20,8 @@ from vaejax.models.denoising_autoencoder import denoise
 from vaejax.models.sparse_autoencoder import dictionary
 from vaejax.objective import make_objective
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from scipy.special import logsumexp
 from scipy.stats import norm
 
@@ -20,6 +21,8 @@ from vaejax.estimators import pathwise
 from vaejax.evaluation import log_likelihood, log_normalizer
 from vaejax.models import gaussian_mlp
 from vaejax.objective import make_objective
+
+pytestmark = pytest.mark.slow
 
 CENTRES, WITHIN, NOISE = (-2.0, 2.0), 0.3, 0.3
 SEEDS, STEPS, BATCH, TEST = 2, 2000, 128, 2000

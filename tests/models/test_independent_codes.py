@@ -29,6 +29,8 @@ from vaejax.regularizers import (
     total_correlation,
 )
 
+pytestmark = pytest.mark.slow
+
 RHO, SCALE = 0.9, 0.3
 FEATURES = np.array([[1.0, RHO], [RHO, 1.0]])
 KEPT = -0.5 * math.log(1 - (RHO * (1 - SCALE**2)) ** 2)  # nats, of the best VAE

@@ -25,6 +25,8 @@ from vaejax.models.ladder import Stage, _meet
 from vaejax.nets import mlp
 from vaejax.objective import make_objective
 
+pytestmark = pytest.mark.slow
+
 DIMS = (3, 2, 4)  # z_1, z_2, z_3
 
 

@@ -14,6 +14,8 @@ from vaejax.models.masked_autoencoder import positions, represent
 from vaejax.nets import transformer
 from vaejax.objective import make_objective
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 SMALL = {"patch_size": 2, "width": 16, "depth": 1, "decoder_width": 16}
 SMALL |= {"decoder_depth": 1, "heads": 2}

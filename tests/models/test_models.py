@@ -33,6 +33,8 @@ from vaejax.models.parts import LIKELIHOODS
 from vaejax.nets import Network
 from vaejax.priors import standard_normal
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 
 SMALL = {

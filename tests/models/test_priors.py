@@ -44,6 +44,8 @@ from vaejax.objective import make_objective
 from vaejax.priors import autoregressive, conditional_normal, exemplar
 from vaejax.training import fit
 
+pytestmark = pytest.mark.slow
+
 X = jnp.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
 LABELS = jnp.array([0, 1])
 SETTINGS = {

@@ -27,6 +27,8 @@ from vaejax.objective import make_objective
 from vaejax.terms import weigh_own_samples
 from vaejax.training import fit
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 MODEL = linear_gaussian(data_shape=(3,), latent_dim=1)
 PARAMS = MODEL.init(jax.random.key(3))

@@ -14,6 +14,8 @@ from vaejax.models import prod_lda
 from vaejax.models.prod_lda import topic_weights
 from vaejax.priors.dirichlet import laplace_approximation
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 TOPICS, WORDS = 5, 60
 

@@ -20,6 +20,8 @@ from vaejax.models import vade
 from vaejax.models.vade import cluster_log_probs, fit_mixture
 from vaejax.training import fit, init_state, of_seed, several_seeds
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 SMALL = {"data_shape": (5, 4, 1), "latent_dim": 3, "num_components": 4, "hidden": (8,)}
 

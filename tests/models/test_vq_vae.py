@@ -29,6 +29,8 @@ from vaejax.training.fit import batch_indices
 from vaejax.training.start import NO_STEP
 from vaejax.training.step import step_keys
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 SMALL = {"channels": (3, 4), "blocks": 1, "latent_dim": 3, "num_codes": 5}
 SHAPE = (6, 5, 1)  # of which a grid of 2 x 2 is made

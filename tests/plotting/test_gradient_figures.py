@@ -13,6 +13,8 @@ from vaejax.core import VaejaxError
 from vaejax.plotting.frontier import frontier
 from vaejax.plotting.style import line_style, series
 
+pytestmark = pytest.mark.slow
+
 STATISTICS = (
     *(
         "bias_squared",

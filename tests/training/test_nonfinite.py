@@ -39,6 +39,8 @@ from vaejax.training import (
     zero_totals,
 )
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 BAD = 5  # the example that is
 

@@ -18,6 +18,8 @@ from vaejax.training import init_state, of_seed, several_seeds
 from vaejax.training import start as start_module
 from vaejax.training.start import observed, started
 
+pytestmark = pytest.mark.slow
+
 SHAPE = (8, 8, 1)
 VQ_VAE = {"latent_dim": 3, "num_codes": 8, "channels": (4,), "blocks": 0}
 

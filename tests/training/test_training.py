@@ -38,6 +38,8 @@ from vaejax.training.checkpoints import CheckpointError, latest, restore, save
 from vaejax.training.fit import batch_indices
 from vaejax.training.memory import gradient_bytes
 
+pytestmark = pytest.mark.slow
+
 KEY = jax.random.key(0)
 
 

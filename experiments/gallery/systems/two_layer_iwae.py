@@ -13,7 +13,7 @@ from experiments.training.config import Config
 from experiments.training.evaluate import estimate_log_likelihood
 from vaejax.benchmark import GroupReport, Moments, gradient_moments, summarize
 from vaejax.bounds import iwae
-from vaejax.core import Batch, Key
+from vaejax.core import Batch, Key, LossState
 from vaejax.estimators import ESTIMATORS
 from vaejax.objective import make_objective
 from vaejax.plotting import Table, bound_curves
@@ -148,7 +148,8 @@ def _reports(trained: Trained) -> dict[str, dict[str, GroupReport]]:
             num_samples=trained.config.num_samples,
             allow_bias=True,
         )
-        return gradient_moments(objective, trained.params, (), key, batch, draws=DRAWS)
+        at = objective, trained.params, LossState()
+        return gradient_moments(*at, key, batch, draws=DRAWS)
 
     reference = moments("dreg", reference_key)
     return {name: summarize(moments(name, draw_key), reference) for name in NAMES}
