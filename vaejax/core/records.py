@@ -171,7 +171,7 @@ class Head:
     The network's outputs are an array [outputs_per_coordinate, *event] of real numbers.
     """
 
-    outputs_per_coordinate: int
+    outputs_per_coordinate: int  # real numbers for each coordinate of the event
     # Maps these outputs, and the family's weights if any, to the parameters.
     from_outputs: Callable[..., DistParams]
     to_outputs: Callable[[Array], Array]  # maps a mean to outputs that give this mean
