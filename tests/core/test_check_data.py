@@ -236,12 +236,10 @@ def _images(codes):
 
 def public(module) -> dict:
     """The public functions of a module, compiled ones too."""
-    names = getattr(module, "__all__", None)
-    found = {
-        name: value
-        for name, value in vars(module).items()
-        if (name in names if names else value_of(module, value))
-    }
+    if names := getattr(module, "__all__", None):
+        found = {name: getattr(module, name) for name in names}  # imports them, if lazy
+    else:
+        found = {n: v for n, v in vars(module).items() if value_of(module, v)}
     return {
         name: value
         for name, value in found.items()
