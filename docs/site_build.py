@@ -1,4 +1,4 @@
-"""What `make docs` adds to the pages of docs/, and what it refuses to build without.
+"""The build of `make docs`: generated pages, and checks that refuse a bad site.
 
 MkDocs calls the functions `on_...`. They add a page of the API for every module, with
 an entry for every public symbol, and make pages of README.md, CONTRIBUTING.md and
@@ -78,7 +78,7 @@ def exported(module: ModuleType) -> dict[str, Any]:
 
 
 def is_registry(value: Any) -> bool:
-    """Whether a value is a dict of factories by name, such as `BOUNDS`."""
+    """True if a value is a dict of factories by name, such as `BOUNDS`."""
     return isinstance(value, dict) and all(map(callable, value.values()))
 
 

@@ -32,7 +32,7 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
 def failures(function: Callable) -> list[str]:
-    """What the examples of a docstring print that is not what they say they do."""
+    """The outputs of a docstring's examples that differ from the stated outputs."""
     code = inspect.unwrap(function)
     test = doctest.DocTestParser().get_doctest(
         inspect.getdoc(function), dict(NAMES), code.__name__, None, 0

@@ -16,6 +16,6 @@ import lazy_loader
 
 __version__ = "0.1.0"
 
-# What is exported is listed in __init__.pyi, and imported when it is asked for: a
+# The file __init__.pyi lists the exports, and each is imported when it is asked for: a
 # command reads its arguments before JAX is there.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -116,7 +116,7 @@ def test_an_unknown_flag_names_the_nearest(word, near):
 
 @pytest.mark.parametrize("name", sorted(commands()))
 def test_help_is_there_before_jax_is_and_fits_80_columns(name):
-    """Of CPU time a second at most; nothing heavy is imported for it."""
+    """Help takes at most a second of CPU time, and imports nothing heavy."""
     code = (
         "import resource, runpy, sys\n"
         f"sys.argv = ['-m', '--help']\n"

@@ -173,7 +173,7 @@ def filled(words: list[str]) -> list[str]:
 
 
 def runs(words: list[str]) -> bool:
-    """Whether a command runs an experiment."""
+    """True if a command runs an experiment."""
     return words[0] == "python" and words[1:2] != ["docs/site_build.py"]
 
 

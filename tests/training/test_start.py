@@ -78,7 +78,7 @@ def test_fit_starts_as_experiments_train_does(
         ours,
         theirs,
     )
-    # Where it would start otherwise, the prior is another.
+    # The control: initial parameters have another prior.
     untouched = init_state(objective, optax.sgd(0.0), given["key"])
     initial = whole_params(untouched.params, untouched.loss_state)
     away = jax.tree.map(lambda a, b: np.abs(a - b).max(), ours.prior, initial.prior)

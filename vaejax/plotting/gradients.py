@@ -203,7 +203,7 @@ def _laws(axes: Axes, rows: list[Line], statistic: str) -> list[Line2D]:
     drawn = []
     last = next((row for row in rows[::-1] if number(row[statistic]) > 0), None)
     power = LAWS.get((rows[0]["group"], rows[0]["estimator"]))
-    # Where the data vary, no law is known; on a trained network, none was seen to hold.
+    # No law is known if the data vary, and none was seen to hold on trained networks.
     lawless = any(np.isfinite(values_of(rows, "pool"))) or any(
         row.get("checkpoint") or row.get("step") is not None for row in rows
     )
