@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import jax
 
 from vaejax.core.errors import VaejaxError
-from vaejax.core.records import Batch, Example, Key, Params
+from vaejax.core.values import Batch, Example, Key, Params
 
 T = TypeVar("T")
 
