@@ -21,7 +21,7 @@ from experiments.gallery.pictures.by_class import (
 )
 from experiments.training.config import Config
 from vaejax.core import Example, Params, PyTree
-from vaejax.models.m2 import Labelled as ClassAndLatents
+from vaejax.families.labelled_normal import Labelled as ClassAndLatents
 from vaejax.plotting import Table
 
 LABELS = 100
