@@ -43,7 +43,7 @@ from vaejax.core import (
     check_data,
     plain,
 )
-from vaejax.objective import split
+from vaejax.problems import split
 from vaejax.terms import log_terms, penalty, with_value
 
 MAX_NODES = 2**16  # the most outcomes of one sample in a sum

@@ -31,7 +31,8 @@ from vaejax.kl_weights import (
 )
 from vaejax.models import gaussian_mlp, linear_gaussian
 from vaejax.models.linear_gaussian import exact_elbo
-from vaejax.objective import make_objective, weight_of_kl
+from vaejax.objective import make_objective
+from vaejax.problems import weight_of_kl
 from vaejax.regularizers import capacity, free_bits
 from vaejax.training import encoder_first, fit
 

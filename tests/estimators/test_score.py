@@ -17,6 +17,7 @@ from scipy.stats import norm
 from tests.estimators.test_estimators import at_exact_posterior
 from vaejax.benchmark import gradient_moments
 from vaejax.bounds import cubo, elbo, iwae, miwae, piwae, renyi, tvo
+from vaejax.compatibility import check
 from vaejax.core import (
     Batch,
     Bound,
@@ -55,7 +56,7 @@ from vaejax.families import diagonal_normal, logit_normal
 from vaejax.families.chain import chain, linear
 from vaejax.models import two_layer_gaussian
 from vaejax.nets import mlp
-from vaejax.objective import check, make_objective
+from vaejax.objective import make_objective
 from vaejax.terms import bound_value, log_terms, make_stats
 
 pytestmark = pytest.mark.slow

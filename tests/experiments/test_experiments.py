@@ -30,13 +30,13 @@ from experiments.training.starting_point import starting_state
 from vaejax.benchmark import CostReport, GroupReport
 from vaejax.benchmark.rows import COLUMNS
 from vaejax.bounds import BOUNDS
+from vaejax.compatibility import check
 from vaejax.core import Batch, LossState, Params, Problem, VaejaxError, build
 from vaejax.data import DATASETS, ImageData
 from vaejax.data.types import DatasetInfo
 from vaejax.estimators import ESTIMATORS
 from vaejax.evaluation import reconstruction
 from vaejax.models import MODELS
-from vaejax.objective import check
 from vaejax.training import checkpoints
 
 pytestmark = pytest.mark.slow
