@@ -396,6 +396,7 @@ def test_a_start_takes_the_prior_too_where_its_shapes_agree(
 def test_a_start_takes_auxiliary_parameters_where_their_shapes_agree(finished, capsys):
     config = tiny(Path("none"), start_from=finished.out)
     run = prepare(config)
+    assert repr(run) == "Run(gaussian_mlp on digits, elbo by pathwise, K = 1, in none)"
 
     def with_auxiliary(size: int, value: float) -> Params:
         return finished.params._replace(auxiliary=jnp.full(size, value))
