@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.harness import run_folder, run_lock, run_settings
+from experiments.harness import metric_rows, run_folder, run_lock, run_settings
 from experiments.training import processes
 from experiments.training.run import Run
 from vaejax.core import Batch, Params, VaejaxError
@@ -41,7 +41,7 @@ class Recorder:
         """
         self.rows, self._saved_step = rows, saved_step
         if self._is_first:
-            run_folder.write_rows(self._config.out, rows)
+            metric_rows.write_rows(self._config.out, rows)
 
     def save(self, state: TrainState, totals: Totals | None, rows: list[Epoch]) -> None:
         """Save a state with all that a resumed run needs, unless it is saved."""
@@ -77,7 +77,7 @@ class Recorder:
         if not self._saved_step:  # so that no epoch is ever without a state
             self.save(report.state, None, self.rows)
         if self._is_first:
-            run_folder.append_row(self._config.out, row)
+            metric_rows.append_row(self._config.out, row)
             self._watch(row, report.state)
         self._epoch_before = jax.device_get(report.state), self.rows
         speed = f"{row['images_per_second']:,.0f} images/s"

@@ -18,7 +18,7 @@ from pages import Page
 
 from experiments import estimator_variance, precision, train
 from experiments.benchmark import cell_run
-from experiments.harness import run_folder
+from experiments.harness import metric_rows
 from experiments.harness.cli import parse
 from experiments.harness.interrupts import noted_interrupts
 from experiments.reports.sections import model_section
@@ -92,7 +92,7 @@ def test_a_run_writes_its_settings_metrics_results_checkpoint_and_figures(finish
     settings = json.loads((out / "config.json").read_text())
     assert settings["bound"] == "iwae"
     assert settings["num_samples"] == 3
-    rows = run_folder.read_rows(out)
+    rows = metric_rows.read_rows(out)
     assert [row["epoch"] for row in rows] == [1, 2]
     results = json.loads((out / "results.json").read_text())
     assert results == finished.summary
@@ -396,7 +396,7 @@ def test_a_start_takes_the_prior_too_where_its_shapes_agree(
 def test_a_start_takes_auxiliary_parameters_where_their_shapes_agree(finished, capsys):
     config = tiny(Path("none"), start_from=finished.out)
     run = prepare(config)
-    assert repr(run) == "Run(gaussian_mlp on digits, elbo by pathwise, K = 1, in none)"
+    assert repr(run) == "Run(gaussian_mlp on digits, elbo by dreg, K = 1, in none)"
 
     def with_auxiliary(size: int, value: float) -> Params:
         return finished.params._replace(auxiliary=jnp.full(size, value))
@@ -445,7 +445,7 @@ def test_a_finished_run_goes_on_with_more_epochs(
     assert "that of 4 epochs by the cosine schedule: 0.0005 at this step, not 0" in said
     second = train.run(more).summary
     assert second["train"]["epochs"] == 4
-    assert [row["epoch"] for row in run_folder.read_rows(out)] == [1, 2, 3, 4]
+    assert [row["epoch"] for row in metric_rows.read_rows(out)] == [1, 2, 3, 4]
     assert json.loads((out / "results.json").read_text()) == second
     assert json.loads((out / "config.json").read_text())["epochs"] == 4
     with pytest.raises(VaejaxError, match="finished run"):

@@ -16,7 +16,7 @@ from PIL import Image
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from experiments import train
-from experiments.harness import run_folder
+from experiments.harness import metric_rows
 from experiments.harness.result_table import numbers_of
 from experiments.training import sinks
 from experiments.training.load import load_trained
@@ -120,7 +120,7 @@ def tensorboard_values(folder: Path) -> dict[str, dict[int, Any]]:
 def rows_by_step(out: Path) -> dict[int, dict[str, float]]:
     return {
         row["step"]: {n.replace(".", "/"): v for n, v in numbers_of(row).items()}
-        for row in run_folder.read_rows(out)
+        for row in metric_rows.read_rows(out)
     }
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 import pytest
 
-from experiments.harness import replacement, run_folder, run_settings
+from experiments.harness import metric_rows, replacement, run_folder, run_settings
 from experiments.training import loop
 from tests.killed_runs import settings, train, train_with
 from vaejax.core import VaejaxError
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def without_times(out: Path) -> list[dict]:
-    rows = run_folder.read_rows(out)
+    rows = metric_rows.read_rows(out)
     times = ("images_per_second", "compile_seconds")
     return [{k: v for k, v in row.items() if k not in times} for row in rows]
 
@@ -255,7 +255,7 @@ def test_a_run_whose_folder_is_anothers_now_leaves_it_alone(tmp_path):
         (out / "lock").write_text("the other's")
         (out / "metrics.jsonl").write_text("")
         for write in (
-            lambda: run_folder.append_row(out, {}),
+            lambda: metric_rows.append_row(out, {}),
             lambda: run_folder.write_json(out / "results.json", {}),
         ):
             with pytest.raises(VaejaxError, match="was removed while this run"):

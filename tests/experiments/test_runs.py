@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from experiments import runs, train
-from experiments.harness import run_folder
+from experiments.harness import metric_rows, run_folder
 from experiments.harness.cli import run_main
 from tests import toy_experiment
 from vaejax.core import VaejaxError
@@ -35,7 +35,7 @@ def make_run(
 ) -> Path:
     """A folder as experiments.train writes it; finished if it has test figures."""
     with run_folder.open_run(path, train.Config(**settings), overwrite=False):
-        run_folder.write_rows(path, metrics)
+        metric_rows.write_rows(path, metrics)
         if test is not None:
             run_folder.write_json(path / "results.json", {"test": test, "seed": 3})
     return path
