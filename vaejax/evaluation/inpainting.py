@@ -185,8 +185,8 @@ def _check_chain(
         )
     if missing.shape != example.x.shape:
         raise VaejaxError(
-            f"missing is of shape {missing.shape} and x of {example.x.shape}: tell of "
-            "every coordinate of x whether it is missing"
+            f"missing is of shape {missing.shape} and x of {example.x.shape}: give "
+            "one boolean for every coordinate of x"
         )
     if num_draws < 1 or warm_up < 0:
         raise VaejaxError(
@@ -207,6 +207,6 @@ def check_density(model: Model) -> None:
     family = model.posterior
     if not family.has_density or family.own_samples.costly_log_prob:
         raise VaejaxError(
-            f"the posterior of {model.name}, a {family.name}, tells no density of a "
+            f"the posterior of {model.name}, a {family.name}, has no density of a "
             "given z, and samples cannot be weighed: use one such as diagonal_normal"
         )
