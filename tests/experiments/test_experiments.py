@@ -15,6 +15,7 @@ import numpy as np
 import optax
 import pytest
 from pages import Page
+from tiny_run import tiny
 
 from experiments import estimator_variance, precision, train
 from experiments.benchmark import cell_run
@@ -62,18 +63,6 @@ SETTINGS = {  # of the models that have sizes; the smallest that train
     "sigmoid_belief_network": ("latent_dim=4",),
     "stacked_denoising_autoencoder": ("latent_dim=4", "pretraining_steps=2"),
 }
-
-
-def tiny(out: Path, **more: object) -> train.Config:
-    config = train.Config(
-        dataset="digits",
-        model_settings=SETTINGS["gaussian_mlp"],
-        epochs=1,
-        eval_num_samples=7,
-        eval_examples=20,
-        out=out,
-    )
-    return dataclasses.replace(config, **more)
 
 
 @pytest.fixture

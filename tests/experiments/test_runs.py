@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_run import tiny
 
 from experiments import runs, train
 from experiments.harness import metric_rows, run_folder
@@ -286,14 +287,7 @@ def test_a_mistake_is_one_message(words, message, tmp_path, monkeypatch, capsys)
 
 def test_what_train_writes_is_what_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(train.report, "draw", lambda *_: {})
-    config = train.Config(
-        dataset="digits",
-        model_settings=("latent_dim=2", "hidden=8"),
-        epochs=1,
-        eval_num_samples=7,
-        eval_examples=20,
-        out=tmp_path / "run",
-    )
+    config = tiny(tmp_path / "run")
     summary = train.run(config).summary
     (run,) = runs.run(runs.Config(folders=(tmp_path,)))
     assert (run.status, run.epoch(), run.problems) == ("finished", 1, [])
