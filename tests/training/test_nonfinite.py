@@ -16,14 +16,7 @@ from experiments.training.config import Config
 from experiments.training.loop import train_to_end
 from experiments.training.run import Data, Run, make_keys
 from vaejax.bounds import BOUNDS
-from vaejax.core import (
-    Example,
-    LossState,
-    Objective,
-    Params,
-    Regularizer,
-    VaejaxError,
-)
+from vaejax.core import Example, LossState, Objective, Params, Regularizer, VaejaxError
 from vaejax.estimators import ESTIMATORS
 from vaejax.families import NormalParams
 from vaejax.models import linear_gaussian

@@ -43,13 +43,7 @@ from vaejax.estimators.score_function import (
     with_score,
 )
 from vaejax.nets import Network, activation_named, mlp
-from vaejax.terms import (
-    bound_value,
-    log_terms,
-    make_stats,
-    minimize_beside,
-    require,
-)
+from vaejax.terms import bound_value, log_terms, make_stats, minimize_beside, require
 
 
 @named_by_settings

@@ -26,13 +26,7 @@ from vaejax.core import (
     Stats,
     Verdict,
 )
-from vaejax.terms import (
-    log_terms,
-    make_stats,
-    require,
-    sample_posterior,
-    with_value,
-)
+from vaejax.terms import log_terms, make_stats, require, sample_posterior, with_value
 
 
 def tvo_covariance() -> Estimator:

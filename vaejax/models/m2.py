@@ -40,11 +40,7 @@ from vaejax.core import (
 )
 from vaejax.core.ranges import Shape
 from vaejax.families import NormalParams
-from vaejax.families.labelled_normal import (
-    Labelled,
-    LabelledParams,
-    labelled_normal,
-)
+from vaejax.families.labelled_normal import Labelled, LabelledParams, labelled_normal
 from vaejax.models.assembly import event_of, output_start
 from vaejax.models.parts import NONE, Settings, named_likelihood, refuse_own_weights
 from vaejax.nets import activation_named, mlp
