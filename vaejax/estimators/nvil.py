@@ -39,11 +39,17 @@ from vaejax.estimators.score_function import (
     UNBIASED,
     learning_signal,
     score_weights,
-    stopped_samples,
     with_score,
 )
 from vaejax.nets import Network, activation_named, mlp
-from vaejax.terms import bound_value, log_terms, make_stats, minimize_beside, require
+from vaejax.terms import (
+    bound_value,
+    log_terms,
+    make_stats,
+    minimize_beside,
+    require,
+    stopped_samples,
+)
 
 
 @named_by_settings
