@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from experiments.harness.extras import import_extra
-from experiments.harness.names import choose_protocol
 from experiments.training.config import Config
 from experiments.training.optimizer import SCHEDULES
+from experiments.training.protocol import choose_protocol
 from vaejax.bounds import BOUNDS
 from vaejax.core import (
     KLWeight,

@@ -8,11 +8,11 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from experiments.harness.names import exemplars, mean_observation
 from experiments.training.checks import check
 from experiments.training.config import Config
 from experiments.training.labels import labels_in_test, training_examples
 from experiments.training.optimizer import make_optimizer
+from experiments.training.protocol import exemplars, mean_observation
 from experiments.training.split import training_split
 from vaejax.core import (
     Example,

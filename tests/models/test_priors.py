@@ -16,8 +16,8 @@ import pytest
 from jax.lax import stop_gradient
 from scipy.stats import norm
 
-from experiments.harness.names import exemplars
 from experiments.training.config import Config
+from experiments.training.protocol import exemplars
 from experiments.training.run import prepare
 from vaejax.benchmark import gradient_moments
 from vaejax.bounds import beta_elbo, elbo, iwae, piwae
