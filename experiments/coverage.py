@@ -29,20 +29,20 @@ from vaejax.core.ranges import Range
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Settings):
-    """Measure how often the benchmark's intervals hold the truth."""
+    """Measure how often the benchmark's intervals contain the truth."""
 
     seeds: Annotated[int, option("N"), Range(2, 1_000_000)] = 200
-    """reports of each regime"""
+    """number of reports per regime"""
     draws: Annotated[Large, option("N")] = 2000
-    """gradients in a report, where the regime is not of few"""
+    """gradients per report, except in regimes of few draws"""
     seed: Annotated[Seed, option("N")] = 0
-    """of the draws"""
+    """seed of the draws"""
     out: Annotated[Path, option("DIR")] = Path("runs/coverage")
     """folder of the results"""
     overwrite: bool = False
     """replace the results in --out"""
     resume: bool = False
-    """go on from the regimes in --out"""
+    """continue after the regimes that are measured in --out"""
 
 
 if __name__ == "__main__":

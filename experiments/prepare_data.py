@@ -18,13 +18,13 @@ class Config(Settings):
     """Prepare a data set, by download or from raw files that you have."""
 
     name: Annotated[str, option("NAME", names="datasets", positional=True)]
-    """the data set"""
+    """name of the data set"""
     raw_dir: Annotated[Path | None, option("DIR")] = None
-    """raw files, compressed or not (default: downloaded)"""
+    """folder of raw files, compressed or not (default: download them)"""
     data_dir: Annotated[Path | None, option("DIR")] = None
-    """prepared data (default: $TFDS_DATA_DIR)"""
+    """folder for the prepared data (default: $TFDS_DATA_DIR)"""
     overwrite: bool = False
-    """replace what is already prepared"""
+    """replace a data set that is already prepared"""
 
 
 if __name__ == "__main__":

@@ -22,33 +22,33 @@ class Config(Settings):
     """Compare gradient estimators along one training run."""
 
     checkpoint: Annotated[Path, option("DIR")]
-    """a run of experiments.train with --snapshot-epochs"""
+    """run of experiments.train that was trained with --snapshot-epochs"""
     bounds: Annotated[tuple[str, ...], option("NAME..", names="bounds")] = ()
-    """whose gradients (default: the run's)"""
+    """names of the bounds to differentiate (default: the run's)"""
     estimators: Annotated[tuple[str, ...], option("NAME..", names="estimators")] = (
         "pathwise",
         "stl",
         "dreg",
     )
-    """or with settings, as in nvil:decay=0.9"""
+    """names, with settings if any, as in nvil:decay=0.9"""
     num_samples: Annotated[tuple[int, ...], option("K..")] = ()
     """importance samples per example (default: the run's)"""
     draws: Annotated[Large, option("N")] = 1000
     """gradients per cell"""
     batch_size: Annotated[int, option("N")] = 20
-    """test images that a gradient is the mean over"""
+    """test images in the mean that is one gradient"""
     reference_error: Annotated[Error, option("X")] = 0.05
-    """of a drawn reference, of each group's norm, if 16 passes reach it"""
+    """relative standard error of a drawn reference, if 16 passes reach it"""
     per_layer: bool = False
-    """report on every array of parameters"""
+    """report every array of parameters separately"""
     seed: Annotated[Seed, option("N")] = 0
-    """of the draws"""
+    """seed of the draws"""
     out: Annotated[Path, option("DIR")] = Path("runs/replay")
     """folder of the results"""
     overwrite: bool = False
     """replace the results in --out"""
     resume: bool = False
-    """go on with the cells that are not measured"""
+    """measure only the cells that are not measured in --out"""
 
 
 if __name__ == "__main__":

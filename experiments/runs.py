@@ -20,13 +20,13 @@ class Config(Settings):
     """List the runs under some folders, or compare some of them."""
 
     folders: Annotated[tuple[Path, ...], option("DIR..", positional=True)] = ()
-    """that hold runs (default: runs)"""
+    """folders of runs (default: runs)"""
     compare: Annotated[tuple[Path, ...], option("RUN..")] = ()
-    """instead: a table of these runs, and their curves"""
+    """runs to compare, by a table and curves, in the place of a list"""
     out: Annotated[Path, option("DIR")] = Path("runs/comparison")
     """folder of the comparison"""
     overwrite: bool = False
-    """replace the comparison of other runs"""
+    """replace a comparison of other runs in --out"""
 
 
 if __name__ == "__main__":

@@ -26,34 +26,34 @@ class Config(Settings):
     """Measure how the gradient's signal-to-noise ratio scales with K and M."""
 
     bound: Annotated[str, option("NAME", names="bounds")] = "iwae"
-    """of the log-likelihood"""
+    """name of the bound to differentiate"""
     estimators: Annotated[tuple[str, ...], option("NAME..", names="estimators")] = (
         *("pathwise", "dreg", "ovis_asymptotic"),
     )
-    """or with settings, as in nvil:decay=0.9"""
+    """names, with settings if any, as in nvil:decay=0.9"""
     num_samples: Annotated[tuple[int, ...], option("K..")] = (
         *(1, 3, 10, 30, 100),
         *(200, 500, 1000),
     )
-    """importance samples of an estimate"""
+    """importance samples per estimate"""
     num_outer: Annotated[tuple[int, ...], option("M..")] = (1, 10, 100, 1000)
-    """estimates that a gradient averages"""
+    """independent estimates in the mean that is one gradient"""
     draws: Annotated[Large, option("N")] = 2000
     """gradients per point"""
     batch_size: Annotated[int, option("N")] = 8
-    """observations that a gradient averages"""
+    """observations in the mean that is one gradient"""
     fit_from: Annotated[int, option("K")] = 100
-    """the first K of the fits, as the laws are asymptotic"""
+    """smallest K of the fits, as the laws hold for large K"""
     checkpoint: Annotated[Path | None, option("DIR")] = None
-    """instead: a run of experiments.train, on its test images"""
+    """run of experiments.train to measure on its test images, not the toy"""
     seed: Annotated[Seed, option("N")] = 0
-    """of parameters, observations and draws"""
+    """seed of parameters, observations and draws"""
     out: Annotated[Path, option("DIR")] = Path("runs/snr")
     """folder of the results"""
     overwrite: bool = False
     """replace the results in --out"""
     resume: bool = False
-    """go on from the points in --out"""
+    """continue after the points that are measured in --out"""
 
 
 if __name__ == "__main__":
