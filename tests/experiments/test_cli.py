@@ -400,7 +400,7 @@ MISTAKES = [
     ),
     ("estimator_variance", "--draws 2003", "2003 draws cannot be split.*as 2000"),
     ("estimator_variance", "--draws 10 --pool 9", "cannot be split.*at least 16"),
-    ("estimator_variance", "--estimators all dreg", "all is .*name it alone"),
+    ("estimator_variance", "--estimators all dreg", "all stands for .*use all alone"),
     ("estimator_variance", "--estimators dreg dreg", "name each one once"),
     ("estimator_variance", "--num-samples 2 2", "name each one once"),
     ("estimator_variance", "--model a a", "model is .*name each one once"),
@@ -495,7 +495,7 @@ def test_a_flag_that_cannot_be_read_is_one_message(
     [
         (lambda: jnp.zeros(10**13), "allocating 40000000000000 bytes"),
         (lambda: np.zeros((10**7, 10**8)), "728. TiB|7.11 PiB"),
-        (lambda: bytearray(2**62), "Python had no more"),
+        (lambda: bytearray(2**62), "Python could allocate no more"),
     ],
 )
 def test_memory_that_runs_out_is_one_message(ask, reason, monkeypatch, capfd):
@@ -623,7 +623,9 @@ def test_an_interrupted_run_goes_on_to_the_same_result(number, uninterrupted, tm
         assert process.returncode == -signal.SIGKILL
     else:
         assert process.returncode == 130, err
-        assert re.search(r"^interrupted: .*--resume goes on from there\n\Z", err, re.M)
+        assert re.search(
+            r"^interrupted: .*--resume continues from there\n\Z", err, re.M
+        )
         assert err.count("interrupted: ") == 1
         assert "Traceback" not in err
     assert not (out / "results.json").exists()

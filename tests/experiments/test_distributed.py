@@ -92,7 +92,7 @@ def test_two_processes_train_the_model_of_one(tmp_path):
     for code, _, err in finish(both):
         assert code == 130, err
         *_, last = err.splitlines()  # after lines of progress
-        assert re.fullmatch(r"interrupted: .*--resume goes on from there", last)
+        assert re.fullmatch(r"interrupted: .*--resume continues from there", last)
     stopped_at = checkpoints.latest(saved)
 
     first, second = finish(start_two([folders[0]] * 2, "--resume"))

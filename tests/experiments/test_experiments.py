@@ -321,7 +321,7 @@ def test_overwriting_leaves_alone_what_is_no_such_run(finished, tmp_path, no_fig
     comparison = estimator_variance.Config(
         checkpoint=finished.out, draws=40, out=finished.out, overwrite=True
     )
-    with pytest.raises(VaejaxError, match="holds another experiment's run"):
+    with pytest.raises(VaejaxError, match="holds a run of another experiment"):
         estimator_variance.run(comparison)
     assert (finished.out / "checkpoints").is_dir()
     paper = tmp_path / "paper" / "figures"
