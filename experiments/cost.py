@@ -144,7 +144,10 @@ def run(config: Config) -> Results:
         VaejaxError: a setting that cannot be, before anything is computed.
     """
     if not config.estimators:
-        raise VaejaxError("name at least one estimator, as in --estimators dreg")
+        raise VaejaxError(
+            "--estimators is empty: name at least one estimator, as in --estimators "
+            "dreg"
+        )
     points = list(points_of(config))
     for point in points:
         _check_fits(point)

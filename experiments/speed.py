@@ -158,11 +158,13 @@ def run(config: Config) -> Results:
 
 def _check(config: Config) -> None:
     if not config.num_samples:
-        raise VaejaxError("name at least one K, as in --num-samples 1 5 50")
+        raise VaejaxError(
+            "--num-samples is empty: name at least one K, as in --num-samples 1 5 50"
+        )
     if config.target_log_likelihood is not None and config.dataset is None:
         raise VaejaxError(
-            "a log-likelihood is only worth reaching on real images: add --dataset "
-            "mnist, or leave --target-log-likelihood out"
+            "--target-log-likelihood needs real images: add --dataset mnist, or "
+            "leave --target-log-likelihood out"
         )
 
 
@@ -173,15 +175,18 @@ def _images(config: Config) -> tuple[np.ndarray, np.ndarray]:
     info = build(DATASETS, config.dataset)
     if info.shape != (28, 28, 1) or "dynamic" not in info.protocols:
         raise VaejaxError(
-            f"the contestants binarize grey images of 28 x 28, and {config.dataset} "
-            "has none: use mnist"
+            f"the alternatives binarize grey images of 28 x 28, and {config.dataset} "
+            "has none: use --dataset mnist"
         )
     train, test = (
         load(config.dataset, split, protocol="dynamic", data_dir=config.data_dir)
         for split in ("train", "test")
     )
     if config.batch_size > len(train.images):
-        raise VaejaxError(f"batch_size is {config.batch_size}: use a smaller one")
+        raise VaejaxError(
+            f"batch_size is {config.batch_size}, and the data set has fewer training "
+            "images: use a smaller batch_size"
+        )
     return train.images, np.asarray(test.observations(), np.uint8)
 
 
