@@ -141,7 +141,8 @@ def check(config: Config) -> tuple[Bound, list[Estimator]]:
     choices = (config.num_samples, config.num_outer, config.batch_size)
     if not (estimators and all(choices)):
         raise VaejaxError(
-            "name at least one estimator, one K, one M and one batch size"
+            "a list of candidates is empty: name at least one estimator, one K, one M "
+            "and one batch size"
         )
     check_named_once(config, *CHOICE[1:])
     allowed = ("all", *(name for name in Params._fields if name != "auxiliary"))
@@ -239,7 +240,8 @@ def _advise(journal: Journal, config: Config, candidates: list[Candidate]) -> Re
         smallest = min(row["peak_bytes"] for row in eligible)
         raise VaejaxError(
             f"no candidate fits the budget: the fastest takes {fastest:.2g} s, the "
-            f"smallest {smallest} bytes; raise it, or name smaller K, M or batch sizes"
+            f"smallest {smallest} bytes; raise the budget, or use smaller K, M or "
+            "batch sizes"
         )
     if not is_measured:  # written once a candidate fits the budget
         for candidate, cost in zip(measured, costs, strict=True):

@@ -92,7 +92,9 @@ def check(config: Config) -> list[Bound]:
     """
     bounds = choose_bounds(config.bounds or ("all",))
     if not config.num_samples:
-        raise VaejaxError("name at least one K, as in --num-samples 1 10 100")
+        raise VaejaxError(
+            "--num-samples is empty: name at least one K, as in --num-samples 1 10 100"
+        )
     check_named_once(config, "num_samples")
     return bounds
 

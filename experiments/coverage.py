@@ -123,12 +123,13 @@ def run(config: Config, makers: Mapping[str, Maker] | None = None) -> Results:
             always = ("regime", "statistic", "covered")
             print_rows("outside", outside, always, ("given", "truth", "mean", "spread"))
         print(
-            f"{summary['within']} of {summary['intervals']} intervals hold the truth "
-            f"in {100 * WANTED[0]:g} to {100 * WANTED[1]:g}% of {config.seeds} "
-            f"reports, {summary['above']} in more, {summary['below']} in fewer; over "
-            f"all of them, {100 * summary['covered']:.1f}% do. "
-            f"{summary['marked']} more are marked as unsafe by most reports, or are "
-            f"not given; over these, {100 * summary['covered_if_marked']:.1f}% do"
+            f"{summary['within']} of {summary['intervals']} intervals contain the "
+            f"truth in {100 * WANTED[0]:g} to {100 * WANTED[1]:g}% of {config.seeds} "
+            f"reports, {summary['above']} in more, {summary['below']} in fewer; "
+            f"together they contain it in {100 * summary['covered']:.1f}% of the "
+            f"reports. {summary['marked']} more are unsafe or missing in most "
+            "reports; together they contain it in "
+            f"{100 * summary['covered_if_marked']:.1f}%"
         )
         print(f"results: {config.out}")
         return Results(rows, summary, config.out)

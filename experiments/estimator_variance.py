@@ -100,14 +100,19 @@ def check(config: Config) -> tuple[list[Bound], list[Estimator]]:
     bounds = choose_bounds(config.bounds)
     estimators = choose_estimators(config.estimators)
     if not (bounds and estimators and config.num_samples and config.num_outer):
-        raise VaejaxError("name at least one bound, one estimator, one K and one M")
+        raise VaejaxError(
+            "a list of cells is empty: name at least one bound, one estimator, one K "
+            "and one M"
+        )
     check_named_once(config, "model", "num_samples", "num_outer")
     if config.checkpoint is not None and config.model_settings:
         raise VaejaxError(
             "--model-settings follow from the run in --checkpoint: leave them out"
         )
     if not (config.model or config.checkpoint):
-        raise VaejaxError("name at least one model, as in --model linear_gaussian")
+        raise VaejaxError(
+            "--model is empty: name at least one model, as in --model linear_gaussian"
+        )
     if config.checkpoint is None:
         for name in config.model:
             build(MODELS, name, config.model_settings)

@@ -80,7 +80,10 @@ def run(config: Config) -> Results:
     bounds = choose_bounds(config.bounds)
     check_named_once(config, "num_samples")
     if not estimators:
-        raise VaejaxError("name at least one estimator, as in --estimators dreg")
+        raise VaejaxError(
+            "--estimators is empty: name at least one estimator, as in --estimators "
+            "dreg"
+        )
     fold_count(config.draws)
     trained = load.load_run(config.checkpoint)
     own = trained.config.bound, trained.config.bound_settings
@@ -98,7 +101,7 @@ def run(config: Config) -> Results:
     if config.batch_size > len(trained.data.test.x):
         raise VaejaxError(
             f"batch_size is {config.batch_size}, but {config.checkpoint} has only "
-            f"{len(trained.data.test.x)} test images: use a smaller one"
+            f"{len(trained.data.test.x)} test images: use a smaller batch_size"
         )
     examples = jax.tree.map(lambda leaf: leaf[: config.batch_size], trained.data.test)
     work = []

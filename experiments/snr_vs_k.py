@@ -121,11 +121,13 @@ def check(config: Config) -> tuple[Bound, list[Estimator]]:
     bound = build(BOUNDS, config.bound)
     estimators = choose_estimators(config.estimators)
     if not (estimators and config.num_samples and config.num_outer):
-        raise VaejaxError("name at least one estimator, one K and one M")
+        raise VaejaxError(
+            "a list of points is empty: name at least one estimator, one K and one M"
+        )
     if config.draws % FOLDS or config.draws < 2 * FOLDS:
         raise VaejaxError(
             f"{config.draws} draws cannot be split into {FOLDS} equal folds: use a "
-            f"multiple of {FOLDS} from {2 * FOLDS} on"
+            f"multiple of {FOLDS} that is at least {2 * FOLDS}"
         )
     return bound, estimators
 
@@ -192,8 +194,8 @@ def _problem(config: Config) -> Measured:
         return of_checkpoint(config.checkpoint, config.batch_size, "batch_size")
     if config.batch_size > COUNT:
         raise VaejaxError(
-            f"batch_size is {config.batch_size}, but the toy has {COUNT} observations: "
-            "use no more"
+            f"batch_size is {config.batch_size}, but the toy has {COUNT} "
+            "observations: use at most that many"
         )
     name = f"the toy in {DIM} dimensions"
     return Measured(name, *toy(make_keys(config.seed).params))

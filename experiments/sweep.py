@@ -115,7 +115,8 @@ def run(config: Config) -> Results:
             drawn = draw(config.out, rows, list(trials[0].varied))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"what is done is in {config.out}; the same command goes on from there"
+            f"the finished trials are in {config.out}; the same command continues "
+            "from there"
         ) from None
     figures = [name for name in differing(rows) if "." in name]
     print_rows(f"{config.out}", rows, [*trials[0].varied, "status"], figures)

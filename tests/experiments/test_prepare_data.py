@@ -480,7 +480,7 @@ def test_prepared_data_of_another_shape_is_refused(prepared):
 def test_run_refuses_unknown_names():
     with pytest.raises(UnknownNameError, match=r"use one of .*fashion_mnist.*kmnist"):
         run(Config(name="cifar"))
-    with pytest.raises(UnknownNameError, match="nothing to prepare"):
+    with pytest.raises(UnknownNameError, match="use the data set without preparation"):
         run(Config(name="digits"))
     with pytest.raises(UnknownNameError, match=r"TensorFlow.* tfds build cifar10"):
         run(Config(name="cifar10"))
