@@ -97,7 +97,8 @@ def nvil(
     def check(problem: Problem) -> Verdict:
         refusal = require(
             problem.model.data_shape is not None,
-            "nvil's baseline is a network on x, and the model does not tell its shape",
+            "nvil's baseline is a network on x, and the model does not give the "
+            "shape of x",
             "use a Model with data_shape, or moving_average",
         )
         return refusal or (

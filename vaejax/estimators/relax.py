@@ -97,7 +97,8 @@ def relax(
     def needs(model: Model) -> Verdict | None:
         return require(
             model.latent_shape is not None,
-            "relax's network is one on z, and the model does not tell its shape",
+            "relax's control variate is a network on z, and the model does not give "
+            "the shape of z",
             "use a Model with latent_shape, or rebar",
         )
 
