@@ -57,7 +57,7 @@ def _started_from(source: Params, config: Config, params: Params) -> Params:
             )
     if processes.is_first():
         others = (
-            f"; {' and '.join(anew)} start anew, as their shapes differ" if anew else ""
+            f"; {' and '.join(anew)} new, because of other shapes there" if anew else ""
         )
         print(
             f"the training starts from {config.start_from}: {', '.join(taken)}{others}"

@@ -245,7 +245,7 @@ MISTAKES = [
         "train",
         "--model m2 --estimator stratified --protocol dequantized --model-settings "
         "likelihood=shared_normal",
-        "m2 has no place for what shared_normal learns.*such as fixed_normal",
+        "m2 cannot hold the parameters that shared_normal learns.*such as fixed_normal",
     ),
     (
         "train",
@@ -281,7 +281,7 @@ MISTAKES = [
     (
         "train",
         "--model-settings likelihood=fixed_normal likelihood.scale=0",
-        "scale is 0.0: use one above 0",
+        "scale is 0.0: use a finite number above 0",
     ),
     (
         "train",

@@ -200,7 +200,7 @@ def test_flops_are_those_of_the_paper_network():
         ({"target_log_likelihood": -90.0}, "add --dataset mnist"),
         ({"dataset": "digits"}, "28 x 28.*use --dataset mnist"),
         ({"peers": ("pyro=python",)}, "unknown peer 'pyro'.*numpyro"),
-        ({"peers": ("torch",)}, "NAME=PYTHON, got 'torch'"),
+        ({"peers": ("torch",)}, "--peers is 'torch': write NAME=PYTHON"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(

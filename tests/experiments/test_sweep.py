@@ -88,7 +88,7 @@ def test_every_trial_has_a_folder_of_its_own_directly_in_out(words):
     [
         ("", {}, "grid is empty.*--grid seed=0:3"),
         ("nope=1", {}, r"unknown setting .* 'nope': use one of \[.*'size'"),
-        ("size", {}, "'size' is no setting: write name=value"),
+        ("size", {}, "'size' is not a setting: write name=value"),
         ("size=1 size=2", {}, "size is given twice"),
         ("size=1,x", {}, "size=x cannot be read: .* type int"),
         ("size=1.5", {}, "size=1.5 cannot be read: .* type int"),
