@@ -41,9 +41,9 @@ class Config(Settings):
     num_samples: Annotated[tuple[int, ...], option("K..")] = (8,)
     """importance samples per example"""
     num_outer: Annotated[tuple[int, ...], option("M..")] = (1,)
-    """independent estimates in the mean that is one gradient"""
+    """estimates that a gradient averages"""
     batch_size: Annotated[tuple[int, ...], option("N..")] = (4, 16)
-    """observations in the mean that is one gradient"""
+    """observations that a gradient averages"""
     max_seconds: Annotated[Seconds | None, option("T")] = None
     """most seconds that a gradient may take (default: no limit)"""
     max_bytes: Annotated[Annotated[int, Range(1, 2**60)] | None, option("N")] = None

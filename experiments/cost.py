@@ -41,9 +41,9 @@ class Config(Settings):
     num_seeds: Annotated[tuple[int, ...], option("N..")] = (1, 2, 4, 8)
     """number of models that one program trains"""
     base: Annotated[tuple[int, int, int], option("K N N")] = (5, 100, 200)
-    """K, batch size and width, where they do not vary"""
+    """fixed K, batch size and width"""
     rounds: Annotated[int, option("N")] = 5
-    """number of rounds that the medians are taken over"""
+    """rounds that the medians are taken over"""
     seconds: Annotated[Seconds, option("T")] = 0.3
     """shortest time of a measurement in seconds"""
     out: Annotated[Path, option("DIR")] = Path("runs/cost")

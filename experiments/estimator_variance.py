@@ -46,13 +46,13 @@ class Config(Settings):
     num_samples: Annotated[tuple[int, ...], option("K..")] = (1, 8, 64)
     """importance samples per example"""
     num_outer: Annotated[tuple[int, ...], option("M..")] = (1,)
-    """independent estimates in the mean that is one gradient"""
+    """estimates that a gradient averages"""
     draws: Annotated[Large, option("N")] = 2000
     """gradients per cell"""
     budget: Annotated[str | None, option("TIME")] = None
     """time for all draws, as in 90s, 10m or 2h, in the place of --draws"""
     batch_size: Annotated[int, option("N")] = 4
-    """observations in the mean that is one gradient"""
+    """observations that a gradient averages"""
     pool: Annotated[int | None, option("N")] = None
     """draw the observations of every gradient from N, and split the variance"""
     reference_error: Annotated[Error, option("X")] = 0.05

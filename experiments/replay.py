@@ -36,7 +36,7 @@ class Config(Settings):
     draws: Annotated[Large, option("N")] = 1000
     """gradients per cell"""
     batch_size: Annotated[int, option("N")] = 20
-    """test images in the mean that is one gradient"""
+    """test images that a gradient averages"""
     reference_error: Annotated[Error, option("X")] = 0.05
     """relative standard error of a drawn reference, if 16 passes reach it"""
     per_layer: bool = False

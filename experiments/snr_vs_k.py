@@ -37,11 +37,11 @@ class Config(Settings):
     )
     """importance samples per estimate"""
     num_outer: Annotated[tuple[int, ...], option("M..")] = (1, 10, 100, 1000)
-    """independent estimates in the mean that is one gradient"""
+    """estimates that a gradient averages"""
     draws: Annotated[Large, option("N")] = 2000
     """gradients per point"""
     batch_size: Annotated[int, option("N")] = 8
-    """observations in the mean that is one gradient"""
+    """observations that a gradient averages"""
     fit_from: Annotated[int, option("K")] = 100
     """smallest K of the fits, as the laws hold for large K"""
     checkpoint: Annotated[Path | None, option("DIR")] = None

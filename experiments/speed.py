@@ -30,7 +30,7 @@ class Config(Settings):
     batch_size: Annotated[int, option("N")] = 100
     """examples per training step"""
     rounds: Annotated[int, option("N")] = 5
-    """number of rounds that the medians are taken over"""
+    """rounds that the medians are taken over"""
     seconds: Annotated[Seconds, option("T")] = 1.5
     """seconds per measurement"""
     dataset: Annotated[str | None, option("NAME")] = None

@@ -14,17 +14,17 @@ class DataSettings(Settings):
     """Data."""
 
     dataset: Annotated[str, option("NAME", names="datasets")] = "mnist"
-    """data set to train on"""
+    """data set"""
     protocol: Annotated[str | None, option("NAME")] = None
     """treatment of pixels: dynamic, static, threshold, none, dequantized or counts"""
     data_dir: Annotated[Path | None, option("DIR")] = None
     """folder of the prepared data (default: $TFDS_DATA_DIR)"""
     num_labels: Annotated[int | None, option("N")] = None
-    """number of labels that the model sees, chosen by --seed (default: all)"""
+    """labels to use, chosen by --seed (default: all)"""
     without_class: Annotated[CountOrZero | None, option("Y")] = None
     """class to leave out of the training split"""
     mutation_rate: Annotated[Share | None, option("X")] = None
-    """share of the training pixels to replace by random grey levels"""
+    """share of training pixels set to random grey levels"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,11 +32,11 @@ class ModelSettings(Settings):
     """Model."""
 
     model: Annotated[str, option("NAME", names="models")] = "gaussian_mlp"
-    """model to train"""
+    """model"""
     model_settings: Annotated[tuple[str, ...], option("S=V..")] = ()
-    """settings of the model, as in latent_dim=20 hidden=300,300"""
+    """model settings, as in latent_dim=20 hidden=300,300"""
     start_from: Annotated[Path | None, option("DIR")] = None
-    """run whose networks to start from, and whose prior if it fits"""
+    """run that gives the networks, and the prior if it fits"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class ObjectiveSettings(Settings):
     estimator: Annotated[str, option("NAME", names="estimators")] = "dreg"
     """gradient estimator"""
     estimator_settings: Annotated[tuple[str, ...], option("S=V..")] = ()
-    """settings of the estimator, as in baseline=leave_one_out"""
+    """estimator settings, as in baseline=leave_one_out"""
     num_samples: Annotated[int, option("K")] = 1
     """importance samples per example"""
     allow_bias: bool = False
@@ -58,9 +58,9 @@ class ObjectiveSettings(Settings):
     regularizers: Annotated[
         tuple[str, ...], option("NAME..", names="regularizers")
     ] = ()
-    """terms added to the loss, as in mmd weight=5"""
+    """loss terms, as in mmd weight=5"""
     kl_weight: Annotated[tuple[str, ...], option("NAME..", names="kl_weights")] = ()
-    """weight of the KL divergence, as in linear epochs=10"""
+    """KL weight, as in linear epochs=10"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class OptimisationSettings(Settings):
     learning_rate: Annotated[Rate, option("X")] = 1e-3
     """highest learning rate of Adam"""
     schedule: Annotated[str, option("NAME")] = "cosine"
-    """schedule of the learning rate: cosine or constant"""
+    """learning rate: cosine or constant"""
     auxiliary_rate: Annotated[Rate | None, option("X")] = None
     """learning rate of discriminators (default: Adam's)"""
     encoder_steps: Annotated[int, option("N")] = 1
@@ -82,11 +82,11 @@ class OptimisationSettings(Settings):
     seed: Annotated[Seed, option("N")] = 0
     """seed of all random numbers"""
     num_seeds: Annotated[int, option("N")] = 1
-    """number of models to train side by side, each from its own seed"""
+    """models of different seeds, side by side"""
     on_nonfinite: Annotated[str, option("NAME")] = "stop"
-    """action on a step that gives NaN or infinity: stop or skip"""
+    """action on NaN or infinity: stop, skip"""
     max_skipped: Annotated[Steps, option("N")] = 100
-    """largest number of skipped steps in the whole run"""
+    """largest number of skipped steps"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,9 +94,9 @@ class EvaluationSettings(Settings):
     """Evaluation."""
 
     eval_num_samples: Annotated[Large, option("S")] = 5000
-    """importance samples per example in the estimate of log p(x)"""
+    """importance samples of each log p(x)"""
     eval_examples: Annotated[int | None, option("N")] = None
-    """evaluate only the first N test examples (default: all)"""
+    """evaluate only the first N examples (default: all)"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,13 +106,13 @@ class WatchingSettings(Settings):
     checkpoint_seconds: Annotated[float, option("T"), Range(0, 1e9)] = 30.0
     """seconds between checkpoints"""
     checkpoint_steps: Annotated[Steps | None, option("N")] = None
-    """steps between checkpoints, besides --checkpoint-seconds"""
+    """steps between additional checkpoints"""
     snapshot_epochs: Annotated[int | None, option("N")] = None
     """keep the state of every N-th epoch, to replay it"""
     tensorboard: bool = False
     """write scalars, images and histograms for TensorBoard"""
     wandb: Annotated[str | None, option("PROJECT")] = None
-    """write scalars, images and histograms to this project of Weights & Biases"""
+    """write the same to a project of Weights & Biases"""
     mlflow: Annotated[str | None, option("NAME")] = None
     """write metrics to this experiment of MLflow"""
     profile: bool = False
@@ -124,15 +124,15 @@ class ProcessSettings(Settings):
     """Processes, devices and memory."""
 
     micro_batch_size: Annotated[int | None, option("N")] = None
-    """examples per part of a batch (default: as many as cache and budget hold)"""
+    """examples of a batch at once (default: fits the cache)"""
     memory_budget: Annotated[Steps, option("MIB")] = 512
     """largest memory of one gradient in MiB"""
     matmul_precision: Annotated[str, option("NAME")] = "default"
-    """matrix products in float32, tensorfloat32 or bfloat16 (default: JAX's)"""
+    """float32, tensorfloat32 or bfloat16 (default: JAX's)"""
     sample_devices: Annotated[int, option("N")] = 1
-    """number of devices that share the K samples"""
+    """devices that share the K samples"""
     distributed: bool = False
-    """run as one of many processes, named by Slurm or by the next three flags"""
+    """run one of many processes, named by Slurm or below"""
     coordinator: Annotated[str | None, option("HOST:PORT")] = None
     """address of process 0, with a free port"""
     num_processes: Annotated[int | None, option("N")] = None

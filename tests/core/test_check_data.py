@@ -659,7 +659,7 @@ def test_fit_checks_what_is_observed():
 
     for protocol in ("none", "dequantized"):
         with pytest.raises(
-            VaejaxError, match="`observe` gives values that .*: the likelihood"
+            VaejaxError, match=r"`observe` gives values that .*: the likelihood"
         ):
             train_by(protocol, train.images)
     # One image of 1,438, whichever it is.
@@ -667,7 +667,7 @@ def test_fit_checks_what_is_observed():
     bits[1001] = train.images[1001]
     for x in (bits, bits.astype(np.float32)):
         with pytest.raises(
-            VaejaxError, match="`observe` gives values that the model refuses"
+            VaejaxError, match=r"`observe` gives values that the model refuses"
         ):
             train_by("static", x)
 

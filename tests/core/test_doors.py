@@ -106,7 +106,7 @@ MISTAKES = {
             model := networks(encoder=mlp(4, (3,), 5, "tanh")),
             model.encode(model.init(KEY), Example(jnp.zeros(4))),
         ),
-        r"encoder puts out 5 numbers, and a diagonal_normal of shape \(2,\) takes 4",
+        r"encoder returns 5 numbers, and a diagonal_normal of shape \(2,\) takes 4",
     ),
 }
 

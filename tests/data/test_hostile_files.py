@@ -186,7 +186,7 @@ BOMBS = {
     "of another shape": (matlab(np.zeros((1, 5), np.uint8)), "expected uint8"),
     "larger": (matlab(LARGE), "its variables are larger"),
     "larger, and as it must be": (matlab(LARGE, RIGHT), "its variables are larger"),
-    "twice there": (matlab(RIGHT, RIGHT), "a variable ff, once"),
+    "twice there": (matlab(RIGHT, RIGHT), "exactly one variable ff"),
     "many": (matlab(*[RIGHT] * 500), "its variables are larger"),
     "packed twice": (
         matlab(RIGHT)[:128] + packed(packed(matlab(LARGE, compressed=False)[128:])),

@@ -364,7 +364,7 @@ def test_a_run_starts_from_the_networks_of_another(
     jax.tree.map(np.testing.assert_array_equal, theirs, ours)
     for other, refusal in (
         ("hidden=8 activation=relu", "use .* activation=tanh"),
-        ("hidden=9", "of the same networks"),
+        ("hidden=9", "with the same networks"),
     ):
         settings = ("latent_dim=2", *other.split())
         with pytest.raises(VaejaxError, match=refusal):

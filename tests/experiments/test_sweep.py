@@ -180,7 +180,7 @@ def test_the_same_command_keeps_what_is_finished_and_goes_on_with_the_rest(tmp_p
         return len((tmp_path / name / "attempts").read_text())
 
     first = toy_sweep(tmp_path, "what=works,interrupted,later")
-    with pytest.raises(KeyboardInterrupt, match="the same command goes on"):
+    with pytest.raises(KeyboardInterrupt, match="the same command continues"):
         sweep.run(first)
     statuses = [row["status"] for row in read_rows(tmp_path)]
     assert statuses == ["finished", "unfinished", "unfinished"]
