@@ -105,7 +105,7 @@ MISTAKES = [
     (
         "train",
         "--num-samples 30000 --bound iwae --memory-budget 9",
-        "30000 samples of one example need .* budget is 9 MiB: raise it",
+        "30000 samples of one example need .* budget is 9 MiB: raise the budget",
     ),
     (
         "train",

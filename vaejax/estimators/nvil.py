@@ -69,7 +69,7 @@ def nvil(
     shrinks from hundreds of nats to a few. The encoder's gradient is then an unbiased
     estimate of the bound's in direction, but not in length.
 
-    Valid for: every posterior and every bound, models that tell their `data_shape`;
+    Valid for: every posterior and every bound, models that give their `data_shape`;
     unbiased without `normalize`. The baseline does not see the y of a conditional
     model, which costs variance alone.
 

@@ -48,7 +48,7 @@ def relax(
     For a separable bound sample k is weighed by its terms of F and c. The network,
     `eta` and the temperature are learned.
 
-    Valid for: posteriors with a relaxation, every bound, models that tell their
+    Valid for: posteriors with a relaxation, every bound, models that give their
     `latent_shape`; unbiased. It costs three
     forward passes, or one and the network's where it stands alone.
 
