@@ -257,7 +257,11 @@ read_small_chardata = partial(read_chardata, num_test=TEST)
         (read_mat, MAT[: len(MAT) // 2], "it is not a MATLAB 5 file"),
         (read_mat, mat_bytes(GREY[1:]), "expected uint8"),
         (read_mat, mat_bytes(GREY / 255), "expected uint8"),
-        (read_small_chardata, MAT, "it is not a MATLAB 5 file with a variable data"),
+        (
+            read_small_chardata,
+            MAT,
+            "it is not a MATLAB 5 file with exactly one variable data",
+        ),
         (read_small_chardata, chardata_bytes(GREY[1:], GREY), "expected double"),
         (
             read_small_chardata,
