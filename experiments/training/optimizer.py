@@ -26,8 +26,8 @@ def make_optimizer(
     steps = config.epochs * steps_per_epoch(num_examples, config.batch_size)
     if expected := mismatch(Steps, steps):
         raise VaejaxError(
-            f"{config.epochs:,} epochs are {steps:,} steps: use fewer, or larger "
-            f"batches, for {expected}"
+            f"{config.epochs:,} epochs are {steps:,} steps: use fewer epochs, or "
+            f"larger batches, for {expected}"
         )
     adam = optax.adam(SCHEDULES[config.schedule](config.learning_rate, steps))
     if config.auxiliary_rate is not None:

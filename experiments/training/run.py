@@ -102,7 +102,7 @@ def prepare(config: Config) -> Run:
     if config.batch_size > len(train.images):
         raise VaejaxError(
             f"batch_size is {config.batch_size}, but the training split of "
-            f"{config.dataset} has only {len(train.images)}: use a smaller one"
+            f"{config.dataset} has only {len(train.images)}: use a smaller batch_size"
         )
     kept = slice(count)
     observations = test.observations(rows=kept)

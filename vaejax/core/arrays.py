@@ -19,14 +19,14 @@ def as_array(name: str, given: Any) -> Any:
         return given
     if np.ma.isMaskedArray(given):
         raise VaejaxError(
-            f"{name} is a masked array, and its mask would be lost: fill in what is "
-            f"masked, as {name}.filled(0) does, or leave such examples out"
+            f"{name} is a masked array, and its mask would be lost: fill in the "
+            f"masked values, as {name}.filled(0) does, or leave such examples out"
         )
     try:
         array = np.asarray(given)
     except ValueError as error:
         raise VaejaxError(
-            f"{name} is no array ({error}): give all its rows one shape"
+            f"{name} is not an array ({error}): give all its rows one shape"
         ) from error
     wide = jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize > 8
     return array.astype(float) if wide else array
@@ -48,8 +48,9 @@ def check_finite(**arrays: Any) -> None:
         wrong = ~np.isfinite(values.reshape(len(values), -1)).all(1)
         if wrong.any():
             raise VaejaxError(
-                f"{name} is not finite in {count_of(np.flatnonzero(wrong), len(wrong))}"
-                ": leave these out, or look for a model that diverged"
+                f"{name} is not finite in "
+                f"{count_of(np.flatnonzero(wrong), len(wrong))}: leave these examples "
+                "out, or check whether a model diverged"
             )
 
 

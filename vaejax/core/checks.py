@@ -87,7 +87,8 @@ def _as_floats(x: Any) -> Array:
     floats = (jnp.asarray(x) if small else x).astype(jnp.result_type(float))
     if not small and is_true((floats.astype(x.dtype) != x).any()):
         raise VaejaxError(
-            f"x holds integers that {floats.dtype} rounds: use smaller ones, or floats"
+            f"x holds integers that {floats.dtype} rounds: use smaller integers, or "
+            "floats"
         )
     return jnp.asarray(floats)
 

@@ -202,8 +202,8 @@ def head_of(family: Family) -> Head:
     """
     if family.head is None:
         raise IncompatibleError(
-            f"{family.name} has no head, by which a network's outputs become its "
-            "parameters: use a family that has one, such as diagonal_normal, or write "
-            "the Model's own functions, which return the parameters"
+            f"{family.name} has no head, which turns a network's outputs into its "
+            "parameters: use a family with a head, such as diagonal_normal, or give "
+            "the Model functions that return the parameters"
         )
     return family.head

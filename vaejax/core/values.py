@@ -37,8 +37,9 @@ def record(cls: type[T]) -> type[T]:
         if positional:
             names = ", ".join(f"{name}=..." for name in cls.__annotations__)
             raise VaejaxError(
-                f"{cls.__name__} takes its fields by name, and {len(positional)} came "
-                f"without one: write {cls.__name__}({names}), or fewer of them"
+                f"{cls.__name__} takes its fields by name, and was given "
+                f"{len(positional)} without a name: write {cls.__name__}({names}), or "
+                "fewer of these fields"
             )
         init(self, **fields)
 
