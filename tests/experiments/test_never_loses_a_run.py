@@ -104,7 +104,7 @@ def once(monkeypatch, module, name: str, when: int, action: Callable[[], None]) 
 # What is called when a fault comes: at the 5th checkpoint, or the 2nd line of metrics.
 WRITES = {
     "checkpoint": (loop.checkpoints, "save", 5),
-    "metrics": (run_folder, "append_row", 2),
+    "metrics": (metric_rows, "append_row", 2),
 }
 LAST_SAVED = {"checkpoint": 8, "metrics": 10}
 
