@@ -26,7 +26,7 @@ def commands() -> dict[str, str]:
 
 def main() -> None:
     """Print the commands."""
-    print("python -m experiments.NAME; --help shows what it takes")
+    print("python -m experiments.NAME runs a command; its --help lists its flags")
     for name, claim in commands().items():
         print(textwrap.fill(f"{name:<20}{claim}", 80, subsequent_indent=" " * 20))
 

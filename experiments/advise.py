@@ -27,45 +27,45 @@ class Config(Settings):
     """Advise on the estimator, K, M and batch size, by signal per second."""
 
     model: Annotated[str, option("NAME", names="models")] = "linear_gaussian"
-    """at its initial parameters, on its own samples"""
+    """model to measure at its initial parameters, on its own samples"""
     model_settings: Annotated[tuple[str, ...], option("S=V")] = ()
-    """as in latent_dim=1 data_shape=3"""
+    """settings of the model, as in latent_dim=1 data_shape=3"""
     checkpoint: Annotated[Path | None, option("DIR")] = None
-    """instead: a run of experiments.train, on its test images"""
+    """run of experiments.train to measure on its test images, not --model"""
     bound: Annotated[str, option("NAME", names="bounds")] = "iwae"
-    """of the log-likelihood"""
+    """name of the bound to differentiate"""
     estimators: Annotated[tuple[str, ...], option("NAME..", names="estimators")] = (
         *("dreg", "pathwise", "score_function"),
     )
-    """or with settings, as in nvil:decay=0.9"""
+    """names, with settings if any, as in nvil:decay=0.9"""
     num_samples: Annotated[tuple[int, ...], option("K..")] = (8,)
     """importance samples per example"""
     num_outer: Annotated[tuple[int, ...], option("M..")] = (1,)
-    """independent estimates that a gradient is the mean of"""
+    """estimates that a gradient averages"""
     batch_size: Annotated[tuple[int, ...], option("N..")] = (4, 16)
-    """observations that a gradient is the mean over"""
+    """observations that a gradient averages"""
     max_seconds: Annotated[Seconds | None, option("T")] = None
-    """that a gradient may take"""
+    """most seconds that a gradient may take (default: no limit)"""
     max_bytes: Annotated[Annotated[int, Range(1, 2**60)] | None, option("N")] = None
-    """that a gradient's program may hold"""
+    """most bytes that the program of a gradient may hold (default: no limit)"""
     group: Annotated[str, option("NAME")] = "all"
-    """of parameters: all, encoder, decoder, prior"""
+    """group of parameters: all, encoder, decoder or prior"""
     allow_bias: bool = False
-    """recommend biased estimators too"""
+    """recommend biased estimators, too"""
     pool: Annotated[int, option("N")] = 100
-    """observations that minibatches are drawn from"""
+    """number of observations that minibatches are drawn from"""
     draws: Annotated[Large, option("N")] = 400
-    """gradients in a pass"""
+    """gradients per candidate in one pass"""
     passes: Annotated[int, option("N")] = 4
-    """at most, for those that may be the best"""
+    """largest number of passes for candidates that may be the best"""
     seed: Annotated[Seed, option("N")] = 0
-    """of parameters, observations and draws"""
+    """seed of parameters, observations and draws"""
     out: Annotated[Path, option("DIR")] = Path("runs/advise")
     """folder of the results"""
     overwrite: bool = False
     """replace the results in --out"""
     resume: bool = False
-    """go on with what is not measured"""
+    """measure only what is not measured in --out"""
 
 
 if __name__ == "__main__":
@@ -141,7 +141,8 @@ def check(config: Config) -> tuple[Bound, list[Estimator]]:
     choices = (config.num_samples, config.num_outer, config.batch_size)
     if not (estimators and all(choices)):
         raise VaejaxError(
-            "name at least one estimator, one K, one M and one batch size"
+            "a list of candidates is empty: name at least one estimator, one K, one M "
+            "and one batch size"
         )
     check_named_once(config, *CHOICE[1:])
     allowed = ("all", *(name for name in Params._fields if name != "auxiliary"))
@@ -239,7 +240,8 @@ def _advise(journal: Journal, config: Config, candidates: list[Candidate]) -> Re
         smallest = min(row["peak_bytes"] for row in eligible)
         raise VaejaxError(
             f"no candidate fits the budget: the fastest takes {fastest:.2g} s, the "
-            f"smallest {smallest} bytes; raise it, or name smaller K, M or batch sizes"
+            f"smallest {smallest} bytes; raise the budget, or use smaller K, M or "
+            "batch sizes"
         )
     if not is_measured:  # written once a candidate fits the budget
         for candidate, cost in zip(measured, costs, strict=True):

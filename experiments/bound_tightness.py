@@ -24,34 +24,34 @@ class Config(Settings):
     """Compare every bound with log p(x), at every K."""
 
     model: Annotated[str, option("NAME", names="models")] = "linear_gaussian"
-    """at its initial parameters, on its own samples"""
+    """model to measure at its initial parameters, on its own samples"""
     model_settings: Annotated[tuple[str, ...], option("S=V")] = (
         *("data_shape=2", "latent_dim=1"),
     )
-    """of the model; another model has none unless given"""
+    """settings of the model; a --model that is not the default has none"""
     checkpoint: Annotated[Path | None, option("DIR")] = None
-    """instead: a run of experiments.train, on its test images"""
+    """run of experiments.train to measure on its test images, not --model"""
     bounds: Annotated[tuple[str, ...], option("NAME..", names="bounds")] = ()
-    """all unless named"""
+    """names of the bounds (default: all)"""
     num_samples: Annotated[tuple[int, ...], option("K..")] = (
         *(1, 2, 5, 10, 20, 50),
         *(100, 200, 500, 1000),
     )
     """importance samples per example"""
     draws: Annotated[int, option("N"), Range(10, 10_000_000)] = 500
-    """of every bound, for each example"""
+    """draws of every bound for each example"""
     num_examples: Annotated[int, option("N")] = 16
-    """observations that a bound is the mean over"""
+    """number of observations in the mean of a bound"""
     eval_num_samples: Annotated[Large, option("S")] = 50_000
-    """for log p(x), where it is not exact"""
+    """importance samples of log p(x), where it is not exact"""
     seed: Annotated[Seed, option("N")] = 0
-    """of parameters, observations and draws"""
+    """seed of parameters, observations and draws"""
     out: Annotated[Path, option("DIR")] = Path("runs/tightness")
     """folder of the results"""
     overwrite: bool = False
     """replace the results in --out"""
     resume: bool = False
-    """go on with the run in --out"""
+    """continue the run in --out"""
 
 
 if __name__ == "__main__":
@@ -92,7 +92,9 @@ def check(config: Config) -> list[Bound]:
     """
     bounds = choose_bounds(config.bounds or ("all",))
     if not config.num_samples:
-        raise VaejaxError("name at least one K, as in --num-samples 1 10 100")
+        raise VaejaxError(
+            "--num-samples is empty: name at least one K, as in --num-samples 1 10 100"
+        )
     check_named_once(config, "num_samples")
     return bounds
 

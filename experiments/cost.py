@@ -21,37 +21,37 @@ from experiments.harness.settings import Seconds, Settings
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Settings):
-    """Measure how time and memory grow with the work."""
+    """Measure how time and memory grow with K, batch size, width and seeds."""
 
     bound: Annotated[str, option("NAME", names="bounds")] = "iwae"
-    """of the log-likelihood"""
+    """name of the bound to differentiate"""
     estimators: Annotated[tuple[str, ...], option("NAME..", names="estimators")] = (
         *("dreg", "pathwise", "stl", "vimco"),
     )
-    """the curves are the first one's, the others compared"""
+    """names; the curves show the first, and the others are compared with it"""
     num_samples: Annotated[tuple[int, ...], option("K..")] = (
         *(1, 2, 5, 10, 20, 50),
         *(100, 200, 500, 1000),
     )
     """importance samples per example"""
     batch_size: Annotated[tuple[int, ...], option("N..")] = (1, 5, 20, 100, 500, 2000)
-    """examples per step"""
+    """examples per training step"""
     width: Annotated[tuple[int, ...], option("N..")] = (25, 50, 100, 200, 400, 800)
     """units of the two hidden layers"""
     num_seeds: Annotated[tuple[int, ...], option("N..")] = (1, 2, 4, 8)
-    """states that one program trains"""
+    """number of models that one program trains"""
     base: Annotated[tuple[int, int, int], option("K N N")] = (5, 100, 200)
-    """K, batch size and width where they are not varied"""
+    """fixed K, batch size and width"""
     rounds: Annotated[int, option("N")] = 5
-    """that the medians are taken over"""
+    """rounds that the medians are taken over"""
     seconds: Annotated[Seconds, option("T")] = 0.3
-    """length of a measurement, at least"""
+    """shortest time of a measurement in seconds"""
     out: Annotated[Path, option("DIR")] = Path("runs/cost")
     """folder of the results"""
     overwrite: bool = False
     """replace the results in --out"""
     resume: bool = False
-    """go on with the rounds that are not measured"""
+    """measure only the rounds that are not measured in --out"""
 
 
 if __name__ == "__main__":
@@ -144,7 +144,10 @@ def run(config: Config) -> Results:
         VaejaxError: a setting that cannot be, before anything is computed.
     """
     if not config.estimators:
-        raise VaejaxError("name at least one estimator, as in --estimators dreg")
+        raise VaejaxError(
+            "--estimators is empty: name at least one estimator, as in --estimators "
+            "dreg"
+        )
     points = list(points_of(config))
     for point in points:
         _check_fits(point)

@@ -29,20 +29,20 @@ from vaejax.core.ranges import Range
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Settings):
-    """Measure how often the benchmark's intervals hold the truth."""
+    """Measure how often the benchmark's intervals contain the truth."""
 
     seeds: Annotated[int, option("N"), Range(2, 1_000_000)] = 200
-    """reports of each regime"""
+    """number of reports per regime"""
     draws: Annotated[Large, option("N")] = 2000
-    """gradients in a report, where the regime is not of few"""
+    """gradients per report, except in regimes of few draws"""
     seed: Annotated[Seed, option("N")] = 0
-    """of the draws"""
+    """seed of the draws"""
     out: Annotated[Path, option("DIR")] = Path("runs/coverage")
     """folder of the results"""
     overwrite: bool = False
     """replace the results in --out"""
     resume: bool = False
-    """go on from the regimes in --out"""
+    """continue after the regimes that are measured in --out"""
 
 
 if __name__ == "__main__":
@@ -123,12 +123,13 @@ def run(config: Config, makers: Mapping[str, Maker] | None = None) -> Results:
             always = ("regime", "statistic", "covered")
             print_rows("outside", outside, always, ("given", "truth", "mean", "spread"))
         print(
-            f"{summary['within']} of {summary['intervals']} intervals hold the truth "
-            f"in {100 * WANTED[0]:g} to {100 * WANTED[1]:g}% of {config.seeds} "
-            f"reports, {summary['above']} in more, {summary['below']} in fewer; over "
-            f"all of them, {100 * summary['covered']:.1f}% do. "
-            f"{summary['marked']} more are marked as unsafe by most reports, or are "
-            f"not given; over these, {100 * summary['covered_if_marked']:.1f}% do"
+            f"{summary['within']} of {summary['intervals']} intervals contain the "
+            f"truth in {100 * WANTED[0]:g} to {100 * WANTED[1]:g}% of {config.seeds} "
+            f"reports, {summary['above']} in more, {summary['below']} in fewer; "
+            f"together they contain it in {100 * summary['covered']:.1f}% of the "
+            f"reports. {summary['marked']} more are unsafe or missing in most "
+            "reports; together they contain it in "
+            f"{100 * summary['covered_if_marked']:.1f}%"
         )
         print(f"results: {config.out}")
         return Results(rows, summary, config.out)

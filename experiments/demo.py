@@ -17,16 +17,16 @@ from experiments.harness.settings import Large, Seed, Settings
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Settings):
-    """The tour: train, evaluate and compare on real digits; one report at the end."""
+    """Train, evaluate and compare on real digits; write one report at the end."""
 
     epochs: Annotated[int, option("N")] = 100
-    """of each of the three models"""
+    """epochs of each of the three trainings"""
     eval_num_samples: Annotated[Large, option("S")] = 5000
-    """importance samples of each test log-likelihood"""
+    """importance samples per image in the estimate of log p(x)"""
     draws: Annotated[Large, option("N")] = 1000
     """gradients per cell of the comparison"""
     seed: Annotated[Seed, option("N")] = 0
-    """of everything"""
+    """seed of all random numbers"""
     out: Annotated[Path, option("DIR")] = Path("runs/demo")
     """folder of the report and the runs"""
     overwrite: bool = False

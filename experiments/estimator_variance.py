@@ -27,48 +27,48 @@ class Config(Settings):
     model: Annotated[tuple[str, ...], option("NAME..", names="models")] = (
         "linear_gaussian",
     )
-    """at their initial parameters, on their own samples"""
+    """models to measure at their initial parameters, on their own samples"""
     model_settings: Annotated[tuple[str, ...], option("S=V")] = ()
-    """of every model, as in latent_dim=1 data_shape=3"""
+    """settings of every model, as in latent_dim=1 data_shape=3"""
     checkpoint: Annotated[Path | None, option("DIR")] = None
-    """instead: a run of experiments.train, on its test images"""
+    """run of experiments.train to measure on its test images, not --model"""
     bounds: Annotated[tuple[str, ...], option("NAME..", names="bounds")] = (
         "elbo",
         "iwae",
     )
-    """or all, or with settings, as in renyi:alpha=0.3"""
+    """names, with settings if any, as in renyi:alpha=0.3, or all"""
     estimators: Annotated[tuple[str, ...], option("NAME..", names="estimators")] = (
         "pathwise",
         "stl",
         "dreg",
     )
-    """or all, or with settings, as in nvil:decay=0.9"""
+    """names, with settings if any, as in nvil:decay=0.9, or all"""
     num_samples: Annotated[tuple[int, ...], option("K..")] = (1, 8, 64)
     """importance samples per example"""
     num_outer: Annotated[tuple[int, ...], option("M..")] = (1,)
-    """independent estimates that a gradient is the mean of"""
+    """estimates that a gradient averages"""
     draws: Annotated[Large, option("N")] = 2000
     """gradients per cell"""
     budget: Annotated[str | None, option("TIME")] = None
-    """instead: as in 90s, 10m or 2h, of drawing alone, in equal parts"""
+    """time for all draws, as in 90s, 10m or 2h, in the place of --draws"""
     batch_size: Annotated[int, option("N")] = 4
-    """observations that a gradient is the mean over"""
+    """observations that a gradient averages"""
     pool: Annotated[int | None, option("N")] = None
-    """draw them anew for every gradient, from so many; and split the variance"""
+    """draw the observations of every gradient from N, and split the variance"""
     reference_error: Annotated[Error, option("X")] = 0.05
-    """of a drawn reference, of each group's norm, if 16 passes reach it"""
+    """relative standard error of a drawn reference, if 16 passes reach it"""
     cost: Annotated[Literal["timed", "counted"], option("NAME")] = "timed"
-    """or counted: evaluations of the decoder alone, with nothing to compile"""
+    """measure seconds, or count the evaluations of the decoder"""
     per_layer: bool = False
-    """report on every array of parameters"""
+    """report every array of parameters separately"""
     seed: Annotated[Seed, option("N")] = 0
-    """of parameters, observations and draws"""
+    """seed of parameters, observations and draws"""
     out: Annotated[Path, option("DIR")] = Path("runs/variance")
     """folder of the results"""
     overwrite: bool = False
     """replace the results in --out"""
     resume: bool = False
-    """go on with the cells that are not measured"""
+    """measure only the cells that are not measured in --out"""
 
 
 if __name__ == "__main__":
@@ -100,14 +100,19 @@ def check(config: Config) -> tuple[list[Bound], list[Estimator]]:
     bounds = choose_bounds(config.bounds)
     estimators = choose_estimators(config.estimators)
     if not (bounds and estimators and config.num_samples and config.num_outer):
-        raise VaejaxError("name at least one bound, one estimator, one K and one M")
+        raise VaejaxError(
+            "a list of cells is empty: name at least one bound, one estimator, one K "
+            "and one M"
+        )
     check_named_once(config, "model", "num_samples", "num_outer")
     if config.checkpoint is not None and config.model_settings:
         raise VaejaxError(
             "--model-settings follow from the run in --checkpoint: leave them out"
         )
     if not (config.model or config.checkpoint):
-        raise VaejaxError("name at least one model, as in --model linear_gaussian")
+        raise VaejaxError(
+            "--model is empty: name at least one model, as in --model linear_gaussian"
+        )
     if config.checkpoint is None:
         for name in config.model:
             build(MODELS, name, config.model_settings)

@@ -19,9 +19,9 @@ class Config(Settings):
     """Measure what rounded matrix products cost."""
 
     checkpoint: Annotated[Path, option("DIR")]
-    """a run of experiments.train, on its test images"""
+    """run of experiments.train to evaluate on its test images"""
     precisions: Annotated[tuple[str, ...], option("NAME..")] = ("bfloat16",)
-    """tensorfloat32 or bfloat16"""
+    """formats to compare with float32: tensorfloat32, bfloat16"""
     num_samples: Annotated[Large, option("S")] = 1000
     """importance samples per image"""
     out: Annotated[Path, option("DIR")] = Path("runs/precision")

@@ -18,13 +18,13 @@ class Config(Settings):
     """Prepare a data set, by download or from raw files that you have."""
 
     name: Annotated[str, option("NAME", names="datasets", positional=True)]
-    """the data set"""
+    """name of the data set"""
     raw_dir: Annotated[Path | None, option("DIR")] = None
-    """raw files, compressed or not (default: downloaded)"""
+    """raw files, compressed or not (default: download them)"""
     data_dir: Annotated[Path | None, option("DIR")] = None
-    """prepared data (default: $TFDS_DATA_DIR)"""
+    """folder of the prepared data (default: $TFDS_DATA_DIR)"""
     overwrite: bool = False
-    """replace what is already prepared"""
+    """replace a data set that is already prepared"""
 
 
 if __name__ == "__main__":
@@ -56,7 +56,9 @@ def run(config: Config) -> Results:
         DataError: see `vaejax.data.prepare.prepare`.
     """
     if config.name in ("digits", "sprites"):
-        raise UnknownNameError(f"{config.name} needs no files: nothing to prepare")
+        raise UnknownNameError(
+            f"{config.name} needs no files: use the data set without preparation"
+        )
     data_dir = config.data_dir or default_data_dir()
     if config.name in DATASETS.keys() - SOURCES.keys():
         raise UnknownNameError(

@@ -22,33 +22,33 @@ class Config(Settings):
     """Compare gradient estimators along one training run."""
 
     checkpoint: Annotated[Path, option("DIR")]
-    """a run of experiments.train with --snapshot-epochs"""
+    """run of experiments.train that was trained with --snapshot-epochs"""
     bounds: Annotated[tuple[str, ...], option("NAME..", names="bounds")] = ()
-    """whose gradients (default: the run's)"""
+    """names of the bounds to differentiate (default: the run's)"""
     estimators: Annotated[tuple[str, ...], option("NAME..", names="estimators")] = (
         "pathwise",
         "stl",
         "dreg",
     )
-    """or with settings, as in nvil:decay=0.9"""
+    """names, with settings if any, as in nvil:decay=0.9"""
     num_samples: Annotated[tuple[int, ...], option("K..")] = ()
     """importance samples per example (default: the run's)"""
     draws: Annotated[Large, option("N")] = 1000
     """gradients per cell"""
     batch_size: Annotated[int, option("N")] = 20
-    """test images that a gradient is the mean over"""
+    """test images that a gradient averages"""
     reference_error: Annotated[Error, option("X")] = 0.05
-    """of a drawn reference, of each group's norm, if 16 passes reach it"""
+    """relative standard error of a drawn reference, if 16 passes reach it"""
     per_layer: bool = False
-    """report on every array of parameters"""
+    """report every array of parameters separately"""
     seed: Annotated[Seed, option("N")] = 0
-    """of the draws"""
+    """seed of the draws"""
     out: Annotated[Path, option("DIR")] = Path("runs/replay")
     """folder of the results"""
     overwrite: bool = False
     """replace the results in --out"""
     resume: bool = False
-    """go on with the cells that are not measured"""
+    """measure only the cells that are not measured in --out"""
 
 
 if __name__ == "__main__":
@@ -80,7 +80,10 @@ def run(config: Config) -> Results:
     bounds = choose_bounds(config.bounds)
     check_named_once(config, "num_samples")
     if not estimators:
-        raise VaejaxError("name at least one estimator, as in --estimators dreg")
+        raise VaejaxError(
+            "--estimators is empty: name at least one estimator, as in --estimators "
+            "dreg"
+        )
     fold_count(config.draws)
     trained = load.load_run(config.checkpoint)
     own = trained.config.bound, trained.config.bound_settings
@@ -98,7 +101,7 @@ def run(config: Config) -> Results:
     if config.batch_size > len(trained.data.test.x):
         raise VaejaxError(
             f"batch_size is {config.batch_size}, but {config.checkpoint} has only "
-            f"{len(trained.data.test.x)} test images: use a smaller one"
+            f"{len(trained.data.test.x)} test images: use a smaller batch_size"
         )
     examples = jax.tree.map(lambda leaf: leaf[: config.batch_size], trained.data.test)
     work = []

@@ -20,13 +20,13 @@ class Config(Settings):
     """List the runs under some folders, or compare some of them."""
 
     folders: Annotated[tuple[Path, ...], option("DIR..", positional=True)] = ()
-    """that hold runs (default: runs)"""
+    """folders of runs (default: runs)"""
     compare: Annotated[tuple[Path, ...], option("RUN..")] = ()
-    """instead: a table of these runs, and their curves"""
+    """runs to compare, by a table and curves, in the place of a list"""
     out: Annotated[Path, option("DIR")] = Path("runs/comparison")
     """folder of the comparison"""
     overwrite: bool = False
-    """replace the comparison of other runs"""
+    """replace a comparison of other runs in --out"""
 
 
 if __name__ == "__main__":
@@ -82,7 +82,9 @@ def run(config: Config) -> list[Run]:
     """
     if config.compare:
         if config.folders:
-            raise VaejaxError("--compare names the runs: leave the other folders out")
+            raise VaejaxError(
+                "--compare already names the runs: leave the other folders out"
+            )
         runs = [read_run(path) for path in config.compare]
         _compare(runs, config)
     else:
@@ -90,8 +92,8 @@ def run(config: Config) -> list[Run]:
         runs = [read_run(path) for folder in folders for path in find_runs(folder)]
         if not runs:
             raise VaejaxError(
-                f"no run under {', '.join(map(str, folders))}: name the folder of a "
-                "run, or one that holds some"
+                f"there is no run under {', '.join(map(str, folders))}: name the "
+                "folder of a run, or a folder that holds runs"
             )
         _list(runs)
     for found in runs:
@@ -107,7 +109,7 @@ def find_runs(folder: Path) -> Iterator[Path]:
         VaejaxError: there is no such folder.
     """
     if not folder.is_dir():
-        raise VaejaxError(f"{folder} is no folder: name one that holds runs")
+        raise VaejaxError(f"{folder} is not a folder: name a folder that holds runs")
     for path, below, _ in os.walk(folder):
         below[:] = sorted(
             name
@@ -223,7 +225,7 @@ def _compare(runs: Sequence[Run], config: Config) -> None:
     above = os.path.commonpath([path.parent for path in paths])
     names = [str(path.relative_to(above)) for path in paths]
     if len(set(names)) < len(names):
-        raise VaejaxError("a run is named twice in --compare: name different ones")
+        raise VaejaxError("--compare names a run twice: name each run once")
     facts = [
         {"status": found.status, "epoch": found.epoch()}
         | {name: plain(value) for name, value in found.settings.items()}
@@ -254,7 +256,10 @@ def _compare(runs: Sequence[Run], config: Config) -> None:
                 if not any(part in _parts(row) for row in of.metrics)
             ]
             if without:
-                print(f"curves.png has no line for {', '.join(without)}: no {part}")
+                print(
+                    f"curves.png has no line for {', '.join(without)}, which recorded "
+                    f"no {part}"
+                )
         run_folder.write_json(config.out / "results.json", {"runs": names})
     print(f"table and curves: {config.out}")
 

@@ -26,16 +26,16 @@ class Config(Settings):
     """Measure how the gradient's signal-to-noise ratio scales with K and M."""
 
     bound: Annotated[str, option("NAME", names="bounds")] = "iwae"
-    """of the log-likelihood"""
+    """name of the bound to differentiate"""
     estimators: Annotated[tuple[str, ...], option("NAME..", names="estimators")] = (
         *("pathwise", "dreg", "ovis_asymptotic"),
     )
-    """or with settings, as in nvil:decay=0.9"""
+    """names, with settings if any, as in nvil:decay=0.9"""
     num_samples: Annotated[tuple[int, ...], option("K..")] = (
         *(1, 3, 10, 30, 100),
         *(200, 500, 1000),
     )
-    """importance samples of an estimate"""
+    """importance samples per estimate"""
     num_outer: Annotated[tuple[int, ...], option("M..")] = (1, 10, 100, 1000)
     """estimates that a gradient averages"""
     draws: Annotated[Large, option("N")] = 2000
@@ -43,17 +43,17 @@ class Config(Settings):
     batch_size: Annotated[int, option("N")] = 8
     """observations that a gradient averages"""
     fit_from: Annotated[int, option("K")] = 100
-    """the first K of the fits, as the laws are asymptotic"""
+    """smallest K of the fits, as the laws hold for large K"""
     checkpoint: Annotated[Path | None, option("DIR")] = None
-    """instead: a run of experiments.train, on its test images"""
+    """run of experiments.train to measure on its test images, not the toy"""
     seed: Annotated[Seed, option("N")] = 0
-    """of parameters, observations and draws"""
+    """seed of parameters, observations and draws"""
     out: Annotated[Path, option("DIR")] = Path("runs/snr")
     """folder of the results"""
     overwrite: bool = False
     """replace the results in --out"""
     resume: bool = False
-    """go on from the points in --out"""
+    """continue after the points that are measured in --out"""
 
 
 if __name__ == "__main__":
@@ -121,11 +121,13 @@ def check(config: Config) -> tuple[Bound, list[Estimator]]:
     bound = build(BOUNDS, config.bound)
     estimators = choose_estimators(config.estimators)
     if not (estimators and config.num_samples and config.num_outer):
-        raise VaejaxError("name at least one estimator, one K and one M")
+        raise VaejaxError(
+            "a list of points is empty: name at least one estimator, one K and one M"
+        )
     if config.draws % FOLDS or config.draws < 2 * FOLDS:
         raise VaejaxError(
             f"{config.draws} draws cannot be split into {FOLDS} equal folds: use a "
-            f"multiple of {FOLDS} from {2 * FOLDS} on"
+            f"multiple of {FOLDS} that is at least {2 * FOLDS}"
         )
     return bound, estimators
 
@@ -192,8 +194,8 @@ def _problem(config: Config) -> Measured:
         return of_checkpoint(config.checkpoint, config.batch_size, "batch_size")
     if config.batch_size > COUNT:
         raise VaejaxError(
-            f"batch_size is {config.batch_size}, but the toy has {COUNT} observations: "
-            "use no more"
+            f"batch_size is {config.batch_size}, but the toy has {COUNT} "
+            "observations: use at most that many"
         )
     name = f"the toy in {DIM} dimensions"
     return Measured(name, *toy(make_keys(config.seed).params))

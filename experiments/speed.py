@@ -19,36 +19,36 @@ from experiments.harness.settings import Large, Seconds, Settings
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Settings):
-    """Measure vaejax beside its peers."""
+    """Measure the speed and memory of vaejax and of its alternatives."""
 
     peers: Annotated[tuple[str, ...], option("NAME=PYTHON..")] = ()
-    """torch, torch_compile, numpyro, pythae: their pythons"""
+    """alternatives: torch, torch_compile, numpyro or pythae, each with its Python"""
     num_samples: Annotated[tuple[int, ...], option("K..")] = (1, 5, 50)
-    """of the training works"""
+    """importance samples per example in training"""
     eval_num_samples: Annotated[Large, option("S")] = 5000
-    """of the evaluation work"""
+    """importance samples per example in evaluation"""
     batch_size: Annotated[int, option("N")] = 100
-    """examples per step"""
+    """examples per training step"""
     rounds: Annotated[int, option("N")] = 5
-    """that the medians are taken over"""
+    """rounds that the medians are taken over"""
     seconds: Annotated[Seconds, option("T")] = 1.5
-    """length of a piece of work"""
+    """seconds per measurement"""
     dataset: Annotated[str | None, option("NAME")] = None
-    """as in mnist (default: made up)"""
+    """data set, such as mnist (default: random images)"""
     data_dir: Annotated[Path | None, option("DIR")] = None
-    """prepared data (default: $TFDS_DATA_DIR)"""
+    """folder of the prepared data (default: $TFDS_DATA_DIR)"""
     target_log_likelihood: Annotated[float | None, option("X")] = None
-    """train until test images reach it (default: do not)"""
+    """test log-likelihood in nats to train to, on --dataset (default: none)"""
     target_num_samples: Annotated[int, option("K")] = 5
-    """of that training"""
+    """importance samples per example in the training to that target"""
     target_seconds: Annotated[Seconds, option("T")] = 600.0
-    """of that training at most, for each"""
+    """most seconds that each alternative trains towards that target"""
     out: Annotated[Path, option("DIR")] = Path("runs/speed")
     """folder of the results"""
     overwrite: bool = False
     """replace the results in --out"""
     resume: bool = False
-    """go on with what is not measured; without a peer, if --peers leaves it out"""
+    """measure only what is not measured in --out, and omit peers not in --peers"""
 
 
 if __name__ == "__main__":
@@ -158,11 +158,13 @@ def run(config: Config) -> Results:
 
 def _check(config: Config) -> None:
     if not config.num_samples:
-        raise VaejaxError("name at least one K, as in --num-samples 1 5 50")
+        raise VaejaxError(
+            "--num-samples is empty: name at least one K, as in --num-samples 1 5 50"
+        )
     if config.target_log_likelihood is not None and config.dataset is None:
         raise VaejaxError(
-            "a log-likelihood is only worth reaching on real images: add --dataset "
-            "mnist, or leave --target-log-likelihood out"
+            "--target-log-likelihood needs real images: add --dataset mnist, or "
+            "leave --target-log-likelihood out"
         )
 
 
@@ -173,15 +175,18 @@ def _images(config: Config) -> tuple[np.ndarray, np.ndarray]:
     info = build(DATASETS, config.dataset)
     if info.shape != (28, 28, 1) or "dynamic" not in info.protocols:
         raise VaejaxError(
-            f"the contestants binarize grey images of 28 x 28, and {config.dataset} "
-            "has none: use mnist"
+            f"the alternatives binarize grey images of 28 x 28, and {config.dataset} "
+            "has none: use --dataset mnist"
         )
     train, test = (
         load(config.dataset, split, protocol="dynamic", data_dir=config.data_dir)
         for split in ("train", "test")
     )
     if config.batch_size > len(train.images):
-        raise VaejaxError(f"batch_size is {config.batch_size}: use a smaller one")
+        raise VaejaxError(
+            f"batch_size is {config.batch_size}, and the data set has fewer training "
+            "images: use a smaller batch_size"
+        )
     return train.images, np.asarray(test.observations(), np.uint8)
 
 

@@ -22,19 +22,19 @@ class Config(Settings):
     """Run an experiment for every combination of settings; tabulate the results."""
 
     experiment: Annotated[str, option("NAME")] = "train"
-    """of this package, or the dotted name of a module of yours"""
+    """command of this package, or the dotted name of your own module"""
     grid: Annotated[tuple[str, ...], option("S=V,V..", splits=False)] = ()
-    """what varies, as in num_samples=1,5,50 seed=0:3"""
+    """settings that vary, as in num_samples=1,5,50 seed=0:3"""
     settings: Annotated[tuple[str, ...], option("S=V")] = ()
-    """what does not, as in epochs=2 model_settings="hidden=8" """
+    """settings of every trial, as in epochs=2 model_settings="hidden=8" """
     ray: Annotated[str | None, option("WHERE")] = None
-    """on Ray: local, auto (a running cluster) or an address"""
+    """Ray cluster that runs the trials: local, auto (a running one) or an address"""
     max_retries: Annotated[CountOrZero, option("N")] = 3
-    """of a trial whose Ray worker died"""
+    """restarts of a trial whose Ray worker died"""
     cpus_per_trial: Annotated[float, option("N"), Range(0, 1e6)] = 1.0
     """cores that a trial claims from Ray"""
     gpus_per_trial: Annotated[float, option("N"), Range(0, 1e6)] = 0.0
-    """GPUs that a trial claims from Ray; trials share by fractions"""
+    """GPUs that a trial claims from Ray, such as 0.25 to share one"""
     out: Annotated[Path, option("DIR")] = Path("runs/sweep")
     """folder of the trials and the table"""
 
@@ -115,7 +115,8 @@ def run(config: Config) -> Results:
             drawn = draw(config.out, rows, list(trials[0].varied))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"what is done is in {config.out}; the same command goes on from there"
+            f"the finished trials are in {config.out}; the same command continues "
+            "from there"
         ) from None
     figures = [name for name in differing(rows) if "." in name]
     print_rows(f"{config.out}", rows, [*trials[0].varied, "status"], figures)

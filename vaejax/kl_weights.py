@@ -168,8 +168,8 @@ def _schedule(
         )
     if cycles * num_steps >= 2**31:
         raise VaejaxError(
-            f"num_steps is {num_steps} and cycles {cycles}: use fewer of either, of a "
-            "product below 2^31"
+            f"num_steps is {num_steps} and cycles {cycles}: use smaller numbers, with "
+            "a product below 2^31"
         )
     rising = 0.5 if cycles > 1 else 1.0  # share of a cycle
 

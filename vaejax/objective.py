@@ -109,16 +109,16 @@ def make_objective(
     own_weight = weight_of_kl(bound)
     if kl_weight is not None and own_weight == 0:
         raise IncompatibleError(
-            f"a KL weight weighs the KL divergence, which {bound.name} has none of: "
-            "leave it out, or use a bound such as elbo"
+            f"a KL weight multiplies the KL divergence, and {bound.name} has none: "
+            "leave the weight out, or use a bound such as elbo"
         )
     regularizers = (*model.extras.regularizers, *regularizers)
     holds_kl_once = bound.is_linear(num_samples) and own_weight == 1 and not kl_weight
     names = [one.name for one in regularizers]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise IncompatibleError(
-            f"{' and '.join(twice)} would be reported under one name but added more "
-            f"than once to {model.name}'s loss: use it once"
+            f"{' and '.join(twice)} would be added more than once to {model.name}'s "
+            "loss but reported under one name: use each regularizer once"
         )
     for regularizer in regularizers:
         if reason := regularizer.needs(model):
@@ -127,9 +127,9 @@ def make_objective(
             )
         if regularizer.beside_elbo and not holds_kl_once:
             raise IncompatibleError(
-                f"{regularizer.name} takes off the KL divergence that the ELBO holds "
+                f"{regularizer.name} subtracts the KL divergence that the ELBO holds "
                 f"once, and {bound.name} with K = {num_samples} and this KL weight "
-                "does not: use the bound elbo, without a KL weight"
+                "does not hold it once: use the bound elbo, without a KL weight"
             )
 
     regularizers_learn = any(one.init is not None for one in regularizers)

@@ -50,7 +50,7 @@ def training_mesh(
     if sample_devices < 1 or len(devices) % sample_devices:
         raise VaejaxError(
             f"the samples cannot be divided over {sample_devices} of {len(devices)} "
-            "devices: use a divisor of their number"
+            "devices: use a divisor of the number of devices"
         )
     by_process: dict[int, list[jax.Device]] = {}
     for device in devices:
@@ -62,7 +62,8 @@ def training_mesh(
             return _make_mesh(size, sample_devices, chosen)
     raise VaejaxError(
         f"{batch_size} examples cannot be divided evenly over {len(by_process)} "
-        "processes: use a batch size (and micro-batch size) that they divide"
+        "processes: use a batch size (and micro-batch size) that the number of "
+        "processes divides"
     )
 
 

@@ -283,7 +283,7 @@ def require_outcomes(problem: Problem, name: str, max_outcomes: int) -> Verdict 
         lacks = f"{family.name} latents cannot be listed"
         remedy = "use pathwise" if family.reparam else "use score_function or rloo"
     elif model.latent_shape is None:
-        lacks = "the model does not tell their shape"
+        lacks = "the model does not give their shape"
         remedy = "use a Model with latent_shape, or score_function"
     else:
         lacks = f"{model.name} has more than max_outcomes = {max_outcomes:,}"

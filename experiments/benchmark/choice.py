@@ -34,7 +34,9 @@ def _choose(
     field: str, registry: Mapping[str, Callable[..., T]], words: Sequence[str]
 ) -> list[T]:
     if "all" in words and len(words) > 1:
-        raise VaejaxError(f"all is every one of {', '.join(registry)}: name it alone")
+        raise VaejaxError(
+            f"all stands for every one of {', '.join(registry)}: use all alone"
+        )
     found = []
     for word in registry if tuple(words) == ("all",) else words:
         name, *pairs = word.split(":")

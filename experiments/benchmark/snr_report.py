@@ -190,7 +190,7 @@ def write(
     if table:
         print_rows("SNR against K and M, log-log", table, list(table[0]))
     for estimator, reason in refused.items():
-        print(f"left out where refused: {estimator}, because {reason}")
+        print(f"refused cells of {estimator} are left out: {reason}")
     for finding in findings[len(slopes) :]:
         print(finding)
     print(f"report and figures: {out}")

@@ -25,17 +25,17 @@ class Config(Settings):
     """Train the systems of the literature and show what each is for."""
 
     systems: Annotated[tuple[str, ...], option("NAME..", ", ".join(SYSTEMS))] = ()
-    """(default, and without names: all)"""
+    """names of the systems (default: all)"""
     preset: Annotated[str, option("NAME")] = "short"
-    """short, minutes on two cores, or paper, of the papers' sizes"""
+    """sizes of the trainings: short (minutes on two cores), or paper"""
     data_dir: Annotated[Path | None, option("DIR")] = None
-    """prepared data (default: $TFDS_DATA_DIR)"""
+    """folder of the prepared data (default: $TFDS_DATA_DIR)"""
     out: Annotated[Path, option("DIR")] = Path("runs/gallery")
     """folder of the report and the trainings"""
     overwrite: bool = False
     """replace the gallery in --out"""
     resume: bool = False
-    """go on with the unfinished gallery in --out"""
+    """continue the unfinished gallery in --out"""
 
 
 if __name__ == "__main__":

@@ -162,7 +162,7 @@ def _unknown_flag(typed: str, flags: Sequence[Flag]) -> str:
     guess = f"did you mean {' or '.join(meant)}? " if meant else ""
     if not meant and any(flag.name == "model_settings" for flag in flags):
         guess = "a model's own settings are written --model-settings name=value; "
-    return f"there is no flag {shown(typed)}: {guess}--help lists all"
+    return f"there is no flag {shown(typed)}: {guess}--help lists all flags"
 
 
 def values_of(

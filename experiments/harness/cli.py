@@ -44,7 +44,7 @@ def parse(config_class: type, words: Sequence[str]) -> Any:
     settings |= values_of(flags, given)
     for flag in flags:
         if flag.default is dataclasses.MISSING and flag.name not in settings:
-            raise VaejaxError(f"{flag.usage} is missing: {flag.help}")
+            raise VaejaxError(f"{flag.usage} is missing: give the {flag.help}")
     return config_class(**settings)
 
 
@@ -93,11 +93,11 @@ def run_main(config_class: type, run: Callable[[Any], Any]) -> NoReturn:
         except (MemoryError, jax.errors.JaxRuntimeError) as error:
             if not is_out_of_memory(error):
                 raise
-            reason = str(error).partition("\n")[0] or "Python had no more"
+            reason = str(error).partition("\n")[0] or "Python could allocate no more"
             print(
                 f"error: not enough memory for {command_of(_command(), config)} "
                 f"({reason}): "
-                "lower the numbers that count samples, examples, draws or units",
+                "lower the number of samples, examples, draws or units",
                 file=sys.stderr,
             )
             _leave(2)

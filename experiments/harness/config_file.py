@@ -39,10 +39,13 @@ def _read_toml(path: Path) -> dict[str, Any]:
         return tomllib.loads(read_small(path, LARGEST).decode())
     except OSError as error:
         raise VaejaxError(
-            f"cannot read {path} ({error.strerror}): name a file of settings"
+            f"cannot read {path} ({error.strerror}): name a file of settings that you "
+            "can read"
         ) from error
     except ValueError as error:
-        raise VaejaxError(f"{path} is no TOML file ({error}): correct it") from error
+        raise VaejaxError(
+            f"{path} is not a TOML file ({error}): correct its text"
+        ) from error
 
 
 def typed_settings(

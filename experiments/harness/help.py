@@ -27,7 +27,7 @@ def help_text(command: str, config_class: type) -> str:
             lines.append(f"{flag.group or 'Run'}:")
             group = flag.group
         lines += _row(flag.usage, _described(flag))
-    more = "Also --help, --config FILE (its settings; flags override it), --list KIND"
+    more = "Also --help, --config FILE (settings; flags override them), --list KIND"
     return "\n".join([*lines, more])
 
 

@@ -23,7 +23,7 @@ class Journal:
         path = out / "metrics.jsonl"
         lines, problems = read_lines(path, _is_entry) if path.exists() else ([], [])
         for problem in problems:
-            print(f"{problem}: it is removed, and what it held is measured again")
+            print(f"{problem}: the line is removed, and its cell is measured again")
         run_folder.write_rows(out, lines)
         for line in lines:
             self._keep(tuple(line.pop("cell")), line)

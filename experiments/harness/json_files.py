@@ -14,8 +14,8 @@ LARGEST_LINES = 2**30  # bytes of a file of rows
 DEEPEST = 50  # levels of lists and objects; the experiments' files have up to 6
 REMEDIES = {
     "config.json": "restore it from a copy, or remove the folder of its run",
-    "results.json": "remove it and go on with its run, which finds the results again",
-    "tracking.json": "remove it, and the trackers begin a new run",
+    "results.json": "remove it and resume its run, which finds the results again",
+    "tracking.json": "remove it; the trackers then begin a new run",
 }
 
 
@@ -71,7 +71,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         found = parse_json(read_small(path, LARGEST))
         if not isinstance(found, dict):
-            raise ValueError("it is no JSON object")
+            raise ValueError("it is not a JSON object")
     except OSError as error:
         raise VaejaxError(
             f"cannot read {path} ({error.strerror}): name the folder of a run that "
@@ -112,7 +112,7 @@ def read_lines(
         try:
             row = parse_json(line, finite=False)
             if not is_row(row):
-                raise ValueError("it is no row of such a file")
+                raise ValueError("it is not a row of such a file")
             rows.append(row)
         except ValueError as error:
             problems.append(f"{path} is damaged: line {number} ({error})")

@@ -37,8 +37,8 @@ def choose_protocol(dataset: str, protocol: str | None, likelihood: Family) -> s
     if protocol is None or (protocol in allowed and protocol not in fitting):
         asked = protocol or allowed[0]
         raise VaejaxError(
-            f"the model's likelihood is one of {kind}, which the protocol "
-            f"{asked!r} of {dataset} does not give: use "
+            f"the model's likelihood takes {kind}, which the protocol {asked!r} of "
+            f"{dataset} does not give: use "
             + (f"--protocol {' or '.join(fitting)}, or " if fitting else "")
             + "a model with another likelihood, as in --model-settings likelihood="
             + _likelihood_of(asked)

@@ -30,7 +30,9 @@ def set_aside(out: Path, names: Collection[str]) -> None:
     """
     for side in (MOVING, ASIDE, REPLACED):
         if (out / side).exists() and os.listdir(out / side):
-            raise VaejaxError(f"{out / side} is in the way of a run: move it away")
+            raise VaejaxError(
+                f"{out / side} stands where a replaced run is set aside: move it away"
+            )
     (out / MOVING).mkdir(exist_ok=True)
     (out / MOVING / MARKER).touch()
     for name in names:

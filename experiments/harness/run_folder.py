@@ -84,7 +84,7 @@ def open_run(
     """
     if overwrite and resume:
         raise VaejaxError(
-            "--overwrite starts anew and --resume goes on: leave one of them out"
+            "--overwrite starts anew and --resume continues: leave one of them out"
         )
     settings = run_settings.settings_of(config)
     with _alone_in(out):
@@ -139,8 +139,8 @@ def _alone_in(out: Path) -> Iterator[None]:
     """Hold the lock of the folder; remove empty folders that were made here."""
     if Path.cwd().is_relative_to(os.path.realpath(out)):
         raise VaejaxError(
-            "--out is empty, or the folder that you are in, or one above it: name a "
-            "folder of the run's own, as in --out runs/mine"
+            "--out is empty, or the current folder, or a folder above it: name a "
+            "separate folder, as in --out runs/mine"
         )
     made: list[Path] = []
     with contextlib.ExitStack() as stack:
@@ -182,8 +182,8 @@ def _settings_before(out: Path, settings: dict[str, Any]) -> dict[str, Any] | No
     # Older folders do not record their precision.
     if before.keys() | {run_settings.X64} != settings.keys():
         raise VaejaxError(
-            f"{out} holds another experiment's run, or one of another version, which "
-            "this one leaves alone: use another --out, or move it away"
+            f"{out} holds a run of another experiment or version: use another --out, "
+            "or move the folder away"
         )
     return before
 
@@ -192,13 +192,13 @@ def _check_goes_on(
     out: Path, resume: bool | None, finished: bool, reopened_by: str
 ) -> None:
     if finished:
-        more = f"{reopened_by} to go on with it, " if reopened_by else ""
+        more = f"{reopened_by} to continue it, " if reopened_by else ""
         raise VaejaxError(
             f"{out} holds a finished run: use {more}another --out, or --overwrite to "
             "replace it"
         )
     if not resume:
-        go_on = "" if resume is None else "--resume to go on with it, "
+        go_on = "" if resume is None else "--resume to continue it, "
         raise VaejaxError(
             f"{out} holds an unfinished run: use {go_on}--overwrite to start anew, or "
             "another --out"
@@ -239,9 +239,9 @@ def how_to_go_on(out: Path, overwrite: bool, resume: bool | None) -> str:
     if resume is None:
         flag = "with --overwrite starts anew"
     elif overwrite:
-        flag = "with --resume in the place of --overwrite goes on from there"
+        flag = "with --resume in the place of --overwrite continues from there"
     else:
-        flag = "with --resume goes on from there"
+        flag = "with --resume continues from there"
     return f"what is done is in {out}; the same command {flag}"
 
 
@@ -281,8 +281,8 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise VaejaxError(
-            f"cannot write {path} ({error.strerror}): what was saved before is whole; "
-            "make its folder writable, or room on its disk"
+            f"cannot write {path} ({error.strerror}), but what was saved before is "
+            "whole: make its folder writable, or free space on its disk"
         ) from error
 
 

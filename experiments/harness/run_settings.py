@@ -55,13 +55,14 @@ def check_settings(
     settings = settings_of(config)
     if not isinstance(before, dict):
         raise VaejaxError(
-            f"the settings in {where} are damaged: use another --out, or remove it"
+            f"the settings in {where} are damaged: use another --out, or remove the "
+            "folder"
         )
     before = {X64: False} | before  # for folders that do not record it
     if before[X64] != settings[X64]:
         raise VaejaxError(
             f"{where} holds a run in {precision(before[X64])}, and JAX computes in "
-            f"{precision(settings[X64])}: go on with it under "
+            f"{precision(settings[X64])}: resume it under "
             f"JAX_ENABLE_X64={int(not settings[X64])}, or use another --out"
         )
     differing = [

@@ -107,8 +107,8 @@ class Field:
                 name not in answers for r in found for answers in r["works"].values()
             ):
                 self.not_run[name] = (
-                    f"{name}: it took part in some of the rounds only; start anew with "
-                    "--overwrite to compare it"
+                    f"{name}: it took part in some rounds only; use --overwrite to "
+                    "start anew and compare it"
                 )
         self._note()
         firsts = {w.name: self.journal.read((w.name,), "first_values") for w in works}
@@ -118,7 +118,7 @@ class Field:
         self, works: list[Work], seconds: float
     ) -> dict[str, dict[str, dict[str, Any]]]:
         """The command, per work and contestant, that takes about `seconds`."""
-        print("warming up, and finding the length of each piece of work")
+        print("warming up, and measuring the length of each piece of work")
         calls: dict[str, dict[str, dict[str, Any]]] = {}
         for work in works:
             short = work.of_length(work.short_length)

@@ -125,7 +125,9 @@ def _parse_all(
     for pair in joined:
         name, equals, text = pair.partition("=")
         if not equals:
-            raise VaejaxError(f"{pair!r} is no setting: write name=value, as in seed=3")
+            raise VaejaxError(
+                f"{pair!r} is not a setting: write name=value, as in seed=3"
+            )
         if name in RESERVED:
             raise VaejaxError(f"a sweep sets {name} of its trials itself: leave it out")
         if name not in types:

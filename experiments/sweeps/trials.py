@@ -88,8 +88,8 @@ def run_on_ray(
         session = ray.init(address=where)
     except (OSError, RuntimeError, ValueError) as error:
         raise VaejaxError(
-            f"Ray does not start at {where!r} ({error}): use local, auto where a "
-            "cluster runs, or the address of one"
+            f"Ray does not start at {where!r} ({error}): use local, auto for a "
+            "running cluster, or the address of a cluster"
         ) from error
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, terminated)  # Ray's own handler aborts
@@ -98,8 +98,8 @@ def run_on_ray(
             there = ray.cluster_resources().get(what, 0)
             if where == "local" and claim > there:  # a cluster may grow
                 raise VaejaxError(
-                    f"a trial claims {claim:g} {what}s, and there are {there:g}: claim "
-                    "fewer, or use a cluster"
+                    f"a trial claims {claim:g} {what}s, and there are {there:g}: "
+                    "claim fewer, or use a cluster"
                 )
         pending: dict[Any, Trial] = {remote.remote(trial): trial for trial in trials}
         for trial in trials:

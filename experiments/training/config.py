@@ -14,17 +14,17 @@ class DataSettings(Settings):
     """Data."""
 
     dataset: Annotated[str, option("NAME", names="datasets")] = "mnist"
-    """to train on"""
+    """data set"""
     protocol: Annotated[str | None, option("NAME")] = None
-    """dynamic, static, threshold, none, dequantized, counts"""
+    """treatment of pixels: dynamic, static, threshold, none, dequantized or counts"""
     data_dir: Annotated[Path | None, option("DIR")] = None
-    """prepared data (default: $TFDS_DATA_DIR)"""
+    """folder of the prepared data (default: $TFDS_DATA_DIR)"""
     num_labels: Annotated[int | None, option("N")] = None
-    """labels given, chosen by --seed (default: all)"""
+    """labels to use, chosen by --seed (default: all)"""
     without_class: Annotated[CountOrZero | None, option("Y")] = None
-    """class left out of the training split"""
+    """class to leave out of the training split"""
     mutation_rate: Annotated[Share | None, option("X")] = None
-    """share of training pixels set at random"""
+    """share of training pixels set to random grey levels"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -32,11 +32,11 @@ class ModelSettings(Settings):
     """Model."""
 
     model: Annotated[str, option("NAME", names="models")] = "gaussian_mlp"
-    """to train"""
+    """model"""
     model_settings: Annotated[tuple[str, ...], option("S=V..")] = ()
-    """of the model, as in latent_dim=20 hidden=300,300"""
+    """model settings, as in latent_dim=20 hidden=300,300"""
     start_from: Annotated[Path | None, option("DIR")] = None
-    """another run's networks, and prior if it fits"""
+    """run that gives the networks, and the prior if it fits"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -44,13 +44,13 @@ class ObjectiveSettings(Settings):
     """Objective."""
 
     bound: Annotated[str, option("NAME", names="bounds")] = "elbo"
-    """what is maximised"""
+    """bound to maximise"""
     bound_settings: Annotated[tuple[str, ...], option("S=V..")] = ()
-    """of the bound, as in beta=2"""
+    """settings of the bound, as in beta=2"""
     estimator: Annotated[str, option("NAME", names="estimators")] = "dreg"
-    """of the gradient"""
+    """gradient estimator"""
     estimator_settings: Annotated[tuple[str, ...], option("S=V..")] = ()
-    """of the estimator, as in baseline=leave_one_out"""
+    """estimator settings, as in baseline=leave_one_out"""
     num_samples: Annotated[int, option("K")] = 1
     """importance samples per example"""
     allow_bias: bool = False
@@ -58,9 +58,9 @@ class ObjectiveSettings(Settings):
     regularizers: Annotated[
         tuple[str, ...], option("NAME..", names="regularizers")
     ] = ()
-    """as in mmd weight=5"""
+    """loss terms, as in mmd weight=5"""
     kl_weight: Annotated[tuple[str, ...], option("NAME..", names="kl_weights")] = ()
-    """as in linear epochs=10"""
+    """KL weight, as in linear epochs=10"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,23 +70,23 @@ class OptimisationSettings(Settings):
     epochs: Annotated[int, option("N")] = 60
     """passes over the training split"""
     batch_size: Annotated[int, option("N")] = 100
-    """examples per step"""
+    """examples per training step"""
     learning_rate: Annotated[Rate, option("X")] = 1e-3
-    """Adam's, at its highest"""
+    """highest learning rate of Adam"""
     schedule: Annotated[str, option("NAME")] = "cosine"
-    """of that rate: cosine or constant"""
+    """learning rate: cosine or constant"""
     auxiliary_rate: Annotated[Rate | None, option("X")] = None
-    """of discriminators (default: the same)"""
+    """learning rate of discriminators (default: Adam's)"""
     encoder_steps: Annotated[int, option("N")] = 1
-    """per step of the model, at first"""
+    """encoder updates per decoder update in the first half of the epochs"""
     seed: Annotated[Seed, option("N")] = 0
-    """of everything random"""
+    """seed of all random numbers"""
     num_seeds: Annotated[int, option("N")] = 1
-    """models trained side by side"""
+    """models of different seeds, side by side"""
     on_nonfinite: Annotated[str, option("NAME")] = "stop"
-    """at NaN or infinity: stop, or skip"""
+    """action on NaN or infinity: stop, skip"""
     max_skipped: Annotated[Steps, option("N")] = 100
-    """steps that may be skipped, in all"""
+    """largest number of skipped steps"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,9 +94,9 @@ class EvaluationSettings(Settings):
     """Evaluation."""
 
     eval_num_samples: Annotated[Large, option("S")] = 5000
-    """importance samples of log p(x)"""
+    """importance samples of each log p(x)"""
     eval_examples: Annotated[int | None, option("N")] = None
-    """evaluate only the first so many (default: all)"""
+    """evaluate only the first N examples (default: all)"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,19 +104,19 @@ class WatchingSettings(Settings):
     """Watching."""
 
     checkpoint_seconds: Annotated[float, option("T"), Range(0, 1e9)] = 30.0
-    """time between checkpoints"""
+    """seconds between checkpoints"""
     checkpoint_steps: Annotated[Steps | None, option("N")] = None
-    """steps between checkpoints, besides"""
+    """steps between additional checkpoints"""
     snapshot_epochs: Annotated[int | None, option("N")] = None
-    """keep every N-th epoch's state, to replay"""
+    """keep the state of every N-th epoch, to replay it"""
     tensorboard: bool = False
-    """scalars, images, histograms"""
+    """write scalars, images and histograms for TensorBoard"""
     wandb: Annotated[str | None, option("PROJECT")] = None
-    """the same for Weights & Biases, online or offline"""
+    """write the same to a project of Weights & Biases"""
     mlflow: Annotated[str | None, option("NAME")] = None
-    """metrics for this experiment of MLflow"""
+    """write metrics to this experiment of MLflow"""
     profile: bool = False
-    """time an epoch by operation"""
+    """measure the time of every operation in one epoch"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -124,19 +124,19 @@ class ProcessSettings(Settings):
     """Processes, devices and memory."""
 
     micro_batch_size: Annotated[int | None, option("N")] = None
-    """examples per gradient (default: fits the cache)"""
+    """examples of a batch at once (default: fits the cache)"""
     memory_budget: Annotated[Steps, option("MIB")] = 512
-    """of a gradient; bounds that default"""
+    """largest memory of one gradient in MiB"""
     matmul_precision: Annotated[str, option("NAME")] = "default"
-    """float32, tensorfloat32, bfloat16 (default: JAX's)"""
+    """float32, tensorfloat32 or bfloat16 (default: JAX's)"""
     sample_devices: Annotated[int, option("N")] = 1
     """devices that share the K samples"""
     distributed: bool = False
-    """one of many processes, by Slurm or as below"""
+    """run one of many processes, named by Slurm or below"""
     coordinator: Annotated[str | None, option("HOST:PORT")] = None
-    """where process 0 runs, and a free port of it"""
+    """address of process 0, with a free port"""
     num_processes: Annotated[int | None, option("N")] = None
-    """processes of the run"""
+    """number of processes in the run"""
     process_id: Annotated[CountOrZero | None, option("N")] = None
     """number of this process, from 0"""
 
@@ -158,4 +158,4 @@ class Config(  # a dataclass has the fields of its last base first
     overwrite: bool = False
     """replace the run in --out"""
     resume: bool = False
-    """go on in --out, also to more --epochs"""
+    """continue the run in --out, also to more --epochs"""

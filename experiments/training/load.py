@@ -100,8 +100,9 @@ def read_source(config: Config) -> Params | None:
     theirs, ours = _activation(other.config), _activation(config)
     if None not in (theirs, ours) and theirs != ours:
         raise VaejaxError(
-            f"the networks in {config.start_from} have the activation {theirs}, those "
-            f"of {config.model} {ours}: use --model-settings activation={theirs}"
+            f"the networks in {config.start_from} have the activation {theirs}, and "
+            f"those of {config.model} have {ours}: use --model-settings "
+            f"activation={theirs}"
         )
     state = load_state(other)
     return whole_params(state.params, state.loss_state)
@@ -131,8 +132,8 @@ def load_snapshots(run: Run) -> dict[int, tuple[Params, EstState]]:
     kept = checkpoints.steps(folder)
     if not kept:
         raise VaejaxError(
-            f"{run.config.out} kept no snapshots of its training: train with "
-            "--snapshot-epochs 1, say"
+            f"{run.config.out} holds no snapshots of its training: train with "
+            "--snapshot-epochs, as in --snapshot-epochs 1"
         )
     first = _new_state(run)
     states = {step: checkpoints.restore(folder, first, step)[0] for step in kept}

@@ -219,8 +219,8 @@ class Recorder:
         if self._saved_step == 0:
             return VaejaxError(f"{error}, by {remedy}")
         return VaejaxError(
-            f"{error}. The last good state is in {self._folder}: go on from there with "
-            f"--resume {remedy}, or start anew with --overwrite"
+            f"{error}. The last good state is in {self._folder}: continue from it "
+            f"with --resume {remedy}, or start anew with --overwrite"
         )
 
     def _refuse(self, step: int) -> NoReturn:
@@ -245,9 +245,9 @@ class Recorder:
         except Exception as error:  # such as a full disk
             self.save(state, None, self.rows)
             raise VaejaxError(
-                f"what watches the run failed after step {row['step']} ({error}). "
-                f"The state is in {self._folder}: go on with --resume, without the "
-                "option that failed, or with room on the disk"
+                f"the output of metrics failed after step {row['step']} ({error}). "
+                f"The state is in {self._folder}: use --resume without the option "
+                "that failed, or with free space on the disk"
             ) from error
 
 

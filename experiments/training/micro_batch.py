@@ -42,8 +42,8 @@ def choose_micro_batch_size(run: Run) -> int | None:
     if needed > max_bytes:
         remedy = "a smaller batch" if whole else "smaller micro-batches"
         raise VaejaxError(
-            f"the gradient of {asked} examples needs about {needed / 2**20:,.0f} MiB "
-            f"on a device, and the memory budget is {config.memory_budget:,} MiB: "
-            f"raise it, or use {remedy} or fewer samples"
+            f"the gradient of {asked} examples needs about {needed / 2**20:,.0f} "
+            f"MiB on a device, and the memory budget is {config.memory_budget:,} MiB: "
+            f"raise the budget, or use {remedy} or fewer samples"
         )
     return config.micro_batch_size

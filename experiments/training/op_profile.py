@@ -50,7 +50,7 @@ def profiling(config: Config) -> Iterator[list[Watcher]]:
     with tracing:
         yield [watch]
     if epochs < 2:
-        print("nothing to profile: only one epoch was left to train")
+        print("there is no profile, as only one epoch was left to train")
         return
     if not (rows := summarise(folder)):
         print(f"the trace in {folder} names no operation: there is no summary.csv")

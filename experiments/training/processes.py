@@ -114,14 +114,14 @@ def _check(config: Config) -> None:
     assert config.process_id is not None
     if not 0 <= config.process_id < config.num_processes:
         raise VaejaxError(
-            f"process_id is {config.process_id} of {config.num_processes} processes: "
-            "number them from 0"
+            f"process_id is {config.process_id}, and there are {config.num_processes} "
+            "processes: number them from 0"
         )
     host, _, port = str(config.coordinator).rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 2**16:
         raise VaejaxError(
             f"coordinator is {config.coordinator!r}: write HOST:PORT, as in "
-            "node1:12345, of a free port where process 0 runs"
+            "node1:12345, with a free port of the machine of process 0"
         )
 
 
@@ -147,7 +147,7 @@ def _receive_all(port: int, num_processes: int, deadline: float) -> str:
         try:
             server = stack.enter_context(socket.create_server(("", port)))
         except OSError as error:
-            return f"cannot listen on port {port} ({error.strerror}): use a free one"
+            return f"cannot listen on port {port} ({error.strerror}): use a free port"
         problem = ""
         while len(numbers) < num_processes - 1 and not problem:
             server.settimeout(max(0.01, deadline - time.monotonic()))
@@ -162,8 +162,8 @@ def _receive_all(port: int, num_processes: int, deadline: float) -> str:
                     continue
                 missing = sorted(set(range(1, num_processes)) - numbers)
                 problem = (
-                    f"processes {missing} of {num_processes} did not come within "
-                    f"{CONNECT_SECONDS:.0f} s: start all of them, where they can reach "
+                    f"processes {missing} of {num_processes} did not connect within "
+                    f"{CONNECT_SECONDS:.0f} s: start all of them where they can reach "
                     "the coordinator"
                 )
             except (OSError, ValueError, TypeError, KeyError):
@@ -171,8 +171,8 @@ def _receive_all(port: int, num_processes: int, deadline: float) -> str:
             else:
                 if total != num_processes:
                     problem = (
-                        f"num_processes is {num_processes} in process 0 and {total} in "
-                        f"process {number}: give all of them the same"
+                        f"num_processes is {num_processes} in process 0 and {total} "
+                        f"in process {number}: give every process the same number"
                     )
                 elif number in numbers:
                     problem = (
@@ -203,7 +203,7 @@ def _report_to(host: str, port: int, hello: dict[str, int], deadline: float) -> 
             time.sleep(0.2)
     return (
         f"cannot reach the coordinator {host}:{port} within {CONNECT_SECONDS:.0f} s "
-        f"({reason}): is process 0 running there, and the port open?"
+        f"({reason}): start process 0 there, and open the port"
     )
 
 
@@ -221,8 +221,8 @@ def _agree(config: Config) -> None:
         ]
         if differing:
             raise VaejaxError(
-                f"the processes' settings differ ({'; '.join(differing)}): start them "
-                "with the same ones"
+                f"the processes' settings differ ({'; '.join(differing)}): start all "
+                "processes with the same settings"
             )
 
 

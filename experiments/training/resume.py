@@ -42,7 +42,7 @@ def open_training(config: Config) -> Iterator[None]:
                 raise
             raise VaejaxError(
                 "another process of the run was lost: start all of them again with "
-                f"--resume, which goes on from the last checkpoint in {config.out}"
+                f"--resume, to continue from the last checkpoint in {config.out}"
             ) from error
 
 
@@ -65,9 +65,9 @@ def _check_state(out: Path) -> None:
         held.append("a file in the place of checkpoints/")
     if held:
         raise VaejaxError(
-            f"{out} holds {' and '.join(held)}, and no checkpoint to go on from: "
-            f"restore {folder} from a copy, move {out} away, or use --overwrite in the "
-            "place of --resume to start anew"
+            f"{out} holds {' and '.join(held)}, and no checkpoint to continue from: "
+            f"restore {folder} from a copy, move {out} away, or use --overwrite in "
+            "the place of --resume to start anew"
         )
 
 
@@ -80,20 +80,25 @@ def say_if_longer(config: Config, before: int, step: int, num_steps: int) -> Non
     """Print that the run goes on beyond its last epoch, and the effects of that."""
     if config.epochs == before:
         return
-    print(f"goes on from epoch {step // num_steps} to {config.epochs}, not {before}")
+    print(
+        f"the training continues from epoch {step // num_steps} to {config.epochs}, "
+        f"not {before}"
+    )
     if config.schedule != "constant":
         now, ended = (
             float(SCHEDULES[config.schedule](config.learning_rate, n * num_steps)(step))
             for n in (config.epochs, before)
         )
         print(
-            f"the learning rate is from here on that of {config.epochs} epochs by the "
-            f"{config.schedule} schedule: {now:.3g} at this step, not {ended:.3g}"
+            f"from here on the learning rate follows the {config.schedule} schedule "
+            f"for {config.epochs} epochs: {now:.3g} at this step, not {ended:.3g}"
         )
     if config.encoder_steps > 1:
         print(
-            "the encoder takes more steps than the model until half of "
+            "the encoder takes more steps than the decoder in the first half of "
             f"{config.epochs} epochs"
         )
     if config.kl_weight:
-        print("the KL weight goes on as it would, by a number of steps of its own")
+        print(
+            "the KL weight keeps its schedule, which has a number of steps of its own"
+        )

@@ -140,8 +140,8 @@ def check(config: Config) -> Checked:
     shape_only = build_model()
     if config.num_labels is not None and not shape_only.labels.unknown:
         raise VaejaxError(
-            f"num_labels hides labels, and {config.model} cannot do with some of them: "
-            "leave it out, or use the model m2"
+            f"num_labels hides labels, and {config.model} needs all labels: leave "
+            "num_labels out, or use the model m2"
         )
     build_objective(shape_only, config.batch_size)
     protocol = choose_protocol(config.dataset, config.protocol, shape_only.likelihood)
@@ -157,8 +157,8 @@ def _check_choices(config: Config) -> None:
         )
     if config.regularizers and (config.micro_batch_size or config.batch_size) < 2:
         raise VaejaxError(
-            "a regularizer compares the examples of a batch, and there is one: use "
-            "a batch size, or a micro-batch size, of at least 2"
+            "a regularizer compares the examples of a batch, and the batch holds "
+            "only one: use a batch size, or a micro-batch size, of at least 2"
         )
     if config.batch_size % (config.micro_batch_size or 1):
         raise VaejaxError(
@@ -172,7 +172,8 @@ def _check_choices(config: Config) -> None:
         )
     if config.profile and config.epochs < 2:
         raise VaejaxError(
-            "the profile is of the second epoch: use at least 2, or leave it out"
+            "the profile covers the second epoch: use at least 2 epochs, or leave "
+            "--profile out"
         )
     if config.schedule not in SCHEDULES:
         raise unknown("schedule", config.schedule, SCHEDULES)
@@ -204,7 +205,7 @@ def prepare(config: Config) -> Run:
     if config.batch_size > len(train.images):
         raise VaejaxError(
             f"batch_size is {config.batch_size}, but the training split of "
-            f"{config.dataset} has only {len(train.images)}: use a smaller one"
+            f"{config.dataset} has only {len(train.images)}: use a smaller batch_size"
         )
     kept = slice(count)
     observations = test.observations(rows=kept)
@@ -282,8 +283,8 @@ def make_optimizer(
     steps = config.epochs * steps_per_epoch(num_examples, config.batch_size)
     if expected := mismatch(Steps, steps):
         raise VaejaxError(
-            f"{config.epochs:,} epochs are {steps:,} steps: use fewer, or larger "
-            f"batches, for {expected}"
+            f"{config.epochs:,} epochs are {steps:,} steps: use fewer epochs, or "
+            f"larger batches, for {expected}"
         )
     adam = optax.adam(SCHEDULES[config.schedule](config.learning_rate, steps))
     if config.auxiliary_rate is not None:

@@ -33,7 +33,7 @@ def starting_state(run: Run, source: Params | None = None) -> TrainState:
         )
         state = state._replace(params=params, loss_state=loss_state)
         if objective.start is not None and processes.is_first():
-            print(f"{config.model} then fits to the data what its start is made of")
+            print(f"{config.model} then fits the rest of its start to the data")
     data = run.data
     return started(objective, state, data.train, PROTOCOLS[data.protocol].sample)
 
@@ -52,10 +52,14 @@ def _started_from(source: Params, config: Config, params: Params) -> Params:
         if name in anew:
             raise VaejaxError(
                 f"the {name} in {config.start_from} has other parameters than that of "
-                f"{config.model}: "
-                "start from a run of the same networks, latent_dim and num_seeds"
+                f"{config.model}: start from a run with the same networks, latent_dim "
+                "and num_seeds"
             )
     if processes.is_first():
-        others = f"; {' and '.join(anew)} anew, of other shapes there" if anew else ""
-        print(f"starts from {config.start_from}: {', '.join(taken)}{others}")
+        others = (
+            f"; {' and '.join(anew)} new, because of other shapes there" if anew else ""
+        )
+        print(
+            f"the training starts from {config.start_from}: {', '.join(taken)}{others}"
+        )
     return params._replace(**taken)

@@ -188,18 +188,18 @@ def test_costs_are_timed_unless_they_are_only_counted():
 
 
 MISTAKES = [
-    ({"bounds": ["iwae"]}, r"bounds\[0\] is to be a Bound, and is the name 'iwae'"),
-    ({"bounds": "iwae"}, r"bounds\[0\] is to be a Bound, and is the name 'iwae'"),
+    ({"bounds": ["iwae"]}, r"bounds\[0\] must be a Bound, and is the name 'iwae'"),
+    ({"bounds": "iwae"}, r"bounds\[0\] must be a Bound, and is the name 'iwae'"),
     ({"estimators": [dreg]}, r"estimators\[0\].*is the function dreg: call it"),
     ({"estimators": []}, "estimators is empty"),
     (
         {"estimators": [iwae()]},
-        r"estimators\[0\] is to be an Estimator, and is a Bound",
+        r"estimators\[0\] must be an Estimator, and is a Bound",
     ),
     ({"num_samples": 0}, "num_samples is 0: use integers of at least 1"),
     ({"num_samples": [2, 2]}, "name each one once"),
     ({"num_samples": [2.5]}, "use integers of at least 1"),
-    ({"key": 0}, r"key is the integer 0: give a key, as by jax\.random\.key\(0\)"),
+    ({"key": 0}, r"key is the integer 0: give a key, as in jax\.random\.key\(0\)"),
     ({"draws": 7}, "7 draws cannot be split"),
     ({"cost": "time"}, "cost is 'time': use timed, counted or none"),
     ({"estimators": [dreg(), dreg()]}, "share a name"),
@@ -218,10 +218,10 @@ def test_arrays_and_states_in_the_wrong_place_are_answered():
         PLAIN(REAL, REAL_PARAMS, X.x, **given)
     state = vaejax.TrainState(REAL_PARAMS, *[()] * 6)
     with pytest.raises(
-        VaejaxError, match="is the state of a training: give its params"
+        VaejaxError, match="is the state of a training: give the params of that state"
     ):
         PLAIN(REAL, state, X, **given)
-    with pytest.raises(VaejaxError, match="model is to be a Model, and is the name"):
+    with pytest.raises(VaejaxError, match="model must be a Model, and is the name"):
         PLAIN("linear_gaussian", REAL_PARAMS, X, **given)
     assert expect_all(vaejax.Bound, "bounds", elbo())[0].name == "elbo"
 

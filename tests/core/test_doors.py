@@ -51,32 +51,33 @@ def networks(**changes):
 MISTAKES = {
     "a name for the bound": (
         lambda: plain(vaejax.make_objective, MODEL, "elbo", dreg(), num_samples=1),
-        "bound is to be a Bound, and is the name 'elbo': build it",
+        "bound must be a Bound, and is the name 'elbo': build it",
     ),
     "a factory for the estimator": (
         lambda: plain(vaejax.make_objective, MODEL, elbo(), dreg, num_samples=1),
-        r"estimator is to be an Estimator, and is the function dreg: call it",
+        r"estimator must be an Estimator, and is the function dreg: call it",
     ),
     "parameters for the model": (
         lambda: plain(vaejax.make_objective, PARAMS, elbo(), dreg(), num_samples=1),
-        "model is to be a Model, and is a Params",
+        "model must be a Model, and is a Params",
     ),
     "fields without names": (
         lambda: vaejax.Bound("own", jnp.mean),
-        r"Bound takes its fields by name, and 2 came without one: write Bound\(name=",
+        r"Bound takes its fields by name, and was given 2 without a name: write "
+        r"Bound\(name=",
     ),
-    "a model to fit": (lambda: fit(MODEL), "objective is to be an Objective, and is a"),
+    "a model to fit": (lambda: fit(MODEL), "objective must be an Objective, and is a"),
     "an array to fit": (
         lambda: fit(data=X),
         r"data is an array .* vaejax.Example\(data",
     ),
     "an integer for the key": (
         lambda: fit(key=3),
-        r"give a key, as by jax.random.key\(3",
+        r"give a key, as in jax.random.key\(3",
     ),
     "parameters for the state": (
         lambda: fit(state=PARAMS),
-        "state is to be a TrainState, and is a Params",
+        "state must be a TrainState, and is a Params",
     ),
     "an array to evaluate": (
         lambda: plain(vaejax.log_likelihood, MODEL, PARAMS, X, KEY),
@@ -90,7 +91,7 @@ MISTAKES = {
             Example(X),
             KEY,
         ),
-        "params is to be a Params, and is the state of a training",
+        "params must be a Params, and is the state of a training",
     ),
     "a prior of another dimension": (
         lambda: networks(prior=standard_normal(1)),
@@ -98,14 +99,14 @@ MISTAKES = {
     ),
     "a network that is none": (
         lambda: networks(encoder=lambda x: x),
-        "encoder is to be a Network, and is the function <lambda>",
+        "encoder must be a Network, and is the function <lambda>",
     ),
     "an encoder of another width": (
         lambda: (
             model := networks(encoder=mlp(4, (3,), 5, "tanh")),
             model.encode(model.init(KEY), Example(jnp.zeros(4))),
         ),
-        r"encoder puts out 5 numbers, and a diagonal_normal of shape \(2,\) takes 4",
+        r"encoder returns 5 numbers, and a diagonal_normal of shape \(2,\) takes 4",
     ),
 }
 

@@ -388,7 +388,7 @@ def test_mmd_refuses_latents_without_a_path_to_the_encoder():
 def test_a_regularizer_is_used_once():
     """A second one of its name would replace what is reported of the first."""
     with pytest.raises(
-        IncompatibleError, match=r"mmd .* more than once .*: use it once"
+        IncompatibleError, match=r"mmd .* more than once .*: use each regularizer once"
     ):
         make_objective(
             MODEL, elbo(), pathwise(), num_samples=1, regularizers=[mmd(2.0), mmd(0.0)]

@@ -174,7 +174,7 @@ def test_protocols_refuse_what_is_no_intensity(name):
         (
             {"name": "binarized_mnist", "protocol": "dynamic"},
             DataError,
-            "0 and 1 already",
+            "already 0 and 1",
         ),
     ],
 )

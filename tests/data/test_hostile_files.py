@@ -135,7 +135,7 @@ def test_arrays_that_no_checkpoint_has_are_refused_unread(
 
     monkeypatch.setattr(checkpoints.ocp.Checkpointer, "restore", refuse)
     with (
-        pytest.warns(UserWarning, match="it promises other arrays than it holds"),
+        pytest.warns(UserWarning, match="its metadata name other arrays than it holds"),
         pytest.raises(checkpoints.CheckpointError, match="is whole"),
     ):
         checkpoints.restore(tmp_path, state)
@@ -186,15 +186,15 @@ BOMBS = {
     "of another shape": (matlab(np.zeros((1, 5), np.uint8)), "expected uint8"),
     "larger": (matlab(LARGE), "its variables are larger"),
     "larger, and as it must be": (matlab(LARGE, RIGHT), "its variables are larger"),
-    "twice there": (matlab(RIGHT, RIGHT), "a variable ff, once"),
+    "twice there": (matlab(RIGHT, RIGHT), "exactly one variable ff"),
     "many": (matlab(*[RIGHT] * 500), "its variables are larger"),
     "packed twice": (
         matlab(RIGHT)[:128] + packed(packed(matlab(LARGE, compressed=False)[128:])),
-        "what is not one variable",
+        "is not exactly one variable",
     ),
     "one behind another": (
         matlab(RIGHT)[:128] + packed(matlab(RIGHT, RIGHT, compressed=False)[128:]),
-        "what is not one variable",
+        "is not exactly one variable",
     ),
     "longer than its shape": (
         matlab(RIGHT)[:128]
@@ -203,7 +203,7 @@ BOMBS = {
                 struct.pack("<II", 2, 2800), struct.pack("<II", 2, 2**32 - 8)
             )
         ),
-        "no MATLAB 5 file",
+        "it is not a MATLAB 5 file",
     ),
 }
 
@@ -488,7 +488,7 @@ def test_no_image_is_cast(image, says, tmp_path):
 @pytest.mark.parametrize("extension", [".bmp", ".tiff", ".webp", ".pgm"])
 def test_no_format_but_png_and_jpeg_is_decoded(extension):
     data = cv2.imencode(extension, np.zeros((28, 28), np.uint8))[1].tobytes()
-    with pytest.raises(ValueError, match="example 0 is no PNG or JPEG"):
+    with pytest.raises(ValueError, match="example 0 is neither a PNG nor a JPEG"):
         decode_images([data], (28, 28, 1))
 
 
@@ -585,7 +585,9 @@ def test_words_are_in_a_file_of_their_size(kind, tmp_path):
     path = store(tmp_path, PREPARED["20newsgroups"]) / "metadata.json"
     path.unlink()
     endless(path, kind)
-    with pytest.raises(DataError, match=r"metadata.json.*(no regular file|more than)"):
+    with pytest.raises(
+        DataError, match=r"metadata.json.*(not a regular file|more than)"
+    ):
         load("20newsgroups", data_dir=tmp_path)
 
 
@@ -593,7 +595,7 @@ def test_words_are_in_a_file_of_their_size(kind, tmp_path):
 @pytest.mark.parametrize("read_file", [read_json, read_lines])
 def test_a_file_of_a_run_is_read_if_it_can_be_one(kind, read_file, tmp_path):
     endless(tmp_path / "some.json", kind)
-    with pytest.raises(VaejaxError, match=r"some.json.*(no regular file|more than)"):
+    with pytest.raises(VaejaxError, match=r"some.json.*(not a regular file|more than)"):
         read_file(tmp_path / "some.json")
 
 

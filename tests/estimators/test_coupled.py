@@ -506,7 +506,7 @@ def test_an_antithetic_pair_begins_with_the_sample():
             "sigmoid_belief_network",
             iwae(),
             2,
-            "iwae is no mean over samples: use enumeration",
+            "iwae is not a mean over samples: use enumeration",
         ),
         (
             unordered_set(),

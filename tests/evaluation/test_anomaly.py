@@ -81,7 +81,7 @@ def test_the_scores_are_what_they_are_called():
     grey = gaussian_mlp((8, 8, 1), likelihood="diagonal_normal")
     with pytest.raises(VaejaxError, match="no levels to compress"):
         anomaly_scores(grey, params, examples, KEY, background=(grey, params))
-    with pytest.raises(VaejaxError, match="diagonal_normal is of other outcomes"):
+    with pytest.raises(VaejaxError, match="diagonal_normal has other outcomes"):
         anomaly_scores(model, params, examples, KEY, background=(grey, params))
 
 

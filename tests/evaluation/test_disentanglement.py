@@ -132,7 +132,7 @@ def test_what_cannot_be_scored_is_refused(codes, factors, says):
 
 
 def test_modularity_needs_two_factors():
-    with pytest.raises(VaejaxError, match="there is one: use two"):
+    with pytest.raises(VaejaxError, match="there is only one: use two or more"):
         modularity(PERFECT, FACTORS[:, :1])
 
 
@@ -213,7 +213,9 @@ def test_the_fewest_codes_and_shuffles_cover_in_more_than_90_percent(
 
 def test_total_correlation_is_of_several_codes_and_coordinates():
     for shape in ((900, 1), (FEWEST - 1, 2)):
-        with pytest.raises(VaejaxError, match=r"these are \(.*: use more"):
+        with pytest.raises(
+            VaejaxError, match=r"was given codes of shape \(.*: use more"
+        ):
             total_correlation_bound(RNG.normal(size=shape))
     assert np.isfinite(total_correlation_bound(RNG.normal(size=(FEWEST, 2))).value)
     with pytest.raises(VaejaxError, match="num_shuffles is 4: use at least 5"):

@@ -166,9 +166,9 @@ def with_family(part, **changes):
     [
         (
             dataclasses.replace(MODEL, labels=Labels(num_classes=3)),
-            "one for each label",
+            "a prior for each label",
         ),
-        (with_family("latent_prior", normalized=False), "but for a factor"),
+        (with_family("latent_prior", normalized=False), "only up to a factor"),
         (with_family("posterior", has_density=False), "has no density"),
         (
             with_family(

@@ -33,5 +33,5 @@ def test_fine_tuning_learns_a_representation_and_starts_from_the_given_one():
 
 def test_a_single_class_is_refused():
     one = jnp.zeros((3, 2)), jnp.zeros(3, int)
-    with pytest.raises(VaejaxError, match="use labels of two or more"):
+    with pytest.raises(VaejaxError, match="use labels of two classes or more"):
         fine_tuned_accuracy(lambda _, x: x, {}, one, one, jax.random.key(0))

@@ -319,7 +319,7 @@ def test_conditions_reach_the_encoder():
 def test_observations_and_conditions_of_different_lengths_are_refused():
     """Gathered out of bounds, the last condition would serve silently."""
     examples = Example(observations(3), jnp.zeros((2, 2)))
-    with pytest.raises(VaejaxError, match="give a y to every x"):
+    with pytest.raises(VaejaxError, match="give a numeric y for every example"):
         log_likelihood(MODEL, WIDE, examples, KEY, num_samples=5)
 
 

@@ -187,7 +187,7 @@ def test_the_denoised_bits_are_those_of_all_images_summed():
             lambda: denoise(
                 MODEL, EXACT, Example(X), bit_flips(0.1), KEY, num_samples=2
             ),
-            "goes with the likelihood bernoulli",
+            "needs the likelihood bernoulli",
         ),
         (
             lambda: denoise(

@@ -228,7 +228,9 @@ def refused(match, regularizer, posterior):
 
 
 def test_what_has_no_such_parts_is_refused():
-    refused("density of every latent", stratified_total_correlation(), "full_normal")
+    refused(
+        "density of every single latent", stratified_total_correlation(), "full_normal"
+    )
     refused("mean and variance", dip_ii(), "laplace")
     refused("takes the mean", dip_i(), "planar_flow")
     few = stratified_total_correlation(num_examples=3)

@@ -224,7 +224,7 @@ def test_a_killed_run_goes_on_to_the_same_rows(whole, tmp_path, monkeypatch):
         return measure(*args)
 
     monkeypatch.setattr(bound_tightness, "measure", interrupted)
-    with pytest.raises(KeyboardInterrupt, match="--resume goes on from there"):
+    with pytest.raises(KeyboardInterrupt, match="--resume continues from there"):
         bound_tightness.run(small(out))
     assert len((out / "results.csv").read_text().splitlines()) == 1 + 2 * 5
     with (out / "metrics.jsonl").open("a") as lines:

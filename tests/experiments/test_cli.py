@@ -105,7 +105,7 @@ MISTAKES = [
     (
         "train",
         "--num-samples 30000 --bound iwae --memory-budget 9",
-        "30000 samples of one example need .* budget is 9 MiB: raise it",
+        "30000 samples of one example need .* budget is 9 MiB: raise the budget",
     ),
     (
         "train",
@@ -245,7 +245,7 @@ MISTAKES = [
         "train",
         "--model m2 --estimator stratified --protocol dequantized --model-settings "
         "likelihood=shared_normal",
-        "m2 has no place for what shared_normal learns.*such as fixed_normal",
+        "m2 cannot hold the parameters that shared_normal learns.*such as fixed_normal",
     ),
     (
         "train",
@@ -281,7 +281,7 @@ MISTAKES = [
     (
         "train",
         "--model-settings likelihood=fixed_normal likelihood.scale=0",
-        "scale is 0.0: use one above 0",
+        "scale is 0.0: use a finite number above 0",
     ),
     (
         "train",
@@ -400,7 +400,7 @@ MISTAKES = [
     ),
     ("estimator_variance", "--draws 2003", "2003 draws cannot be split.*as 2000"),
     ("estimator_variance", "--draws 10 --pool 9", "cannot be split.*at least 16"),
-    ("estimator_variance", "--estimators all dreg", "all is .*name it alone"),
+    ("estimator_variance", "--estimators all dreg", "all stands for .*use all alone"),
     ("estimator_variance", "--estimators dreg dreg", "name each one once"),
     ("estimator_variance", "--num-samples 2 2", "name each one once"),
     ("estimator_variance", "--model a a", "model is .*name each one once"),
@@ -495,7 +495,7 @@ def test_a_flag_that_cannot_be_read_is_one_message(
     [
         (lambda: jnp.zeros(10**13), "allocating 40000000000000 bytes"),
         (lambda: np.zeros((10**7, 10**8)), "728. TiB|7.11 PiB"),
-        (lambda: bytearray(2**62), "Python had no more"),
+        (lambda: bytearray(2**62), "Python could allocate no more"),
     ],
 )
 def test_memory_that_runs_out_is_one_message(ask, reason, monkeypatch, capfd):
@@ -623,7 +623,9 @@ def test_an_interrupted_run_goes_on_to_the_same_result(number, uninterrupted, tm
         assert process.returncode == -signal.SIGKILL
     else:
         assert process.returncode == 130, err
-        assert re.search(r"^interrupted: .*--resume goes on from there\n\Z", err, re.M)
+        assert re.search(
+            r"^interrupted: .*--resume continues from there\n\Z", err, re.M
+        )
         assert err.count("interrupted: ") == 1
         assert "Traceback" not in err
     assert not (out / "results.json").exists()

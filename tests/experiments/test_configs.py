@@ -58,7 +58,7 @@ def test_flags_override_a_file(tmp_path):
         ("epoch = 3", "unknown setting 'epoch': did you mean 'epochs'[?]"),
         ("epochs = 'many'", "epochs is .*many.*expected int"),
         ("epochs = 0", "--epochs is 0: use an integer"),
-        ("epochs", "is no TOML file .*: correct it"),
+        ("epochs", "is not a TOML file .*: correct its text"),
         (None, "cannot read .*No such file"),
     ],
 )

@@ -125,7 +125,7 @@ def test_rounds_that_are_done_are_kept(tmp_path, monkeypatch):
 
     monkeypatch.setattr(cost, "_seconds_per_image", measure)
     monkeypatch.setattr(cost, "_compiled", compile_)
-    with pytest.raises(KeyboardInterrupt, match="with --resume goes on"):
+    with pytest.raises(KeyboardInterrupt, match="with --resume continues"):
         cost.run(config)
     rows = cost.run(dataclasses.replace(config, resume=True)).rows
     # The second round, cut short at its third point, is measured again.

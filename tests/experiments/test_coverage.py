@@ -142,5 +142,5 @@ def test_an_interrupt_after_a_regime_says_that_resume_goes_on(tmp_path, monkeypa
 
     monkeypatch.setattr(coverage, "measure", measure)
     config = coverage.Config(out=tmp_path / "run")
-    with pytest.raises(KeyboardInterrupt, match="with --resume goes on from there"):
+    with pytest.raises(KeyboardInterrupt, match="with --resume continues from there"):
         coverage.run(config)

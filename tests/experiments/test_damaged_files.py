@@ -67,7 +67,7 @@ def test_a_damaged_file_is_named_with_its_remedy(name, file, tmp_path):
     with pytest.raises(DamagedFileError, match=f"{file} is damaged .*: {remedy}$"):
         read_json(tmp_path / file)
     (tmp_path / file).write_text("[]")
-    with pytest.raises(DamagedFileError, match="it is no JSON object"):
+    with pytest.raises(DamagedFileError, match="it is not a JSON object"):
         read_json(tmp_path / file)
 
 
@@ -123,7 +123,7 @@ def test_a_journal_goes_on_from_its_other_lines(name, at, tmp_path, capsys):
     journal = Journal(tmp_path)
     said = capsys.readouterr().out
     assert said.startswith(f"{path} is damaged: line {at + 1} (")
-    assert said.endswith("it is removed, and what it held is measured again\n")
+    assert said.endswith("the line is removed, and its cell is measured again\n")
     assert said.count("\n") == 1
     lost = "abc"[at // 2], at // 2
     what = "rows" if at % 2 == 0 else "cost"
@@ -159,7 +159,7 @@ def test_a_run_without_a_damaged_line_shows_the_others(tmp_path, capsys):
 
 # Sweeps.
 
-TRIAL = {"results.json": "remove it and go on", "config.json": "restore it"}
+TRIAL = {"results.json": "remove it and resume its run", "config.json": "restore it"}
 
 
 @pytest.mark.parametrize("file", TRIAL)

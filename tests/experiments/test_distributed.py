@@ -92,7 +92,7 @@ def test_two_processes_train_the_model_of_one(tmp_path):
     for code, _, err in finish(both):
         assert code == 130, err
         *_, last = err.splitlines()  # after lines of progress
-        assert re.fullmatch(r"interrupted: .*--resume goes on from there", last)
+        assert re.fullmatch(r"interrupted: .*--resume continues from there", last)
     stopped_at = checkpoints.latest(saved)
 
     first, second = finish(start_two([folders[0]] * 2, "--resume"))
@@ -155,8 +155,8 @@ def test_processes_meet_whoever_comes_first():
     [
         ([(3, 0), (3, 1), (3, 1)], "two processes have process_id 1: number them"),
         ([(2, 0), (3, 1)], "num_processes is 2 in process 0 and 3 in process 1"),
-        ([(3, 0), (3, 1)], r"processes \[2\] of 3 did not come within"),
-        ([(2, 0)], r"processes \[1\] of 2 did not come within"),
+        ([(3, 0), (3, 1)], r"processes \[2\] of 3 did not connect within"),
+        ([(2, 0)], r"processes \[1\] of 2 did not connect within"),
         ([(2, 1)], r"cannot reach the coordinator 127.0.0.1:\d+ within .*process 0"),
     ],
 )

@@ -321,7 +321,7 @@ def test_overwriting_leaves_alone_what_is_no_such_run(finished, tmp_path, no_fig
     comparison = estimator_variance.Config(
         checkpoint=finished.out, draws=40, out=finished.out, overwrite=True
     )
-    with pytest.raises(VaejaxError, match="holds another experiment's run"):
+    with pytest.raises(VaejaxError, match="holds a run of another experiment"):
         estimator_variance.run(comparison)
     assert (finished.out / "checkpoints").is_dir()
     paper = tmp_path / "paper" / "figures"
@@ -364,7 +364,7 @@ def test_a_run_starts_from_the_networks_of_another(
     jax.tree.map(np.testing.assert_array_equal, theirs, ours)
     for other, refusal in (
         ("hidden=8 activation=relu", "use .* activation=tanh"),
-        ("hidden=9", "of the same networks"),
+        ("hidden=9", "with the same networks"),
     ):
         settings = ("latent_dim=2", *other.split())
         with pytest.raises(VaejaxError, match=refusal):
@@ -387,7 +387,9 @@ def test_a_start_takes_the_prior_too_where_its_shapes_agree(
     capsys.readouterr()
     starting_state(run, read_source(other))
     said = f"starts from {config.out}: encoder, decoder"
-    assert said + "; prior anew, of other shapes there\n" in capsys.readouterr().out
+    assert (
+        said + "; prior new, because of other shapes there\n" in capsys.readouterr().out
+    )
     ours = train.run(again).params
     assert said + ", prior\n" in capsys.readouterr().out
     jax.tree.map(np.testing.assert_array_equal, theirs, ours)
@@ -440,8 +442,10 @@ def test_a_finished_run_goes_on_with_more_epochs(
     # What it had found stays, and it goes on all the same.
     assert json.loads((out / "results.json").read_text()) == first
     assert json.loads((out / "config.json").read_text())["epochs"] == 2
-    assert "goes on from epoch 2 to 4, not 2" in (said := capsys.readouterr().out)
-    assert "that of 4 epochs by the cosine schedule: 0.0005 at this step, not 0" in said
+    assert "the training continues from epoch 2 to 4, not 2" in (
+        said := capsys.readouterr().out
+    )
+    assert "the cosine schedule for 4 epochs: 0.0005 at this step, not 0" in said
     second = train.run(more).summary
     assert second["train"]["epochs"] == 4
     assert [row["epoch"] for row in run_folder.read_rows(out)] == [1, 2, 3, 4]

@@ -152,7 +152,7 @@ def test_the_run_of_another_experiment_is_left_alone(
     before = write_old(out, OtherConfig())
     has_flag = "overwrite" in module.Config.__dataclass_fields__
     config = config_of(name, out, **({"overwrite": True} if has_flag else {}))
-    with pytest.raises(VaejaxError, match=r"another experiment's run.*--out"):
+    with pytest.raises(VaejaxError, match=r"a run of another experiment.*--out"):
         module.run(config)
     assert files(out) == before
 
@@ -172,7 +172,7 @@ def test_a_run_that_lost_its_checkpoints_keeps_the_rest(
         (out / "results.json").unlink()
     before = files(out)
     config = train.Config(**TRAINING | {"epochs": 2}, resume=True, out=out)
-    with pytest.raises(VaejaxError, match=r"metrics.jsonl.*no checkpoint to go on"):
+    with pytest.raises(VaejaxError, match=r"metrics.jsonl.*no checkpoint to continue"):
         train.run(config)
     assert files(out) == before
 

@@ -61,6 +61,6 @@ def test_one_epoch_is_traced_and_no_more(profiled):
 
 def test_a_run_without_a_second_epoch_is_refused(tmp_path):
     config = train.Config(dataset="digits", epochs=1, profile=True, out=tmp_path / "r")
-    with pytest.raises(VaejaxError, match="at least 2, or leave it out"):
+    with pytest.raises(VaejaxError, match="at least 2 epochs, or leave --profile out"):
         train.run(config)
     assert not config.out.exists()

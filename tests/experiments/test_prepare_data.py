@@ -253,11 +253,15 @@ read_small_chardata = partial(read_chardata, num_test=TEST)
         (read_amat, AMAT[:-1], "truncated"),
         (read_amat, AMAT.replace(b"1", b"2", 1), "line 1 is not 784 digits"),
         (read_amat, AMAT[:-1] + b" ", f"line {TRAIN + TEST} is not"),
-        (read_mat, b"", "no MATLAB 5 file"),
-        (read_mat, MAT[: len(MAT) // 2], "no MATLAB 5 file"),
+        (read_mat, b"", "it is not a MATLAB 5 file"),
+        (read_mat, MAT[: len(MAT) // 2], "it is not a MATLAB 5 file"),
         (read_mat, mat_bytes(GREY[1:]), "expected uint8"),
         (read_mat, mat_bytes(GREY / 255), "expected uint8"),
-        (read_small_chardata, MAT, "no MATLAB 5 file with a variable data"),
+        (
+            read_small_chardata,
+            MAT,
+            "it is not a MATLAB 5 file with exactly one variable data",
+        ),
         (read_small_chardata, chardata_bytes(GREY[1:], GREY), "expected double"),
         (
             read_small_chardata,
@@ -480,7 +484,7 @@ def test_prepared_data_of_another_shape_is_refused(prepared):
 def test_run_refuses_unknown_names():
     with pytest.raises(UnknownNameError, match=r"use one of .*fashion_mnist.*kmnist"):
         run(Config(name="cifar"))
-    with pytest.raises(UnknownNameError, match="nothing to prepare"):
+    with pytest.raises(UnknownNameError, match="use the data set without preparation"):
         run(Config(name="digits"))
     with pytest.raises(UnknownNameError, match=r"TensorFlow.* tfds build cifar10"):
         run(Config(name="cifar10"))

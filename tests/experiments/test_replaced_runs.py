@@ -148,7 +148,9 @@ def test_a_run_is_not_replaced_where_somebody_elses_folder_is_in_the_way(
     (tmp_path / side).mkdir()
     (tmp_path / side / "thesis.txt").write_text("mine")
     before = files(tmp_path)
-    with pytest.raises(VaejaxError, match=f"{side} is in the way of a run: move it"):
+    with pytest.raises(
+        VaejaxError, match=f"{side} stands where a replaced run is set aside: move it"
+    ):
         overwrite(tmp_path)
     assert files(tmp_path) == before
 
@@ -175,8 +177,8 @@ def test_what_cannot_be_moved_is_named_and_stays(tmp_path, monkeypatch):
         ({"overwrite": False, "resume": False}, False, "the same command starts again"),
         ({"overwrite": True, "resume": False}, False, "is as it was.* starts again"),
         ({"overwrite": False, "resume": True}, False, "the same command starts again"),
-        ({"overwrite": False, "resume": False}, True, "with --resume goes on"),
-        ({"overwrite": False, "resume": True}, True, "with --resume goes on"),
+        ({"overwrite": False, "resume": False}, True, "with --resume continues"),
+        ({"overwrite": False, "resume": True}, True, "with --resume continues"),
         ({"overwrite": True, "resume": False}, True, "--resume in the place of --ov"),
         ({"overwrite": True}, True, "with --overwrite starts anew"),
     ],
@@ -195,7 +197,7 @@ def test_an_interrupt_says_what_is_right_for_what_is_there(flags, save, says, tm
     with pytest.raises(KeyboardInterrupt, match=says):
         interrupt(save, **flags)
     if save and "resume" in flags:  # what was begun before is there from the start
-        with pytest.raises(KeyboardInterrupt, match="with --resume goes on"):
+        with pytest.raises(KeyboardInterrupt, match="with --resume continues"):
             interrupt(save=False, overwrite=False, resume=True)
 
 
@@ -232,7 +234,7 @@ def test_no_run_is_written_into_the_working_directory(out, tmp_path, monkeypatch
         out = tmp_path / "link"
         out.symlink_to(tmp_path / "cwd")
     with (
-        pytest.raises(VaejaxError, match="--out is empty, or the folder that you are"),
+        pytest.raises(VaejaxError, match="--out is empty, or the current folder"),
         run_folder.open_run(Path(out), NEW, overwrite=False),
     ):
         pass

@@ -269,7 +269,7 @@ def test_a_comparison_names_the_runs_that_its_figure_leaves_out(
         ("EMPTY", "no run under .*name the folder of a run"),
         ("EMPTY/none", "none is no folder"),
         ("--compare EMPTY", "holds no run: name a folder with a config.json"),
-        ("--compare RUN RUN", "named twice"),
+        ("--compare RUN RUN", "names a run twice"),
         ("RUN --compare RUN", "leave the other folders out"),
     ],
 )

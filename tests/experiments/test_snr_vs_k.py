@@ -281,7 +281,7 @@ def test_an_interrupted_run_goes_on_with_the_points_that_are_left(
         fit_from=1,
         out=tmp_path / "run",
     )
-    with pytest.raises(KeyboardInterrupt, match="--resume goes on"):
+    with pytest.raises(KeyboardInterrupt, match="--resume continues"):
         snr_vs_k.run(config)
     metrics = config.out / "metrics.jsonl"
     assert len((config.out / "results.csv").read_text().splitlines()) == 3

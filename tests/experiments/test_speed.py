@@ -119,7 +119,7 @@ def test_a_peer_that_is_too_slow_does_not_lose_what_the_others_did(
     begun = config(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(contestants.Contestant, "ask", interrupted)
-        with pytest.raises(KeyboardInterrupt, match="with --resume goes on"):
+        with pytest.raises(KeyboardInterrupt, match="with --resume continues"):
             speed.run(begun)
     (first, second) = (
         Journal(begun.out).read((number, "train K=1"), "answers") for number in (1, 2)
@@ -198,9 +198,9 @@ def test_flops_are_those_of_the_paper_network():
         ({"rounds": 0}, "rounds is 0"),
         ({"seconds": 0.0}, "--seconds is 0.0: use a number"),
         ({"target_log_likelihood": -90.0}, "add --dataset mnist"),
-        ({"dataset": "digits"}, "28 x 28.*use mnist"),
+        ({"dataset": "digits"}, "28 x 28.*use --dataset mnist"),
         ({"peers": ("pyro=python",)}, "unknown peer 'pyro'.*numpyro"),
-        ({"peers": ("torch",)}, "NAME=PYTHON, got 'torch'"),
+        ({"peers": ("torch",)}, "--peers is 'torch': write NAME=PYTHON"),
     ],
 )
 def test_what_cannot_be_is_refused_before_anything_is_written(

@@ -219,8 +219,14 @@ def test_noise_is_what_it_says():
         (lambda: sparse_autoencoder((4,), latent_dim=2, k=3), "3 largest of 2 units"),
         (lambda: sparse_autoencoder((4,), l1=-1.0), "weight of l1_codes is -1.0"),
         (lambda: corruption("salt", 0.1), "unknown noise 'salt'.*masking"),
-        (lambda: corruption("masking", 1.0), "1.0: use one of at least 0 and less"),
-        (lambda: corruption("gaussian", float("nan")), "nan: use one of at least 0"),
+        (
+            lambda: corruption("masking", 1.0),
+            "1.0: use a number of at least 0 and less",
+        ),
+        (
+            lambda: corruption("gaussian", float("nan")),
+            "nan: use a number of at least 0",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(wrong, message):

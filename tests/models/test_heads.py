@@ -64,7 +64,7 @@ DOORS = {
 def test_a_family_without_a_head_is_refused(door, name):
     family = HEADLESS[name]()
     assert family.head is None
-    says = f"^{family.name} has no head.*use a family that has one.*or write the Model"
+    says = f"^{family.name} has no head.*use a family with a head.*or give the Model"
     with pytest.raises(IncompatibleError, match=says):
         DOORS[door](family)
 

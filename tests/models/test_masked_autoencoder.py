@@ -146,10 +146,13 @@ def test_it_learns_to_guess_hidden_patches():
             "patches of 3 by 3, not data of shape .*: use a patch_size",
         ),
         ({"data_shape": (5,)}, "cuts images .* or autoencoder"),
-        ({"mask_ratio": 1.0}, "mask_ratio is 1.0: use one of at least 0 and below 1"),
+        (
+            {"mask_ratio": 1.0},
+            "mask_ratio is 1.0: use a number of at least 0 and below 1",
+        ),
         ({"width": 10}, "heads do not divide|multiple of 4"),
         ({"heads": 5}, "5 heads do not divide a width of 64"),
-        ({"scale": 0.0}, "scale is 0.0: use one above 0"),
+        ({"scale": 0.0}, "scale is 0.0: use a finite number above 0"),
     ],
 )
 def test_what_cannot_be_is_refused_at_once(settings, message):

@@ -380,9 +380,13 @@ def test_an_exemplar_prior_without_exemplars_says_so():
 @pytest.mark.parametrize(
     ("family", "bound", "message"),
     [
-        (None, elbo(), "diagonal_normal latents have none: use pathwise"),
-        (mixture(), iwae(), "iwae is no mean over samples: use vimco"),
-        (mixture(bernoulli()), elbo(), "bernoulli ones have no reparam.*: use score"),
+        (None, elbo(), "diagonal_normal latents have no components: use pathwise"),
+        (mixture(), iwae(), "iwae is not a mean over samples: use vimco"),
+        (
+            mixture(bernoulli()),
+            elbo(),
+            "bernoulli components have no reparam.*: use score",
+        ),
     ],
 )
 def test_stratified_refuses_what_has_no_strata(family, bound, message):
@@ -438,9 +442,9 @@ def exemplar_model(x, num_components):
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        (None, "was given none to train on: use Example"),
-        (np.zeros(4, int), "and 0 comes 4 times"),
-        (np.full(4, -5), "4 of 4 are below -1, to -5"),
+        (None, "was given no y to train on: use Example"),
+        (np.zeros(4, int), "and position 0 comes 4 times"),
+        (np.full(4, -5), "4 of 4 positions are below -1, the lowest -5"),
         (np.arange(4.0), "given float64 of shape"),
         (np.arange(4) == 1, "given bool of shape"),
         (np.arange(8).reshape(4, 2), r"of shape \(4, 2\)"),
@@ -475,11 +479,11 @@ def test_evaluation_takes_no_positions_but_refuses_what_are_none():
     assert check_data(model, Example(x)).y is None
     assert check_data(model, Example(x, np.zeros(4, int))).y.tolist() == [0] * 4
     for y in (np.full(4, -2), np.arange(4.0), 0):
-        with pytest.raises(VaejaxError, match="takes as y its position"):
+        with pytest.raises(VaejaxError, match="takes as y the position of the example"):
             check_data(model, Example(x, y))
     other = gaussian_mlp(data_shape=(3,), hidden=())
     for y in (np.array(list("abcd")), np.zeros(3)):
-        with pytest.raises(VaejaxError, match="give a y to every x, in numbers"):
+        with pytest.raises(VaejaxError, match="give a numeric y for every example"):
             check_data(other, Example(x, y))
 
 

@@ -123,7 +123,7 @@ def similarity(first, second):
         ({"num_topics": 1}, "at least 2"),
         ({"topics": "sum"}, "unknown topics 'sum': use one of"),
         ({"posterior": "gamma"}, "unknown posterior 'gamma': use one of"),
-        ({"concentration": 0.0}, "concentration is 0.0: use a finite one above 0"),
+        ({"concentration": 0.0}, "concentration is 0.0: use a finite number above 0"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings, says):

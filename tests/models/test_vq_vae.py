@@ -243,7 +243,9 @@ def test_code_use_is_known_where_the_shares_are():
     np.testing.assert_array_equal(use.share_used, [1, 0.25, 0.75])
     np.testing.assert_allclose(use.shares[2], [0.5, 0.25, 0.25, 0])
     for wrong in ([0, 0], [1, -1]):
-        with pytest.raises(VaejaxError, match="how often each code is taken"):
+        with pytest.raises(
+            VaejaxError, match="number of times that each code is taken"
+        ):
             code_use(np.array(wrong))
 
 

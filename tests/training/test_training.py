@@ -342,7 +342,9 @@ def test_default_micro_batches_fit_the_memory(batch_size, num_samples, example_b
 
 
 def test_an_example_that_does_not_fit_is_refused():
-    with pytest.raises(VaejaxError, match=r"50 samples .* 3 MiB.* 2 MiB: raise it"):
+    with pytest.raises(
+        VaejaxError, match=r"50 samples .* 3 MiB.* 2 MiB: raise the budget"
+    ):
         default_micro_batch_size(10, 50, example_bytes=3 * 2**20, max_bytes=2 * 2**20)
 
 

@@ -100,7 +100,7 @@ def make_groups(
         if len(set(names)) < len(names):
             raise VaejaxError(
                 f"the {kind} {', '.join(names)} share a name: give each one its own, "
-                f"as by dataclasses.replace({kind[:-1]}, name=...)"
+                f"as in dataclasses.replace({kind[:-1]}, name=...)"
             )
     check_gradients(point, max(num_samples), max(num_outer))
     named = {estimator.name: estimator for estimator in estimators}

@@ -128,8 +128,9 @@ class _Numbering:
                 marks = decoder_evaluations(body)
                 if marks and steps is None:
                     raise NotImplementedError(
-                        "the decoder is evaluated in a branch, or in a loop of unknown "
-                        "length: its evaluations cannot be counted"
+                        "the decoder is evaluated in a branch, or in a loop of "
+                        "unknown length, so that its evaluations cannot be counted: "
+                        "measure the cost in seconds"
                     )
                 self.marks[next(self.numbers),] = marks * (steps or 0)
 

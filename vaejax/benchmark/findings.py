@@ -325,8 +325,9 @@ def _budget(rows: Sequence[Line]) -> Iterator[str]:
     seen = f", and would show squared biases of {_ranges(known, biases)}"
     yield (
         f"The budget of {measured[0]['budget']}, references, splits and costs not "
-        f"counted, bought {min(draws):,} to {max(draws):,} draws a cell: they tell the "
-        f"variances to ±{min(errors):.1%} to ±{max(errors):.1%}{seen * bool(known)}."
+        f"counted, bought {min(draws):,} to {max(draws):,} draws a cell: they "
+        f"estimate the variances to ±{min(errors):.1%} to ±{max(errors):.1%}"
+        f"{seen * bool(known)}."
     )
 
 

@@ -43,7 +43,7 @@ def signal_to_noise(
         VaejaxError: fewer than 3 folds.
     """
     if len(means) < 3:
-        raise VaejaxError(f"{len(means)} folds tell no error: use at least 3")
+        raise VaejaxError(f"{len(means)} folds give no standard error: use at least 3")
     varies = variances.min(0) > 0
     means, variances = means[:, varies], variances[:, varies]
     square = _squared_ratio(means, variances)
@@ -97,8 +97,9 @@ def fit_slope(
     fits = all(np.all(np.isfinite(v) & (v > 0)) for v in (x, y, stderr))
     if not fits or len(np.unique(x)) < 2:
         raise VaejaxError(
-            "a slope needs values and errors above 0, and finite, at two places or "
-            f"more: there are {y} ± {stderr} at {x}"
+            "a slope needs finite values and errors above 0 at two places or more, "
+            f"and was given {y} ± {stderr} at {x}: use more draws, or leave such "
+            "places out"
         )
     weights = (y / stderr) ** 2  # one over the variance of log y
     u, v = np.log(x), np.log(y)

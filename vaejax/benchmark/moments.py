@@ -161,7 +161,8 @@ def make_plan(
     folds = fold_count(draws) if folds is None else folds
     if folds < 1 or draws < 2 or draws % folds:
         raise VaejaxError(
-            f"{draws} draws cannot be split into {folds} equal folds: use a divisor"
+            f"{draws} draws cannot be split into {folds} equal folds: use a divisor "
+            "of the draws"
         )
     if batch_size is not None and batch_size < 1:
         raise VaejaxError(f"batch_size is {batch_size}: use at least 1")

@@ -68,9 +68,9 @@ def drawn_reference(
     ]
     if not unbiased:
         raise VaejaxError(
-            f"nothing to compare {problem.bound.name} on {problem.model.name} with: it "
-            f"cannot be integrated, and none of {', '.join(REFERENCES)} is unbiased "
-            "there; use a smaller model"
+            f"there is no reference for {problem.bound.name} on {problem.model.name}: "
+            f"the bound cannot be integrated, and none of {', '.join(REFERENCES)} is "
+            "unbiased for it; use a smaller model"
         )
     name = unbiased[0].name
     at = objective_at(point, CellGroup(problem, 1, {name: unbiased[0]}, {}), name)

@@ -61,7 +61,7 @@ class EstimatorTable:
         )
         if not rows:
             asked = " and ".join(f"{n} {value!r}" for n, value in wanted.items())
-            raise VaejaxError(f"no row has {asked}")
+            raise VaejaxError(f"no row has {asked}: ask for values that the rows hold")
         return EstimatorTable(rows)
 
     def lines(self) -> list[dict[str, Any]]:

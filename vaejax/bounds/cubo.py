@@ -26,5 +26,5 @@ def cubo(order: float = 2.0) -> Bound:
         0.805
     """
     if not 1 <= order < math.inf:
-        raise VaejaxError(f"the order of cubo is {order}: use one of at least 1")
+        raise VaejaxError(f"the order of cubo is {order}: use a number of at least 1")
     return power_mean("cubo", order, minimised=True)

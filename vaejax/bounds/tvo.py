@@ -42,7 +42,7 @@ def tvo(
     if num_partitions < 1:
         raise VaejaxError(f"num_partitions is {num_partitions}: use at least 1")
     if not 0 < first_beta < 1:
-        raise VaejaxError(f"first_beta is {first_beta}: use one between 0 and 1")
+        raise VaejaxError(f"first_beta is {first_beta}: use a number between 0 and 1")
     if side not in ("left", "right"):
         raise VaejaxError(f"unknown side {side!r}: use 'left' or 'right'")
     inner = np.geomspace(first_beta, 1.0, num_partitions) if num_partitions > 1 else [1]

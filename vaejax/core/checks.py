@@ -96,14 +96,14 @@ def as_array(name: str, given: Any) -> Any:
         return given
     if np.ma.isMaskedArray(given):
         raise VaejaxError(
-            f"{name} is a masked array, and its mask would be lost: fill in what is "
-            f"masked, as {name}.filled(0) does, or leave such examples out"
+            f"{name} is a masked array, and its mask would be lost: fill in the "
+            f"masked values, as {name}.filled(0) does, or leave such examples out"
         )
     try:
         array = np.asarray(given)
     except ValueError as error:
         raise VaejaxError(
-            f"{name} is no array ({error}): give all its rows one shape"
+            f"{name} is not an array ({error}): give all its rows one shape"
         ) from error
     wide = jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize > 8
     return array.astype(float) if wide else array
@@ -117,7 +117,8 @@ def _as_floats(x: Any) -> Array:
     floats = (jnp.asarray(x) if small else x).astype(jnp.result_type(float))
     if not small and _is_true((floats.astype(x.dtype) != x).any()):
         raise VaejaxError(
-            f"x holds integers that {floats.dtype} rounds: use smaller ones, or floats"
+            f"x holds integers that {floats.dtype} rounds: use smaller integers, or "
+            "floats"
         )
     return jnp.asarray(floats)
 
@@ -140,7 +141,7 @@ def check_labels(model: Model, y: Any, shape: tuple[int, ...]) -> Array | None:
         if not number or y.shape[: len(shape)] != shape:
             raise VaejaxError(
                 f"y is {y.dtype} of shape {y.shape}, and x holds {shape} examples: "
-                "give a y to every x, in numbers"
+                "give a numeric y for every example"
             )
         return jnp.asarray(y)
     last, least = labels.num_classes - 1, -1 if labels.unknown else 0
@@ -157,7 +158,7 @@ def check_labels(model: Model, y: Any, shape: tuple[int, ...]) -> Array | None:
     if not whole or y.shape != shape:
         raise VaejaxError(
             f"{takes}, one for every example, [{', '.join(map(str, shape))}], and was "
-            f"given {y.dtype} of shape {y.shape}: use Example(x, y) with such y"
+            f"given {y.dtype} of shape {y.shape}: use Example(x, y) with such labels"
         )
     if not isinstance(y, jax.core.Tracer):
         values = np.asarray(y)
@@ -165,16 +166,17 @@ def check_labels(model: Model, y: Any, shape: tuple[int, ...]) -> Array | None:
         if len(wrong):
             place = tuple(map(int, wrong[0]))
             raise VaejaxError(
-                f"{takes}, and {len(wrong):,} of {values.size:,} are others: the first "
-                f"is {values[place]}, at y{list(place)}. Number the classes from 0, or "
-                "set num_classes"
+                f"{takes}, and {len(wrong):,} of {values.size:,} labels are others: "
+                f"the first is {values[place]}, at y{list(place)}. Number the classes "
+                "from 0, or set num_classes"
             )
     return jnp.asarray(y, jnp.int32)
 
 
 POSITIONS = (
-    "the prior leaves out an example's own component, and takes as y its position in "
-    "the training data, an integer from 0, or -1 where it is no exemplar"
+    "the prior leaves out the component of the example itself, and takes as y the "
+    "position of the example in the training data, an integer from 0, or -1 for an "
+    "example that is no exemplar"
 )
 
 
@@ -188,8 +190,8 @@ def _as_positions(y: Any, shape: tuple[int, ...]) -> Array:
         )
     if _is_true((y < -1).any()):
         raise VaejaxError(
-            f"{POSITIONS}, and {int((y < -1).sum()):,} of {y.size:,} are below -1, to "
-            f"{int(y.min())}: use Example(x, jnp.arange(len(x)))"
+            f"{POSITIONS}, and {int((y < -1).sum()):,} of {y.size:,} positions are "
+            f"below -1, the lowest {int(y.min())}: use Example(x, jnp.arange(len(x)))"
         )
     return jnp.asarray(y, jnp.int32)
 
@@ -202,15 +204,15 @@ def check_positions(y: Any, count: int) -> None:
     """
     if y is None:
         raise VaejaxError(
-            f"{POSITIONS}, and was given none to train on: use Example(x, "
+            f"{POSITIONS}, and was given no y to train on: use Example(x, "
             "jnp.arange(len(x)))"
         )
     positions = np.asarray(_as_positions(y, (count,)))
     found, times = np.unique(positions[positions >= 0], return_counts=True)
     if (times > 1).any():
         raise VaejaxError(
-            f"{POSITIONS}, and {int(found[times.argmax()])} comes {int(times.max()):,} "
-            "times: use Example(x, jnp.arange(len(x)))"
+            f"{POSITIONS}, and position {int(found[times.argmax()])} comes "
+            f"{int(times.max()):,} times: use Example(x, jnp.arange(len(x)))"
         )
 
 
@@ -288,8 +290,9 @@ def check_finite(**arrays: Any) -> None:
         wrong = ~np.isfinite(values.reshape(len(values), -1)).all(1)
         if wrong.any():
             raise VaejaxError(
-                f"{name} is not finite in {count_of(np.flatnonzero(wrong), len(wrong))}"
-                ": leave these out, or look for a model that diverged"
+                f"{name} is not finite in "
+                f"{count_of(np.flatnonzero(wrong), len(wrong))}: leave these examples "
+                "out, or check whether a model diverged"
             )
 
 

@@ -19,11 +19,11 @@ def expect(kind: type[T], name: str, value: Any) -> T:
     """
     if isinstance(value, kind):
         return value
-    a = f"{name} is to be {_with_article(kind)}"
+    a = f"{name} must be {_with_article(kind)}"
     if isinstance(value, str):
         raise VaejaxError(
-            f"{a}, and is the name {value!r}: build it, as by vaejax.build("
-            f"vaejax.{kind.__name__.upper()}S, {value!r})"
+            f"{a}, and is the name {value!r}: build it, as in "
+            f"vaejax.build(vaejax.{kind.__name__.upper()}S, {value!r})"
         )
     if callable(value) and hasattr(value, "__name__"):
         called = value.__name__
@@ -55,7 +55,8 @@ def expect_params(params: Any) -> Params:
     """
     if hasattr(params, "params") and hasattr(params, "opt_state"):
         raise VaejaxError(
-            "params is to be a Params, and is the state of a training: give its params"
+            "params must be a Params, and is the state of a training: give the "
+            "params of that state"
         )
     return expect(Params, "params", params)
 
@@ -68,11 +69,11 @@ def expect_key(key: Any) -> Key:
     """
     if isinstance(key, int):
         raise VaejaxError(
-            f"key is the integer {key}: give a key, as by jax.random.key({key})"
+            f"key is the integer {key}: give a key, as in jax.random.key({key})"
         )
     if not isinstance(key, jax.Array):
         raise VaejaxError(
-            f"key is {_with_article(type(key))}: give a key, as by jax.random.key(0)"
+            f"key is {_with_article(type(key))}: give a key, as in jax.random.key(0)"
         )
     return key
 

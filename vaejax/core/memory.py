@@ -33,8 +33,8 @@ def check_fits(what: str, make: Callable[[], PyTree], *, copies: int = 1) -> Non
     if needed > (there := memory_bytes()):
         raise VaejaxError(
             f"{what} would take {needed / 2**30:,.1f} GiB, and the memory has "
-            f"{there / 2**30:,.1f}: lower the numbers of units, latents, examples or "
-            "seeds"
+            f"{there / 2**30:,.1f} GiB: lower the numbers of units, latents, "
+            "examples or seeds"
         )
 
 

@@ -43,8 +43,9 @@ def record(cls: type[T]) -> type[T]:
         if positional:
             names = ", ".join(f"{name}=..." for name in cls.__annotations__)
             raise VaejaxError(
-                f"{cls.__name__} takes its fields by name, and {len(positional)} came "
-                f"without one: write {cls.__name__}({names}), or fewer of them"
+                f"{cls.__name__} takes its fields by name, and was given "
+                f"{len(positional)} without a name: write {cls.__name__}({names}), or "
+                "fewer of these fields"
             )
         init(self, **fields)
 
@@ -280,9 +281,9 @@ def head_of(family: Family) -> Head:
     """
     if family.head is None:
         raise IncompatibleError(
-            f"{family.name} has no head, by which a network's outputs become its "
-            "parameters: use a family that has one, such as diagonal_normal, or write "
-            "the Model's own functions, which return the parameters"
+            f"{family.name} has no head, which turns a network's outputs into its "
+            "parameters: use a family with a head, such as diagonal_normal, or give "
+            "the Model functions that return the parameters"
         )
     return family.head
 

@@ -26,9 +26,9 @@ from vaejax.data.types import (
 
 GREY_LEVELS = ("dynamic", "threshold", "none", "dequantized")  # default: dynamic
 PHOTOGRAPH = ("none", "dequantized", "dynamic", "threshold")  # default: none
-STATIC_REMEDY = "static binarization is the data set binarized_mnist"
-BINARY_REMEDY = "its pixels are 0 and 1 already, grey ones are in the data set mnist"
-COUNTS_REMEDY = "documents are counts of words, images are not"
+STATIC_REMEDY = "use the data set binarized_mnist for static binarization"
+BINARY_REMEDY = "its pixels are already 0 and 1; the data set mnist has grey pixels"
+COUNTS_REMEDY = "counts are for documents, and documents have no other protocol"
 DRAWN = 20_000, 2_000  # training and test images of sets that come without a split
 
 

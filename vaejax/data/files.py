@@ -17,7 +17,7 @@ def read_small(path: Path, most: int) -> bytes:
     """
     found = path.stat()
     if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
     if found.st_size <= most:
         with path.open("rb") as file:
             content = file.read(most + 1)  # the file may have grown

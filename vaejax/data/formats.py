@@ -30,11 +30,14 @@ def read_idx(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
     header = bytes([0, 0, 8, len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
     if data[:4] != header[:4]:
         raise ValueError(
-            f"not an idx file of bytes with {len(shape)} dimension(s): "
-            f"it begins with {data[:4].hex() or 'nothing'}, not {header[:4].hex()}"
+            f"it is not an idx file of bytes with {len(shape)} dimension(s): it "
+            f"begins with {data[:4].hex() or 'nothing'}, not {header[:4].hex()}"
         )
     if len(data) < len(header):
-        raise ValueError(f"truncated: {len(data)} bytes, the header has {len(header)}")
+        raise ValueError(
+            f"it is truncated: it has {len(data)} bytes, and its header has "
+            f"{len(header)}"
+        )
     found = struct.unpack_from(f">{len(shape)}I", data, 4)
     if found != shape:
         raise ValueError(f"its header says shape {found}, expected {shape}")
@@ -65,7 +68,8 @@ def read_amat(data: bytes, shape: tuple[int, ...]) -> np.ndarray:
     if bad.any():
         line = int(bad.any(axis=1).argmax()) + 1
         raise ValueError(
-            f"line {line} is not {text.shape[1]} digits 0 or 1 parted by single spaces"
+            f"line {line} is not {text.shape[1]} digits 0 or 1 separated by single "
+            "spaces"
         )
     return (digits - ord("0")).reshape(shape)
 
@@ -157,7 +161,7 @@ def _lines(data: bytes, count: int) -> list[tuple[int, bytes]]:
     """Split the data into exactly `count` lines, numbered from 1."""
     lines = data.splitlines()
     if len(lines) != count:
-        raise ValueError(f"{len(lines):,} lines, expected {count:,}")
+        raise ValueError(f"it has {len(lines):,} lines, expected {count:,}")
     return list(enumerate(lines, start=1))
 
 
@@ -181,13 +185,18 @@ def _unpacked(data: bytes, numbers: int) -> bytes:
             try:
                 element = zlib.decompressobj().decompress(element[8:], room + 1)
             except zlib.error as error:
-                raise ValueError(f"no MATLAB 5 file ({error})") from error
+                raise ValueError(f"it is not a MATLAB 5 file ({error})") from error
         room -= len(element)
         if room < 0:
-            raise ValueError("no MATLAB 5 file of this size: its variables are larger")
+            raise ValueError(
+                "it is not a MATLAB 5 file of this size: its variables are larger"
+            )
         one = struct.pack(f"{order}II", MATRIX, len(element) - 8)
         if kind == COMPRESSED and element[:8] != one:
-            raise ValueError("no MATLAB 5 file: it compresses what is not one variable")
+            raise ValueError(
+                "it is not a MATLAB 5 file: a compressed part is not exactly one "
+                "variable"
+            )
         parts.append(element)
         at += 8 + length
     return b"".join(parts)
@@ -204,10 +213,10 @@ def _variable(data: bytes, name: str, shape: tuple[int, int], kind: str) -> np.n
             return loadmat(io.BytesIO(data), variable_names=[name])[name]
     except Exception as error:  # scipy raises a dozen types on damaged files
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        message = f"no MATLAB 5 file with a variable {name} ({reason})"
+        message = f"it is not a MATLAB 5 file with a variable {name} ({reason})"
         raise ValueError(message) from error
     if len(found) != 1:
-        raise ValueError(f"no MATLAB 5 file with a variable {name}, once")
+        raise ValueError(f"it is not a MATLAB 5 file with exactly one variable {name}")
     raise ValueError(
         f"its variable {name} is {found[0][1]} {found[0][0]}, expected {kind} {shape}"
     )
@@ -215,5 +224,5 @@ def _variable(data: bytes, name: str, shape: tuple[int, int], kind: str) -> np.n
 
 def _check_length(data: bytes, expected: int) -> None:
     if len(data) != expected:
-        fault = "truncated" if len(data) < expected else "too long"
-        raise ValueError(f"{fault}: {len(data):,} bytes, expected {expected:,}")
+        fault = "it is truncated" if len(data) < expected else "it is too long"
+        raise ValueError(f"{fault}: it has {len(data):,} bytes, expected {expected:,}")

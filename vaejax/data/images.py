@@ -32,7 +32,9 @@ def decode_images(
 
     def decode(i: int) -> np.ndarray:
         if (size := image_size(files[i])) != shape[:2]:
-            found = "no PNG or JPEG" if size is None else f"an image of {size}"
+            found = (
+                "neither a PNG nor a JPEG" if size is None else f"an image of {size}"
+            )
             raise ValueError(f"example {i} is {found}, expected {shape[:2]} pixels")
         image = cv2.imdecode(np.frombuffer(files[i], np.uint8), cv2.IMREAD_UNCHANGED)
         if image is None:

@@ -65,7 +65,7 @@ def render_sprites(factors: Int[np.ndarray, "N 5"]) -> UInt8[np.ndarray, "N 64 6
         ranges = [f"{name} 0 to {size - 1}" for name, size in FACTOR_SIZES.items()]
         raise VaejaxError(
             f"factors go from {factors.min(0)} to {factors.max(0)}, but sprites have "
-            f"{', '.join(ranges)}"
+            f"{', '.join(ranges)}: use factors in these ranges"
         )
     shape, scale, orientation, x, y = factors.T
     # Every image is a window of a larger one with the sprite in the middle.

@@ -103,7 +103,7 @@ def _mirrored(name: str, weigh: Weigh) -> Estimator:
         return require(
             family.couplings.antithetic is not None,
             f"{name} compares a binary sample to its mirror image, and {family.name} "
-            "latents have none",
+            "latents have no mirror image",
             "use score_function or rloo",
         ) or Verdict("unbiased", "a sample and its mirror image have one distribution")
 

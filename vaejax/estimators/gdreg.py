@@ -78,8 +78,8 @@ def _check(problem: Problem) -> Verdict:
         require_reparam(problem, "gdreg")
         or require(
             prior.couplings.retrace is not None,
-            f"gdreg moves latents along with their prior, but the noise of a "
-            f"{prior.name} prior cannot be retraced",
+            "gdreg moves latents along with their prior, but the noise of a "
+            f"{prior.name} prior cannot be computed from the latents",
             "use dreg",
         )
         or Verdict("unbiased", "both scores are exchanged for their expectations")

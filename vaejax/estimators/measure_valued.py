@@ -73,8 +73,8 @@ def _check(problem: Problem) -> Verdict:
     family = problem.model.posterior
     return require(
         family.couplings.measure is not None,
-        "measure_valued draws from the signed parts of the posterior's derivative, and "
-        f"{family.name} latents name none",
+        "measure_valued draws from the signed parts of the posterior's derivative, "
+        f"and {family.name} latents have no such parts",
         "use score_function or rloo",
     ) or Verdict("unbiased", "the signed parts' difference is the derivative of q")
 

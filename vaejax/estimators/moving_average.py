@@ -107,4 +107,6 @@ def check_decay(decay: float) -> None:
         VaejaxError: it is not in [0, 1).
     """
     if not 0 <= decay < 1:
-        raise VaejaxError(f"the decay is {decay}: use one from 0 up to, but not, 1")
+        raise VaejaxError(
+            f"the decay is {decay}: use a number of at least 0 and less than 1"
+        )

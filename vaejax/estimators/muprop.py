@@ -114,7 +114,7 @@ def _check(problem: Problem) -> Verdict:
     refusal = require(
         family.exact_mean,
         "muprop differentiates the expectation of z, and the mean of these "
-        f"{family.name} latents only stands for it",
+        f"{family.name} latents is not that expectation",
         "use vimco or ovis_mc",
     )
     return refusal or Verdict(

@@ -69,7 +69,7 @@ def nvil(
     shrinks from hundreds of nats to a few. The encoder's gradient is then an unbiased
     estimate of the bound's in direction, but not in length.
 
-    Valid for: every posterior and every bound, models that tell their `data_shape`;
+    Valid for: every posterior and every bound, models that give their `data_shape`;
     unbiased without `normalize`. The baseline does not see the y of a conditional
     model, which costs variance alone.
 
@@ -97,7 +97,8 @@ def nvil(
     def check(problem: Problem) -> Verdict:
         refusal = require(
             problem.model.data_shape is not None,
-            "nvil's baseline is a network on x, and the model does not tell its shape",
+            "nvil's baseline is a network on x, and the model does not give the "
+            "shape of x",
             "use a Model with data_shape, or moving_average",
         )
         return refusal or (

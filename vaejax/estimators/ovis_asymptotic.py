@@ -78,14 +78,14 @@ def ovis_asymptotic(gamma: float = 0.0) -> Estimator:
         refusal = require(
             _power(problem) is not None,
             "ovis_asymptotic needs the log of a mean of K >= 2 weights, and "
-            f"{problem.bound.name} of {problem.num_samples} is none",
+            f"{problem.bound.name} with K = {problem.num_samples} is not such a log",
             "use ovis_mc",
         )
         return refusal or (
             Verdict(
                 "biased",
-                "the part -gamma v_k of sample k's baseline sees the sample: use gamma "
-                "= 0, or ovis_mc",
+                "the part -gamma v_k of sample k's baseline depends on the sample: "
+                "use gamma = 0, or ovis_mc",
             )
             if gamma > 0
             else UNBIASED

@@ -127,7 +127,7 @@ def controlled(
             or needs(problem.model)
             or Verdict(
                 "unbiased",
-                "what the score loses to the control variate its paths return",
+                "the paths of the control variate return what the score loses to it",
             )
         )
 

@@ -48,7 +48,7 @@ def relax(
     For a separable bound sample k is weighed by its terms of F and c. The network,
     `eta` and the temperature are learned.
 
-    Valid for: posteriors with a relaxation, every bound, models that tell their
+    Valid for: posteriors with a relaxation, every bound, models that give their
     `latent_shape`; unbiased. It costs three
     forward passes, or one and the network's where it stands alone.
 
@@ -97,7 +97,8 @@ def relax(
     def needs(model: Model) -> Verdict | None:
         return require(
             model.latent_shape is not None,
-            "relax's network is one on z, and the model does not tell its shape",
+            "relax's control variate is a network on z, and the model does not give "
+            "the shape of z",
             "use a Model with latent_shape, or rebar",
         )
 

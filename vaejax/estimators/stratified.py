@@ -67,19 +67,22 @@ def _check(problem: Problem) -> Verdict:
     family, bound = problem.model.posterior, problem.bound
     strata = family.strata
     if strata is None:
-        lacks, remedy = f"{family.name} latents have none", "use pathwise, or rloo"
+        lacks, remedy = (
+            f"{family.name} latents have no components",
+            "use pathwise, or rloo",
+        )
         return Verdict(
             "refused", f"stratified samples components, and {lacks}: {remedy}"
         )
     refusal = require(
         strata.component.reparam is not None,
         "stratified differentiates through samples of the components, and "
-        f"{strata.component.name} ones have no reparameterisation",
+        f"{strata.component.name} components have no reparameterisation",
         "use score_function or rloo",
     ) or require(
         bound.separable,
-        "stratified weighs the components' samples one by one, and "
-        f"{bound.name} is no mean over samples",
+        f"stratified weighs the components' samples one by one, and {bound.name} is "
+        "not a mean over samples",
         "use vimco or score_function, or the bound 'elbo'",
     )
     return refusal or Verdict(

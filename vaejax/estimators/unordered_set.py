@@ -86,8 +86,8 @@ def unordered_set(max_outcomes: int = 4096) -> Estimator:
             require_outcomes(problem, "unordered_set", max_outcomes)
             or require(
                 bound.separable,
-                "unordered_set weighs the terms of single samples, and "
-                f"{bound.name} is no mean over samples",
+                f"unordered_set weighs the terms of single samples, and {bound.name} "
+                "is not a mean over samples",
                 "use enumeration, or score_function",
             )
             or require(
@@ -109,8 +109,8 @@ def unordered_set(max_outcomes: int = 4096) -> Estimator:
         return require(
             num_samples <= count,
             f"unordered_set draws K = {num_samples} different outcomes, and there are "
-            f"{count}",
-            "use num_samples of at most that, or enumeration",
+            f"only {count}",
+            "use a smaller num_samples, or enumeration",
         ) or Verdict("unbiased", "the first draw's estimate, given the unordered set")
 
     def surrogate(

@@ -246,7 +246,8 @@ def _refuse_wake(problem: Problem, name: str) -> Verdict | None:
     return weighed or require(
         normalizes and not bound.minimised,
         f"the wake update of {name} samples p(z|x) by normalised weights of at least "
-        f"two samples, and {bound.name} with K = {problem.num_samples} has none",
+        f"two samples, and {bound.name} with K = {problem.num_samples} has no such "
+        "weights",
         "use the bound 'iwae' and num_samples >= 2",
     )
 
@@ -254,6 +255,6 @@ def _refuse_wake(problem: Problem, name: str) -> Verdict | None:
 def _own_target(problem: Problem) -> Verdict:
     return Verdict(
         "biased",
-        f"its encoder does not climb {problem.bound.name} but fits q to latents of the "
-        "model: use dreg or vimco for the bound's gradient",
+        f"its encoder does not maximise {problem.bound.name} but fits q to latents of "
+        "the model: use dreg or vimco for the bound's gradient",
     )

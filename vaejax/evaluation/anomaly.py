@@ -88,7 +88,7 @@ def anomaly_scores(
     other = background[0].likelihood
     if _levels(other) != levels:
         raise VaejaxError(
-            f"the background's {other.name} is of other outcomes than the model's "
+            f"the background's {other.name} has other outcomes than the model's "
             f"{model.likelihood.name}, and their likelihoods have no ratio: use a "
             "background with the model's likelihood"
         )

@@ -25,8 +25,8 @@ def auroc(
     if not (len(normal_scores) and len(anomaly_scores)) or np.isnan(scores).any():
         raise VaejaxError(
             f"auroc compares {len(normal_scores)} normal with {len(anomaly_scores)} "
-            f"anomalous scores, {np.isnan(scores).sum()} of them NaN: use some of each "
-            "and no NaN"
+            f"anomalous scores, {np.isnan(scores).sum()} of them NaN: give at least "
+            "one score of each kind, and no NaN"
         )
     is_anomaly = np.repeat([0, 1], [len(normal_scores), len(anomaly_scores)])
     # Ranks, because scikit-learn refuses infinite scores.

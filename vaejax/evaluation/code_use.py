@@ -39,8 +39,8 @@ def code_use(counts: Float[np.ndarray, "*books J"] | np.ndarray) -> CodeUse:
     totals = counts.sum(-1, keepdims=True)
     if not ((counts >= 0).all() and (totals > 0).all()):
         raise VaejaxError(
-            "the counts of codes are to be at least 0, and above it for some code of "
-            "every codebook: give how often each code is taken"
+            "every count of codes must be at least 0, and every codebook needs a "
+            "count above 0: give the number of times that each code is taken"
         )
     shares = counts / totals
     used = np.asarray((counts > 0).mean(-1))

@@ -60,7 +60,8 @@ def bit_flips(probability: float) -> Noise:
     """
     if not 0 < probability < 1:
         raise VaejaxError(
-            f"bits are flipped with probability {probability}: use one between 0 and 1"
+            f"bits are flipped with probability {probability}: use a probability "
+            "between 0 and 1"
         )
     log_flip, log_keep = math.log(probability), math.log1p(-probability)
 
@@ -93,7 +94,7 @@ def gaussian_noise(scale: float) -> Noise:
         VaejaxError: a scale that is not positive and finite.
     """
     if not 0 < scale < math.inf:
-        raise VaejaxError(f"the noise has scale {scale}: use a finite one above 0")
+        raise VaejaxError(f"the noise has scale {scale}: use a finite scale above 0")
     log_scale = math.log(scale)
 
     def through(params: NormalParams) -> NormalParams:
@@ -154,7 +155,7 @@ def denoise(
         )
     if model.likelihood.law != noise.law:
         raise VaejaxError(
-            f"{noise.name} goes with the likelihood {noise.law}, and {model.name} has "
+            f"{noise.name} needs the likelihood {noise.law}, and {model.name} has "
             f"{model.likelihood.name}: use another noise or likelihood"
         )
     check_density(model)

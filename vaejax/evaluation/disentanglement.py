@@ -92,7 +92,9 @@ def modularity(
     """
     check_factors(codes, factors)
     if factors.shape[1] < 2:
-        raise VaejaxError("modularity compares factors, and there is one: use two")
+        raise VaejaxError(
+            "modularity compares factors, and there is only one: use two or more"
+        )
     squares = _mutual_information(codes, factors) ** 2
     largest = squares.max(1)
     known = largest > 0

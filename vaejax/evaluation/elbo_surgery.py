@@ -110,15 +110,15 @@ def _lacks(model: Model) -> str | None:
     """The reason why the KL term of the model has no such parts, or None."""
     if model.labels.num_classes is not None:
         return (
-            "it compares q(z) with one prior, and there is one for each label: use a "
-            "model without labels"
+            "it compares q(z) with one prior, and the model has a prior for each "
+            "label: use a model without labels"
         )
     if not model.latent_prior.normalized:
-        return "its prior's density is known but for a factor: use another prior"
+        return "its prior's density is known only up to a factor: use another prior"
     if not model.posterior.has_density:
         return (
-            f"its posterior, {model.posterior.name}, has no density: use a variational "
-            "autoencoder's"
+            f"its posterior, {model.posterior.name}, has no density: use the "
+            "posterior of a variational autoencoder"
         )
     if reason := model.posterior.own_samples.costly_log_prob:
         return f"every draw is weighed by all: {reason}"

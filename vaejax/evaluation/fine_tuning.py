@@ -56,7 +56,9 @@ def fine_tuned_accuracy(
         )
     num_classes = int(np.max(train[1])) + 1
     if len(np.unique(train[1])) < 2:
-        raise VaejaxError("a classifier tells classes apart: use labels of two or more")
+        raise VaejaxError(
+            "the labels are of one class only: use labels of two classes or more"
+        )
     size = jax.eval_shape(represent, weights, train[0][0]).shape[0]
     head = {"kernel": jnp.zeros((size, num_classes)), "bias": jnp.zeros(num_classes)}
     adam = optax.adam(optax.cosine_decay_schedule(learning_rate, steps))

@@ -181,12 +181,13 @@ def _check_chain(
     example, missing = as_arrays(example), jnp.asarray(as_array("missing", missing))
     if missing.dtype != bool:
         raise VaejaxError(
-            f"missing is of dtype {missing.dtype}: use booleans, True where it is"
+            f"missing is of dtype {missing.dtype}: use booleans, True where a value "
+            "is missing"
         )
     if missing.shape != example.x.shape:
         raise VaejaxError(
-            f"missing is of shape {missing.shape} and x of {example.x.shape}: tell of "
-            "every coordinate of x whether it is missing"
+            f"missing is of shape {missing.shape} and x of {example.x.shape}: give a "
+            "boolean for every coordinate of x"
         )
     if num_draws < 1 or warm_up < 0:
         raise VaejaxError(
@@ -196,7 +197,7 @@ def _check_chain(
     if not model.likelihood.factorised:
         raise VaejaxError(
             f"a {model.likelihood.name} is not known to have independent coordinates, "
-            "and the missing ones cannot be drawn by themselves: use a likelihood such "
+            "and the missing ones cannot be drawn separately: use a likelihood such "
             "as bernoulli or diagonal_normal"
         )
     return check_data(model, example, batch_ndim=0, known=~missing), missing
@@ -207,6 +208,7 @@ def check_density(model: Model) -> None:
     family = model.posterior
     if not family.has_density or family.own_samples.costly_log_prob:
         raise VaejaxError(
-            f"the posterior of {model.name}, a {family.name}, tells no density of a "
-            "given z, and samples cannot be weighed: use one such as diagonal_normal"
+            f"the posterior of {model.name}, a {family.name}, gives no density of a "
+            "given z, and its samples cannot be weighed: use a posterior such as "
+            "diagonal_normal"
         )

@@ -30,7 +30,7 @@ def linear_probe(
     check_finite(train_codes=train_codes, test_codes=test_codes)
     if len(np.unique(train_labels)) < 2:
         raise VaejaxError(
-            "a linear probe tells classes apart: use labels of two or more"
+            "the labels are of one class only: use labels of two classes or more"
         )
     probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     return float(probe.fit(train_codes, train_labels).score(test_codes, test_labels))

@@ -65,7 +65,8 @@ def log_normalizer(
     ):
         raise VaejaxError(
             f"the normaliser of {model.latent_prior.name} is estimated over one layer "
-            f"of real latents, and {model.name} has others: use diagonal_normal"
+            f"of real latents, and {model.name} has other latents: use the posterior "
+            "diagonal_normal"
         )
     if num_chains < 2 or num_steps < 1:
         raise VaejaxError(

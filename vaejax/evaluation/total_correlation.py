@@ -56,8 +56,8 @@ def total_correlation_bound(
     check_finite(codes=codes)
     if len(codes) < FEWEST or codes.shape[1] < 2:
         raise VaejaxError(
-            f"total_correlation_bound takes {FEWEST} codes or more, in 2 dimensions or "
-            f"more, and these are {codes.shape}: use more"
+            f"total_correlation_bound takes {FEWEST} codes or more, in 2 dimensions "
+            f"or more, and was given codes of shape {codes.shape}: use more"
         )
     if num_shuffles < FEWEST_SHUFFLES:
         raise VaejaxError(

@@ -62,8 +62,8 @@ def mmd_test(
     bandwidth = float(np.median(distances))
     if not 0 < bandwidth < np.inf:
         raise VaejaxError(
-            f"the median distance of all points is {bandwidth}: use points that are "
-            "finite and, most of them, apart"
+            f"the median distance of all points is {bandwidth}: use finite points, "
+            "most of them different"
         )
     # The diagonal is 0, because a U-statistic leaves the diagonal out.
     kernel = squareform(np.exp(-0.5 * (distances / bandwidth) ** 2))

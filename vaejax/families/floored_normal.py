@@ -48,8 +48,9 @@ def floored_normal(min_kl: float = 0.1) -> Family:
         if prior.name == "standard_normal":
             return None
         return (
-            f"its KL divergence has a floor from N(0, 1), and from {prior.name} none: "
-            "use the prior standard_normal, or the posterior diagonal_normal"
+            "its KL divergence has a floor against N(0, 1), and has none against "
+            f"{prior.name}: use the prior standard_normal, or the posterior "
+            "diagonal_normal"
         )
 
     normal = diagonal_normal()

@@ -30,7 +30,7 @@ def optimal_normal(min_scale: float = 1e-3) -> Family:
         min_scale: the smallest scale, without which a perfect mean were worth infinity.
     """
     if not 0 < min_scale < math.inf:
-        raise VaejaxError(f"min_scale is {min_scale}: use one above 0, and finite")
+        raise VaejaxError(f"min_scale is {min_scale}: use a finite number above 0")
 
     def log_prob(loc: Float[Array, "*event"], x: Float[Array, "*event"]) -> Scalar:
         square = jnp.square((x - loc).reshape(-1)).mean()

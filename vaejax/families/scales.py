@@ -90,5 +90,5 @@ def with_shared_scale(
 
 def _log(scale: float) -> float:
     if not 0 < scale < math.inf:  # so that NaN is refused too
-        raise VaejaxError(f"the scale is {scale}: use one above 0, and finite")
+        raise VaejaxError(f"the scale is {scale}: use a finite number above 0")
     return math.log(scale)

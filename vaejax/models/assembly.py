@@ -152,7 +152,7 @@ def _headed(
     def shaped(outputs: Array) -> Array:
         if outputs.size != math.prod(shape):
             raise VaejaxError(
-                f"the {role} puts out {outputs.size} numbers, and a {family.name} of "
+                f"the {role} returns {outputs.size} numbers, and a {family.name} of "
                 f"shape {coordinates} takes {math.prod(shape)}, "
                 f"{head.outputs_per_coordinate} for each coordinate: give the network "
                 "that width"

@@ -38,7 +38,7 @@ def corruption(noise: str, level: float) -> Corrupt:
     kind = CORRUPTIONS[noise]
     if not 0 <= level < kind.highest:
         raise VaejaxError(
-            f"the level of {noise} noise is {level}: use one of at least 0 and less "
-            f"than {kind.highest:g}"
+            f"the level of {noise} noise is {level}: use a number of at least 0 and "
+            f"less than {kind.highest:g}"
         )
     return lambda key, x: kind.apply(key, x, level)

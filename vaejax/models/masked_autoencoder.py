@@ -97,7 +97,7 @@ def masked_autoencoder(
         )
     if not 0 <= mask_ratio < 1:
         raise VaejaxError(
-            f"mask_ratio is {mask_ratio}: use one of at least 0 and below 1"
+            f"mask_ratio is {mask_ratio}: use a number of at least 0 and below 1"
         )
     rows, columns = data_shape[0] // patch_size, data_shape[1] // patch_size
     count, size = rows * columns, patch_size**2 * data_shape[2]
@@ -212,7 +212,9 @@ def positions(rows: int, columns: int, width: int) -> Float[np.ndarray, "N width
         VaejaxError: a width that is no multiple of 4.
     """
     if width % 4:
-        raise VaejaxError(f"width is {width}: use a multiple of 4, for its positions")
+        raise VaejaxError(
+            f"width is {width}: use a multiple of 4, for the codes of the positions"
+        )
     frequencies = 10_000.0 ** (-np.arange(width // 4) / (width // 4))
     places = np.indices((rows, columns)).reshape(2, -1, 1) * frequencies
     return (
@@ -240,7 +242,7 @@ def _image(patches: Shaped[Array, "N P"], shape: tuple[int, ...]) -> Array:
 def _hidden_pixels(scale: float) -> Family:
     """Normal pixels, with the density of hidden pixels alone: p(x_hidden | x_seen)."""
     if not 0 < scale < math.inf:
-        raise VaejaxError(f"scale is {scale}: use one above 0, and finite")
+        raise VaejaxError(f"scale is {scale}: use a finite number above 0")
 
     def sample(key: Key, guess: Guess) -> Array:
         noise = scale * jax.random.normal(key, guess.mean.shape)

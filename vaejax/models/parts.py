@@ -67,6 +67,6 @@ def refuse_own_weights(model: str, likelihood: Family) -> None:
     """Refuse a likelihood that has weights besides the decoder's."""
     if head_of(likelihood).weights is not None:
         raise VaejaxError(
-            f"{model} has no place for what {likelihood.name} learns besides the "
-            "decoder: use another likelihood, such as fixed_normal"
+            f"{model} cannot hold the parameters that {likelihood.name} learns "
+            "besides the decoder: use another likelihood, such as fixed_normal"
         )

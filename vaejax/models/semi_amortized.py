@@ -102,8 +102,9 @@ def require_refinable(model: Model) -> None:
     head = model.posterior.head
     if head is not None and head.weights is not None:
         raise IncompatibleError(
-            f"{model.posterior.name} latents have weights of their own, which would be "
-            "refined for every example: use a posterior without, as diagonal_normal"
+            f"{model.posterior.name} latents have weights of their own, which would "
+            "be refined for every example: use a posterior without weights, such as "
+            "diagonal_normal"
         )
 
 

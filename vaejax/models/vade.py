@@ -134,8 +134,8 @@ def fit_mixture(
 
     if num_components > len(codes):
         raise VaejaxError(
-            f"num_components is {num_components}, and there are {len(codes)} examples "
-            "to find so many clusters among: use fewer"
+            f"num_components is {num_components}, and there are only {len(codes)} "
+            "examples to cluster: use fewer components"
         )
     codes, rng = np.asarray(codes, np.float64), np.random.default_rng(seed)
     mixture, best = None, -np.inf

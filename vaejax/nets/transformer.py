@@ -20,7 +20,8 @@ def transformer(width: int, depth: int, heads: int, expansion: int = 4) -> Netwo
     """
     if width % heads:
         raise VaejaxError(
-            f"{heads} heads do not divide a width of {width}: use a divisor"
+            f"{heads} heads do not divide a width of {width}: use a number of heads "
+            "that divides the width"
         )
 
     class Block(nnx.Module):

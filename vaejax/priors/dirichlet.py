@@ -84,5 +84,5 @@ def laplace_approximation(concentration: Float[Array, " K"]) -> NormalParams:
 def _check(concentration: float) -> None:
     if not 0 < concentration < math.inf:
         raise VaejaxError(
-            f"concentration is {concentration}: use a finite one above 0, such as 1"
+            f"concentration is {concentration}: use a finite number above 0, such as 1"
         )

@@ -14,8 +14,8 @@ def uniform_sphere(latent_dim: int = 10) -> Prior:
     """
     if latent_dim < 2:
         raise VaejaxError(
-            f"latent_dim is {latent_dim}: use vectors of 2 dimensions or more, as in "
-            "1 there is no sphere"
+            f"latent_dim is {latent_dim}: use vectors of 2 dimensions or more, as 1 "
+            "dimension has no sphere"
         )
 
     def apply(encode: Encode, params: Params, y: Array | None) -> VonMisesFisherParams:

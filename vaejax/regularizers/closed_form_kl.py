@@ -25,7 +25,7 @@ def needs(model: Model) -> str | None:
         return None
     return (
         "it needs the KL divergence of every latent in closed form, between "
-        f"independent latents of one family, and the posterior is {posterior.name}, "
-        f"the prior {prior.name}: use diagonal_normal and standard_normal, or a "
+        f"independent latents of one family, and the posterior is {posterior.name} "
+        f"and the prior {prior.name}: use diagonal_normal and standard_normal, or a "
         "kl_weight, which takes any"
     )

@@ -76,7 +76,7 @@ def _dip(
             return None
         return (
             f"it takes the {'mean' if of_means else 'mean and variance'} of every "
-            f"latent, which a {posterior.name} does not tell: use diagonal_normal"
+            f"latent, which a {posterior.name} does not give: use diagonal_normal"
         )
 
     return Regularizer(name=name, penalty=penalty, needs=needs)

@@ -38,7 +38,7 @@ def needs_path(model: Model) -> str | None:
         return None
     return (
         "its gradient goes through samples of a reparameterisable posterior, and "
-        f"{model.posterior.name} is none: leave the regularizer out"
+        f"{model.posterior.name} is not reparameterisable: leave the regularizer out"
     )
 
 
@@ -54,7 +54,7 @@ def check_batch(regularizer: str, batch: Batch) -> None:
     """Raise a `VaejaxError` for a batch of fewer than two examples."""
     if batch.global_index.size < 2:
         raise VaejaxError(
-            f"{regularizer} compares the examples of a batch with each other, and this "
-            f"one holds {batch.global_index.size}: use batches (and micro-batches) of "
-            "at least 2"
+            f"{regularizer} compares the examples of a batch with each other, and "
+            f"this batch holds {batch.global_index.size}: use batches (and "
+            "micro-batches) of at least 2"
         )

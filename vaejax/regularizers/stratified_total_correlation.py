@@ -110,7 +110,7 @@ def _needs(model: Model) -> str | None:
     if model.posterior.factorised and model.posterior.has_density:
         return needs_path(model)
     return (
-        "it takes the density of every latent on its own, and the latents of a "
-        f"{model.posterior.name} are not independent or have none: use "
+        "it takes the density of every single latent, and the latents of a "
+        f"{model.posterior.name} are not independent or have no density: use "
         "diagonal_normal, or the regularizer total_correlation"
     )

@@ -64,8 +64,9 @@ def save(
             )
     except Exception as error:  # orbax raises errors of any type if it cannot write
         raise CheckpointError(
-            f"cannot write a checkpoint to {folder} ({_reason(error)}): those before "
-            "it are whole; make the folder writable, or room on its disk"
+            f"cannot write a checkpoint to {folder} ({_reason(error)}), but earlier "
+            "checkpoints are whole: make the folder writable, or free space on its "
+            "disk"
         ) from error
     finally:
         for unfinished in folder.glob("*.orbax-checkpoint-tmp*"):
@@ -166,21 +167,21 @@ def _read(path: Path, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
     with _quiet(), _checkpointer() as checkpointer:
         found = checkpointer.metadata(path)
         if not found.custom_metadata:
-            raise ValueError("its metadata are gone")
+            raise ValueError("its metadata are missing")
         described = {name: found.custom_metadata[name] for name in ("arrays", "extra")}
         of_content, of_description = found.custom_metadata["sha256"]
         if _digest_of(described) != of_description:
-            raise ValueError("its metadata are not what was saved")
+            raise ValueError("its metadata are not those that were saved")
         _check_same_run(described["arrays"], like, path)
         stored = {
             name: (array.shape, array.storage.chunk_shape)
             for name, array in found.item_metadata.items()
         }
         if stored != {"bytes": ((size,), (size,))}:
-            raise ValueError("it promises other arrays than it holds")
+            raise ValueError("its metadata name other arrays than it holds")
         content = checkpointer.restore(path)["bytes"]
     if _digest(content.tobytes()) != of_content:
-        raise ValueError("its content is not what was saved")
+        raise ValueError("its content is not the one that was saved")
     return _fill(like, content), described["extra"]
 
 
@@ -216,15 +217,15 @@ def _check_same_run(found: dict[str, str], state: TrainState, path: Path) -> Non
     if found != expected and _single(found) == _single(expected):
         there = "float64" if "float64" in "".join(found.values()) else "float32"
         raise CheckpointError(
-            f"checkpoint {path} is of a run in {there}, which this one is not: go on "
-            f"with it under JAX_ENABLE_X64={int(there == 'float64')}"
+            f"checkpoint {path} is of a run in {there}, and this run is not: resume "
+            f"it under JAX_ENABLE_X64={int(there == 'float64')}"
         )
     for name in sorted(found.keys() | expected.keys()):
         there, here = (index.get(name, "absent") for index in (found, expected))
         if there != here:
             raise CheckpointError(
                 f"checkpoint {path} is of another run: {name} is {there} there and "
-                f"{here} here; use the settings it was made with, or another folder"
+                f"{here} here; use the settings of that run, or another folder"
             )
 
 

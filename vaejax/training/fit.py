@@ -276,7 +276,8 @@ def _checked(
             objective.data.check(part)
         except VaejaxError as error:
             raise VaejaxError(
-                f"of the {len(data.x):,} examples, counted from {first:,}, as "
-                f"`observe` gives them: {error}"
+                "`observe` gives values that the model refuses among the "
+                f"{len(data.x):,} examples, at positions counted from {first:,}: "
+                f"{error}"
             ) from error
     return data

@@ -189,8 +189,8 @@ def check_parts(
     if objective.data.whole_batch:
         raise VaejaxError(
             f"micro_batch_size is {micro_batch_size}, and a regularizer of the "
-            f"objective compares the {batch_size} examples of a batch, which is not to "
-            "be cut up: leave it out, or use smaller batches"
+            f"objective compares all {batch_size} examples of a batch: leave "
+            "micro_batch_size out, or use smaller batches"
         )
     if batch_size % micro_batch_size:
         raise VaejaxError(
@@ -220,7 +220,7 @@ def default_micro_batch_size(
         raise VaejaxError(
             f"the {num_samples} samples of one example need about "
             f"{example_bytes / 2**20:,.0f} MiB, and the memory budget is "
-            f"{max_bytes / 2**20:,.0f} MiB: raise it, or use fewer samples"
+            f"{max_bytes / 2**20:,.0f} MiB: raise the budget, or use fewer samples"
         )
     limit = min(max_rows // num_samples, max_bytes // max(1, example_bytes))
     limit = max(1, min(batch_size, limit))

@@ -40,7 +40,10 @@ def parse_peers(specs: tuple[str, ...], data: Path) -> dict[str, list[str]]:
     for spec in specs:
         name, separator, python = spec.partition("=")
         if not (separator and python):
-            raise PeerSyntaxError(f"--peers takes NAME=PYTHON, got {spec!r}")
+            raise PeerSyntaxError(
+                f"--peers is {spec!r}: write NAME=PYTHON, as in "
+                "torch=/opt/torch/bin/python"
+            )
         if name not in SCRIPTS:
             raise UnknownNameError(
                 f"unknown peer {name!r}: use one of {sorted(SCRIPTS)}"
@@ -119,6 +122,6 @@ class Contestant:
         self.process.communicate()
         lines = self.log.read_text().strip().splitlines() or ["no message"]
         raise ContestantError(
-            f"{self.name} ended with code {self.process.returncode}: {lines[-1]} "
-            f"(all of it in {self.log})"
+            f"{self.name} ended with code {self.process.returncode}: {lines[-1]} (the "
+            f"whole output is in {self.log})"
         )

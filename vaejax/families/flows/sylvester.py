@@ -69,8 +69,9 @@ def sylvester_flow(
     require_counts(dim=dim, depth=depth, width=size)
     if size > dim or (not orthogonal and size < dim):
         raise VaejaxError(
-            f"width is {size}, of {dim} coordinates: use at most {dim} with an "
-            "orthogonal basis, and none with a triangular one, which takes them all"
+            f"width is {size}, and there are {dim} coordinates: use at most {dim} "
+            "with an orthogonal basis, and leave width out with a triangular basis, "
+            "which uses all of them"
         )
     reflections = size if orthogonal else 0
     count, unpack = unpacking(
