@@ -70,6 +70,12 @@ def _forget_compiled_programs() -> Iterator[None]:
         jax.clear_caches()
 
 
+@pytest.fixture
+def untyped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arguments are not checked for their types, as for users."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
 def _folder(variable: str, what: str) -> Path:
     if variable not in os.environ:
         pytest.skip(f"needs {what}: set {variable}")

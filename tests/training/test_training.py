@@ -440,7 +440,7 @@ def test_a_model_outlives_the_state_it_is_trained_in(factory):
     ("epochs", "batch_size", "count"), [(0, 5, 5), (1, 0, 5), (1, 5, 0), (-1, 5, 5)]
 )
 def test_impossible_runs_are_refused(epochs, batch_size, count):
-    with pytest.raises(VaejaxError, match="must be at least 1"):
+    with pytest.raises(VaejaxError, match=r"from 1 to|at least one"):
         train_small(epochs, batch_size, data=Example(grey_images(count)))
 
 

@@ -13,17 +13,19 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from vaejax.core.arrays import as_array, count_of, is_true
+from vaejax.core.doors import expect_example
 from vaejax.core.errors import VaejaxError
 from vaejax.core.family import Family, Kind, Space
 from vaejax.core.labels import check_labels
 from vaejax.core.model import Model
-from vaejax.core.values import Example
+from vaejax.core.values import Batch, Example
 
 
 def check_data(
     model: Model,
-    examples: Example,
+    examples: Example | Batch,
     *,
+    name: str = "examples",
     batch_ndim: int = 1,
     known: Bool[Array, "..."] | None = None,
 ) -> Example:
@@ -35,7 +37,9 @@ def check_data(
 
     Args:
         model: whose `data_shape`, likelihood and labels say what is expected.
-        examples: x, and y where the model needs labels, as the model sees them.
+        examples: x, and y where the model needs labels, as the model sees them; of a
+            `Batch`, its example.
+        name: of the argument, for messages.
         batch_ndim: leading axes of every leaf, before those of one example.
         known: True where x counts; the values elsewhere are not looked at.
 
@@ -44,11 +48,12 @@ def check_data(
         their values. Labels as integers of 32 bits.
 
     Raises:
-        VaejaxError: another shape than `data_shape`; a dtype that floats cannot hold;
-            values that are not finite, or outside the likelihood's support; labels that
-            are missing, no integers, or outside the model's classes.
+        VaejaxError: no `Example`, or one without any examples; another shape than
+            `data_shape`; a dtype that floats cannot hold; values that are not finite,
+            or outside the likelihood's support; labels that are missing, no integers,
+            or outside the model's classes.
     """
-    examples = as_arrays(examples)
+    examples = as_arrays(expect_example(name, examples))
     x = _as_floats(examples.x)
     event = x.shape[batch_ndim:] if model.data_shape is None else model.data_shape
     if x.ndim < batch_ndim or x.shape[batch_ndim:] != event:
@@ -57,9 +62,12 @@ def check_data(
             f"x is of shape {x.shape}, and {model.name} takes [{expected}]: reshape x, "
             "or build the model with another data_shape"
         )
+    if 0 in x.shape[:batch_ndim]:
+        raise VaejaxError(f"x is of shape {x.shape}: give at least one example")
     y = check_labels(model, examples.y, x.shape[:batch_ndim])
     family = model.likelihood
-    if is_true(_any_outside(family.space, x, known)):
+    seen = not isinstance(x, jax.core.Tracer)
+    if seen and bool(_any_outside(family.space, x, known)):
         outside = np.asarray(_outside(family.space, x, known))
         raise VaejaxError(_describe(family, np.asarray(x), outside, batch_ndim))
     return examples._replace(x=x, y=y)
