@@ -496,7 +496,7 @@ def test_there_is_no_log_likelihood_without_a_density():
 
 
 def test_a_kl_weight_needs_a_kl():
-    with pytest.raises(IncompatibleError, match="reconstruction has none of"):
+    with pytest.raises(IncompatibleError, match="reconstruction has none: "):
         make_objective(
             MODEL, reconstruction(), pathwise(), num_samples=1, kl_weight=linear()
         )

@@ -223,7 +223,7 @@ def test_a_run_does_not_go_on_in_another_precision(tmp_path):
         pass
     with (
         jax.enable_x64(not jax.config.jax_enable_x64),
-        pytest.raises(VaejaxError, match=r"in float\d+, .* go on .* JAX_ENABLE_X64=\d"),
+        pytest.raises(VaejaxError, match=r"in float\d+, .* under JAX_ENABLE_X64=\d"),
         run_folder.open_run(tmp_path, settings(tmp_path), **flags),
     ):
         pass
