@@ -221,9 +221,10 @@ def test_a_run_does_not_go_on_in_another_precision(tmp_path):
     flags = {"overwrite": False, "resume": True}
     with run_folder.open_run(tmp_path, settings(tmp_path), **flags):
         pass
+    message = r"in float\d+, .* resume it under JAX_ENABLE_X64=\d"
     with (
         jax.enable_x64(not jax.config.jax_enable_x64),
-        pytest.raises(VaejaxError, match=r"in float\d+, .* under JAX_ENABLE_X64=\d"),
+        pytest.raises(VaejaxError, match=message),
         run_folder.open_run(tmp_path, settings(tmp_path), **flags),
     ):
         pass
