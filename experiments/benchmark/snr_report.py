@@ -15,8 +15,9 @@ from experiments.benchmark.snr_points import FOLDS, GROUPS, Gap, Rows
 from experiments.harness import run_folder
 from experiments.harness.cli import command_of
 from experiments.harness.result_table import print_rows
-from vaejax.benchmark.findings import estimate, flag, tails
+from vaejax.benchmark.cautions import tails
 from vaejax.benchmark.laws import fit_slope
+from vaejax.benchmark.numbers import estimate, flag
 from vaejax.benchmark.statistics import unsafe
 from vaejax.plotting import Section, Table, save, scaling_laws, write_report
 
@@ -122,7 +123,7 @@ def in_words(rows: Rows, slopes: Rows, gap: Gap | None) -> list[str]:
         findings.append(
             f"{words}; {slope['uncorrected']:.3f} if the noise floor is left in"
         )
-    findings += tails(rows)
+    findings += tails([row for row in rows if row["status"] != "refused"])
     # The squares are compared: their errors are closer to normal.
     distances = [
         abs(row["own_snr"] ** 2 - row["snr"] ** 2)

@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.quiver import Quiver
 from pages import Page
-from variance_rows import bias_of
+from variance_rows import bias_of, records
 
 from vaejax import plotting
 from vaejax.core import VaejaxError
@@ -354,7 +354,7 @@ def test_gradient_statistic_draws_a_line_per_estimator_in_order_of_k():
         for g in ("encoder", "decoder")
     ]
     rows.append(refused(estimator="loo"))
-    figure = plotting.gradient_statistic(rows, "variance")
+    figure = plotting.gradient_statistic(records(rows), "variance")
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
         *("elbo, encoder", "elbo, decoder", "iwae, encoder", "iwae, decoder")
     ]
@@ -365,14 +365,14 @@ def test_gradient_statistic_draws_a_line_per_estimator_in_order_of_k():
         )
         assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
         assert axes.get_ylim() == figure.axes[0].get_ylim(), "one scale a group"
-    axes = plotting.gradient_statistic(rows, "cosine", "decoder").axes[0]
+    axes = plotting.gradient_statistic(records(rows), "cosine", "decoder").axes[0]
     assert axes.get_yscale() == "linear"
     assert axes.get_title(loc="left") == "elbo, decoder"
 
 
 def test_gradient_statistic_shows_a_variance_of_zero():
     rows = [cell(num_samples=1, variance=0), cell(num_samples=8, variance=1e-3)]
-    (axes,) = plotting.gradient_statistic(rows, "variance").axes
+    (axes,) = plotting.gradient_statistic(records(rows), "variance").axes
     assert axes.get_yscale() == "symlog"
     low, _ = axes.get_ylim()
     assert low <= 0
@@ -380,14 +380,14 @@ def test_gradient_statistic_shows_a_variance_of_zero():
 
 def test_gradient_statistic_of_many_groups_and_missing_numbers():
     rows = [cell(group=f"layer {i}", snr="" if i else "nan") for i in range(4)]
-    figure = plotting.gradient_statistic(rows, "snr")
+    figure = plotting.gradient_statistic(records(rows), "snr")
     assert len(figure.axes) == 4
     plotting.png(figure, dots_per_inch=30)
 
 
 def test_gradient_statistic_keeps_models_apart():
     rows = [cell(), cell(model="gaussian_mlp")]
-    (axes,) = plotting.gradient_statistic(rows, "snr").axes
+    (axes,) = plotting.gradient_statistic(records(rows), "snr").axes
     assert set(lines(axes)) - {r"asymptotic: $\propto K^{\pm 1/2}$"} == {
         "dreg (linear_gaussian)",
         "dreg (gaussian_mlp)",
@@ -405,7 +405,7 @@ def test_gradient_statistic_keeps_models_apart():
 )
 def test_gradient_statistic_refuses(rows, settings, message):
     with pytest.raises(VaejaxError, match=message):
-        plotting.gradient_statistic(rows, *settings)
+        plotting.gradient_statistic(records(rows), *settings)
 
 
 def test_bias_forest_fills_only_biases_above_the_noise_of_all():
@@ -416,7 +416,7 @@ def test_bias_forest_fills_only_biases_above_the_noise_of_all():
         refused(estimator="loo", num_samples=1),
         refused(estimator="loo", num_samples=8),
     ]
-    figure = plotting.bias_forest(rows)
+    figure = plotting.bias_forest(records(rows))
     (axes,) = figure.axes
     spares, excludes = (drawn.lines[0].get_xydata() for drawn in axes.containers)
     np.testing.assert_allclose(spares, [[-1, 0], [2.05, 2]])
@@ -440,7 +440,7 @@ def test_bias_forest_fills_only_biases_above_the_noise_of_all():
     ],
 )
 def test_bias_forest_of_odd_rows(rows):
-    plotting.png(plotting.bias_forest(rows), dots_per_inch=30)
+    plotting.png(plotting.bias_forest(records(rows)), dots_per_inch=30)
 
 
 def test_scores_join_the_curve_in_order_and_name_the_others():
@@ -577,8 +577,15 @@ def test_table_numbers_are_aligned_rounded_alike_and_sortable(tmp_path):
     text = write(tmp_path / "report.html", sections=[Section("s", tables=[table])])
     page = Page(text)
     assert page.cells == [
-        *("vae", f"{MINUS}91.20", "-91.2 ± 0.1", f"3.00e{MINUS}07", "1000", "True"),
-        *("iwae", f"{MINUS}108.34", f"{MINUS}88.6 ± 0.1", "2.00e+00", "5", "False"),
+        *(
+            "vae",
+            f"{MINUS}91.20",
+            f"{MINUS}91.2 ± 0.1",
+            f"3e{MINUS}07",
+            "1,000",
+            "True",
+        ),
+        *("iwae", f"{MINUS}108.34", f"{MINUS}88.6 ± 0.1", "2", "5", "False"),
         *("none", MISSING, MISSING, MISSING, "7", "True"),
     ]
     cells = [attrs for tag, attrs in page.tags if tag == "td"]
