@@ -29,6 +29,10 @@ def estimate_of(name: str) -> Callable[[Row], str]:
     return lambda row: estimate(row, name)
 
 
+def _two_decimals(name: str) -> Callable[[Row], str]:
+    return lambda row: "" if row.get(name) is None else f"{row.get(name):.2f}"
+
+
 def _scaled(name: str, scale: float) -> Callable[[Row], float]:
     return lambda row: scale * number(row.get(name))
 
@@ -38,7 +42,7 @@ BIAS: Columns = {
     "bias / error": bias_in_errors,
     "bias squared": estimate_of("bias_squared"),
     "detectable": value_of("bias_squared_detectable"),
-    "Pareto k": value_of("pareto_k"),
+    "Pareto k": _two_decimals("pareto_k"),
 }
 VARIANCE: Columns = {
     "variance": estimate_of("variance"),

@@ -16,7 +16,7 @@ from experiments.benchmark import variance_report, variance_tables
 from experiments.harness import replacement, run_folder
 from vaejax.benchmark import CostReport
 from vaejax.benchmark.findings import findings as findings_of
-from vaejax.benchmark.numbers import estimate, plain_snr
+from vaejax.benchmark.numbers import estimate, plain_snr, short
 from vaejax.benchmark.report import GroupReport
 from vaejax.benchmark.rows import places, worth
 from vaejax.benchmark.statistics import in_errors, least_found, ratio_interval
@@ -217,7 +217,7 @@ def test_a_reference_that_is_worse_than_asked_for_leads():
 def test_biases_are_named_and_what_would_have_been_seen():
     rows = make_rows()
     seen = sentence(rows, "Biased as declared: stl under iwae, K = 4, 16, 64 (")
-    assert "corrected for 56 tests at 5%: stl under iwae, up to " in seen
+    assert "corrected for 56 tests at 5%: up to " in seen
     assert "standard errors, bias squared 0.2" in seen
     unseen = sentence(rows, "No bias is seen in 50 estimates")
     limits = [
@@ -290,6 +290,32 @@ def test_refusals_are_counted():
     ]
     assert len(findings(only)) == 1
     assert "4 of 4" in sentence(only, "refused")
+
+
+def test_a_finding_says_whether_it_is_decided():
+    (clear,) = [f for f in findings_of(records(pair(41, 0.01))) if "41" in f.claim]
+    assert clear.decided
+    assert clear.claim == (
+        "Under iwae at K = 64, dreg has 41 times less encoder variance than pathwise."
+    )
+    assert clear.numbers.startswith("95% interval 39.9 to 42.2; at 1.1 times the cost")
+    assert str(clear) == f"{clear.claim[:-1]} ({clear.numbers})."
+    open_one = findings_of(records(pair(1.02, 0.01)))[0]
+    assert not open_one.decided
+    hidden = [row | {"bias_squared": 0.0} for row in make_rows()]
+    unseen = [f for f in findings_of(records(hidden)) if "no bias seen" in f.claim]
+    assert [f.decided for f in unseen] == [False]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        *((4068.7, "4,070"), (123456.0, "123,000"), (0.000123, "0.000123")),
+        *((1.23e-7, "1.23e-07"), (2e6, "2e+06"), (-0.5, "-0.5"), (1.0, "1")),
+    ],
+)
+def test_a_short_number_is_in_full_between_a_ten_thousandth_and_a_million(value, text):
+    assert short(value) == text
 
 
 @pytest.mark.parametrize(

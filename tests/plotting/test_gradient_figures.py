@@ -163,6 +163,53 @@ def test_the_noise_floor_is_drawn_where_it_matters():
     assert floors[0].get_ydata()[0] == pytest.approx(np.sqrt(2 / (np.pi * 2)))
 
 
+# ---- panels that coincide
+
+
+def of_one_decoder(rows):
+    """The rows, with the decoder's gradient the same for every estimator."""
+    same = {}
+    for row in rows:
+        if row["group"] == "decoder":
+            cell = tuple(row[n] for n in ("bound", "num_samples"))
+            first = same.setdefault(cell, row)
+            row |= {n: first[n] for n in first if n.startswith(("var", "bias"))}
+            row["variance"] *= 1 + 1e-5  # rounding
+    return rows
+
+
+def test_panels_in_which_all_estimators_coincide_are_named_and_not_drawn():
+    rows = of_one_decoder(make_rows())
+    for name, axes in (
+        ("gradient_statistic", 2),
+        ("cost_frontier", 2),
+        ("variance_split", 2),
+        ("bias_forest", 1),
+        ("estimator_map", 1),
+    ):
+        settings = ("variance",) * (name == "gradient_statistic")
+        figure = getattr(figures, name)(rows, *settings)
+        assert len(figure.axes) == axes, name
+        titles = [panel.get_title(loc="left") for panel in figure.axes]
+        assert all("encoder" in title for title in titles)
+        note = figure.get_suptitle() + figure.get_supxlabel()
+        assert "coincide, and are not drawn: decoder (elbo, iwae)" in note
+        plain = getattr(figures, name)(make_rows(), *settings)
+        assert len(plain.axes) == 2 * axes
+        assert "coincide" not in plain.get_suptitle() + plain.get_supxlabel()
+    work = figures.gradient_statistic(rows, "work_normalized_variance")
+    assert len(work.axes) == 2, "the noise of the time is no difference"
+
+
+def test_a_single_estimator_and_equal_ones_everywhere_are_drawn():
+    one_alone = make_rows(estimators=("dreg",))
+    decoder = [r for r in of_one_decoder(make_rows()) if r["group"] == "decoder"]
+    for rows in (one_alone, decoder):
+        figure = figures.gradient_statistic(rows, "variance")
+        assert len(figure.axes) == len({(r["bound"], r["group"]) for r in rows})
+        assert figure.get_suptitle() == ""
+
+
 # ---- biases
 
 

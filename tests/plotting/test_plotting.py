@@ -11,9 +11,11 @@ from pages import Page
 from variance_rows import bias_of, records
 
 from vaejax import plotting
+from vaejax.benchmark.findings import Finding
 from vaejax.core import VaejaxError
 from vaejax.plotting import Section, Table
 from vaejax.plotting.images import mosaic
+from vaejax.plotting.style import typeset
 from vaejax.plotting.tables import MINUS, MISSING
 
 
@@ -611,6 +613,47 @@ def test_numbers_with_separators_sort_by_all_of_their_digits(cells, keys, tmp_pa
     )
     found = [attrs["data-key"] for tag, attrs in page.tags if tag == "td"]
     assert found == (cells if keys is None else keys)
+
+
+def test_an_open_question_is_quieter_and_cautions_follow_the_answer(tmp_path):
+    lead = [
+        Finding("It is less.", "2 to 3, from -1", decided=True),
+        Finding("Both are alike.", decided=False),
+    ]
+    text = write(tmp_path / "report.html", lead=lead, cautions=["Few draws."])
+    assert f"<p>It is less <small>(2 to 3, from {MINUS}1).</small></p>" in text
+    assert '<p class="open">Both are alike.</p>' in text
+    assert text.index("Both are alike") < text.index("<li>Few draws.</li>")
+    assert "<details" not in write(tmp_path / "report.html")
+
+
+def test_figures_stand_in_one_panel_and_long_text_is_broken(tmp_path):
+    pictures = [plotting.image_grid(images(), name) for name in "ab"]
+    table = Table(["name", "reason"], [["a", "because " * 9]])
+    section = Section("s", tables=[table], figures=pictures)
+    page = Page(write(tmp_path / "report.html", sections=[section]))
+    classes = [attrs.get("class") for _, attrs in page.tags]
+    assert classes.count("figures") == 1
+    assert classes.count("wide table") == 1
+    assert classes.count("long") == 2  # a head and a cell
+    images_shown = [attrs for tag, attrs in page.tags if tag == "img"]
+    assert len(images_shown) == 2
+    assert all("style" not in attrs for attrs in images_shown), "no least width"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("-86.3 ± 0.1", f"{MINUS}86.3 ± 0.1"),
+        ("1e-05 to -.5", f"1e{MINUS}05 to {MINUS}.5"),
+        (
+            "2026-12-01, use --draws 5, Monte-Carlo",
+            "2026-12-01, use --draws 5, Monte-Carlo",
+        ),
+    ],
+)
+def test_a_minus_sign_is_one(text, shown):
+    assert typeset(text) == shown
 
 
 def test_a_table_row_of_another_length_is_refused(tmp_path):

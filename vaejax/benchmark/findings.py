@@ -206,10 +206,12 @@ def _pairs(rows: list[Row]) -> str:
 def _largest(rows: list[Row]) -> str:
     """The largest bias of each estimator and bound."""
     texts = []
-    for pair, members in _by_pair(rows):
+    pairs = list(_by_pair(rows))
+    for pair, members in pairs:
         worst = max(members, key=lambda row: in_errors(row) or 0.0)
+        named = f"{pair}, " * (len(pairs) > 1)
         texts.append(
-            f"{pair}, up to {short(in_errors(worst) or 0.0)} standard errors, bias "
+            f"{named}up to {short(in_errors(worst) or 0.0)} standard errors, bias "
             f"squared {estimate(worst, 'bias_squared')} of the {worst.group} at K = "
             f"{worst.cell.num_samples}"
         )

@@ -21,7 +21,7 @@ from vaejax.benchmark.statistics import (
     unsafe,
     values_of,
 )
-from vaejax.plotting.coinciding import line_about, panels_that_differ
+from vaejax.plotting.coinciding import groups_that_differ, line_about
 from vaejax.plotting.gradients import UNSAFE, namer
 from vaejax.plotting.style import (
     ALARM,
@@ -60,10 +60,7 @@ def bias_forest(rows: Sequence[Row]) -> Picture:
     refused = [row for row in rows if row.refused]
     least = least_seen(measured)
     seen = values_of(measured, "bias_squared") > least
-    panels_shown, alike = panels_that_differ(measured, "bias_squared")
-    # A group is left out where its estimators coincide under every bound.
-    groups = distinct(group for _, group in panels_shown)
-    alike = [pair for pair in alike if pair[1] not in groups]
+    groups, alike = groups_that_differ(measured, "bias_squared")
     name_of = namer(rows)
 
     def cell(row: Row) -> str:

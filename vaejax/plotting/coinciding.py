@@ -33,6 +33,15 @@ def panels_that_differ(
     return (found[False], found[True]) if found[False] else (found[True], [])
 
 
+def groups_that_differ(
+    rows: Sequence[Row], statistic: str
+) -> tuple[list[str], list[Panel]]:
+    """The groups in which estimators differ under a bound, and the other panels."""
+    shown, alike = panels_that_differ(rows, statistic)
+    groups = distinct(group for _, group in shown)
+    return groups, [panel for panel in alike if panel[1] not in groups]
+
+
 def line_about(alike: Sequence[Panel]) -> str:
     """The line about panels that are not drawn, "" if there are none."""
     if not alike:

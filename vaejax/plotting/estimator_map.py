@@ -17,6 +17,7 @@ from vaejax.benchmark.statistics import (
     unsafe,
     values_of,
 )
+from vaejax.plotting.coinciding import groups_that_differ, name_alike
 from vaejax.plotting.gradients import STATISTICS, in_words, namer
 from vaejax.plotting.style import (
     QUIET,
@@ -64,7 +65,7 @@ def estimator_map(
     names = distinct(map(name_of, rows))
     bounds = distinct(row.cell.bound for row in rows)
     refused = [row for row in rows if row.refused]
-    groups = distinct(row.group for row in rows if not row.refused)
+    groups, alike = groups_that_differ([r for r in rows if not r.refused], statistic)
     size = (1.15 + 0.62 * len(bounds), 0.75 + 0.21 * len(names))
     columns = max(1, int(WIDTH / size[0]))
     figure, axes = panels(max(len(groups), 1), size=size, columns=columns, names=names)
@@ -82,6 +83,7 @@ def estimator_map(
         panel.tick_params(length=0)
         panel.grid(visible=False)
         panel.spines[:].set_visible(False)
+    name_alike(figure, alike)
     figure.set_label(
         f"The {in_words(statistic)} of every estimator of every bound at K = "
         f"{num_samples}: darker is larger, * biased, † an unsafe interval, hatched "

@@ -129,7 +129,9 @@ def curves(
     name_of = namer(rows, except_for=[against])
     names = distinct(map(name_of, cells))
     bounds = distinct(row.cell.bound for row in cells)
-    shown, alike = panels_that_differ(cells, statistic)
+    # The time of a gradient is the same in all groups: its noise is no difference.
+    compared = "variance" if statistic == "work_normalized_variance" else statistic
+    shown, alike = panels_that_differ(cells, compared)
     columns = columns_of(shown)
     wide = 4.2 if columns == 1 else max(WIDTH / columns, 1.6)
     figure, axes = panels(len(shown), size=(wide, 2.1), columns=columns)

@@ -47,8 +47,8 @@ pre { padding: 0.7rem 0.9rem; border: 1px solid var(--line);
   linear-gradient(270deg, var(--edge), transparent) right;
   background-repeat: no-repeat; background-attachment: local, local, scroll, scroll;
   background-size: 3rem 100%, 3rem 100%, 1.1rem 100%, 1.1rem 100%; }
-table { border-collapse: collapse; font-size: 0.88rem; line-height: 1.4;
-  font-variant-numeric: tabular-nums; }
+table { border-collapse: separate; border-spacing: 0; font-size: 0.88rem;
+  line-height: 1.4; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.3rem 0.7rem; text-align: left; white-space: nowrap; }
 th { padding: 0; border-bottom: 2px solid var(--ink); vertical-align: bottom; }
 td { border-bottom: 1px solid var(--line); }
@@ -78,6 +78,8 @@ figcaption { color: var(--quiet); font-size: 0.9rem; max-width: 44rem; }
   nav { display: none; } .wide { overflow: visible; } .table { background: none; }
   table { font-size: 7.5pt; } th, td, .long { white-space: normal; min-width: 0; }
   td, th button { padding: 0.15rem 0.35rem; }
+  th:first-child, td:first-child { position: static; }
+  .figures { grid-template-columns: repeat(auto-fit, minmax(40%, 1fr)); }
   img, tr, pre, .figures figure { break-inside: avoid; } h2 { break-after: avoid; }
   th[aria-sort] button::after { content: ""; } }
 """

@@ -12,6 +12,7 @@ import numpy as np
 from vaejax.benchmark.numbers import flag, short
 from vaejax.benchmark.rows import Row
 from vaejax.benchmark.statistics import distinct, quantiles, values_of
+from vaejax.plotting.coinciding import columns_of, name_alike, panels_that_differ
 from vaejax.plotting.gradients import namer
 from vaejax.plotting.style import (
     COLOURS,
@@ -52,8 +53,8 @@ def variance_split(rows: Sequence[Row], num_samples: int | None = None) -> Pictu
     if not rows:
         raise PlottingError("no cell has its variance split into data and latents")
     names = distinct(map(name_of, rows))
-    cells = distinct((row.cell.bound, row.group) for row in rows)
-    columns = min(len({row.group for row in rows}), 3)
+    cells, alike = panels_that_differ(rows, "variance_latents")
+    columns = columns_of(cells)
     size = (4.2 if columns == 1 else WIDTH / columns, 0.75 + 0.2 * len(names))
     figure, axes = panels(len(cells), size=size, columns=columns, names=names)
     for i, (panel, cell) in enumerate(zip(axes, cells, strict=True)):
@@ -85,6 +86,7 @@ def variance_split(rows: Sequence[Row], num_samples: int | None = None) -> Pictu
         panel.grid(visible=False)
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside upper right", ncols=2)
+    name_alike(figure, alike)
     figure.set_label(
         f"The shares of the data and of the latents in the variance at K = "
         f"{num_samples}, with 95% intervals (†: unsafe ones), and their sum (nats "
