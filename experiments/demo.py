@@ -44,7 +44,6 @@ from experiments.harness import run_folder
 from experiments.reports import demo
 from experiments.reports.sections import gradient_section, model_sections
 from vaejax.benchmark import fold_count
-from vaejax.benchmark.cautions import cautions
 from vaejax.plotting import write_report
 
 PLAN = """\
@@ -112,7 +111,7 @@ def _run_all(config: Config, configs: dict[str, train.Config], start: float) -> 
         config.out / "report.html",
         title="vaejax: three autoencoders and their gradients",
         lead=demo.lead(test, comparisons),
-        cautions=[c for table in comparisons.values() for c in cautions(table.rows)],
+        cautions=demo.cautions(comparisons),
         sections=[
             demo.likelihood_section(configs, summaries, command_of("demo", config)),
             *model_sections({name: result.out for name, result in trained.items()}),

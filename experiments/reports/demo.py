@@ -9,6 +9,7 @@ from experiments.harness.terminal import console
 from experiments.training.config import Config as TrainConfig
 from experiments.training.report import unreliable, with_error
 from vaejax.benchmark import EstimatorTable
+from vaejax.benchmark.cautions import cautions as cautions_of
 from vaejax.benchmark.findings import Finding, answers
 from vaejax.plotting import Section, Table, log_likelihood_bars
 
@@ -28,9 +29,21 @@ def lead(
     ]
     for place, table in comparisons.items():
         for found in answers(table.rows):
-            claim = f"On the {place}: {found.claim[:1].lower()}{found.claim[1:]}"
-            said.append(found._replace(claim=claim))
+            said.append(found._replace(claim=_placed(place, found.claim)))
     return said
+
+
+def cautions(comparisons: Mapping[str, EstimatorTable]) -> list[str]:
+    """What to know of each comparison before relying on it."""
+    return [
+        _placed(place, caution)
+        for place, table in comparisons.items()
+        for caution in cautions_of(table.rows)
+    ]
+
+
+def _placed(place: str, sentence: str) -> str:
+    return f"On the {place}, {sentence[:1].lower()}{sentence[1:]}"
 
 
 def likelihood_section(

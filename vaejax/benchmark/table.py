@@ -143,7 +143,9 @@ class EstimatorTable:
                 f"{path} has no column {missing[0]!r}: give a table that "
                 "EstimatorTable.write or a run of experiments.estimator_variance wrote"
             )
-        return cls(tuple(map(row_of_line, table.to_pylist())))
+        lines = table.to_pylist()  # a CSV file has no text for an unknown reference
+        known = [line | {"reference": line["reference"] or None} for line in lines]
+        return cls(tuple(map(row_of_line, known)))
 
     def __repr__(self) -> str:
         """The table as text."""

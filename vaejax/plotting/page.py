@@ -63,28 +63,29 @@ th button:focus-visible { outline: 2px solid var(--accent); }
 th[aria-sort=ascending] button::after { content: " \\2191"; }
 th[aria-sort=descending] button::after { content: " \\2193"; }
 figure { margin: 1.1rem 0 1.6rem; }
-.figures { display: grid; gap: 1.2rem; align-items: start; padding: 0.9rem;
-  grid-template-columns: repeat(auto-fit, minmax(min(100%, var(--figure)), 1fr));
-  border: 1px solid var(--line); border-radius: 6px; margin: 1rem 0 1.4rem; }
-.figures figure { margin: 0; min-width: 0; }
+.figures { display: flex; flex-wrap: wrap; gap: 1.2rem; align-items: start;
+  width: fit-content; max-width: 100%; padding: 0.9rem; margin: 1rem 0 1.4rem;
+  border: 1px solid var(--line); border-radius: 6px; }
+.figures figure { margin: 0; flex: 1 1 calc(0.75 * var(--width));
+  max-width: min(100%, var(--width)); }
 .figures img { display: block; max-width: 100%; height: auto; background: #ffffff;
-  padding: 0.3rem; cursor: zoom-in; }
+  padding: 5px; cursor: zoom-in; }
 .figures img.full { max-width: none; cursor: zoom-out; }
 figcaption { color: var(--quiet); font-size: 0.9rem; max-width: 44rem; }
 @media (max-width: 40rem) { .figures { padding: 0.4rem; border-width: 1px 0; }
-  .figures figcaption::after { content: " Tap to enlarge."; } }
+  .figures figcaption::after { content: " (tap to enlarge)"; } }
 @page { size: landscape; margin: 12mm; }
 @media print { body { max-width: none; padding: 0; font-size: 10pt; }
   nav { display: none; } .wide { overflow: visible; } .table { background: none; }
   table { font-size: 7.5pt; } th, td, .long { white-space: normal; min-width: 0; }
   td, th button { padding: 0.15rem 0.35rem; }
   th:first-child, td:first-child { position: static; }
-  .figures { grid-template-columns: repeat(auto-fit, minmax(40%, 1fr)); }
+  .figures figure { flex-basis: 40%; }
   img, tr, pre, .figures figure { break-inside: avoid; } h2 { break-after: avoid; }
   th[aria-sort] button::after { content: ""; } }
 """
 
-# A picture is shown as large as it fits, and as large as it is after a click.
+# A picture fits its place, and shows at full size after a click.
 # Cells carry what they sort by in data-key; numbers sort as numbers, empty ones last.
 SCRIPT = """
 for (const picture of document.querySelectorAll(".figures img"))

@@ -21,8 +21,8 @@ from vaejax.plotting.page import PAGE, SCRIPT, STYLE
 from vaejax.plotting.style import png, typeset
 from vaejax.plotting.tables import Table, render
 
+PADDING = 5  # pixels around a picture
 SHOWN_PER_INCH = 110  # pixels of the page: a paper's figure a little enlarged
-LEAST_SHOWN = 0.8  # of its size, where a figure stands beside another
 
 
 class Section(NamedTuple):
@@ -119,10 +119,7 @@ def _prose(text: str) -> str:
 
 def _panel(figures: Sequence[Figure]) -> str:
     """The figures side by side, where they keep most of their size."""
-    widest = max(figure.get_figwidth() for figure in figures)
-    least = round(LEAST_SHOWN * SHOWN_PER_INCH * widest)
-    shown = "".join(map(_figure, figures))
-    return f'<div class="figures" style="--figure: {least}px">{shown}</div>'
+    return f'<div class="figures">{"".join(map(_figure, figures))}</div>'
 
 
 def _figure(figure: Figure) -> str:
@@ -132,7 +129,8 @@ def _figure(figure: Figure) -> str:
     data = base64.b64encode(png(figure)).decode()
     caption = html.escape(str(figure.get_label()))
     return (
-        f'<figure><div class="wide"><img alt="{caption}" width="{width}" '
-        f'height="{height}" src="data:image/png;base64,{data}"></div>'
+        f'<figure style="--width: {width + 2 * PADDING}px"><div class="wide">'
+        f'<img alt="{caption}" width="{width}" height="{height}" '
+        f'src="data:image/png;base64,{data}"></div>'
         f"<figcaption>{caption}</figcaption></figure>"
     )
