@@ -78,13 +78,15 @@ figcaption { color: var(--quiet); font-size: 0.9rem; max-width: 44rem; }
 @media print { body { max-width: none; padding: 0; font-size: 10pt; }
   nav { display: none; } .wide { overflow: visible; } .table { background: none; }
   table { font-size: 7.5pt; } th, td, .long { white-space: normal; min-width: 0; }
-  td, th button { padding: 0.15rem 0.35rem; }
+  th, td { padding: 0.15rem 0.35rem; } th button { display: contents; }
   th:first-child, td:first-child { position: static; }
-  .figures figure { flex-basis: 40%; }
-  img, tr, pre, .figures figure { break-inside: avoid; } h2 { break-after: avoid; }
+  .figures figure { flex-basis: 30%; } thead { break-inside: avoid; }
+  img, tr, p, pre, .figures figure { break-inside: avoid; }
+  h2, p { break-after: avoid; }
   th[aria-sort] button::after { content: ""; } }
 """
 
+# Paper repeats the head of a table on every page, but not a button in it.
 # A picture fits its place, and shows at full size after a click.
 # Cells carry what they sort by in data-key; numbers sort as numbers, empty ones last.
 SCRIPT = """
