@@ -111,7 +111,9 @@ def test_counts_of_many_words_keep_their_digits(total, size):
         truth = scipy.special.gammaln(x.sum() + 1.0) + np.sum(
             x * log_p - scipy.special.gammaln(x + 1.0)
         )
-        found = LAWS["multinomial"]().log_prob(jnp.asarray(logits), jnp.asarray(x, float))
+        found = LAWS["multinomial"]().log_prob(
+            jnp.asarray(logits), jnp.asarray(x, float)
+        )
         check(found, truth, (total, size))
 
 
