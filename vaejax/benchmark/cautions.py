@@ -113,8 +113,8 @@ def _precision(rows: Sequence[Row], budget: str | None) -> Iterator[str]:
     seen = f", and would show squared biases of {texts}" * bool(texts)
     yield (
         f"The budget of {budget}, references, splits and costs not counted, bought "
-        f"{min(draws):,} to {max(draws):,} draws a cell: they estimate the variances to "
-        f"±{min(errors):.1%} to ±{max(errors):.1%}{seen}."
+        f"{min(draws):,} to {max(draws):,} draws a cell: they estimate the variances "
+        f"to ±{min(errors):.1%} to ±{max(errors):.1%}{seen}."
     )
 
 
