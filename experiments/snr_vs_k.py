@@ -185,7 +185,8 @@ def run(config: Config) -> Results:
         )
         findings = snr_report.in_words(rows, slopes, gap)
         snr_report.write(config.out, rows, slopes, findings, config, gap)
-        return Results(rows, slopes, findings, gap, config.out)
+        said = [*map(str, findings), *snr_report.cautions(rows)]
+        return Results(rows, slopes, said, gap, config.out)
 
 
 def _problem(config: Config) -> Measured:

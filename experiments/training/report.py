@@ -44,9 +44,9 @@ def write(run: Run, params: Params, summary: dict[str, Any]) -> None:
                 text=f"Protocol: {summary['protocol']}. ± is the Monte Carlo error of "
                 "trained models, not the spread over seeds.",
                 tables=[Table(("result", "value"), rows)],
-                figures=list(figures.values()),
                 command=command_of("train", config),
-            )
+            ),
+            Section("Figures", figures=list(figures.values())),
         ],
     )
 
