@@ -80,9 +80,9 @@ from experiments.benchmark.snr_points import (
     toy,
 )
 from experiments.harness.measured_run import measured_run
-from vaejax import objective
 from vaejax.benchmark.cells import Point
 from vaejax.bounds import BOUNDS
+from vaejax.compatibility import check as verdict_on
 from vaejax.core import (
     Batch,
     Bound,
@@ -156,7 +156,7 @@ def run(config: Config) -> Results:
     check_product({"draws": config.draws}, 4 * len(jax.tree.leaves(params)))
     for estimator in estimators:
         verdicts = [
-            objective.check(Problem(model=model, bound=bound, num_samples=k), estimator)
+            verdict_on(Problem(model=model, bound=bound, num_samples=k), estimator)
             for k in config.num_samples
         ]
         if all(verdict.status == "refused" for verdict in verdicts):

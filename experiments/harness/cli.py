@@ -16,12 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from experiments.harness.arguments import (
-    Option,
-    flags_of,
-    read_words,
-    values_of,
-)
+from experiments.harness.arguments import Option, flags_of, read_words, values_of
 from experiments.harness.config_file import read_settings
 from experiments.harness.help import help_text
 from experiments.harness.terminal import forgiving_output

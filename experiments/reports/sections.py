@@ -5,7 +5,7 @@ from pathlib import Path
 
 from experiments import estimator_variance
 from experiments.benchmark.variance_tables import topics
-from experiments.harness import run_folder
+from experiments.harness import metric_rows
 from experiments.harness.cli import command_of
 from experiments.training.load import load_trained
 from experiments.training.report import draw
@@ -28,7 +28,7 @@ def model_sections(runs: Mapping[str, Path]) -> list[Section]:
     for name, figures in drawn.items():
         for figure in figures.values():
             figure.set_label(f"{name}: {figure.get_label()}")
-    rows = {name: run_folder.read_rows(out) for name, out in runs.items()}
+    rows = {name: metric_rows.read_rows(out) for name, out in runs.items()}
     commands = [command_of("train", run.config) for run in trained.values()]
     return [
         Section(

@@ -9,14 +9,7 @@ from experiments.harness.config_file import X64, typed_settings
 from experiments.harness.json_files import read_json
 from experiments.training.config import Config
 from experiments.training.run import Data, Run, prepare
-from vaejax.core import (
-    EstState,
-    Model,
-    Params,
-    VaejaxError,
-    parse_words,
-    settings_of,
-)
+from vaejax.core import EstState, Model, Params, VaejaxError, parse_words, settings_of
 from vaejax.models import MODELS
 from vaejax.objective import of_estimator, whole_params
 from vaejax.training import TrainState, checkpoints, init_state, of_seed

@@ -26,7 +26,7 @@ from vaejax import (
     make_step,
 )
 from vaejax.models import gaussian_mlp, linear_gaussian
-from vaejax.models.linear_gaussian import exact_log_px, maximum_likelihood
+from vaejax.models.linear_gaussian import exact_log_px
 from vaejax.training import (
     default_micro_batch_size,
     init_state,
@@ -150,6 +150,24 @@ def linear_data():
     weight = rng.normal(size=(5, 2)) @ np.diag([1.5, 1.0])
     x = rng.normal(size=(400, 2)) @ weight.T + 0.5 * rng.normal(size=(400, 5)) + 2.0
     return jnp.asarray(x, jnp.float32)
+
+
+def maximum_likelihood(x: jax.Array, latent_dim: int) -> jax.Array:
+    """The greatest mean log p(x) that `linear_gaussian` can reach on x, [N, D].
+
+    With the eigenvalues `l_i` of the sample covariance in falling order, sigma^2 is the
+    mean of those beyond `latent_dim`, and
+
+        max mean log p(x) = -(D log(2 pi) + sum_{i <= Z} log l_i + (D - Z) log sigma^2
+                              + D) / 2.
+    """
+    size = x.shape[1]
+    eigenvalues = jnp.linalg.eigvalsh(jnp.cov(x, rowvar=False, bias=True))[::-1]
+    noise = eigenvalues[latent_dim:].mean()
+    logdet = jnp.log(eigenvalues[:latent_dim]).sum() + (size - latent_dim) * jnp.log(
+        noise
+    )
+    return -0.5 * (size * jnp.log(2 * jnp.pi) + logdet + size)
 
 
 @pytest.mark.parametrize(

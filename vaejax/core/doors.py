@@ -7,7 +7,7 @@ import jax
 
 from vaejax.core.errors import VaejaxError
 from vaejax.core.ranges import Range, mismatch, shown
-from vaejax.core.records import Batch, Example, Key, Params
+from vaejax.core.values import Batch, Example, Key, Params
 
 T = TypeVar("T")
 
