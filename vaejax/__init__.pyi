@@ -53,3 +53,5 @@ from .training import TrainState as TrainState
 from .training import fit as fit
 from .training import make_step as make_step
 from .training import run_steps as run_steps
+from .training.checkpoints import load as load
+from .training.checkpoints import save as save

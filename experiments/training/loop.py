@@ -111,7 +111,7 @@ def _begin(
         recorder.open([], 0)
         return state, None
     like = init_state(run.objective, run.optimizer, run.keys.train)
-    state, extra = checkpoints.restore(folder, like)
+    state, extra = checkpoints.load(folder, like)
     before: Any = extra.get("settings")
     run_settings.check_settings(before, config, folder, more_epochs)
     step = int(state.step)
