@@ -267,6 +267,7 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(WRITING.format(path.name))
     with _explained(path):
         try:
+            temporary.unlink(missing_ok=True)  # what is there may be a link or a pipe
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
             os.replace(temporary, path)
         except OSError:
