@@ -68,14 +68,14 @@ def typed_settings(
     """The settings of a file as values for the fields of a `Config`.
 
     Args:
-        config_class: a dataclass that has a field for each of them.
+        config_class: a dataclass that has a field for each of them, but `X64`.
         settings: what the file holds.
         path: the file, to be named.
 
     Raises:
         DamagedFileError: a value that is not of its field's type.
     """
-    annotations = typing.get_type_hints(config_class)
+    annotations = typing.get_type_hints(config_class) | {X64: bool}
     values = {}
     for name, value in settings.items():
         try:

@@ -93,6 +93,7 @@ def open_run(
         finished = (out / "results.json").exists() and not is_new
         if before is not None and not overwrite:
             _check_goes_on(out, resume, finished and not reopens(before), reopened_by)
+            run_settings.check_types(before, type(config), out / "config.json")
             run_settings.check_settings(before, config, out, free)
             check_state()
         if is_new:
