@@ -149,9 +149,9 @@ def run(config: Config) -> Results:
             "dreg"
         )
     points = list(points_of(config))
-    for point in points:
-        _check_fits(point)
     with measured_run(config) as run:
+        for point in points:
+            _check_fits(point)
         makers = [_program_of(point, config) for point in points]
         return _measure(run, config, points, makers)
 

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array
 
 from vaejax.core import Family, Model, VaejaxError, build
+from vaejax.core.ranges import shown
 from vaejax.data import DATASETS, LEVELS, ImageData
 
 BITS = ("dynamic", "static", "threshold")  # protocols of 0 and 1
@@ -18,7 +19,7 @@ def check_named_once(config: Any, *fields: str) -> None:
     for field in fields:
         value = getattr(config, field)
         if len(set(value)) < len(value):
-            raise VaejaxError(f"{field} is {value}: name each one once")
+            raise VaejaxError(f"{field} is {shown(value)}: name each one once")
 
 
 def choose_protocol(dataset: str, protocol: str | None, likelihood: Family) -> str:

@@ -214,7 +214,7 @@ def check_line(name: str, words: list[str], capsys, run=None) -> None:
     assert ended.value.code == 2 or ((run or name == "runs") and ended.value.code == 0)
     assert "Traceback" not in err
     assert err.startswith("error: ") or "--help" in err or ended.value.code == 0
-    assert len(err) < 20_000
+    assert len(err) < 5_000
     assert sorted(Path().rglob("*")) == before
 
 
