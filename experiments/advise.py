@@ -19,7 +19,7 @@ from typing import Annotated
 
 from experiments.harness.cli import option, read_command_line, run_main
 from experiments.harness.settings import Large, Seconds, Seed, Settings
-from vaejax.core.ranges import Range
+from vaejax.core.ranges import Range, shown
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -122,7 +122,7 @@ def check(config: Config) -> tuple[Bound, list[Estimator]]:
     allowed = ("all", *(name for name in Params._fields if name != "auxiliary"))
     if config.group not in allowed:
         raise VaejaxError(
-            f"unknown group {config.group!r}: use one of {', '.join(allowed)}"
+            f"unknown group {shown(config.group)}: use one of {', '.join(allowed)}"
         )
     if config.checkpoint is not None and config.model_settings:
         raise VaejaxError(

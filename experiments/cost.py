@@ -110,9 +110,9 @@ def run(config: Config) -> Results:
             "dreg"
         )
     points = list(points_of(config))
-    for point in points:
-        check_point(point)
     with measured_run(config) as run:
+        for point in points:
+            check_point(point)
         makers = [
             program_of(point, config.bound, config.estimators[0]) for point in points
         ]

@@ -53,8 +53,10 @@ from experiments.harness.result_table import (
     write_csv,
 )
 from vaejax.core import VaejaxError
+from vaejax.data.files import read_small
 from vaejax.plotting import bound_curves, save
 
+LARGEST = 2**20  # bytes of failure.txt
 CURVES_DEPEND_ON = ("dataset", "protocol", "num_samples")  # beside the model
 
 
@@ -160,9 +162,11 @@ def _find(path: Path, name: str) -> Path:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text(errors="replace").strip()
+        return read_small(path, LARGEST).decode(errors="replace").strip()
     except OSError as error:
         return f"cannot read {path} ({error.strerror})"
+    except ValueError as error:
+        return f"cannot read {path} ({error})"
 
 
 def _read_object(path: Path, problems: list[str]) -> dict[str, Any]:

@@ -43,13 +43,15 @@ if __name__ == "__main__":
     read_command_line(Config)
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 
 from experiments.harness import run_folder, run_settings
 from experiments.harness.extras import import_extra
-from experiments.harness.json_files import DamagedFileError, read_json
+from experiments.harness.json_files import read_json
+from experiments.harness.progress import progress_bar
 from experiments.harness.result_table import (
     columns_of,
     differing,
@@ -92,6 +94,7 @@ def run(config: Config) -> Results:
         # The trials need the GPU's memory; JAX would claim most of it here.
         jax.config.update("jax_platforms", "cpu")
     trials = make_trials(config.experiment, config.grid, config.settings, config.out)
+    print(f"checking the settings of {len(trials)} trials of {config.experiment}")
     blocked = _check_trials(config.experiment, trials)
     waiting = [t for t in trials if t.name not in blocked and not _is_finished(t)]
     refused = [reason for status, reason in blocked.values() if status == "refused"]
@@ -161,22 +164,49 @@ def _check_trials(experiment: str, trials: list[Trial]) -> Blocked:
         VaejaxError: a setting that cannot be, whatever it is combined with, or one of
             another trial in the same folder.
     """
-    check = getattr(load_experiment(experiment), "check", None)
+    check = getattr(load_experiment(experiment), "check", lambda config: None)
+    refusals: dict[Any, str | None] = {}  # by the settings that vary, but the seed
     blocked = {}
-    for trial in trials:
-        out = trial.config.out
-        try:
-            if check is not None:
-                check(trial.config)
-            if (out / "config.json").exists():
-                run_settings.check_same_settings(out, trial.config)
-        except IncompatibleError as error:
-            blocked[trial.name] = "refused", str(error)
-        except DamagedFileError as error:
-            blocked[trial.name] = "damaged", str(error)
-        except VaejaxError as error:
-            raise VaejaxError(f"{trial.name}: {error}") from error
+    with progress_bar("checking", len(trials), "trials") as update:
+        for done, trial in enumerate(trials, start=1):
+            alike = tuple(item for item in trial.varied.items() if item[0] != "seed")
+            try:
+                if alike not in refusals:
+                    refusals[alike] = _refusal(check, trial)
+                if (refusal := refusals[alike]) is not None:
+                    blocked[trial.name] = "refused", refusal
+                elif (damage := _damage(trial)) is not None:
+                    blocked[trial.name] = "damaged", damage
+            except VaejaxError as error:
+                raise VaejaxError(f"{trial.name}: {error}") from error
+            update(done)
     return blocked
+
+
+def _refusal(check: Callable[[Any], object], trial: Trial) -> str | None:
+    """The reason why the model, bound and estimator cannot be combined, if any."""
+    try:
+        check(trial.config)
+    except IncompatibleError as error:
+        return str(error)
+    return None
+
+
+def _damage(trial: Trial) -> str | None:
+    """The damage of the trial's config.json, if any.
+
+    Raises:
+        VaejaxError: its settings are those of another trial.
+    """
+    out = trial.config.out
+    if not (out / "config.json").exists():
+        return None
+    try:
+        before = run_settings.saved_settings(out, type(trial.config))
+    except VaejaxError as error:
+        return str(error)
+    run_settings.check_settings(before, trial.config, out)
+    return None
 
 
 def _is_finished(trial: Trial) -> bool:

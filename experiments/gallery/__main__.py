@@ -51,6 +51,7 @@ from experiments.harness import run_folder, run_settings
 from experiments.harness.cli import command_of
 from experiments.harness.json_files import read_json
 from experiments.harness.machine import forget_programs
+from experiments.harness.result_table import numbers_of
 from experiments.training.load import load_trained
 from vaejax.core import unknown
 from vaejax.data import load as load_data
@@ -133,14 +134,15 @@ def _show(config: Config, name: str, entry: Entry) -> tuple[Shown, float]:
     folder = config.out / name
     taken, spent = folder / "seconds.json", {}
     if taken.exists() and not config.overwrite:
-        spent = read_json(taken)
+        spent = numbers_of(read_json(taken))
     trainings = entry.presets[config.preset]
     for label, training in trainings.items():
         placed = _placed(config, folder, label, training)
         run_folder.heal(placed.out)
         finished = (placed.out / "results.json").exists()
         if finished and not config.overwrite:
-            run_settings.check_same_settings(placed.out, placed)
+            before = run_settings.saved_settings(placed.out, type(placed))
+            run_settings.check_settings(before, placed, placed.out)
             continue
         begun = (placed.out / "config.json").exists() and not config.overwrite
         start = time.perf_counter()

@@ -2,7 +2,6 @@
 
 import dataclasses
 import inspect
-import json
 import os
 import tomllib
 import types
@@ -10,8 +9,9 @@ import typing
 from pathlib import Path
 from typing import Any, Literal
 
-from experiments.harness.json_files import DamagedFileError, read_json
+from experiments.harness.json_files import DamagedFileError, check_sizes, read_json
 from vaejax.core import VaejaxError, unknown
+from vaejax.core.ranges import shown
 from vaejax.data.files import read_small
 
 LARGEST = 2**20  # bytes of a TOML file
@@ -36,7 +36,7 @@ def read_settings(config_class: type, path: Path) -> dict[str, Any]:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(read_small(path, LARGEST).decode())
+        return _parse_toml(read_small(path, LARGEST))
     except OSError as error:
         raise VaejaxError(
             f"cannot read {path} ({error.strerror}): name a file of settings that you "
@@ -48,20 +48,34 @@ def _read_toml(path: Path) -> dict[str, Any]:
         ) from error
 
 
+def _parse_toml(data: bytes) -> dict[str, Any]:
+    """Read TOML in UTF-8, no deeper and with no larger integers than JSON.
+
+    Raises:
+        ValueError: with the reason, if `data` is anything else.
+    """
+    try:
+        found = tomllib.loads(data.decode())
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    check_sizes(found, finite=False)  # `Config` refuses them by name
+    return found
+
+
 def typed_settings(
     config_class: type, settings: dict[str, Any], path: Path
 ) -> dict[str, Any]:
-    """The settings of a JSON file as values for the fields of a `Config`.
+    """The settings of a file as values for the fields of a `Config`.
 
     Args:
-        config_class: a dataclass that has a field for each of them.
+        config_class: a dataclass that has a field for each of them, but `X64`.
         settings: what the file holds.
         path: the file, to be named.
 
     Raises:
         DamagedFileError: a value that is not of its field's type.
     """
-    annotations = typing.get_type_hints(config_class)
+    annotations = typing.get_type_hints(config_class) | {X64: bool}
     values = {}
     for name, value in settings.items():
         try:
@@ -69,7 +83,7 @@ def typed_settings(
         except (TypeError, ValueError) as error:
             expected = inspect.formatannotation(annotations[name])
             raise DamagedFileError(
-                f"{path} is damaged ({name} is {json.dumps(value)[:60]}, expected "
+                f"{path} is damaged ({name} is {shown(value)}, expected "
                 f"{expected}): correct it, or restore it from a copy"
             ) from error
     return values

@@ -37,6 +37,20 @@ def parse_json(data: bytes, *, finite: bool = True) -> Any:
         found = json.loads(data.decode(), object_pairs_hook=_object)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    check_sizes(found, finite=finite)
+    return found
+
+
+def check_sizes(found: Any, *, finite: bool) -> None:
+    """Refuse what a file cannot hold: deeply nested values, and integers of many bits.
+
+    Args:
+        found: numbers, words, lists and objects.
+        finite: refuse NaN and infinity.
+
+    Raises:
+        ValueError: with the reason.
+    """
     level = [found]
     for _ in range(DEEPEST):
         if finite and not all(math.isfinite(x) for x in level if type(x) is float):
@@ -48,7 +62,6 @@ def parse_json(data: bytes, *, finite: bool = True) -> Any:
         level = [value for group in groups for value in group]
     if level:
         raise ValueError("it is nested too deeply")
-    return found
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

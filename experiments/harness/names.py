@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from vaejax.core import Model, VaejaxError
+from vaejax.core.ranges import shown
 
 
 def check_named_once(config: Any, *fields: str) -> None:
@@ -13,7 +14,7 @@ def check_named_once(config: Any, *fields: str) -> None:
     for field in fields:
         value = getattr(config, field)
         if len(set(value)) < len(value):
-            raise VaejaxError(f"{field} is {value}: name each one once")
+            raise VaejaxError(f"{field} is {shown(value)}: name each one once")
 
 
 def labels_in_turn(model: Model, count: int) -> Array | None:

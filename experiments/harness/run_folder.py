@@ -92,6 +92,7 @@ def open_run(
         finished = (out / "results.json").exists() and not is_new
         if before is not None and not overwrite:
             _check_goes_on(out, resume, finished and not reopens(before), reopened_by)
+            run_settings.check_types(before, type(config), out / "config.json")
             run_settings.check_settings(before, config, out, free)
             check_state()
         if is_new:
@@ -266,6 +267,7 @@ def write_text(path: Path, text: str) -> None:
     temporary = path.with_name(WRITING.format(path.name))
     with explained(path):
         try:
+            temporary.unlink(missing_ok=True)  # what is there may be a link or a pipe
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
             os.replace(temporary, path)
         except OSError:

@@ -6,12 +6,13 @@ import os
 import platform
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TextIO
+from typing import IO
 
 from vaejax.core import VaejaxError
+from vaejax.data.files import open_regular
 
 LOCK = "lock"
-_held: dict[Path, TextIO] = {}  # the open lock files of this process
+_held: dict[Path, IO[str]] = {}  # the open lock files of this process
 
 
 @contextlib.contextmanager
@@ -23,13 +24,14 @@ def locked(out: Path) -> Iterator[None]:
     """
     path = out / LOCK
     while True:
-        with path.open("a+") as file:
+        with open_regular(path, "a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
+                holder = file.read(100) or "just begun"
                 raise VaejaxError(
-                    f"another run is writing to {out} ({file.read() or 'just begun'}): "
+                    f"another run is writing to {out} ({holder}): "
                     "wait for it, or use another --out"
                 ) from None
             if not _is_at(file, path):
@@ -61,7 +63,7 @@ def check_held(out: Path) -> None:
         )
 
 
-def _is_at(file: TextIO, path: Path) -> bool:
+def _is_at(file: IO[str], path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
@@ -71,7 +73,7 @@ def _is_at(file: TextIO, path: Path) -> bool:
 def is_running(out: Path) -> bool:
     """True if a process holds the run's lock."""
     try:
-        with (out / LOCK).open() as lock:
+        with open_regular(out / LOCK, "r") as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

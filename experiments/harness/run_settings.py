@@ -8,9 +8,10 @@ from typing import Any
 
 import jax
 
-from experiments.harness.config_file import X64
-from experiments.harness.json_files import read_json
+from experiments.harness.config_file import X64, typed_settings
+from experiments.harness.json_files import DamagedFileError, read_json
 from vaejax.core import VaejaxError
+from vaejax.core.ranges import shown
 
 # Settings of the place of a run, on which the results do not depend.
 PLACES = ("sample_devices", "distributed", "coordinator", "num_processes", "process_id")
@@ -37,13 +38,29 @@ def settings_of(config: Any) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name not in NO_SETTINGS}
 
 
-def check_same_settings(out: Path, config: Any) -> None:
-    """Raise a `VaejaxError` if the run in `out` has other settings than `config`."""
-    check_settings(read_json(out / "config.json"), config, out)
+def saved_settings(out: Path, config_class: type) -> dict[str, Any]:
+    """The settings in a run's config.json.
+
+    Raises:
+        DamagedFileError: it does not hold what the experiment wrote.
+        VaejaxError: it cannot be read.
+    """
+    found = read_json(out / "config.json")
+    check_types(found, config_class, out / "config.json")
+    return found
+
+
+def check_types(found: Any, config_class: type, path: Path) -> None:
+    """Raise a `DamagedFileError` unless the settings in a file are of their types."""
+    if not isinstance(found, dict):
+        raise DamagedFileError(f"{path} holds no settings: use another --out")
+    names = {X64, *(field.name for field in dataclasses.fields(config_class))}
+    own = {name: value for name, value in found.items() if name in names}
+    typed_settings(config_class, own, path)
 
 
 def check_settings(
-    before: Any,
+    before: dict[str, Any],
     config: Any,
     where: Path,
     free: Callable[[str, Any, Any], bool] = lambda name, before, now: False,
@@ -53,11 +70,6 @@ def check_settings(
     Settings in `FREE` may differ, and settings that `free(name, old, new)` accepts.
     """
     settings = settings_of(config)
-    if not isinstance(before, dict):
-        raise VaejaxError(
-            f"the settings in {where} are damaged: use another --out, or remove the "
-            "folder"
-        )
     before = {X64: False} | before  # for folders that do not record it
     if before[X64] != settings[X64]:
         raise VaejaxError(
@@ -66,7 +78,7 @@ def check_settings(
             f"JAX_ENABLE_X64={int(not settings[X64])}, or use another --out"
         )
     differing = [
-        f"{name} was {before.get(name)!r} and is {settings.get(name)!r}"
+        f"{name} was {shown(before.get(name))} and is {shown(settings.get(name))}"
         for name in sorted(before.keys() | settings.keys())
         if before.get(name) != settings.get(name)
         and name not in FREE

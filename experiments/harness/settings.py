@@ -6,7 +6,8 @@ comes from a command line, a notebook, a sweep or a file.
 """
 
 import typing
-from typing import Annotated
+from functools import cache
+from typing import Annotated, Any
 
 from vaejax.core import VaejaxError
 from vaejax.core.ranges import Range, mismatch, shown
@@ -24,12 +25,17 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Raise a `VaejaxError` for a value that the field's annotation excludes."""
-        hints = typing.get_type_hints(type(self), include_extras=True)
-        for name, annotation in hints.items():
+        own: Any = type(self)
+        for name, annotation in _annotations(own).items():
             value = getattr(self, name)
             if expected := mismatch(annotation, value):
-                absent = getattr(type(self), name, ...) is None
+                absent = getattr(own, name, ...) is None
                 raise VaejaxError(
                     f"--{name.replace('_', '-')} is {shown(value)}: use {expected}"
                     + ", or leave it out" * absent
                 )
+
+
+@cache
+def _annotations(config_class: type) -> dict[str, Any]:
+    return typing.get_type_hints(config_class, include_extras=True)

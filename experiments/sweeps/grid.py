@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import experiments
 from experiments.harness.arguments import value_of
 from vaejax.core import UnknownNameError, VaejaxError, unknown
+from vaejax.core.ranges import cut, shown
 
 RESERVED = {"out", "overwrite", "resume"}  # settings that the sweep decides
 LONGEST_NAME = 100  # file systems allow 255 bytes
@@ -126,7 +127,7 @@ def _parse_all(
         name, equals, text = pair.partition("=")
         if not equals:
             raise VaejaxError(
-                f"{pair!r} is not a setting: write name=value, as in seed=3"
+                f"{shown(pair)} is not a setting: write name=value, as in seed=3"
             )
         if name in RESERVED:
             raise VaejaxError(f"a sweep sets {name} of its trials itself: leave it out")
@@ -152,8 +153,8 @@ def _grid_values(name: str, text: str, annotation: Any) -> list[Any]:
                 values.append(_only_value(name, part, annotation))
     if not values or len(set(values)) < len(values):
         raise VaejaxError(
-            f"{name}={text} in the grid is empty or repeats a value: give every value "
-            "once"
+            f"{cut(f'{name}={text}')} in the grid is empty or repeats a value: give "
+            "every value once"
         )
     return values
 
@@ -165,7 +166,7 @@ def _only_value(name: str, text: str, annotation: Any) -> Any:
         return value_of(annotation, words)
     except ValueError:
         raise VaejaxError(
-            f"{name}={text} cannot be read: write a value of the type "
+            f"{cut(f'{name}={text}')} cannot be read: write a value of the type "
             f"{inspect.formatannotation(annotation)}"
         ) from None
 

@@ -14,6 +14,8 @@ from experiments.harness import run_folder
 from experiments.harness.extras import import_extra
 from experiments.sweeps.grid import Trial, load_experiment
 from vaejax.core import VaejaxError
+from vaejax.core.ranges import shown
+from vaejax.data.files import open_regular
 
 Outcome = tuple[Trial, str | None]  # with the error message, if any
 
@@ -31,16 +33,19 @@ def run_trial(experiment: str, trial: Trial) -> str | None:
     An error ends only its trial: the others must go on.
     """
     out = trial.config.out
-    out.mkdir(parents=True, exist_ok=True)
-    with (
-        (out / "log.txt").open("a", encoding="utf-8", errors="backslashreplace") as log,
-        contextlib.redirect_stdout(log),
-    ):
-        try:
-            load_experiment(experiment).run(trial.config)
-        except Exception as error:
-            traceback.print_exc(file=log)
-            return str(error) or type(error).__name__
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with (
+            open_regular(out / "log.txt", "a") as log,
+            contextlib.redirect_stdout(log),
+        ):
+            try:
+                load_experiment(experiment).run(trial.config)
+            except Exception:
+                traceback.print_exc(file=log)
+                raise
+    except Exception as error:
+        return str(error) or type(error).__name__
     return None
 
 
@@ -88,7 +93,7 @@ def run_on_ray(
         session = ray.init(address=where)
     except (OSError, RuntimeError, ValueError) as error:
         raise VaejaxError(
-            f"Ray does not start at {where!r} ({error}): use local, auto for a "
+            f"Ray does not start at {shown(where)} ({error}): use local, auto for a "
             "running cluster, or the address of a cluster"
         ) from error
     if threading.current_thread() is threading.main_thread():

@@ -19,6 +19,7 @@ from vaejax.core import (
     unknown,
 )
 from vaejax.core.build import Word
+from vaejax.core.ranges import shown
 from vaejax.data import DATASETS
 from vaejax.estimators import ESTIMATORS
 from vaejax.kl_weights import KL_WEIGHTS
@@ -83,7 +84,7 @@ def _check_choices(config: Config) -> None:
     checkpoints.check_path(config.out)
     if config.on_nonfinite not in ("stop", "skip"):
         raise VaejaxError(
-            f"on_nonfinite is {config.on_nonfinite!r}: use one of ['skip', 'stop']"
+            f"on_nonfinite is {shown(config.on_nonfinite)}: use one of ['skip', 'stop']"
         )
     if config.regularizers and (config.micro_batch_size or config.batch_size) < 2:
         raise VaejaxError(
@@ -122,8 +123,8 @@ def _regularizers(words: Sequence[str], num_examples: int) -> list[Regularizer]:
             named[-1][1].append(word)
         else:
             raise VaejaxError(
-                f"the setting {word!r} follows no regularizer: write its name first, "
-                "as in --regularizers mmd weight=5"
+                f"the setting {shown(word)} follows no regularizer: write its name "
+                "first, as in --regularizers mmd weight=5"
             )
 
     known = {"num_examples": num_examples}

@@ -113,6 +113,7 @@ def _begin(
     like = init_state(run.objective, run.optimizer, run.keys.train)
     state, extra = checkpoints.load(folder, like)
     before: Any = extra.get("settings")
+    run_settings.check_types(before, type(config), folder)
     run_settings.check_settings(before, config, folder, more_epochs)
     step = int(state.step)
     recorder.open(extra["rows"], step)

@@ -66,7 +66,8 @@ def summarise(folder: Path) -> list[dict[str, Any]]:
     The milliseconds are summed over devices and threads, of which several may run at
     once: the shares add up to one, and the sum may be longer than the trace.
     """
-    (newest,) = sorted(folder.glob("plugins/profile/*/*.xplane.pb"))[-1:]
+    traces = folder.glob("plugins/profile/*/*.xplane.pb")
+    (newest,) = sorted(path for path in traces if path.is_file())[-1:]
     counts: dict[tuple[str, str], int] = defaultdict(int)
     nanoseconds: dict[tuple[str, str], float] = defaultdict(float)
     for plane in ProfileData.from_file(str(newest)).planes:

@@ -20,6 +20,7 @@ from experiments.harness.json_files import parse_json
 from experiments.harness.run_settings import config_as_json
 from experiments.training.config import Config
 from vaejax.core import VaejaxError
+from vaejax.core.ranges import shown
 
 CONNECT_SECONDS = 300.0
 
@@ -120,7 +121,7 @@ def _check(config: Config) -> None:
     host, _, port = str(config.coordinator).rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 2**16:
         raise VaejaxError(
-            f"coordinator is {config.coordinator!r}: write HOST:PORT, as in "
+            f"coordinator is {shown(config.coordinator)}: write HOST:PORT, as in "
             "node1:12345, with a free port of the machine of process 0"
         )
 

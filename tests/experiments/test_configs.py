@@ -59,6 +59,18 @@ def test_flags_override_a_file(tmp_path):
         ("epochs = 'many'", "epochs is .*many.*expected int"),
         ("epochs = 0", "--epochs is 0: use an integer"),
         ("epochs", "is not a TOML file .*: correct its text"),
+        ("epochs = 1979-05-27", r"epochs is datetime.date\(.*expected int"),
+        ("epochs = 07:32:00", r"epochs is datetime.time\(.*expected int"),
+        ("learning_rate = 1979-05-27T07:32:00Z", "learning_rate is .*expected float"),
+        ("model_settings = [1979-05-27]", "model_settings is .*expected tuple"),
+        ("learning_rate = nan", "--learning-rate is nan: use a number"),
+        (f"epochs = {2**65}", "not a TOML file .it holds an integer of more than 64"),
+        (f"epochs = {'9' * 5_000}", "is not a TOML file .*digits"),
+        ("epochs = " + "[" * 20_000, "not a TOML file .it is nested too deeply"),
+        ("epochs = " + "{a=" * 5_000, "not a TOML file .it is nested too deeply"),
+        (".".join(["a"] * 5_000) + " = 1", "not a TOML file .it is nested too deeply"),
+        (f"[{'.'.join(['a'] * 5_000)}]", "not a TOML file .it is nested too deeply"),
+        (f"{'x' * 5_000} = 1", r"unknown setting 'x{10,60}\.\.\.: use one of"),
         (None, "cannot read .*No such file"),
     ],
 )
@@ -66,5 +78,6 @@ def test_a_file_that_cannot_be_is_one_sentence(text, message, tmp_path):
     path = tmp_path / "one.toml"
     if text is not None:
         path.write_text(text)
-    with pytest.raises(VaejaxError, match=message):
+    with pytest.raises(VaejaxError, match=message) as told:
         parse(Config, ["--config", str(path)])
+    assert len(str(told.value)) < 3_000

@@ -4,6 +4,7 @@ import ast
 import csv
 import dataclasses
 import json
+import os
 import typing
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from experiments.harness.json_files import (
 )
 from experiments.training import load
 from experiments.training.config import Config
+from tests import toy_experiment
 from vaejax.core import VaejaxError
 
 ROOT = Path(__file__).parents[2]
@@ -184,6 +186,74 @@ def test_a_damaged_trial_is_a_row_and_the_others_run(file, content, tmp_path, ca
     if file == "results.json":
         (tmp_path / "size=1" / file).unlink()
         assert not sweep.run(config).failed()
+
+
+def change(path: Path, **entries: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries))
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+SPOILT = {
+    "a precision that is none": lambda path: change(path, jax_enable_x64=3),
+    "a size that is none": lambda path: change(path, size="2"),
+    "a word in the place of words": lambda path: change(path, words="a"),
+    "a folder": a_folder,
+    "a list": lambda path: path.write_text("[]"),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOILT)
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_trial_of_damaged_settings_is_named_and_the_others_run(
+    spoil, finished, tmp_path, capsys
+):
+    config = sweep.Config(
+        experiment="tests.toy_experiment", grid=("size=1,2",), out=tmp_path
+    )
+    sweep.run(config)
+    if not finished:
+        (tmp_path / "size=1" / "results.json").unlink()
+    SPOILT[spoil](tmp_path / "size=1" / "config.json")
+    config = dataclasses.replace(config, grid=("size=1,2,3",))
+    rows = sweep.run(config).rows
+    assert [row["status"] for row in rows] == ["damaged", "finished", "finished"]
+    assert str(tmp_path / "size=1" / "config.json") in rows[0]["message"]
+    assert rows[0]["message"] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", ["", "log.txt"])
+@pytest.mark.parametrize("kind", ["a file", "a folder", "a pipe"])
+def test_a_trial_that_cannot_be_written_stops_no_other(name, kind, tmp_path):
+    path = tmp_path / "size=1" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "a file":
+        path.write_text("")
+    else:
+        path.mkdir()
+    config = sweep.Config(
+        experiment="tests.toy_experiment", grid=("size=1,2",), out=tmp_path
+    )
+    first, second = sweep.run(config).rows
+    can_be = kind == ("a file" if name else "a folder")
+    assert first["status"] == ("finished" if can_be else "failed")
+    assert can_be or path.name in first["message"]
+    assert second["status"] == "finished"
+
+
+@pytest.mark.parametrize(("name", "value"), [("jax_enable_x64", 3), ("size", "2")])
+def test_a_run_of_damaged_settings_does_not_go_on(name, value, tmp_path):
+    config = toy_experiment.Config(out=tmp_path, resume=True)
+    with pytest.raises(ZeroDivisionError):
+        toy_experiment.run(dataclasses.replace(config, what="crashes"))
+    change(tmp_path / "config.json", what="works", **{name: value})
+    with pytest.raises(DamagedFileError, match=rf"config.json is damaged \({name} is "):
+        toy_experiment.run(config)
 
 
 # Settings.

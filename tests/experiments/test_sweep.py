@@ -111,6 +111,14 @@ def test_every_trial_has_a_folder_of_its_own_directly_in_out(words):
         ),
         ("size=1", {"experiment": "."}, "unknown experiment '.'.*use one of"),
         ("size=1", {"experiment": "a..b"}, "unknown experiment 'a..b'.*use one of"),
+        (f"size=1,{'9' * 5_000}", {}, r"size=9{10,60}\.\.\. cannot be read: write"),
+        (
+            f"what={'x' * 5_000},{'x' * 5_000}",
+            {},
+            r"what=x+\.\.\. in the grid is empty",
+        ),
+        ("x" * 5_000, {}, r"'x+\.\.\. is not a setting"),
+        (f"{'x' * 5_000}=1", {}, r"unknown setting of .* 'x+\.\.\.: use one of"),
         ("size=0:300000", {}, "more than 10,000 combinations: name fewer values"),
         (
             "size=1",
@@ -125,9 +133,31 @@ def test_a_mistake_is_one_message_before_anything_is_written(
 ):
     monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
     config = toy_sweep(tmp_path / "sweep", *grid.split())
-    with pytest.raises(VaejaxError, match=message):
+    with pytest.raises(VaejaxError, match=message) as told:
         sweep.run(dataclasses.replace(config, **more))
+    assert len(str(told.value)) < 1_000
     assert not (tmp_path / "sweep").exists()
+
+
+def test_trials_that_differ_in_their_seed_alone_are_checked_once(tmp_path, monkeypatch):
+    """Ten thousand seeds are checked in an instant; other settings one by one."""
+    checked = []
+    monkeypatch.setattr(train, "check", checked.append)
+    trials = make_trials("train", ["epochs=1,2", "seed=0:4999"], [], tmp_path)
+    assert sweep._check_trials("train", trials) == {}
+    assert [config.epochs for config in checked] == [1, 2]
+    trials = make_trials("train", ["epochs=1:6"], [], tmp_path)
+    sweep._check_trials("train", trials)
+    assert len(checked) == 7
+
+
+def test_a_sweep_says_what_it_does_before_it_does_it(tmp_path, monkeypatch, capsys):
+    said = []
+    monkeypatch.setattr(
+        toy_experiment, "check", lambda config: said.append(capsys.readouterr().out)
+    )
+    sweep.run(toy_sweep(tmp_path, "size=1,2"))
+    assert said[0] == f"checking the settings of 2 trials of {TOY}\n"
 
 
 def test_a_trial_that_fails_is_a_row_and_stops_no_other(tmp_path, capsys):

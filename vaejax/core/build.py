@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar
 
 from vaejax.core.errors import UnknownNameError, VaejaxError, unknown
-from vaejax.core.ranges import BARE, mismatch, shown
+from vaejax.core.ranges import BARE, cut, mismatch, shown
 
 T = TypeVar("T")
 NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -62,7 +62,8 @@ def build(
         )
     if others := sorted(own.keys() - taken.keys()):
         raise UnknownNameError(
-            f"{name!r} has no setting {others}: it takes {sorted(taken) or 'none'}"
+            f"{name!r} has no setting {shown(others)}: it takes "
+            f"{sorted(taken) or 'none'}"
         )
     return factory(**known, **typed(name, factory, own))
 
@@ -118,12 +119,12 @@ def parse_words(words: Sequence[str]) -> dict[str, Any]:
         name, equals, text = word.partition("=")
         if not equals or not name:
             raise VaejaxError(
-                f"{word!r} is not a setting: write name=value, as in latent_dim=20"
+                f"{shown(word)} is not a setting: write name=value, as in latent_dim=20"
             )
         part, dot, own_name = name.partition(".")
         group = settings.setdefault(f"{part}_settings", {}) if dot else settings
         if not isinstance(group, dict) or (own_name or name) in group:
-            raise VaejaxError(f"the setting {name} is given twice: leave one out")
+            raise VaejaxError(f"the setting {cut(name)} is given twice: leave one out")
         group[own_name or name] = Word(text)
     return settings
 

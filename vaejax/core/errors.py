@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Collection
 
+from vaejax.core.ranges import shown
+
 
 class VaejaxError(Exception):
     """A user's mistake: the message says what was wrong, what is allowed, what to do.
@@ -29,4 +31,6 @@ def unknown(kind: str, name: str, known: Collection[str]) -> UnknownNameError:
     """
     near = difflib.get_close_matches(name, known, n=3)
     guess = f"did you mean {' or '.join(map(repr, near))}? Use" if near else "use"
-    return UnknownNameError(f"unknown {kind} {name!r}: {guess} one of {sorted(known)}")
+    return UnknownNameError(
+        f"unknown {kind} {shown(name)}: {guess} one of {sorted(known)}"
+    )

@@ -114,4 +114,9 @@ def shown(value: Any) -> str:
         text = repr(value)
     except ValueError:  # an integer of more digits than Python writes
         text = "an integer of thousands of digits"
+    return cut(text)
+
+
+def cut(text: str) -> str:
+    """The text, cut to about 60 characters."""
     return text if len(text) <= 80 else f"{text[:60]}..."

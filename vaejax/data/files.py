@@ -1,8 +1,10 @@
-"""Reads of whole regular files, up to a limit of bytes."""
+"""Regular files alone: a pipe's reader may wait forever, a link leads elsewhere."""
 
 import errno
+import os
 import stat
 from pathlib import Path
+from typing import IO
 
 
 def read_small(path: Path, most: int) -> bytes:
@@ -24,3 +26,18 @@ def read_small(path: Path, most: int) -> bytes:
         if len(content) <= most:
             return content
     raise ValueError(f"it has more than {most:,} bytes")
+
+
+def open_regular(path: Path, mode: str) -> IO[str]:
+    """Open a text file of ours, new or old, for other purposes than one whole read.
+
+    Raises:
+        OSError: it is a link, a pipe or a folder, or it cannot be opened.
+    """
+    if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+        raise OSError(errno.EINVAL, f"{path.name} is not a regular file", str(path))
+
+    def opener(name: str, flags: int) -> int:
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+
+    return open(path, mode, encoding="utf-8", errors="backslashreplace", opener=opener)

@@ -67,7 +67,7 @@ def _working_folder(data_dir: Path, name: str, final: Path) -> Iterator[Path]:
     folder = data_dir / f".preparing_{name}"
     made = [path for path in (data_dir, *data_dir.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
-    lock = os.open(folder, os.O_RDONLY)
+    lock = os.open(folder, os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -32,6 +32,7 @@ from vaejax.core.ranges import shown
 from vaejax.training.state import TrainState
 
 KEEP = 2  # the number of checkpoints kept, unless `keep_all`
+MOST_EXTRA = 2**30  # bytes of a checkpoint beside the arrays
 
 
 class CheckpointError(VaejaxError):
@@ -182,6 +183,7 @@ def _read(path: Path, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
         ValueError: it is not what was saved; and whatever orbax raises.
     """
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(_plain(like)))
+    _check_files(path, size + MOST_EXTRA)
     with _quiet(), _checkpointer() as checkpointer:
         found = checkpointer.metadata(path)
         if not found.custom_metadata:
@@ -201,6 +203,22 @@ def _read(path: Path, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
     if _digest(content.tobytes()) != of_content:
         raise ValueError("its content is not the one that was saved")
     return _fill(like, content), described["extra"]
+
+
+def _check_files(path: Path, most: int) -> None:
+    """Refuse what orbax would read for ever, or until it fills the memory.
+
+    Raises:
+        ValueError: something other than files and folders, or more than `most` bytes.
+    """
+    total = 0
+    for found in path.rglob("*"):
+        if found.is_file():
+            total += found.stat().st_size
+        elif not found.is_dir():
+            raise ValueError(f"{found.name} is not a regular file")
+    if total > most:
+        raise ValueError(f"it has more than {most:,} bytes")
 
 
 def _digest_of(described: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from vaejax.core import UnknownNameError, VaejaxError
+from vaejax.core.ranges import shown
 
 PEERS = Path(__file__).resolve().parent
 ROOT = PEERS.parents[1]
@@ -41,12 +42,12 @@ def parse_peers(specs: tuple[str, ...], data: Path) -> dict[str, list[str]]:
         name, separator, python = spec.partition("=")
         if not (separator and python):
             raise PeerSyntaxError(
-                f"--peers is {spec!r}: write NAME=PYTHON, as in "
+                f"--peers is {shown(spec)}: write NAME=PYTHON, as in "
                 "torch=/opt/torch/bin/python"
             )
         if name not in SCRIPTS:
             raise UnknownNameError(
-                f"unknown peer {name!r}: use one of {sorted(SCRIPTS)}"
+                f"unknown peer {shown(name)}: use one of {sorted(SCRIPTS)}"
             )
         pythons[name] = python
     return {
