@@ -2,18 +2,21 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
 import vaejax
-from vaejax import Example, VaejaxError
+from vaejax import Batch, Example, VaejaxError
 from vaejax.bounds import elbo
 from vaejax.estimators import dreg
 from vaejax.families import bernoulli, diagonal_normal
+from vaejax.kl_weights import linear
 from vaejax.models import linear_gaussian
 from vaejax.models.assembly import from_networks
 from vaejax.nets import mlp
 from vaejax.priors import standard_normal
+from vaejax.regularizers import mmd
 
 KEY = jax.random.key(0)
 MODEL = linear_gaussian(data_shape=(2,), latent_dim=1)
@@ -26,6 +29,10 @@ OBJECTIVE = vaejax.make_objective(MODEL, elbo(), dreg(), num_samples=1)
 def fit(objective=OBJECTIVE, data=DATA, **changes):
     settings = {"epochs": 1, "batch_size": 2, "key": KEY} | changes
     return vaejax.fit(objective, optax.adam(1e-3), data, **settings)
+
+
+def objective(**changes):
+    return vaejax.make_objective(MODEL, elbo(), dreg(), **{"num_samples": 1} | changes)
 
 
 def networks(**changes):
@@ -49,6 +56,36 @@ MISTAKES = {
     "a factory for the estimator": (
         lambda: vaejax.make_objective(MODEL, elbo(), dreg, num_samples=1),
         r"estimator must be an Estimator, and is the function dreg: call it",
+    ),
+    "a name for a regularizer": (
+        lambda: objective(regularizers=["mmd"]),
+        r"regularizers\[0\] must be a Regularizer, and is the name 'mmd': build it, as "
+        r"in vaejax.build\(vaejax.REGULARIZERS, 'mmd'\)",
+    ),
+    "a factory for a regularizer": (
+        lambda: objective(regularizers=[mmd]),
+        r"regularizers\[0\] .* is the function mmd: call it, as in mmd\(...\)",
+    ),
+    "nothing for the regularizers": (
+        lambda: objective(regularizers=None),
+        r"regularizers\[0\] must be a Regularizer, and is None: build one",
+    ),
+    "a number for the KL weight": (
+        lambda: objective(kl_weight=0.5),
+        r"kl_weight must be a KLWeight, and is a float: build one, as in "
+        r"vaejax.build\(vaejax.KL_WEIGHTS, name\)",
+    ),
+    "a name for the KL weight": (
+        lambda: objective(kl_weight="linear"),
+        r"kl_weight .* is the name 'linear': .*\(vaejax.KL_WEIGHTS, 'linear'\)",
+    ),
+    "a factory for the KL weight": (
+        lambda: objective(kl_weight=linear),
+        r"kl_weight must be a KLWeight, and is the function linear: call it",
+    ),
+    "a float for the number of samples": (
+        lambda: objective(num_samples=2.0),
+        "^num_samples is 2.0: use an integer of at least 1",
     ),
     "parameters for the model": (
         lambda: vaejax.make_objective(PARAMS, elbo(), dreg(), num_samples=1),
@@ -114,3 +151,12 @@ def test_a_first_mistake_is_answered(mistake):
 def test_what_is_right_goes_through():
     assert networks().name == "own"
     assert int(fit().step) == 2
+
+
+@pytest.mark.usefixtures("untyped")
+def test_an_integer_of_numpy_and_a_single_regularizer_go_through():
+    made = objective(num_samples=np.int64(2), regularizers=mmd())
+    params, state = made.init(KEY)
+    batch = Batch(DATA, jnp.arange(4))
+    _, (_, metrics) = made.loss(params, state, KEY, batch)
+    assert "mmd" in metrics
