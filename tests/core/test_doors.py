@@ -14,7 +14,7 @@ from vaejax.families import bernoulli, diagonal_normal
 from vaejax.kl_weights import linear
 from vaejax.models import linear_gaussian
 from vaejax.models.assembly import from_networks
-from vaejax.nets import mlp
+from vaejax.nets import Network, mlp
 from vaejax.priors import standard_normal
 from vaejax.regularizers import mmd
 
@@ -46,6 +46,11 @@ def networks(**changes):
         "latent_dim": 2,
     }
     return from_networks("own", **given | changes)
+
+
+def fit_bits(model):
+    made = vaejax.make_objective(model, elbo(), dreg(), num_samples=1)
+    return fit(made, Example(jnp.zeros((4, 4))))
 
 
 MISTAKES = {
@@ -128,13 +133,50 @@ MISTAKES = {
     ),
     "a network that is none": (
         lambda: networks(encoder=lambda x: x),
-        "encoder must be a Network, and is the function <lambda>",
+        "encoder must be a Network, and is the function <lambda>: make one of your "
+        r"functions, as in Network\(init=..., apply=...\)",
+    ),
+    "a factory for the posterior": (
+        lambda: networks(posterior=diagonal_normal),
+        "posterior must be a Family, and is the function diagonal_normal: call it",
+    ),
+    "a name for the likelihood": (
+        lambda: networks(likelihood="bernoulli"),
+        r"likelihood .* the name 'bernoulli': build it, as in vaejax.build\("
+        r"vaejax.FAMILIES, 'bernoulli'\)",
+    ),
+    "a factory for the prior": (
+        lambda: networks(prior=standard_normal),
+        "prior must be a Prior, and is the function standard_normal: call it",
+    ),
+    "a float for the latents": (
+        lambda: networks(latent_dim=2.0),
+        "latent_dim is 2.0: use an integer of at least 1",
+    ),
+    "a number for the shape of the data": (
+        lambda: networks(data_shape=4),
+        r"data_shape is 4: give at most 100 values, each an integer .* as in \(28, 28",
+    ),
+    "an encoder of another input": (
+        lambda: fit_bits(networks(encoder=mlp(5, (3,), 4, "tanh"))),
+        r"the encoder fails at an input of shape \(4,\): give a network that takes",
+    ),
+    "a decoder of another input": (
+        lambda: fit_bits(networks(decoder=mlp(3, (3,), 4, "tanh"))),
+        r"the decoder fails at an input of shape \(2,\): give a network that takes",
+    ),
+    "an encoder of two arrays": (
+        lambda: networks(
+            encoder=Network(init=lambda key: (), apply=lambda _, x: (x, x))
+        ),
+        r"encoder returns a tuple, and .* that width, in one array",
+    ),
+    "a decoder of another width": (
+        lambda: networks(decoder=mlp(2, (3,), 5, "tanh")),
+        r"decoder returns 5 numbers, and a bernoulli of shape \(4,\) takes 4",
     ),
     "an encoder of another width": (
-        lambda: (
-            model := networks(encoder=mlp(4, (3,), 5, "tanh")),
-            model.encode(model.init(KEY), Example(jnp.zeros(4))),
-        ),
+        lambda: networks(encoder=mlp(4, (3,), 5, "tanh")),
         r"encoder returns 5 numbers, and a diagonal_normal of shape \(2,\) takes 4",
     ),
 }
