@@ -10,9 +10,10 @@ import vaejax
 from vaejax import Batch, Example, VaejaxError
 from vaejax.bounds import elbo
 from vaejax.estimators import dreg
+from vaejax.evaluation import reconstruction
 from vaejax.families import bernoulli, diagonal_normal
 from vaejax.kl_weights import linear
-from vaejax.models import linear_gaussian
+from vaejax.models import linear_gaussian, vq_vae
 from vaejax.models.assembly import from_networks
 from vaejax.nets import Network, mlp
 from vaejax.priors import standard_normal
@@ -23,7 +24,11 @@ MODEL = linear_gaussian(data_shape=(2,), latent_dim=1)
 PARAMS = MODEL.init(KEY)
 X = jnp.zeros((4, 2))
 DATA = Example(X)
+WIDER = linear_gaussian(data_shape=(2,), latent_dim=3)
 OBJECTIVE = vaejax.make_objective(MODEL, elbo(), dreg(), num_samples=1)
+
+
+CODES = vq_vae(data_shape=(4, 4, 1), codebook="ema", channels=(2,), blocks=0)
 
 
 def fit(objective=OBJECTIVE, data=DATA, **changes):
@@ -126,6 +131,22 @@ MISTAKES = {
             KEY,
         ),
         "params must be a Params, and is the state of a training",
+    ),
+    "parameters of another size": (
+        lambda: vaejax.log_likelihood(MODEL, WIDER.init(KEY), DATA, KEY),
+        r"params.encoder\['bias'\] is of shape \(3,\), and of the model "
+        r"linear_gaussian it is of shape \(1,\): give those of this model",
+    ),
+    "parameters of another model": (
+        lambda: reconstruction(MODEL, networks().init(KEY), DATA),
+        r"params.encoder\['bias'\] is absent, and of the model linear_gaussian it is "
+        r"of shape \(1,\)",
+    ),
+    "parameters without the averages": (
+        lambda: reconstruction(
+            CODES, CODES.init(KEY)._replace(prior=()), Example(jnp.zeros((1, 4, 4, 1)))
+        ),
+        r"give vaejax.whole_params of the trained ones",
     ),
     "a prior of another dimension": (
         lambda: networks(prior=standard_normal(1)),

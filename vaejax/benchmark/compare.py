@@ -113,7 +113,7 @@ def compare_estimators(
         expect(Estimator, "trained_with", trained_with)
     point = Point(
         model=model,
-        params=expect_params(params),
+        params=expect_params(params, model),
         batch=Batch(examples, jnp.arange(len(examples.x))),
         keys=Keys(*jax.random.split(expect_key(key), len(Keys._fields))),
         draws=draws,

@@ -89,7 +89,7 @@ def check_unbiased(
     fold_count(draws)
     point = Point(
         model=model,
-        params=expect_params(params),
+        params=expect_params(params, model),
         batch=Batch(examples, jnp.arange(len(examples.x))),
         keys=Keys(*jax.random.split(expect_key(key), len(Keys._fields))),
         draws=draws,

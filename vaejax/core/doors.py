@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 
 from vaejax.core.errors import VaejaxError
+from vaejax.core.model import Model
 from vaejax.core.ranges import Range, mismatch, shown
 from vaejax.core.values import Batch, Example, Key, Params
 
@@ -69,18 +71,44 @@ def expect_all(kind: type[T], name: str, values: Any, least: int = 1) -> list[T]
     return [expect(kind, f"{name}[{i}]", value) for i, value in enumerate(values)]
 
 
-def expect_params(params: Any) -> Params:
-    """Return the value if it is parameters; a training state is refused.
+def expect_params(params: Any, model: Model) -> Params:
+    """Return the value if it is parameters of the model, whose `init` is traced.
+
+    The auxiliary parameters are those of an estimator, and are not compared.
 
     Raises:
-        VaejaxError: a training state, or another type.
+        VaejaxError: a training state, or another type; arrays of other names or shapes
+            than the model's.
     """
     if hasattr(params, "params") and hasattr(params, "opt_state"):
         raise VaejaxError(
             "params must be a Params, and is the state of a training: give the "
             "params of that state"
         )
-    return expect(Params, "params", params)
+    given = _shapes(expect(Params, "params", params))
+    asked = _shapes(jax.eval_shape(model.init, jax.random.key(0)))
+    for name in [*asked, *given]:
+        if given.get(name) == asked.get(name):
+            continue
+        theirs, own = (
+            f"is of shape {shapes[name]}" if name in shapes else "is absent"
+            for shapes in (given, asked)
+        )
+        averages = model.extras.averages
+        if averages and getattr(params, averages.group) == ():
+            remedy = "vaejax.whole_params of the trained ones and the state's averages"
+        else:
+            remedy = "those of this model at its settings, shaped as model.init does"
+        raise VaejaxError(
+            f"params{name} {theirs}, and of the model {model.name} it {own}: give "
+            f"{remedy}"
+        )
+    return params
+
+
+def _shapes(params: Params) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(params._replace(auxiliary=()))
+    return {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in leaves}
 
 
 def expect_key(key: Any) -> Key:

@@ -33,7 +33,7 @@ from vaejax.core import (
     check_data,
     plain,
 )
-from vaejax.core.doors import expect_counts, expect_example
+from vaejax.core.doors import expect_counts, expect_example, expect_params
 from vaejax.terms import log_terms
 
 
@@ -77,6 +77,7 @@ def pseudo_gibbs(
     References:
         Rezende, Mohamed and Wierstra 2014, arXiv:1401.4082, appendix F.
     """
+    expect_params(params, model)
     example, missing = _check_chain(model, example, missing, num_draws, warm_up)
 
     def move(key: Key, z: Event, x: Array) -> tuple[Event, Array]:
@@ -118,6 +119,7 @@ def metropolis_within_gibbs(
         Mattei and Frellsen 2018, arXiv:1802.04826.
     """
     check_density(model)
+    expect_params(params, model)
     example, missing = _check_chain(model, example, missing, num_draws, warm_up)
 
     def move(key: Key, z: Event, x: Array) -> tuple[Event, Array]:

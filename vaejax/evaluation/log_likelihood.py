@@ -136,8 +136,7 @@ def log_likelihood(
         >>> estimate.log_px.shape, estimate.summary()["num_samples"]
         ((3,), 500)
     """
-    expect(Model, "model", model)
-    expect_params(params)
+    expect_params(params, expect(Model, "model", model))
     expect_key(key)
     if not model.posterior.has_density:
         raise VaejaxError(
