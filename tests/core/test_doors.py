@@ -36,6 +36,13 @@ def fit(objective=OBJECTIVE, data=DATA, **changes):
     return vaejax.fit(objective, optax.adam(1e-3), data, **settings)
 
 
+def is_unbiased(estimator=None, params=PARAMS, **changes):
+    given = {"num_samples": 1, "draws": 80, "key": KEY} | changes
+    return vaejax.check_unbiased(
+        estimator or dreg(), elbo(), MODEL, params, DATA, **given
+    )
+
+
 def objective(**changes):
     return vaejax.make_objective(MODEL, elbo(), dreg(), **{"num_samples": 1} | changes)
 
@@ -66,6 +73,22 @@ MISTAKES = {
     "a factory for the estimator": (
         lambda: vaejax.make_objective(MODEL, elbo(), dreg, num_samples=1),
         r"estimator must be an Estimator, and is the function dreg: call it",
+    ),
+    "no number of samples to check": (
+        lambda: is_unbiased(num_samples=None),
+        "num_samples is None: use an integer of at least 1",
+    ),
+    "a float for the samples to check": (
+        lambda: is_unbiased(num_samples=4.0),
+        "num_samples is 4.0: use an integer of at least 1",
+    ),
+    "no number of draws": (
+        lambda: is_unbiased(draws=None),
+        "draws is None: use an integer of at least 1",
+    ),
+    "parameters of another size to check": (
+        lambda: is_unbiased(params=WIDER.init(KEY)),
+        r"params.encoder\['bias'\] is of shape \(3,\)",
     ),
     "a name for a regularizer": (
         lambda: objective(regularizers=["mmd"]),

@@ -77,8 +77,8 @@ def pseudo_gibbs(
     References:
         Rezende, Mohamed and Wierstra 2014, arXiv:1401.4082, appendix F.
     """
-    expect_params(params, model)
     example, missing = _check_chain(model, example, missing, num_draws, warm_up)
+    expect_params(params, model)
 
     def move(key: Key, z: Event, x: Array) -> tuple[Event, Array]:
         q = model.encode(params, example._replace(x=x))
@@ -119,8 +119,8 @@ def metropolis_within_gibbs(
         Mattei and Frellsen 2018, arXiv:1802.04826.
     """
     check_density(model)
-    expect_params(params, model)
     example, missing = _check_chain(model, example, missing, num_draws, warm_up)
+    expect_params(params, model)
 
     def move(key: Key, z: Event, x: Array) -> tuple[Event, Array]:
         proposal_key, accept_key = jax.random.split(key)
