@@ -61,6 +61,7 @@ class Point(NamedTuple):
     step: int | None = None  # training step of the parameters
     trained_with: str | None = None  # the training run's estimator, by name
     trained_state: EstState = ()
+    as_initialised: bool = False  # the parameters are known to be of no training
 
     @property
     def observations(self) -> int:
@@ -124,7 +125,7 @@ def make_groups(
                         beta=weight_of_kl(bound),
                         verdict=verdict,
                         reference_error_asked=point.reference_error,
-                        trained=point.trained_with is not None,
+                        trained=not point.as_initialised,
                     )
                     for name, verdict in verdicts.items()
                 }
