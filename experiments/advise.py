@@ -73,31 +73,24 @@ if __name__ == "__main__":
 
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
 from experiments.benchmark import advice_report, measured_model
 from experiments.benchmark.advice_report import CHOICE, COLUMNS, SIGNAL
+from experiments.benchmark.candidates import Candidate, costs_of, draw
 from experiments.benchmark.choice import choose_estimators
 from experiments.harness.cli import command_of
 from experiments.harness.journal import Journal
 from experiments.harness.measured_run import measured_run
 from experiments.harness.names import check_named_once
-from experiments.harness.progress import progress_bar
-from vaejax.benchmark import Moments, cost_reports, fold_count, gradient_moments
+from vaejax.benchmark import fold_count
 from vaejax.benchmark.cells import (
-    CellGroup,
     Point,
     check_gradients,
     make_groups,
-    objective_at,
-    work_of,
 )
-from vaejax.benchmark.cost import CostReport
-from vaejax.benchmark.measure import contestant
-from vaejax.benchmark.ranking import SURE, Measured, Ranking, rank, signal_of_folds
-from vaejax.benchmark.reference import direction_of, drawn_reference
+from vaejax.benchmark.ranking import SURE
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Bound, Estimator, Params, VaejaxError, build
 
@@ -109,25 +102,6 @@ class Results(NamedTuple):
     recommended: dict[str, Any] | None
     advice: str
     out: Path
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Candidate:
-    """A choice of estimator, K, M and batch size, and its row."""
-
-    point: Point
-    group: CellGroup
-    row: dict[str, Any]  # filled as the candidate is measured
-
-    @property
-    def name(self) -> str:
-        """The estimator's name."""
-        return self.row["estimator"]
-
-    @property
-    def choice(self) -> tuple[Any, ...]:
-        """The candidate's key in the journal."""
-        return tuple(self.row[name] for name in CHOICE)
 
 
 def check(config: Config) -> tuple[Bound, list[Estimator]]:
@@ -230,7 +204,7 @@ def _advise(journal: Journal, config: Config, candidates: list[Candidate]) -> Re
     costs = [journal.read(c.choice, "cost") for c in measured]
     is_measured = None not in costs
     if not is_measured:
-        costs = [cost._asdict() for cost in _costs(measured)]
+        costs = [cost._asdict() for cost in costs_of(measured)]
     for candidate, cost in zip(measured, costs, strict=True):
         candidate.row.update(cost)
     fitting = [c for c in measured if _fits(config, c.row)]
@@ -246,7 +220,14 @@ def _advise(journal: Journal, config: Config, candidates: list[Candidate]) -> Re
     if not is_measured:  # written once a candidate fits the budget
         for candidate, cost in zip(measured, costs, strict=True):
             journal.write(candidate.choice, cost=cost)
-    ranking = _draw(config, fitting, journal)
+    ranking = draw(
+        fitting,
+        [_may_be_recommended(config, c.row) for c in fitting],
+        journal,
+        passes=config.passes,
+        group=config.group,
+        seed=config.seed,
+    )
     for candidate in candidates:
         candidate.row["verdict"] = (
             "refused" if candidate not in measured else "over budget"
@@ -275,82 +256,10 @@ def _advise(journal: Journal, config: Config, candidates: list[Candidate]) -> Re
     return Results(rows, best if won else None, advice, config.out)
 
 
-def _costs(measured: list[Candidate]) -> list[CostReport]:
-    """The cost of a gradient of each candidate; candidates take turns."""
-    return cost_reports(
-        [contestant(c.point, c.group, c.name) for c in measured],
-        measured[0].point.keys.draws,
-    )
-
-
 def _fits(config: Config, row: dict[str, Any]) -> bool:
     return row["seconds_per_gradient"] <= (config.max_seconds or np.inf) and row[
         "peak_bytes"
     ] <= (config.max_bytes or np.inf)
-
-
-def _draw(config: Config, fitting: list[Candidate], journal: Journal) -> Ranking:
-    """Draw gradients in passes, until the best is known or the passes are spent."""
-    folds = fold_count(config.draws)
-    eligible = [_may_be_recommended(config, c.row) for c in fitting]
-    references: dict[int, tuple[Moments, str]] = {}  # by K
-    found: dict[Candidate, list[np.ndarray]] = {c: [] for c in fitting}
-    active = fitting
-    with progress_bar("gradients", config.passes * len(fitting), "passes") as update:
-        for number in range(config.passes):
-            for place, c in enumerate(active):
-                drawn = (*c.choice, number)
-                if journal.read(drawn, "folds") is None:
-                    k = c.row["num_samples"]
-                    if k not in references:
-                        whole = c.point._replace(batch_size=None)
-                        references[k] = drawn_reference(whole, c.group.problem)
-                    moments, words = references[k]
-                    folds_of = _signal(config, c, moments.mean, number)
-                    journal.write(drawn, folds=folds_of.tolist(), reference=words)
-                found[c].append(np.array(journal.read(drawn, "folds")))
-                c.row["reference"] = journal.read(drawn, "reference")
-                c.row["draws"] = config.draws * len(found[c])
-                update(number * len(fitting) + place + 1, c.name)
-            ranking = rank(
-                [
-                    Measured(
-                        np.concatenate(found[c]),
-                        c.row["seconds_per_gradient"],
-                        c.row["seconds_stderr"],
-                    )
-                    for c in fitting
-                ],
-                eligible,
-                folds,
-                np.random.default_rng(config.seed),
-                looks=config.passes,
-            )
-            tied = ranking.per_second.tied
-            if tied.sum() == 1:
-                break
-            active = [c for c, is_tied in zip(fitting, tied, strict=True) if is_tied]
-    return ranking
-
-
-def _signal(
-    config: Config, candidate: Candidate, reference: Params, number: int
-) -> np.ndarray:
-    """The signal in a pass of draws; all candidates share observations and keys."""
-    point = candidate.point
-    problem, num_outer, *_ = candidate.group
-    at = objective_at(point, candidate.group, candidate.name)
-    direction = direction_of(reference, at[1])
-    moments = gradient_moments(
-        *at,
-        jax.random.fold_in(point.keys.draws, number),
-        point.batch,
-        draws=config.draws,
-        batch_size=point.batch_size,
-        reference=direction,
-        work=config.draws * work_of(point, problem, num_outer),
-    )
-    return signal_of_folds(moments, direction, config.group, fold_count(config.draws))
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ from typing import Any, NamedTuple
 from experiments import estimator_variance, train
 from experiments.harness import run_folder
 from experiments.reports import demo
-from experiments.reports.sections import gradient_section, model_section
+from experiments.reports.sections import gradient_section, model_sections
 from vaejax.benchmark import fold_count
 from vaejax.plotting import write_report
 
@@ -106,13 +106,15 @@ def _run_all(config: Config, configs: dict[str, train.Config], start: float) -> 
     network = estimator_variance.run(network_config)
     summaries = {name: result.summary for name, result in trained.items()}
     test = {name: summary["test"] for name, summary in summaries.items()}
+    comparisons = {"oracle": oracle.table, "trained network": network.table}
     report = write_report(
         config.out / "report.html",
         title="vaejax: three autoencoders and their gradients",
-        lead=demo.lead(test, oracle.rows, network.rows),
+        lead=demo.lead(test, comparisons),
+        cautions=demo.cautions(comparisons),
         sections=[
             demo.likelihood_section(configs, summaries, command_of("demo", config)),
-            *[model_section(name, result.out) for name, result in trained.items()],
+            *model_sections({name: result.out for name, result in trained.items()}),
             gradient_section(
                 "Gradients on an exact oracle",
                 "The linear-Gaussian model's expected bounds and their gradients are "

@@ -36,7 +36,13 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from experiments.harness import replacement, run_folder, run_lock, run_settings
+from experiments.harness import (
+    metric_rows,
+    replacement,
+    run_folder,
+    run_lock,
+    run_settings,
+)
 from experiments.harness.json_files import read_json, read_lines
 from experiments.harness.result_table import (
     columns_of,
@@ -178,7 +184,7 @@ def _read_metrics(path: Path, problems: list[str]) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        rows, damaged = read_lines(path, run_folder.is_row)
+        rows, damaged = read_lines(path, metric_rows.is_row)
     except VaejaxError as error:
         rows, damaged = [], [str(error)]
     problems += damaged
@@ -269,7 +275,7 @@ def _compare(runs: Sequence[Run], config: Config) -> None:
 
 
 def _parts(row: dict[str, Any]) -> set[str]:
-    return {name for split in run_folder.FIGURES for name in row.get(split) or {}}
+    return {name for split in metric_rows.FIGURES for name in row.get(split) or {}}
 
 
 def _labels(names: Sequence[str], runs: Sequence[Run]) -> list[str]:

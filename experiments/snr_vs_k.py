@@ -80,9 +80,9 @@ from experiments.benchmark.snr_points import (
     toy,
 )
 from experiments.harness.measured_run import measured_run
-from vaejax import objective
 from vaejax.benchmark.cells import Point
 from vaejax.bounds import BOUNDS
+from vaejax.compatibility import check as verdict_on
 from vaejax.core import (
     Batch,
     Bound,
@@ -156,7 +156,7 @@ def run(config: Config) -> Results:
     check_product({"draws": config.draws}, 4 * len(jax.tree.leaves(params)))
     for estimator in estimators:
         verdicts = [
-            objective.check(Problem(model=model, bound=bound, num_samples=k), estimator)
+            verdict_on(Problem(model=model, bound=bound, num_samples=k), estimator)
             for k in config.num_samples
         ]
         if all(verdict.status == "refused" for verdict in verdicts):
@@ -185,7 +185,8 @@ def run(config: Config) -> Results:
         )
         findings = snr_report.in_words(rows, slopes, gap)
         snr_report.write(config.out, rows, slopes, findings, config, gap)
-        return Results(rows, slopes, findings, gap, config.out)
+        said = [*map(str, findings), *snr_report.cautions(rows)]
+        return Results(rows, slopes, said, gap, config.out)
 
 
 def _problem(config: Config) -> Measured:

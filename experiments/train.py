@@ -22,12 +22,13 @@ from jax.sharding import Mesh
 
 from experiments.harness import run_folder
 from experiments.training import processes, report
+from experiments.training.checks import check
 from experiments.training.evaluate import evaluate
 from experiments.training.load import read_source
 from experiments.training.loop import train_to_end
 from experiments.training.micro_batch import choose_micro_batch_size
 from experiments.training.resume import open_training
-from experiments.training.run import Run, check, prepare
+from experiments.training.run import Run, prepare
 from experiments.training.sinks import watching
 from vaejax.core import Model, Params
 from vaejax.ops.matmul import matmul_precision

@@ -3,6 +3,7 @@
 Runs before any test module is imported, which is when the settings must be made.
 """
 
+import gc
 import os
 from collections.abc import Iterator
 from importlib.metadata import version
@@ -24,7 +25,8 @@ os.environ.setdefault(
     "--xla_backend_optimization_level=0"
     # What is called often is compiled once, not once for every call.
     + " --xla_disable_hlo_passes=call-inliner"
-    + " --xla_cpu_parallel_codegen_split_count=4"
+    # Each worker has a core of its own: a program in parts costs more, not less, time.
+    + " --xla_cpu_parallel_codegen_split_count=1"
     # XLA aborts at a flag that its version lacks.
     + " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10."),
 )
@@ -33,6 +35,9 @@ import hypothesis
 import jax
 import jaxtyping
 import pytest
+
+# Tracing makes millions of objects that are no cycles: collect less often.
+gc.set_threshold(200_000, 20, 20)
 
 # [B] + [B, 1] broadcasts silently to [B, B]; here it raises.
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -68,6 +73,12 @@ def _forget_compiled_programs() -> Iterator[None]:
     yield
     if MAPPINGS.exists() and MAPPINGS.read_bytes().count(b"\n") > MOST_MAPPINGS:
         jax.clear_caches()
+
+
+@pytest.fixture
+def untyped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arguments are not checked for their types, as for users."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 def _folder(variable: str, what: str) -> Path:

@@ -23,7 +23,8 @@ import optax
 
 from experiments.harness import run_folder
 from experiments.training.config import Config
-from experiments.training.loop import Watcher, train_to_end
+from experiments.training.loop import train_to_end
+from experiments.training.recorder import Watcher
 from experiments.training.run import Data, Run, make_keys
 from vaejax.core import Example, Objective, Params
 from vaejax.sharding import training_mesh

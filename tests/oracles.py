@@ -133,15 +133,19 @@ ROUNDING = 4e-6
 def params_of(name: str) -> Params:
     """Parameters of the model, moved off the zeros that its biases start at."""
     with jax.enable_x64(False):  # the same numbers in either precision
-        params = MODELS[name].init(jax.random.key(1))
-        leaves, structure = jax.tree.flatten(params)
-        keys = jax.random.split(jax.random.key(6), len(leaves))
-        moved = [
-            leaf + 0.4 * jax.random.normal(key, leaf.shape)
-            for leaf, key in zip(leaves, keys, strict=True)
-        ]
-    moved = [jnp.asarray(leaf, float) for leaf in moved]
-    return jax.tree.unflatten(structure, moved)
+        params = moved(MODELS[name].init(jax.random.key(1)))
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, float), params)
+
+
+def moved(params: Params) -> Params:
+    """Move parameters off the zeros at which some of them start."""
+    leaves, structure = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(6), len(leaves))
+    others = [
+        leaf + 0.4 * jax.random.normal(key, leaf.shape)
+        for leaf, key in zip(leaves, keys, strict=True)
+    ]
+    return jax.tree.unflatten(structure, others)
 
 
 def examples_of(name: str) -> Example:

@@ -1,6 +1,10 @@
 """Rows as the estimator benchmark gives them, made up by laws that are known."""
 
+import math
+
 import numpy as np
+
+from vaejax.benchmark.rows import COLUMNS, row_of_line
 
 BIASED = ("iwae", "stl")
 REFUSED = {("elbo", "vimco"): "vimco needs K > 1 and no separable bound: use rloo"}
@@ -120,3 +124,26 @@ def _statistics(group, k, slope, biased, draw):
     }.items():
         found |= {name: value, f"{name}_stderr": ERROR * value}
     return found | _cost(1.0)
+
+
+def records(lines):
+    """The rows of lines, which may lack columns or hold text, as of a CSV file."""
+    blank = dict.fromkeys(COLUMNS) | {"reference_error_asked": 0.05}
+    return [row_of_line(blank | _plain(line)) for line in lines]
+
+
+def _plain(line):
+    return {name: _value(value) for name, value in line.items()}
+
+
+def _value(value):
+    """None for what is unknown, and a number for text that is one."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None if value == "" else value
+    if not math.isfinite(number):
+        return None
+    if not isinstance(value, str):
+        return value
+    return int(number) if number == int(number) else number

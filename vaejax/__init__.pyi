@@ -14,6 +14,7 @@ from .benchmark import compare_estimators as compare_estimators
 from .benchmark import cost_report as cost_report
 from .benchmark import grad_report as grad_report
 from .bounds import BOUNDS as BOUNDS
+from .compatibility import compatibility_table as compatibility_table
 from .core import Batch as Batch
 from .core import Bound as Bound
 from .core import Estimator as Estimator
@@ -44,7 +45,6 @@ from .models import MODELS as MODELS
 from .models import from_networks as from_networks
 from .nets import Network as Network
 from .nets import from_nnx as from_nnx
-from .objective import compatibility_table as compatibility_table
 from .objective import make_objective as make_objective
 from .objective import whole_params as whole_params
 from .priors import PRIORS as PRIORS
@@ -53,3 +53,5 @@ from .training import TrainState as TrainState
 from .training import fit as fit
 from .training import make_step as make_step
 from .training import run_steps as run_steps
+from .training.checkpoints import load as load
+from .training.checkpoints import save as save

@@ -1,28 +1,24 @@
 """Training objectives made from (model, bound, estimator, K)."""
 
-import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
-from jaxtyping import Array, Float
 
+from vaejax.compatibility import check
 from vaejax.core import (
     Auxiliary,
     Batch,
     Bound,
     DataRules,
-    DistParams,
     Estimator,
     EstState,
     Example,
-    Family,
     IncompatibleError,
     Key,
     KLWeight,
-    LogTerms,
     LossState,
     Model,
     Objective,
@@ -32,11 +28,11 @@ from vaejax.core import (
     Scalar,
     Stats,
     VaejaxError,
-    Verdict,
     check_data,
     fold_examples,
 )
 from vaejax.core.doors import expect
+from vaejax.problems import split, weigh_kl, weight_of_kl
 from vaejax.terms import COMMON_STATS, with_value
 
 
@@ -114,24 +110,7 @@ def make_objective(
         )
     regularizers = (*model.extras.regularizers, *regularizers)
     holds_kl_once = bound.is_linear(num_samples) and own_weight == 1 and not kl_weight
-    names = [one.name for one in regularizers]
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise IncompatibleError(
-            f"{' and '.join(twice)} would be added more than once to {model.name}'s "
-            "loss but reported under one name: use each regularizer once"
-        )
-    for regularizer in regularizers:
-        if reason := regularizer.needs(model):
-            raise IncompatibleError(
-                f"{regularizer.name} refuses {model.name}: {reason}"
-            )
-        if regularizer.beside_elbo and not holds_kl_once:
-            raise IncompatibleError(
-                f"{regularizer.name} subtracts the KL divergence that the ELBO holds "
-                f"once, and {bound.name} with K = {num_samples} and this KL weight "
-                "does not hold it once: use the bound elbo, without a KL weight"
-            )
-
+    _check_regularizers(problem, regularizers, holds_kl_once)
     regularizers_learn = any(one.init is not None for one in regularizers)
 
     averages = [one for one in [model.extras.averages] if one is not None]
@@ -228,6 +207,31 @@ def make_objective(
     )
 
 
+def _check_regularizers(
+    problem: Problem, regularizers: Sequence[Regularizer], holds_kl_once: bool
+) -> None:
+    """Raise an `IncompatibleError` for a regularizer that does not go with the rest."""
+    names = [one.name for one in regularizers]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise IncompatibleError(
+            f"{' and '.join(twice)} would be added more than once to "
+            f"{problem.model.name}'s loss but reported under one name: use each "
+            "regularizer once"
+        )
+    for regularizer in regularizers:
+        if reason := regularizer.needs(problem.model):
+            raise IncompatibleError(
+                f"{regularizer.name} refuses {problem.model.name}: {reason}"
+            )
+        if regularizer.beside_elbo and not holds_kl_once:
+            raise IncompatibleError(
+                f"{regularizer.name} subtracts the KL divergence that the ELBO holds "
+                f"once, and {problem.bound.name} with K = {problem.num_samples} and "
+                "this KL weight does not hold it once: use the bound elbo, without a "
+                "KL weight"
+            )
+
+
 def whole_params(params: Params, state: LossState) -> Params:
     """Return the parameters to evaluate: the trained ones, and the state's averages.
 
@@ -260,116 +264,6 @@ def of_estimator(params: Params) -> Params:
     return params
 
 
-def weigh_kl(problem: Problem, beta: Scalar | float) -> Problem:
-    """Multiply the weight of the KL divergence in the problem's bound by beta.
-
-    In the log-weights, log p(z) and log q(z|x) are multiplied by beta; so is a KL in
-    closed form. The new bound states no relation to log p(x).
-    """
-
-    def weighed(bound: Bound) -> Bound:
-        def log_weight(terms: LogTerms) -> Float[Array, " K"]:
-            return bound.log_weight(
-                LogTerms(terms.log_px_z, beta * terms.log_pz, beta * terms.log_qz)
-            )
-
-        def penalty(
-            model: Model, params: Params, dist_params: DistParams, example: Example
-        ) -> Scalar:
-            assert bound.penalty is not None
-            return beta * bound.penalty(model, params, dist_params, example)
-
-        return dataclasses.replace(
-            bound,
-            log_weight=log_weight,
-            relation="none",
-            penalty=None if bound.penalty is None else penalty,
-            inference=None if bound.inference is None else weighed(bound.inference),
-        )
-
-    return dataclasses.replace(problem, bound=weighed(problem.bound))
-
-
-def weight_of_kl(bound: Bound) -> float:
-    """The weight beta of the KL divergence in a bound, 1 unless it is tempered."""
-    if bound.penalty is not None:
-        return 1.0
-    zero, one = jnp.zeros(1), jnp.ones(1)
-    return float(bound.log_weight(LogTerms(zero, one, zero))[0])
-
-
-def check(problem: Problem, estimator: Estimator) -> Verdict:
-    """The estimator's verdict on the problem; an invalid problem is refused first."""
-    num_samples = problem.num_samples
-    # A bool is an int in Python, but no number of samples.
-    if type(num_samples) is not int or num_samples < 1:
-        return Verdict(
-            "refused",
-            f"num_samples is {num_samples!r}, but it counts importance samples: use an "
-            "integer of at least 1",
-        )
-    if reason := problem.bound.needs(problem.model, num_samples):
-        return Verdict("refused", reason)
-    posterior = problem.model.posterior
-    if not estimator.own_samples and (reason := posterior.own_samples.costly_log_prob):
-        return Verdict("refused", reason)
-    if problem.model.latent_prior.own_samples.costly_log_prob:
-        return Verdict(
-            "refused",
-            "the prior is made of posteriors whose density of a given z is costly: use "
-            "another prior or posterior, or pay_for_inverse=True",
-        )
-    if reason := _misplaced(posterior, problem.model.latent_prior):
-        return Verdict("refused", reason)
-    if not posterior.has_density and weight_of_kl(problem.bound) != 0:
-        return Verdict(
-            "refused",
-            f"{problem.bound.name} takes log q(z|x), and a {posterior.name} has no "
-            "density: use the bound reconstruction, or another posterior",
-        )
-    if problem.bound.inference is None:
-        return estimator.check(problem)
-    severity = ("unbiased", "biased", "refused")
-    parts = map(estimator.check, split(problem))
-    return max(parts, key=lambda verdict: severity.index(verdict.status))
-
-
-def _misplaced(posterior: Family, prior: Family) -> str | None:
-    """The reason why the two densities have no ratio, or None."""
-    here, there = posterior.space.kind, prior.space.kind
-    if here == there or (here in ("positive", "interval") and there == "reals"):
-        return None
-    return (
-        f"latents of a {posterior.name} ({here}) have no density under a "
-        f"{prior.name} prior ({there}): use a prior and a posterior over the "
-        "same space, such as family_mlp's"
-    )
-
-
-def split(problem: Problem) -> tuple[Problem, Problem]:
-    """Split a problem in two, for the model and for the posterior alone.
-
-    The model's problem stops the path through `encode`, the posterior's the paths
-    through `decode` and `prior`, for all parameters: a prior may use the encoder's.
-    """
-    model, bound = problem.model, problem.bound
-    assert bound.inference is not None
-    given_posterior = dataclasses.replace(
-        model,
-        encode=lambda params, example: model.encode(stop_gradient(params), example),
-    )
-    given_model = dataclasses.replace(
-        model,
-        decode=lambda params, z, y: model.decode(stop_gradient(params), z, y),
-        prior=lambda params, y: model.prior(stop_gradient(params), y),
-    )
-    alone = dataclasses.replace(bound, inference=None)
-    return (
-        dataclasses.replace(problem, model=given_posterior, bound=alone),
-        dataclasses.replace(problem, model=given_model, bound=bound.inference),
-    )
-
-
 def surrogate(
     problem: Problem,
     estimator: Estimator,
@@ -392,30 +286,3 @@ def surrogate(
     stats = {name: own[name] for name in own.keys() - COMMON_STATS}
     stats |= {name: reported[name] for name in COMMON_STATS}
     return with_value(first + sign * second, first), stats
-
-
-def compatibility_table(
-    models: Iterable[Model],
-    bounds: Iterable[Bound],
-    estimators: Iterable[Estimator],
-    num_samples: int = 2,
-) -> str:
-    """The verdict on every combination, as a Markdown table."""
-    bounds = list(bounds)
-    lines = [
-        "| latents | estimator | " + " | ".join(bound.name for bound in bounds) + " |",
-        "|---" * (len(bounds) + 2) + "|",
-    ]
-    estimators = list(estimators)
-    for model in models:
-        for estimator in estimators:
-            cells = [
-                check(
-                    Problem(model=model, bound=bound, num_samples=num_samples),
-                    estimator,
-                ).status
-                for bound in bounds
-            ]
-            row = [model.posterior.name, estimator.name, *cells]
-            lines.append("| " + " | ".join(row) + " |")
-    return "\n".join(lines)

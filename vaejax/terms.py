@@ -43,6 +43,14 @@ def sample_posterior(
     return dist_params, z
 
 
+def stopped_samples(
+    problem: Problem, params: Params, key: Key, example: Example
+) -> tuple[DistParams, Event]:
+    """The posterior's parameters, open to gradients, and K stopped samples."""
+    lam, z = sample_posterior(problem, params, key, example)
+    return lam, jax.tree.map(stop_gradient, z)
+
+
 def weigh_own_samples(
     model: Model, params: Params, dist_params: DistParams, keys: Keys, example: Example
 ) -> LogTerms:

@@ -52,7 +52,8 @@ def write(
         lead=[advice],
         sections=[
             Section("Candidates", EXPLAINED.format(group=group), [candidates]),
-            Section("Biased or refused", tables=[Table(EXCLUDED, excluded)]),
+            *[Section("Biased or refused", tables=[Table(EXCLUDED, excluded)])]
+            * bool(excluded),
             Section("Command", command=command),
         ],
     )

@@ -17,17 +17,18 @@ from experiments.harness.measured_run import measured_run
 from experiments.harness.progress import progress_bar
 from experiments.harness.result_table import plain, write_csv
 from vaejax.benchmark.cells import CellGroup, Point
-from vaejax.benchmark.cost import CostReport
 from vaejax.benchmark.measure import measure_costs, measure_groups
-from vaejax.benchmark.rows import COLUMNS, row_of_line
+from vaejax.benchmark.rows import COLUMNS, Row, row_of_line
+from vaejax.benchmark.table import EstimatorTable
 
 # The settings that distinguish the lines of several runs.
 SETTINGS = ("checkpoint", "model_settings", "seed", "pool", "budget")
 
 
 class Results(NamedTuple):
-    """A row per cell and parameter group, as in results.csv, and the files' folder."""
+    """The table, its lines as in results.csv, and the files' folder."""
 
+    table: EstimatorTable
     rows: list[dict[str, Any]]
     refusals: dict[str, str]  # cell: reason
     out: Path
@@ -82,7 +83,7 @@ def _measure(
         "seed": config.seed,
         "config_hash": hashlib.sha256(fingerprint.encode()).hexdigest()[:12],
     }
-    lines: list[dict[str, Any]] = []
+    rows: list[Row] = []
     groups = []
     for point, group in work:
         if seconds is not None:
@@ -94,17 +95,18 @@ def _measure(
     ):
         done = 0
         for (point, group, _), measured in zip(groups, measurements, strict=True):
-            for name, rows in measured:
-                journal.write(group.rows[name].cell, rows=[row.line() for row in rows])
+            for name, found in measured:
+                journal.write(group.rows[name].cell, rows=[row.line() for row in found])
                 done += 1
                 update(done, name)
             if _missing(journal, group, "cost"):
                 for name, cost in measure_costs(point, group, timed).items():
                     journal.write(group.rows[name].cell, cost=cost._asdict())
             machine.forget_programs()
-            lines += [line | of_run for line in _lines_of(journal, group)]
+            rows += _rows_of(journal, group)
+            lines = [row.line() | of_run for row in rows]
             write_csv(config.out / "results.csv", lines, (*COLUMNS, *of_run))
-    references = sorted({line["reference"] for line in lines if line["reference"]})
+    references = sorted({row.reference for row in rows if row.reference})
     summary = {
         "cells": total + len(refusals),
         "refusals": refusals,
@@ -112,23 +114,25 @@ def _measure(
         "seed": config.seed,
         "versions": run_folder.versions(),
     }
-    variance_report.write(config.out, lines, command=command, summary=summary)
-    variance_report.print_rows(lines)
+    variance_report.write(config.out, rows, of_run, command=command, summary=summary)
+    variance_report.print_rows(rows, of_run["budget"])
     print(f"report and figures: {config.out}")
-    return Results(lines, refusals, config.out)
+    return Results(EstimatorTable(tuple(rows)), lines, refusals, config.out)
 
 
-def _lines_of(journal: Journal, group: CellGroup) -> list[dict[str, Any]]:
-    """The lines of a group, in order, including those of refused estimators."""
-    lines = []
+def _rows_of(journal: Journal, group: CellGroup) -> list[Row]:
+    """The rows of a group, in order, including those of refused estimators."""
+    rows = []
     for row in group.rows.values():
         found = journal.read(row.cell, "rows")
         if found is None:
-            lines.append(row.line())
+            rows.append(row)
             continue
-        cost = CostReport(**journal.read(row.cell, "cost"))
-        lines += [row_of_line(line, cost).line() for line in found]
-    return lines
+        cost = journal.read(row.cell, "cost")
+        rows += [
+            row_of_line(line | cost)._replace(trained=row.trained) for line in found
+        ]
+    return rows
 
 
 def _missing(journal: Journal, group: CellGroup, what: str) -> list[str]:

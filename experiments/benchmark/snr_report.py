@@ -15,8 +15,10 @@ from experiments.benchmark.snr_points import FOLDS, GROUPS, Gap, Rows
 from experiments.harness import run_folder
 from experiments.harness.cli import command_of
 from experiments.harness.result_table import print_rows
-from vaejax.benchmark.findings import estimate, flag, tails
+from vaejax.benchmark.cautions import tails
+from vaejax.benchmark.findings import Finding
 from vaejax.benchmark.laws import fit_slope
+from vaejax.benchmark.numbers import estimate, flag
 from vaejax.benchmark.statistics import unsafe
 from vaejax.plotting import Section, Table, save, scaling_laws, write_report
 
@@ -105,24 +107,9 @@ def fit(rows: Rows, bound: str, *, fit_from: int, cross: tuple[int, int]) -> Row
     return slopes
 
 
-def in_words(rows: Rows, slopes: Rows, gap: Gap | None) -> list[str]:
-    """The findings: slopes beside theory, unsafe points, signals compared, the gap."""
-    findings = []
-    for slope in slopes:
-        letter = AXES[slope["axis"]]
-        first, last = slope["fitted"][0], slope["fitted"][-1]
-        words = (
-            f"{slope['group']}, {slope['estimator']}: SNR ~ {letter}^c for {letter} = "
-            f"{first} to {last}, c = {slope['slope']:.3f} (95%: {slope['low']:.3f} to "
-            f"{slope['high']:.3f}{flag(slope)})"
-        )
-        if slope["theory"] is not None:
-            off = abs(slope["slope"] - slope["theory"])
-            words += f"; theory has {slope['theory']:+.1f}, {off:.3f} away"
-        findings.append(
-            f"{words}; {slope['uncorrected']:.3f} if the noise floor is left in"
-        )
-    findings += tails(rows)
+def in_words(rows: Rows, slopes: Rows, gap: Gap | None) -> list[Finding]:
+    """The findings: slopes beside theory, signals compared, the gap."""
+    findings = list(map(_of_slope, slopes))
     # The squares are compared: their errors are closer to normal.
     distances = [
         abs(row["own_snr"] ** 2 - row["snr"] ** 2)
@@ -132,23 +119,54 @@ def in_words(rows: Rows, slopes: Rows, gap: Gap | None) -> list[str]:
     ]
     if distances:
         findings.append(
-            "signals taken from a quieter estimator differ from the draws' own by at "
-            f"most {max(distances):.1f} standard errors, over {len(distances)} points"
+            Finding(
+                "Signals taken from a quieter estimator differ from the draws' own by "
+                f"at most {max(distances):.1f} standard errors.",
+                f"over {len(distances)} points",
+            )
         )
     if gap is not None:
         z = (gap.estimate - gap.exact) / gap.stderr
         findings.append(
-            f"at the toy's optimum the ELBO lies {gap.exact:.4f} nats below log p(x); "
-            f"sampled, {gap.estimate:.4f} ± {gap.stderr:.4f} (z = {z:.1f})"
+            Finding(
+                f"At the toy's optimum the ELBO lies {gap.exact:.4f} nats below "
+                "log p(x).",
+                f"sampled, {gap.estimate:.4f} ± {gap.stderr:.4f}, z = {z:.1f}",
+            )
         )
     return findings
+
+
+def cautions(rows: Rows) -> list[str]:
+    """The points whose errors are unsafe."""
+    return list(tails([row for row in rows if row["status"] != "refused"]))
+
+
+def _of_slope(slope: dict[str, Any]) -> Finding:
+    letter = AXES[slope["axis"]]
+    first, last = slope["fitted"][0], slope["fitted"][-1]
+    claim = (
+        f"The {slope['group']}'s signal-to-noise ratio under {slope['estimator']} goes "
+        f"as {letter}^c with c = {slope['slope']:.3f}"
+    )
+    numbers = (
+        f"95% interval {slope['low']:.3f} to {slope['high']:.3f}{flag(slope)}, fitted "
+        f"for {letter} = {first:,} to {last:,}; {slope['uncorrected']:.3f} if the "
+        "noise floor is left in"
+    )
+    if slope["theory"] is None:
+        return Finding(f"{claim}.", numbers)
+    off = abs(slope["slope"] - slope["theory"])
+    return Finding(
+        f"{claim}; theory has {slope['theory']:+.1f}.", f"{off:.3f} away; {numbers}"
+    )
 
 
 def write(
     out: Path,
     rows: Rows,
     slopes: Rows,
-    findings: list[str],
+    findings: list[Finding],
     config: Any,
     gap: Gap | None,
 ) -> None:
@@ -168,19 +186,25 @@ def write(
     sections = [
         Section("Slopes", SLOPES, tables, figures),
         Section("Every point", RATIOS, [_table(points)] if points else []),
-        Section("Refused", tables=[Table(("estimator", "reason"), [*refused.items()])]),
+        *[
+            Section(
+                "Refused", tables=[Table(("estimator", "reason"), [*refused.items()])]
+            )
+        ]
+        * bool(refused),
         Section("Command", command=command_of("snr_vs_k", config)),
     ]
     write_report(
         out / "report.html",
         title=f"Signal-to-noise ratios of the gradients of {config.bound}",
         lead=findings,
+        cautions=cautions(rows),
         sections=sections,
     )
     run_folder.write_json(
         out / "results.json",
         {
-            "findings": findings,
+            "findings": [*map(str, findings), *cautions(rows)],
             "slopes": slopes,
             "elbo_gap": gap and gap._asdict(),
             "noise_floor": float(np.sqrt(2 / (np.pi * config.draws))),
@@ -191,7 +215,7 @@ def write(
         print_rows("SNR against K and M, log-log", table, list(table[0]))
     for estimator, reason in refused.items():
         print(f"refused cells of {estimator} are left out: {reason}")
-    for finding in findings[len(slopes) :]:
+    for finding in (*findings[len(slopes) :], *cautions(rows)):
         print(finding)
     print(f"report and figures: {out}")
 

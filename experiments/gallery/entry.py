@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from experiments.harness import run_folder
+from experiments.harness import metric_rows
 from experiments.training.config import Config
 from experiments.training.load import Trained
 from vaejax.core import record
@@ -38,4 +38,4 @@ class Entry:
 
 def last_test(trained: Trained) -> dict[str, float]:
     """The metrics of the test examples after the last epoch, as in metrics.jsonl."""
-    return run_folder.read_rows(trained.config.out)[-1]["test"]
+    return metric_rows.read_rows(trained.config.out)[-1]["test"]

@@ -16,12 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from experiments.harness.arguments import (
-    Option,
-    flags_of,
-    read_words,
-    values_of,
-)
+from experiments.harness.arguments import Option, flags_of, read_words, values_of
 from experiments.harness.config_file import read_settings
 from experiments.harness.help import help_text
 from experiments.harness.terminal import forgiving_output
@@ -141,7 +136,8 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 def command_of(experiment: str, config: Any) -> str:
     """The command that runs an experiment with these settings in a new folder.
 
-    The command omits settings at their defaults.
+    The command omits settings at their defaults, and shows a path outside the working
+    folder by its last part: it stands in reports, which others read.
     """
     words = ["python", "-m", f"experiments.{experiment}"]
     for field in dataclasses.fields(config):
@@ -150,5 +146,12 @@ def command_of(experiment: str, config: Any) -> str:
             continue
         words.append("--" + field.name.replace("_", "-"))
         if value is not True:
-            words += map(str, value if isinstance(value, tuple) else (value,))
+            words += map(_portable, value if isinstance(value, tuple) else (value,))
     return shlex.join(words)
+
+
+def _portable(value: Any) -> str:
+    if not (isinstance(value, Path) and value.is_absolute()):
+        return str(value)
+    inside = value.is_relative_to(Path.cwd())
+    return str(value.relative_to(Path.cwd())) if inside else value.name

@@ -4,7 +4,7 @@ from collections.abc import Hashable
 from pathlib import Path
 from typing import Any
 
-from experiments.harness import run_folder
+from experiments.harness import metric_rows, run_folder
 from experiments.harness.json_files import read_lines
 
 
@@ -24,7 +24,7 @@ class Journal:
         lines, problems = read_lines(path, _is_entry) if path.exists() else ([], [])
         for problem in problems:
             print(f"{problem}: the line is removed, and its cell is measured again")
-        run_folder.write_rows(out, lines)
+        metric_rows.write_rows(out, lines)
         for line in lines:
             self._keep(tuple(line.pop("cell")), line)
 
@@ -34,7 +34,7 @@ class Journal:
 
     def write(self, cell: tuple[Hashable, ...], **found: Any) -> None:
         """Write results of a cell."""
-        run_folder.append_row(self.out, {"cell": cell, **found})
+        metric_rows.append_row(self.out, {"cell": cell, **found})
         run_folder.saved(self.out)
         self._keep(cell, found)
 

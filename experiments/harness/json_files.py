@@ -57,14 +57,11 @@ def check_sizes(found: Any, *, finite: bool) -> None:
             raise ValueError("it holds a number that is not finite")
         if any(x.bit_length() > 64 for x in level if type(x) is int):
             raise ValueError("it holds an integer of more than 64 bits")
-        groups = [x.values() if type(x) is dict else x for x in level if _holds(x)]
+        held = [x for x in level if type(x) in (dict, list)]
+        groups = [x.values() if type(x) is dict else x for x in held]
         level = [value for group in groups for value in group]
     if level:
         raise ValueError("it is nested too deeply")
-
-
-def _holds(value: Any) -> bool:
-    return type(value) in (dict, list)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

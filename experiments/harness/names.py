@@ -1,17 +1,12 @@
-"""Conversion of names on a command line to the library's values."""
+"""Names that are given once, and labels for a model that stands without a data set."""
 
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array
 
-from vaejax.core import Family, Model, VaejaxError, build
+from vaejax.core import Model, VaejaxError
 from vaejax.core.ranges import shown
-from vaejax.data import DATASETS, LEVELS, ImageData
-
-BITS = ("dynamic", "static", "threshold")  # protocols of 0 and 1
-MAX_EXEMPLARS = 5000  # limit of training examples in a prior
 
 
 def check_named_once(config: Any, *fields: str) -> None:
@@ -22,71 +17,7 @@ def check_named_once(config: Any, *fields: str) -> None:
             raise VaejaxError(f"{field} is {shown(value)}: name each one once")
 
 
-def choose_protocol(dataset: str, protocol: str | None, likelihood: Family) -> str:
-    """The requested protocol, or the data set's first that fits the likelihood.
-
-    Raises:
-        VaejaxError: a likelihood of bits on grey values, whose "log-likelihood" would
-            be a cross-entropy; a density of real numbers on bits: unbounded; grey
-            levels of numbers between them; counts of what is not counted.
-    """
-    allowed = build(DATASETS, dataset).protocols
-    kind, fit = _outcomes(likelihood)
-    fitting = [name for name in allowed if name in fit]
-    if protocol is None and fitting:
-        return fitting[0]
-    if protocol is None or (protocol in allowed and protocol not in fitting):
-        asked = protocol or allowed[0]
-        raise VaejaxError(
-            f"the model's likelihood takes {kind}, which the protocol {asked!r} of "
-            f"{dataset} does not give: use "
-            + (f"--protocol {' or '.join(fitting)}, or " if fitting else "")
-            + "a model with another likelihood, as in --model-settings likelihood="
-            + _likelihood_of(asked)
-        )
-    return protocol
-
-
-def _likelihood_of(protocol: str) -> str:
-    if protocol == "counts":
-        return "multinomial"
-    return "bernoulli" if protocol in BITS else "fixed_normal"
-
-
-def _outcomes(likelihood: Family) -> tuple[str, tuple[str, ...]]:
-    """The outcomes that the likelihood is for, and the protocols that give them."""
-    space = likelihood.space
-    if space.kind == "bits":
-        return "bits", BITS
-    if space.kind == "counts":
-        return "counts", ("counts",)
-    if space.levels is not None:
-        return "grey levels", ("none",)
-    return "real numbers", ("none", "dequantized")
-
-
 def labels_in_turn(model: Model, count: int) -> Array | None:
     """Labels y for `count` examples, every class in turn; None for no classes."""
     classes = model.labels.num_classes
     return None if classes is None else jnp.arange(count) % classes
-
-
-def mean_observation(data: ImageData, protocol: str) -> np.ndarray:
-    """E x of the training split under a protocol; in [0, 1] for images."""
-    if protocol == "threshold":
-        return (data.images > 127).mean(0)
-    return _expected(data.images.mean(0), protocol)
-
-
-def exemplars(data: ImageData, protocol: str) -> np.ndarray:
-    """The first `MAX_EXEMPLARS` images as E x of each, in [0, 1]."""
-    first = data.images[:MAX_EXEMPLARS]
-    shown = first > 127 if protocol == "threshold" else _expected(first, protocol)
-    return shown.astype(float)
-
-
-def _expected(grey: np.ndarray, protocol: str) -> np.ndarray:
-    """E x of intensities, or of their mean, under a protocol that is linear in them."""
-    if protocol == "dequantized":
-        return (grey + 0.5) / LEVELS
-    return grey / (1 if protocol in ("static", "counts") else 255)

@@ -25,7 +25,7 @@ from typing import Any
 import jax
 
 from experiments.harness import replacement, run_lock, run_settings
-from experiments.harness.json_files import read_json, read_lines
+from experiments.harness.json_files import read_json
 from vaejax.core import VaejaxError
 
 FILES = (
@@ -43,7 +43,6 @@ NAMES = (
     *(WRITING.format(name) for name in (*FILES, "config.json")),
     *(*FOLDERS, *FILES, "config.json"),
 )
-FIGURES = ("train", "test")  # the entries with numbers in a line of metrics.jsonl
 # The runs of this process without a saved state, with the files there before.
 _unsaved: dict[Path, list[str]] = {}
 
@@ -99,7 +98,7 @@ def open_run(
         if is_new:
             _make_room(out, before is not None)
         try:
-            with _explained(out / "failure.txt"):
+            with explained(out / "failure.txt"):
                 (out / "failure.txt").unlink(missing_ok=True)
             if not finished:
                 write_json(out / "config.json", settings)
@@ -122,7 +121,7 @@ def saved(out: Path) -> None:
     The run that it replaces is removed; so are the runs that its parents replace.
     """
     for folder in [run for run in _unsaved if out.is_relative_to(run)]:
-        with _explained(folder):
+        with explained(folder):
             replacement.drop(folder)
         del _unsaved[folder]
 
@@ -209,7 +208,7 @@ def _check_goes_on(
 def _make_room(out: Path, replaces: bool) -> None:
     """Set aside the run that is to be replaced, and note the folder's other files."""
     if replaces:
-        with _explained(out):
+        with explained(out):
             try:
                 replacement.set_aside(out, NAMES)
             except BaseException:
@@ -266,7 +265,7 @@ def write_text(path: Path, text: str) -> None:
     """
     run_lock.check_held(path.parent)
     temporary = path.with_name(WRITING.format(path.name))
-    with _explained(path):
+    with explained(path):
         try:
             temporary.unlink(missing_ok=True)  # what is there may be a link or a pipe
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -278,7 +277,8 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
+    """Raise a `VaejaxError` for a file that cannot be written in the block."""
     try:
         yield
     except OSError as error:
@@ -286,45 +286,6 @@ def _explained(path: Path) -> Iterator[None]:
             f"cannot write {path} ({error.strerror}), but what was saved before is "
             "whole: make its folder writable, or free space on its disk"
         ) from error
-
-
-def read_rows(out: Path) -> list[dict[str, Any]]:
-    """The rows of a run's metrics.jsonl, one per epoch; damaged lines are reported."""
-    rows, problems = read_lines(out / "metrics.jsonl", is_row)
-    for problem in problems:
-        print(f"{problem}: it is left out")
-    return rows
-
-
-def is_row(found: Any) -> bool:
-    """True for a possible line of metrics.jsonl: figures, if any, are of an epoch."""
-    if not isinstance(found, dict):
-        return False
-    figures = [found[name] for name in FIGURES if found.get(name) is not None]
-    return all(map(_are_numbers, figures)) and (
-        not figures or type(found.get("epoch")) is int
-    )
-
-
-def _are_numbers(found: Any) -> bool:
-    return isinstance(found, dict) and all(
-        isinstance(value, int | float | None) for value in found.values()
-    )
-
-
-def write_rows(out: Path, rows: list[dict[str, Any]]) -> None:
-    """Replace metrics.jsonl, for example by the epochs up to a checkpoint."""
-    lines = "".join(json.dumps(row) + "\n" for row in rows)
-    write_text(out / "metrics.jsonl", lines)
-
-
-def append_row(out: Path, row: dict[str, Any]) -> None:
-    """Append a row to metrics.jsonl."""
-    run_lock.check_held(out)
-    path = out / "metrics.jsonl"
-    with _explained(path), path.open("r+") as lines:  # fails if it was removed
-        lines.seek(0, os.SEEK_END)
-        lines.write(json.dumps(row) + "\n")
 
 
 def versions() -> dict[str, str]:

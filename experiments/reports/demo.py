@@ -1,5 +1,6 @@
 """The tour's report: its models side by side, and its findings in words."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.table import Table as TerminalTable
@@ -7,48 +8,42 @@ from rich.table import Table as TerminalTable
 from experiments.harness.terminal import console
 from experiments.training.config import Config as TrainConfig
 from experiments.training.report import unreliable, with_error
-from vaejax.benchmark.findings import estimate, in_errors
+from vaejax.benchmark import EstimatorTable
+from vaejax.benchmark.cautions import cautions as cautions_of
+from vaejax.benchmark.findings import Finding, answers
 from vaejax.plotting import Section, Table, log_likelihood_bars
 
 
 def lead(
-    test: dict[str, dict[str, Any]],
-    oracle_rows: list[dict[str, Any]],
-    network_rows: list[dict[str, Any]],
-) -> list[str]:
-    """The report's answer in words, each figure from the runs."""
+    test: dict[str, dict[str, Any]], comparisons: Mapping[str, EstimatorTable]
+) -> list[Finding]:
+    """The best model, and what each comparison of gradients, by its place, found."""
     best = max(test, key=lambda name: test[name]["log_likelihood"])
-    likelihoods = ", ".join(
-        f"{name} {found['log_likelihood']:.2f}" for name, found in test.items()
-    )
-    sentences = [
-        f"Test log-likelihood in nats (higher is better): {likelihoods}; {best} is "
-        "best. One seed each: the Monte Carlo errors below do not tell seeds apart."
-    ]
-    for place, rows in (("oracle", oracle_rows), ("trained network", network_rows)):
-        pathwise = _encoder_row(rows, "pathwise")
-        dreg = _encoder_row(rows, "dreg")
-        ratio = pathwise["variance"] / dreg["variance"]
-        cost = dreg["seconds_per_gradient"] / pathwise["seconds_per_gradient"]
-        sentences.append(
-            f"On the {place}, at K = 64, DReG's encoder gradient has {ratio:.2g} times "
-            f"less variance than the pathwise one, at {cost:.2f} times the cost, and "
-            f"rms signal-to-noise {estimate(dreg, 'rms_snr') or 'unknown'} against "
-            f"{estimate(pathwise, 'rms_snr') or 'unknown'}."
+    likelihoods = ", ".join(f"{name} {with_error(test[name])}" for name in test)
+    said = [
+        Finding(
+            f"On the test digits {best} has the highest log-likelihood.",
+            f"in nats: {likelihoods}; one seed each, and the Monte Carlo errors do not "
+            "tell seeds apart",
         )
-    stl = _encoder_row(oracle_rows, "stl")
-    sentences.append(
-        f"STL under the IWAE bound is biased, and the oracle sees it: at K = 64 its "
-        f"bias is {in_errors(stl):.3g} standard errors of the mean gradient, and "
-        f"{estimate(stl, 'bias_squared')} squared."
-    )
-    return sentences
+    ]
+    for place, table in comparisons.items():
+        for found in answers(table.rows):
+            said.append(found._replace(claim=_placed(place, found.claim)))
+    return said
 
 
-def _encoder_row(rows: list[dict[str, Any]], estimator: str) -> dict[str, Any]:
-    cell = ("iwae", estimator, 64, "encoder")
-    names = ("bound", "estimator", "num_samples", "group")
-    return next(row for row in rows if tuple(row[name] for name in names) == cell)
+def cautions(comparisons: Mapping[str, EstimatorTable]) -> list[str]:
+    """What to know of each comparison before relying on it."""
+    return [
+        _placed(place, caution)
+        for place, table in comparisons.items()
+        for caution in cautions_of(table.rows)
+    ]
+
+
+def _placed(place: str, sentence: str) -> str:
+    return f"On the {place}, {sentence[:1].lower()}{sentence[1:]}"
 
 
 def likelihood_section(

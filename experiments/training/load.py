@@ -9,14 +9,7 @@ from experiments.harness.config_file import X64, typed_settings
 from experiments.harness.json_files import read_json
 from experiments.training.config import Config
 from experiments.training.run import Data, Run, prepare
-from vaejax.core import (
-    EstState,
-    Model,
-    Params,
-    VaejaxError,
-    parse_words,
-    settings_of,
-)
+from vaejax.core import EstState, Model, Params, VaejaxError, parse_words, settings_of
 from vaejax.models import MODELS
 from vaejax.objective import of_estimator, whole_params
 from vaejax.training import TrainState, checkpoints, init_state, of_seed
@@ -80,7 +73,7 @@ def load_trained(folder: Path) -> Trained:
 def load_state(run: Run) -> TrainState:
     """The last state that the run saved."""
     folder = run.config.out / "checkpoints"
-    state, _ = checkpoints.restore(folder, _new_state(run))
+    state, _ = checkpoints.load(folder, _new_state(run))
     return state
 
 
@@ -136,7 +129,7 @@ def load_snapshots(run: Run) -> dict[int, tuple[Params, EstState]]:
             "--snapshot-epochs, as in --snapshot-epochs 1"
         )
     first = _new_state(run)
-    states = {step: checkpoints.restore(folder, first, step)[0] for step in kept}
+    states = {step: checkpoints.load(folder, first, step)[0] for step in kept}
     return {
         step: _first_seed(run, state) for step, state in ({0: first} | states).items()
     }

@@ -15,7 +15,7 @@ from jax.profiler import ProfileData, ProfileOptions
 
 from experiments.harness.result_table import print_rows, write_csv
 from experiments.training.config import Config
-from experiments.training.loop import Epoch, Watcher
+from experiments.training.recorder import Epoch, Watcher
 from vaejax.training import TrainState
 
 SHOWN = 15

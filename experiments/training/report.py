@@ -8,7 +8,7 @@ from jaxtyping import Array
 from matplotlib.figure import Figure
 from rich.table import Table as TerminalTable
 
-from experiments.harness import run_folder
+from experiments.harness import metric_rows
 from experiments.harness.cli import command_of
 from experiments.harness.names import labels_in_turn
 from experiments.harness.terminal import console
@@ -44,9 +44,9 @@ def write(run: Run, params: Params, summary: dict[str, Any]) -> None:
                 text=f"Protocol: {summary['protocol']}. ± is the Monte Carlo error of "
                 "trained models, not the spread over seeds.",
                 tables=[Table(("result", "value"), rows)],
-                figures=list(figures.values()),
                 command=command_of("train", config),
-            )
+            ),
+            Section("Figures", figures=list(figures.values())),
         ],
     )
 
@@ -54,7 +54,7 @@ def write(run: Run, params: Params, summary: dict[str, Any]) -> None:
 def draw(run: Run, params: Params, count: int = 16) -> Mapping[str, Figure]:
     """Draw curves, the latent space and, for images, reconstructions and samples."""
     model, test = run.model, run.data.test
-    figures = {"curves": training_curves(run_folder.read_rows(run.config.out))}
+    figures = {"curves": training_curves(metric_rows.read_rows(run.config.out))}
     if run.data.protocol != "counts":  # counts of words are no images
         shown = jax.tree.map(lambda leaf: leaf[:count], test)
         seen = reconstruct(model, params, shown)

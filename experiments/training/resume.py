@@ -9,7 +9,7 @@ import jax
 
 from experiments.harness import run_folder
 from experiments.training.config import Config
-from experiments.training.run import SCHEDULES
+from experiments.training.optimizer import SCHEDULES
 from vaejax.core import VaejaxError
 from vaejax.training import checkpoints
 

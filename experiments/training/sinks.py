@@ -18,18 +18,11 @@ from experiments.harness.json_files import read_json
 from experiments.harness.result_table import numbers_of
 from experiments.training import processes
 from experiments.training.config import Config
-from experiments.training.loop import Epoch, Watcher
 from experiments.training.op_profile import profiling
+from experiments.training.recorder import Epoch, Watcher
 from experiments.training.report import reconstruct
 from experiments.training.run import Run
-from vaejax.core import (
-    Example,
-    Keys,
-    Params,
-    VaejaxError,
-    plain,
-    record,
-)
+from vaejax.core import Example, Keys, Params, VaejaxError, plain, record
 from vaejax.plotting.images import mosaic
 from vaejax.terms import log_terms
 from vaejax.training import TrainState, checkpoints

@@ -14,6 +14,7 @@ from jax.lax import stop_gradient
 
 import vaejax
 from vaejax import Batch, Example, Params, VaejaxError, check_unbiased
+from vaejax.benchmark import EstimatorTable
 from vaejax.benchmark import table as table_module
 from vaejax.benchmark.report import GroupReport
 from vaejax.benchmark.rows import COLUMNS, row_of_line
@@ -136,7 +137,7 @@ def test_a_table_shows_draws_and_writes_itself(table, tmp_path):
     assert text.splitlines()[0].split()[:3] == ["bound", "estimator", "K"]
     assert len(text.splitlines()) == 1 + len(table)
     assert "<table" in table._repr_html_()
-    assert any("cells are refused" in finding for finding in table.findings())
+    assert any("cells are refused" in str(finding) for finding in table.findings())
     assert isinstance(table.plot(), Picture)
     assert isinstance(table.plot("bias"), Picture)
     with pytest.raises(VaejaxError, match="no figure 'vari' of these rows: use one of"):
@@ -146,10 +147,17 @@ def test_a_table_shows_draws_and_writes_itself(table, tmp_path):
         lines = list(csv.DictReader(file))
     assert tuple(lines[0]) == COLUMNS
     assert [line["estimator"] for line in lines] == [r.cell.estimator for r in table]
+    assert [row.line() for row in EstimatorTable.read(path)] == table.lines()
     stored = pyarrow.parquet.read_table(table.write(tmp_path / "rows.parquet"))
     assert stored.equals(table.to_arrow())
-    with pytest.raises(VaejaxError, match=r"neither \.csv nor \.parquet"):
-        table.write(tmp_path / "rows.txt")
+    again = EstimatorTable.read(tmp_path / "rows.parquet")
+    assert again.lines() == table.lines()
+    for use in (table.write, EstimatorTable.read):
+        with pytest.raises(VaejaxError, match=r"neither \.csv nor \.parquet"):
+            use(tmp_path / "rows.txt")
+    (tmp_path / "other.csv").write_text("x\n1\n")
+    with pytest.raises(VaejaxError, match="has no column 'batch_size': give a table"):
+        EstimatorTable.read(tmp_path / "other.csv")
 
 
 def test_pandas_is_asked_for_only_where_it_is_wanted(table, monkeypatch):
@@ -168,8 +176,8 @@ def test_rows_are_chosen_by_their_columns(table):
 def test_a_line_gives_its_row_back(table):
     """The journal of a run keeps lines without costs."""
     for row in table:
-        line = row._replace(cost=None).line()
-        again = row_of_line(line, row.cost)
+        costs = {} if row.cost is None else row.cost._asdict()
+        again = row_of_line(row._replace(cost=None).line() | costs)
         assert again.line() == row.line()
         assert again.cell == row.cell
         if row.report is not None:

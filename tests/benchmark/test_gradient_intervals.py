@@ -190,6 +190,14 @@ def test_heavy_tails_are_marked_and_light_ones_are_not(draws):
     assert safe["t3"] < 0.5
 
 
+def test_a_draw_that_holds_a_tenth_of_the_variance_is_marked():
+    rng = np.random.default_rng(0)
+    for height, safe in ((40.0, False), (17.0, False), (3.5, True)):
+        draws = rng.normal(size=(2000, 1))
+        draws[rng.integers(2000)] = height
+        assert report_on(draws, np.zeros(1)).safe == safe
+
+
 def test_few_draws_are_marked():
     for draws in (10, 40):
         assert not any(report.safe for report in reports("normal", draws))

@@ -29,7 +29,7 @@ from vaejax.bounds import (
 )
 from vaejax.core import LogTerms, Problem
 from vaejax.models import bernoulli_toy
-from vaejax.objective import weigh_kl
+from vaejax.problems import weigh_kl
 
 # Log p(x|z), log p(z) and log q(z|x) of every outcome.
 PX_Z, PZ, QZ = np.array([[0.9, 0.5, 0.1], [0.3, 0.3, 0.4], [0.45, 0.5, 0.05]])

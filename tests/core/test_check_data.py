@@ -6,7 +6,6 @@ import inspect
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import optax
 import pytest
@@ -314,6 +313,92 @@ def test_what_is_no_array_of_examples_is_refused(x, message, observe):
         )
     with pytest.raises(VaejaxError, match=message):
         vaejax.log_likelihood(MODEL, PARAMS, Example(x), KEY, num_samples=2)
+
+
+OF_ONE_EXAMPLE = {"pseudo_gibbs", "metropolis_within_gibbs", "denoise"}
+
+
+@pytest.mark.parametrize("door", sorted(DOORS.keys() - OF_ONE_EXAMPLE))
+def test_no_examples_at_all_are_refused(door):
+    with pytest.raises(VaejaxError, match=r"at least one example|hold no examples"):
+        DOORS[door](BITS[:0])
+
+
+# Each is given a count that is none; the doors without counts have no line.
+WRONG_COUNTS = {
+    "fit": lambda n: vaejax.fit(
+        *(OBJECTIVE, optax.sgd(0.1), Example(BITS)),
+        epochs=n,
+        batch_size=2,
+        key=KEY,
+    ),
+    "gradient_moments": lambda n: benchmark.gradient_moments(
+        *(OBJECTIVE, PARAMS, LossState(), KEY, batch(BITS)), draws=n
+    ),
+    "compare_estimators": lambda n: vaejax.compare_estimators(
+        *(MODEL, PARAMS, Example(BITS)),
+        bounds=[elbo()],
+        estimators=[pathwise()],
+        num_samples=1,
+        draws=n,
+        key=KEY,
+    ),
+    **{
+        name: lambda n, name=name, count=count: getattr(evaluation, name)(
+            MODEL, PARAMS, Example(BITS), KEY, **{count: n}
+        )
+        for name, count in (
+            ("log_likelihood", "num_samples"),
+            ("amortization_gap", "num_steps"),
+            ("elbo_surgery", "chunk_size"),
+            ("expected_log_px_z", "num_samples"),
+        )
+    },
+    "layer_kl": lambda n: evaluation.layer_kl(
+        OF_LAYERS, OF_LAYERS.init(KEY), Example(BITS), KEY, num_samples=n
+    ),
+    "log_normalizer": lambda n: evaluation.log_normalizer(
+        NORMALIZED, NORMALIZED.init(KEY), Example(BITS), KEY, num_chains=n
+    ),
+    "pseudo_gibbs": lambda n: evaluation.pseudo_gibbs(
+        MODEL, PARAMS, Example(BITS[0]), MASK, KEY, num_draws=n
+    ),
+    "denoise": lambda n: evaluation.denoise(
+        *(MODEL, PARAMS, Example(BITS[0]), evaluation.bit_flips(0.1), KEY),
+        num_samples=n,
+    ),
+}
+
+
+@pytest.mark.usefixtures("untyped")
+@pytest.mark.parametrize("count", [2.5, "1", True, -1, 10**30])
+@pytest.mark.parametrize("door", WRONG_COUNTS)
+def test_what_is_no_count_is_refused(door, count):
+    with pytest.raises(VaejaxError, match=r"is .*: give an integer from "):
+        WRONG_COUNTS[door](count)
+
+
+@pytest.mark.usefixtures("untyped")
+def test_an_array_is_no_example_and_a_batch_holds_one():
+    with pytest.raises(VaejaxError, match=r"examples is an array of shape .* wrap it"):
+        check_data(MODEL, BITS)
+    with pytest.raises(VaejaxError, match=r"examples is an array of shape .* wrap it"):
+        evaluation.reconstruction(MODEL, PARAMS, BITS)
+    with pytest.raises(VaejaxError, match=r"example is an array of shape .* wrap it"):
+        evaluation.pseudo_gibbs(MODEL, PARAMS, BITS[0], MASK, KEY, num_draws=1)
+    np.testing.assert_array_equal(check_data(MODEL, batch(BITS)).x, BITS)
+
+
+def test_a_step_checks_shapes_and_converts_dtypes():
+    step = training.make_step(OBJECTIVE, optax.sgd(0.1))
+
+    def after(x):
+        return step(training.init_state(OBJECTIVE, optax.sgd(0.1), KEY), batch(x))[1]
+
+    with pytest.raises(VaejaxError, match="reshape x"):
+        after(BITS[..., 0])
+    for dtype in (np.uint8, bool):
+        assert after(BITS.astype(dtype))["loss"] == after(BITS)["loss"]
 
 
 def test_masked_labels_and_codes_are_refused():
@@ -673,12 +758,6 @@ def test_fit_checks_what_is_observed():
 
 
 @pytest.fixture
-def untyped(monkeypatch):
-    """As for users, whose arguments jaxtyping does not look at."""
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
-
-
-@pytest.fixture
 def parts(monkeypatch):
     """So that 1,438 digits are observed in parts, the last of which overlaps."""
     module = importlib.import_module("vaejax.training.start")
@@ -692,7 +771,7 @@ def test_fit_observes_every_pixel(row):
     x = 255 * np.asarray(load("digits", "train").observations(), np.uint8)
     x[row, 4, 4] = 77
     model = gaussian_mlp((8, 8, 1), hidden=(5,), latent_dim=2)
-    with pytest.raises(VaejaxError, match=r"of the 1,438 .* first is 0\.30196"):
+    with pytest.raises(VaejaxError, match=r"among the 1,438 .* first is 0\.30196"):
         vaejax.fit(
             vaejax.make_objective(model, elbo(), pathwise(), num_samples=1),
             optax.sgd(0.1),
@@ -713,7 +792,8 @@ def test_fit_looks_at_every_label(wrong, row):
     y = np.array(train.labels)
     y[row] = wrong
     model = conditional_vae((8, 8, 1), num_classes=10, hidden=(5,), latent_dim=2)
-    with pytest.raises(VaejaxError, match=rf"of the 1,438 .* first is {wrong}, at y"):
+    message = rf"among the 1,438 .* first is {wrong}, at y"
+    with pytest.raises(VaejaxError, match=message):
         vaejax.fit(
             vaejax.make_objective(model, elbo(), pathwise(), num_samples=1),
             optax.sgd(0.1),

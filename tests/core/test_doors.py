@@ -1,7 +1,5 @@
 """A first mistake at a door of the library is answered in one sentence."""
 
-import inspect
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -25,14 +23,9 @@ DATA = Example(X)
 OBJECTIVE = vaejax.make_objective(MODEL, elbo(), dreg(), num_samples=1)
 
 
-def plain(door, *given, **settings):
-    """As a user calls it: without the types that the tests check at every call."""
-    return inspect.unwrap(door)(*given, **settings)
-
-
 def fit(objective=OBJECTIVE, data=DATA, **changes):
     settings = {"epochs": 1, "batch_size": 2, "key": KEY} | changes
-    return plain(vaejax.fit, objective, optax.adam(1e-3), data, **settings)
+    return vaejax.fit(objective, optax.adam(1e-3), data, **settings)
 
 
 def networks(**changes):
@@ -45,20 +38,20 @@ def networks(**changes):
         "data_shape": (4,),
         "latent_dim": 2,
     }
-    return plain(from_networks, "own", **given | changes)
+    return from_networks("own", **given | changes)
 
 
 MISTAKES = {
     "a name for the bound": (
-        lambda: plain(vaejax.make_objective, MODEL, "elbo", dreg(), num_samples=1),
+        lambda: vaejax.make_objective(MODEL, "elbo", dreg(), num_samples=1),
         "bound must be a Bound, and is the name 'elbo': build it",
     ),
     "a factory for the estimator": (
-        lambda: plain(vaejax.make_objective, MODEL, elbo(), dreg, num_samples=1),
+        lambda: vaejax.make_objective(MODEL, elbo(), dreg, num_samples=1),
         r"estimator must be an Estimator, and is the function dreg: call it",
     ),
     "parameters for the model": (
-        lambda: plain(vaejax.make_objective, PARAMS, elbo(), dreg(), num_samples=1),
+        lambda: vaejax.make_objective(PARAMS, elbo(), dreg(), num_samples=1),
         "model must be a Model, and is a Params",
     ),
     "fields without names": (
@@ -80,12 +73,11 @@ MISTAKES = {
         "state must be a TrainState, and is a Params",
     ),
     "an array to evaluate": (
-        lambda: plain(vaejax.log_likelihood, MODEL, PARAMS, X, KEY),
+        lambda: vaejax.log_likelihood(MODEL, PARAMS, X, KEY),
         "examples is an array of shape",
     ),
     "a state for parameters": (
-        lambda: plain(
-            vaejax.log_likelihood,
+        lambda: vaejax.log_likelihood(
             MODEL,
             vaejax.TrainState(PARAMS, *[()] * 6),
             Example(X),
@@ -111,6 +103,7 @@ MISTAKES = {
 }
 
 
+@pytest.mark.usefixtures("untyped")
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_first_mistake_is_answered(mistake):
     make, message = MISTAKES[mistake]

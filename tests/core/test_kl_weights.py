@@ -13,8 +13,9 @@ import pytest
 import scipy.optimize
 from jax.flatten_util import ravel_pytree
 
+from experiments.training.checks import check
 from experiments.training.config import Config
-from experiments.training.run import check, make_optimizer
+from experiments.training.optimizer import make_optimizer
 from vaejax import kl_weights
 from vaejax.bounds import BOUNDS, beta_elbo, elbo, elbo_analytic_kl
 from vaejax.core import Batch, Example, LossState, VaejaxError
@@ -31,7 +32,8 @@ from vaejax.kl_weights import (
 )
 from vaejax.models import gaussian_mlp, linear_gaussian
 from vaejax.models.linear_gaussian import exact_elbo
-from vaejax.objective import make_objective, weight_of_kl
+from vaejax.objective import make_objective
+from vaejax.problems import weight_of_kl
 from vaejax.regularizers import capacity, free_bits
 from vaejax.training import encoder_first, fit
 

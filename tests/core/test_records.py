@@ -10,12 +10,14 @@ import tokenize
 
 import pytest
 
-from vaejax.core import Family, Model, Objective, record, records
+from vaejax.core import Family, Model, Objective, family, model, objective, record
 
 RECORDS = [
     value
-    for value in vars(records).values()
-    if inspect.isclass(value) and dataclasses.is_dataclass(value)
+    for module in (family, model, objective)
+    for value in vars(module).values()
+    if inspect.isclass(value) and value.__module__ == module.__name__
+    if dataclasses.is_dataclass(value)
 ]
 
 

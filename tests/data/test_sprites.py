@@ -8,12 +8,7 @@ from experiments.training.run import prepare
 from vaejax.core import VaejaxError
 from vaejax.data import DATASETS, load, render_sprites, sprite_factors
 from vaejax.data.datasets import sprites
-from vaejax.data.sprites import (
-    FACTOR_SIZES,
-    NUM_SPRITES,
-    RADIUS,
-    SHAPES,
-)
+from vaejax.data.sprites import FACTOR_SIZES, NUM_SPRITES, RADIUS, SHAPES
 
 LARGEST = FACTOR_SIZES["scale"] - 1
 

@@ -10,6 +10,7 @@ import pytest
 
 from vaejax.benchmark import gradient_moments
 from vaejax.bounds import cubo, elbo, iwae
+from vaejax.compatibility import check
 from vaejax.core import (
     Batch,
     Bound,
@@ -24,7 +25,7 @@ from vaejax.estimators import ESTIMATORS, dreg, pathwise, rloo, score_function, 
 from vaejax.estimators.dreg import path_weights
 from vaejax.models import gaussian_mlp, linear_gaussian
 from vaejax.models.linear_gaussian import exact_posterior
-from vaejax.objective import check, make_objective
+from vaejax.objective import make_objective
 from vaejax.terms import scale_gradient, with_value
 
 pytestmark = pytest.mark.slow

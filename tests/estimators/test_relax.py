@@ -14,6 +14,7 @@ from jax.lax import stop_gradient
 from scipy.stats import norm
 
 from vaejax.bounds import cubo, elbo, iwae
+from vaejax.compatibility import check
 from vaejax.core import (
     Batch,
     Bound,
@@ -40,7 +41,7 @@ from vaejax.estimators.relaxed import draw
 from vaejax.exact import value_and_gradient
 from vaejax.families import bernoulli, categorical
 from vaejax.models import bernoulli_toy
-from vaejax.objective import check, make_objective
+from vaejax.objective import make_objective
 from vaejax.terms import bound_value, log_terms
 
 pytestmark = pytest.mark.slow

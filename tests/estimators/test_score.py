@@ -17,6 +17,7 @@ from scipy.stats import norm
 from tests.estimators.test_estimators import at_exact_posterior
 from vaejax.benchmark import gradient_moments
 from vaejax.bounds import cubo, elbo, iwae, miwae, piwae, renyi, tvo
+from vaejax.compatibility import check
 from vaejax.core import (
     Batch,
     Bound,
@@ -44,19 +45,14 @@ from vaejax.estimators import (
 from vaejax.estimators.moving_average import RunningAverage, advance
 from vaejax.estimators.ovis_asymptotic import _log_without
 from vaejax.estimators.ovis_mc import direct_weights
-from vaejax.estimators.score_function import (
-    learning_signal,
-    score_weights,
-    stopped_samples,
-    with_score,
-)
+from vaejax.estimators.score_function import learning_signal, score_weights, with_score
 from vaejax.exact import value_and_gradient
 from vaejax.families import diagonal_normal, logit_normal
 from vaejax.families.chain import chain, linear
 from vaejax.models import two_layer_gaussian
 from vaejax.nets import mlp
-from vaejax.objective import check, make_objective
-from vaejax.terms import bound_value, log_terms, make_stats
+from vaejax.objective import make_objective
+from vaejax.terms import bound_value, log_terms, make_stats, stopped_samples
 
 pytestmark = pytest.mark.slow
 

@@ -89,13 +89,7 @@ EXAMPLES = {
 
 @functools.cache
 def params_of(name: str) -> Params:
-    leaves, structure = jax.tree.flatten(MODELS[name].init(jax.random.key(1)))
-    keys = jax.random.split(jax.random.key(6), len(leaves))
-    moved = [
-        leaf + 0.4 * jax.random.normal(key, leaf.shape)
-        for leaf, key in zip(leaves, keys, strict=True)
-    ]
-    return jax.tree.unflatten(structure, moved)
+    return oracles.moved(MODELS[name].init(jax.random.key(1)))
 
 
 @functools.cache

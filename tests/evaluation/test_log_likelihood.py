@@ -209,7 +209,7 @@ def test_memory_does_not_grow_with_the_number_of_samples():
     ("num_samples", "chunk_size", "count"), [(0, 10, 3), (10, 0, 3), (10, 10, 0)]
 )
 def test_impossible_requests_are_refused(num_samples, chunk_size, count):
-    with pytest.raises(VaejaxError, match="must be at least 1"):
+    with pytest.raises(VaejaxError, match=r"from 1 to|at least one example"):
         estimate(count, num_samples, chunk_size)
 
 

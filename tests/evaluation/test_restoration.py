@@ -193,11 +193,11 @@ def test_the_denoised_bits_are_those_of_all_images_summed():
             lambda: denoise(
                 MODEL, EXACT, Example(X), gaussian_noise(1.0), KEY, num_samples=0
             ),
-            "at least 1",
+            "num_samples is 0: give an integer from 1",
         ),
         (
             lambda: pseudo_gibbs(MODEL, EXACT, Example(X), MASK, KEY, num_draws=0),
-            "at least 1 draw",
+            "num_draws is 0: give an integer from 1",
         ),
         (
             lambda: pseudo_gibbs(MODEL, EXACT, Example(X), MASK[:1], KEY, num_draws=1),

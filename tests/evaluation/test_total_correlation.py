@@ -12,7 +12,7 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 
-from experiments.training.run import _regularizers as regularizers_named
+from experiments.training.checks import _regularizers as regularizers_named
 from vaejax.bounds import elbo
 from vaejax.core import Batch, Example, IncompatibleError, VaejaxError
 from vaejax.estimators import pathwise

@@ -11,6 +11,7 @@ from scipy import stats
 
 from experiments import advise
 from experiments.advise import Config
+from experiments.benchmark import candidates
 from vaejax.benchmark import CostReport, Moments
 from vaejax.benchmark import ranking as ranking_module
 from vaejax.benchmark.ranking import Measured, rank
@@ -32,7 +33,7 @@ def known_costs(monkeypatch):
         per_candidate = (c.row["num_samples"] * c.row["batch_size"] for c in measured)
         return [CostReport(n, 1e-3 * n, 0.0, 0.0, 1000 * n) for n in per_candidate]
 
-    monkeypatch.setattr(advise, "_costs", costs)
+    monkeypatch.setattr(advise, "costs_of", costs)
 
 
 def verdicts(results):
@@ -81,14 +82,14 @@ def test_a_killed_run_goes_on_with_what_is_not_measured(
     lines = journal.read_bytes().splitlines(keepends=True)
     assert sum(b"folds" in line for line in lines) >= 5
     journal.write_bytes(b"".join(lines[:-2]) + lines[-2][:9])  # one is cut short
-    drawn, signal = [], advise._signal
+    drawn, signal = [], candidates._signal
 
     def counted(*arguments):
         drawn.append(arguments)
         return signal(*arguments)
 
-    monkeypatch.setattr(advise, "_signal", counted)
-    monkeypatch.setattr(advise, "_costs", None)  # they are known
+    monkeypatch.setattr(candidates, "_signal", counted)
+    monkeypatch.setattr(advise, "costs_of", None)  # they are known
     with pytest.raises(VaejaxError, match="unfinished run: use --resume"):
         advise.run(config)
     again = advise.run(dataclasses.replace(config, resume=True))
@@ -204,7 +205,7 @@ def test_a_winner_is_one_from_95_percent_on(chance, tmp_path, known_costs, monke
         leader = ranking.per_second._replace(chance=np.full(1, chance))
         return ranking._replace(per_second=leader)
 
-    monkeypatch.setattr(advise, "rank", of_known_chance)
+    monkeypatch.setattr(candidates, "rank", of_known_chance)
     config = config_for(
         tmp_path / "run", estimators=("dreg",), num_samples=(2,), draws=40, passes=1
     )

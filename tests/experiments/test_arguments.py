@@ -12,7 +12,7 @@ import pytest
 from experiments.__main__ import commands
 from experiments.harness import progress
 from experiments.harness.arguments import flags_of, split_words
-from experiments.harness.cli import option, parse
+from experiments.harness.cli import command_of, option, parse
 from experiments.harness.settings import Settings
 from experiments.training.config import Config as TrainConfig
 from vaejax.core import VaejaxError
@@ -195,6 +195,17 @@ def test_names_are_listed_with_their_claims_and_settings(kind, expected, capsys)
     assert max(map(len, shown.splitlines())) <= 80
     for name in KINDS[kind]:
         assert re.search(rf"^{name}\n    \S", shown, re.MULTILINE), name
+
+
+def test_a_command_in_a_report_has_no_path_of_the_machine(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for out, shown in (
+        (Path("/somewhere/else/vae"), "vae"),
+        (tmp_path / "runs" / "vae", "runs/vae"),
+        (Path("../vae"), "../vae"),
+    ):
+        command = command_of("train", TrainConfig(out=out))
+        assert command == f"python -m experiments.train --out {shown}"
 
 
 def test_a_kind_that_there_is_not_names_the_others():

@@ -23,7 +23,7 @@ from experiments import (
     snr_vs_k,
     train,
 )
-from experiments.harness import run_folder
+from experiments.harness import metric_rows
 from experiments.harness.cli import parse, run_main
 from vaejax.training import checkpoints
 
@@ -678,7 +678,7 @@ def assert_same_run(one: Path, other: Path) -> None:
         del found["train"]["images_per_second"], found["train"]["compile_seconds"]
     assert mine == theirs
     assert digest(one) == digest(other)
-    rows, expected = run_folder.read_rows(one), run_folder.read_rows(other)
+    rows, expected = metric_rows.read_rows(one), metric_rows.read_rows(other)
     assert [row["epoch"] for row in rows] == [row["epoch"] for row in expected]
     for row, twin in zip(rows, expected, strict=True):
         assert (row["train"], row["test"]) == (twin["train"], twin["test"])

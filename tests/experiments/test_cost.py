@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import json
 
+import jax
 import numpy as np
 import pytest
 
@@ -11,6 +12,7 @@ from experiments import cost
 from experiments.performance.cost_report import fit_line, num_weights, with_lines
 from vaejax import plotting
 from vaejax.core import VaejaxError
+from vaejax.models import gaussian_mlp
 
 pytestmark = pytest.mark.slow
 
@@ -62,8 +64,8 @@ def test_the_line_of_the_width_is_in_the_number_of_weights():
     width = np.array([10, 100, 1000])
     _, (finding,) = with_lines(curve("width", width, 1e-9 * num_weights(width)))
     assert "0.001 us per weight; linear throughout" in finding
-    network = cost.gaussian_mlp(hidden=(10, 10)).init(cost.jax.random.key(0))
-    kernels = [x for x in cost.jax.tree.leaves(network) if x.ndim == 2]
+    network = gaussian_mlp(hidden=(10, 10)).init(jax.random.key(0))
+    kernels = [x for x in jax.tree.leaves(network) if x.ndim == 2]
     assert num_weights(np.array(10)) == sum(kernel.size for kernel in kernels)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from experiments import sweep
-from experiments.harness import run_folder, run_settings
+from experiments.harness import metric_rows, run_settings
 from experiments.harness.config_file import typed_settings
 from experiments.harness.journal import Journal
 from experiments.harness.json_files import (
@@ -150,11 +150,11 @@ def test_a_line_that_a_kill_cut_short_is_no_damage(tmp_path, capsys):
 
 def test_a_run_without_a_damaged_line_shows_the_others(tmp_path, capsys):
     (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n{"epo\n{"epoch": 3}\n')
-    assert run_folder.read_rows(tmp_path) == [{"epoch": 1}, {"epoch": 3}]
+    assert metric_rows.read_rows(tmp_path) == [{"epoch": 1}, {"epoch": 3}]
     assert "metrics.jsonl is damaged: line 2 (" in capsys.readouterr().out
     figures = '{"train": {"bound": 1.5}}\n{"test": 7, "epoch": 1}\n'
     (tmp_path / "metrics.jsonl").write_text(figures)
-    assert run_folder.read_rows(tmp_path) == []
+    assert metric_rows.read_rows(tmp_path) == []
     with pytest.raises(VaejaxError, match=r"cannot read .*jsonl \(No such file"):
         read_lines(tmp_path / "none/metrics.jsonl")
 

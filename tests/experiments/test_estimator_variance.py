@@ -42,7 +42,7 @@ TIMED = {
 }
 
 
-def only_the_summary(out, rows, *, command, summary):
+def only_the_summary(out, rows, of_run, *, command, summary):
     run_folder.write_json(out / "results.json", summary)
 
 
@@ -429,7 +429,9 @@ def test_two_settings_of_one_estimator_are_two_cells(tmp_path):
     lines = (results.out / "metrics.jsonl").read_text().splitlines()
     cells = {tuple(json.loads(line)["cell"]) for line in lines}
     assert len(cells) == 2
-    assert any(f"{cold} under elbo" in text for text in findings(results.rows))
+    assert any(
+        f"{cold} under elbo" in str(text) for text in findings(results.table.rows)
+    )
 
 
 def test_estimators_of_one_name_are_refused():

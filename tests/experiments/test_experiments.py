@@ -15,13 +15,14 @@ import numpy as np
 import optax
 import pytest
 from pages import Page
+from tiny_run import tiny
 
 from experiments import estimator_variance, precision, train
 from experiments.benchmark import cell_run
-from experiments.harness import run_folder
+from experiments.harness import metric_rows
 from experiments.harness.cli import parse
 from experiments.harness.interrupts import noted_interrupts
-from experiments.reports.sections import model_section
+from experiments.reports.sections import model_sections
 from experiments.training import report
 from experiments.training.evaluate import evaluate
 from experiments.training.load import load_trained, read_source
@@ -30,13 +31,14 @@ from experiments.training.starting_point import starting_state
 from vaejax.benchmark import CostReport, GroupReport
 from vaejax.benchmark.rows import COLUMNS
 from vaejax.bounds import BOUNDS
+from vaejax.compatibility import check
 from vaejax.core import Batch, LossState, Params, Problem, VaejaxError, build
 from vaejax.data import DATASETS, ImageData
 from vaejax.data.types import DatasetInfo
 from vaejax.estimators import ESTIMATORS
 from vaejax.evaluation import reconstruction
 from vaejax.models import MODELS
-from vaejax.objective import check
+from vaejax.plotting.style import written
 from vaejax.training import checkpoints
 
 pytestmark = pytest.mark.slow
@@ -64,18 +66,6 @@ SETTINGS = {  # of the models that have sizes; the smallest that train
 }
 
 
-def tiny(out: Path, **more: object) -> train.Config:
-    config = train.Config(
-        dataset="digits",
-        model_settings=SETTINGS["gaussian_mlp"],
-        epochs=1,
-        eval_num_samples=7,
-        eval_examples=20,
-        out=out,
-    )
-    return dataclasses.replace(config, **more)
-
-
 @pytest.fixture
 def no_figures(monkeypatch):
     monkeypatch.setattr(report, "draw", lambda *_: {})
@@ -92,7 +82,7 @@ def test_a_run_writes_its_settings_metrics_results_checkpoint_and_figures(finish
     settings = json.loads((out / "config.json").read_text())
     assert settings["bound"] == "iwae"
     assert settings["num_samples"] == 3
-    rows = run_folder.read_rows(out)
+    rows = metric_rows.read_rows(out)
     assert [row["epoch"] for row in rows] == [1, 2]
     results = json.loads((out / "results.json").read_text())
     assert results == finished.summary
@@ -124,8 +114,8 @@ def test_a_run_writes_a_report_with_its_answer_and_its_command(finished):
     text = (finished.out / "report.html").read_text()
     page = Page(text)
     value = finished.summary["test"]["log_likelihood"]
-    assert f"Test log-likelihood, S = 7: {value:.2f}" in page.text
-    assert f"{value:.2f}" in " ".join(page.cells)
+    assert f"Test log-likelihood, S = 7: {written(value)}" in page.text
+    assert written(value) in " ".join(page.cells)
     assert [tag for tag, _ in page.tags].count("img") == 4
     (command,) = re.findall("python -m experiments.train (.*)", page.text)
     assert parse(train.Config, shlex.split(command)).bound == "iwae"
@@ -331,9 +321,10 @@ def test_overwriting_leaves_alone_what_is_no_such_run(finished, tmp_path, no_fig
     assert (paper / "mine.png").exists()
 
 
-def test_the_command_in_a_report_repeats_the_run_where_it_is(finished):
-    command = model_section("vae", finished.out).command
-    assert f"--out {finished.out}" in command
+def test_the_command_in_a_report_repeats_the_run_in_a_folder_of_its_name(finished):
+    command = model_sections({"vae": finished.out})[0].command
+    assert f"--out {finished.out.name}" in command
+    assert str(finished.out.parent) not in command
     assert "--bound iwae" in command
 
 
@@ -398,6 +389,7 @@ def test_a_start_takes_the_prior_too_where_its_shapes_agree(
 def test_a_start_takes_auxiliary_parameters_where_their_shapes_agree(finished, capsys):
     config = tiny(Path("none"), start_from=finished.out)
     run = prepare(config)
+    assert repr(run) == "Run(gaussian_mlp on digits, elbo by dreg, K = 1, in none)"
 
     def with_auxiliary(size: int, value: float) -> Params:
         return finished.params._replace(auxiliary=jnp.full(size, value))
@@ -409,7 +401,7 @@ def test_a_start_takes_auxiliary_parameters_where_their_shapes_agree(finished, c
     for size in (3, 4):
         state = starting_state(run, with_auxiliary(size, 1.0))
         assert bool(state.params.auxiliary.all()) == (size == 3)
-        assert ("auxiliary anew" in capsys.readouterr().out) == (size == 4)
+        assert ("auxiliary new" in capsys.readouterr().out) == (size == 4)
 
 
 def test_a_start_that_cannot_be_leaves_the_run_in_its_place(finished, no_figures):
@@ -448,7 +440,7 @@ def test_a_finished_run_goes_on_with_more_epochs(
     assert "the cosine schedule for 4 epochs: 0.0005 at this step, not 0" in said
     second = train.run(more).summary
     assert second["train"]["epochs"] == 4
-    assert [row["epoch"] for row in run_folder.read_rows(out)] == [1, 2, 3, 4]
+    assert [row["epoch"] for row in metric_rows.read_rows(out)] == [1, 2, 3, 4]
     assert json.loads((out / "results.json").read_text()) == second
     assert json.loads((out / "config.json").read_text())["epochs"] == 4
     with pytest.raises(VaejaxError, match="finished run"):

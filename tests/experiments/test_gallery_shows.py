@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 
 from experiments.gallery.entries import ENTRIES
 from experiments.gallery.entry import Trained
-from experiments.harness import run_folder, run_settings
+from experiments.harness import metric_rows, run_folder, run_settings
 from experiments.training.config import Config
 from experiments.training.evaluate import evaluate
 from experiments.training.run import prepare
@@ -156,7 +156,7 @@ def trained(config: Config, evaluated: bool) -> Trained:
         "train": {"images_per_second": 1.0, "steps": UPDATES},
     }
     run_folder.write_json(config.out / "config.json", run_settings.settings_of(config))
-    run_folder.write_rows(config.out, [row])
+    metric_rows.write_rows(config.out, [row])
     run_folder.write_json(config.out / "results.json", summary)
     checkpoints.save(config.out / "checkpoints", state, {})
     return Trained(run, seeds)

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from tensorboardX.proto.event_pb2 import Event, SessionLog
+from tiny_run import tiny
 
 from experiments import train
-from experiments.harness import run_folder
+from experiments.harness import metric_rows
 from experiments.harness.result_table import numbers_of
 from experiments.training import sinks
 from experiments.training.load import load_trained
@@ -26,18 +27,8 @@ from vaejax.core import VaejaxError
 K = 3
 
 
-def tiny(out: Path, **more: Any) -> train.Config:
-    config = train.Config(
-        dataset="digits",
-        model_settings=("latent_dim=2", "hidden=8"),
-        bound="iwae",
-        num_samples=K,
-        epochs=2,
-        eval_num_samples=7,
-        eval_examples=20,
-        out=out,
-    )
-    return dataclasses.replace(config, **more)
+def two_epochs(out: Path, **more: Any) -> train.Config:
+    return tiny(out, bound="iwae", num_samples=K, epochs=2, **more)
 
 
 def fake_wandb(calls: list[tuple[str, Any]]) -> Any:
@@ -92,7 +83,9 @@ def watched(tmp_path_factory) -> Iterator[Watched]:
         patch.setitem(sys.modules, "wandb", fake_wandb(wandb))
         patch.setitem(sys.modules, "mlflow", fake_mlflow(mlflow))
         patch.setattr(train.report, "draw", lambda *_: {})
-        config = tiny(out, tensorboard=True, wandb="my-project", mlflow="my-experiment")
+        config = two_epochs(
+            out, tensorboard=True, wandb="my-project", mlflow="my-experiment"
+        )
         yield Watched(train.run(config), wandb, mlflow)
 
 
@@ -120,7 +113,7 @@ def tensorboard_values(folder: Path) -> dict[str, dict[int, Any]]:
 def rows_by_step(out: Path) -> dict[int, dict[str, float]]:
     return {
         row["step"]: {n.replace(".", "/"): v for n, v in numbers_of(row).items()}
-        for row in run_folder.read_rows(out)
+        for row in metric_rows.read_rows(out)
     }
 
 
@@ -200,7 +193,7 @@ def test_a_run_that_goes_on_is_the_same_run_to_its_trackers(watched, monkeypatch
     mlflow: list[tuple[str, Any]] = []
     monkeypatch.setitem(sys.modules, "wandb", fake_wandb(wandb))
     monkeypatch.setitem(sys.modules, "mlflow", fake_mlflow(mlflow))
-    config = tiny(watched.results.out, wandb="my-project", mlflow="my-experiment")
+    config = two_epochs(watched.results.out, wandb="my-project", mlflow="my-experiment")
     run = load_trained(watched.results.out).run
     with watching(dataclasses.replace(run, config=config)):
         pass
@@ -211,7 +204,7 @@ def test_a_run_that_goes_on_is_the_same_run_to_its_trackers(watched, monkeypatch
 def test_tensorboard_forgets_the_steps_that_are_done_again(tmp_path):
     nothing = Observed({"bound": -1.0}, {}, {})
     for steps in ((15, 30, 45), (30, 45)):  # interrupted, and gone on with from 15
-        sink = sinks._tensorboard(tiny(tmp_path, tensorboard=True))
+        sink = sinks._tensorboard(two_epochs(tmp_path, tensorboard=True))
         for step in steps:
             sink.write(step, nothing)
         sink.close()
@@ -222,7 +215,7 @@ def test_tensorboard_forgets_the_steps_that_are_done_again(tmp_path):
 
 def test_watching_changes_no_figure(watched, tmp_path, monkeypatch):
     monkeypatch.setattr(train.report, "draw", lambda *_: {})
-    unwatched = train.run(tiny(tmp_path / "run")).summary
+    unwatched = train.run(two_epochs(tmp_path / "run")).summary
     mine = watched.results.summary
     assert mine["test"]["log_likelihood"] == unwatched["test"]["log_likelihood"]
     assert mine["train"]["bound"] == unwatched["train"]["bound"]
@@ -245,7 +238,7 @@ def test_a_sink_that_is_not_installed_is_one_message_before_anything_is_computed
     message = rf"{package} is not installed: pip install -e '\.\[{extra}\]'"
     for call in (train.check, train.run):
         with pytest.raises(VaejaxError, match=message):
-            call(tiny(tmp_path / "run", **asked))
+            call(two_epochs(tmp_path / "run", **asked))
     assert not (tmp_path / "run").exists()
 
 
@@ -258,7 +251,7 @@ def test_a_tracker_that_does_not_start_is_one_message_and_the_others_end(
     mlflow.set_experiment = lambda name: (_ for _ in ()).throw(ValueError("no server"))
     monkeypatch.setitem(sys.modules, "mlflow", mlflow)
     run = load_trained(watched.results.out).run
-    config = tiny(tmp_path, wandb="p", mlflow="e")
+    config = two_epochs(tmp_path, wandb="p", mlflow="e")
     with (
         pytest.raises(VaejaxError, match=r"mlflow .*no server.*MLFLOW_TRACKING_URI"),
         watching(dataclasses.replace(run, config=config)),

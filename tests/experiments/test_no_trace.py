@@ -18,7 +18,7 @@ import pytest
 import experiments
 from experiments import cost, coverage, speed, train
 from experiments.gallery.entries import ENTRIES
-from experiments.harness import run_folder
+from experiments.harness import metric_rows, run_folder
 from tests.killed_overwrites import files, write_old
 from tests.toy_experiment import Config as OtherConfig
 from vaejax.core import VaejaxError
@@ -184,6 +184,6 @@ def test_no_epoch_is_written_before_a_checkpoint_has_it(tmp_path, monkeypatch):
         assert checkpoints.latest(out / "checkpoints") == row["step"]
         raise VaejaxError("as if killed")
 
-    monkeypatch.setattr(run_folder, "append_row", append_row)
+    monkeypatch.setattr(metric_rows, "append_row", append_row)
     with pytest.raises(VaejaxError, match="as if killed"):
         train.run(train.Config(**TRAINING | {"epochs": 2}, out=tmp_path))

@@ -6,6 +6,7 @@ import json
 from collections import Counter
 
 import pytest
+from tiny_run import tiny
 
 from experiments import train
 from vaejax.core import VaejaxError
@@ -15,15 +16,8 @@ STEPS = 15  # of an epoch of the digits
 
 @pytest.fixture(scope="module")
 def profiled(tmp_path_factory) -> train.Results:
-    config = train.Config(
-        dataset="digits",
-        model_settings=("latent_dim=2", "hidden=8"),
-        epochs=3,
-        eval_num_samples=7,
-        eval_examples=20,
-        profile=True,
-        out=tmp_path_factory.mktemp("profiled") / "run",
-    )
+    out = tmp_path_factory.mktemp("profiled") / "run"
+    config = tiny(out, epochs=3, profile=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train.report, "draw", lambda *_: {})
         return train.run(config)

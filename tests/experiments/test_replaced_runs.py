@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiments import runs
-from experiments.harness import replacement, run_folder
+from experiments.harness import metric_rows, replacement, run_folder
 from experiments.harness.journal import Journal
 from tests.killed_overwrites import files, write_old
 from tests.toy_experiment import Config
@@ -37,7 +37,7 @@ def overwrite(
     out: Path, error: BaseException | None = None, save: bool = False
 ) -> None:
     with run_folder.open_run(out, NEW, overwrite=True, resume=False):
-        run_folder.write_rows(out, [])
+        metric_rows.write_rows(out, [])
         (out / "figures").mkdir()
         if save:
             Journal(out).write((1,), value=1)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_run import tiny
 
 from experiments import runs, train
-from experiments.harness import run_folder
+from experiments.harness import metric_rows, run_folder
 from experiments.harness.cli import run_main
 from tests import toy_experiment
 from vaejax.core import VaejaxError
@@ -35,7 +36,7 @@ def make_run(
 ) -> Path:
     """A folder as experiments.train writes it; finished if it has test figures."""
     with run_folder.open_run(path, train.Config(**settings), overwrite=False):
-        run_folder.write_rows(path, metrics)
+        metric_rows.write_rows(path, metrics)
         if test is not None:
             run_folder.write_json(path / "results.json", {"test": test, "seed": 3})
     return path
@@ -286,14 +287,7 @@ def test_a_mistake_is_one_message(words, message, tmp_path, monkeypatch, capsys)
 
 def test_what_train_writes_is_what_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(train.report, "draw", lambda *_: {})
-    config = train.Config(
-        dataset="digits",
-        model_settings=("latent_dim=2", "hidden=8"),
-        epochs=1,
-        eval_num_samples=7,
-        eval_examples=20,
-        out=tmp_path / "run",
-    )
+    config = tiny(tmp_path / "run")
     summary = train.run(config).summary
     (run,) = runs.run(runs.Config(folders=(tmp_path,)))
     assert (run.status, run.epoch(), run.problems) == ("finished", 1, [])

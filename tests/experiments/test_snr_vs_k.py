@@ -156,7 +156,7 @@ def test_a_point_of_few_draws_is_unsafe_wherever_it_is_told():
     assert {(row["safe"], row["draws"]) for row in few} == {(False, 40)}
     assert {(row["safe"], row["draws"]) for row in many} == {(True, 4000)}
     assert all(0 <= row["pareto_k"] < 0.5 for row in many)
-    (said,) = [t for t in snr_report.in_words(few, [], None) if "marked †" in t]
+    (said,) = snr_report.cautions(few)
     assert said.startswith("4 of 4 estimates are marked")
     assert "too few to show one (the fewest are 40)" in said
     assert "†" in snr_report._point(few[0])["snr"]
@@ -168,7 +168,8 @@ def test_a_slope_through_an_unsafe_point_is_marked():
     for safe in (True, False):
         rows[1] |= {"safe": safe, "draws": 40, "pareto_k": 0.2}
         slopes = snr_report.fit(rows, "iwae", fit_from=1, cross=(1, 1))
-        first, *rest = snr_report.in_words(rows, slopes, None)
+        (first,) = map(str, snr_report.in_words(rows, slopes, None))
+        rest = snr_report.cautions(rows)
         assert ("†" in first) == ("†" in snr_report._shown(slopes[0])["± 95%"])
         assert ("†" in first, len(rest)) == (not safe, int(not safe))
         figure = plotting.scaling_laws(rows, slopes, "num_samples")
@@ -237,7 +238,7 @@ def test_a_run_writes_its_points_slopes_and_figures(finished):
     assert saved["findings"] == finished.findings
     assert saved["noise_floor"] == pytest.approx(math.sqrt(2 / (400 * math.pi)))
     assert saved["elbo_gap"]["exact"] == pytest.approx(GAP, abs=2e-5)
-    assert "0.4565 nats below log p(x)" in finished.findings[-1]
+    assert any("0.4565 nats below log p(x)" in said for said in finished.findings)
     for axis in ("num_samples", "num_outer"):
         for suffix in ("pdf", "png"):
             path = out / "figures" / f"snr_{axis}.{suffix}"
@@ -304,9 +305,9 @@ def test_an_interrupted_run_goes_on_with_the_points_that_are_left(
 def test_signals_that_do_not_agree_are_seen():
     (row,) = fake_point(None, None, None, 1, 4)
     row |= {"own_snr": 0.05, "own_snr_stderr": 0.01, "signal_of": "dreg"}
-    (finding,) = snr_report.in_words([row], [], None)
-    assert "by at most 0.0 standard errors, over 1 points" in finding
-    (finding,) = snr_report.in_words([row | {"own_snr": 0.1}], [], None)
+    (finding,) = map(str, snr_report.in_words([row], [], None))
+    assert "by at most 0.0 standard errors (over 1 points)" in finding
+    (finding,) = map(str, snr_report.in_words([row | {"own_snr": 0.1}], [], None))
     assert "by at most 3.8 standard errors" in finding  # (0.01 - 0.0025) / 0.002
 
 
@@ -363,8 +364,8 @@ def test_the_curves_of_a_trained_model(tmp_path, monkeypatch):
         ({"estimators": ("nope",)}, "unknown name 'nope'.*dreg"),
         ({"bound": "nope"}, "unknown name 'nope'.*iwae"),
         ({"estimators": ("rloo",)}, "rloo refuses iwae .* at every K: .*use"),
-        ({"draws": 2010}, "2010 draws .* a multiple of 20 from 40 on"),
-        ({"draws": 20}, "20 draws .* from 40 on"),
+        ({"draws": 2010}, "2010 draws .* a multiple of 20 that is at least 40"),
+        ({"draws": 20}, "20 draws .* at least 40"),
         ({"batch_size": 1025}, "batch_size is 1025, but the toy has 1024"),
         ({"fit_from": 0}, "--fit-from is 0"),
         ({"seed": -1}, "--seed is -1: .* 0 to 4,294,967,295"),

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny_run import tiny
 
 from experiments import sweep, train
 from experiments.sweeps import figure
@@ -253,16 +254,7 @@ def test_what_the_objective_refuses_is_known_before_any_data_are_read(tmp_path):
 
 def test_a_trial_finds_what_the_experiment_alone_finds(tmp_path, monkeypatch):
     monkeypatch.setattr(train.report, "draw", lambda *_: {})
-    config = train.Config(
-        dataset="digits",
-        model_settings=("latent_dim=2", "hidden=8"),
-        epochs=1,
-        eval_num_samples=7,
-        eval_examples=20,
-        seed=1,
-        out=tmp_path / "alone",
-    )
-    alone = train.run(config).summary
+    alone = train.run(tiny(tmp_path / "alone", seed=1)).summary
     settings = ("dataset=digits", "epochs=1", "eval_num_samples=7", "eval_examples=20")
     rows = sweep.run(
         sweep.Config(

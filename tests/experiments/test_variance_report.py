@@ -10,25 +10,19 @@ import pyarrow.parquet
 import pytest
 from pages import Page
 from planted_moments import report_on
-from variance_rows import make_rows
+from variance_rows import make_rows, records
 
-from experiments.benchmark import variance_report
+from experiments.benchmark import variance_report, variance_tables
 from experiments.harness import replacement, run_folder
 from vaejax.benchmark import CostReport
-from vaejax.benchmark.findings import (
-    estimate,
-    findings,
-    in_errors,
-    places,
-    plain_snr,
-    ratio_interval,
-)
+from vaejax.benchmark.findings import findings as findings_of
+from vaejax.benchmark.numbers import estimate, plain_snr, short
 from vaejax.benchmark.report import GroupReport
-from vaejax.benchmark.rows import worth
-from vaejax.benchmark.statistics import least_found
+from vaejax.benchmark.rows import places, worth
+from vaejax.benchmark.statistics import in_errors, least_found, ratio_interval
 from vaejax.benchmark.table import parquet_of
 from vaejax.plotting import comparison
-from vaejax.plotting.comparison import comparison_figures
+from vaejax.plotting.style import typeset
 
 pytestmark = pytest.mark.slow
 
@@ -38,10 +32,23 @@ FIGURES = {
 }
 
 
-def sentence(rows, *words):
+def findings(rows, budget=None):
+    """The findings of lines, as sentences."""
+    return list(map(str, findings_of(records(rows), budget)))
+
+
+def sentence(rows, *words, **settings):
     """The one finding that has all the words."""
-    (found,) = [text for text in findings(rows) if all(word in text for word in words)]
+    (found,) = [
+        text
+        for text in findings(rows, **settings)
+        if all(word in text for word in words)
+    ]
     return found
+
+
+def comparison_figures(rows):
+    return comparison.comparison_figures(records(rows))
 
 
 def pair(ratio, error, **changes):
@@ -101,12 +108,12 @@ def test_a_ratio_is_claimed_only_where_its_interval_excludes_one():
     clear = sentence(pair(41, 0.01), "times less encoder variance")
     assert clear.startswith(
         "Under iwae at K = 64, dreg has 41 times less encoder variance than pathwise "
-        "(95% interval 39.9 to 42.2) at 1.1 times the cost (1.07 to 1.13); its "
+        "(95% interval 39.9 to 42.2; at 1.1 times the cost, 1.07 to 1.13; "
         "rms signal-to-noise ratio"
     )
     unclear = sentence(pair(1.02, 0.01), "cannot be told apart")
     assert "of dreg and pathwise" in unclear
-    assert "ratio is 1.02 (95% interval 0.992 to 1.05)" in unclear
+    assert "ratio is 1.02, 95% interval 0.992 to 1.05)" in unclear
     assert "times less" not in " ".join(findings(pair(1.02, 0.01)))
 
 
@@ -155,7 +162,10 @@ def test_places_speak_for_themselves_and_the_last_step_for_all():
     for row in rows:
         if row["step"] == 0 and row["status"] != "refused":
             row["variance"], row["variance_stderr"] = 1.0, 1e-9
-    assert list(places(rows)) == ["a, M = 1, batch of 4", "b, M = 1, batch of 4"]
+    assert list(places(records(rows))) == [
+        "a, M = 1, batch of 4",
+        "b, M = 1, batch of 4",
+    ]
     for model in "ab":
         place = f"On {model}, M = 1, batch of 4: under iwae at K = 4"
         found = sentence(rows, place, "times less")
@@ -176,9 +186,9 @@ def test_the_variance_along_training_is_the_last_over_the_first():
 
 
 def test_what_a_budget_bought_is_said():
-    rows = pair(2, 0.01, budget="20s")
+    rows = pair(2, 0.01)
     rows[0] |= {"draws": 400, "variance_stderr": 0.05}  # of a variance of 1
-    said = sentence(rows, "The budget of 20s")
+    said = sentence(rows, "The budget of 20s", budget="20s")
     assert "bought 400 to 2,000 draws a cell" in said
     assert "to ±2.0% to ±9.8%" in said  # 1.96 standard errors
     found = least_found([row for row in rows if row["group"] == "encoder"] * 2)
@@ -198,7 +208,7 @@ def test_a_reference_that_is_worse_than_asked_for_leads():
     for row in rows:
         if row["num_samples"] == 64 and row["bound"] == "iwae":
             row["reference_error"] = 1.1 if row["group"] == "encoder" else 0.06
-    said = findings(rows)[0]
+    said = sentence(rows, "2 of 16 reference gradients")
     assert said.startswith("2 of 16 reference gradients")
     assert "not known to 0.05 of their norm" in said
     assert "iwae, K = 64, encoder, is 1.1 times its norm" in said
@@ -206,9 +216,9 @@ def test_a_reference_that_is_worse_than_asked_for_leads():
 
 def test_biases_are_named_and_what_would_have_been_seen():
     rows = make_rows()
-    seen = sentence(rows, "Biased as declared, corrected for 56 tests at 5%")
-    assert "stl under iwae, K = 4, 16, 64 (up to " in seen
-    assert "standard errors: bias squared 0.2" in seen
+    seen = sentence(rows, "Biased as declared: stl under iwae, K = 4, 16, 64 (")
+    assert "corrected for 56 tests at 5%: up to " in seen
+    assert "standard errors, bias squared 0.2" in seen
     unseen = sentence(rows, "No bias is seen in 50 estimates")
     limits = [
         (3.1243 + 1.6449)
@@ -275,11 +285,37 @@ def test_refusals_are_counted():
     for row in only:  # a reason that tells its K is one reason
         row["reason"] = f"all 2^{row['num_samples']} subsets are too many"
     assert "4 of 4 cells are refused, for 1 reason:" in sentence(only, "refused")
-    assert variance_report._refusals(only) == [
+    assert variance_tables.refusals(records(only)) == [
         ("elbo", "vimco", "1, 4, 16, 64", "all 2^1 subsets are too many")
     ]
     assert len(findings(only)) == 1
     assert "4 of 4" in sentence(only, "refused")
+
+
+def test_a_finding_says_whether_it_is_decided():
+    (clear,) = [f for f in findings_of(records(pair(41, 0.01))) if "41" in f.claim]
+    assert clear.decided
+    assert clear.claim == (
+        "Under iwae at K = 64, dreg has 41 times less encoder variance than pathwise."
+    )
+    assert clear.numbers.startswith("95% interval 39.9 to 42.2; at 1.1 times the cost")
+    assert str(clear) == f"{clear.claim[:-1]} ({clear.numbers})."
+    open_one = findings_of(records(pair(1.02, 0.01)))[0]
+    assert not open_one.decided
+    hidden = [row | {"bias_squared": 0.0} for row in make_rows()]
+    unseen = [f for f in findings_of(records(hidden)) if "no bias seen" in f.claim]
+    assert [f.decided for f in unseen] == [False]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        *((4068.7, "4,070"), (123456.0, "123,000"), (0.000123, "0.000123")),
+        *((1.23e-7, "1.23e-07"), (2e6, "2e+06"), (-0.5, "-0.5"), (1.0, "1")),
+    ],
+)
+def test_a_short_number_is_in_full_between_a_ten_thousandth_and_a_million(value, text):
+    assert short(value) == text
 
 
 @pytest.mark.parametrize(
@@ -287,8 +323,9 @@ def test_refusals_are_counted():
     [
         (0.20123, 0.00456, "0.2012 ± 0.0046"),
         (-0.0003, 0.002, "-0.0003 ± 0.0020"),
-        (1234.5, 67.8, "1234 ± 68"),
+        (1234.5, 67.8, "1,234 ± 68"),
         (7.69e-6, 2.3e-7, "7.69e-06 ± 0.23e-06"),
+        (-0.01, 2.3, "0.0 ± 2.3"),
         (0.5, None, "0.5"),
         (0.0, 0.0, "0"),
         (None, 1.0, ""),
@@ -311,11 +348,12 @@ def test_a_ratio_near_its_noise_floor_is_marked(floors, marked):
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     out = tmp_path_factory.mktemp("report")
-    rows = make_rows(num_samples=(1, 4), layers=True)
+    rows = records(make_rows(num_samples=(1, 4), layers=True))
+    of_run = {"config_hash": "ab12"}
     found = variance_report.write(
-        out, rows, command="python -m experiments.x --y", summary={"seed": 3}
+        out, rows, of_run, command="python -m experiments.x --y", summary={"seed": 3}
     )
-    return out, rows, found
+    return out, [row.line() | of_run for row in rows], found
 
 
 def test_both_tables_hold_every_row_and_column(written):
@@ -345,9 +383,9 @@ def test_the_report_leads_with_the_findings_and_shows_every_figure(written):
     out, rows, found = written
     page = Page((out / "report.html").read_text())
     text = page.text
-    start = text.index(found[0])
-    assert start < text.index("Bias and variance")
-    assert all(finding in text for finding in found)
+    start = text.index(typeset(found[0]))
+    assert start < text.index("Bias squared is")
+    assert all(typeset(finding) in text for finding in found)
     assert "python -m experiments.x --y" in text
     assert "vimco needs K > 1" in text
     expected = FIGURES | {"split"}
@@ -388,7 +426,8 @@ def test_figures_of_what_there_is():
         | dict.fromkeys(("variance_data", "bias_squared", *comparison.COSTS.values()))
         for row in make_rows(num_samples=(1,))
     ]
-    assert names(bare) == FIGURES - {"frontier", "evaluations", "bias"}
+    of_cost = {"frontier", "evaluations", "work_normalized_variance"}
+    assert names(bare) == FIGURES - of_cost - {"bias"}
     assert names(make_rows(estimators=("vimco",), bounds=("elbo",))) == {"map"}
 
 
@@ -410,7 +449,7 @@ def test_several_models_have_a_folder_each(tmp_path, monkeypatch):
     rows = make_rows(models=("a", "b"), num_samples=(1,), bounds=("iwae",))
     for row in rows:  # fewer figures
         row |= dict.fromkeys(("variance_data", "seconds_per_gradient", "bias_squared"))
-    variance_report.write(tmp_path, rows, command="", summary={})
+    variance_report.write(tmp_path, records(rows), {}, command="", summary={})
     folders = {path.name for path in (tmp_path / "figures").iterdir()}
     assert folders == {"a_M_1_batch_of_4", "b_M_1_batch_of_4"}
 
@@ -418,7 +457,7 @@ def test_several_models_have_a_folder_each(tmp_path, monkeypatch):
 def test_the_terminal_shows_the_cells_the_refusals_and_the_findings(capsys):
     rows = make_rows(layers=True)
     rows[0] |= {"bias_squared": None, "seconds_per_gradient": float("nan")}
-    variance_report.print_rows(rows)
+    variance_report.print_rows(records(rows))
     text = capsys.readouterr().out
     assert "refused: elbo x vimco, K = 1, 4, 16, 64: vimco needs K > 1" in text
     assert "layers" not in text
@@ -439,7 +478,7 @@ def test_columns_that_do_not_fit_are_left_out_and_no_number_is_cut(capsys):
     wide = {"model": "m" * 30, "bound": "b" * 30, "estimator": "e" * 30}
     rows = make_rows(num_samples=(64,), bounds=("iwae",))
     rows = [row | wide for row in rows] + [row | {"model": "x"} for row in rows]
-    variance_report.print_rows(rows)
+    variance_report.print_rows(records(rows))
     text = capsys.readouterr().out
     table = text[: text.index("refused") if "refused" in text else None]
     assert "variance" in table

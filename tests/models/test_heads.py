@@ -5,17 +5,17 @@ import pytest
 from vaejax.core import Family, IncompatibleError
 from vaejax.families import bernoulli, chain, diagonal_normal, mixture
 from vaejax.families.chain import linear
+from vaejax.families.labelled_normal import labelled_normal
 from vaejax.families.scales import with_fixed_scale, with_shared_scale
 from vaejax.models.assembly import event_of, from_mlps, from_networks
-from vaejax.models.m2 import labelled
 from vaejax.nets import mlp
 from vaejax.priors import standard_normal
 from vaejax.priors.learned import learned
 
 HEADLESS = {
     "chain": lambda: chain(diagonal_normal(), [linear], top_down=True),
-    "labelled": labelled,
-    "a labelled component": lambda: labelled().strata.component,
+    "labelled": labelled_normal,
+    "a labelled component": lambda: labelled_normal().strata.component,
     "mixture of chains": lambda: mixture(HEADLESS["chain"]()),
 }
 

@@ -12,13 +12,7 @@ from vaejax.bounds import iwae
 from vaejax.core import Batch, Example, VaejaxError, fold_examples
 from vaejax.estimators import dreg, gdreg, pathwise, stl
 from vaejax.evaluation import layer_kl, posterior_means
-from vaejax.families import (
-    ChainParams,
-    NormalParams,
-    bernoulli,
-    chain,
-    diagonal_normal,
-)
+from vaejax.families import ChainParams, NormalParams, bernoulli, chain, diagonal_normal
 from vaejax.families.chain import linear
 from vaejax.models import gaussian_mlp, hierarchical_mlp, ladder_mlp
 from vaejax.models.ladder import Stage, _meet

@@ -16,8 +16,8 @@ import pytest
 from jax.lax import stop_gradient
 from scipy.stats import norm
 
-from experiments.harness.names import exemplars
 from experiments.training.config import Config
+from experiments.training.protocol import exemplars
 from experiments.training.run import prepare
 from vaejax.benchmark import gradient_moments
 from vaejax.bounds import beta_elbo, elbo, iwae, piwae
@@ -74,14 +74,7 @@ def model_of(name: str, latent_dim: int = 2) -> Model:
 
 
 def moved_params(model: Model) -> Params:
-    """Off the zeros at which some weights start."""
-    leaves, structure = jax.tree.flatten(model.init(jax.random.key(1)))
-    keys = jax.random.split(jax.random.key(6), len(leaves))
-    moved = [
-        leaf + 0.4 * jax.random.normal(key, leaf.shape)
-        for leaf, key in zip(leaves, keys, strict=True)
-    ]
-    return jax.tree.unflatten(structure, moved)
+    return oracles.moved(model.init(jax.random.key(1)))
 
 
 def log_prior(model: Model, params: Params, z: jax.Array) -> jax.Array:

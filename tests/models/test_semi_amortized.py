@@ -180,6 +180,12 @@ def test_weights_of_a_flow_are_no_examples_own(flow):
             refused()
 
 
+@pytest.mark.parametrize("step_size", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_step_size_is_a_finite_number_above_zero(step_size):
+    with pytest.raises(VaejaxError, match="use a finite number above 0"):
+        with_refinement(MODEL, 1, step_size)
+
+
 def test_latents_without_a_path_are_refused():
     discrete = sigmoid_belief_network(data_shape=(3,), latent_dim=2)
     with pytest.raises(IncompatibleError, match="reparameterisable"):

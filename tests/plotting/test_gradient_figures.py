@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from matplotlib.text import Text
 from scipy.stats import norm, t
-from variance_rows import COSTS, ERROR, TIMING, bias_of, make_rows
+from variance_rows import COSTS, ERROR, TIMING, bias_of, make_rows, records
 
 from vaejax import plotting
 from vaejax.benchmark import squared_norm_of_mean
 from vaejax.benchmark.statistics import FALSE_ALARMS, interval, least_found, least_seen
 from vaejax.core import VaejaxError
 from vaejax.plotting.frontier import frontier
-from vaejax.plotting.style import line_style, series
+from vaejax.plotting.style import line_style, series, typeset
 
 pytestmark = pytest.mark.slow
 
@@ -28,6 +28,16 @@ STATISTICS = (
 
 
 NORMAL_95 = norm.isf(0.025)  # of rows that have no folds
+
+
+class figures:
+    """The figures of a comparison, of lines."""
+
+    def __getattr__(self, name):
+        return lambda lines, *a, **k: getattr(plotting, name)(records(lines), *a, **k)
+
+
+figures = figures()
 
 
 def named(artists, label):
@@ -48,7 +58,7 @@ def without(rows, *names, value=None):
 
 def test_a_band_is_the_interval_of_the_logarithm():
     rows = make_rows(bounds=("iwae",), estimators=("dreg",))
-    axes = plotting.gradient_statistic(rows, "variance").axes[0]
+    axes = figures.gradient_statistic(rows, "variance").axes[0]
     corners = named(axes.collections, "_dreg")[0].get_paths()[0].vertices
     for k in (1, 4, 16, 64):
         row = one(rows, num_samples=k, group="encoder")
@@ -68,9 +78,9 @@ def test_an_unsafe_interval_is_marked_in_every_figure():
     rows = make_rows(bounds=("iwae",), estimators=("dreg", "pathwise"))
     unsafe = [row | {"safe": row["estimator"] != "dreg"} for row in rows]
     for draw in (
-        lambda rows: plotting.gradient_statistic(rows, "variance"),
-        plotting.bias_forest,
-        plotting.cost_frontier,
+        lambda rows: figures.gradient_statistic(rows, "variance"),
+        figures.bias_forest,
+        figures.cost_frontier,
     ):
         for members, expected in ((rows, set()), (unsafe, {"interval unsafe"})):
             figure = draw(members)
@@ -83,17 +93,15 @@ def test_an_unsafe_interval_is_marked_in_every_figure():
                 for line in named(axes.lines, "_unsafe")
             ]
             assert (sum(marks) > 0) == bool(expected)
-    written = [text.get_text() for text in plotting.estimator_map(unsafe).axes[0].texts]
+    written = [text.get_text() for text in figures.estimator_map(unsafe).axes[0].texts]
     assert [text.endswith("†") for text in written] == [True, False]
-    written = [
-        text.get_text() for text in plotting.variance_split(unsafe).axes[0].texts
-    ]
+    written = [text.get_text() for text in figures.variance_split(unsafe).axes[0].texts]
     assert [text.endswith("†") for text in written] == [True, False]
 
 
 def test_the_cross_of_an_unsafe_bias_lies_above_its_point():
     rows = [row | {"safe": False} for row in make_rows(num_samples=(1,))]
-    axes = plotting.bias_forest(rows).axes[0]
+    axes = figures.bias_forest(rows).axes[0]
     (cross,) = named(axes.lines, "_unsafe")
     points = [line for line in axes.lines if line.get_marker() in ("o", "s")]
     assert points
@@ -108,15 +116,17 @@ def test_series_that_share_a_colour_differ_in_their_lines():
 
 def test_a_cosine_has_a_plain_interval():
     rows = make_rows(bounds=("iwae",), estimators=("dreg",), num_samples=(1, 2))
-    axes = plotting.gradient_statistic(rows, "cosine").axes[0]
+    axes = figures.gradient_statistic(rows, "cosine").axes[0]
     corners = named(axes.collections, "_dreg")[0].get_paths()[0].vertices
     half = NORMAL_95 * ERROR * 0.99
     assert corners[:, 1].min() == pytest.approx(0.99 - half)
 
 
 def test_the_laws_are_drawn_where_they_hold_and_nowhere_else():
-    rows = make_rows()
-    figure = plotting.gradient_statistic(rows, "snr")
+    pooled = make_rows()
+    parts = ("variance_data", "variance_latents")
+    rows = without(pooled, *parts, *(f"{part}_stderr" for part in parts))
+    figure = figures.gradient_statistic(rows, "snr")
     slopes = {}
     for axes in figure.axes:
         for line in axes.lines:
@@ -131,14 +141,15 @@ def test_the_laws_are_drawn_where_they_hold_and_nowhere_else():
     last = one(rows, bound="iwae", estimator="dreg", num_samples=64, group="encoder")
     _, dreg = named(figure.axes[2].lines, r"asymptotic: $\propto K^{\pm 1/2}$")
     assert dreg.get_ydata()[-1] == pytest.approx(last["snr"])
-    pooled = plotting.gradient_statistic([row | {"pool": "50"} for row in rows], "snr")
-    assert not any("propto" in line.get_label() for line in pooled.axes[2].lines)
     assert "thin lines" in figure.get_label()
-    for trained in ({"checkpoint": "runs/a"}, {"step": 6}):
-        plain = plotting.gradient_statistic([row | trained for row in rows], "snr")
+    stepped = [row | {"step": 6} for row in rows]
+    drawn = [row | {"reference": "dreg, 8,000 draws"} for row in rows]
+    trained = [row._replace(trained=True) for row in records(rows)]
+    for lawless in (records(pooled), records(stepped), records(drawn), trained):
+        plain = plotting.gradient_statistic(lawless, "snr")
         assert not any("propto" in line.get_label() for line in plain.axes[2].lines)
         assert "thin lines" not in plain.get_label()
-    variance = plotting.gradient_statistic(rows, "variance")
+    variance = figures.gradient_statistic(rows, "variance")
     assert not any("propto" in line.get_label() for line in variance.axes[2].lines)
 
 
@@ -146,10 +157,57 @@ def test_the_noise_floor_is_drawn_where_it_matters():
     rows = make_rows(bounds=("iwae",), estimators=("dreg",))
     for draws, shown in ((2000, 0), (2, 1)):  # a floor of 0.018, and of 0.56
         of_draws = without(rows, "draws", value=draws)
-        axes = plotting.gradient_statistic(of_draws, "snr").axes[0]
+        axes = figures.gradient_statistic(of_draws, "snr").axes[0]
         floors = named(axes.lines, "noise floor")
         assert len(floors) == shown
     assert floors[0].get_ydata()[0] == pytest.approx(np.sqrt(2 / (np.pi * 2)))
+
+
+# ---- panels that coincide
+
+
+def of_one_decoder(rows):
+    """The rows, with the decoder's gradient the same for every estimator."""
+    same = {}
+    for row in rows:
+        if row["group"] == "decoder":
+            cell = tuple(row[n] for n in ("bound", "num_samples"))
+            first = same.setdefault(cell, row)
+            row |= {n: first[n] for n in first if n.startswith(("var", "bias"))}
+            row["variance"] *= 1 + 1e-5  # rounding
+    return rows
+
+
+def test_panels_in_which_all_estimators_coincide_are_named_and_not_drawn():
+    rows = of_one_decoder(make_rows())
+    for name, axes in (
+        ("gradient_statistic", 2),
+        ("cost_frontier", 2),
+        ("variance_split", 2),
+        ("bias_forest", 1),
+        ("estimator_map", 1),
+    ):
+        settings = ("variance",) * (name == "gradient_statistic")
+        figure = getattr(figures, name)(rows, *settings)
+        assert len(figure.axes) == axes, name
+        titles = [panel.get_title(loc="left") for panel in figure.axes]
+        assert all("encoder" in title for title in titles)
+        note = figure.get_suptitle() + figure.get_supxlabel()
+        assert "coincide, and are not drawn: decoder (elbo, iwae)" in note
+        plain = getattr(figures, name)(make_rows(), *settings)
+        assert len(plain.axes) == 2 * axes
+        assert "coincide" not in plain.get_suptitle() + plain.get_supxlabel()
+    work = figures.gradient_statistic(rows, "work_normalized_variance")
+    assert len(work.axes) == 2, "the noise of the time is no difference"
+
+
+def test_a_single_estimator_and_equal_ones_everywhere_are_drawn():
+    one_alone = make_rows(estimators=("dreg",))
+    decoder = [r for r in of_one_decoder(make_rows()) if r["group"] == "decoder"]
+    for rows in (one_alone, decoder):
+        figure = figures.gradient_statistic(rows, "variance")
+        assert len(figure.axes) == len({(r["bound"], r["group"]) for r in rows})
+        assert figure.get_suptitle() == ""
 
 
 # ---- biases
@@ -261,7 +319,7 @@ def test_the_frontier_is_what_nothing_dominates():
 
 def test_cost_frontier_draws_every_estimator_and_no_biased_frontier():
     rows = make_rows(bounds=("iwae",))
-    figure = plotting.cost_frontier(rows)
+    figure = figures.cost_frontier(rows)
     axes = figure.axes[0]
     points = [container.lines[0].get_xydata()[0] for container in axes.containers]
     for point, estimator in zip(points, COSTS, strict=True):
@@ -276,8 +334,8 @@ def test_cost_frontier_draws_every_estimator_and_no_biased_frontier():
     np.testing.assert_allclose(line.get_xydata()[1:-1], [points[0], points[2]])
     work = named(axes.lines, "_work")[0].get_xydata()
     assert np.ptp(work.prod(axis=1)) == pytest.approx(0, abs=1e-12)
-    assert "K = 16" in plotting.cost_frontier(rows, 16).get_label()
-    counted = plotting.cost_frontier(rows, cost="decoder_evaluations")
+    assert "K = 16" in figures.cost_frontier(rows, 16).get_label()
+    counted = figures.cost_frontier(rows, cost="decoder_evaluations")
     assert counted.axes[-1].get_xlabel() == "decoder evaluations"
 
 
@@ -286,7 +344,7 @@ def test_cost_frontier_draws_every_estimator_and_no_biased_frontier():
 
 def test_estimator_map_marks_numbers_biases_and_refusals():
     rows = make_rows()
-    figure = plotting.estimator_map(rows)
+    figure = figures.estimator_map(rows)
     encoder = figure.axes[0]
     texts = {text.get_position(): text.get_text() for text in encoder.texts}
     names = [text.get_text() for text in encoder.get_yticklabels()]
@@ -299,7 +357,7 @@ def test_estimator_map_marks_numbers_biases_and_refusals():
                 continue
             row = one(rows, **cell, group="encoder")
             star = "*" * (row["status"] == "biased")
-            assert texts[at, place] == f"{row['variance']:.2g}{star}"
+            assert texts[at, place] == typeset(f"{row['variance']:.2g}{star}")
     (hatched,) = named(encoder.patches, "refused")
     assert hatched.get_xy() == (-0.5, 2.5)
     assert hatched.get_hatch()
@@ -308,7 +366,7 @@ def test_estimator_map_marks_numbers_biases_and_refusals():
         for patch in (encoder.patches[2], encoder.patches[0])  # dreg, pathwise
     )
     assert low > high + 0.2, "darker is larger"
-    blank = plotting.estimator_map(make_rows(estimators=("vimco",), bounds=("elbo",)))
+    blank = figures.estimator_map(make_rows(estimators=("vimco",), bounds=("elbo",)))
     assert blank.axes[0].get_title(loc="left") == "every cell is refused"
 
 
@@ -317,7 +375,7 @@ def test_estimator_map_marks_numbers_biases_and_refusals():
 
 def test_variance_split_draws_the_shares_with_their_error():
     rows = make_rows(bounds=("iwae",))
-    axes = plotting.variance_split(rows).axes[0]
+    axes = figures.variance_split(rows).axes[0]
     data, latents = axes.containers[:2]
     np.testing.assert_allclose([bar.get_width() for bar in data], 0.3)
     np.testing.assert_allclose([bar.get_x() for bar in latents], 0.3)
@@ -337,11 +395,11 @@ def test_variance_split_draws_the_shares_with_their_error():
 
 LONG = "nvil:hidden=(20,20):normalize=True:decay=0.95"
 OF_NAMES = {
-    "bias_forest": plotting.bias_forest,
-    "estimator_map": plotting.estimator_map,
-    "cost_frontier": plotting.cost_frontier,
-    "variance_split": plotting.variance_split,
-    "variance": lambda rows: plotting.gradient_statistic(rows, "variance"),
+    "bias_forest": figures.bias_forest,
+    "estimator_map": figures.estimator_map,
+    "cost_frontier": figures.cost_frontier,
+    "variance_split": figures.variance_split,
+    "variance": lambda rows: figures.gradient_statistic(rows, "variance"),
     "scaling_laws": lambda rows: plotting.scaling_laws(
         rows,
         [
@@ -383,7 +441,7 @@ def test_names_with_settings_are_whole_in_every_figure(name, num_groups):
 def test_replay_curves_follow_the_steps_at_the_largest_k():
     rows = make_rows(bounds=("iwae",), steps=(1000, 0, 100))
     rows += make_rows(bounds=("iwae",), estimators=("dreg",))  # without a step
-    figure = plotting.replay_curves(rows, "snr", "encoder")
+    figure = figures.replay_curves(rows, "snr", "encoder")
     (axes,) = figure.axes
     (line,) = named(axes.lines, "dreg")
     expected = [
@@ -403,7 +461,7 @@ def test_the_bias_along_training_is_linear_around_zero_and_logarithmic_beyond():
         if row["status"] != "refused":
             known = row["step"] > 0
             row |= bias_of(0.3 * row["step"], 1e-3) if known else bias_of(-1.5, 0.5)
-    figure = plotting.replay_curves(rows, "bias_squared", "encoder")
+    figure = figures.replay_curves(rows, "bias_squared", "encoder")
     (axes,) = figure.axes
     transform = axes.yaxis.get_transform()
     assert axes.get_yscale() == "symlog"
@@ -419,13 +477,13 @@ def test_the_bias_along_training_is_linear_around_zero_and_logarithmic_beyond():
 # ---- odd rows
 
 FIGURES = {
-    "cost_frontier": plotting.cost_frontier,
-    "estimator_map": plotting.estimator_map,
-    "variance_split": plotting.variance_split,
-    "replay_curves": lambda rows: plotting.replay_curves(rows, "variance"),
-    "replay_bias": lambda rows: plotting.replay_curves(rows, "bias_squared"),
-    "gradient_statistic": lambda rows: plotting.gradient_statistic(rows, "rms_snr"),
-    "bias_forest": plotting.bias_forest,
+    "cost_frontier": figures.cost_frontier,
+    "estimator_map": figures.estimator_map,
+    "variance_split": figures.variance_split,
+    "replay_curves": lambda rows: figures.replay_curves(rows, "variance"),
+    "replay_bias": lambda rows: figures.replay_curves(rows, "bias_squared"),
+    "gradient_statistic": lambda rows: figures.gradient_statistic(rows, "rms_snr"),
+    "bias_forest": figures.bias_forest,
 }
 
 
@@ -457,6 +515,6 @@ def test_a_figure_of_nothing_is_refused(draw, change, message):
 
 def test_a_map_refuses_what_is_not_there():
     with pytest.raises(VaejaxError, match="unknown statistic 'nope': use one of"):
-        plotting.estimator_map(make_rows(num_samples=(1,)), "nope")
+        figures.estimator_map(make_rows(num_samples=(1,)), "nope")
     with pytest.raises(VaejaxError, match="no rows to draw: estimator_map at K = 5"):
-        plotting.estimator_map(make_rows(num_samples=(1,)), num_samples=5)
+        figures.estimator_map(make_rows(num_samples=(1,)), num_samples=5)

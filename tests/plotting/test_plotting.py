@@ -8,12 +8,14 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.quiver import Quiver
 from pages import Page
-from variance_rows import bias_of
+from variance_rows import bias_of, records
 
 from vaejax import plotting
+from vaejax.benchmark.findings import Finding
 from vaejax.core import VaejaxError
 from vaejax.plotting import Section, Table
 from vaejax.plotting.images import mosaic
+from vaejax.plotting.style import typeset
 from vaejax.plotting.tables import MINUS, MISSING
 
 
@@ -354,7 +356,7 @@ def test_gradient_statistic_draws_a_line_per_estimator_in_order_of_k():
         for g in ("encoder", "decoder")
     ]
     rows.append(refused(estimator="loo"))
-    figure = plotting.gradient_statistic(rows, "variance")
+    figure = plotting.gradient_statistic(records(rows), "variance")
     assert [axes.get_title(loc="left") for axes in figure.axes] == [
         *("elbo, encoder", "elbo, decoder", "iwae, encoder", "iwae, decoder")
     ]
@@ -365,14 +367,14 @@ def test_gradient_statistic_draws_a_line_per_estimator_in_order_of_k():
         )
         assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
         assert axes.get_ylim() == figure.axes[0].get_ylim(), "one scale a group"
-    axes = plotting.gradient_statistic(rows, "cosine", "decoder").axes[0]
+    axes = plotting.gradient_statistic(records(rows), "cosine", "decoder").axes[0]
     assert axes.get_yscale() == "linear"
     assert axes.get_title(loc="left") == "elbo, decoder"
 
 
 def test_gradient_statistic_shows_a_variance_of_zero():
     rows = [cell(num_samples=1, variance=0), cell(num_samples=8, variance=1e-3)]
-    (axes,) = plotting.gradient_statistic(rows, "variance").axes
+    (axes,) = plotting.gradient_statistic(records(rows), "variance").axes
     assert axes.get_yscale() == "symlog"
     low, _ = axes.get_ylim()
     assert low <= 0
@@ -380,14 +382,14 @@ def test_gradient_statistic_shows_a_variance_of_zero():
 
 def test_gradient_statistic_of_many_groups_and_missing_numbers():
     rows = [cell(group=f"layer {i}", snr="" if i else "nan") for i in range(4)]
-    figure = plotting.gradient_statistic(rows, "snr")
+    figure = plotting.gradient_statistic(records(rows), "snr")
     assert len(figure.axes) == 4
     plotting.png(figure, dots_per_inch=30)
 
 
 def test_gradient_statistic_keeps_models_apart():
     rows = [cell(), cell(model="gaussian_mlp")]
-    (axes,) = plotting.gradient_statistic(rows, "snr").axes
+    (axes,) = plotting.gradient_statistic(records(rows), "snr").axes
     assert set(lines(axes)) - {r"asymptotic: $\propto K^{\pm 1/2}$"} == {
         "dreg (linear_gaussian)",
         "dreg (gaussian_mlp)",
@@ -405,7 +407,7 @@ def test_gradient_statistic_keeps_models_apart():
 )
 def test_gradient_statistic_refuses(rows, settings, message):
     with pytest.raises(VaejaxError, match=message):
-        plotting.gradient_statistic(rows, *settings)
+        plotting.gradient_statistic(records(rows), *settings)
 
 
 def test_bias_forest_fills_only_biases_above_the_noise_of_all():
@@ -416,7 +418,7 @@ def test_bias_forest_fills_only_biases_above_the_noise_of_all():
         refused(estimator="loo", num_samples=1),
         refused(estimator="loo", num_samples=8),
     ]
-    figure = plotting.bias_forest(rows)
+    figure = plotting.bias_forest(records(rows))
     (axes,) = figure.axes
     spares, excludes = (drawn.lines[0].get_xydata() for drawn in axes.containers)
     np.testing.assert_allclose(spares, [[-1, 0], [2.05, 2]])
@@ -440,7 +442,7 @@ def test_bias_forest_fills_only_biases_above_the_noise_of_all():
     ],
 )
 def test_bias_forest_of_odd_rows(rows):
-    plotting.png(plotting.bias_forest(rows), dots_per_inch=30)
+    plotting.png(plotting.bias_forest(records(rows)), dots_per_inch=30)
 
 
 def test_scores_join_the_curve_in_order_and_name_the_others():
@@ -577,8 +579,15 @@ def test_table_numbers_are_aligned_rounded_alike_and_sortable(tmp_path):
     text = write(tmp_path / "report.html", sections=[Section("s", tables=[table])])
     page = Page(text)
     assert page.cells == [
-        *("vae", f"{MINUS}91.20", "-91.2 ± 0.1", f"3.00e{MINUS}07", "1000", "True"),
-        *("iwae", f"{MINUS}108.34", f"{MINUS}88.6 ± 0.1", "2.00e+00", "5", "False"),
+        *(
+            "vae",
+            f"{MINUS}91.20",
+            f"{MINUS}91.2 ± 0.1",
+            f"3e{MINUS}07",
+            "1,000",
+            "True",
+        ),
+        *("iwae", f"{MINUS}108.34", f"{MINUS}88.6 ± 0.1", "2", "5", "False"),
         *("none", MISSING, MISSING, MISSING, "7", "True"),
     ]
     cells = [attrs for tag, attrs in page.tags if tag == "td"]
@@ -604,6 +613,47 @@ def test_numbers_with_separators_sort_by_all_of_their_digits(cells, keys, tmp_pa
     )
     found = [attrs["data-key"] for tag, attrs in page.tags if tag == "td"]
     assert found == (cells if keys is None else keys)
+
+
+def test_an_open_question_is_quieter_and_cautions_follow_the_answer(tmp_path):
+    lead = [
+        Finding("It is less.", "2 to 3, from -1", decided=True),
+        Finding("Both are alike.", decided=False),
+    ]
+    text = write(tmp_path / "report.html", lead=lead, cautions=["Few draws."])
+    assert f"<p>It is less <small>(2 to 3, from {MINUS}1).</small></p>" in text
+    assert '<p class="open">Both are alike.</p>' in text
+    assert text.index("Both are alike") < text.index("<li>Few draws.</li>")
+    assert "<details" not in write(tmp_path / "report.html")
+
+
+def test_figures_stand_in_one_panel_and_long_text_is_broken(tmp_path):
+    pictures = [plotting.image_grid(images(), name) for name in "ab"]
+    table = Table(["name", "reason"], [["a", "because " * 9]])
+    section = Section("s", tables=[table], figures=pictures)
+    page = Page(write(tmp_path / "report.html", sections=[section]))
+    classes = [attrs.get("class") for _, attrs in page.tags]
+    assert classes.count("figures") == 1
+    assert classes.count("wide table") == 1
+    assert classes.count("long") == 2  # a head and a cell
+    images_shown = [attrs for tag, attrs in page.tags if tag == "img"]
+    assert len(images_shown) == 2
+    assert all("style" not in attrs for attrs in images_shown), "no least width"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("-86.3 ± 0.1", f"{MINUS}86.3 ± 0.1"),
+        ("1e-05 to -.5", f"1e{MINUS}05 to {MINUS}.5"),
+        (
+            "2026-12-01, use --draws 5, Monte-Carlo",
+            "2026-12-01, use --draws 5, Monte-Carlo",
+        ),
+    ],
+)
+def test_a_minus_sign_is_one(text, shown):
+    assert typeset(text) == shown
 
 
 def test_a_table_row_of_another_length_is_refused(tmp_path):

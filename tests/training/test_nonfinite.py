@@ -11,19 +11,12 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.harness import run_folder
+from experiments.harness import metric_rows, run_folder
 from experiments.training.config import Config
 from experiments.training.loop import train_to_end
 from experiments.training.run import Data, Run, make_keys
 from vaejax.bounds import BOUNDS
-from vaejax.core import (
-    Example,
-    LossState,
-    Objective,
-    Params,
-    Regularizer,
-    VaejaxError,
-)
+from vaejax.core import Example, LossState, Objective, Params, Regularizer, VaejaxError
 from vaejax.estimators import ESTIMATORS
 from vaejax.families import NormalParams
 from vaejax.models import linear_gaussian
@@ -340,7 +333,7 @@ def test_a_run_stops_at_the_last_good_state_and_goes_on_from_there_skipping(tmp_
 
     again, expected = train(tmp_path / "another", on_nonfinite="skip")
     chex.assert_trees_all_equal(state.params, again.params)
-    rows = run_folder.read_rows(tmp_path / "run")
+    rows = metric_rows.read_rows(tmp_path / "run")
     assert [row["skipped"] for row in rows] == [1, 2, 3]
     assert all(math.isfinite(row["train"]["bound"]) for row in rows)
     assert figures["bound"] == expected["bound"]
@@ -353,5 +346,5 @@ def test_a_run_skips_no_more_than_it_may(tmp_path):
 
 def test_an_epoch_of_nothing_but_skipped_steps_has_no_means(tmp_path):
     train(tmp_path / "run", on_nonfinite="skip", batch_size=22)
-    rows = run_folder.read_rows(tmp_path / "run")
+    rows = metric_rows.read_rows(tmp_path / "run")
     assert [row["train"] for row in rows] == [{"bound": None, "loss": None}] * 3

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from tiny_run import tiny
 
 from experiments import train
 from experiments.training import report
@@ -41,18 +42,14 @@ def test_fit_starts_as_experiments_train_does(
 ):
     """One step by a notebook's own lines; its networks stay where they start."""
     monkeypatch.setattr(report, "draw", lambda *_: {})
-    config = train.Config(
-        dataset="digits",
+    config = tiny(
+        tmp_path / "run",
         model=name,
         model_settings=words(settings),
         bound="elbo" if name == "vade" else "reconstruction",
         estimator="dreg" if name == "vade" else "pathwise",
         learning_rate=1e-30,
-        epochs=1,
         batch_size=1438,
-        eval_num_samples=7,
-        eval_examples=20,
-        out=tmp_path / "run",
     )
     theirs = train.run(config).params
 

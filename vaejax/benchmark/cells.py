@@ -124,6 +124,7 @@ def make_groups(
                         beta=weight_of_kl(bound),
                         verdict=verdict,
                         reference_error_asked=point.reference_error,
+                        trained=point.trained_with is not None,
                     )
                     for name, verdict in verdicts.items()
                 }

@@ -27,7 +27,7 @@ from vaejax.core import (
 from vaejax.core.doors import (
     expect,
     expect_all,
-    expect_example,
+    expect_counts,
     expect_key,
     expect_params,
 )
@@ -102,11 +102,12 @@ def compare_estimators(
         >>> answer = table.findings()  # in words, a sentence a claim
     """
     expect(Model, "model", model)
-    examples = check_data(model, expect_example("batch", batch))
+    examples = check_data(model, batch, name="batch")
     counts = _positive("num_samples", num_samples)
     outer = _positive("num_outer", num_outer)
     if cost not in ("timed", "counted", "none"):
         raise VaejaxError(f"cost is {cost!r}: use timed, counted or none")
+    expect_counts(batch_size=batch_size)
     fold_count(draws, 1 if batch_size is None else 2)
     if trained_with is not None:
         expect(Estimator, "trained_with", trained_with)

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from vaejax.benchmark.tails import tail_of_group
 from vaejax.core import Batch, Key, Objective, Params, PyTree, VaejaxError
+from vaejax.core.doors import expect_counts
 
 # The most numbers in the draws of a chunk together: more would leave the cache.
 CHUNK_NUMBERS = 2**19
@@ -125,6 +126,7 @@ def fold_count(draws: int, least: int = 1) -> int:
     Raises:
         VaejaxError: there is none.
     """
+    expect_counts(draws=draws)
     for folds in range(min(40, draws // least), 7, -1):
         if draws % folds == 0:
             return folds
@@ -158,14 +160,13 @@ def make_plan(
     Raises:
         VaejaxError: as for `gradient_moments`.
     """
+    expect_counts(draws=draws, folds=folds, batch_size=batch_size)
     folds = fold_count(draws) if folds is None else folds
-    if folds < 1 or draws < 2 or draws % folds:
+    if draws < 2 or draws % folds:
         raise VaejaxError(
             f"{draws} draws cannot be split into {folds} equal folds: use a divisor "
             "of the draws"
         )
-    if batch_size is not None and batch_size < 1:
-        raise VaejaxError(f"batch_size is {batch_size}: use at least 1")
     num_params = sum(leaf.size for leaf in jax.tree.leaves(params))
     per_fold = draws // folds
     chunk = _chunk_size(per_fold, num_params, max_chunk)

@@ -17,6 +17,7 @@ from vaejax.objective import check
 
 # Reference estimators, in order of rising variance.
 REFERENCES = ("dreg", "pathwise", "vimco", "rloo", "score_function")
+EXACT = "the exact gradient"
 EXACT_TOLERANCE = 1e-5  # far below the Monte Carlo error of any affordable draws
 REFERENCE_DRAWS = 4  # draws of a pass, as a multiple of an estimator's draws
 MAX_PASSES = 16  # the most passes of the reference
@@ -50,7 +51,7 @@ def reference_of(
     sign = 1 if problem.bound.minimised else -1
     gradient = jax.tree.map(lambda leaf: sign * leaf, found.gradient)
     names = groups(gradient, point.per_layer)
-    return Reference(gradient, "the exact gradient", dict.fromkeys(names, 0.0))
+    return Reference(gradient, EXACT, dict.fromkeys(names, 0.0))
 
 
 def drawn_reference(

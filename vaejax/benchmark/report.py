@@ -20,8 +20,10 @@ draws of the gradient g, for a group of parameters:
                      and a variance, their mean, has no standard error; 0 where no draw
                      moves the variance by a quarter of its error, as then a few values
                      that come again and again, of discrete latents, are no tail
-    safe             True if the intervals can be trusted: k is below 1/2, and there are
-                     100 draws or more, as fewer show no tail (ibid.)
+    safe             True if the draws give no reason to doubt the intervals: k is below
+                     1/2, no draw holds a tenth of the variance, and there are 100 draws
+                     or more, as fewer show no tail (ibid.). A rare gradient that is in
+                     no draw leaves no trace
     snr              mean over coordinates of |E g_i| / sd(g_i) (Rainforth et al. 2018,
                      arXiv:1802.04537); where E g_i = 0 it shows its noise floor,
                      sqrt(2 / (pi n))
@@ -62,6 +64,7 @@ from vaejax.evaluation.psis import pareto_shapes
 
 HEAVY = 0.5  # the Pareto k from which on a mean's error is unreliable
 FEW = 100  # draws below which a k up to `HEAVY` is not known: 1 - 1 / log10(n) = 1/2
+LARGEST_SHARE = 0.1  # of the variance, the most that one draw of many may hold
 MOVES = 0.25  # least shift of a variance by one draw of a tail, in standard errors
 # Precision of sums in float32 and of an exact reference, relative to the gradient.
 ROUNDING = 1e-5
@@ -180,13 +183,14 @@ def summarize(
         of_bias = squared_norm_of_mean(errors, floor)
         cosine = cosine_of_means(folds, theirs.get(name, target[None]))
         farthest = (moments.tails[name][0, 0] - found["variance"]) / moments.draws
+        alone = farthest > LARGEST_SHARE * found["variance"]
         tail = not farthest < MOVES * stderrs["variance"]
         k = _pareto_k(moments.tails[name]) if tail else 0.0
         reports[name] = GroupReport(
             **dict(zip(BIASES, of_bias, strict=True)),
             folds=pairs,
             pareto_k=k,
-            safe=moments.draws >= FEW and k < HEAVY,
+            safe=moments.draws >= FEW and k < HEAVY and not alone,
             **{statistic: float(value) for statistic, value in found.items()},
             **{f"{name}_stderr": float(stderrs[name]) for name in WITH_ERROR},
             **ends,

@@ -5,6 +5,7 @@ asked for is None. In a line, both are None, and so an empty field of the file.
 """
 
 import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from vaejax.benchmark.cost import CostReport
@@ -39,11 +40,16 @@ class Row(NamedTuple):
     report: GroupReport | None = None
     split: VarianceSplit | None = None
     cost: CostReport | None = None
+    trained: bool = False  # the parameters are a training run's; not a column
 
     @property
     def refused(self) -> bool:
         """True if the estimator is not valid here, and nothing was measured."""
         return self.verdict.status == "refused"
+
+    def get(self, column: str) -> Any:
+        """The value of a column, None if it is unknown: a statistic by its name."""
+        return self.line().get(column)
 
     def line(self) -> dict[str, Any]:
         """The values of `COLUMNS`: all flat, None for unknown values."""
@@ -63,21 +69,21 @@ class Row(NamedTuple):
         }
 
 
-def row_of_line(line: dict[str, Any], cost: CostReport | None) -> Row:
-    """The record of a line without its cost, as a journal keeps it."""
+def row_of_line(line: Mapping[str, Any]) -> Row:
+    """The record of a line, as `Row.line` gives it and a file or journal keeps it."""
 
-    def part(kind: type, columns: dict[str, str]) -> Any:
-        values = {name: line[column] for name, column in columns.items()}
-        if all(value is None for value in values.values()):
+    def part(kind: Any, columns: Iterable[str]) -> Any:
+        values = [line[column] for column in columns]
+        if all(value is None for value in values):
             return None
-        return kind(**{n: math.nan if v is None else v for n, v in values.items()})
+        return kind(*(math.nan if value is None else value for value in values))
 
     return Row(
         cell=Cell(**{name: line[name] for name in Cell._fields}),
         verdict=Verdict(line["status"], line["reason"]),
-        report=part(GroupReport, {name: name for name in GroupReport._fields}),
-        split=part(VarianceSplit, {n: f"variance_{n}" for n in VarianceSplit._fields}),
-        cost=cost,
+        report=part(GroupReport, GroupReport._fields),
+        split=part(VarianceSplit, SPLIT_COLUMNS),
+        cost=part(CostReport, CostReport._fields),
         **{name: line[name] for name in OWN},
     )
 
@@ -94,6 +100,27 @@ def worth(report: GroupReport, cost: CostReport) -> dict[str, float]:
         "evaluation_normalized_variance": variance * evaluations,
         "evaluation_normalized_variance_stderr": error * evaluations,
     }
+
+
+def places(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of each place (model, M and batch size), by its name."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        cell = row.cell
+        name = f"{cell.model}, M = {cell.num_outer}, batch of {cell.batch_size}"
+        found.setdefault(name, []).append(row)
+    return found
+
+
+def of_whole_groups(rows: Sequence[Row]) -> list[Row]:
+    """The measured rows of the parameter groups, without those of single layers."""
+    return [row for row in rows if not row.refused and "/" not in row.group]
+
+
+def at_last_step(rows: Sequence[Row]) -> list[Row]:
+    """The rows of the last checkpoint, or all where there is none."""
+    last = max((r.cell.step for r in rows if r.cell.step is not None), default=None)
+    return [row for row in rows if row.cell.step == last]
 
 
 def _is_nan(value: Any) -> bool:

@@ -1,28 +1,30 @@
 """Statistics of the rows of a comparison: intervals, and tests of many cells at once.
 
-A row is a mapping of the columns of results.csv: of a `vaejax.benchmark.rows.Row`, or
-as `csv.DictReader` reads it. Intervals are by Student's t of the folds that the errors
-are from.
+A row gives a statistic by its name: a `vaejax.benchmark.rows.Row`, or a line of
+another experiment. Intervals are by Student's t of the folds that the errors are from.
 """
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from scipy.special import stdtrit
 
 Line = Mapping[str, Any]  # a line of results.csv
+
+
+@runtime_checkable
+class Statistics(Protocol):
+    """A row that gives its statistics by name, None or NaN where unknown."""
+
+    def get(self, name: str, /) -> Any:
+        """The statistic."""
+
+
 Name = TypeVar("Name", bound=Hashable)
 
 # Statistics that may be below 0.
 SIGNED = ("bias_squared", "cosine", "draw_cosine")
-SETTINGS = {  # columns that separate cells of one estimator, bound and K
-    "estimator_settings": "{}",
-    "model": "{}",
-    "num_outer": "M = {}",
-    "batch_size": "batch of {}",
-    "step": "step {}",
-}
 FOUND = 0.95  # the chance of finding a bias that is called detectable
 FALSE_ALARMS = 0.05  # the chance of any false alarm in all rows together
 
@@ -33,15 +35,17 @@ def number(value: Any) -> float:
     return value if np.isfinite(value) else float("nan")
 
 
-def values_of(rows: Sequence[Line], name: str) -> np.ndarray:
+def values_of(rows: Sequence[Statistics], name: str) -> np.ndarray:
     """A column as floats, NaN where it is missing."""
     return np.array([number(row.get(name)) for row in rows], float)
 
 
-def interval(rows: Sequence[Line], statistic: str) -> tuple[np.ndarray, np.ndarray]:
+def interval(
+    rows: Sequence[Statistics], statistic: str
+) -> tuple[np.ndarray, np.ndarray]:
     """The ends of the 95% intervals, NaN where the error is unknown."""
     low, high = f"{statistic}_low", f"{statistic}_high"
-    if any(low in row for row in rows):  # the statistic has its own ends
+    if any(row.get(low) is not None for row in rows):  # the statistic has its own ends
         return values_of(rows, low), values_of(rows, high)
     value = values_of(rows, statistic)
     # The error of a time is in the column seconds_stderr.
@@ -54,28 +58,62 @@ def interval(rows: Sequence[Line], statistic: str) -> tuple[np.ndarray, np.ndarr
     return value / factor, value * factor
 
 
-def quantiles(rows: Sequence[Line], level: float = 0.025) -> np.ndarray:
+def quantiles(rows: Sequence[Statistics], level: float = 0.025) -> np.ndarray:
     """Student's t of the rows' folds at a level; the normal where they have none."""
     folds = values_of(rows, "folds")
     return stdtrit(np.where(np.isfinite(folds), folds - 1, np.inf), 1 - level)
 
 
-def unsafe(row: Line) -> bool:
+def unsafe(row: Statistics) -> bool:
     """True if heavy tails, or too few draws to show one, are behind the intervals."""
     return str(row.get("safe")) == "False"
 
 
-def noise_floor(row: Line) -> float:
+def noise_floor(row: Statistics) -> float:
     """The `snr` of the row's number of draws where the true gradient is zero."""
     return float(np.sqrt(2 / (np.pi * number(row.get("draws")))))
 
 
-def near_floor(row: Line) -> bool:
+def near_floor(row: Statistics) -> bool:
     """True if the `snr` may be mostly noise: below 3 noise floors."""
-    return number(row["snr"]) < 3 * noise_floor(row)
+    return number(row.get("snr")) < 3 * noise_floor(row)
 
 
-def least_seen(rows: Sequence[Line]) -> np.ndarray:
+def in_errors(row: Statistics) -> float | None:
+    """The length of the bias in standard errors of the mean of the draws.
+
+    sqrt(max(bias_squared, 0)) / sqrt(tr Cov(g) / n), of one parameter |bias| / (sd /
+    sqrt n); a drawn reference's error does not count. None where the length is unknown.
+    """
+    value, variance = (number(row.get(name)) for name in ("bias_squared", "variance"))
+    square = variance / number(row.get("draws"))
+    return np.sqrt(max(value, 0.0) / square) if np.isfinite(value / square) else None
+
+
+def ratio_interval(
+    above: Statistics,
+    below: Statistics,
+    comparisons: int = 1,
+    columns: tuple[str, str] = ("variance", "variance_stderr"),
+) -> tuple[float, float, float]:
+    """The ratio of two rows' variances, and its 95% interval.
+
+    By the delta method on logarithms: log(a / b) +- t sqrt((se_a / a)^2 + (se_b /
+    b)^2), with Student's t of the folds, corrected for the number of comparisons. Rows
+    that share their random keys share their errors, too, by which the interval is on
+    the safe side. `columns` may name another statistic and its standard error.
+    """
+    (a, b), errors = (
+        np.array([number(row.get(column)) for row in (above, below)])
+        for column in columns
+    )
+    errors = errors / (a, b)
+    quantile = quantiles([above, below], 0.025 / comparisons).max()
+    spread = float(np.exp(quantile * np.linalg.norm(errors)))
+    return a / b, a / b / spread, a / b * spread
+
+
+def least_seen(rows: Sequence[Statistics]) -> np.ndarray:
     """The estimate of the bias above which each row's bias is more than noise.
 
     The limit is stderr times Student's t of one-sided tests of all rows at
@@ -92,7 +130,7 @@ def least_seen(rows: Sequence[Line]) -> np.ndarray:
     return np.where(known, _corrected(rows, known) * stderr, np.nan)
 
 
-def least_found(rows: Sequence[Line]) -> np.ndarray:
+def least_found(rows: Sequence[Statistics]) -> np.ndarray:
     """The true squared bias whose estimate is above `least_seen` with chance `FOUND`.
 
     The bias x lies t_95 of its standard errors above the limit, t of them:
@@ -116,12 +154,12 @@ def least_found(rows: Sequence[Line]) -> np.ndarray:
     return np.where(known, half + np.hypot(half, reach * noise), np.nan)
 
 
-def _tested(rows: Sequence[Line]) -> np.ndarray:
+def _tested(rows: Sequence[Statistics]) -> np.ndarray:
     stderr = values_of(rows, "bias_squared_stderr")
     return np.isfinite(values_of(rows, "bias_squared")) & (stderr > 0)
 
 
-def _corrected(rows: Sequence[Line], tested: np.ndarray) -> np.ndarray:
+def _corrected(rows: Sequence[Statistics], tested: np.ndarray) -> np.ndarray:
     """The t of each of several tests that together hold `FALSE_ALARMS`."""
     return quantiles(rows, FALSE_ALARMS / max(tested.sum(), 1))
 

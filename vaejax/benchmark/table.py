@@ -6,14 +6,15 @@ Only `plot` imports the library's figures, and so matplotlib, at the time of the
 import csv
 import dataclasses
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaejax.benchmark.findings import estimate, findings, in_errors, of_whole_groups
-from vaejax.benchmark.rows import COLUMNS, Row
-from vaejax.benchmark.statistics import Line, number
+from vaejax.benchmark.findings import Finding, findings
+from vaejax.benchmark.numbers import estimate
+from vaejax.benchmark.rows import COLUMNS, Row, of_whole_groups, row_of_line
+from vaejax.benchmark.statistics import in_errors
 from vaejax.core import VaejaxError
 from vaejax.core.files import write_whole
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from vaejax.plotting import Picture
 
 TEXTS = ("model", "bound", "estimator", "group", "status", "reason", "reference")
-SETTINGS = {  # a column for each in which the cells differ
+SETTINGS = {  # the fields of a cell, in the order of a table's columns
     **{"model": "model", "num_outer": "M", "batch_size": "batch", "step": "step"},
     **{"bound": "bound", "estimator": "estimator", "num_samples": "K"},
 }
@@ -56,8 +57,8 @@ class EstimatorTable:
             )
         rows = tuple(
             row
-            for row, line in zip(self.rows, self.lines(), strict=True)
-            if all(line[name] == value for name, value in wanted.items())
+            for row in self.rows
+            if all(row.get(name) == value for name, value in wanted.items())
         )
         if not rows:
             asked = " and ".join(f"{n} {value!r}" for n, value in wanted.items())
@@ -68,9 +69,9 @@ class EstimatorTable:
         """The rows as flat mappings of `COLUMNS`, as results.csv holds them."""
         return [row.line() for row in self.rows]
 
-    def findings(self) -> list[str]:
-        """The findings in words, a sentence per claim."""
-        return findings(self.lines())
+    def findings(self) -> list[Finding]:
+        """The findings in words, which print as sentences: answers, then cautions."""
+        return findings(self.rows)
 
     def plot(self, figure: str = "variance") -> "Picture":
         """One of the report's figures, by name: variance, bias, frontier, map, ...
@@ -80,7 +81,7 @@ class EstimatorTable:
         """
         from vaejax.plotting.comparison import comparison_figures
 
-        figures = comparison_figures(self.lines())
+        figures = comparison_figures(self.rows)
         if figure not in figures:
             raise VaejaxError(
                 f"there is no figure {figure!r} of these rows: use one of "
@@ -118,6 +119,34 @@ class EstimatorTable:
             return write_whole(path, parquet_of(self.lines(), COLUMNS))
         raise VaejaxError(f"{path} is neither .csv nor .parquet: use one of these")
 
+    @classmethod
+    def read(cls, path: Path | str) -> "EstimatorTable":
+        """The table that `write`, or a run of the benchmark, wrote as CSV or Parquet.
+
+        Raises:
+            VaejaxError: another suffix, or columns that are not those of a table.
+        """
+        import pyarrow.csv
+        import pyarrow.parquet
+
+        path = Path(path)
+        if path.suffix == ".csv":
+            texts = dict.fromkeys(TEXTS, pyarrow.string())
+            options = pyarrow.csv.ConvertOptions(column_types=texts)
+            table = pyarrow.csv.read_csv(path, convert_options=options)
+        elif path.suffix == ".parquet":
+            table = pyarrow.parquet.read_table(path)
+        else:
+            raise VaejaxError(f"{path} is neither .csv nor .parquet: use one of these")
+        if missing := sorted(set(COLUMNS) - set(table.column_names)):
+            raise VaejaxError(
+                f"{path} has no column {missing[0]!r}: give a table that "
+                "EstimatorTable.write or a run of experiments.estimator_variance wrote"
+            )
+        lines = table.to_pylist()  # a CSV file has no text for an unknown reference
+        known = [line | {"reference": line["reference"] or None} for line in lines]
+        return cls(tuple(map(row_of_line, known)))
+
     def __repr__(self) -> str:
         """The table as text."""
         columns = self._shown()
@@ -136,33 +165,47 @@ class EstimatorTable:
 
     def _shown(self) -> dict[str, list[str]]:
         """The columns that fit a screen, as text."""
-        lines = self.lines()
-        groups = [*of_whole_groups(lines), *(x for x in lines if x["group"] == "all")]
-        differ = {n for n in SETTINGS if len({line[n] for line in groups}) > 1}
+        rows = [*of_whole_groups(self.rows), *(r for r in self.rows if r.refused)]
         columns = {
-            label: [str(line[name]) for line in groups]
-            for name, label in SETTINGS.items()
-            if name in differ | {"bound", "estimator", "num_samples"}
+            label: [str(getattr(row.cell, name)) for row in rows]
+            for name, label in settings_shown(rows).items()
         }
-        columns |= {n: [line[n] for line in groups] for n in ("group", "status")}
-        columns["bias / error"] = [_short(in_errors(line)) for line in groups]
+        columns["group"] = [row.group for row in rows]
+        columns["status"] = [row.verdict.status for row in rows]
+        columns["bias / error"] = [bias_in_errors(row) for row in rows]
         for label, name in (
             ("variance", "variance"),
             ("rms SNR", "rms_snr"),
             ("cosine", "cosine"),
         ):
-            columns[label] = [estimate(line, name) for line in groups]
-        columns["µs"] = [_microseconds(line) for line in groups]
+            columns[label] = [estimate(row, name) for row in rows]
+        columns["µs"] = [microseconds(row) for row in rows]
         return {name: cells for name, cells in columns.items() if any(cells)}
 
 
-def _short(value: float | None) -> str:
+def settings_shown(rows: Sequence[Row]) -> dict[str, str]:
+    """The fields of the cells that a table shows, with their labels.
+
+    A setting that is the same in all cells has no column.
+    """
+    always = ("bound", "estimator", "num_samples")
+    return {
+        name: label
+        for name, label in SETTINGS.items()
+        if name in always or len({getattr(row.cell, name) for row in rows}) > 1
+    }
+
+
+def bias_in_errors(row: Row) -> str:
+    """The bias in standard errors of the mean gradient, "" if it is unknown."""
+    value = in_errors(row)
     return "" if value is None else f"{value:.1f}"
 
 
-def _microseconds(line: Line) -> str:
-    seconds = number(line["seconds_per_gradient"])
-    return f"{1e6 * seconds:,.0f}" if seconds > 0 else ""
+def microseconds(row: Row) -> str:
+    """The time of a gradient, "" if it was not measured."""
+    seconds = row.get("seconds_per_gradient")
+    return f"{1e6 * seconds:,.0f}" if seconds else ""
 
 
 def csv_of(lines: list[dict[str, Any]], columns: tuple[str, ...]) -> bytes:

@@ -23,7 +23,7 @@ from vaejax.benchmark.moments import Moments, fold_count, gradient_moments, grou
 from vaejax.benchmark.reference import reference_of
 from vaejax.benchmark.report import FEW, HEAVY, ROUNDING, summarize
 from vaejax.core import Batch, Bound, Estimator, Example, Key, Model, Params, check_data
-from vaejax.core.doors import expect, expect_example, expect_key, expect_params
+from vaejax.core.doors import expect, expect_key, expect_params
 
 LEVEL = 0.01  # chance that an unbiased estimator is reported biased
 POWER = 0.95
@@ -85,7 +85,7 @@ def check_unbiased(
         False
     """
     expect(Estimator, "estimator", estimator)
-    examples = check_data(expect(Model, "model", model), expect_example("batch", batch))
+    examples = check_data(expect(Model, "model", model), batch, name="batch")
     fold_count(draws)
     point = Point(
         model=model,

@@ -1,10 +1,15 @@
 """The records, the limits of settings and the data check that other modules use.
 
     errors    `VaejaxError` and its kinds, and the nearest of the known names
-    records   the types: Family, Prior, Model, Bound, Estimator, Objective
+    values    arrays in NamedTuples, `Example`, `Batch` and `Params`; and `record`
+    family    the records of a distribution
+    model     the records of a model, its prior and its regularizers
+    objective the records of what is trained: Bound, Estimator, KLWeight, Objective
     ranges    the values that a setting may have, from its annotation
     build     a record from a name and its settings, given as values or text
     checks    `check_data`: the user's data, checked against what a model takes
+    arrays    the user's arrays: types, lengths, finiteness
+    labels    the labels of examples
 
 It imports no other part of vaejax.
 """

@@ -1,4 +1,4 @@
-"""Checks of the user's data: shape, dtype, support, labels, finiteness.
+"""The check of the user's data: shape, dtype, support, labels, finiteness.
 
 Every public function that takes data calls `check_data` once, eagerly. A refusal is
 one sentence: what was given, what is expected, what to do.
@@ -12,20 +12,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from vaejax.core.arrays import as_array, count_of, is_true
+from vaejax.core.doors import expect_example
 from vaejax.core.errors import VaejaxError
-from vaejax.core.records import (
-    Example,
-    Family,
-    Kind,
-    Model,
-    Space,
-)
+from vaejax.core.family import Family, Kind, Space
+from vaejax.core.labels import check_labels
+from vaejax.core.model import Model
+from vaejax.core.values import Batch, Example
 
 
 def check_data(
     model: Model,
-    examples: Example,
+    examples: Example | Batch,
     *,
+    name: str = "examples",
     batch_ndim: int = 1,
     known: Bool[Array, "..."] | None = None,
 ) -> Example:
@@ -37,7 +37,9 @@ def check_data(
 
     Args:
         model: whose `data_shape`, likelihood and labels say what is expected.
-        examples: x, and y where the model needs labels, as the model sees them.
+        examples: x, and y where the model needs labels, as the model sees them; of a
+            `Batch`, its example.
+        name: of the argument, for messages.
         batch_ndim: leading axes of every leaf, before those of one example.
         known: True where x counts; the values elsewhere are not looked at.
 
@@ -46,11 +48,12 @@ def check_data(
         their values. Labels as integers of 32 bits.
 
     Raises:
-        VaejaxError: another shape than `data_shape`; a dtype that floats cannot hold;
-            values that are not finite, or outside the likelihood's support; labels that
-            are missing, no integers, or outside the model's classes.
+        VaejaxError: no `Example`, or one without any examples; another shape than
+            `data_shape`; a dtype that floats cannot hold; values that are not finite,
+            or outside the likelihood's support; labels that are missing, no integers,
+            or outside the model's classes.
     """
-    examples = as_arrays(examples)
+    examples = as_arrays(expect_example(name, examples))
     x = _as_floats(examples.x)
     event = x.shape[batch_ndim:] if model.data_shape is None else model.data_shape
     if x.ndim < batch_ndim or x.shape[batch_ndim:] != event:
@@ -59,17 +62,15 @@ def check_data(
             f"x is of shape {x.shape}, and {model.name} takes [{expected}]: reshape x, "
             "or build the model with another data_shape"
         )
+    if 0 in x.shape[:batch_ndim]:
+        raise VaejaxError(f"x is of shape {x.shape}: give at least one example")
     y = check_labels(model, examples.y, x.shape[:batch_ndim])
     family = model.likelihood
-    if _is_true(_any_outside(family.space, x, known)):
+    seen = not isinstance(x, jax.core.Tracer)
+    if seen and bool(_any_outside(family.space, x, known)):
         outside = np.asarray(_outside(family.space, x, known))
         raise VaejaxError(_describe(family, np.asarray(x), outside, batch_ndim))
     return examples._replace(x=x, y=y)
-
-
-def _is_true(flag: Any) -> bool:
-    """True if the flag is known to be true; False for a traced flag."""
-    return not isinstance(flag, jax.core.Tracer) and bool(flag)
 
 
 def as_arrays(examples: Example) -> Example:
@@ -86,134 +87,18 @@ def as_arrays(examples: Example) -> Example:
     return examples._replace(x=x, y=y)
 
 
-def as_array(name: str, given: Any) -> Any:
-    """Convert to an array of NumPy or JAX; numbers get a dtype that JAX can take.
-
-    Raises:
-        VaejaxError: lists of unequal lengths; a masked array, whose mask would be lost.
-    """
-    if isinstance(given, jax.Array):
-        return given
-    if np.ma.isMaskedArray(given):
-        raise VaejaxError(
-            f"{name} is a masked array, and its mask would be lost: fill in the "
-            f"masked values, as {name}.filled(0) does, or leave such examples out"
-        )
-    try:
-        array = np.asarray(given)
-    except ValueError as error:
-        raise VaejaxError(
-            f"{name} is not an array ({error}): give all its rows one shape"
-        ) from error
-    wide = jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize > 8
-    return array.astype(float) if wide else array
-
-
 def _as_floats(x: Any) -> Array:
     """The array as floats; integers keep their values exactly."""
     if jnp.issubdtype(x.dtype, jnp.floating):
         return jnp.asarray(x, jnp.float32 if x.dtype.itemsize < 4 else None)
     small = x.dtype.itemsize <= 2  # cheap to move; JAX would cut others to 32 bits
     floats = (jnp.asarray(x) if small else x).astype(jnp.result_type(float))
-    if not small and _is_true((floats.astype(x.dtype) != x).any()):
+    if not small and is_true((floats.astype(x.dtype) != x).any()):
         raise VaejaxError(
             f"x holds integers that {floats.dtype} rounds: use smaller integers, or "
             "floats"
         )
     return jnp.asarray(floats)
-
-
-def check_labels(model: Model, y: Any, shape: tuple[int, ...]) -> Array | None:
-    """Return the labels of examples of this shape as int32, or refuse them.
-
-    Raises:
-        VaejaxError: labels that are missing, no integers, or outside the classes; of a
-            model whose prior leaves the own example out, others than positions.
-    """
-    labels = model.labels
-    if y is None and (labels.num_classes is None or labels.unknown):
-        return None
-    if labels.positions:
-        return _as_positions(y, shape)
-    if labels.num_classes is None:
-        y = y if isinstance(y, jax.Array) else np.asarray(y)
-        number = y.dtype == bool or jnp.issubdtype(y.dtype, jnp.number)
-        if not number or y.shape[: len(shape)] != shape:
-            raise VaejaxError(
-                f"y is {y.dtype} of shape {y.shape}, and x holds {shape} examples: "
-                "give a numeric y for every example"
-            )
-        return jnp.asarray(y)
-    last, least = labels.num_classes - 1, -1 if labels.unknown else 0
-    takes = f"{model.name} takes integer labels y from 0 to {last}" + (
-        ", or -1 where one is unknown" if least else ""
-    )
-    if y is None:
-        raise VaejaxError(
-            f"{takes}, and was given none: use Example(x, y), or a model and a prior "
-            "that need no labels"
-        )
-    y = y if isinstance(y, jax.Array) else np.asarray(y)
-    whole = y.dtype == bool or jnp.issubdtype(y.dtype, jnp.integer)
-    if not whole or y.shape != shape:
-        raise VaejaxError(
-            f"{takes}, one for every example, [{', '.join(map(str, shape))}], and was "
-            f"given {y.dtype} of shape {y.shape}: use Example(x, y) with such labels"
-        )
-    if not isinstance(y, jax.core.Tracer):
-        values = np.asarray(y)
-        wrong = np.argwhere((values < least) | (values > last))
-        if len(wrong):
-            place = tuple(map(int, wrong[0]))
-            raise VaejaxError(
-                f"{takes}, and {len(wrong):,} of {values.size:,} labels are others: "
-                f"the first is {values[place]}, at y{list(place)}. Number the classes "
-                "from 0, or set num_classes"
-            )
-    return jnp.asarray(y, jnp.int32)
-
-
-POSITIONS = (
-    "the prior leaves out the component of the example itself, and takes as y the "
-    "position of the example in the training data, an integer from 0, or -1 for an "
-    "example that is no exemplar"
-)
-
-
-def _as_positions(y: Any, shape: tuple[int, ...]) -> Array:
-    """Return the positions of examples of this shape as int32, or refuse them."""
-    y = y if isinstance(y, jax.Array) else np.asarray(y)
-    if not jnp.issubdtype(y.dtype, jnp.integer) or y.shape != shape:
-        raise VaejaxError(
-            f"{POSITIONS}, one for every example, {shape}, and was given {y.dtype} of "
-            f"shape {y.shape}: use Example(x, jnp.arange(len(x)))"
-        )
-    if _is_true((y < -1).any()):
-        raise VaejaxError(
-            f"{POSITIONS}, and {int((y < -1).sum()):,} of {y.size:,} positions are "
-            f"below -1, the lowest {int(y.min())}: use Example(x, jnp.arange(len(x)))"
-        )
-    return jnp.asarray(y, jnp.int32)
-
-
-def check_positions(y: Any, count: int) -> None:
-    """Refuse the positions of `count` training examples if missing or repeated.
-
-    Raises:
-        VaejaxError: no positions, others than from -1, or one that comes twice.
-    """
-    if y is None:
-        raise VaejaxError(
-            f"{POSITIONS}, and was given no y to train on: use Example(x, "
-            "jnp.arange(len(x)))"
-        )
-    positions = np.asarray(_as_positions(y, (count,)))
-    found, times = np.unique(positions[positions >= 0], return_counts=True)
-    if (times > 1).any():
-        raise VaejaxError(
-            f"{POSITIONS}, and position {int(found[times.argmax()])} comes "
-            f"{int(times.max()):,} times: use Example(x, jnp.arange(len(x)))"
-        )
 
 
 def _outside(
@@ -277,42 +162,6 @@ EXPECTED: dict[Kind, tuple[str, str]] = {
     "sphere": ("vectors of length 1 in the last axis", "divide x by its lengths"),
     "one_hot": ("a single 1 among 0s in the last axis", "encode x with jax.nn.one_hot"),
 }
-
-
-def check_finite(**arrays: Any) -> None:
-    """Refuse named arrays, with an axis of examples, that hold NaN or an infinity.
-
-    Raises:
-        VaejaxError: naming the array and the examples.
-    """
-    for name, given in arrays.items():
-        values = np.asarray(as_array(name, given))
-        wrong = ~np.isfinite(values.reshape(len(values), -1)).all(1)
-        if wrong.any():
-            raise VaejaxError(
-                f"{name} is not finite in "
-                f"{count_of(np.flatnonzero(wrong), len(wrong))}: leave these examples "
-                "out, or check whether a model diverged"
-            )
-
-
-def check_lengths(**arrays: Any) -> None:
-    """Refuse named arrays with unequal numbers of examples; None is left out.
-
-    Raises:
-        VaejaxError: naming all arrays and their shapes.
-    """
-    shapes = {k: np.shape(given) for k, given in arrays.items() if given is not None}
-    lengths = {shape[:1] for shape in shapes.values()}
-    if len(lengths) > 1 or () in lengths:
-        listed = ", ".join(f"{name} is of shape {shapes[name]}" for name in shapes)
-        raise VaejaxError(f"{listed}: use one row of each for every example")
-
-
-def count_of(rows: Any, total: int) -> str:
-    """The number of examples out of a total and the first few rows, in words."""
-    listed = ", ".join(map(str, rows[:5])) + ", ..." * (len(rows) > 5)
-    return f"{len(rows):,} of {total:,} examples ({listed})"
 
 
 def _describe(

@@ -1,12 +1,13 @@
 """Type checks of the arguments of public functions; an error is one sentence."""
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import jax
 
 from vaejax.core.errors import VaejaxError
-from vaejax.core.records import Batch, Example, Key, Params
+from vaejax.core.ranges import Range, mismatch, shown
+from vaejax.core.values import Batch, Example, Key, Params
 
 T = TypeVar("T")
 
@@ -76,6 +77,18 @@ def expect_key(key: Any) -> Key:
             f"key is {_with_article(type(key))}: give a key, as in jax.random.key(0)"
         )
     return key
+
+
+def expect_counts(least: int = 1, /, **counts: Any) -> None:
+    """Refuse a named count that is no integer from `least` to 2^31 - 1, but not None.
+
+    Raises:
+        VaejaxError: naming the count, its value and its range.
+    """
+    allowed = Annotated[int, Range(least, 2**31 - 1)]
+    for name, given in counts.items():
+        if given is not None and (expected := mismatch(allowed, given)):
+            raise VaejaxError(f"{name} is {shown(given)}: give {expected}")
 
 
 def expect_example(name: str, examples: Any) -> Example:

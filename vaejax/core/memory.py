@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 import jax
 
 from vaejax.core.errors import VaejaxError
-from vaejax.core.records import Model, Params, PyTree
+from vaejax.core.model import Model
+from vaejax.core.values import Params, PyTree
 
 MOST = 2**31 - 1  # numbers of an array, as an int32 counts them
 NUMBER = 4  # bytes of a float32, the smallest type of number

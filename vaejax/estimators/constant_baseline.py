@@ -21,10 +21,9 @@ from vaejax.estimators.score_function import (
     UNBIASED,
     learning_signal,
     score_weights,
-    stopped_samples,
     with_score,
 )
-from vaejax.terms import bound_value, log_terms, make_stats
+from vaejax.terms import bound_value, log_terms, make_stats, stopped_samples
 
 
 @named_by_settings

@@ -33,7 +33,7 @@ from vaejax.terms import (
     log_terms,
     make_stats,
     require,
-    sample_posterior,
+    stopped_samples,
     with_value,
 )
 
@@ -85,8 +85,7 @@ def _surrogate(
     model, bound, num_samples = problem.model, problem.bound, problem.num_samples
     measure = model.posterior.couplings.measure
     assert measure is not None  # `check` refused the others
-    dist_params, z = sample_posterior(problem, params, key, example)
-    z = stop_gradient(z)
+    dist_params, z = stopped_samples(problem, params, key, example)
     terms = log_terms(model, params, dist_params, z, example)
     value = bound_value(problem, params, dist_params, example, terms)
 

@@ -29,13 +29,15 @@ from vaejax.core import (
     Verdict,
 )
 from vaejax.core.naming import named_by_settings
-from vaejax.estimators.score_function import (
-    learning_signal,
-    score_weights,
+from vaejax.estimators.score_function import learning_signal, score_weights, with_score
+from vaejax.terms import (
+    bound_value,
+    log_terms,
+    make_stats,
+    minimize_beside,
+    require,
     stopped_samples,
-    with_score,
 )
-from vaejax.terms import bound_value, log_terms, make_stats, minimize_beside, require
 
 
 @named_by_settings

@@ -39,7 +39,6 @@ from vaejax.estimators.score_function import (
     UNBIASED,
     learning_signal,
     score_weights,
-    stopped_samples,
     with_score,
 )
 from vaejax.nets import Network, activation_named, mlp
@@ -49,6 +48,7 @@ from vaejax.terms import (
     make_stats,
     minimize_beside,
     require,
+    stopped_samples,
 )
 
 

@@ -32,12 +32,13 @@ from vaejax.core import (
 )
 from vaejax.core.naming import named_by_settings
 from vaejax.estimators.ovis_mc import direct_weights
-from vaejax.estimators.score_function import UNBIASED, stopped_samples, with_score
+from vaejax.estimators.score_function import UNBIASED, with_score
 from vaejax.terms import (
     bound_value,
     log_terms,
     make_stats,
     require,
+    stopped_samples,
     target_with_share,
 )
 

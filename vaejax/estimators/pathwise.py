@@ -13,12 +13,7 @@ from vaejax.core import (
     Stats,
     Verdict,
 )
-from vaejax.terms import (
-    bound_value,
-    make_stats,
-    require_reparam,
-    weigh_own_samples,
-)
+from vaejax.terms import bound_value, make_stats, require_reparam, weigh_own_samples
 
 
 def pathwise() -> Estimator:

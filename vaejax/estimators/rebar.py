@@ -44,13 +44,7 @@ from vaejax.core import (
 )
 from vaejax.core.naming import named_by_settings
 from vaejax.estimators.relaxed import check_temperature, draw, require_relaxation
-from vaejax.terms import (
-    bound_value,
-    log_terms,
-    make_stats,
-    minimize_beside,
-    with_value,
-)
+from vaejax.terms import bound_value, log_terms, make_stats, minimize_beside, with_value
 
 # (auxiliary, log_w[K] at zeta, zeta[K, *event]) -> the log-weights[K] of c = F(...).
 LogControl = Callable[[PyTree, Float[Array, " K"], Event], Float[Array, " K"]]

@@ -15,10 +15,8 @@ from jaxtyping import Array, Float
 
 from vaejax.core import (
     Bound,
-    DistParams,
     Estimator,
     EstState,
-    Event,
     Example,
     Key,
     LogTerms,
@@ -34,7 +32,7 @@ from vaejax.terms import (
     log_terms,
     make_stats,
     require,
-    sample_posterior,
+    stopped_samples,
     with_value,
 )
 
@@ -114,14 +112,6 @@ def rloo() -> Estimator:
         'unbiased'
     """
     return score_function(baseline="leave_one_out")
-
-
-def stopped_samples(
-    problem: Problem, params: Params, key: Key, example: Example
-) -> tuple[DistParams, Event]:
-    """The posterior's parameters, open to gradients, and K stopped samples."""
-    lam, z = sample_posterior(problem, params, key, example)
-    return lam, jax.tree.map(stop_gradient, z)
 
 
 def learning_signal(bound: Bound, log_w: Float[Array, " K"]) -> Float[Array, " K"]:

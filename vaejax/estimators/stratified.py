@@ -24,13 +24,7 @@ from vaejax.core import (
     Verdict,
 )
 from vaejax.estimators.score_function import learning_signal
-from vaejax.terms import (
-    expected_terms,
-    log_terms,
-    make_stats,
-    penalty,
-    require,
-)
+from vaejax.terms import expected_terms, log_terms, make_stats, penalty, require
 
 
 def stratified() -> Estimator:

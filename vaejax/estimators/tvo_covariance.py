@@ -26,13 +26,7 @@ from vaejax.core import (
     Stats,
     Verdict,
 )
-from vaejax.terms import (
-    log_terms,
-    make_stats,
-    require,
-    sample_posterior,
-    with_value,
-)
+from vaejax.terms import log_terms, make_stats, require, stopped_samples, with_value
 
 
 def tvo_covariance() -> Estimator:
@@ -87,8 +81,7 @@ def _check(problem: Problem) -> Verdict:
 def _surrogate(
     problem: Problem, params: Params, state: EstState, key: Key, example: Example
 ) -> tuple[Scalar, Stats]:
-    dist_params, z = sample_posterior(problem, params, key, example)
-    z = jax.tree.map(stop_gradient, z)
+    dist_params, z = stopped_samples(problem, params, key, example)
     terms = log_terms(problem.model, params, dist_params, z, example)
     value = problem.bound.aggregate(problem.bound.log_weight(terms))
     return with_value(_along_path(problem, terms), value), make_stats(value, terms)

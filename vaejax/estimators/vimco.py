@@ -29,8 +29,8 @@ from vaejax.core import (
     Verdict,
 )
 from vaejax.core.naming import named_by_settings
-from vaejax.estimators.score_function import UNBIASED, stopped_samples, with_score
-from vaejax.terms import bound_value, log_terms, make_stats, require
+from vaejax.estimators.score_function import UNBIASED, with_score
+from vaejax.terms import bound_value, log_terms, make_stats, require, stopped_samples
 
 
 @named_by_settings

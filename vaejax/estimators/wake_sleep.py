@@ -43,6 +43,7 @@ from vaejax.terms import (
     require_reparam,
     sample_posterior,
     scale_gradient,
+    stopped_samples,
     with_value,
 )
 
@@ -98,8 +99,7 @@ def rws(wake_fraction: float = 1.0) -> Estimator:
             total += (1 - wake_fraction) * (
                 -dream if problem.bound.minimised else dream
             )
-        dist_params, z = sample_posterior(problem, params, key, example)
-        z = jax.tree.map(stop_gradient, z)
+        dist_params, z = stopped_samples(problem, params, key, example)
         terms = log_terms(problem.model, params, dist_params, z, example)
         value, slope = _value_and_slope(problem, terms)
         total += jnp.dot(slope, _model_part(problem, terms))

@@ -36,6 +36,7 @@ from vaejax.core import (
     check_data,
     fold_examples,
 )
+from vaejax.core.doors import expect_counts
 from vaejax.evaluation.log_likelihood import log_likelihood
 from vaejax.evaluation.reconstruction import reconstruction
 from vaejax.terms import log_px_given
@@ -92,6 +93,7 @@ def anomaly_scores(
             f"{model.likelihood.name}, and their likelihoods have no ratio: use a "
             "background with the model's likelihood"
         )
+    expect_counts(num_samples=num_samples)
     examples = check_data(model, examples)
     log_px = log_likelihood(
         model, params, examples, own_key, num_samples=num_samples
@@ -121,6 +123,7 @@ def expected_log_px_z(
     model: Model, params: Params, examples: Example, key: Key, *, num_samples: int
 ) -> Float[np.ndarray, " N"]:
     """E_q(z|x) log p(x | z) of every example, in nats, by Monte Carlo."""
+    expect_counts(num_samples=num_samples)
     examples = check_data(model, examples)
     return np.asarray(_expected_log_px_z(model, num_samples, params, examples, key))
 
@@ -153,6 +156,7 @@ def compressed_bits(
     Raises:
         VaejaxError: fewer than 2 levels or more than 65,536; x outside [0, 1].
     """
+    x = np.asarray(x)
     if not 2 <= levels <= 2**16:
         raise VaejaxError(f"levels is {levels}: use 2 to 65,536, which 2 bytes hold")
     if not ((x >= 0) & (x <= 1)).all():  # this form refuses NaN too

@@ -32,6 +32,7 @@ from vaejax.core import (
     plain,
     record,
 )
+from vaejax.core.doors import expect_counts
 from vaejax.evaluation.inpainting import check_density
 from vaejax.evaluation.log_likelihood import effective_sample_size
 from vaejax.families import NormalParams
@@ -148,18 +149,14 @@ def denoise(
     Raises:
         VaejaxError: numbers, or a model and a noise, that cannot be.
     """
-    if min(num_samples, rounds) < 1:
-        raise VaejaxError(
-            f"cannot denoise with {num_samples} samples in {rounds} rounds: use at "
-            "least 1 of each"
-        )
+    expect_counts(num_samples=num_samples, rounds=rounds)
     if model.likelihood.law != noise.law:
         raise VaejaxError(
             f"{noise.name} needs the likelihood {noise.law}, and {model.name} has "
             f"{model.likelihood.name}: use another noise or likelihood"
         )
     check_density(model)
-    noisy = check_data(model, noisy, batch_ndim=0)
+    noisy = check_data(model, noisy, name="noisy", batch_ndim=0)
 
     def decode_noisy(params: Params, z: Event, y: Array | None) -> DistParams:
         return noise.through(model.decode(params, z, y))

@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from vaejax.core import Key, PyTree, VaejaxError, check_finite, check_lengths
+from vaejax.core.doors import expect_counts
 
 Represent = Callable[[PyTree, Array], Float[Array, " Z"]]
 
@@ -46,6 +47,7 @@ def fine_tuned_accuracy(
     References:
         Hinton and Salakhutdinov 2006; Vincent et al. 2010.
     """
+    expect_counts(steps=steps, batch_size=batch_size)
     check_lengths(train=train[0], train_labels=train[1])
     check_lengths(test=test[0], test_labels=test[1])
     check_finite(train=train[0], test=test[0])

@@ -33,6 +33,7 @@ from vaejax.core import (
     check_data,
     plain,
 )
+from vaejax.core.doors import expect_counts, expect_example
 from vaejax.terms import log_terms
 
 
@@ -178,7 +179,8 @@ def _check_chain(
     warm_up: int,
 ) -> tuple[Example, Bool[Array, "..."]]:
     """The example, its observed coordinates checked, and the mask as an array."""
-    example, missing = as_arrays(example), jnp.asarray(as_array("missing", missing))
+    example = as_arrays(expect_example("example", example))
+    missing = jnp.asarray(as_array("missing", missing))
     if missing.dtype != bool:
         raise VaejaxError(
             f"missing is of dtype {missing.dtype}: use booleans, True where a value "
@@ -189,11 +191,8 @@ def _check_chain(
             f"missing is of shape {missing.shape} and x of {example.x.shape}: give a "
             "boolean for every coordinate of x"
         )
-    if num_draws < 1 or warm_up < 0:
-        raise VaejaxError(
-            f"cannot draw {num_draws} times after {warm_up} steps: use at least 1 draw "
-            "and 0 steps"
-        )
+    expect_counts(num_draws=num_draws)
+    expect_counts(0, warm_up=warm_up)
     if not model.likelihood.factorised:
         raise VaejaxError(
             f"a {model.likelihood.name} is not known to have independent coordinates, "

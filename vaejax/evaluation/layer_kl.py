@@ -24,6 +24,7 @@ from vaejax.core import (
     check_data,
     fold_examples,
 )
+from vaejax.core.doors import expect_counts
 
 
 def layer_kl(
@@ -49,6 +50,7 @@ def layer_kl(
             f"the latents of {model.name} have no layers: use a model such as "
             "ladder_mlp, or collapse_report"
         )
+    expect_counts(num_samples=num_samples)
     examples = check_data(model, examples)
     found = _layer_kl(model, num_samples, params, examples, key)
     return [np.asarray(layer) for layer in found]

@@ -34,7 +34,7 @@ from vaejax.core import (
     fold_examples,
     plain,
 )
-from vaejax.core.doors import expect, expect_example, expect_key, expect_params
+from vaejax.core.doors import expect, expect_counts, expect_key, expect_params
 from vaejax.evaluation.psis import pareto_shapes, tail_size
 from vaejax.sharding import DATA, SAMPLES, evaluation_mesh, put
 from vaejax.terms import weigh_own_samples
@@ -145,13 +145,9 @@ def log_likelihood(
             "and log p(x) no importance weights: use evaluation.reconstruction, or a "
             "posterior such as diagonal_normal"
         )
-    examples = check_data(model, expect_example("examples", examples))
+    expect_counts(num_samples=num_samples, chunk_size=chunk_size)
+    examples = check_data(model, examples)
     count = len(examples.x)
-    if min(num_samples, chunk_size, count) < 1:
-        raise VaejaxError(
-            f"cannot estimate log p(x) of {count} examples with {num_samples} samples "
-            f"in chunks of {chunk_size}: all three must be at least 1"
-        )
     mesh = evaluation_mesh(count, devices)
     shares = mesh.shape[DATA]
     calls = -(-count // (shares * EXAMPLES_PER_CALL))

@@ -22,6 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaejax.core import Example, Key, Model, Params, Scalar, VaejaxError, check_data
+from vaejax.core.doors import expect_counts
 
 EXAMPLES = 5000  # the most examples that n is fitted to
 LEAPS = 5  # leapfrog steps of a Hamiltonian step
@@ -68,11 +69,8 @@ def log_normalizer(
             f"of real latents, and {model.name} has other latents: use the posterior "
             "diagonal_normal"
         )
-    if num_chains < 2 or num_steps < 1:
-        raise VaejaxError(
-            f"num_chains is {num_chains} and num_steps {num_steps}: use at least 2 "
-            "chains and a step"
-        )
+    expect_counts(2, num_chains=num_chains)
+    expect_counts(num_steps=num_steps)
     examples = check_data(model, examples)
     examples = jax.tree.map(lambda leaf: leaf[:EXAMPLES], examples)
     found = _log_weights(model, num_chains, num_steps, params, examples, key)

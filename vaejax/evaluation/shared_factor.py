@@ -8,6 +8,7 @@ the other half score it. Chance is about 1 / F for F factors.
 import numpy as np
 from jaxtyping import Float, Int
 
+from vaejax.core.doors import expect_counts
 from vaejax.evaluation.active_units import THRESHOLD
 from vaejax.evaluation.disentanglement import check_factors
 
@@ -40,6 +41,7 @@ def factor_vae_score(
     References:
         Kim and Mnih 2018, arXiv:1802.05983, section 4.
     """
+    expect_counts(num_groups=num_groups, group_size=group_size)
     check_factors(codes, factors)
     rng = np.random.default_rng(seed)
     active = codes[:, codes.var(0) > THRESHOLD]
@@ -82,6 +84,7 @@ def beta_vae_score(
     """
     from vaejax.evaluation.linear_probe import linear_probe
 
+    expect_counts(num_groups=num_groups, group_size=group_size)
     check_factors(codes, factors)
     rng = np.random.default_rng(seed)
     common = rng.integers(factors.shape[1], size=num_groups)

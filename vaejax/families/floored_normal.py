@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vaejax.core import Family, Prior, Restriction, VaejaxError, head_of
+from vaejax.core import Family, Restriction, VaejaxError, head_of
 from vaejax.families.normal import NormalParams, diagonal_normal
 
 
@@ -44,12 +44,12 @@ def floored_normal(min_kl: float = 0.1) -> Family:
     def project(params: NormalParams) -> NormalParams:
         return params._replace(log_scale=jnp.minimum(params.log_scale, log_widest))
 
-    def needs(prior: Prior) -> str | None:
-        if prior.name == "standard_normal":
+    def needs(prior: str) -> str | None:
+        if prior == "standard_normal":
             return None
         return (
             "its KL divergence has a floor against N(0, 1), and has none against "
-            f"{prior.name}: use the prior standard_normal, or the posterior "
+            f"{prior}: use the prior standard_normal, or the posterior "
             "diagonal_normal"
         )
 

@@ -7,14 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from vaejax.core import (
-    Family,
-    Head,
-    OwnSamples,
-    VaejaxError,
-    head_of,
-    unknown,
-)
+from vaejax.core import Family, Head, OwnSamples, VaejaxError, head_of, unknown
 
 WHY_NO_OTHER = (
     "a point mass has no density, whose logarithm this estimator takes: use pathwise"

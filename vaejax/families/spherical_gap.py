@@ -28,11 +28,7 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
 from vaejax.core import Key, Scalar
-from vaejax.families.integrals import (
-    divergence_by_nodes,
-    gauss_legendre,
-    unimodal_rule,
-)
+from vaejax.families.integrals import divergence_by_nodes, gauss_legendre, unimodal_rule
 
 NUM_NODES = 96
 

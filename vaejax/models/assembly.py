@@ -57,7 +57,7 @@ def from_networks(
         VaejaxError: a network of another width, once it is applied.
     """
     part = posterior.restriction
-    if part is not None and (reason := part.needs(prior)):
+    if part is not None and (reason := part.needs(prior.name)):
         raise IncompatibleError(f"{posterior.name} refuses {prior.name}: {reason}")
     center = 0.0 if data_mean is None else np.asarray(data_mean, jnp.result_type(float))
     expect(Network, "encoder", encoder)

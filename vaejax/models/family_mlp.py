@@ -14,12 +14,7 @@ import numpy as np
 from vaejax.core import Model
 from vaejax.core.ranges import Shape
 from vaejax.models.assembly import from_mlps
-from vaejax.models.parts import (
-    NONE,
-    Settings,
-    named_likelihood,
-    named_posterior,
-)
+from vaejax.models.parts import NONE, Settings, named_likelihood, named_posterior
 from vaejax.priors import learned, uniform_sphere
 
 

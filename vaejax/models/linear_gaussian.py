@@ -131,23 +131,5 @@ def exact_elbo(model: Model, params: Params, x: Float[Array, "*event"]) -> Scala
     return exact_log_px(params, x) - kl
 
 
-def maximum_likelihood(x: Float[Array, "N D"], latent_dim: int) -> Scalar:
-    """The greatest mean log p(x) that the model can reach on these observations.
-
-    With the eigenvalues `l_i` of the sample covariance in falling order, sigma^2 is the
-    mean of those beyond `latent_dim`, and
-
-        max mean log p(x) = -(D log(2 pi) + sum_{i <= Z} log l_i + (D - Z) log sigma^2
-                              + D) / 2.
-    """
-    size = x.shape[1]
-    eigenvalues = jnp.linalg.eigvalsh(jnp.cov(x, rowvar=False, bias=True))[::-1]
-    noise = eigenvalues[latent_dim:].mean()
-    logdet = jnp.log(eigenvalues[:latent_dim]).sum() + (size - latent_dim) * jnp.log(
-        noise
-    )
-    return -0.5 * (size * jnp.log(2 * jnp.pi) + logdet + size)
-
-
 def _variance(params: Params) -> Scalar:
     return jnp.exp(2 * params.decoder["log_scale"])

@@ -17,7 +17,6 @@ arXiv:1406.5298, equations 6 to 9.
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,19 +29,18 @@ from vaejax.core import (
     Event,
     Example,
     Extras,
-    Family,
     Key,
     Labels,
     Model,
     Params,
     Regularizer,
     Scalar,
-    Strata,
     VaejaxError,
     head_of,
 )
 from vaejax.core.ranges import Classes, Shape
-from vaejax.families import NormalParams, diagonal_normal
+from vaejax.families import NormalParams
+from vaejax.families.labelled_normal import Labelled, LabelledParams, labelled_normal
 from vaejax.models.assembly import event_of, output_start
 from vaejax.models.parts import NONE, Settings, named_likelihood, refuse_own_weights
 from vaejax.nets import activation_named, mlp
@@ -50,20 +48,6 @@ from vaejax.nets import activation_named, mlp
 # log q of the classes that a label excludes: the exponential is 0 in float32, and the
 # finite log q gives no NaN in products.
 EXCLUDED = -1000.0
-
-
-class Labelled(NamedTuple):
-    """An event: the class, one-hot, and the other latents."""
-
-    y: Float[Array, "... C"]
-    z: Float[Array, "... Z"]
-
-
-class LabelledParams(NamedTuple):
-    """Log-probabilities of the classes, and z's parameters given each, stacked."""
-
-    log_probs: Float[Array, " C"]
-    given: NormalParams  # leaves [C, Z]
 
 
 def m2(
@@ -165,7 +149,7 @@ def m2(
 
         return classification_weight * jax.vmap(one)(batch.example).mean()
 
-    latents = labelled()
+    latents = labelled_normal()
     classification = Regularizer(name="classification", penalty=penalty, compares=False)
     return Model(
         name="m2",
@@ -182,60 +166,4 @@ def m2(
         ),
         labels=Labels(num_classes=num_classes, unknown=True),
         extras=Extras(regularizers=(classification,)),
-    )
-
-
-def labelled() -> Family:
-    """A class, and normal latents given y: a mixture whose event holds the component.
-
-    The family has no head: `m2` makes the `LabelledParams` itself, from one network's
-    outputs for every class. `mean` holds the probabilities of the classes and the mean
-    of z over the classes.
-    """
-    normal = diagonal_normal()
-
-    def of_class(given: NormalParams, y: Float[Array, " C"]) -> NormalParams:
-        return jax.tree.map(lambda leaf: y @ leaf, given)
-
-    def sample(key: Key, params: LabelledParams) -> Labelled:
-        class_key, z_key = jax.random.split(key)
-        number = jax.random.categorical(class_key, params.log_probs)
-        y = jax.nn.one_hot(number, params.log_probs.size)
-        return Labelled(y, normal.sample(z_key, of_class(params.given, y)))
-
-    def log_prob(params: LabelledParams, event: Labelled) -> Scalar:
-        of_z = normal.log_prob(of_class(params.given, event.y), event.z)
-        return event.y @ params.log_probs + of_z
-
-    def mean(params: LabelledParams) -> Labelled:
-        y = jnp.exp(params.log_probs)
-        return Labelled(y, of_class(params.given, y).loc)
-
-    def sample_component(key: Key, own: tuple[Array, NormalParams]) -> Labelled:
-        y, given = own
-        return Labelled(y, normal.sample(key, given))
-
-    def log_prob_component(own: tuple[Array, NormalParams], event: Labelled) -> Scalar:
-        y, given = own
-        return (y * event.y).sum() * normal.log_prob(given, event.z)
-
-    component = Family(
-        name="diagonal_normal_of_a_class",
-        sample=sample_component,
-        log_prob=log_prob_component,
-        mean=lambda own: Labelled(own[0], own[1].loc),
-        reparam="explicit",
-    )
-
-    def split(
-        params: LabelledParams,
-    ) -> tuple[Float[Array, " C"], tuple[Array, NormalParams]]:
-        return params.log_probs, (jnp.eye(params.log_probs.size), params.given)
-
-    return Family(
-        name="labelled_normal",
-        sample=sample,
-        log_prob=log_prob,
-        mean=mean,
-        strata=Strata(component=component, split=split),
     )

@@ -15,6 +15,7 @@ path derivative: Roeder, Wu and Duvenaud 2017, arXiv:1703.09194.
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 import jax
@@ -117,11 +118,11 @@ def with_refinement(
 
     Raises:
         IncompatibleError: as `require_refinable` does.
-        VaejaxError: a step size that is no number above 0.
+        VaejaxError: a step size that is no finite number above 0.
     """
     require_refinable(model)
-    if not step_size > 0:
-        raise VaejaxError(f"step_size is {step_size}: use a number above 0")
+    if not 0 < step_size < math.inf:
+        raise VaejaxError(f"step_size is {step_size}: use a finite number above 0")
 
     def encode(params: Params, example: Example) -> DistParams:
         return refine(

@@ -12,15 +12,16 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from vaejax.benchmark.rows import Row
 from vaejax.benchmark.statistics import (
     FALSE_ALARMS,
-    Line,
     distinct,
     interval,
     least_seen,
     unsafe,
     values_of,
 )
+from vaejax.plotting.coinciding import groups_that_differ, line_about
 from vaejax.plotting.gradients import UNSAFE, namer
 from vaejax.plotting.style import (
     ALARM,
@@ -42,7 +43,7 @@ IN_ERRORS = r"$\|\mathrm{E}\,g - g^*\|^2$ / its standard error"
 
 
 @styled
-def bias_forest(rows: Sequence[Line]) -> Picture:
+def bias_forest(rows: Sequence[Row]) -> Picture:
     """The bias of every cell over its standard error, a panel per parameter group.
 
     `bias_squared` estimates ||E g - g*||^2 without bias of its own, so an unbiased
@@ -55,25 +56,27 @@ def bias_forest(rows: Sequence[Line]) -> Picture:
         rows: cells of the benchmark, in the order in which they are drawn.
     """
     require_rows(rows, "bias_forest")
-    measured = [row for row in rows if row["status"] != "refused"]
-    refused = [row for row in rows if row["status"] == "refused"]
+    measured = [row for row in rows if not row.refused]
+    refused = [row for row in rows if row.refused]
     least = least_seen(measured)
     seen = values_of(measured, "bias_squared") > least
-    groups = distinct(row["group"] for row in measured)
+    groups, alike = groups_that_differ(measured, "bias_squared")
     name_of = namer(rows)
 
-    def cell(row: Line) -> str:
-        return f"{row['bound']}, {name_of(row)}, $K$ = {int(row['num_samples'])}"
+    def cell(row: Row) -> str:
+        return f"{row.cell.bound}, {name_of(row)}, $K$ = {row.cell.num_samples}"
 
     names = distinct(map(cell, measured))
     wide = WIDTH * (0.55 if len(groups) <= 1 else 0.45)
-    note = _refusals(refused, name_of, int(18 * wide * min(max(len(groups), 1), 2)))
+    letters = int(18 * wide * min(max(len(groups), 1), 2))
+    notes = [line_about(alike), _refusals(refused, name_of)]
+    note = "\n".join(textwrap.fill(text, letters) for text in notes if text)
     high = 0.9 + 0.17 * len(names) + 0.13 * note.count("\n")
     figure, axes = panels(
         max(len(groups), 1), size=(wide, high), columns=2, names=names, sharey=True
     )
     for panel, group in zip(axes, groups, strict=False):
-        chosen = [i for i, row in enumerate(measured) if row["group"] == group]
+        chosen = [i for i, row in enumerate(measured) if row.group == group]
         members = [measured[i] for i in chosen]
         _forest(
             panel, members, [names.index(cell(row)) for row in members], least[chosen]
@@ -100,7 +103,7 @@ def bias_forest(rows: Sequence[Line]) -> Picture:
     return figure
 
 
-def _forest(axes: Axes, rows: list[Line], at: list[int], least: np.ndarray) -> None:
+def _forest(axes: Axes, rows: list[Row], at: list[int], least: np.ndarray) -> None:
     """Draw the cells of one group."""
     stderr = values_of(rows, "bias_squared_stderr")
     # A bias that has no error at all is drawn at 0, and cannot be tested.
@@ -139,14 +142,14 @@ def _signed_log_axis(axes: Axes, half: np.ndarray, ends: np.ndarray) -> None:
     signed_log(axes, "x", linear, reach)
 
 
-def _refusals(refused: list[Line], name_of: Callable[[Line], str], letters: int) -> str:
-    """The refused cells in words, one (bound, estimator) after the other, in lines."""
+def _refusals(refused: list[Row], name_of: Callable[[Row], str]) -> str:
+    """The refused cells in words, one (bound, estimator) after the other."""
     pairs: dict[str, set[int]] = {}
     for row in refused:
-        name = f"{row['bound']}, {name_of(row)}"
-        pairs.setdefault(name, set()).add(int(row["num_samples"]))
+        name = f"{row.cell.bound}, {name_of(row)}"
+        pairs.setdefault(name, set()).add(row.cell.num_samples)
     cells = [
         f"{name} (K = {', '.join(map(str, sorted(counts)))})"
         for name, counts in pairs.items()
     ]
-    return textwrap.fill("Refused: " + "; ".join(cells), letters) if cells else ""
+    return f"Refused: {'; '.join(cells)}" if cells else ""

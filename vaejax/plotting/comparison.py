@@ -5,8 +5,8 @@ from functools import partial
 
 import numpy as np
 
-from vaejax.benchmark.findings import at_last_step, of_whole_groups
-from vaejax.benchmark.statistics import Line, values_of
+from vaejax.benchmark.rows import Row, at_last_step, of_whole_groups
+from vaejax.benchmark.statistics import values_of
 from vaejax.plotting.bias import bias_forest
 from vaejax.plotting.estimator_map import estimator_map
 from vaejax.plotting.frontier import cost_frontier
@@ -24,30 +24,30 @@ COSTS = {  # the costs of the frontiers
 MOST_BIASES = 200  # the most rows in one figure; else the largest K
 
 
-def comparison_figures(lines: Sequence[Line]) -> dict[str, Callable[[], Picture]]:
-    """The figures for the lines of one model, M and batch size; call to draw."""
-    latest = at_last_step(lines)
+def comparison_figures(rows: Sequence[Row]) -> dict[str, Callable[[], Picture]]:
+    """The figures for the rows of one model, M and batch size; call to draw."""
+    latest = at_last_step(rows)
     groups = of_whole_groups(latest)
-    refused = [line for line in latest if line["status"] == "refused"]
+    refused = [row for row in latest if row.refused]
     figures: dict[str, Callable[[], Picture]] = {}
 
     def known(*names: str) -> bool:
         return bool(np.isfinite([values_of(groups, n) for n in names]).all(0).any())
 
-    replayed = len({line["step"] for line in lines}) > 1
+    replayed = len({row.cell.step for row in rows}) > 1
     for statistic in REPLAYED if replayed else ():
         if known(statistic):
-            own = of_whole_groups(lines)
+            own = of_whole_groups(rows)
             figures[f"replay_{statistic}"] = partial(replay_curves, own, statistic)
-    several = len({line["num_samples"] for line in groups}) > 1
+    several = len({row.cell.num_samples for row in groups}) > 1
     for statistic in CURVES:
         if known(statistic) and (several or not replayed):
             figures[statistic] = partial(gradient_statistic, groups, statistic)
     if known("bias_squared", "bias_squared_stderr"):
         shown = [*groups, *refused]
         if len(shown) > MOST_BIASES:
-            most = max(int(line["num_samples"]) for line in groups)
-            shown = [line for line in shown if int(line["num_samples"]) == most]
+            most = max(row.cell.num_samples for row in groups)
+            shown = [row for row in shown if row.cell.num_samples == most]
         figures["bias"] = partial(bias_forest, shown)
     for name, cost in COSTS.items():
         if known("variance", cost):

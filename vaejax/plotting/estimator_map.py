@@ -8,14 +8,16 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.patches import Rectangle
 
+from vaejax.benchmark.numbers import short
+from vaejax.benchmark.rows import Row
 from vaejax.benchmark.statistics import (
     SIGNED,
-    Line,
     distinct,
     number,
     unsafe,
     values_of,
 )
+from vaejax.plotting.coinciding import groups_that_differ, name_alike
 from vaejax.plotting.gradients import STATISTICS, in_words, namer
 from vaejax.plotting.style import (
     QUIET,
@@ -26,6 +28,7 @@ from vaejax.plotting.style import (
     panels,
     require_rows,
     styled,
+    typeset,
 )
 
 COLOURS = colormaps["cividis_r"]  # the steps are even in grey too
@@ -34,7 +37,7 @@ REFUSED = "refused"
 
 @styled
 def estimator_map(
-    rows: Sequence[Line], statistic: str = "variance", num_samples: int | None = None
+    rows: Sequence[Row], statistic: str = "variance", num_samples: int | None = None
 ) -> Picture:
     """A statistic of estimators x bounds at one K, refusals hatched, a panel per group.
 
@@ -55,23 +58,23 @@ def estimator_map(
             f"unknown statistic {statistic!r}: use one of {sorted(STATISTICS)}"
         )
     if num_samples is None:
-        num_samples = max(int(row["num_samples"]) for row in rows)
-    rows = [row for row in rows if int(row["num_samples"]) == num_samples]
+        num_samples = max(row.cell.num_samples for row in rows)
+    rows = [row for row in rows if row.cell.num_samples == num_samples]
     require_rows(rows, f"estimator_map at K = {num_samples}")
     name_of = namer(rows)
     names = distinct(map(name_of, rows))
-    bounds = distinct(row["bound"] for row in rows)
-    refused = [row for row in rows if row["status"] == REFUSED]
-    groups = distinct(row["group"] for row in rows if row["status"] != REFUSED)
+    bounds = distinct(row.cell.bound for row in rows)
+    refused = [row for row in rows if row.refused]
+    groups, alike = groups_that_differ([r for r in rows if not r.refused], statistic)
     size = (1.15 + 0.62 * len(bounds), 0.75 + 0.21 * len(names))
     columns = max(1, int(WIDTH / size[0]))
     figure, axes = panels(max(len(groups), 1), size=size, columns=columns, names=names)
     for i, panel in enumerate(axes):
-        members = [row for row in rows if groups and row["group"] == groups[i]]
+        members = [row for row in rows if groups and row.group == groups[i]]
         panel.set_title(groups[i] if groups else "every cell is refused")
         scale = _scale(values_of(members, statistic), statistic)
         for row in [*members, *refused]:
-            at = bounds.index(row["bound"]), names.index(name_of(row))
+            at = bounds.index(row.cell.bound), names.index(name_of(row))
             _cell(panel, row, at, number(row.get(statistic)), scale)
         panel.set_xticks(range(len(bounds)), bounds, rotation=30, ha="right")
         shown = names if i % columns == 0 else [""] * len(names)
@@ -80,6 +83,7 @@ def estimator_map(
         panel.tick_params(length=0)
         panel.grid(visible=False)
         panel.spines[:].set_visible(False)
+    name_alike(figure, alike)
     figure.set_label(
         f"The {in_words(statistic)} of every estimator of every bound at K = "
         f"{num_samples}: darker is larger, * biased, † an unsafe interval, hatched "
@@ -98,10 +102,10 @@ def _scale(values: np.ndarray, statistic: str) -> Normalize:
 
 
 def _cell(
-    axes: Axes, row: Line, at: tuple[int, int], value: float, scale: Normalize
+    axes: Axes, row: Row, at: tuple[int, int], value: float, scale: Normalize
 ) -> None:
     corner = at[0] - 0.5, at[1] - 0.5
-    if row["status"] == REFUSED:
+    if row.refused:
         hatched: Look = {"facecolor": "white", "edgecolor": "#C4C4C4", "hatch": "/////"}
         axes.add_patch(Rectangle(corner, 1, 1, linewidth=0, label=REFUSED, **hatched))
         return
@@ -111,10 +115,10 @@ def _cell(
     axes.add_patch(
         Rectangle(corner, 1, 1, facecolor=colour, edgecolor="white", label="measured")
     )
-    text = f"{value:.2g}" if known else "?"
+    text = typeset(short(value, 2)) if known else "?"
     axes.text(
         *at,
-        text + "*" * (row["status"] == "biased") + "†" * unsafe(row),
+        text + "*" * (row.verdict.status == "biased") + "†" * unsafe(row),
         ha="center",
         va="center",
         fontsize=6.5,

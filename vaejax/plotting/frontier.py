@@ -6,7 +6,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from vaejax.benchmark.statistics import Line, distinct, interval, unsafe, values_of
+from vaejax.benchmark.rows import Row
+from vaejax.benchmark.statistics import distinct, interval, unsafe, values_of
+from vaejax.plotting.coinciding import columns_of, name_alike, panels_that_differ
 from vaejax.plotting.gradients import UNSAFE, legend, namer
 from vaejax.plotting.style import (
     QUIET,
@@ -29,7 +31,7 @@ COSTS = {  # column: size of the unit, axis label, words
 
 @styled
 def cost_frontier(
-    rows: Sequence[Line],
+    rows: Sequence[Row],
     num_samples: int | None = None,
     cost: str = "seconds_per_gradient",
 ) -> Picture:
@@ -50,22 +52,22 @@ def cost_frontier(
     """
     require_rows(rows, "cost_frontier")
     name_of = namer(rows)
-    rows = [row for row in rows if row["status"] != "refused"]
+    rows = [row for row in rows if not row.refused]
     points = np.stack([values_of(rows, cost), values_of(rows, "variance")], axis=1)
     rows = [row for row, point in zip(rows, points, strict=True) if (point > 0).all()]
     if num_samples is None:
-        num_samples = max((int(row["num_samples"]) for row in rows), default=0)
-    rows = [row for row in rows if int(row["num_samples"]) == num_samples]
+        num_samples = max((row.cell.num_samples for row in rows), default=0)
+    rows = [row for row in rows if row.cell.num_samples == num_samples]
     if not rows:
         raise PlottingError("no cell has a positive variance and cost: none to draw")
     unit, label, words = COSTS[cost]
     names = distinct(map(name_of, rows))
-    cells = distinct((row["bound"], row["group"]) for row in rows)
-    columns = min(len({row["group"] for row in rows}), 3)
+    cells, alike = panels_that_differ(rows, "variance")
+    columns = columns_of(cells)
     wide = 4.2 if columns == 1 else WIDTH / columns
     figure, axes = panels(len(cells), size=(wide, 2.2), columns=columns)
     for panel, cell in zip(axes, cells, strict=True):
-        members = [row for row in rows if (row["bound"], row["group"]) == cell]
+        members = [row for row in rows if (row.cell.bound, row.group) == cell]
         which = [names.index(name_of(row)) for row in members]
         _points(panel, members, cost, unit, which)
         panel.set(title=", ".join(cell))
@@ -79,13 +81,14 @@ def cost_frontier(
         figure,
         names,
         lines=False,
-        biased=any(row["status"] == "biased" for row in rows),
+        biased=any(row.verdict.status == "biased" for row in rows),
         unsafe=any(map(unsafe, rows)),
         extras=[
             Line2D([], [], label="frontier", **look),
             Line2D([], [], linestyle=":", label="equal work", **look),
         ],
     )
+    name_alike(figure, alike)
     figure.set_label(
         f"Variance against {words} of a gradient at K = {num_samples}, with 95% "
         f"intervals; nearer to the lower left is better."
@@ -104,14 +107,14 @@ def frontier(points: np.ndarray) -> np.ndarray:
 
 
 def _points(
-    axes: Axes, rows: Sequence[Line], cost: str, unit: float, which: Sequence[int]
+    axes: Axes, rows: Sequence[Row], cost: str, unit: float, which: Sequence[int]
 ) -> None:
     x, y = values_of(rows, cost) / unit, values_of(rows, "variance")
     across, upwards = (
         np.nan_to_num(np.abs(np.array(interval(rows, name)) / scale - values))
         for name, scale, values in ((cost, unit, x), ("variance", 1, y))
     )
-    biased = np.array([row["status"] == "biased" for row in rows])
+    biased = np.array([row.verdict.status == "biased" for row in rows])
     for i, series_index in enumerate(which):
         look = series(series_index)
         hollow: Look = {"markerfacecolor": "white"} if biased[i] else {}

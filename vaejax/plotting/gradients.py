@@ -1,37 +1,31 @@
 """A comparison of gradient estimators: a statistic against K or the training step.
 
-The rows are those of `results.csv` of the estimator benchmark, one for every cell
-(model, bound, estimator, num_samples K, ...) and parameter group. A cell whose status
-is "refused" has no numbers; a "biased" cell has numbers, and is drawn hollow.
+The rows are those of an `EstimatorTable`, one for every cell (model, bound, estimator,
+num_samples K, ...) and parameter group. A refused cell has no numbers; a biased one is
+drawn hollow.
 
 Bands are 95% intervals, by Student's t of the folds that the errors are from. For
 positive statistics the interval is of the logarithm, value * exp(+-t stderr / value),
 and so positive. A cross marks an interval that heavy tails or few draws make unsafe.
-
-References:
-    Rainforth et al. 2018, arXiv:1802.04537; Tucker et al. 2019, arXiv:1810.04152.
 """
 
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
-from typing import TypeVar
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from vaejax.benchmark.rows import Row
 from vaejax.benchmark.statistics import (
-    SETTINGS,
     SIGNED,
-    Line,
     distinct,
     interval,
-    near_floor,
-    noise_floor,
     number,
     unsafe,
     values_of,
 )
+from vaejax.plotting.coinciding import columns_of, name_alike, panels_that_differ
 from vaejax.plotting.style import (
     ALARM,
     QUIET,
@@ -45,8 +39,10 @@ from vaejax.plotting.style import (
     panels,
     require_rows,
     series,
+    signed_log,
     styled,
 )
+from vaejax.plotting.theory import draw_theory
 
 STATISTICS = {  # statistics with the label of the axis
     "bias_squared": r"$\|\mathrm{E}\,g - g^*\|^2$ (nats$^2$)",
@@ -59,34 +55,32 @@ STATISTICS = {  # statistics with the label of the axis
     "cosine": "cosine of the mean to the reference",
     "draw_cosine": "cosine of a draw to the reference",
 }
-RATIOS = ("snr", "rms_snr", "norm_snr")  # signal-to-noise ratios, which obey the laws
+DECADES = 5  # the most decades beyond the linear zone of a bias
 # Statistics outside `SIGNED` are positive and have a logarithmic axis.
 UNSAFE: Look = {  # drawn above its point, and beyond the edges
     **{"marker": "x", "markersize": 7, "zorder": 4},
     **{"linestyle": "none", "color": ALARM},
 }
-# The power of K with which the signal-to-noise ratio grows under IWAE, where the
-# weights and their gradients have finite variance.
-LAWS = {
-    ("encoder", "pathwise"): -0.5,  # Rainforth et al., theorem 1
-    ("encoder", "dreg"): 0.5,  # Tucker et al., section 4
-    ("decoder", "pathwise"): 0.5,
-    ("decoder", "dreg"): 0.5,
+SETTINGS = {  # what tells cells of one estimator, bound and K apart
+    "model": "{}",
+    "num_outer": "M = {}",
+    "batch_size": "batch of {}",
+    "step": "step {}",
 }
-Name = TypeVar("Name", bound=Hashable)
 AXES = {"num_samples": "importance samples $K$", "step": "training step"}
 
 
 @styled
 def gradient_statistic(
-    rows: Sequence[Line], statistic: str, group: str | None = None
+    rows: Sequence[Row], statistic: str, group: str | None = None
 ) -> Picture:
     """A statistic of the gradient against K with 95% bands, a line per estimator.
 
     A row of panels per bound, a column per parameter group; the panels of a group have
-    one scale. For the signal-to-noise ratio, thin lines through the last points show
-    the laws K^(-1/2) and K^(1/2), to which the ratio tends where the data are the
-    same in all draws, and the noise floor sqrt(2 / (pi draws)), which `snr` has where
+    one scale. Panels in which all estimators coincide are named and not drawn. For the
+    signal-to-noise ratio, thin lines through the last points show the laws K^(-1/2) and
+    K^(1/2), to which the ratio tends where the data are the same in all draws, and the
+    noise floor sqrt(2 / (pi draws)), which `snr` has where
     the true gradient is zero.
 
     Args:
@@ -118,7 +112,7 @@ def _lines(figure: Picture) -> list[Line2D]:
 
 
 def curves(
-    rows: Sequence[Line], statistic: str, group: str | None, against: str
+    rows: Sequence[Row], statistic: str, group: str | None, against: str
 ) -> Picture:
     """The panels of `gradient_statistic`, against a key of `AXES`."""
     require_rows(rows, "a figure of a gradient statistic")
@@ -126,32 +120,29 @@ def curves(
         raise PlottingError(
             f"unknown statistic {statistic!r}: use one of {sorted(STATISTICS)}"
         )
-    groups = distinct(row["group"] for row in rows)
+    groups = distinct(row.group for row in rows)
     if group is not None and group not in groups:
         raise PlottingError(f"no row of group {group!r}: the rows hold {groups}")
-    cells = [
-        row
-        for row in rows
-        if row["status"] != "refused" and group in (None, row["group"])
-    ]
+    cells = [row for row in rows if not row.refused and group in (None, row.group)]
     if not cells:
         raise PlottingError("every cell was refused: there is no statistic to draw")
     name_of = namer(rows, except_for=[against])
     names = distinct(map(name_of, cells))
-    bounds = distinct(row["bound"] for row in cells)
-    groups = distinct(row["group"] for row in cells)
-    columns = min(len(groups), 3) if len(bounds) == 1 else len(groups)
+    bounds = distinct(row.cell.bound for row in cells)
+    # The time of a gradient is the same in all groups: its noise is no difference.
+    compared = "variance" if statistic == "work_normalized_variance" else statistic
+    shown, alike = panels_that_differ(cells, compared)
+    columns = columns_of(shown)
     wide = 4.2 if columns == 1 else max(WIDTH / columns, 1.6)
-    figure, axes = panels(len(bounds) * len(groups), size=(wide, 2.1), columns=columns)
+    figure, axes = panels(len(shown), size=(wide, 2.1), columns=columns)
     extras: list[Line2D] = []
-    for i, panel in enumerate(axes):
-        bound, group = bounds[i // len(groups)], groups[i % len(groups)]
-        of_group = [row for row in cells if row["group"] == group]
+    for i, (panel, (bound, group)) in enumerate(zip(axes, shown, strict=True)):
+        of_group = [row for row in cells if row.group == group]
         for j, name in enumerate(names):
-            line = [r for r in of_group if (r["bound"], name_of(r)) == (bound, name)]
+            line = [r for r in of_group if (r.cell.bound, name_of(r)) == (bound, name)]
             _line(panel, line, statistic, against, j, name)
             if against == "num_samples":
-                extras += _laws(panel, line, statistic)
+                extras += draw_theory(panel, line, statistic)
         title = group if len(bounds) == 1 else f"{bound}, {group}"
         panel.set(title=title, xlabel=AXES[against])
         _x_axis(panel, cells, against)
@@ -164,10 +155,11 @@ def curves(
         figure,
         names,
         title=f"bound: {bounds[0]}" if len(bounds) == 1 else None,
-        biased=any(row["status"] == "biased" for row in cells),
+        biased=any(row.verdict.status == "biased" for row in cells),
         unsafe=any(map(unsafe, cells)),
         extras={str(line.get_label()): line for line in extras}.values(),
     )
+    name_alike(figure, alike)
     return figure
 
 
@@ -177,13 +169,13 @@ def in_words(statistic: str) -> str:
 
 
 def _line(
-    axes: Axes, rows: list[Line], statistic: str, against: str, i: int, label: str
+    axes: Axes, rows: list[Row], statistic: str, against: str, i: int, label: str
 ) -> None:
     if not rows:
         return
-    rows.sort(key=lambda row: number(row[against]))
+    rows.sort(key=lambda row: number(row.get(against)))
     x, y = values_of(rows, against), values_of(rows, statistic)
-    biased = np.array([row["status"] == "biased" for row in rows])
+    biased = np.array([row.verdict.status == "biased" for row in rows])
     look = series(i)
     axes.plot(x, y, linestyle=line_style(i), label=label, **look)
     hollow: Look = look | {"linestyle": "none", "markerfacecolor": "white"}
@@ -196,41 +188,20 @@ def _line(
     band.set_label(f"_{label}")
 
 
-def _laws(axes: Axes, rows: list[Line], statistic: str) -> list[Line2D]:
-    """Draw the theoretical laws of these rows' signal-to-noise ratio."""
-    if statistic not in RATIOS or not rows:
-        return []
-    drawn = []
-    last = next((row for row in rows[::-1] if number(row[statistic]) > 0), None)
-    power = LAWS.get((rows[0]["group"], rows[0]["estimator"]))
-    # No law is known if the data vary, and none was seen to hold on trained networks.
-    lawless = any(np.isfinite(values_of(rows, "pool"))) or any(
-        row.get("checkpoint") or row.get("step") is not None for row in rows
-    )
-    if last and power is not None and rows[0]["bound"] == "iwae" and not lawless:
-        x = values_of(rows, "num_samples")
-        y = number(last[statistic]) * (x / number(last["num_samples"])) ** power
-        law = r"asymptotic: $\propto K^{\pm 1/2}$"
-        drawn += axes.plot(x, y, color=QUIET, linewidth=0.7, label=law, zorder=1)
-    floor = max(map(noise_floor, rows))
-    if statistic == "snr" and any(map(near_floor, rows)):
-        look: Look = {"color": QUIET, "linewidth": 0.7, "linestyle": (0, (1, 3))}
-        drawn.append(axes.axhline(floor, label="noise floor", zorder=1, **look))
-    return drawn
-
-
-def _x_axis(axes: Axes, rows: Sequence[Line], against: str) -> None:
+def _x_axis(axes: Axes, rows: Sequence[Row], against: str) -> None:
     if against == "step":
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
         return
-    ticks = sorted({int(row["num_samples"]) for row in rows})
+    ticks = sorted({row.cell.num_samples for row in rows})
     axes.set_xscale("log", base=2)
     ticks = ticks[:: -(-len(ticks) // 6)]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _y_axis(axes: Axes, rows: Sequence[Line], statistic: str) -> None:
+def _y_axis(axes: Axes, rows: Sequence[Row], statistic: str) -> None:
+    if statistic == "bias_squared":
+        _bias_axis(axes, rows)
     if statistic in SIGNED:
         return
     values = values_of(rows, statistic)
@@ -247,6 +218,19 @@ def _y_axis(axes: Axes, rows: Sequence[Line], statistic: str) -> None:
     axes.set_yscale("log")
     axes.set_ylim(low / room, high * room)
     few_decades(axes.yaxis, low, high)
+
+
+def _bias_axis(axes: Axes, rows: Sequence[Row]) -> None:
+    """An axis of either sign, linear within the smallest interval."""
+    low, high = interval(rows, "bias_squared")
+    half = high - values_of(rows, "bias_squared")
+    ends = np.maximum(np.abs(low), np.abs(high))
+    half, ends = half[np.isfinite(ends)], ends[np.isfinite(ends)]
+    reach = ends.max(initial=0)
+    axes.axhline(0, color=QUIET, linewidth=0.8)
+    if reach > 0:
+        linear = max(half[half > 0].min(initial=reach), reach * 10.0**-DECADES)
+        signed_log(axes, "y", linear, reach)
 
 
 def legend(
@@ -278,21 +262,18 @@ def legend(
 
 
 def namer(
-    rows: Sequence[Line], *, except_for: Collection[str] = ()
-) -> Callable[[Line], str]:
+    rows: Sequence[Row], *, except_for: Collection[str] = ()
+) -> Callable[[Row], str]:
     """Name an estimator, with the settings that differ between the rows."""
     several = [
         name
         for name in SETTINGS
-        if name not in except_for and len({row.get(name) for row in rows}) > 1
+        if name not in except_for and len({getattr(row.cell, name) for row in rows}) > 1
     ]
 
-    def name_of(row: Line) -> str:
-        words = [
-            SETTINGS[name].format(row[name])
-            for name in several
-            if row.get(name) not in (None, "")
-        ]
-        return row["estimator"] + (f" ({', '.join(words)})" if words else "")
+    def name_of(row: Row) -> str:
+        values = {name: getattr(row.cell, name) for name in several}
+        words = [SETTINGS[n].format(v) for n, v in values.items() if v is not None]
+        return row.cell.estimator + (f" ({', '.join(words)})" if words else "")
 
     return name_of

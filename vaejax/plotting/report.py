@@ -15,11 +15,13 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
+from vaejax.benchmark.findings import Finding
 from vaejax.core.files import write_whole
 from vaejax.plotting.page import PAGE, SCRIPT, STYLE
-from vaejax.plotting.style import png
+from vaejax.plotting.style import png, typeset
 from vaejax.plotting.tables import Table, render
 
+PADDING = 5  # pixels around a picture
 SHOWN_PER_INCH = 110  # pixels of the page: a paper's figure a little enlarged
 
 
@@ -38,14 +40,20 @@ class Section(NamedTuple):
 
 
 def write_report(
-    path: str | Path, *, title: str, lead: Sequence[str], sections: Sequence[Section]
+    path: str | Path,
+    *,
+    title: str,
+    lead: Sequence[str | Finding],
+    cautions: Sequence[str] = (),
+    sections: Sequence[Section],
 ) -> Path:
     """Write the report to `path`, whole or not at all, and return the path.
 
     Args:
         path: the file; its folder is made if need be.
         title: the heading of the page.
-        lead: sentences, a line each: the answer.
+        lead: the answer, a line a sentence or finding.
+        cautions: what a reader has to know before relying on it, a line each.
         sections: what stands behind it.
 
     Raises:
@@ -58,12 +66,35 @@ def write_report(
     page = PAGE.substitute(
         title=html.escape(title),
         style=STYLE,
-        lead="".join(f"<p>{_prose(sentence)}</p>" for sentence in lead),
+        lead="".join(map(_finding, lead)),
+        cautions=_cautions(cautions),
         contents=f"<nav>{''.join(links)}</nav>" if len(links) > 2 else "",
         sections="\n".join(_section(i, s) for i, s in enumerate(sections)),
         script=SCRIPT,
     )
     return write_whole(Path(path), page.encode("utf-8", "xmlcharrefreplace"))
+
+
+def _finding(finding: str | Finding) -> str:
+    """The sentence, its numbers in small; an open question is quieter."""
+    if isinstance(finding, str):
+        finding = Finding(finding)
+    kind = "" if finding.decided else ' class="open"'
+    text = _prose(str(finding))
+    if finding.numbers:
+        numbers = _prose(f"({finding.numbers}).")
+        text = f"{_prose(finding.claim[:-1])} <small>{numbers}</small>"
+    return f"<p{kind}>{text}</p>"
+
+
+def _cautions(cautions: Sequence[str]) -> str:
+    if not cautions:
+        return ""
+    items = "".join(f"<li>{_prose(caution)}</li>" for caution in cautions)
+    return (
+        '<details class="cautions" open><summary>Before relying on it</summary>'
+        f"<ul>{items}</ul></details>"
+    )
 
 
 def _section(i: int, section: Section) -> str:
@@ -74,8 +105,8 @@ def _section(i: int, section: Section) -> str:
             f'<section id="section-{i}">',
             f"<h2>{html.escape(section.title)}</h2>",
             *(f"<p>{_prose(paragraph)}</p>" for paragraph in paragraphs),
+            *([_panel(section.figures)] if section.figures else []),
             *(render(table) for table in section.tables),
-            *(_figure(figure) for figure in section.figures),
             *([f"<pre>{html.escape(command)}</pre>"] if command else []),
             "</section>",
         ]
@@ -83,7 +114,12 @@ def _section(i: int, section: Section) -> str:
 
 
 def _prose(text: str) -> str:
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(typeset(text)))
+
+
+def _panel(figures: Sequence[Figure]) -> str:
+    """The figures side by side, where they keep most of their size."""
+    return f'<div class="figures">{"".join(map(_figure, figures))}</div>'
 
 
 def _figure(figure: Figure) -> str:
@@ -93,8 +129,8 @@ def _figure(figure: Figure) -> str:
     data = base64.b64encode(png(figure)).decode()
     caption = html.escape(str(figure.get_label()))
     return (
-        f'<figure><div class="wide"><img alt="{caption}" width="{width}" '
-        f'height="{height}" style="min-width: min({width}px, 26rem)" '
+        f'<figure style="--width: {width + 2 * PADDING}px"><div class="wide">'
+        f'<img alt="{caption}" width="{width}" height="{height}" '
         f'src="data:image/png;base64,{data}"></div>'
         f"<figcaption>{caption}</figcaption></figure>"
     )

@@ -10,6 +10,7 @@ that vanishes on white, then three of Paul Tol's muted scheme.
 
 import functools
 import io
+import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +26,7 @@ from matplotlib.mathtext import MathTextParser
 from matplotlib.text import Text
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
-from vaejax.benchmark.statistics import Line
+from vaejax.benchmark.statistics import Statistics
 from vaejax.core import VaejaxError
 from vaejax.core.files import write_whole
 
@@ -158,9 +159,14 @@ def legend_outside(
     figure.legend(handles=handles, title=title, loc=loc, ncols=columns)
 
 
+def typeset(text: str) -> str:
+    """The text with a true minus sign before each negative number and exponent."""
+    return re.sub(r"(?<![\w\]).-])-(?=\.?\d)|(?<=\de)-(?=\d)", "\N{MINUS SIGN}", text)
+
+
 def written(value: float) -> str:
     """A value in nats for a label: two decimals, a true minus sign."""
-    return f"{value:.2f}".replace("-", "\N{MINUS SIGN}")
+    return typeset(f"{value:.2f}")
 
 
 def signed_log(axes: Axes, along: str, linear: float, reach: float) -> None:
@@ -179,7 +185,7 @@ def signed_log(axes: Axes, along: str, linear: float, reach: float) -> None:
     axis.set_minor_locator(NullLocator())
 
 
-def require_rows(rows: Sequence[Line], what: str) -> None:
+def require_rows(rows: Sequence[Statistics], what: str) -> None:
     """Refuse to draw a figure of nothing."""
     if not rows:
         raise PlottingError(f"no rows to draw: {what} needs at least one")

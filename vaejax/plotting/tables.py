@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from numbers import Real
 from typing import Any, NamedTuple
 
-from vaejax.plotting.style import PlottingError
+from vaejax.benchmark.numbers import short
+from vaejax.plotting.style import PlottingError, typeset
 
 MISSING = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+LONG = 40  # letters of a text beyond which it is broken into lines
 DIGITS = 3  # the fewest significant digits of the smallest number in a column
 LEADING_NUMBER = re.compile(
     r"[-+]?(\d{1,3}(,\d{3})+|\d+)(\.\d+)?([eE][-+]?\d+)?(?![\w.]|,\d)"
@@ -47,12 +49,16 @@ def render(table: Table) -> str:
         cells = [row[i] for row in table.rows]
         keys = [_sort_key(cell) for cell in cells]
         numeric = any(keys) and None not in keys
-        kind = ' class="number"' if numeric else ""
+        texts = _texts(cells)
+        kind = ""
+        if numeric:
+            kind = ' class="number"'
+        elif max(map(len, texts), default=0) > LONG:
+            kind = ' class="long"'
         head.append(
             f'<th scope="col"{kind}>'
             f'<button type="button">{html.escape(str(name))}</button></th>'
         )
-        texts = _texts(cells)
         columns.append(
             [
                 f'<td{kind} data-key="{html.escape(str(key))}">{html.escape(text)}</td>'
@@ -64,7 +70,8 @@ def render(table: Table) -> str:
     )
     caption = html.escape(table.caption)
     return (
-        f'<figure><figcaption>{caption}</figcaption><div class="wide"><table>\n'
+        f"<figure><figcaption>{caption}</figcaption>"
+        '<div class="wide table" tabindex="0"><table>\n'
         f"<thead><tr>{''.join(head)}</tr></thead>\n"
         f"<tbody>\n{body}\n</tbody></table></div></figure>"
     )
@@ -81,7 +88,10 @@ def _sort_key(cell: Any) -> str | None:
 
 
 def _texts(cells: list[Any]) -> list[str]:
-    """The cells as text: the same decimals down a column, unless it spans decades."""
+    """The cells as text: the same decimals down a column, unless it spans decades.
+
+    Those of a column that spans decades have the same number of significant digits.
+    """
     sizes = [abs(float(c)) for c in cells if _is_number(c) and not _whole(c)]
     sizes = [size for size in sizes if 0 < size < math.inf]
     spread = bool(sizes) and (
@@ -91,17 +101,19 @@ def _texts(cells: list[Any]) -> list[str]:
     if sizes and not spread:
         decimals = max(0, DIGITS - 1 - math.floor(math.log10(min(sizes))))
         decimals = max(decimals, 2 if max(sizes) < 1000 else 0)
-    kind = f".{DIGITS - 1}e" if spread else f".{decimals}f"
 
     def text(cell: Any) -> str:
         if _missing(cell):
             return MISSING
         if not _is_number(cell):
             return str(cell)
-        written = str(int(cell)) if _whole(cell) else format(float(cell), kind)
-        return written.replace("-", MINUS)
+        if _whole(cell):
+            return f"{int(cell):,}"
+        if spread or math.isinf(cell):
+            return short(cell, DIGITS)
+        return f"{float(cell):,.{decimals}f}"
 
-    return [text(cell) for cell in cells]
+    return [typeset(text(cell)) for cell in cells]
 
 
 def _is_number(cell: Any) -> bool:

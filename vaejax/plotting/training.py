@@ -14,6 +14,7 @@ from vaejax.plotting.style import (
     WIDTH,
     Picture,
     PlottingError,
+    legend_outside,
     panels,
     require_rows,
     series,
@@ -105,7 +106,7 @@ def bound_curves(
         for panel in axes
         for handle, label in zip(*panel.get_legend_handles_labels(), strict=True)
     }
-    figure.legend(by_name.values(), by_name, loc="outside lower center")
+    legend_outside(figure, list(by_name.values()))
     figure.set_label(
         f"The {COMPARED[part]} of the runs, mean per example, after each epoch."
     )

@@ -13,14 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from vaejax.core import (
-    DistParams,
-    Encode,
-    Key,
-    Params,
-    Prior,
-    unknown,
-)
+from vaejax.core import DistParams, Encode, Key, Params, Prior, unknown
 from vaejax.families import (
     FullNormalParams,
     MixtureParams,

@@ -9,16 +9,7 @@ uniform distribution on (0, 1) or on the simplex.
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from vaejax.core import (
-    DistParams,
-    Encode,
-    Family,
-    Key,
-    Params,
-    Prior,
-    PyTree,
-    head_of,
-)
+from vaejax.core import DistParams, Encode, Family, Key, Params, Prior, PyTree, head_of
 from vaejax.families import bernoulli, categorical, diagonal_normal
 
 

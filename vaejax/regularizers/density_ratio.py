@@ -37,7 +37,8 @@ def density_ratio(
     Both samples are stopped: the loss trains only the parameters that `log_ratio` uses.
     The report has the two parts of KL(q(z|x) || q(z)) = KL(q(z|x) || p) - E T(z):
     "kl_to_reference", in closed form where it is known, and "log_ratio", E T(z); and
-    "log_normaliser", log mean exp T(u), which is about 0 where T is right.
+    "log_normaliser", log mean exp T(u), which is about 0 where T is right. Of a batch
+    in parts (micro-batches) the last is the mean over the parts, and a little lower.
 
     Args:
         reference: p, which T compares q(z) with.

@@ -27,6 +27,7 @@ import orbax.checkpoint as ocp
 from jaxtyping import UInt8
 
 from vaejax.core import VaejaxError
+from vaejax.core.doors import expect
 from vaejax.core.ranges import shown
 from vaejax.training.state import TrainState
 
@@ -39,7 +40,11 @@ class CheckpointError(VaejaxError):
 
 
 def save(
-    folder: Path, state: TrainState, extra: dict[str, Any], *, keep_all: bool = False
+    folder: str | Path,
+    state: TrainState,
+    extra: dict[str, Any] | None = None,
+    *,
+    keep_all: bool = False,
 ) -> None:
     """Write `folder/<step>`, with `extra` (JSON); keep it and the one before.
 
@@ -47,12 +52,24 @@ def save(
 
     Raises:
         CheckpointError: it cannot be written; those before it are as they were.
+
+    Examples:
+        >>> from tempfile import mkdtemp
+        >>> objective = make_objective(gaussian_toy((2,)), elbo(), stl(), num_samples=1)
+        >>> adam, key = optax.adam(1e-2), jax.random.key(0)
+        >>> state = vaejax.training.init_state(objective, adam, key)
+        >>> folder = mkdtemp()
+        >>> save(folder, state)
+        >>> again, extra = load(folder, like=state)
+        >>> int(again.step), extra
+        (0, {})
     """
+    folder = Path(folder)
     check_path(folder)
-    step = int(state.step)
+    step = int(expect(TrainState, "state", state).step)
     leaves = jax.tree.leaves(jax.device_get(_plain(state)))
     content = np.frombuffer(b"".join(leaf.tobytes() for leaf in leaves), np.uint8)
-    described = {"arrays": _index(state), "extra": extra}
+    described = {"arrays": _index(state), "extra": extra or {}}
     digests = [_digest(content.tobytes()), _digest_of(described)]
     try:
         folder.mkdir(exist_ok=True)  # without its parents: the run may be deleted
@@ -105,8 +122,8 @@ def steps(folder: Path) -> list[int]:
     return sorted(int(p.name) for p in folder.glob("*") if p.name.isdecimal())
 
 
-def restore(
-    folder: Path, like: TrainState, step: int | None = None
+def load(
+    folder: str | Path, like: TrainState, step: int | None = None
 ) -> tuple[TrainState, dict[str, Any]]:
     """Read the newest checkpoint that is whole, and warn of damaged ones passed over.
 
@@ -121,6 +138,7 @@ def restore(
     Raises:
         CheckpointError: naming the folder, and what to do.
     """
+    folder = Path(folder)
     found = steps(folder) if step is None else [step]
     if not found:
         raise CheckpointError(

@@ -25,7 +25,7 @@ from vaejax.core import (
     check_lengths,
     check_positions,
 )
-from vaejax.core.doors import expect, expect_example, expect_key
+from vaejax.core.doors import expect, expect_counts, expect_example, expect_key
 from vaejax.sharding import DATA, local, put, training_mesh
 from vaejax.training.diagnose import diagnose
 from vaejax.training.progress import step_bar
@@ -159,14 +159,18 @@ def fit(
         expect_key(key)
     else:
         expect(TrainState, "state", state)
+    expect_counts(
+        epochs=epochs,
+        batch_size=batch_size,
+        micro_batch_size=micro_batch_size,
+        steps_per_dispatch=steps_per_dispatch,
+    )
+    expect_counts(0, max_skipped=max_skipped)
     data = as_arrays(expect_example("data", data))
     check_lengths(**data._asdict())  # otherwise x and y mispair
     num_examples = len(data.x)
-    if min(batch_size, epochs, num_examples) < 1:
-        raise VaejaxError(
-            f"cannot train for {epochs} epochs on {num_examples} examples in batches "
-            f"of {batch_size}: all three must be at least 1"
-        )
+    if num_examples < 1:
+        raise VaejaxError("the data hold no examples: give at least one")
     run_key = key if state is None else state.key
     data = _checked(objective, observe, jax.random.fold_in(run_key, NO_STEP - 1), data)
     if state is None:

@@ -59,8 +59,8 @@ def make_step(
     next one stops the run: `failed_step` names it, and every later step leaves the
     state alone too, so that the last good state is kept until the host checks.
 
-    A step is traced and sees no values: the caller checks the data first, by
-    `objective.data.check` or `check_data`, as `fit` does.
+    A step is traced: it checks the shapes and dtypes of its batch, but sees no values.
+    The caller checks the values first, by `objective.data.check`, as `fit` does.
 
     Args:
         objective: what to minimise.
@@ -76,6 +76,7 @@ def make_step(
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Stats]:
         observe_key, loss_key = step_keys(state)
         batch = observe_batch(observe, observe_key, batch)
+        batch = batch._replace(example=objective.data.check(batch.example))
         gradients, loss, (loss_state, metrics) = _mean_gradient(
             objective, state, loss_key, batch, micro_batch_size
         )

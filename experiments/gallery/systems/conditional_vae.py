@@ -112,7 +112,7 @@ conditional_vae = Entry(
     text=(
         "Encoder and decoder are given the label (Kingma et al. 2014, "
         "arXiv:1406.5298; Sohn, Lee and Yan 2015), so that z holds what the label "
-        "does not tell, and a sample shows the class that is asked for. The paper's "
+        "does not say, and a sample shows the class that is asked for. The paper's "
         "networks have 500 hidden units in a layer and 50 latents, the short preset's "
         "256 and 4: with 10, fewer samples showed the class asked for."
     ),

@@ -21,7 +21,7 @@ from experiments.gallery.pictures.by_class import (
 )
 from experiments.training.config import Config
 from vaejax.core import Example, Params, PyTree
-from vaejax.models.m2 import Labelled as ClassAndLatents
+from vaejax.families.labelled_normal import Labelled as ClassAndLatents
 from vaejax.plotting import Table
 
 LABELS = 100
@@ -112,7 +112,7 @@ m2 = Entry(
     title="M2, semi-supervised",
     text=(
         "The class is a latent variable beside z (Kingma et al. 2014, "
-        "arXiv:1406.5298): summed over where no label tells it, and the posterior of "
+        "arXiv:1406.5298): summed over where it has no label, and the posterior of "
         "the class is a classifier, which the images without labels teach too. The "
         "paper's networks have one layer of 500 hidden units, the short preset's 256; "
         "its weight of the labels' loss is 200 times the paper's, alpha = 0.1 N, and "

@@ -106,9 +106,9 @@ def _guesses(one: Trained, count: int = 10) -> Picture:
 masked_autoencoder = Entry(
     title="Masked autoencoder",
     text=(
-        "A vision transformer sees a quarter of the patches, and a small decoder tells "
-        "the others (He et al. 2022, arXiv:2111.06377); then the encoder learns to "
-        "classify from few labels."
+        "A vision transformer sees a quarter of the patches, and a small decoder "
+        "guesses the others (He et al. 2022, arXiv:2111.06377); then the encoder "
+        "learns to classify from few labels."
     ),
     presets={"short": _trainings(6, 128, SHORT), "paper": _trainings(800, 256, PAPER)},
     show=_show,

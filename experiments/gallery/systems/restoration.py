@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from experiments.gallery.entry import Entry, Shown, Trained
 from experiments.gallery.pictures.latents import first
-from experiments.harness.names import mean_observation
 from experiments.training.config import Config
+from experiments.training.protocol import mean_observation
 from vaejax.core import Example, Key, fold_examples
 from vaejax.data import ImageData
 from vaejax.evaluation import (

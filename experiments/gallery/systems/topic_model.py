@@ -35,7 +35,9 @@ PUBLISHED = {"ProdLDA": 1009, "NVLDA": 1078, LDA: 893}
 NUM_TOPICS = 50
 TOP_WORDS = 10
 SAMPLES = 10  # samples in the ELBO of a document
-USED = 1 / 200  # least share of documents that hold a used topic most
+# Least share of documents that hold a used topic most; it is below 1 / NUM_TOPICS, so
+# that there always is a used topic.
+USED = 1 / 200
 PASSES = 10  # passes of LDA over the documents
 EPOCHS = {"short": 30, "paper": 100}  # epochs of the other models
 COMMON = Config(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.gallery.entry import Entry, Shown, Trained
-from experiments.harness import run_folder
+from experiments.harness import metric_rows
 from experiments.training.config import Config
 from experiments.training.evaluate import estimate_log_likelihood
 from vaejax.benchmark import GroupReport, Moments, gradient_moments, summarize
@@ -90,7 +90,7 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
         figures=[
             bound_curves(
                 {
-                    NAMES[name]: run_folder.read_rows(one.config.out)
+                    NAMES[name]: metric_rows.read_rows(one.config.out)
                     for name, one in trained.items()
                 }
             )

@@ -1,0 +1,187 @@
+"""The record of a training: a line of metrics.jsonl per epoch, and states to resume."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NoReturn
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments.harness import metric_rows, run_folder, run_lock, run_settings
+from experiments.training import processes
+from experiments.training.run import Run
+from vaejax.core import Batch, Params, VaejaxError
+from vaejax.training import EpochReport, NonFiniteError, Totals, TrainState, checkpoints
+
+Epoch = dict[str, Any]  # a line of metrics.jsonl
+Watcher = Callable[[Epoch, TrainState], None]
+
+
+class Recorder:
+    """The record of a training: rows of its epochs, states to resume from.
+
+    Process 0 alone writes; all processes agree on when.
+    """
+
+    def __init__(self, run: Run, watchers: Sequence[Watcher]) -> None:
+        self._config, self._watchers = run.config, watchers
+        self._test_bound = _test_bound(run)
+        self._folder = run.config.out / "checkpoints"
+        self._is_first = processes.is_first()
+        self.rows: list[Epoch] = []
+        self._saved_step, self._saved_at = 0, time.monotonic()
+        self._epoch_before: tuple[TrainState, list[Epoch]] | None = None
+
+    def open(self, rows: list[Epoch], saved_step: int) -> None:
+        """Begin metrics.jsonl with the rows that belong to the state saved last.
+
+        Later lines belong to epochs that are repeated.
+        """
+        self.rows, self._saved_step = rows, saved_step
+        if self._is_first:
+            metric_rows.write_rows(self._config.out, rows)
+
+    def save(self, state: TrainState, totals: Totals | None, rows: list[Epoch]) -> None:
+        """Save a state with all that a resumed run needs, unless it is saved."""
+        if self._is_first and int(state.step) != self._saved_step:
+            extra = {
+                "totals": _write_totals(totals),
+                "rows": rows,
+                "settings": run_settings.settings_of(self._config),
+            }
+            run_lock.check_held(self._config.out)
+            checkpoints.save(self._folder, state, extra)
+            run_folder.saved(self._config.out)
+        self._saved_step, self._saved_at = int(state.step), time.monotonic()
+
+    def on_epoch(self, report: EpochReport) -> str:
+        """Keep an epoch's row, hand it to the watchers, and return a note of progress.
+
+        Raises:
+            VaejaxError: the test bound is not finite, or a watcher fails.
+        """
+        row: Epoch = {
+            "epoch": report.epoch,
+            "step": int(report.state.step),
+            "skipped": int(report.state.skipped),
+            "train": _finite_or_none(report.metrics),
+            "test": self._test_bound(report.state),
+            "images_per_second": report.num_images / report.seconds,
+            "compile_seconds": report.compile_seconds,
+        }
+        if not all(map(math.isfinite, row["test"].values())):
+            self._refuse(row["step"])
+        self.rows = [*self.rows, row]
+        if not self._saved_step:  # so that no epoch is ever without a state
+            self.save(report.state, None, self.rows)
+        if self._is_first:
+            metric_rows.append_row(self._config.out, row)
+            self._watch(row, report.state)
+        self._epoch_before = jax.device_get(report.state), self.rows
+        speed = f"{row['images_per_second']:,.0f} images/s"
+        return f"{speed}, bound {report.metrics['bound']:.2f}"
+
+    def on_dispatch(
+        self, state: TrainState, totals: Totals, interrupted: Callable[[], bool]
+    ) -> None:
+        """Save the state if a checkpoint is due.
+
+        Raises:
+            KeyboardInterrupt: the run is interrupted, in any process.
+        """
+        config, rows = self._config, self.rows
+        if (
+            len(rows) == config.epochs
+            or time.monotonic() - self._saved_at > config.checkpoint_seconds
+            or (config.checkpoint_steps and state.step % config.checkpoint_steps == 0)
+        ):
+            self.save(state, totals, rows)
+        if processes.any_process(interrupted()):
+            self.save(state, totals, rows)
+            raise KeyboardInterrupt
+
+    def stopped(self, error: NonFiniteError) -> VaejaxError:
+        """Save the last good state; return the error for a step that was not finite."""
+        self.save(error.state, error.totals, self.rows)
+        skips = self._config.on_nonfinite == "skip"
+        remedy = "a larger --max-skipped" if skips else "--on-nonfinite skip"
+        if self._saved_step == 0:
+            return VaejaxError(f"{error}, by {remedy}")
+        return VaejaxError(
+            f"{error}. The last good state is in {self._folder}: continue from it "
+            f"with --resume {remedy}, or start anew with --overwrite"
+        )
+
+    def _refuse(self, step: int) -> NoReturn:
+        """Save the state of the epoch before, and raise for this epoch's state."""
+        before = self._epoch_before
+        if before is not None and before[0].step > self._saved_step:
+            self.save(before[0], None, before[1])
+        kept = (
+            f"The last good state is in {self._folder}; start anew with --overwrite"
+            if self._saved_step
+            else "There is no good state to go on from"
+        )
+        raise VaejaxError(
+            f"the test bound is not finite after step {step}: lower the learning rate. "
+            f"{kept}"
+        )
+
+    def _watch(self, row: Epoch, state: TrainState) -> None:
+        try:
+            for watch in self._watchers:
+                watch(row, state)
+        except Exception as error:  # such as a full disk
+            self.save(state, None, self.rows)
+            raise VaejaxError(
+                f"the output of metrics failed after step {row['step']} ({error}). "
+                f"The state is in {self._folder}: use --resume without the option "
+                "that failed, or with free space on the disk"
+            ) from error
+
+
+def _write_totals(totals: Totals | None) -> dict[str, Any] | None:
+    """The sums as JSON, which holds a float exactly."""
+    if totals is None:
+        return None
+    return jax.tree.map(lambda leaf: np.asarray(leaf).tolist(), totals._asdict())
+
+
+def read_totals(saved: dict[str, Any] | None) -> Totals | None:
+    """The sums that `_write_totals` made JSON of."""
+    if saved is None:
+        return None
+    metrics = {
+        name: jnp.asarray(total, float) for name, total in saved["metrics"].items()
+    }
+    return Totals(steps=jnp.int32(saved["steps"]), metrics=metrics)
+
+
+def _finite_or_none(metrics: dict[str, float]) -> dict[str, float | None]:
+    """The metrics, with None if no step was applied, as JSON has no NaN."""
+    return {k: value if math.isfinite(value) else None for k, value in metrics.items()}
+
+
+def _test_bound(run: Run) -> Callable[[TrainState], dict[str, float]]:
+    """Make the function of the training objective on the first test examples.
+
+    A call takes about 5000 decodings, or one image with more, and has separate keys.
+    """
+    limit = max(1, 5000 // run.config.num_samples)
+    examples = jax.tree.map(lambda leaf: leaf[:limit], run.data.test)
+    batch = Batch(examples, jnp.arange(len(examples.x)))
+
+    @jax.jit
+    def metrics(params: Params, loss_state: Any, key: jax.Array) -> dict:
+        loss, (_, stats) = run.objective.loss(params, loss_state, key, batch)
+        return {"loss": loss, **stats}
+
+    def evaluate(state: TrainState) -> dict[str, float]:
+        # The step itself uses children 0 and 1 of its key.
+        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 2)
+        found = metrics(state.params, state.loss_state, key)
+        return {name: float(value) for name, value in found.items()}
+
+    return evaluate

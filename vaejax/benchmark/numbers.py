@@ -1,0 +1,47 @@
+"""Numbers in words, tables and figures: one way to write each kind.
+
+A dagger marks a number whose error rests on heavy tails, or on too few draws to show
+one.
+"""
+
+import math
+
+from vaejax.benchmark.statistics import Statistics, near_floor, number, unsafe
+
+
+def short(value: float, digits: int = 3) -> str:
+    """A few significant digits, in full from 0.0001 to a million: 4,070, not 4.07e+03.
+
+    Examples:
+        >>> short(4068.7), short(0.000123), short(1.23e-7), short(1.0)
+        ('4,070', '0.000123', '1.23e-07', '1')
+    """
+    rounded = float(f"{value:.{digits}g}")
+    return f"{rounded:,.0f}" if 1e4 <= abs(rounded) < 1e6 else f"{rounded:,g}"
+
+
+def flag(row: Statistics) -> str:
+    """A dagger where the row's intervals are unsafe."""
+    return " †" * unsafe(row)
+
+
+def estimate(row: Statistics, name: str) -> str:
+    """A statistic with its standard error in two digits, "" if it is unknown."""
+    value, error = number(row.get(name)), number(row.get(f"{name}_stderr"))
+    if not math.isfinite(value):
+        return ""
+    if not error > 0:
+        return short(value)
+    power = math.floor(math.log10(max(abs(value), error)))
+    scale, exponent = (1.0, "") if -4 < power < 6 else (10.0**power, f"e{power:+03d}")
+    decimals = max(0, 1 - math.floor(math.log10(error / scale)))
+    shown = round(value / scale, decimals) + 0.0  # no -0.0
+    return (
+        f"{shown:,.{decimals}f}{exponent} ± "
+        f"{error / scale:,.{decimals}f}{exponent}{flag(row)}"
+    )
+
+
+def plain_snr(row: Statistics) -> str:
+    """The `snr` with its error, marked where it may be mostly its noise floor."""
+    return estimate(row, "snr") + " (floor)" * near_floor(row)

@@ -1,0 +1,81 @@
+"""The verdict on a combination of a model, a bound and an estimator, before tracing."""
+
+from collections.abc import Iterable
+
+from vaejax.core import Bound, Estimator, Family, Model, Problem, Verdict
+from vaejax.problems import split, weight_of_kl
+
+
+def check(problem: Problem, estimator: Estimator) -> Verdict:
+    """The estimator's verdict on the problem; an invalid problem is refused first."""
+    num_samples = problem.num_samples
+    # A bool is an int in Python, but no number of samples.
+    if type(num_samples) is not int or num_samples < 1:
+        return Verdict(
+            "refused",
+            f"num_samples is {num_samples!r}, but it counts importance samples: use an "
+            "integer of at least 1",
+        )
+    if reason := problem.bound.needs(problem.model, num_samples):
+        return Verdict("refused", reason)
+    posterior = problem.model.posterior
+    if not estimator.own_samples and (reason := posterior.own_samples.costly_log_prob):
+        return Verdict("refused", reason)
+    if problem.model.latent_prior.own_samples.costly_log_prob:
+        return Verdict(
+            "refused",
+            "the prior is made of posteriors whose density of a given z is costly: use "
+            "another prior or posterior, or pay_for_inverse=True",
+        )
+    if reason := _misplaced(posterior, problem.model.latent_prior):
+        return Verdict("refused", reason)
+    if not posterior.has_density and weight_of_kl(problem.bound) != 0:
+        return Verdict(
+            "refused",
+            f"{problem.bound.name} takes log q(z|x), and a {posterior.name} has no "
+            "density: use the bound reconstruction, or another posterior",
+        )
+    if problem.bound.inference is None:
+        return estimator.check(problem)
+    severity = ("unbiased", "biased", "refused")
+    parts = map(estimator.check, split(problem))
+    return max(parts, key=lambda verdict: severity.index(verdict.status))
+
+
+def _misplaced(posterior: Family, prior: Family) -> str | None:
+    """The reason why the two densities have no ratio, or None."""
+    here, there = posterior.space.kind, prior.space.kind
+    if here == there or (here in ("positive", "interval") and there == "reals"):
+        return None
+    return (
+        f"latents of a {posterior.name} ({here}) have no density under a "
+        f"{prior.name} prior ({there}): use a prior and a posterior over the "
+        "same space, such as family_mlp's"
+    )
+
+
+def compatibility_table(
+    models: Iterable[Model],
+    bounds: Iterable[Bound],
+    estimators: Iterable[Estimator],
+    num_samples: int = 2,
+) -> str:
+    """The verdict on every combination, as a Markdown table."""
+    bounds = list(bounds)
+    lines = [
+        "| latents | estimator | " + " | ".join(bound.name for bound in bounds) + " |",
+        "|---" * (len(bounds) + 2) + "|",
+    ]
+    estimators = list(estimators)
+    for model in models:
+        for estimator in estimators:
+            cells = [
+                check(
+                    Problem(model=model, bound=bound, num_samples=num_samples),
+                    estimator,
+                ).status
+                for bound in bounds
+            ]
+            row = [model.posterior.name, estimator.name, *cells]
+            lines.append("| " + " | ".join(row) + " |")
+    return "\n".join(lines)

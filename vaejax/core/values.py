@@ -1,0 +1,90 @@
+"""The types of values: arrays in NamedTuples; and `record`, for bundles of functions.
+
+Records hold functions: static, hashable, never a pytree. NamedTuples hold arrays. No
+type is both.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar, dataclass_transform
+
+import jax
+import jaxtyping
+from jaxtyping import Array, Float, Int, PRNGKeyArray
+
+from vaejax.core.errors import VaejaxError
+
+Key = PRNGKeyArray
+Keys = jaxtyping.Key[Array, " B"]
+PyTree = Any
+DistParams = PyTree  # the parameters of one distribution, as arrays
+Event = PyTree  # one outcome of a distribution
+Scalar = Float[Array, ""]
+Stats = dict[str, Scalar]  # the figures that an estimator reports for one example
+
+T = TypeVar("T")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def record(cls: type[T]) -> type[T]:
+    """Make `cls` a frozen, keyword-only dataclass: a static bundle of functions."""
+    made = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+    init: Callable[..., None] = made.__init__
+
+    @functools.wraps(init)
+    def by_name(self: T, *positional: Any, **fields: Any) -> None:
+        if positional:
+            names = ", ".join(f"{name}=..." for name in cls.__annotations__)
+            raise VaejaxError(
+                f"{cls.__name__} takes its fields by name, and was given "
+                f"{len(positional)} without a name: write {cls.__name__}({names}), or "
+                "fewer of these fields"
+            )
+        init(self, **fields)
+
+    made.__init__ = by_name  # type: ignore[assignment, method-assign]
+    return made
+
+
+class Example(NamedTuple):
+    """One observation."""
+
+    x: Array  # [*event]
+    # The conditioning variable of a conditional model; the position in the training
+    # data where a prior made of these data leaves out the example's component.
+    y: Array | None = None
+
+
+class Batch(NamedTuple):
+    """B observations and the indices that their random keys are folded from."""
+
+    example: Example  # every leaf [B, ...]
+    global_index: Int[Array, " B"]  # position in the global batch, whatever the devices
+
+
+class Auxiliary(NamedTuple):
+    """The `Params.auxiliary` of a training whose regularizers have parameters.
+
+    The fields are the parameters of the estimator and of each regularizer, in order.
+    """
+
+    estimator: PyTree
+    regularizers: tuple[PyTree, ...]
+
+
+class Params(NamedTuple):
+    """All trainable parameters; the fields are the groups that reports name."""
+
+    encoder: PyTree
+    decoder: PyTree
+    prior: PyTree
+    auxiliary: PyTree = ()  # learned baselines, control variates, discriminators
+
+
+def fold_examples(key: Key, index: Int[Array, " B"]) -> Keys:
+    """One key per example, [B], folded from its index: the same on any device count.
+
+    `key` is consumed.
+    """
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, index)
