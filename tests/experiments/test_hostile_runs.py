@@ -147,7 +147,7 @@ def test_a_checkpoint_is_read_if_all_its_files_can_be(kind, tmp_path):
             pytest.warns(UserWarning, match="not a regular file|has more than"),
             pytest.raises(checkpoints.CheckpointError, match="is whole"),
         ):
-            checkpoints.restore(tmp_path / "bad", state)
+            checkpoints.load(tmp_path / "bad", state)
         shutil.rmtree(tmp_path / "bad")
 
 
