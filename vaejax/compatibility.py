@@ -7,6 +7,9 @@ from functools import partial
 from vaejax.core import Bound, Estimator, Family, Model, Problem, Verdict
 from vaejax.problems import split, weight_of_kl
 
+# Of low variance where they are unbiased: two for every bound and any latents.
+RECOMMENDED = ("pathwise", "dreg", "rloo", "vimco", "score_function")
+
 
 def check(problem: Problem, estimator: Estimator) -> Verdict:
     """The estimator's verdict on the problem; an invalid problem is refused first."""
@@ -48,8 +51,8 @@ def explained(problem: Problem, estimator: Estimator) -> Verdict:
     """The verdict of `check`, with a remedy that holds for this problem.
 
     An estimator knows its own needs, and names others in its remedy without knowing
-    theirs. Those that are not unbiased here give way to registered ones that are; with
-    none, the reason is that of the first one named.
+    theirs. Where one of them is not unbiased, two of `RECOMMENDED` that are take their
+    place; where none is, the reason is that of the first one named.
     """
     from vaejax.estimators import ESTIMATORS  # estimators import this package's parts
 
@@ -58,7 +61,7 @@ def explained(problem: Problem, estimator: Estimator) -> Verdict:
     named = [name for name in ESTIMATORS if name in re.findall(r"\w+", remedy)]
     if not named or all(map(partial(_is_unbiased, problem), named)):
         return verdict
-    if valid := [name for name in ESTIMATORS if _is_unbiased(problem, name)]:
+    if valid := [name for name in RECOMMENDED if _is_unbiased(problem, name)]:
         return verdict._replace(reason=f"{reason}: use {' or '.join(valid[:2])}")
     return verdict._replace(reason=check(problem, ESTIMATORS[named[0]]()).reason)
 

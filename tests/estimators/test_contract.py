@@ -25,6 +25,7 @@ from jax.lax import stop_gradient
 from scipy.stats import norm
 
 from vaejax.bounds import BOUNDS, elbo, iwae, miwae
+from vaejax.compatibility import check
 from vaejax.core import (
     Batch,
     Bound,
@@ -37,7 +38,7 @@ from vaejax.core import (
     Verdict,
 )
 from vaejax.estimators import ESTIMATORS, dreg, pathwise, stl
-from vaejax.objective import check, make_objective
+from vaejax.objective import make_objective
 from vaejax.terms import (
     bound_value,
     log_terms,
