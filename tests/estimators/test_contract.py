@@ -119,7 +119,7 @@ def accepted(model: str, bound: str, num_samples: int) -> dict[str, Objective]:
 
 
 def a_biased_cell(estimator: str) -> tuple[str, str, int] | None:
-    """Where the estimator is biased, under IWAE with many samples if it is there."""
+    """A cell where the estimator is biased, under IWAE with many samples if any."""
     biased = [cell for cell in GROUPS if verdict(*cell, estimator).status == "biased"]
     return max(biased, key=lambda cell: (cell[1] == "iwae", cell[2]), default=None)
 

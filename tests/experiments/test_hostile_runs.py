@@ -24,7 +24,7 @@ KINDS = ("pipe", "device", "sparse")
 
 
 def plant(path: Path, kind: str) -> None:
-    """What would keep its reader waiting, or fill the memory."""
+    """A file that keeps its reader waiting, or fills the memory."""
     if path.is_dir():
         shutil.rmtree(path)
     path.unlink(missing_ok=True)
