@@ -56,6 +56,8 @@ def run(config: Config) -> Results:
     """
     processes.start(config)
     first = processes.is_first()
+    if first:
+        print(f"building {config.model} for {config.dataset}", flush=True)
     with matmul_precision(config.matmul_precision), contextlib.ExitStack() as stack:
         training = processes.together(lambda: prepare(config))
         micro_batch_size = choose_micro_batch_size(training)

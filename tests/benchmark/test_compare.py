@@ -270,6 +270,7 @@ def test_settings_of_an_own_estimator_tell_its_cells_apart():
     assert {r.cell.estimator for r in table} == {"shrunk", "shrunk:shrink=0.5"}
 
 
+@pytest.mark.usefixtures("untyped")
 def test_arrays_and_states_in_the_wrong_place_are_answered():
     given = {"bounds": [elbo()], "estimators": [dreg()], "num_samples": 1, "key": KEY}
     with pytest.raises(VaejaxError, match=r"batch is an array .* vaejax\.Example"):
