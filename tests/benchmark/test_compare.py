@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import inspect
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -350,6 +351,28 @@ def test_few_draws_cannot_say():
     outcome = check(neighbour(), draws=80)
     assert outcome.unbiased is None
     assert "the draws cannot say" in str(outcome)
+    assert "80 of them are fewer than 100" in str(outcome)
+
+
+def test_heavy_tails_cannot_say_and_are_named_with_their_number():
+    """Cauchy noise on the gradient has no mean, and squares of k near 2."""
+    plain = pathwise()
+
+    def surrogate(problem, params, state, key, example):
+        value, stats = plain.surrogate(problem, params, state, key, example)
+        noise = jax.random.cauchy(jax.random.fold_in(key, 1))
+        bias = params.decoder["bias"].sum()
+        return value + noise * (bias - stop_gradient(bias)), stats
+
+    heavy = dataclasses.replace(plain, name="heavy", surrogate=surrogate)
+    outcome = check_unbiased(
+        heavy, elbo(), REAL, REAL_PARAMS, X, num_samples=1, draws=400, key=KEY
+    )
+    assert outcome.unbiased is None
+    found = re.search(
+        r"heavy, with a Pareto k of (\S+) in the group decoder", str(outcome)
+    )
+    assert float(found[1]) >= 0.5
 
 
 def test_a_drawn_reference_is_not_of_the_estimator_itself():

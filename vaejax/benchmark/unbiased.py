@@ -11,6 +11,7 @@ them is found with a chance of 95%: the power of the check.
 """
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -21,7 +22,14 @@ from scipy.special import stdtrit
 from vaejax.benchmark.cells import CellGroup, Keys, Point, make_groups, objective_at
 from vaejax.benchmark.moments import Moments, fold_count, gradient_moments, groups
 from vaejax.benchmark.reference import reference_of
-from vaejax.benchmark.report import FEW, HEAVY, ROUNDING, summarize
+from vaejax.benchmark.report import (
+    FEW,
+    HEAVY,
+    LARGEST_SHARE,
+    ROUNDING,
+    GroupReport,
+    summarize,
+)
 from vaejax.core import Batch, Bound, Estimator, Example, Key, Model, Params, check_data
 from vaejax.core.doors import expect, expect_count, expect_key, expect_params
 
@@ -137,9 +145,9 @@ def _verdict(
     detectable = reach / strongest if strongest > 0 else math.inf
     largest = float(np.max(z, initial=0))
     reports = summarize(moments, truth)
-    safe = all(reports[name].safe for name in targets)
+    doubted = {name: reports[name] for name in targets if not reports[name].safe}
     seen = largest > limit
-    unbiased = False if seen else (True if safe else None)
+    unbiased = False if seen else (None if doubted else True)
     problem = group.problem
     where = (
         f"{estimator.name} under {problem.bound.name} on {problem.model.name}, "
@@ -155,8 +163,8 @@ def _verdict(
         sentence = f"{where}, is biased ({against}){declared}."
     elif unbiased is None:
         sentence = (
-            f"{where}: the draws cannot say ({against}): fewer than {FEW} of them, or "
-            f"heavy tails (a Pareto k of {HEAVY} or more); use more draws."
+            f"{where}: the draws cannot say ({against}): "
+            f"{_doubt(moments.draws, doubted)}; use more draws."
         )
     else:
         sentence = (
@@ -166,4 +174,21 @@ def _verdict(
         )
     return BiasCheck(
         unbiased, largest, limit, count, moments.draws, words, detectable, sentence
+    )
+
+
+def _doubt(draws: int, doubted: Mapping[str, GroupReport]) -> str:
+    """Why the draws do not show that their errors are right; see `safe`."""
+    if draws < FEW:
+        return f"{draws} of them are fewer than {FEW}, and cannot show a heavy tail"
+    shapes = {name: report.pareto_k for name, report in doubted.items()}
+    worst = max(shapes, key=lambda name: shapes[name])
+    if shapes[worst] >= HEAVY:
+        return (
+            f"the tails are heavy, with a Pareto k of {shapes[worst]:.2g} in the group "
+            f"{worst} (the limit is {HEAVY})"
+        )
+    return (
+        f"a single draw holds more than {LARGEST_SHARE:.0%} of the variance in the "
+        f"group {worst}"
     )
