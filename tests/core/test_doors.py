@@ -9,6 +9,7 @@ import pytest
 import vaejax
 from vaejax import Batch, Example, VaejaxError
 from vaejax.bounds import elbo
+from vaejax.data import PROTOCOLS
 from vaejax.estimators import dreg
 from vaejax.evaluation import reconstruction
 from vaejax.families import bernoulli, diagonal_normal
@@ -31,9 +32,9 @@ OBJECTIVE = vaejax.make_objective(MODEL, elbo(), dreg(), num_samples=1)
 CODES = vq_vae(data_shape=(4, 4, 1), codebook="ema", channels=(2,), blocks=0)
 
 
-def fit(objective=OBJECTIVE, data=DATA, **changes):
+def fit(objective=OBJECTIVE, data=DATA, optimizer=None, **changes):
     settings = {"epochs": 1, "batch_size": 2, "key": KEY} | changes
-    return vaejax.fit(objective, optax.adam(1e-3), data, **settings)
+    return vaejax.fit(objective, optimizer or optax.adam(1e-3), data, **settings)
 
 
 def is_unbiased(estimator=None, params=PARAMS, **changes):
@@ -130,6 +131,30 @@ MISTAKES = {
         r"Bound\(name=",
     ),
     "a model to fit": (lambda: fit(MODEL), "objective must be an Objective, and is a"),
+    "a factory for the optimizer": (
+        lambda: fit(optimizer=optax.adam),
+        r"optimizer must be a GradientTransformation, and is the function adam: call",
+    ),
+    "a name for the optimizer": (
+        lambda: fit(optimizer="adam"),
+        r"optimizer .* is the name 'adam': give one, as in optax.adam\(1e-3\)",
+    ),
+    "a learning rate for the optimizer": (
+        lambda: fit(optimizer=1e-3),
+        r"optimizer .* is a float: give one, as in optax.adam\(1e-3\)",
+    ),
+    "a number for the mesh": (
+        lambda: fit(mesh=1),
+        r"mesh must be a Mesh, and is an int: give one, as in vaejax.sharding.training",
+    ),
+    "a name for what is observed": (
+        lambda: fit(observe="dynamic"),
+        r"observe is 'dynamic': give a function .*PROTOCOLS\['dynamic'\].sample",
+    ),
+    "a protocol for what is observed": (
+        lambda: fit(observe=PROTOCOLS["dynamic"]),
+        r"observe is Protocol\('dynamic'\): give a function .*\['dynamic'\].sample",
+    ),
     "an array to fit": (
         lambda: fit(data=X),
         r"data is an array .* vaejax.Example\(data",

@@ -25,6 +25,14 @@ REGISTRIES = {
     "Prior": "PRIORS",
     "Regularizer": "REGULARIZERS",
 }
+# An expression that makes one of another kind.
+EXAMPLES = {
+    "GradientTransformation": "optax.adam(1e-3)",
+    "Mesh": "vaejax.sharding.training_mesh(batch_size)",
+    "Network": "vaejax.nets.mlp(...)",
+    "Objective": "vaejax.make_objective(...)",
+    "Params": "model.init(key)",
+}
 COUNT = Annotated[int, Range(1, math.inf)]
 
 
@@ -38,6 +46,8 @@ def expect(kind: type[T], name: str, value: Any) -> T:
         return value
     registry = REGISTRIES.get(kind.__name__)
     remedy = ""
+    if kind.__name__ in EXAMPLES:
+        remedy = f": give one, as in {EXAMPLES[kind.__name__]}"
     if isinstance(value, str):
         given = f"the name {shown(value)}"
         if registry:
@@ -69,6 +79,20 @@ def expect_all(kind: type[T], name: str, values: Any, least: int = 1) -> list[T]
     if len(values) < least:
         raise VaejaxError(f"{name} is empty: give one {kind.__name__} or more")
     return [expect(kind, f"{name}[{i}]", value) for i, value in enumerate(values)]
+
+
+def expect_observe(observe: Any) -> None:
+    """Refuse a value that is neither a function nor None.
+
+    Raises:
+        VaejaxError: the name of a protocol, a protocol, or another value.
+    """
+    if observe is not None and not callable(observe):
+        name = observe if isinstance(observe, str) else "dynamic"
+        raise VaejaxError(
+            f"observe is {shown(observe)}: give a function of a key and an example, as "
+            f"vaejax.data.PROTOCOLS[{shown(name)}].sample"
+        )
 
 
 def expect_params(params: Any, model: Model) -> Params:
