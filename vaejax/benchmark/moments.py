@@ -126,7 +126,8 @@ def fold_count(draws: int, least: int = 1) -> int:
     Raises:
         VaejaxError: there is none.
     """
-    draws = expect_count("draws", draws)
+    expect_counts(draws=draws)
+    expect_count("draws", draws)  # None is none
     for folds in range(min(40, draws // least), 7, -1):
         if draws % folds == 0:
             return folds
