@@ -283,7 +283,7 @@ def test_arrays_and_states_in_the_wrong_place_are_answered():
         PLAIN(REAL, state, X, **given)
     wider = linear_gaussian(data_shape=(2,), latent_dim=3)
     with pytest.raises(
-        VaejaxError, match=r"params.encoder.* is of shape \(3,\), and of"
+        VaejaxError, match=r"params.encoder.* is of shape \(3,\), and in"
     ):
         PLAIN(REAL, wider.init(KEY), X, **given)
     with pytest.raises(VaejaxError, match="model must be a Model, and is the name"):

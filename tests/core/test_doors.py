@@ -182,12 +182,12 @@ MISTAKES = {
     ),
     "parameters of another size": (
         lambda: vaejax.log_likelihood(MODEL, WIDER.init(KEY), DATA, KEY),
-        r"params.encoder\['bias'\] is of shape \(3,\), and of the model "
-        r"linear_gaussian it is of shape \(1,\): give those of this model",
+        r"params.encoder\['bias'\] is of shape \(3,\), and in the model "
+        r"linear_gaussian it is of shape \(1,\): give parameters of this model",
     ),
     "parameters of another model": (
         lambda: reconstruction(MODEL, networks().init(KEY), DATA),
-        r"params.encoder\['bias'\] is absent, and of the model linear_gaussian it is "
+        r"params.encoder\['bias'\] is absent, and in the model linear_gaussian it is "
         r"of shape \(1,\)",
     ),
     "parameters without the averages": (

@@ -122,9 +122,9 @@ def expect_params(params: Any, model: Model) -> Params:
         if averages and getattr(params, averages.group) == ():
             remedy = "vaejax.whole_params of the trained ones and the state's averages"
         else:
-            remedy = "those of this model at its settings, shaped as model.init does"
+            remedy = "parameters of this model, shaped as those of model.init"
         raise VaejaxError(
-            f"params{name} {theirs}, and of the model {model.name} it {own}: give "
+            f"params{name} {theirs}, and in the model {model.name} it {own}: give "
             f"{remedy}"
         )
     return params
