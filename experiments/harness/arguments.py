@@ -11,6 +11,7 @@ import ast
 import dataclasses
 import difflib
 import inspect
+import os
 import re
 import textwrap
 import types
@@ -200,9 +201,12 @@ def value_of(annotation: Any, words: Sequence[str], splits: bool = True) -> Any:
     annotation = _plain(annotation)
     if typing.get_origin(annotation) is tuple:
         each = typing.get_args(annotation)[0]
-        parted = split_words(words) if splits and each is not Path else words
+        split = split_paths if each is Path else split_words
+        parted = split(words) if splits else words
         return tuple(value_of(each, [word]) for word in parted)
     word = words[0] if words else "True"  # a switch has no word
+    if annotation is Path and not word:
+        raise ValueError("'': use the path of a file or folder")
     if typing.get_origin(annotation) is Literal or annotation is bool:
         choices = (True, False) if annotation is bool else typing.get_args(annotation)
         by_word = {str(choice): choice for choice in choices}
@@ -215,6 +219,15 @@ def value_of(annotation: Any, words: Sequence[str], splits: bool = True) -> Any:
         kinds = {int: "an integer", float: "a number"}
         expected = kinds.get(annotation, "another word")
         raise ValueError(f"{shown(word)}: use {expected}") from None
+
+
+def split_paths(words: Sequence[str]) -> list[str]:
+    """Split words at commas, except the path of something that exists."""
+    return [
+        piece
+        for word in words
+        for piece in ([word] if os.path.exists(word) else word.split(","))
+    ]
 
 
 def split_words(words: Sequence[str]) -> list[str]:

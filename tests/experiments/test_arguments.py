@@ -54,7 +54,8 @@ class Config(Numbers):
         ("here --rates 1,2.5", {"rates": (1.0, 2.5)}),
         ("here --rates 1, 2.5", None),
         ("here --rates", {"rates": ()}),
-        ("here --paths a,b c", {"paths": (Path("a,b"), Path("c"))}),
+        ("here --paths a,b c", {"paths": (Path("a"), Path("b"), Path("c"))}),
+        ("here --paths a,,b", None),
         ("here --words a=1,b=2 c=3,4", {"words": ("a=1", "b=2", "c=3,4")}),
         ("here --words c=3 4 a=1", {"words": ("c=3,4", "a=1")}),
         ("here --kind other", {"kind": "other"}),
@@ -74,6 +75,13 @@ def test_words_are_settings(words, values):
             parse(Config, words.split())
     else:
         assert parse(Config, words.split()) == Config(place=Path("here"), **values)
+
+
+def test_a_folder_whose_name_holds_a_comma_is_one_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a,b").mkdir()
+    paths = parse(Config, ["here", "--paths", "a,b", "c,d"]).paths
+    assert paths == (Path("a,b"), Path("c"), Path("d"))
 
 
 @pytest.mark.parametrize(
