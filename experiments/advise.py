@@ -1,4 +1,4 @@
-"""Advise on the estimator, K, M and batch size: the most gradient signal per second.
+"""Find the estimator, K, M and batch with most signal a second.
 
     python -m experiments.advise --model linear_gaussian --bound iwae \
         --estimators dreg pathwise score_function --num-samples 64 \
@@ -19,7 +19,7 @@ from typing import Annotated
 
 from experiments.harness.cli import option, read_command_line, run_main
 from experiments.harness.settings import Large, Seconds, Seed, Settings
-from vaejax.core.ranges import Range, shown
+from vaejax.core.ranges import Range
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,15 @@ from vaejax.benchmark.cells import (
 )
 from vaejax.benchmark.ranking import SURE
 from vaejax.bounds import BOUNDS
-from vaejax.core import Batch, Bound, Estimator, Params, VaejaxError, build
+from vaejax.core import (
+    Batch,
+    Bound,
+    Estimator,
+    Params,
+    VaejaxError,
+    build,
+    unknown,
+)
 
 
 class Results(NamedTuple):
@@ -121,9 +129,7 @@ def check(config: Config) -> tuple[Bound, list[Estimator]]:
     check_named_once(config, *CHOICE[1:])
     allowed = ("all", *(name for name in Params._fields if name != "auxiliary"))
     if config.group not in allowed:
-        raise VaejaxError(
-            f"unknown group {shown(config.group)}: use one of {', '.join(allowed)}"
-        )
+        raise unknown("group", config.group, allowed)
     if config.checkpoint is not None and config.model_settings:
         raise VaejaxError(
             "--model-settings follow from the run in --checkpoint: leave them out"

@@ -1,4 +1,4 @@
-"""Measure the tightness of bounds on log p(x) against the importance sample count K.
+"""Measure the tightness of bounds on log p(x) against K.
 
     python -m experiments.bound_tightness --out runs/tightness
     python -m experiments.bound_tightness --checkpoint runs/iwae5 --out runs/tight_iwae5

@@ -1,4 +1,4 @@
-"""Measure how time and memory grow with K, batch size, width and number of seeds.
+"""Measure how time and memory grow with K, batch and width.
 
     python -m experiments.cost --out runs/cost
 

@@ -1,4 +1,4 @@
-"""Compare gradient estimators: bias, variance, signal-to-noise and cost of each.
+"""Compare gradient estimators: bias, variance, cost of each.
 
     python -m experiments.estimator_variance --model linear_gaussian \
         --bounds elbo iwae --estimators pathwise stl dreg --num-samples 1 8 64 \

@@ -1,4 +1,4 @@
-"""Measure the cost of rounded matrix products in a trained model's log-likelihood.
+"""Measure what rounded matrix products do to log p(x).
 
     python -m experiments.precision --checkpoint runs/train --out runs/precision
 

@@ -1,4 +1,4 @@
-r"""Compare gradient estimators along one training run, at the same parameters.
+r"""Compare gradient estimators along one training run.
 
     python -m experiments.train --dataset mnist --bound iwae --num-samples 5 \
         --snapshot-epochs 5 --epochs 60 --out runs/iwae5

@@ -1,4 +1,4 @@
-"""Measure how the gradient's signal-to-noise ratio scales with K and M samples.
+"""Measure how the signal-to-noise of gradients scales with K.
 
     python -m experiments.snr_vs_k --out runs/snr
 

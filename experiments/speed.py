@@ -1,4 +1,4 @@
-"""Compare the speed and memory of vaejax with its alternatives, in one run.
+"""Compare the speed and memory of vaejax with alternatives.
 
     python -m experiments.speed --peers torch=PYTHON numpyro=PYTHON --out runs/speed
 

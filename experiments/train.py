@@ -1,4 +1,4 @@
-"""Train a variational autoencoder and estimate its test log-likelihood.
+"""Train a variational autoencoder; estimate its test log p(x).
 
     python -m experiments.train --dataset mnist --model gaussian_mlp --bound iwae \
         --num-samples 5 --estimator dreg --epochs 60 --out runs/iwae5

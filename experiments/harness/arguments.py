@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from vaejax.core import VaejaxError
+from vaejax.core import VaejaxError, one_of
 from vaejax.core.ranges import shown
 
 ENOUGH = 0.6  # similarity from which one flag may be meant by the other
@@ -211,7 +211,7 @@ def value_of(annotation: Any, words: Sequence[str], splits: bool = True) -> Any:
         choices = (True, False) if annotation is bool else typing.get_args(annotation)
         by_word = {str(choice): choice for choice in choices}
         if word not in by_word:
-            raise ValueError(f"{shown(word)}: use one of {', '.join(by_word)}")
+            raise ValueError(f"{shown(word)}: {one_of(word, by_word)}")
         return by_word[word]
     try:
         return annotation(word)

@@ -83,9 +83,7 @@ def _check_choices(config: Config) -> None:
     """Raise a `VaejaxError` for a wrong word, or settings that exclude each other."""
     checkpoints.check_path(config.out)
     if config.on_nonfinite not in ("stop", "skip"):
-        raise VaejaxError(
-            f"on_nonfinite is {shown(config.on_nonfinite)}: use one of ['skip', 'stop']"
-        )
+        raise unknown("on_nonfinite", config.on_nonfinite, ("stop", "skip"))
     if config.regularizers and (config.micro_batch_size or config.batch_size) < 2:
         raise VaejaxError(
             "a regularizer compares the examples of a batch, and the batch holds "

@@ -181,8 +181,25 @@ def test_the_commands_are_listed_a_line_each():
     assert shown.returncode == 0
     for name, claim in commands().items():
         assert re.search(rf"^{name} +{claim.split()[0]}", shown.stdout, re.MULTILINE)
+    assert len(shown.stdout.splitlines()) == 1 + len(commands())
+    assert max(map(len, shown.stdout.splitlines())) <= 80
     assert {"train", "gallery", "estimator_variance"} <= commands().keys()
     assert "harness" not in commands()
+
+
+@pytest.mark.parametrize(
+    ("word", "answer"),
+    [
+        ("trian", "unknown command 'trian': did you mean 'train'[?] Use one of advise"),
+        ("nonsense", "unknown command 'nonsense': use one of advise, .*train"),
+        ("train", "write python -m experiments.train"),
+    ],
+)
+def test_a_word_is_no_command(word, answer):
+    shown = run("experiments", word)
+    assert shown.returncode == 2
+    assert shown.stdout == ""
+    assert re.fullmatch(f"error: {answer}.*\n", shown.stderr)
 
 
 @pytest.mark.parametrize(
