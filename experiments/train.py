@@ -23,7 +23,7 @@ from jax.sharding import Mesh
 from experiments.harness import run_folder
 from experiments.training import processes, report
 from experiments.training.checks import check
-from experiments.training.evaluate import evaluate
+from experiments.training.evaluate import final_figures
 from experiments.training.load import read_source
 from experiments.training.loop import train_to_end
 from experiments.training.micro_batch import choose_micro_batch_size
@@ -69,7 +69,7 @@ def run(config: Config) -> Results:
             )
         seeds = training.params_by_seed(state)
         summary = {
-            "test": evaluate(training, seeds),
+            "test": final_figures(training, seeds),
             "train": figures,
             "protocol": training.data.protocol,
             **_labelled(training),
