@@ -22,13 +22,12 @@ from jax.sharding import Mesh
 
 from experiments.harness import run_folder
 from experiments.training import processes, report
-from experiments.training.checks import check
 from experiments.training.evaluate import final_figures
 from experiments.training.load import read_source
 from experiments.training.loop import train_to_end
 from experiments.training.micro_batch import choose_micro_batch_size
 from experiments.training.resume import open_training
-from experiments.training.run import Run, prepare
+from experiments.training.run import Run, check, prepare
 from experiments.training.sinks import watching
 from vaejax.core import Model, Params
 from vaejax.ops.matmul import matmul_precision
@@ -57,10 +56,13 @@ def run(config: Config) -> Results:
     processes.start(config)
     first = processes.is_first()
     with matmul_precision(config.matmul_precision), contextlib.ExitStack() as stack:
-        training = processes.together(lambda: prepare(config))
+        with processes.together():
+            training = prepare(config)
         micro_batch_size = choose_micro_batch_size(training)
-        source = processes.together(lambda: read_source(config))
-        processes.together(lambda: stack.enter_context(open_training(config)))
+        with processes.together():
+            source = read_source(config)
+        with processes.together():
+            stack.enter_context(open_training(config))
         if first:
             _print_plan(training)
         with watching(training) as watchers:
