@@ -23,17 +23,23 @@ from vaejax.core.ranges import Range
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Settings):
-    """Advise on the estimator, K, M and batch size, by signal per second."""
+class ModelSettings(Settings):
+    """Model."""
 
     model: Annotated[str, option("NAME", names="models")] = "linear_gaussian"
     """model to measure at its initial parameters, on its own samples"""
     model_settings: Annotated[tuple[str, ...], option("S=V")] = ()
-    """settings of the model, as in latent_dim=1 data_shape=3"""
+    """settings of the model, as in latent_dim=1"""
     checkpoint: Annotated[Path | None, option("DIR")] = None
-    """run of experiments.train to measure on its test images, not --model"""
+    """run of experiments.train to measure, not --model"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CandidateSettings(Settings):
+    """Candidates."""
+
     bound: Annotated[str, option("NAME", names="bounds")] = "iwae"
-    """name of the bound to differentiate"""
+    """bound to differentiate"""
     estimators: Annotated[tuple[str, ...], option("NAME..", names="estimators")] = (
         *("dreg", "pathwise", "score_function"),
     )
@@ -44,22 +50,40 @@ class Config(Settings):
     """estimates that a gradient averages"""
     batch_size: Annotated[tuple[int, ...], option("N..")] = (4, 16)
     """observations that a gradient averages"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChoiceSettings(Settings):
+    """Choice."""
+
     max_seconds: Annotated[Seconds | None, option("T")] = None
-    """most seconds that a gradient may take (default: no limit)"""
+    """most seconds of a gradient (default: no limit)"""
     max_bytes: Annotated[Annotated[int, Range(1, 2**60)] | None, option("N")] = None
-    """most bytes that the program of a gradient may hold (default: no limit)"""
+    """most bytes of its program (default: no limit)"""
     group: Annotated[str, option("NAME")] = "all"
     """group of parameters: all, encoder, decoder or prior"""
     allow_bias: bool = False
     """recommend biased estimators, too"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DrawSettings(Settings):
+    """Measurement."""
+
     pool: Annotated[int, option("N")] = 100
-    """number of observations that minibatches are drawn from"""
+    """observations to draw minibatches from"""
     draws: Annotated[Large, option("N")] = 400
     """gradients per candidate in one pass"""
     passes: Annotated[int, option("N")] = 4
     """largest number of passes for candidates that may be the best"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(DrawSettings, ChoiceSettings, CandidateSettings, ModelSettings):
+    """Advise on the estimator, K, M and batch size, by signal per second."""
+
     seed: Annotated[Seed, option("N")] = 0
-    """seed of parameters, observations and draws"""
+    """seed of parameters, data and draws"""
     out: Annotated[Path, option("DIR")] = Path("runs/advise")
     """folder of the results"""
     overwrite: bool = False

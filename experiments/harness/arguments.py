@@ -107,8 +107,10 @@ def _strings_below(cls: type) -> dict[str, str]:
     found = {}
     for node, below in zip(tree.body, [*tree.body[1:], None], strict=True):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            string = isinstance(below, ast.Expr) and ast.literal_eval(below.value)
-            found[node.target.id] = string or ""
+            string = (
+                ast.literal_eval(below.value) if isinstance(below, ast.Expr) else ""
+            )
+            found[node.target.id] = " ".join(string.split())
     return found
 
 

@@ -1,6 +1,7 @@
 """Command lines: words to settings, the nearest flags, help that waits for no JAX."""
 
 import dataclasses
+import importlib
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from experiments.__main__ import commands
 from experiments.harness import progress
 from experiments.harness.arguments import flags_of, split_words
 from experiments.harness.cli import command_of, option, parse
+from experiments.harness.help import help_text
 from experiments.harness.settings import Settings
 from experiments.training.config import Config as TrainConfig
 from vaejax.core import VaejaxError
@@ -151,6 +153,26 @@ def test_help_is_there_before_jax_is_and_fits_80_columns(name):
     assert max(map(len, lines)) <= 80
     assert "a wrong name" not in shown.stdout
     assert "default: " in shown.stdout
+
+
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_many_flags_are_grouped_and_defaults_follow_the_meaning(name):
+    package = ".__main__" if name == "gallery" else ""
+    config_class = importlib.import_module(f"experiments.{name}{package}").Config
+    shown = help_text(name, config_class)
+    flags = flags_of(config_class)
+    if len(flags) > 10:
+        assert len({flag.group for flag in flags}) >= 3
+    for flag in flags:
+        if flag.group:
+            assert f"\n{flag.group}:\n" in shown
+    words = " ".join(shown.split())
+    # A flag's names and its default are in one pair of brackets.
+    assert not re.search(r"\((default|--list)[^)]*\) \(", words)
+    if name == "train":
+        assert "counts (default: depends on data set and likelihood)" in words
+    if name == "replay":
+        assert "(--list bounds; default: the run's)" in words
 
 
 def test_help_of_train_groups_its_flags():
