@@ -211,6 +211,7 @@ def make_points(config: Config) -> list[Point]:
             per_layer=config.per_layer,
             reference_error=config.reference_error,
             trained_with=place.estimator,
+            as_initialised=not config.checkpoint,
             trained_state=place.state,
         )
         for place in places

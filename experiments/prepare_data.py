@@ -35,7 +35,7 @@ from typing import NamedTuple
 
 from vaejax.core import UnknownNameError, unknown
 from vaejax.data import DATASETS
-from vaejax.data.prepare import prepare
+from vaejax.data.prepare import AlreadyPreparedError, prepare
 from vaejax.data.prepared import how_to_prepare
 from vaejax.data.sources import SOURCES
 from vaejax.data.types import default_data_dir
@@ -69,7 +69,11 @@ def run(config: Config) -> Results:
         raise unknown("data set", config.name, SOURCES)
     source, start = SOURCES[config.name], time.perf_counter()
     print(f"{source.name}: {config.raw_dir or source.base_url} -> {data_dir}")
-    path = prepare(source, config.raw_dir, data_dir, config.overwrite)
+    try:
+        path = prepare(source, config.raw_dir, data_dir, config.overwrite)
+    except AlreadyPreparedError as there:
+        print(there)
+        return Results(there.path, 0.0)
     results = Results(path, time.perf_counter() - start)
     print(f"prepared {path} in {results.seconds:.1f} s")
     return results

@@ -55,6 +55,8 @@ def run(config: Config) -> Results:
     """
     processes.start(config)
     first = processes.is_first()
+    if first:
+        print(f"building {config.model} for {config.dataset}", flush=True)
     with matmul_precision(config.matmul_precision), contextlib.ExitStack() as stack:
         with processes.together():
             training = prepare(config)

@@ -1,4 +1,4 @@
-"""What holds for every test: the platform, strict arrays, checked shapes.
+"""The settings of every test: the platform, strict arrays, checked shapes.
 
 Runs before any test module is imported, which is when the settings must be made.
 """

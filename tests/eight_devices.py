@@ -1,4 +1,4 @@
-"""What eight virtual devices compute: run as a program by test_sharding.py.
+"""The computations of eight virtual devices: run as a program by test_sharding.py.
 
 Training and evaluation run on meshes of several sizes; what they found goes into a .npz
 file.
@@ -109,7 +109,7 @@ def flat(tree):
 
 
 def train(estimator, mesh, micro_batch_size):
-    """Where two epochs lead, their metrics, and how often the loss was traced."""
+    """The state after two epochs, their metrics, and the traces of the loss."""
     traced, rows = [], []
     state = fit(
         objective_of(estimator, traced),

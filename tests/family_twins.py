@@ -61,7 +61,7 @@ class CorrelatedTwin:
         return twin.logpdf(z)[:, None]
 
     def cdf(self, z):
-        """Of the coordinates, and of their differences, which see the covariance."""
+        """Values of coordinates, and of differences, for the covariance."""
         away = z - self.loc
         both = np.concatenate([away, np.diff(away)], -1)
         change = np.concatenate([np.eye(3), np.diff(np.eye(3), axis=0)])
@@ -73,7 +73,7 @@ class CorrelatedTwin:
 
 
 class MixtureTwin:
-    """Of independent normal variables, in 3 dimensions."""
+    """The values for independent normal variables, in 3 dimensions."""
 
     def __init__(self, params):
         self.weights = scipy.special.softmax(np.asarray(params.log_weights, float))
@@ -86,7 +86,7 @@ class MixtureTwin:
         return np.log(density @ self.weights)[:, None]
 
     def cdf(self, z):
-        """Of the coordinates, and of their differences, which see the components."""
+        """Values of coordinates, and of differences, for the components."""
         both = np.concatenate([z, np.diff(z)], -1)
         loc = np.concatenate([self.loc, np.diff(self.loc)], -1)
         pairs = np.hypot(self.scale[:, 1:], self.scale[:, :-1])
@@ -117,7 +117,7 @@ class DirichletTwin:
         return scipy.stats.dirichlet(self.a).logpdf(z.T)[:, None]
 
     def cdf(self, z):
-        """Of the coordinates, and of the first's share in two of them."""
+        """Values for the coordinates, and the share of the first in two of them."""
         marginals = scipy.stats.beta(self.a, self.a.sum() - self.a).cdf(z)
         share = z[:, 0] / (z[:, 0] + z[:, 1])
         ratio = scipy.stats.beta(self.a[0], self.a[1]).cdf(share)
@@ -138,7 +138,7 @@ class SphereTwin:
         )[:, None]
 
     def cdf(self, z):
-        """Of w = mu'z, closed in three dimensions, and of the angle around mu."""
+        """Values of w = mu'z, closed in three dimensions and the angle around mu."""
         k, w = self.kappa, z @ self.mu
         of_w = (np.exp(k * (w - 1)) - np.exp(-2 * k)) / -np.expm1(-2 * k)
         one = np.cross(self.mu, [0.0, 0.0, 1.0])
@@ -212,7 +212,7 @@ class MultinomialTwin:
         return scipy.stats.multinomial(20, self.p).logpmf(x)[:, None]
 
     def pmf(self, x):
-        """Of one word."""
+        """The value for one word."""
         return scipy.stats.binom(20, self.p).pmf(x)
 
     def mean(self):

@@ -44,7 +44,7 @@ MODEL = _model()
 
 
 def estimate(num_samples, cases=CASES, **settings):
-    """What `log_likelihood` says of the cases."""
+    """The estimates of `log_likelihood` for the cases."""
     return log_likelihood(
         MODEL,
         MODEL.init(KEY),

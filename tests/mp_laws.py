@@ -146,7 +146,7 @@ def logit_normal(p, z):
 
 
 def _cut_off(p):
-    """Of a normal variable on [0, 1]: the mass, and E x and E x^2 of its noise x."""
+    """The mass of a normal variable on [0, 1], and E x and E x^2 of its noise x."""
     low, high = (-p[0] / exp(p[1])).item(), ((1 - p[0]) / exp(p[1])).item()
     mass = ncdf(high) - ncdf(low) if low < 0 else ncdf(-low) - ncdf(-high)
     at_low, at_high = (mp.exp(-(t**2) / 2) / mp.sqrt(2 * mp.pi) for t in (low, high))
@@ -158,7 +158,7 @@ def _cut_off(p):
 
 
 def truncated_normal(p, z):
-    """Of one coordinate, as the next function."""
+    """The log density of one coordinate, as the divergence below."""
     return normal(p, z) - mp.log(_cut_off(p)[0])
 
 
@@ -176,7 +176,7 @@ def optimal_normal(p, x):
 
 
 def covariance_law(covariance):
-    """Of a normal vector, and its divergence, from what its parameters make of it."""
+    """The log density of a normal vector, and its divergence, from its parameters."""
 
     def log_prob(p, z):
         c, away = covariance(p), mp.matrix(list(z - p[0]))

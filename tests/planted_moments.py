@@ -12,7 +12,7 @@ def of_encoder(values: np.ndarray) -> Params:
 
 
 def report_on(draws: np.ndarray, target: np.ndarray) -> GroupReport:
-    """Of draws [n, P] against a target [P], all sums in float64 and at once."""
+    """The report on draws [n, P] against a target [P]: sums in float64, at once."""
     count, folds = len(draws), fold_count(len(draws))
     parts = draws.reshape(folds, -1, draws.shape[1])
     means = parts.mean(1)

@@ -59,7 +59,7 @@ def modules(root: Path) -> dict[str, Path]:
 
 
 def imports(path: Path, ours: set[str]) -> set[str]:
-    """What a file imports, at any depth; `from package import module` is the module."""
+    """The imports of a file, at any depth, `from` imports too."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):

@@ -129,7 +129,8 @@ def _statistics(group, k, slope, biased, draw):
 def records(lines):
     """The rows of lines, which may lack columns or hold text, as of a CSV file."""
     blank = dict.fromkeys(COLUMNS) | {"reference_error_asked": 0.05}
-    return [row_of_line(blank | _plain(line)) for line in lines]
+    rows = [row_of_line(blank | _plain(line)) for line in lines]
+    return [row._replace(trained=False) for row in rows]
 
 
 def _plain(line):

@@ -1,4 +1,4 @@
-"""What holds in float64: run by test_x64.py under JAX_ENABLE_X64=1, not by name.
+"""Statements about float64: run by test_x64.py under JAX_ENABLE_X64=1, not by name.
 
 The whole contract would take half an hour more. What may break in float64 breaks by a
 dtype that does not follow the others, in an estimator, a bound or a loop around them,
@@ -143,7 +143,7 @@ def test_a_run_goes_on_bit_for_bit_with_every_kind_of_state(tmp_path):
 
 
 def dtypes_after_a_step(objective, params, x):
-    """Of the state, before and after; nothing is computed."""
+    """The dtypes of the state, before and after; nothing is computed."""
     optimizer = optax.adam(1e-2)
     state = jax.eval_shape(lambda: init_state(objective, optimizer, KEY))
     state = state._replace(

@@ -1,9 +1,14 @@
 """The verdict on a combination of a model, a bound and an estimator, before tracing."""
 
+import re
 from collections.abc import Iterable
+from functools import partial
 
 from vaejax.core import Bound, Estimator, Family, Model, Problem, Verdict
 from vaejax.problems import split, weight_of_kl
+
+# Of low variance where they are unbiased: two for every bound and any latents.
+RECOMMENDED = ("pathwise", "dreg", "rloo", "vimco", "score_function")
 
 
 def check(problem: Problem, estimator: Estimator) -> Verdict:
@@ -40,6 +45,31 @@ def check(problem: Problem, estimator: Estimator) -> Verdict:
     severity = ("unbiased", "biased", "refused")
     parts = map(estimator.check, split(problem))
     return max(parts, key=lambda verdict: severity.index(verdict.status))
+
+
+def explained(problem: Problem, estimator: Estimator) -> Verdict:
+    """The verdict of `check`, with a remedy that holds for this problem.
+
+    An estimator knows its own needs, and names others in its remedy without knowing
+    theirs. Where one of them is not unbiased, two of `RECOMMENDED` that are take their
+    place; where none is, the reason is that of the first one named.
+    """
+    from vaejax.estimators import ESTIMATORS  # estimators import this package's parts
+
+    verdict = check(problem, estimator)
+    reason, _, remedy = verdict.reason.rpartition(": use ")
+    named = [name for name in ESTIMATORS if name in re.findall(r"\w+", remedy)]
+    if not named or all(map(partial(_is_unbiased, problem), named)):
+        return verdict
+    if valid := [name for name in RECOMMENDED if _is_unbiased(problem, name)]:
+        return verdict._replace(reason=f"{reason}: use {' or '.join(valid[:2])}")
+    return verdict._replace(reason=check(problem, ESTIMATORS[named[0]]()).reason)
+
+
+def _is_unbiased(problem: Problem, name: str) -> bool:
+    from vaejax.estimators import ESTIMATORS
+
+    return check(problem, ESTIMATORS[name]()).status == "unbiased"
 
 
 def _misplaced(posterior: Family, prior: Family) -> str | None:

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
-from vaejax.compatibility import check
+from vaejax.compatibility import explained
 from vaejax.core import (
     Auxiliary,
     Batch,
@@ -91,7 +91,7 @@ def make_objective(
     expect(Estimator, "estimator", estimator)
     problem = Problem(model=model, bound=bound, num_samples=num_samples)
     any_weight = problem if kl_weight is None else weigh_kl(problem, 0.5)
-    verdict = check(any_weight, estimator)
+    verdict = explained(any_weight, estimator)
     if verdict.status == "refused":
         raise IncompatibleError(
             f"{estimator.name} refuses {bound.name} on {model.name}: {verdict.reason}"

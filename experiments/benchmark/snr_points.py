@@ -19,6 +19,7 @@ from vaejax.benchmark.cells import Point
 from vaejax.benchmark.laws import signal_to_noise
 from vaejax.benchmark.moments import groups
 from vaejax.bounds import elbo
+from vaejax.compatibility import explained
 from vaejax.core import (
     Batch,
     Bound,
@@ -39,7 +40,7 @@ from vaejax.models.gaussian_toy import (
     optimum,
     perturbed,
 )
-from vaejax.objective import check, make_objective, split_params
+from vaejax.objective import make_objective, split_params
 
 COLUMNS = (
     *("num_outer", "num_samples", "estimator", "group", "status"),
@@ -126,7 +127,7 @@ def measure_point(
     status: dict[str, str] = {}
     drawn: dict[str, dict[str, Folds]] = {}
     for estimator in estimators:
-        verdict = check(problem, estimator)
+        verdict = explained(problem, estimator)
         status[estimator.name] = verdict.status
         if verdict.status == "refused":
             row = {"estimator": estimator.name, "group": "all"}

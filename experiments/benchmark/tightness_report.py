@@ -55,7 +55,7 @@ def write(
         ),
         Section(
             title="Weights",
-            text="Of the plain importance weights, whatever a bound makes of them.",
+            text="The plain importance weights, which are the same for every bound.",
             figures=figures[1:],
             tables=[
                 Table(

@@ -34,7 +34,7 @@ def lead(
 
 
 def cautions(comparisons: Mapping[str, EstimatorTable]) -> list[str]:
-    """What to know of each comparison before relying on it."""
+    """The cautions about each comparison."""
     return [
         _placed(place, caution)
         for place, table in comparisons.items()

@@ -72,7 +72,7 @@ class Run:
     keys: Keys
 
     def __repr__(self) -> str:
-        """What is trained on what data, and the folder."""
+        """A line with the model, the data and the folder."""
         config = self.config
         return (
             f"Run({config.model} on {config.dataset}, {config.bound} by "

@@ -220,6 +220,7 @@ def test_a_first_mistake_is_answered_in_one_sentence(changes, message):
         compare(**changes)
 
 
+@pytest.mark.usefixtures("untyped")
 def test_arrays_and_states_in_the_wrong_place_are_answered():
     given = {"bounds": [elbo()], "estimators": [dreg()], "num_samples": 1, "key": KEY}
     with pytest.raises(VaejaxError, match=r"batch is an array .* vaejax\.Example"):

@@ -52,7 +52,7 @@ def samples(n: int, dim: int, norm: float, seed: int) -> np.ndarray:
 
 @functools.cache
 def estimates(n: int, dim: int, norm: float) -> np.ndarray:
-    """What is found with every seed: [SEEDS, fields of SquaredNorm]."""
+    """The values found with every seed: [SEEDS, fields of SquaredNorm]."""
     return np.array(
         [squared_norm_of_mean(samples(n, dim, norm, seed)) for seed in range(SEEDS)]
     )
@@ -423,7 +423,7 @@ def test_the_rms_snr_covers_near_the_floor_where_the_plug_in_does_not():
 def test_the_cosine_covers_where_noise_is_half_as_long_as_the_mean(
     length, truth, drawn
 ):
-    """Of 300 intervals 95% hold it, less 4 standard errors of that: 90%.
+    """At least 90% of 300 intervals hold it: 95%, less 4 standard errors.
 
     Along E v they are on the safe side. The plug-in cosine with its error over folds,
     the negative control, holds the truth hardly ever where the noise is half as long.
@@ -540,7 +540,7 @@ def test_folds_that_do_not_divide_the_draws_are_refused(folds):
     ],
 )
 def test_the_decoder_evaluations_are_those_that_run(estimator, samples, by_xla):
-    """Where decoding is all the work, XLA's count of it is theirs."""
+    """XLA's count agrees where decoding is all the work."""
     width = 64
     matrix = jnp.full((width, width), 0.01)
 

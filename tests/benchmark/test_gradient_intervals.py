@@ -33,7 +33,7 @@ LEAST, MOST = 0.95 - 3.7 * 0.0109, 0.95 + 3.7 * 0.0109
 
 @functools.cache
 def squared_norms(size: int, sds: float, folds: int = 40) -> tuple[np.ndarray, float]:
-    """What is found with every seed, and the truth."""
+    """The values found with every seed, and the truth."""
     rng = np.random.default_rng(0)
     scale = np.sqrt(np.linspace(0.2, 2.0, size))
     bias = sds * scale / np.sqrt(folds)
@@ -67,7 +67,7 @@ def test_so_it_does_with_few_folds(folds):
 
 
 def cosines(length: float) -> np.ndarray:
-    """Of folds whose squared mean is `length` times its noise; the truth is .949."""
+    """Cosines of folds whose squared mean is `length` times its noise; truth .949."""
     rng, folds, size = np.random.default_rng(0), 40, 30
     noise = np.sqrt(2 * size / (folds * (folds - 1)))
     mean = np.zeros(size)
@@ -160,7 +160,7 @@ def test_the_interval_of_a_ratio_covers_in_few_directions(size, sds, shared):
 
 
 def test_the_quantiles_of_the_variance_have_no_interval():
-    """Of 50 equal variances that of 5% is below them all; noise alone does that."""
+    """The 5% quantile of 50 equal variances is below them all, by noise alone."""
     (report,) = reports("normal", 400, size=50, seeds=1)
     assert report.variance_q05 < 0.95
     assert not hasattr(report, "variance_q05_stderr")

@@ -28,7 +28,7 @@ def drawn(rng: np.random.Generator, snr: float) -> tuple[np.ndarray, np.ndarray]
 
 
 def coverage(slope: float, *, told: float = 1.0, true: float = -0.5) -> float:
-    """How often the interval of noisy points of x^true holds `slope`.
+    """The share of intervals of noisy points of x^true that hold `slope`.
 
     The errors that the fit is told of are `told` times the true ones.
     """

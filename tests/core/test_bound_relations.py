@@ -98,7 +98,7 @@ def expected(bound, num_samples: int) -> float:
 
 
 def holds(bound) -> bool:
-    """Whether the bound is to log p(x) what it states."""
+    """True if the bound is to log p(x) what it states."""
     if bound.relation == "lower":
         sizes = (2, 4, 6) if bound.name == "miwae" else (2, 6, LARGE)
         return all(expected(bound, k) < LOG_PX + ROUNDING for k in sizes)

@@ -315,7 +315,7 @@ def test_settings_out_of_range_are_refused():
         with pytest.raises(VaejaxError, match=message):
             wrong()
     model = oracles.MODELS["linear_gaussian"]
-    assert "equal groups" in miwae(2).needs(model, 3)
+    assert "use a multiple of 2" in miwae(2).needs(model, 3)
     assert "at least 3" in jvi(2).needs(model, 2)
 
 

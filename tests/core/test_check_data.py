@@ -1,4 +1,4 @@
-"""What a user hands over is looked at: shape, dtype, support, labels, finiteness."""
+"""Data of a user are checked: shape, dtype, support, labels, finiteness."""
 
 import dataclasses
 import importlib
@@ -247,7 +247,7 @@ def public(module) -> dict:
 
 
 def value_of(module, value) -> bool:
-    """Whether a module without `__all__` defines it, or the files of its folder do."""
+    """True if a module without `__all__`, or a file of its folder, defines it."""
     return getattr(value, "__module__", "").startswith(module.__name__)
 
 

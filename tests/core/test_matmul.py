@@ -54,7 +54,7 @@ def test_the_gradient_contracts_one_axis():
 
 
 def log_weights_and_gradient(precision):
-    """Of a model at its initial parameters, ten images and five samples each."""
+    """Values of a model at its initial parameters, ten images, five samples."""
     model = MODELS["gaussian_mlp"](data_shape=(6, 6, 1), latent_dim=3, hidden=(20,))
     params = model.init(KEYS[0])
     x = jax.random.bernoulli(KEYS[1], 0.3, (10, 6, 6, 1)).astype(jnp.float32)

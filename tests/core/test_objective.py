@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import oracles
 import pytest
 from jax.lax import stop_gradient
 
 from vaejax.bounds import BOUNDS, elbo, iwae, reconstruction
-from vaejax.compatibility import check, compatibility_table
+from vaejax.compatibility import check, compatibility_table, explained
 from vaejax.core import (
     Batch,
     Estimator,
@@ -93,6 +94,26 @@ def test_a_biased_pair_needs_allow_bias():
         make_objective(MODEL, iwae(), stl(), num_samples=2)
     make_objective(MODEL, iwae(), stl(), num_samples=2, allow_bias=True)
     make_objective(MODEL, iwae(), stl(), num_samples=1)  # the ELBO: nothing to allow
+
+
+@pytest.mark.parametrize("bound", BOUNDS)
+def test_every_estimator_that_a_refusal_names_is_unbiased(bound):
+    for model in (*oracles.MODELS.values(), AUTOENCODER):
+        problem = Problem(model=model, bound=BOUNDS[bound](), num_samples=6)
+        for name, factory in ESTIMATORS.items():
+            verdict = explained(problem, factory())
+            named = set(re.findall(r"\w+", verdict.reason.rpartition(": use ")[2]))
+            for other in named & ESTIMATORS.keys():
+                status = check(problem, ESTIMATORS[other]()).status
+                assert status == "unbiased", (model.name, name, verdict.reason)
+
+
+def test_the_remedy_of_a_refusal_is_not_refused():
+    bits = oracles.MODELS["sigmoid_belief_network"]
+    with pytest.raises(IncompatibleError, match=r"use vimco or score_function$"):
+        make_objective(bits, iwae(), dreg(), num_samples=4)
+    with pytest.raises(IncompatibleError, match=r"use the bound reconstruction"):
+        make_objective(AUTOENCODER, elbo(), dreg(), num_samples=1)
 
 
 def test_allow_bias_allows_no_refused_pair():

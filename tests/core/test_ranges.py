@@ -17,7 +17,7 @@ from experiments import replay, train
 from experiments.harness.settings import Settings
 from vaejax import bounds, core, estimators, kl_weights, models, priors, regularizers
 from vaejax.core import UnknownNameError, VaejaxError
-from vaejax.core.ranges import LONGEST, Range, mismatch, shown
+from vaejax.core.ranges import DEEPEST, LONGEST, Range, mismatch, shown
 from vaejax.data import DATASETS
 from vaejax.models.parts import LIKELIHOODS, POSTERIORS
 
@@ -70,6 +70,23 @@ def test_every_experiment_checks_its_fields():
         assert config.__post_init__ is Settings.__post_init__
 
 
+LAYERS = ("depth", "decoder_depth", "blocks", "num_hidden", "num_partitions")
+
+
+def test_what_is_built_one_by_one_or_before_any_check_of_memory_is_never_a_million():
+    """Each layer takes time to build; grey levels and classes are arrays by then."""
+    most = {
+        name: max(n.most for n in parameter.annotation.__metadata__)
+        for registry in REGISTRIES
+        for factory in registry.values()
+        for name, parameter in inspect.signature(factory).parameters.items()
+        if name in (*LAYERS, "levels", "num_classes")
+    }
+    assert {*LAYERS, "levels", "num_classes"} == most.keys()
+    assert max(most[name] for name in LAYERS) <= 100
+    assert most["num_classes"] <= most["levels"] <= 2**16
+
+
 @given(st.integers() | st.floats(), st.integers(-9, 9), st.integers(-9, 9))
 def test_a_range_holds_what_lies_between_its_ends(number, least, most):
     assert (number in Range(least, most)) == (least <= number <= most)
@@ -82,7 +99,13 @@ def test_a_range_holds_what_lies_between_its_ends(number, least, most):
         (int, (1, 10**6), (0, True, 1.0, "1", None), "an integer from 1 to 1,000,000"),
         (float, (0, -1.5, True * 1.0), (math.nan, "x", True), "a number from -1e"),
         (float | None, (None, 1.0), (math.inf, "x"), "a number from"),
-        (Sequence[int], ((), (1, 2), [3]), ((0,), 1, (1,) * (LONGEST + 1)), "each an"),
+        (Sequence[int], ((), (1, 2), [3]), ((0,), 1, (1,) * (DEEPEST + 1)), "each an"),
+        (
+            tuple[int, ...],
+            ((), (1,) * LONGEST),
+            ((0,), (1,) * (LONGEST + 1)),
+            f"at most {LONGEST} values, each an",
+        ),
         (tuple[int, int], ((1, 2),), ((1,), (1, 2, 3), (1, 0)), "2 values, each an"),
         (typing.Literal[1, 2], (1,), (3, "x"), "one of 1, 2"),
         (typing.Annotated[float, Range(0, 1, above=True)], (1,), (0, 2), "above 0, at"),

@@ -77,7 +77,7 @@ def test_a_field_without_a_comment_is_found():
         # Above.
         above: int
         below: int
-        """What it is."""
+        """A field."""
         wide: dict[
             str,  # the name
             int,

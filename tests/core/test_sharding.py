@@ -25,7 +25,7 @@ PATHS = f"{TESTS.parent}{os.pathsep}{TESTS}"
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    """What eight devices and fewer of them computed, by case and name."""
+    """The values of eight devices and of fewer, by case and name."""
     # How many there are is settled before JAX starts: hence a process of its own.
     flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=8"
     out = tmp_path_factory.mktemp("devices") / "found.npz"

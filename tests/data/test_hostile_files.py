@@ -48,7 +48,7 @@ CALLS = {
 
 
 def dangers(text: str) -> set[str]:
-    """What turns the content of a file into code, or the names in it into paths."""
+    """A way to turn the content of a file into code, or its names into paths."""
     found = set()
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.Import):
@@ -600,7 +600,7 @@ def test_a_file_of_a_run_is_read_if_it_can_be_one(kind, read_file, tmp_path):
 
 
 def endless(path: Path, kind: str) -> None:
-    """What would keep its reader waiting, or fill the memory."""
+    """A file that keeps its reader waiting, or fills the memory."""
     if kind == "pipe":
         os.mkfifo(path)
     elif kind == "device":

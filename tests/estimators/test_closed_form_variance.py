@@ -18,7 +18,7 @@ NUM_SAMPLES = 2
 
 
 def gaussian_report(estimator):
-    """Of the ELBO's gradient in the toy of one dimension, on three observations."""
+    """The variance of the ELBO's gradient in the toy of one dimension, on three x."""
     objective = make_objective(
         gaussian_toy((1,)), elbo(), estimator, num_samples=NUM_SAMPLES
     )
@@ -85,7 +85,7 @@ LOGIT, TARGET = 0.8, 0.3
 
 
 def arm_report(estimator):
-    """Of the gradient of -E (b - t)^2 for a single bit."""
+    """The variance of the gradient of -E (b - t)^2 for a single bit."""
     objective = make_objective(
         bernoulli_toy(), beta_elbo(0.0), estimator, num_samples=1
     )

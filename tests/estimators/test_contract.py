@@ -25,6 +25,7 @@ from jax.lax import stop_gradient
 from scipy.stats import norm
 
 from vaejax.bounds import BOUNDS, elbo, iwae, miwae
+from vaejax.compatibility import check
 from vaejax.core import (
     Batch,
     Bound,
@@ -37,7 +38,7 @@ from vaejax.core import (
     Verdict,
 )
 from vaejax.estimators import ESTIMATORS, dreg, pathwise, stl
-from vaejax.objective import check, make_objective
+from vaejax.objective import make_objective
 from vaejax.terms import (
     bound_value,
     log_terms,
@@ -118,7 +119,7 @@ def accepted(model: str, bound: str, num_samples: int) -> dict[str, Objective]:
 
 
 def a_biased_cell(estimator: str) -> tuple[str, str, int] | None:
-    """Where the estimator is biased, under IWAE with many samples if it is there."""
+    """A cell where the estimator is biased, under IWAE with many samples if any."""
     biased = [cell for cell in GROUPS if verdict(*cell, estimator).status == "biased"]
     return max(biased, key=lambda cell: (cell[1] == "iwae", cell[2]), default=None)
 

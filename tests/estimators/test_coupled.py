@@ -434,7 +434,7 @@ MEASURED = {
 
 @pytest.mark.parametrize("name", MEASURED)
 def test_measures_are_derivatives(name):
-    """Of E[sin(1.3 z + 0.2) + z^2 / 4], coordinate by coordinate."""
+    """The gradient of E[sin(1.3 z + 0.2) + z^2 / 4], coordinate by coordinate."""
     family, params = MEASURED[name]
     values = jax.tree.map(lambda leaf: np.asarray(leaf, float), params)
 
@@ -563,7 +563,7 @@ def test_a_limit_of_outcomes_that_cannot_be_is_refused(factory, max_outcomes):
 
 @pytest.mark.parametrize("estimator", ["enumeration", "unordered_set"])
 def test_the_limit_of_outcomes_is_a_setting_of_the_command_line(estimator):
-    """Of 2^13 outcomes: refused by default, and taken where the limit allows it."""
+    """2^13 outcomes are refused by default, and taken where the limit allows them."""
     config = Config(
         dataset="digits",
         model="sigmoid_belief_network",

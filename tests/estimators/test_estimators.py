@@ -1,4 +1,4 @@
-"""What each gradient estimator promises beyond the contract."""
+"""The promises of each gradient estimator beyond the contract."""
 
 import dataclasses
 

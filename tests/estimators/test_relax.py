@@ -250,7 +250,7 @@ def test_broken_control_variates_are_rejected(monkeypatch, wrong, estimator):
 
 
 def toy_variance(name: str, estimator: Estimator) -> float:
-    """Of the gradient of the toy's logit, once the control variate is trained."""
+    """The variance of the gradient of the toy's logit, variate trained."""
     gradients = Gradients(name, reward(), estimator, 1)
     auxiliary = trained(
         gradients.objective, gradients.params, examples_of(name), steps=3000

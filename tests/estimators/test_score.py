@@ -584,7 +584,7 @@ def test_normalising_divides_the_encoders_gradient_alone():
 
 
 def test_the_running_deviation_is_about_the_running_mean():
-    """Of a batch whose residuals are 1 and 5: mean 3, mean square 13."""
+    """A batch has the residuals 1 and 5: mean 3, mean square 13."""
     estimator = nvil(hidden=(5,), decay=0.5)
     problem = problem_of("sigmoid_belief_network", elbo(), 1)
     _, state = estimator.init(problem, jax.random.key(0))

@@ -138,7 +138,7 @@ def test_modularity_needs_two_factors():
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
 def test_the_bound_on_total_correlation_comes_near_a_normals(correlation):
-    """Of three coordinates, -1/2 log det of their correlations."""
+    """The value for three coordinates: -1/2 log det of their correlations."""
     among = np.full((3, 3), correlation) + (1 - correlation) * np.eye(3)
     rng = np.random.default_rng(0)
     codes = rng.multivariate_normal(np.zeros(3), among, size=8000)

@@ -209,7 +209,7 @@ def test_dip_is_the_sum_over_pairs(factory):
 
 
 def test_dip_of_a_gaussian_is_that_of_its_covariance():
-    """Of 50,000 examples, as the known covariance of z says."""
+    """Latents of 50,000 examples, by the known covariance of z."""
     found = dip_ii(3.0, 5.0).penalty(MODEL, PARAMS, KEY, batch_of(draw_x(KEY, 50_000)))
     off, own = COVARIANCE[0, 1], np.diag(COVARIANCE)
     expected = 3 * 2 * off**2 + 5 * np.square(own - 1).sum()

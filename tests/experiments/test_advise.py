@@ -239,7 +239,7 @@ def made_up(rng, signal, seconds=1.0, stderr=0.0):
 
 
 def times_said_to_be_behind(signals, repeats=300):
-    """How often the first candidate is."""
+    """The share of draws in which the first candidate is the best."""
     rng = np.random.default_rng(1)
     behind = 0
     for _ in range(repeats):

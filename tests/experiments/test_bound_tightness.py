@@ -1,4 +1,4 @@
-"""How tight bounds are, held against exact expectations; refusals; resumption."""
+"""The tightness of bounds against exact expectations; refusals; resumption."""
 
 import csv
 import dataclasses
@@ -63,7 +63,7 @@ def z_score(row: dict, expected: float) -> float:
 
 
 def limit(count: int) -> float:
-    """Of a |z|, by Bonferroni's correction for so many."""
+    """The limit of a |z|, by Bonferroni's correction for so many tests."""
     return norm.isf(FALSE_ALARM / (2 * count))
 
 
@@ -145,7 +145,7 @@ def test_a_control_variate_changes_no_mean_and_takes_away_noise():
 
 
 def reported(measured, bounds) -> str:
-    """What the cells of these bounds at K = 4 say in words."""
+    """The findings of the cells of these bounds at K = 4."""
     reference = reference_of(measured, jax.random.key(8), 10)
     rows = measure(measured, reference, bounds, 4, DRAWS, jax.random.key(10))
     return "\n".join([*findings("x", rows, reference), *cautions(rows)])

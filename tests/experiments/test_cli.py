@@ -24,7 +24,7 @@ from experiments import (
     train,
 )
 from experiments.harness import metric_rows
-from experiments.harness.cli import run_main
+from experiments.harness.cli import parse, run_main
 from vaejax.training import checkpoints
 
 pytestmark = pytest.mark.slow
@@ -154,12 +154,44 @@ MISTAKES = [
     (
         "train",
         "--model-settings hidden=",
-        "hidden=.* must be at most 100 values",
+        "hidden=.* must be at most 30 values",
     ),
     (
         "train",
         "--model-settings hidden=8,0",
-        "hidden=.* must be at most 100 values",
+        "hidden=.* must be at most 30 values",
+    ),
+    (
+        "train",
+        f"--model-settings hidden={'8,' * 30}8",
+        "hidden=.* must be at most 30 values",
+    ),
+    (
+        "train",
+        "--protocol none --model-settings "
+        "likelihood=mixture_of_discretized_logistics likelihood.num_components=20000",
+        "num_components=20000 must be an integer from 1 to 100",
+    ),
+    (
+        "train",
+        "--protocol none --model-settings likelihood=categorical_levels "
+        "likelihood.levels=1000000",
+        "levels=1000000 must be an integer from 2 to 65,536",
+    ),
+    (
+        "train",
+        "--model gaussian_conv --model-settings blocks=100",
+        "blocks=100 must be an integer from 0 to 10",
+    ),
+    (
+        "train",
+        "--model m2 --model-settings num_classes=1000000",
+        "num_classes=1000000 must be an integer from 1 to 10,000",
+    ),
+    (
+        "train",
+        "--model-settings posterior=iaf posterior.context=1000000",
+        "inputs 50,000,050 x units 64, .* lower inputs or units",
     ),
     (
         "train",
@@ -239,7 +271,7 @@ MISTAKES = [
     (
         "train",
         "--model vq_vae --model-settings blocks=-1",
-        "an integer from 0 to 100",
+        "an integer from 0 to 10",
     ),
     (
         "train",
@@ -271,7 +303,7 @@ MISTAKES = [
     (
         "train",
         "--model-settings likelihood=categorical_levels likelihood.levels=1",
-        "levels is 1: use 2 or more",
+        "levels=1 must be an integer from 2",
     ),
     (
         "train",
@@ -657,3 +689,33 @@ def digest(out: Path) -> str:
     folder = out / "checkpoints"
     path = folder / str(checkpoints.latest(folder)) / "_CHECKPOINT_METADATA"
     return re.search(r"sha256\W+([0-9a-f]{64})", path.read_text())[1]
+
+
+LARGEST = {  # the slowest to build of what the limits of settings allow
+    "layers": ["hidden=" + ",".join(["4"] * 30)],
+    "blocks": ["blocks=10", "--model", "gaussian_conv"],
+    "layers of a ladder": ["num_hidden=10", "--model", "ladder_mlp"],
+    "components of a pixel": [
+        "likelihood=mixture_of_discretized_logistics",
+        "likelihood.num_components=100",
+    ],
+}
+
+
+@pytest.mark.parametrize("what", LARGEST)
+def test_the_largest_model_is_announced_and_built_within_a_minute(
+    what, tmp_path, monkeypatch, capsys
+):
+    def opened(config: train.Config) -> None:
+        raise TimeoutError(config.model)
+
+    monkeypatch.setattr(train, "open_training", opened)
+    words = ["--dataset", "digits", "--protocol", "none", "--out", str(tmp_path / "x")]
+    if "likelihood" not in LARGEST[what][0]:
+        words[3] = "threshold"
+    config = parse(train.Config, [*words, "--model-settings", *LARGEST[what]])
+    begun = time.monotonic()
+    with pytest.raises(TimeoutError, match=config.model):
+        train.run(config)
+    assert time.monotonic() - begun < 60
+    assert capsys.readouterr().out.startswith(f"building {config.model} for digits\n")

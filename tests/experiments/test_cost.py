@@ -1,4 +1,4 @@
-"""What is said of growing work: the line, where it is left, and that both are drawn."""
+"""Reports on growing work: the line, where it is left, and the figure of both."""
 
 import csv
 import dataclasses

@@ -74,7 +74,7 @@ def test_a_damaged_file_is_named_with_its_remedy(name, file, tmp_path):
 
 
 def test_nothing_else_reads_json():
-    """What a process says to itself, or to the one that started it, is no file."""
+    """Words between processes, or to the starting process, are no file."""
     own = {"experiments/harness/run_settings.py", "experiments/harness/json_files.py"}
     own |= {
         "experiments/training/processes.py",

@@ -124,7 +124,7 @@ def impatient(monkeypatch):
 
 
 def meet(*whos):
-    """What each of some processes is told: nothing if all is well."""
+    """The message to each of some processes: none if all is well."""
     address = f"127.0.0.1:{free_port()}"
     said = [None] * len(whos)
 

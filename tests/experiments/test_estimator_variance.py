@@ -128,7 +128,7 @@ def test_a_killed_run_goes_on_with_what_is_not_measured(whole, tmp_path):
 
 @pytest.mark.parametrize("names", [["dreg", "stl"], []])
 def test_nothing_else_runs_when_the_rows_of_a_group_are_out(names, monkeypatch):
-    """What follows is a measurement of time; also where only that was missing."""
+    """A measurement of time follows, also where that alone was missing."""
     running = []
 
     def reference_of(point, problem):
@@ -282,7 +282,7 @@ def test_a_drawn_reference_says_how_well_it_is_known(monkeypatch):
 
 
 def test_a_trained_control_variate_is_the_run_s_own():
-    """Of the estimator that trained it; what others could learn is said to be new."""
+    """The estimator of the training is trained; what others learn is said to be new."""
     config = config_for(None)
     (setting,) = estimator_variance.make_points(config)
     problem = Problem(model=setting.model, bound=BOUNDS["iwae"](), num_samples=3)

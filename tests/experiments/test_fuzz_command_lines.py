@@ -106,7 +106,7 @@ PATHS = st.sampled_from(("file", "folder", "folder/none", "file/none", *JUNK))
 
 
 def values(name: str, annotation: typing.Any) -> st.SearchStrategy[list[str]]:
-    """What is typed after a flag."""
+    """The words after a flag."""
     while typing.get_origin(annotation) is typing.Annotated:
         annotation = typing.get_args(annotation)[0]
     if typing.get_origin(annotation) in (UnionType, typing.Union):

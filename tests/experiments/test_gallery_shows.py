@@ -97,7 +97,7 @@ def _small(monkeypatch):
 
 
 def tiny(training: Config) -> Config:
-    """Of one hidden layer; hierarchies have two, with one hidden layer between."""
+    """One hidden layer; hierarchies have two, with one hidden layer between."""
     hierarchy = training.model in ("ladder_mlp", "hierarchical_mlp")
 
     def smaller(setting: str) -> str:

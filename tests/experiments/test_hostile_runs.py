@@ -24,7 +24,7 @@ KINDS = ("pipe", "device", "sparse")
 
 
 def plant(path: Path, kind: str) -> None:
-    """What would keep its reader waiting, or fill the memory."""
+    """A file that keeps its reader waiting, or fills the memory."""
     if path.is_dir():
         shutil.rmtree(path)
     path.unlink(missing_ok=True)
@@ -147,7 +147,7 @@ def test_a_checkpoint_is_read_if_all_its_files_can_be(kind, tmp_path):
             pytest.warns(UserWarning, match="not a regular file|has more than"),
             pytest.raises(checkpoints.CheckpointError, match="is whole"),
         ):
-            checkpoints.restore(tmp_path / "bad", state)
+            checkpoints.load(tmp_path / "bad", state)
         shutil.rmtree(tmp_path / "bad")
 
 

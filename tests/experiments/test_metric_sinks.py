@@ -1,4 +1,4 @@
-"""What TensorBoard, Weights & Biases and MLflow are told, read back."""
+"""The metrics that TensorBoard, Weights & Biases and MLflow get, read back."""
 
 import dataclasses
 import io

@@ -103,6 +103,13 @@ def test_mathematics_of_ours_stays_mathematics(tmp_path):
     assert label.get_parse_math()
 
 
+def test_mathematics_over_two_lines_is_drawn_without_a_warning(tmp_path, caplog):
+    figure = bound_curves({"a": ROWS})
+    figure.axes[0].set_xlabel("$x$ of\nall $y$")
+    save(figure, tmp_path / "figure.png")
+    assert not caplog.records
+
+
 def test_a_name_is_text_in_a_report_and_in_a_table_of_results(tmp_path):
     table = Table([SCRIPT], [[SCRIPT], ["\udcff"]], SCRIPT)
     section = Section(SCRIPT, SCRIPT, [table], command=SCRIPT)

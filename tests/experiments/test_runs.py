@@ -259,7 +259,7 @@ def test_a_comparison_names_the_runs_that_its_figure_leaves_out(
     both = tmp_path / "autoencoder", tmp_path / "vae"
     compared(monkeypatch, tmp_path / "c", *both)
     printed = capsys.readouterr().out
-    assert "curves.png has no line for autoencoder: no elbo" in printed
+    assert "curves.png has no line for autoencoder, which recorded no elbo" in printed
     compared(monkeypatch, tmp_path / "d", both[1])
     assert "has no line" not in capsys.readouterr().out
 
@@ -268,7 +268,7 @@ def test_a_comparison_names_the_runs_that_its_figure_leaves_out(
     ("words", "message"),
     [
         ("EMPTY", "no run under .*name the folder of a run"),
-        ("EMPTY/none", "none is no folder"),
+        ("EMPTY/none", "none is not a folder"),
         ("--compare EMPTY", "holds no run: name a folder with a config.json"),
         ("--compare RUN RUN", "names a run twice"),
         ("RUN --compare RUN", "leave the other folders out"),

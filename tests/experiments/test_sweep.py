@@ -269,7 +269,7 @@ def test_a_trial_finds_what_the_experiment_alone_finds(tmp_path, monkeypatch):
 
 
 def ray_command(out: Path, *words: str) -> dict[str, Any]:
-    """What a process is made of that sweeps the toy on a local Ray."""
+    """The program of a process that sweeps the toy on a local Ray."""
     command = [sys.executable, "-m", "experiments.sweep", "--experiment", TOY]
     return {
         "args": [*command, "--ray", "local", "--out", str(out), *words],

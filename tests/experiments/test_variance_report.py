@@ -66,7 +66,7 @@ def pair(ratio, error, **changes):
 
 
 def test_the_interval_of_a_ratio_holds_it_as_often_as_is_said():
-    """Of 2000 intervals 95% hold the ratio, within 4 standard errors of that.
+    """95% of 2000 intervals hold the ratio, within 4 standard errors.
 
     Those of half the errors, the negative control, do not.
     """

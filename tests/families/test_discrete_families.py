@@ -50,7 +50,7 @@ def conditional_draws(name, params=None):
 
 
 def smallest_p_value(one, two):
-    """Of two-sample Kolmogorov-Smirnov tests, coordinate by coordinate."""
+    """The p-values of two-sample Kolmogorov-Smirnov tests, by coordinate."""
     pairs = zip(one.reshape(DRAWS, -1).T, two.reshape(DRAWS, -1).T, strict=True)
     return min(scipy.stats.ks_2samp(a, b).pvalue for a, b in pairs)
 

@@ -101,7 +101,7 @@ def test_samples_follow_the_distribution(name):
 
 
 def counts_and_expected(x, case, coordinate):
-    """How often each outcome came up and should, rare ones pooled."""
+    """The counts of each outcome, drawn and expected, rare ones pooled."""
     outcomes = case.unit * np.arange(100)
     expected = DRAWS * case.twin(case.params).pmf(outcomes[:, None])[:, coordinate]
     counts = np.bincount(np.rint(x / case.unit).astype(int), minlength=100)

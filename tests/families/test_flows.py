@@ -260,7 +260,7 @@ def test_the_density_integrates_to_one(name):
 
 
 def pathwise_gradient(family: Family):
-    """Of the density at a draw and at a given point, compiled once."""
+    """The density at a draw and at a given point, compiled once."""
 
     @jax.jit
     @jax.value_and_grad

@@ -46,7 +46,7 @@ def test_a_sphere_sample_has_the_derivative_of_its_quantile(dim, kappa):
         slope = sphere_slope(dim, jnp.asarray(kappa), jnp.asarray(gaps))
 
     def density(t, kappa):
-        """Of the angle t = arccos w."""
+        """The log density of the angle t = arccos w."""
         return np.exp(-2 * kappa * np.sin(t / 2) ** 2) * np.sin(t) ** (dim - 2)
 
     def integral(a, b, kappa):

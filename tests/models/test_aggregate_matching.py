@@ -44,7 +44,7 @@ def model_with(posterior):
 
 
 def p_value(posterior, *regularizers):
-    """Of the two-sample test of one z for each of fresh x, and the prior's draws."""
+    """The p-value of one z for each of fresh x, against draws of the prior."""
     model = model_with(posterior)
     objective = make_objective(
         model, reconstruction(), pathwise(), num_samples=1, regularizers=regularizers

@@ -154,7 +154,7 @@ SCALE, SIGMA = 0.4, 0.5
 
 
 def log_density(x, sigma):
-    """Of the mixture, smoothed by N(0, sigma^2)."""
+    """The score of the mixture, smoothed by N(0, sigma^2)."""
     variance = SCALE**2 + sigma**2
     square = jnp.square(x[None] - CENTRES).sum(1)
     return jax.nn.logsumexp(-square / (2 * variance))

@@ -68,14 +68,14 @@ def trained(prior, **settings):
 
 
 def elbos(model, params, x):
-    """Of every x, as if the prior's density were normalised."""
+    """The values for every x, as if the prior's density were normalised."""
     key = jax.random.key(1)
     found = log_likelihood(model, params, Example(x), key, num_samples=50)
     return np.asarray(found.elbo, float)
 
 
 def log_z(model, params):
-    """Of the prior, by a sum over a grid."""
+    """The normaliser of the prior, by a sum over a grid."""
     grid = jnp.linspace(-8, 8, 4001)[:, None]
     log_f = jax.vmap(model.latent_prior.log_prob, (None, 0))(
         model.prior(params, None), grid

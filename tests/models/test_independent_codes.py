@@ -81,7 +81,7 @@ def trained(*regularizers):
 
 
 def codes(encoder):
-    """Of every seed: the total correlation of q(z), and the noise's part of a code."""
+    """By seed: the total correlation of q(z), and the part of noise in a code."""
     weight = np.asarray(encoder["weight"], float)
     noise = np.exp(2 * np.asarray(encoder["log_scale"], float))
     covariance = weight @ FEATURES @ weight.swapaxes(1, 2) + noise[:, None] * np.eye(2)

@@ -22,7 +22,7 @@ PARAMS = MODEL.init(KEY)
 
 
 def test_the_encoder_has_the_hidden_layers_asked_for_and_no_other():
-    """Of widths 5 and 4, activated alike, y beside the first one's outputs."""
+    """Layers of widths 5 and 4, activated alike; y joins the outputs of the first."""
     x = jax.random.normal(KEY, (PIXELS,))
     model = m2((PIXELS,), None, 2, CLASSES, (5, 4), activation="silu")
     params = model.init(KEY)

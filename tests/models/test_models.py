@@ -80,7 +80,7 @@ CASES = [
 
 
 def labels(model, *shape):
-    """Of class 1, for a model that needs them."""
+    """Labels of class 1, for a model that needs labels."""
     return None if model.labels.num_classes is None else jnp.ones(shape, int)
 
 

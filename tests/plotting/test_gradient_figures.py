@@ -229,7 +229,7 @@ def estimates(vectors_of, runs=3000, folds=20):
 
 @pytest.mark.parametrize("size", [1, 30])
 def test_false_alarms_are_as_rare_as_is_said(size):
-    """Of 300 reports on 10 cells each, 5% may hold a false alarm: 15, or 27 at z = 3.2.
+    """5% of 300 reports on 10 cells each may hold a false alarm: 15, or 27 at z = 3.2.
 
     Limits that are not corrected for the 10 cells, the negative control, give too many.
     """

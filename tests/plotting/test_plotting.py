@@ -1,4 +1,4 @@
-"""What is drawn is what was given, and a report needs nothing but itself."""
+"""Figures show the values given, and a report needs no other file."""
 
 import subprocess
 import sys

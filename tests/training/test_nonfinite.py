@@ -1,4 +1,4 @@
-"""What is not finite is not applied: a run stops, or skips it, and names the cause."""
+"""A step that is not finite is not applied: the run stops or skips, with the cause."""
 
 import dataclasses
 import math
@@ -190,7 +190,7 @@ def test_a_gradient_alone_is_skipped_too():
 
 
 def is_bad(x):
-    """Whether an observation is the one with the mark, which is finite itself."""
+    """True for the observation with the mark, which is finite itself."""
     return x.reshape(-1)[0] > 100
 
 

@@ -19,6 +19,8 @@ from vaejax.benchmark.statistics import (
     unsafe,
 )
 
+SHOWN = 4  # reasons of refusals in a sentence, at most
+
 
 def cautions(rows: Sequence[Row], budget: str | None = None) -> list[str]:
     """References, tails, hidden directions, precision, untrained parts, refusals.
@@ -60,7 +62,7 @@ def _references(rows: Sequence[Row]) -> Iterator[str]:
         f"are not known to {short(worst.reference_error_asked)} of their norm, as was "
         f"asked for: no cosine to them is given. The error of the worst, {cell.model}"
         f"{step}, {cell.bound}, K = {cell.num_samples}, {worst.group}, is {size}. Use "
-        "more --draws, or a larger --batch-size."
+        "more draws, or a larger batch size."
     )
 
 
@@ -77,7 +79,7 @@ def tails(rows: Sequence[Statistics]) -> Iterator[str]:
         f"deviations of their gradients have heavy tails{heaviest}, or the draws are "
         f"too few to show one (the fewest are {fewest:,}). "
         "Their intervals, above all of variances and signal-to-noise ratios, may hold "
-        "the truth less often than is said: use more --draws."
+        "the truth less often than is said: use more draws."
     )
 
 
@@ -92,7 +94,7 @@ def _hidden_directions(rows: Sequence[Row]) -> Iterator[str]:
         yield (
             f"No cosine is given of {len(hidden)} of {len(known)} mean gradients: "
             f"noise hides their direction, as their squared lengths are below {SEEN:g} "
-            "times their own error; use more --draws."
+            "times their own error; use more draws."
         )
 
 
@@ -151,9 +153,19 @@ def _refusals(rows: Sequence[Row]) -> Iterator[str]:
     if not refused:
         return
     cells = {row.cell for row in rows}
-    reasons = set(map(reason_at_any_k, refused))
+    alike: dict[str, list[Row]] = {}
+    for row in refused:
+        alike.setdefault(reason_at_any_k(row), []).append(row)
+    texts = [
+        f"{', '.join(distinct(row.cell.estimator for row in members))} "
+        f"({members[0].verdict.reason})"
+        for members in alike.values()
+    ]
+    more = f"; {len(texts) - SHOWN} more are in the column reason" * (
+        len(texts) > SHOWN
+    )
     yield (
-        f"{len(refused)} of {len(cells)} cells are refused, for {len(reasons)} "
-        f"reason{'s' * (len(reasons) > 1)}: they are hatched in the map, and listed "
-        "with the reasons."
+        f"{len(refused)} of {len(cells)} cells {'is' if len(refused) == 1 else 'are'} "
+        f"refused, for {len(texts)} reason{'s' * (len(texts) > 1)}: "
+        f"{'; '.join(texts[:SHOWN])}{more}."
     )

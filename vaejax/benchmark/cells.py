@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from vaejax.benchmark.evaluations import counted
 from vaejax.benchmark.moments import make_plan
 from vaejax.benchmark.rows import Cell, Row
+from vaejax.compatibility import explained
 from vaejax.core import (
     Batch,
     Bound,
@@ -31,7 +32,7 @@ from vaejax.core import (
     Verdict,
 )
 from vaejax.core.memory import check_product, sample_size
-from vaejax.objective import check, make_objective, split_params, weight_of_kl
+from vaejax.objective import make_objective, split_params, weight_of_kl
 
 AS_INITIALISED = "control variate as initialised"
 
@@ -61,6 +62,7 @@ class Point(NamedTuple):
     step: int | None = None  # training step of the parameters
     trained_with: str | None = None  # the training run's estimator, by name
     trained_state: EstState = ()
+    as_initialised: bool = False  # the parameters are known to be of no training
 
     @property
     def observations(self) -> int:
@@ -124,7 +126,7 @@ def make_groups(
                         beta=weight_of_kl(bound),
                         verdict=verdict,
                         reference_error_asked=point.reference_error,
-                        trained=point.trained_with is not None,
+                        trained=not point.as_initialised,
                     )
                     for name, verdict in verdicts.items()
                 }
@@ -155,7 +157,7 @@ def check_gradients(point: Point, num_samples: int, num_outer: int) -> None:
 
 def _verdict(point: Point, problem: Problem, estimator: Estimator) -> Verdict:
     """The verdict, whose reason notes estimator arrays that are not trained."""
-    verdict = check(problem, estimator)
+    verdict = explained(problem, estimator)
     if point.trained_with is None or verdict.status == "refused":
         return verdict
     fresh = jax.eval_shape(partial(estimator.init, problem), point.keys.state)

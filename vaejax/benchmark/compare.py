@@ -70,8 +70,8 @@ def compare_estimators(
         num_outer: M, independent estimates that a gradient is the mean of.
         batch_size: take so many of the observations, drawn anew for every gradient, and
             split the variance into that of the data and that of the latents.
-        reference_error: that a drawn reference is to have, relative to the norm of each
-            group's gradient, if 16 passes reach it.
+        reference_error: the error wanted of a drawn reference, relative to the norm of
+            each group's gradient. At most 16 passes are drawn for it.
         per_layer: add a row for every array of parameters.
         cost: timed, counted (evaluations of the decoder alone), or none.
         trained_with: the estimator whose own parameters `params.auxiliary` holds.

@@ -43,7 +43,7 @@ def with_error(value: float, error: float) -> str:
     if not error > 0:
         return short(value)
     power = math.floor(math.log10(max(abs(value), error)))
-    scale, exponent = (1.0, "") if -4 < power < 6 else (10.0**power, f"e{power:+03d}")
+    scale, exponent = (1.0, "") if -5 < power < 6 else (10.0**power, f"e{power:+03d}")
     decimals = max(0, 1 - math.floor(math.log10(error / scale)))
     shown = round(value / scale, decimals) + 0.0  # no -0.0
     return f"{shown:,.{decimals}f}{exponent} ± {error / scale:,.{decimals}f}{exponent}"

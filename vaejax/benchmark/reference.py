@@ -11,9 +11,9 @@ from vaejax import exact
 from vaejax.benchmark.cells import CellGroup, Point, objective_at, work_of
 from vaejax.benchmark.combining import combine
 from vaejax.benchmark.moments import Moments, fold_count, gradient_moments, groups
+from vaejax.compatibility import check
 from vaejax.core import Estimator, Params, Problem, VaejaxError
 from vaejax.estimators import ESTIMATORS
-from vaejax.objective import check
 
 # Reference estimators, in order of rising variance.
 REFERENCES = ("dreg", "pathwise", "vimco", "rloo", "score_function")

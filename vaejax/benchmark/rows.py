@@ -40,7 +40,7 @@ class Row(NamedTuple):
     report: GroupReport | None = None
     split: VarianceSplit | None = None
     cost: CostReport | None = None
-    trained: bool = False  # the parameters are a training run's; not a column
+    trained: bool = True  # the parameters may be of a training run; not a column
 
     @property
     def refused(self) -> bool:

@@ -39,8 +39,8 @@ def miwae(num_groups: int = 2) -> Bound:
         if num_samples % num_groups == 0:
             return None
         return (
-            f"{num_samples} samples do not make {num_groups} equal groups: use a "
-            "num_samples that num_groups divides"
+            f"num_samples is {num_samples}, which {num_groups} groups do not divide: "
+            f"use a multiple of {num_groups}"
         )
 
     return Bound(

@@ -1,4 +1,4 @@
-"""What a user hands over as arrays: their types, lengths and finiteness."""
+"""Checks of the arrays of a user: their types, lengths and finiteness."""
 
 from typing import Any
 

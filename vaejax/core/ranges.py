@@ -2,8 +2,9 @@
 
     latent_dim: int                                        1 to 1,000,000
     scale: float                                           finite in float32
-    blocks: Annotated[int, Range(0, 100)]                  0 to 100
-    hidden: Sequence[int]                                  at most 100 integers
+    blocks: Annotated[int, Range(0, 10)]                   0 to 10
+    hidden: Sequence[int]                                  at most 30 integers
+    sizes: tuple[int, ...]                                 at most 100 integers
 
 One function reads the annotations of factories and of experiments, so that no number
 is without a limit: sizes of 2^63 end in an abort of XLA, which Python cannot catch.
@@ -40,11 +41,21 @@ class Range:
 
 # The range of a setting annotated with a bare `int` or `float`.
 BARE = {int: Range(1, 1_000_000), float: Range(-1e30, 1e30)}
-LONGEST = 100  # the most entries of a sequence of numbers
+LONGEST = 100  # the most entries of a tuple
+# The most layers of a network, each of which takes a tenth of a second to build; a
+# factory's sequence has an entry for each layer.
+DEEPEST = 30
 
 CountOrZero = Annotated[int, Range(0, 1_000_000)]
-Depth = Annotated[int, Range(1, 100)]  # number of layers, traced one by one
-DepthOrZero = Annotated[int, Range(0, 100)]
+Depth = Annotated[int, Range(1, 100)]  # number of steps of a flow, traced one by one
+Layers = Annotated[int, Range(1, DEEPEST)]
+PerStage = Annotated[int, Range(1, 10)]  # layers, in every stage of a network
+PerStageOrZero = Annotated[int, Range(0, 10)]
+Levels = Annotated[int, Range(2, 2**16)]  # of grey
+# The numbers for each pixel, or classes, of which arrays are made before any check of
+# memory.
+Components = Annotated[int, Range(1, 100)]
+Classes = Annotated[int, Range(1, 10_000)]
 Steps = Annotated[int, Range(1, 2**31 - 1)]  # the limit of an int32
 # The range limits the product of the sizes: XLA cannot hold 2^63 numbers.
 Shape = Annotated[tuple[int, ...], Range(1, 2**31 - 1)]
@@ -72,7 +83,7 @@ def mismatch(annotation: Any, value: Any) -> str | None:
         found = [mismatch(choice, value) for choice in args]
         return None if None in found else found[0]
     if origin in (tuple, Sequence):
-        return _entries(args, value)
+        return _entries(args, value, DEEPEST if origin is Sequence else LONGEST)
     if origin is Literal:
         return None if value in args else f"one of {', '.join(map(str, args))}"
     if origin is Mapping:
@@ -93,7 +104,7 @@ def _number(kind: type, limits: Range, value: Any) -> str | None:
     return f"{'an integer' if kind is int else 'a number'} {limits}"
 
 
-def _entries(args: tuple[Any, ...], value: Any) -> str | None:
+def _entries(args: tuple[Any, ...], value: Any, most: int) -> str | None:
     """Return `mismatch` of a sequence whose entries all have the first annotation."""
     if (entry := mismatch(args[0], object())) is None:
         return None
@@ -101,10 +112,10 @@ def _entries(args: tuple[Any, ...], value: Any) -> str | None:
     if (
         isinstance(value, tuple | list)
         and not any(mismatch(args[0], one) for one in value)
-        and (len(value) <= LONGEST if fixed is None else len(value) == fixed)
+        and (len(value) <= most if fixed is None else len(value) == fixed)
     ):
         return None
-    count = f"at most {LONGEST}" if fixed is None else str(fixed)
+    count = f"at most {most}" if fixed is None else str(fixed)
     return f"{count} values, each {entry}"
 
 

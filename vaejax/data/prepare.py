@@ -19,6 +19,17 @@ from vaejax.data.types import DataError
 REPLACED = "replaced"  # in the hidden folder: the set to replace, until deleted
 
 
+class AlreadyPreparedError(DataError):
+    """The data set is there, and was not to be replaced."""
+
+    def __init__(self, name: str, path: Path) -> None:
+        self.path = path
+        super().__init__(
+            f"{name} is already prepared at {path}: use --overwrite to prepare the "
+            "data set again"
+        )
+
+
 def prepare(
     source: Source, raw_dir: Path | None, data_dir: Path, overwrite: bool = False
 ) -> Path:
@@ -31,14 +42,12 @@ def prepare(
         overwrite: replace what is already there.
 
     Raises:
-        DataError: raw files missing or damaged, already prepared, folder not writable.
+        AlreadyPreparedError: the data set is there, without `overwrite`.
+        DataError: raw files missing or damaged, or a folder that is not writable.
     """
     final = data_dir / source.name / source.version
     if final.exists() and not overwrite:
-        raise DataError(
-            f"{source.name} is already prepared at {final}; "
-            "pass --overwrite to prepare it again"
-        )
+        raise AlreadyPreparedError(source.name, final)
     splits = read_raw(source, raw_dir)
 
     from vaejax.data.builders import build  # imports tensorflow_datasets

@@ -13,11 +13,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaejax.core import Family, Head, Key, Scalar, Space
+from vaejax.core.ranges import Levels
 from vaejax.families.grey_levels import check_levels, level_of
 from vaejax.families.roots import solve_increasing
 
 
-def categorical_levels(levels: int = 256) -> Family:
+def categorical_levels(levels: Levels = 256) -> Family:
     """Categorical grey levels on [0, 1]; the parameters are logits, [levels, *event].
 
     A pixel between two levels is rounded to the nearest.

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from vaejax.core import Family, Key, Scalar, Space
+from vaejax.core.ranges import Levels
 from vaejax.families.grey_levels import check_levels, level_of
 from vaejax.families.heads import two_outputs
 from vaejax.families.roots import solve_increasing
@@ -35,7 +36,7 @@ class LogisticParams(NamedTuple):
     log_scale: Float[Array, "*event"]
 
 
-def discretized_logistic(levels: int = 256) -> Family:
+def discretized_logistic(levels: Levels = 256) -> Family:
     """Logistic variables rounded to grey levels on [0, 1], independent given z.
 
     A pixel between two levels is rounded to the nearest.

@@ -16,6 +16,7 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
 from vaejax.core import Family, Head, Key, Scalar, Space, VaejaxError
+from vaejax.core.ranges import Components, Levels
 from vaejax.families.discretized_logistic import (
     START,
     LogisticParams,
@@ -36,7 +37,7 @@ class LogisticMixtureParams(NamedTuple):
 
 
 def mixture_of_discretized_logistics(
-    num_components: int = 5, levels: int = 256
+    num_components: Components = 5, levels: Levels = 256
 ) -> Family:
     """Mixtures of logistic variables rounded to grey levels on [0, 1].
 

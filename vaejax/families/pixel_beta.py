@@ -15,11 +15,12 @@ import math
 from jaxtyping import Array, Float
 
 from vaejax.core import Family, Scalar, Space, head_of
+from vaejax.core.ranges import Levels
 from vaejax.families.beta import BetaParams, beta, log_prob_of_shares
 from vaejax.families.grey_levels import check_levels
 
 
-def pixel_beta(levels: int = 256) -> Family:
+def pixel_beta(levels: Levels = 256) -> Family:
     """Independent beta variables on [0, 1] widened by half a grey level at either end.
 
     The parameters and the reparameterisation are those of `beta`.

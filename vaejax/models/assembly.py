@@ -175,7 +175,8 @@ def event_of(family: Family, coordinates: tuple[int, ...]) -> jax.ShapeDtypeStru
         own = () if head.weights is None else head.weights(key)
         return family.mean(head.read(outputs, own))
 
-    outputs = jnp.zeros((head.outputs_per_coordinate, *coordinates))
+    shape = head.outputs_per_coordinate, *coordinates
+    outputs = jax.ShapeDtypeStruct(shape, jnp.result_type(float))
     return jax.eval_shape(event, outputs, jax.random.key(0))
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaejax.core import DistParams, Event, Example, Model, Params, head_of
-from vaejax.core.ranges import Shape
+from vaejax.core.ranges import Classes, Shape
 from vaejax.families import diagonal_normal
 from vaejax.models.assembly import event_of, from_networks, output_start
 from vaejax.models.parts import NONE, Settings, named_likelihood, named_prior
@@ -33,7 +33,7 @@ def conditional_vae(
     data_shape: Shape = (28, 28, 1),
     data_mean: np.ndarray | None = None,
     latent_dim: int = 20,
-    num_classes: int = 10,
+    num_classes: Classes = 10,
     hidden: Sequence[int] = (500, 500),
     activation: str = "relu",
     prior: str = "standard_normal",

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from vaejax.core import Model, VaejaxError, head_of
-from vaejax.core.ranges import DepthOrZero, Shape
+from vaejax.core.ranges import PerStageOrZero, Shape
 from vaejax.models.assembly import event_of, from_networks, output_start
 from vaejax.models.parts import (
     NONE,
@@ -28,7 +28,7 @@ def gaussian_conv(
     data_mean: np.ndarray | None = None,
     latent_dim: int = 50,
     channels: Sequence[int] = (32, 64),
-    blocks: DepthOrZero = 0,
+    blocks: PerStageOrZero = 0,
     activation: str = "relu",
     posterior: str = "diagonal_normal",
     posterior_settings: Settings = NONE,

@@ -44,7 +44,7 @@ from vaejax.core import (
     VaejaxError,
     head_of,
 )
-from vaejax.core.ranges import Depth, Shape
+from vaejax.core.ranges import PerStage, Shape
 from vaejax.families import ChainParams, NormalParams, chain, diagonal_normal
 from vaejax.models.assembly import event_of, output_start
 from vaejax.models.parts import NONE, Settings, named_likelihood, refuse_own_weights
@@ -63,7 +63,7 @@ def hierarchical_mlp(
     data_mean: np.ndarray | None = None,
     latent_dims: Sequence[int] = (100, 50),
     hidden: Sequence[int] = (200, 100),
-    num_hidden: Depth = 2,
+    num_hidden: PerStage = 2,
     activation: str = "tanh",
     likelihood: str = "bernoulli",
     likelihood_settings: Settings = NONE,
@@ -115,7 +115,7 @@ def ladder_mlp(
     data_mean: np.ndarray | None = None,
     latent_dims: Sequence[int] = (64, 32, 16, 8, 4),
     hidden: Sequence[int] = (512, 256, 128, 64, 32),
-    num_hidden: Depth = 2,
+    num_hidden: PerStage = 2,
     activation: str = "relu",
     likelihood: str = "bernoulli",
     likelihood_settings: Settings = NONE,

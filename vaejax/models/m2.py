@@ -38,7 +38,7 @@ from vaejax.core import (
     VaejaxError,
     head_of,
 )
-from vaejax.core.ranges import Shape
+from vaejax.core.ranges import Classes, Shape
 from vaejax.families import NormalParams
 from vaejax.families.labelled_normal import Labelled, LabelledParams, labelled_normal
 from vaejax.models.assembly import event_of, output_start
@@ -54,7 +54,7 @@ def m2(
     data_shape: Shape = (28, 28, 1),
     data_mean: np.ndarray | None = None,
     latent_dim: int = 50,
-    num_classes: int = 10,
+    num_classes: Classes = 10,
     hidden: Sequence[int] = (500,),
     activation: str = "relu",
     likelihood: str = "bernoulli",

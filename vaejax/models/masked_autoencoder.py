@@ -31,7 +31,7 @@ from vaejax.core import (
     Scalar,
     VaejaxError,
 )
-from vaejax.core.ranges import Depth, Shape
+from vaejax.core.ranges import Layers, Shape
 from vaejax.families import point_mass
 from vaejax.nets import mlp, transformer
 
@@ -66,10 +66,10 @@ def masked_autoencoder(
     mask_ratio: float = 0.75,
     patch_size: int = 4,
     width: int = 64,
-    depth: Depth = 4,
+    depth: Layers = 4,
     heads: int = 4,
     decoder_width: int = 64,
-    decoder_depth: Depth = 2,
+    decoder_depth: Layers = 2,
     scale: float = 0.1,
 ) -> Model:
     """A vision transformer that is trained to predict hidden patches.

@@ -43,7 +43,7 @@ from vaejax.core import (
     head_of,
     unknown,
 )
-from vaejax.core.ranges import DepthOrZero, Shape
+from vaejax.core.ranges import PerStageOrZero, Shape
 from vaejax.families import point_mass
 from vaejax.models.assembly import from_networks, output_start
 from vaejax.models.codebooks import CODEBOOKS, Quantized, codebook_loss, nearest
@@ -63,7 +63,7 @@ def vq_vae(
     decay: float = 0.99,
     smoothing: float = 1e-7,
     channels: Sequence[int] = (32, 64),
-    blocks: DepthOrZero = 1,
+    blocks: PerStageOrZero = 1,
     activation: str = "relu",
     likelihood: str = "fixed_normal",
     likelihood_settings: Settings = NONE,

@@ -215,7 +215,8 @@ def _make_drawable(text: Any) -> None:
     text.set_text(text.get_text().encode("utf-8", "backslashreplace").decode())
     if is_math_text(text.get_text()):
         try:
-            MathTextParser("path").parse(text.get_text())
+            for line in text.get_text().split("\n"):  # each is drawn by itself
+                MathTextParser("path").parse(line)
         except ValueError:
             text.set_parse_math(False)
 

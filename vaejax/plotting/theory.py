@@ -1,4 +1,4 @@
-"""What theory says of a signal-to-noise ratio, as thin lines in its panels.
+"""The theory of signal-to-noise ratios, as thin lines in their panels.
 
 References:
     Rainforth et al. 2018, arXiv:1802.04537; Tucker et al. 2019, arXiv:1810.04152.

@@ -5,10 +5,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from vaejax.core import DistParams, Encode, Key, Labels, Params, Prior, VaejaxError
+from vaejax.core.ranges import Classes
 from vaejax.families import NormalParams, diagonal_normal
 
 
-def conditional_normal(latent_dim: int = 50, num_classes: int = 10) -> Prior:
+def conditional_normal(latent_dim: int = 50, num_classes: Classes = 10) -> Prior:
     """Independent normal latents, with locations and scales learned for each label.
 
     The locations start at random, standard normal, so that the classes differ.

@@ -1,1 +1,1 @@
-"""What vaejax is measured beside: a process each, in an environment of its own."""
+"""The peers of vaejax: a process each, in an environment of its own."""

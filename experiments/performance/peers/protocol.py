@@ -1,4 +1,4 @@
-"""What every contestant of the speed comparison shares: network, data, line protocol.
+"""The parts that every contestant of the speed comparison shares.
 
 A contestant is a script of its own, run by the interpreter of its own environment. It
 reads one JSON command a line from stdin and answers each with one JSON line, so that a
@@ -42,7 +42,7 @@ Weights = list[tuple[np.ndarray, np.ndarray]]
 
 
 class Contestant(Protocol):
-    """What a peer implements; both return the value once the work is really done."""
+    """The interface of a peer; both functions return after the work is done."""
 
     def train(self, num_samples: int, batch_size: int, steps: int) -> float:
         """Take `steps` training steps, each with `num_samples` samples an image."""
@@ -67,7 +67,7 @@ def initial_weights(seed: int = 0) -> tuple[Weights, Weights]:
 
 
 class Images(NamedTuple):
-    """What is trained on, as stored, and what is evaluated, binarized once for all."""
+    """The training data as stored, and the evaluated data, binarized once for all."""
 
     train: np.ndarray  # uint8 [N, 784]
     test: np.ndarray  # float32 [n, 784], 0 or 1

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaejax.core import Family
+from vaejax.core.memory import check_product
 from vaejax.core.ranges import Depth
 from vaejax.families.flows.flow import Moved, flow, require_counts
 from vaejax.families.flows.networks import (
@@ -88,7 +89,13 @@ def _masks(dim: int, hidden: Sequence[int], context: int) -> list[np.ndarray]:
 
     Coordinate i has degree i + 1, the context 0, and the outputs for coordinate i have
     degree i, so that they see the coordinates before i.
+
+    Raises:
+        VaejaxError: the memory cannot hold them.
     """
+    sizes = [(1 + context) * dim, *hidden, 2 * dim]
+    for inputs, units in pairwise(sizes):
+        check_product({"inputs": inputs, "units": units})
     degrees = [
         np.concatenate([np.arange(dim) + 1, np.zeros(context * dim, int)]),
         *(np.arange(width) % dim for width in hidden),
