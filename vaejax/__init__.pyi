@@ -36,6 +36,7 @@ from .core import Verdict as Verdict
 from .core import build as build
 from .core import check_data as check_data
 from .core import record as record
+from .core.naming import named_by_settings as named_by_settings
 from .data import DATASETS as DATASETS
 from .estimators import ESTIMATORS as ESTIMATORS
 from .evaluation import log_likelihood as log_likelihood

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from functools import partial
 
 from vaejax.core import Bound, Estimator, Family, Model, Problem, Verdict
+from vaejax.core.doors import no_count
 from vaejax.problems import split, weight_of_kl
 
 # Of low variance where they are unbiased: two for every bound and any latents.
@@ -14,13 +15,8 @@ RECOMMENDED = ("pathwise", "dreg", "rloo", "vimco", "score_function")
 def check(problem: Problem, estimator: Estimator) -> Verdict:
     """The estimator's verdict on the problem; an invalid problem is refused first."""
     num_samples = problem.num_samples
-    # A bool is an int in Python, but no number of samples.
-    if type(num_samples) is not int or num_samples < 1:
-        return Verdict(
-            "refused",
-            f"num_samples is {num_samples!r}, but it counts importance samples: use an "
-            "integer of at least 1",
-        )
+    if reason := no_count("num_samples", num_samples):
+        return Verdict("refused", reason)
     if reason := problem.bound.needs(problem.model, num_samples):
         return Verdict("refused", reason)
     posterior = problem.model.posterior

@@ -37,6 +37,7 @@ from vaejax.core import (
     check_data,
     plain,
 )
+from vaejax.core.doors import expect_params
 from vaejax.expected_bound import expected_bound, product_rule
 from vaejax.problems import split
 from vaejax.terms import log_terms, penalty, with_value
@@ -77,6 +78,7 @@ def value_and_gradient(
     """
     own_target = estimator is not None and estimator.target is not None
     with jax.enable_x64(True):
+        expect_params(params, problem.model)
         examples = check_data(problem.model, examples)
         params, examples = jax.tree.map(_as_float64, (params, examples))
         exact_elbo = problem.model.extras.exact_elbo
@@ -121,6 +123,7 @@ def log_moment(
             infinite moment do.
     """
     with jax.enable_x64(True):
+        expect_params(params, model)
         examples = check_data(model, examples)
         params, examples = jax.tree.map(_as_float64, (params, examples))
 

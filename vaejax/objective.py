@@ -31,7 +31,7 @@ from vaejax.core import (
     check_data,
     fold_examples,
 )
-from vaejax.core.doors import expect
+from vaejax.core.doors import expect, expect_all, no_count
 from vaejax.problems import split, weigh_kl, weight_of_kl
 from vaejax.terms import COMMON_STATS, with_value
 
@@ -72,6 +72,7 @@ def make_objective(
 
     Raises:
         IncompatibleError: naming the requirement and the remedy, before any tracing.
+        VaejaxError: names, functions or numbers in the place of objects.
 
     Examples:
         >>> objective = make_objective(gaussian_toy(), iwae(), dreg(), num_samples=4)
@@ -89,6 +90,12 @@ def make_objective(
     expect(Model, "model", model)
     expect(Bound, "bound", bound)
     expect(Estimator, "estimator", estimator)
+    regularizers = expect_all(Regularizer, "regularizers", regularizers, least=0)
+    if kl_weight is not None:
+        expect(KLWeight, "kl_weight", kl_weight)
+    if reason := no_count("num_samples", num_samples):
+        raise IncompatibleError(reason)
+    num_samples = int(num_samples)
     problem = Problem(model=model, bound=bound, num_samples=num_samples)
     any_weight = problem if kl_weight is None else weigh_kl(problem, 0.5)
     verdict = explained(any_weight, estimator)

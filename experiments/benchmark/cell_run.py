@@ -64,13 +64,10 @@ def _measure(
     timed: bool,
 ) -> Results:
     total = sum(len(group.valid) for _, group in work)
-    refusals = {
-        f"{name} x {row.cell.bound} on {row.cell.model}, "
-        f"K = {row.cell.num_samples}": row.verdict.reason
-        for _, group in work
-        for name, row in group.rows.items()
-        if row.refused
-    }
+    refusals: dict[str, str] = {}
+    for _, group in work:
+        refusals |= _refusals(group)
+    cells = total + len(refusals)
     print(
         f"{total} cells, {len(refusals)} refused, "
         + (f"{config.draws} draws each" if seconds is None else f"{seconds:.0f} s")
@@ -99,6 +96,8 @@ def _measure(
                 journal.write(group.rows[name].cell, rows=[row.line() for row in found])
                 done += 1
                 update(done, name)
+            group = group.refusing(_rows_of(journal, group))
+            refusals |= _refusals(group)
             if _missing(journal, group, "cost"):
                 for name, cost in measure_costs(point, group, timed).items():
                     journal.write(group.rows[name].cell, cost=cost._asdict())
@@ -108,7 +107,7 @@ def _measure(
             write_csv(config.out / "results.csv", lines, (*COLUMNS, *of_run))
     references = sorted({row.reference for row in rows if row.reference})
     summary = {
-        "cells": total + len(refusals),
+        "cells": cells,
         "refusals": refusals,
         "references": references,
         "seed": config.seed,
@@ -120,6 +119,16 @@ def _measure(
     return Results(EstimatorTable(tuple(rows)), lines, refusals, config.out)
 
 
+def _refusals(group: CellGroup) -> dict[str, str]:
+    """The reasons of a group's refused estimators, by the cell in words."""
+    return {
+        f"{name} x {row.cell.bound} on {row.cell.model}, "
+        f"K = {row.cell.num_samples}": row.verdict.reason
+        for name, row in group.rows.items()
+        if row.refused
+    }
+
+
 def _rows_of(journal: Journal, group: CellGroup) -> list[Row]:
     """The rows of a group, in order, including those of refused estimators."""
     rows = []
@@ -128,7 +137,7 @@ def _rows_of(journal: Journal, group: CellGroup) -> list[Row]:
         if found is None:
             rows.append(row)
             continue
-        cost = journal.read(row.cell, "cost")
+        cost = journal.read(row.cell, "cost") or {}
         rows += [
             row_of_line(line | cost)._replace(trained=row.trained) for line in found
         ]

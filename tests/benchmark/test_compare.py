@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import inspect
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -210,7 +211,14 @@ MISTAKES = [
     ({"key": 0}, r"key is the integer 0: give a key, as in jax\.random\.key\(0\)"),
     ({"draws": 7}, "7 draws cannot be split"),
     ({"cost": "time"}, "cost is 'time': use timed, counted or none"),
-    ({"estimators": [dreg(), dreg()]}, "share a name"),
+    ({"num_samples": 4.0}, "num_samples is 4.0: use integers of at least 1"),
+    ({"num_samples": None}, "num_samples is None: use integers of at least 1"),
+    ({"num_samples": np.arange(3.0)}, "use integers of at least 1"),
+    ({"reference_error": math.nan}, "reference_error is nan: give a number from 0"),
+    (
+        {"estimators": [dreg(), dreg()]},
+        "share a name: decorate the factory with vaejax.named_by_settings",
+    ),
 ]
 
 
@@ -218,6 +226,49 @@ MISTAKES = [
 def test_a_first_mistake_is_answered_in_one_sentence(changes, message):
     with pytest.raises(VaejaxError, match=message):
         compare(**changes)
+
+
+def test_counts_may_be_numpy_integers_or_an_array():
+    one = compare(num_samples=np.int64(4), estimators=[dreg()], cost="none")
+    assert {row.cell.num_samples for row in one} == {4}
+    assert all(type(row.cell.num_samples) is int for row in one)
+    several = compare(num_samples=2 ** np.arange(3), estimators=[dreg()], cost="none")
+    assert {row.cell.num_samples for row in several} == {1, 2, 4}
+
+
+def refuses_when_drawn(name="late"):
+    def surrogate(problem, params, state, key, example):
+        raise VaejaxError("it takes no such example: use another")
+
+    return dataclasses.replace(dreg(), name=name, surrogate=surrogate)
+
+
+@pytest.mark.parametrize("cost", ["none", "counted"])
+def test_an_estimator_that_refuses_when_drawn_is_a_row_with_its_reason(cost):
+    table = compare(estimators=[refuses_when_drawn(), dreg()], num_samples=2, cost=cost)
+    late = table.select(estimator="late").rows
+    assert len(late) == 2  # bounds
+    assert all(row.refused and row.report is None for row in late)
+    assert {row.verdict.reason for row in late} == {
+        "it takes no such example: use another"
+    }
+    assert all(row.report for row in table.select(estimator="dreg"))
+    assert table.findings()
+
+
+@vaejax.named_by_settings
+def shrunk(shrink: float = 0.0):
+    return dataclasses.replace(dreg(), name="shrunk")
+
+
+def test_settings_of_an_own_estimator_tell_its_cells_apart():
+    table = compare(
+        estimators=[shrunk(), shrunk(0.5)],
+        num_samples=1,
+        bounds=[elbo()],
+        cost="none",
+    )
+    assert {r.cell.estimator for r in table} == {"shrunk", "shrunk:shrink=0.5"}
 
 
 @pytest.mark.usefixtures("untyped")
@@ -230,6 +281,11 @@ def test_arrays_and_states_in_the_wrong_place_are_answered():
         VaejaxError, match="is the state of a training: give the params of that state"
     ):
         PLAIN(REAL, state, X, **given)
+    wider = linear_gaussian(data_shape=(2,), latent_dim=3)
+    with pytest.raises(
+        VaejaxError, match=r"params.encoder.* is of shape \(3,\), and of"
+    ):
+        PLAIN(REAL, wider.init(KEY), X, **given)
     with pytest.raises(VaejaxError, match="model must be a Model, and is the name"):
         PLAIN("linear_gaussian", REAL_PARAMS, X, **given)
     assert expect_all(vaejax.Bound, "bounds", elbo())[0].name == "elbo"
@@ -295,6 +351,28 @@ def test_few_draws_cannot_say():
     outcome = check(neighbour(), draws=80)
     assert outcome.unbiased is None
     assert "the draws cannot say" in str(outcome)
+    assert "80 of them are fewer than 100" in str(outcome)
+
+
+def test_heavy_tails_cannot_say_and_are_named_with_their_number():
+    """Cauchy noise on the gradient has no mean, and squares of k near 2."""
+    plain = pathwise()
+
+    def surrogate(problem, params, state, key, example):
+        value, stats = plain.surrogate(problem, params, state, key, example)
+        noise = jax.random.cauchy(jax.random.fold_in(key, 1))
+        bias = params.decoder["bias"].sum()
+        return value + noise * (bias - stop_gradient(bias)), stats
+
+    heavy = dataclasses.replace(plain, name="heavy", surrogate=surrogate)
+    outcome = check_unbiased(
+        heavy, elbo(), REAL, REAL_PARAMS, X, num_samples=1, draws=400, key=KEY
+    )
+    assert outcome.unbiased is None
+    found = re.search(
+        r"heavy, with a Pareto k of (\S+) in the group decoder", str(outcome)
+    )
+    assert float(found[1]) >= 0.5
 
 
 def test_a_drawn_reference_is_not_of_the_estimator_itself():

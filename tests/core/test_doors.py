@@ -2,30 +2,50 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
 import vaejax
-from vaejax import Example, VaejaxError
+from vaejax import Batch, Example, VaejaxError
 from vaejax.bounds import elbo
+from vaejax.data import PROTOCOLS
 from vaejax.estimators import dreg
+from vaejax.evaluation import reconstruction
 from vaejax.families import bernoulli, diagonal_normal
-from vaejax.models import linear_gaussian
+from vaejax.kl_weights import linear
+from vaejax.models import linear_gaussian, vq_vae
 from vaejax.models.assembly import from_networks
-from vaejax.nets import mlp
+from vaejax.nets import Network, mlp
 from vaejax.priors import standard_normal
+from vaejax.regularizers import mmd
 
 KEY = jax.random.key(0)
 MODEL = linear_gaussian(data_shape=(2,), latent_dim=1)
 PARAMS = MODEL.init(KEY)
 X = jnp.zeros((4, 2))
 DATA = Example(X)
+WIDER = linear_gaussian(data_shape=(2,), latent_dim=3)
 OBJECTIVE = vaejax.make_objective(MODEL, elbo(), dreg(), num_samples=1)
 
 
-def fit(objective=OBJECTIVE, data=DATA, **changes):
+CODES = vq_vae(data_shape=(4, 4, 1), codebook="ema", channels=(2,), blocks=0)
+
+
+def fit(objective=OBJECTIVE, data=DATA, optimizer=None, **changes):
     settings = {"epochs": 1, "batch_size": 2, "key": KEY} | changes
-    return vaejax.fit(objective, optax.adam(1e-3), data, **settings)
+    return vaejax.fit(objective, optimizer or optax.adam(1e-3), data, **settings)
+
+
+def is_unbiased(estimator=None, params=PARAMS, **changes):
+    given = {"num_samples": 1, "draws": 80, "key": KEY} | changes
+    return vaejax.check_unbiased(
+        estimator or dreg(), elbo(), MODEL, params, DATA, **given
+    )
+
+
+def objective(**changes):
+    return vaejax.make_objective(MODEL, elbo(), dreg(), **{"num_samples": 1} | changes)
 
 
 def networks(**changes):
@@ -41,6 +61,11 @@ def networks(**changes):
     return from_networks("own", **given | changes)
 
 
+def fit_bits(model):
+    made = vaejax.make_objective(model, elbo(), dreg(), num_samples=1)
+    return fit(made, Example(jnp.zeros((4, 4))))
+
+
 MISTAKES = {
     "a name for the bound": (
         lambda: vaejax.make_objective(MODEL, "elbo", dreg(), num_samples=1),
@@ -49,6 +74,52 @@ MISTAKES = {
     "a factory for the estimator": (
         lambda: vaejax.make_objective(MODEL, elbo(), dreg, num_samples=1),
         r"estimator must be an Estimator, and is the function dreg: call it",
+    ),
+    "no number of samples to check": (
+        lambda: is_unbiased(num_samples=None),
+        "num_samples is None: use an integer of at least 1",
+    ),
+    "a float for the samples to check": (
+        lambda: is_unbiased(num_samples=4.0),
+        "num_samples is 4.0: use an integer of at least 1",
+    ),
+    "no number of draws": (
+        lambda: is_unbiased(draws=None),
+        "draws is None: use an integer of at least 1",
+    ),
+    "parameters of another size to check": (
+        lambda: is_unbiased(params=WIDER.init(KEY)),
+        r"params.encoder\['bias'\] is of shape \(3,\)",
+    ),
+    "a name for a regularizer": (
+        lambda: objective(regularizers=["mmd"]),
+        r"regularizers\[0\] must be a Regularizer, and is the name 'mmd': build it, as "
+        r"in vaejax.build\(vaejax.REGULARIZERS, 'mmd'\)",
+    ),
+    "a factory for a regularizer": (
+        lambda: objective(regularizers=[mmd]),
+        r"regularizers\[0\] .* is the function mmd: call it, as in mmd\(...\)",
+    ),
+    "nothing for the regularizers": (
+        lambda: objective(regularizers=None),
+        r"regularizers\[0\] must be a Regularizer, and is None: build one",
+    ),
+    "a number for the KL weight": (
+        lambda: objective(kl_weight=0.5),
+        r"kl_weight must be a KLWeight, and is a float: build one, as in "
+        r"vaejax.build\(vaejax.KL_WEIGHTS, name\)",
+    ),
+    "a name for the KL weight": (
+        lambda: objective(kl_weight="linear"),
+        r"kl_weight .* is the name 'linear': .*\(vaejax.KL_WEIGHTS, 'linear'\)",
+    ),
+    "a factory for the KL weight": (
+        lambda: objective(kl_weight=linear),
+        r"kl_weight must be a KLWeight, and is the function linear: call it",
+    ),
+    "a float for the number of samples": (
+        lambda: objective(num_samples=2.0),
+        "^num_samples is 2.0: use an integer of at least 1",
     ),
     "parameters for the model": (
         lambda: vaejax.make_objective(PARAMS, elbo(), dreg(), num_samples=1),
@@ -60,6 +131,30 @@ MISTAKES = {
         r"Bound\(name=",
     ),
     "a model to fit": (lambda: fit(MODEL), "objective must be an Objective, and is a"),
+    "a factory for the optimizer": (
+        lambda: fit(optimizer=optax.adam),
+        r"optimizer must be a GradientTransformation, and is the function adam: call",
+    ),
+    "a name for the optimizer": (
+        lambda: fit(optimizer="adam"),
+        r"optimizer .* is the name 'adam': give one, as in optax.adam\(1e-3\)",
+    ),
+    "a learning rate for the optimizer": (
+        lambda: fit(optimizer=1e-3),
+        r"optimizer .* is a float: give one, as in optax.adam\(1e-3\)",
+    ),
+    "a number for the mesh": (
+        lambda: fit(mesh=1),
+        r"mesh must be a Mesh, and is an int: give one, as in vaejax.sharding.training",
+    ),
+    "a name for what is observed": (
+        lambda: fit(observe="dynamic"),
+        r"observe is 'dynamic': give a function .*PROTOCOLS\['dynamic'\].sample",
+    ),
+    "a protocol for what is observed": (
+        lambda: fit(observe=PROTOCOLS["dynamic"]),
+        r"observe is Protocol\('dynamic'\): give a function .*\['dynamic'\].sample",
+    ),
     "an array to fit": (
         lambda: fit(data=X),
         r"data is an array .* vaejax.Example\(data",
@@ -85,19 +180,72 @@ MISTAKES = {
         ),
         "params must be a Params, and is the state of a training",
     ),
+    "parameters of another size": (
+        lambda: vaejax.log_likelihood(MODEL, WIDER.init(KEY), DATA, KEY),
+        r"params.encoder\['bias'\] is of shape \(3,\), and of the model "
+        r"linear_gaussian it is of shape \(1,\): give those of this model",
+    ),
+    "parameters of another model": (
+        lambda: reconstruction(MODEL, networks().init(KEY), DATA),
+        r"params.encoder\['bias'\] is absent, and of the model linear_gaussian it is "
+        r"of shape \(1,\)",
+    ),
+    "parameters without the averages": (
+        lambda: reconstruction(
+            CODES, CODES.init(KEY)._replace(prior=()), Example(jnp.zeros((1, 4, 4, 1)))
+        ),
+        r"give vaejax.whole_params of the trained ones",
+    ),
     "a prior of another dimension": (
         lambda: networks(prior=standard_normal(1)),
         "prior standard_normal is over 1 numbers, and with latent_dim = 2",
     ),
     "a network that is none": (
         lambda: networks(encoder=lambda x: x),
-        "encoder must be a Network, and is the function <lambda>",
+        "encoder must be a Network, and is the function <lambda>: make one of your "
+        r"functions, as in Network\(init=..., apply=...\)",
+    ),
+    "a factory for the posterior": (
+        lambda: networks(posterior=diagonal_normal),
+        "posterior must be a Family, and is the function diagonal_normal: call it",
+    ),
+    "a name for the likelihood": (
+        lambda: networks(likelihood="bernoulli"),
+        r"likelihood .* the name 'bernoulli': build it, as in vaejax.build\("
+        r"vaejax.FAMILIES, 'bernoulli'\)",
+    ),
+    "a factory for the prior": (
+        lambda: networks(prior=standard_normal),
+        "prior must be a Prior, and is the function standard_normal: call it",
+    ),
+    "a float for the latents": (
+        lambda: networks(latent_dim=2.0),
+        "latent_dim is 2.0: use an integer of at least 1",
+    ),
+    "a number for the shape of the data": (
+        lambda: networks(data_shape=4),
+        r"data_shape is 4: give at most 100 values, each an integer .* as in \(28, 28",
+    ),
+    "an encoder of another input": (
+        lambda: fit_bits(networks(encoder=mlp(5, (3,), 4, "tanh"))),
+        r"the encoder fails at an input of shape \(4,\): give a network that takes",
+    ),
+    "a decoder of another input": (
+        lambda: fit_bits(networks(decoder=mlp(3, (3,), 4, "tanh"))),
+        r"the decoder fails at an input of shape \(2,\): give a network that takes",
+    ),
+    "an encoder of two arrays": (
+        lambda: networks(
+            encoder=Network(init=lambda key: (), apply=lambda _, x: (x, x))
+        ),
+        r"encoder returns a tuple, and .* that width, in one array",
+    ),
+    "a decoder of another width": (
+        lambda: networks(decoder=mlp(2, (3,), 5, "tanh")),
+        r"decoder returns 5 numbers, and a bernoulli of shape \(4,\) takes 4",
     ),
     "an encoder of another width": (
-        lambda: (
-            model := networks(encoder=mlp(4, (3,), 5, "tanh")),
-            model.encode(model.init(KEY), Example(jnp.zeros(4))),
-        ),
+        lambda: networks(encoder=mlp(4, (3,), 5, "tanh")),
         r"encoder returns 5 numbers, and a diagonal_normal of shape \(2,\) takes 4",
     ),
 }
@@ -114,3 +262,12 @@ def test_a_first_mistake_is_answered(mistake):
 def test_what_is_right_goes_through():
     assert networks().name == "own"
     assert int(fit().step) == 2
+
+
+@pytest.mark.usefixtures("untyped")
+def test_an_integer_of_numpy_and_a_single_regularizer_go_through():
+    made = objective(num_samples=np.int64(2), regularizers=mmd())
+    params, state = made.init(KEY)
+    batch = Batch(DATA, jnp.arange(4))
+    _, (_, metrics) = made.loss(params, state, KEY, batch)
+    assert "mmd" in metrics

@@ -10,7 +10,10 @@ import tokenize
 
 import pytest
 
+from vaejax.bounds import iwae
 from vaejax.core import Family, Model, Objective, family, model, objective, record
+from vaejax.estimators import rebar
+from vaejax.models import gaussian_mlp
 
 RECORDS = [
     value
@@ -24,6 +27,13 @@ RECORDS = [
 @pytest.mark.parametrize(("made", "most"), [(Family, 20), (Model, 12), (Objective, 4)])
 def test_a_record_has_few_fields(made, most):
     assert len(dataclasses.fields(made)) <= most
+
+
+def test_a_record_with_a_name_prints_its_name():
+    assert repr(gaussian_mlp()) == "Model('gaussian_mlp')"
+    assert repr(iwae()) == "Bound('iwae')"
+    assert repr(rebar(temperature=0.1)) == "Estimator('rebar:temperature=0.1')"
+    assert repr(model.Labels(num_classes=3)).startswith("Labels(num_classes=3, ")
 
 
 def undocumented(source: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -374,3 +375,16 @@ def test_latents_that_are_not_real_have_no_such_normalizer():
     params = model.init(jax.random.key(0))
     with pytest.raises(VaejaxError, match="one layer of real latents"):
         log_normalizer(model, params, Example(jnp.zeros((5, 3))), jax.random.key(0))
+
+
+def test_an_estimate_prints_as_one_line():
+    found = estimate(3, 50)
+    shown = re.fullmatch(
+        r"LogLikelihood\(3 examples, S = 50, mean log p\(x\) (\S+) \+- (\S+)\)",
+        repr(found),
+    )
+    summary = found.summary()
+    for text, name in zip(
+        shown.groups(), ("log_likelihood", "monte_carlo_error"), strict=True
+    ):
+        assert float(text) == pytest.approx(summary[name], rel=0.06)

@@ -21,10 +21,11 @@ HEADLESS = {
 
 
 def of_networks(posterior: Family, likelihood: Family):
+    outputs = likelihood.head.outputs_per_coordinate if likelihood.head else 1
     return from_networks(
         "of_networks",
         encoder=mlp(4, (), 4),
-        decoder=mlp(2, (), 4),
+        decoder=mlp(2, (), 4 * outputs),
         prior=standard_normal(2),
         posterior=posterior,
         likelihood=likelihood,

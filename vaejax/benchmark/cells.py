@@ -5,7 +5,7 @@ with. All cells see the same parameters, observations and keys.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache, partial
 from typing import NamedTuple
 
@@ -83,6 +83,11 @@ class CellGroup(NamedTuple):
         """The names of the estimators that are not refused."""
         return [name for name, row in self.rows.items() if not row.refused]
 
+    def refusing(self, measured: Iterable[Row]) -> "CellGroup":
+        """The group with the rows of estimators that refused as they were measured."""
+        refused = {row.cell.estimator: row for row in measured if row.refused}
+        return self._replace(rows=self.rows | refused)
+
 
 def make_groups(
     point: Point,
@@ -101,8 +106,10 @@ def make_groups(
         names = [one.name for one in several]
         if len(set(names)) < len(names):
             raise VaejaxError(
-                f"the {kind} {', '.join(names)} share a name: give each one its own, "
-                f"as in dataclasses.replace({kind[:-1]}, name=...)"
+                f"the {kind} {', '.join(names)} share a name: decorate the factory "
+                "with vaejax.named_by_settings, which adds the settings to the name, "
+                "or give each one its own, as in "
+                f"dataclasses.replace({kind[:-1]}, name=...)"
             )
     check_gradients(point, max(num_samples), max(num_outer))
     named = {estimator.name: estimator for estimator in estimators}

@@ -1,8 +1,9 @@
 """`compare_estimators`: bias, variance, signal and cost, in one call."""
 
 import contextlib
+import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -28,9 +29,11 @@ from vaejax.core.doors import (
     expect,
     expect_all,
     expect_counts,
+    expect_distinct_counts,
     expect_key,
     expect_params,
 )
+from vaejax.core.ranges import Range, mismatch, shown
 
 
 def compare_estimators(
@@ -56,7 +59,8 @@ def compare_estimators(
     All gradients are taken on the same observations with the same keys. They are
     compared with the exact gradient of the bound where the model can be integrated, and
     else with the mean of an unbiased estimator's draws; every row names its reference.
-    A cell whose estimator is not valid is a row with the reason, and nothing is raised.
+    A cell whose estimator is not valid, or raises a `VaejaxError` when it is drawn, is
+    a row with the reason, and nothing is raised.
 
     Args:
         model: any, registered or not.
@@ -64,12 +68,13 @@ def compare_estimators(
         batch: the observations, every leaf [B, ...].
         bounds: to be told apart by name, as the factories name them by their settings.
         estimators: likewise; also your own.
-        num_samples: K, importance samples per observation.
+        num_samples: K, importance samples per observation; one, or several.
         draws: gradients per cell; a number that has a divisor between 8 and 40.
         key: of all draws.
         num_outer: M, independent estimates that a gradient is the mean of.
-        batch_size: take so many of the observations, drawn anew for every gradient, and
-            split the variance into that of the data and that of the latents.
+        batch_size: take so many of the observations, drawn anew with replacement for
+            every gradient (so that they may be more than there are), and split the
+            variance into that of the data and that of the latents.
         reference_error: the error wanted of a drawn reference, relative to the norm of
             each group's gradient. At most 16 passes are drawn for it.
         per_layer: add a row for every array of parameters.
@@ -103,17 +108,21 @@ def compare_estimators(
     """
     expect(Model, "model", model)
     examples = check_data(model, batch, name="batch")
-    counts = _positive("num_samples", num_samples)
-    outer = _positive("num_outer", num_outer)
+    counts = expect_distinct_counts("num_samples", num_samples)
+    outer = expect_distinct_counts("num_outer", num_outer)
     if cost not in ("timed", "counted", "none"):
         raise VaejaxError(f"cost is {cost!r}: use timed, counted or none")
     expect_counts(batch_size=batch_size)
+    if expected := mismatch(Annotated[float, Range(0, math.inf)], reference_error):
+        raise VaejaxError(
+            f"reference_error is {shown(reference_error)}: give {expected}"
+        )
     fold_count(draws, 1 if batch_size is None else 2)
     if trained_with is not None:
         expect(Estimator, "trained_with", trained_with)
     point = Point(
         model=model,
-        params=expect_params(params),
+        params=expect_params(params, model),
         batch=Batch(examples, jnp.arange(len(examples.x))),
         keys=Keys(*jax.random.split(expect_key(key), len(Keys._fields))),
         draws=draws,
@@ -137,6 +146,7 @@ def compare_estimators(
     ) as measurements:
         for group, measured in zip(groups, measurements, strict=True):
             found = dict(measured)
+            group = group.refusing(row for own in found.values() for row in own)
             costs = {}
             if group.valid and cost != "none":
                 costs = measure_costs(point, group, cost == "timed")
@@ -144,14 +154,3 @@ def compare_estimators(
                 own = found.get(name, [row])
                 rows += [one._replace(cost=costs.get(name)) for one in own]
     return EstimatorTable(tuple(rows))
-
-
-def _positive(name: str, given: Any) -> tuple[int, ...]:
-    """The integers given, each at least 1 and named once."""
-    counts = (given,) if isinstance(given, int) else tuple(given)
-    wrong = [n for n in counts if type(n) is not int or n < 1]
-    if wrong or not counts:
-        raise VaejaxError(f"{name} is {given!r}: use integers of at least 1")
-    if len(set(counts)) < len(counts):
-        raise VaejaxError(f"{name} is {given!r}: name each one once")
-    return counts

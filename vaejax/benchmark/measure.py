@@ -28,7 +28,15 @@ from vaejax.benchmark.reference import (
 from vaejax.benchmark.report import GroupReport, summarize
 from vaejax.benchmark.rows import Row
 from vaejax.benchmark.split import VarianceSplit, variance_split
-from vaejax.core import Batch, Key, LossState, Objective, Params
+from vaejax.core import (
+    Batch,
+    Key,
+    LossState,
+    Objective,
+    Params,
+    VaejaxError,
+    Verdict,
+)
 
 # Statistics that mean nothing where the direction of the reference is not known.
 OF_DIRECTION: dict[str, Any] = {
@@ -83,8 +91,19 @@ def measure_groups(work: Sequence[Work]) -> Generator[Iterator[tuple[str, list[R
 def _measure(
     point: Point, group: CellGroup, name: str, source: Future[Reference]
 ) -> list[Row]:
-    """Draw an estimator's gradients and return the rows, without the cost."""
-    reference, words, errors = source.result()
+    """Draw an estimator's gradients and return the rows, without the cost.
+
+    An estimator whose surrogate raises a `VaejaxError` is one row with the reason.
+    """
+    reference = source.result()
+    try:
+        return _drawn(point, group, name, reference)
+    except VaejaxError as error:
+        return [group.rows[name]._replace(verdict=Verdict("refused", str(error)))]
+
+
+def _drawn(point: Point, group: CellGroup, name: str, source: Reference) -> list[Row]:
+    reference, words, errors = source
     start = time.perf_counter()
     at = objective_at(point, group, name)
     work = work_of(point, group.problem, group.num_outer)

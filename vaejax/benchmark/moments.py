@@ -18,7 +18,7 @@ from jaxtyping import Array, Float
 
 from vaejax.benchmark.tails import tail_of_group
 from vaejax.core import Batch, Key, Objective, Params, PyTree, VaejaxError
-from vaejax.core.doors import expect_counts
+from vaejax.core.doors import expect_count, expect_counts
 
 # The most numbers in the draws of a chunk together: more would leave the cache.
 CHUNK_NUMBERS = 2**19
@@ -127,6 +127,7 @@ def fold_count(draws: int, least: int = 1) -> int:
         VaejaxError: there is none.
     """
     expect_counts(draws=draws)
+    expect_count("draws", draws)  # None is none
     for folds in range(min(40, draws // least), 7, -1):
         if draws % folds == 0:
             return folds

@@ -11,6 +11,7 @@ them is found with a chance of 95%: the power of the check.
 """
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import jax
@@ -21,9 +22,16 @@ from scipy.special import stdtrit
 from vaejax.benchmark.cells import CellGroup, Keys, Point, make_groups, objective_at
 from vaejax.benchmark.moments import Moments, fold_count, gradient_moments, groups
 from vaejax.benchmark.reference import reference_of
-from vaejax.benchmark.report import FEW, HEAVY, ROUNDING, summarize
+from vaejax.benchmark.report import (
+    FEW,
+    HEAVY,
+    LARGEST_SHARE,
+    ROUNDING,
+    GroupReport,
+    summarize,
+)
 from vaejax.core import Batch, Bound, Estimator, Example, Key, Model, Params, check_data
-from vaejax.core.doors import expect, expect_key, expect_params
+from vaejax.core.doors import expect, expect_count, expect_key, expect_params
 
 LEVEL = 0.01  # chance that an unbiased estimator is reported biased
 POWER = 0.95
@@ -87,9 +95,10 @@ def check_unbiased(
     expect(Estimator, "estimator", estimator)
     examples = check_data(expect(Model, "model", model), batch, name="batch")
     fold_count(draws)
+    num_samples = expect_count("num_samples", num_samples)
     point = Point(
         model=model,
-        params=expect_params(params),
+        params=expect_params(params, model),
         batch=Batch(examples, jnp.arange(len(examples.x))),
         keys=Keys(*jax.random.split(expect_key(key), len(Keys._fields))),
         draws=draws,
@@ -136,9 +145,9 @@ def _verdict(
     detectable = reach / strongest if strongest > 0 else math.inf
     largest = float(np.max(z, initial=0))
     reports = summarize(moments, truth)
-    safe = all(reports[name].safe for name in targets)
+    doubted = {name: reports[name] for name in targets if not reports[name].safe}
     seen = largest > limit
-    unbiased = False if seen else (True if safe else None)
+    unbiased = False if seen else (None if doubted else True)
     problem = group.problem
     where = (
         f"{estimator.name} under {problem.bound.name} on {problem.model.name}, "
@@ -154,8 +163,8 @@ def _verdict(
         sentence = f"{where}, is biased ({against}){declared}."
     elif unbiased is None:
         sentence = (
-            f"{where}: the draws cannot say ({against}): fewer than {FEW} of them, or "
-            f"heavy tails (a Pareto k of {HEAVY} or more); use more draws."
+            f"{where}: the draws cannot say ({against}): "
+            f"{_doubt(moments.draws, doubted)}; use more draws."
         )
     else:
         sentence = (
@@ -165,4 +174,21 @@ def _verdict(
         )
     return BiasCheck(
         unbiased, largest, limit, count, moments.draws, words, detectable, sentence
+    )
+
+
+def _doubt(draws: int, doubted: Mapping[str, GroupReport]) -> str:
+    """Why the draws do not show that their errors are right; see `safe`."""
+    if draws < FEW:
+        return f"{draws} of them are fewer than {FEW}, and cannot show a heavy tail"
+    shapes = {name: report.pareto_k for name, report in doubted.items()}
+    worst = max(shapes, key=lambda name: shapes[name])
+    if shapes[worst] >= HEAVY:
+        return (
+            f"the tails are heavy, with a Pareto k of {shapes[worst]:.2g} in the group "
+            f"{worst} (the limit is {HEAVY})"
+        )
+    return (
+        f"a single draw holds more than {LARGEST_SHARE:.0%} of the variance in the "
+        f"group {worst}"
     )

@@ -66,10 +66,11 @@ def check_data(
         raise VaejaxError(f"x is of shape {x.shape}: give at least one example")
     y = check_labels(model, examples.y, x.shape[:batch_ndim])
     family = model.likelihood
-    seen = not isinstance(x, jax.core.Tracer)
-    if seen and bool(_any_outside(family.space, x, known)):
-        outside = np.asarray(_outside(family.space, x, known))
-        raise VaejaxError(_describe(family, np.asarray(x), outside, batch_ndim))
+    if not isinstance(x, jax.core.Tracer):
+        with jax.ensure_compile_time_eval():  # x is known, also where others are traced
+            if is_true(_any_outside(family.space, x, known)):
+                outside = np.asarray(_outside(family.space, x, known))
+                raise VaejaxError(_describe(family, np.asarray(x), outside, batch_ndim))
     return examples._replace(x=x, y=y)
 
 

@@ -1,15 +1,39 @@
 """Type checks of the arguments of public functions; an error is one sentence."""
 
-from collections.abc import Sequence
+import inspect
+import math
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 
 from vaejax.core.errors import VaejaxError
+from vaejax.core.model import Model
 from vaejax.core.ranges import Range, mismatch, shown
 from vaejax.core.values import Batch, Example, Key, Params
 
 T = TypeVar("T")
+
+# The registry that holds the factories of a kind.
+REGISTRIES = {
+    "Bound": "BOUNDS",
+    "Estimator": "ESTIMATORS",
+    "Family": "FAMILIES",
+    "KLWeight": "KL_WEIGHTS",
+    "Model": "MODELS",
+    "Prior": "PRIORS",
+    "Regularizer": "REGULARIZERS",
+}
+# An expression that makes one of another kind.
+EXAMPLES = {
+    "GradientTransformation": "optax.adam(1e-3)",
+    "Mesh": "vaejax.sharding.training_mesh(batch_size)",
+    "Network": "vaejax.nets.mlp(...)",
+    "Objective": "vaejax.make_objective(...)",
+    "Params": "model.init(key)",
+}
+COUNT = Annotated[int, Range(1, math.inf)]
 
 
 def expect(kind: type[T], name: str, value: Any) -> T:
@@ -20,46 +44,95 @@ def expect(kind: type[T], name: str, value: Any) -> T:
     """
     if isinstance(value, kind):
         return value
-    a = f"{name} must be {_with_article(kind)}"
+    registry = REGISTRIES.get(kind.__name__)
+    remedy = ""
+    if kind.__name__ in EXAMPLES:
+        remedy = f": give one, as in {EXAMPLES[kind.__name__]}"
     if isinstance(value, str):
-        raise VaejaxError(
-            f"{a}, and is the name {value!r}: build it, as in "
-            f"vaejax.build(vaejax.{kind.__name__.upper()}S, {value!r})"
-        )
-    if callable(value) and hasattr(value, "__name__"):
-        called = value.__name__
-        raise VaejaxError(
-            f"{a}, and is the function {called}: call it, as in {called}()"
-        )
-    raise VaejaxError(f"{a}, and is {_with_article(type(value))}")
+        given = f"the name {shown(value)}"
+        if registry:
+            remedy = (
+                f": build it, as in vaejax.build(vaejax.{registry}, {shown(value)})"
+            )
+    elif callable(value) and hasattr(value, "__name__"):
+        given = f"the function {value.__name__}"
+        remedy = f": call it, as in {value.__name__}(...)"
+        if value.__name__ == "<lambda>":
+            remedy = f": make one of your functions, as in {_made_of_its_fields(kind)}"
+    else:
+        given = "None" if value is None else _with_article(type(value))
+        if registry:
+            remedy = f": build one, as in vaejax.build(vaejax.{registry}, name)"
+    raise VaejaxError(f"{name} must be {_with_article(kind)}, and is {given}{remedy}")
 
 
-def expect_all(kind: type[T], name: str, values: Any) -> list[T]:
-    """Return the values if there is at least one and each is of this kind.
+def expect_all(kind: type[T], name: str, values: Any, least: int = 1) -> list[T]:
+    """Return the values if there are enough and each is of this kind.
+
+    A value of this kind that is in no sequence is returned as the only one.
 
     Raises:
-        VaejaxError: one of another kind, none, or no sequence.
+        VaejaxError: one of another kind, or fewer than `least`.
     """
     if isinstance(values, str) or not isinstance(values, Sequence):
-        expect(kind, f"{name}[0]", values)  # raises for a name or a function
         values = [values]
-    if not values:
+    if len(values) < least:
         raise VaejaxError(f"{name} is empty: give one {kind.__name__} or more")
     return [expect(kind, f"{name}[{i}]", value) for i, value in enumerate(values)]
 
 
-def expect_params(params: Any) -> Params:
-    """Return the value if it is parameters; a training state is refused.
+def expect_observe(observe: Any) -> None:
+    """Refuse a value that is neither a function nor None.
 
     Raises:
-        VaejaxError: a training state, or another type.
+        VaejaxError: the name of a protocol, a protocol, or another value.
+    """
+    if observe is not None and not callable(observe):
+        name = observe if isinstance(observe, str) else "dynamic"
+        raise VaejaxError(
+            f"observe is {shown(observe)}: give a function of a key and an example, as "
+            f"vaejax.data.PROTOCOLS[{shown(name)}].sample"
+        )
+
+
+def expect_params(params: Any, model: Model) -> Params:
+    """Return the value if it is parameters of the model, whose `init` is traced.
+
+    The auxiliary parameters are those of an estimator, and are not compared.
+
+    Raises:
+        VaejaxError: a training state, or another type; arrays of other names or shapes
+            than the model's.
     """
     if hasattr(params, "params") and hasattr(params, "opt_state"):
         raise VaejaxError(
             "params must be a Params, and is the state of a training: give the "
             "params of that state"
         )
-    return expect(Params, "params", params)
+    given = _shapes(expect(Params, "params", params))
+    asked = _shapes(jax.eval_shape(model.init, jax.random.key(0)))
+    for name in [*asked, *given]:
+        if given.get(name) == asked.get(name):
+            continue
+        theirs, own = (
+            f"is of shape {shapes[name]}" if name in shapes else "is absent"
+            for shapes in (given, asked)
+        )
+        averages = model.extras.averages
+        if averages and getattr(params, averages.group) == ():
+            remedy = "vaejax.whole_params of the trained ones and the state's averages"
+        else:
+            remedy = "those of this model at its settings, shaped as model.init does"
+        raise VaejaxError(
+            f"params{name} {theirs}, and of the model {model.name} it {own}: give "
+            f"{remedy}"
+        )
+    return params
+
+
+def _shapes(params: Params) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(params._replace(auxiliary=()))
+    return {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in leaves}
 
 
 def expect_key(key: Any) -> Key:
@@ -77,6 +150,39 @@ def expect_key(key: Any) -> Key:
             f"key is {_with_article(type(key))}: give a key, as in jax.random.key(0)"
         )
     return key
+
+
+def expect_count(name: str, given: Any) -> int:
+    """Return a count as an `int`.
+
+    Raises:
+        VaejaxError: see `no_count`.
+    """
+    if reason := no_count(name, given):
+        raise VaejaxError(reason)
+    return int(given)
+
+
+def no_count(name: str, given: Any) -> str | None:
+    """The sentence about a value that is no integer of at least 1, or None."""
+    if mismatch(COUNT, given) is None:
+        return None
+    return f"{name} is {shown(given)}: use an integer of at least 1"
+
+
+def expect_distinct_counts(name: str, given: Any) -> tuple[int, ...]:
+    """Return one or several counts, of a sequence or an array, as a tuple of `int`.
+
+    Raises:
+        VaejaxError: none, one that is no integer of at least 1, or one given twice.
+    """
+    listed = given.tolist() if hasattr(given, "tolist") else given
+    counts = tuple(listed) if isinstance(listed, Iterable) else (listed,)
+    if not counts or any(mismatch(COUNT, count) for count in counts):
+        raise VaejaxError(f"{name} is {shown(given)}: use integers of at least 1")
+    if len(set(counts)) < len(counts):
+        raise VaejaxError(f"{name} is {shown(given)}: name each one once")
+    return tuple(map(int, counts))
 
 
 def expect_counts(least: int = 1, /, **counts: Any) -> None:
@@ -110,6 +216,12 @@ def expect_example(name: str, examples: Any) -> Example:
         f"{name} is {_with_article(type(examples))}: give a vaejax.Example, its leaves "
         "of shape [N, ...]"
     )
+
+
+def _made_of_its_fields(kind: type) -> str:
+    fields = inspect.signature(kind).parameters.values()
+    asked = [f"{field.name}=..." for field in fields if field.default is field.empty]
+    return f"{kind.__name__}({', '.join(asked)})"
 
 
 def _with_article(kind: type) -> str:

@@ -28,7 +28,10 @@ T = TypeVar("T")
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 def record(cls: type[T]) -> type[T]:
-    """Make `cls` a frozen, keyword-only dataclass: a static bundle of functions."""
+    """Make `cls` a frozen, keyword-only dataclass: a static bundle of functions.
+
+    A record with a name prints it, as in `Bound('iwae')`, and not its functions.
+    """
     made = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
     init: Callable[..., None] = made.__init__
 
@@ -44,6 +47,8 @@ def record(cls: type[T]) -> type[T]:
         init(self, **fields)
 
     made.__init__ = by_name  # type: ignore[assignment, method-assign]
+    if "name" in cls.__annotations__:
+        made.__repr__ = lambda self: f"{cls.__name__}({self.name!r})"  # type: ignore
     return made
 
 

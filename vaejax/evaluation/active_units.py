@@ -8,6 +8,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Float
 
 from vaejax.core import Example, Model, Params, check_data
+from vaejax.core.doors import expect_params
 
 THRESHOLD = 0.01
 
@@ -29,6 +30,7 @@ def posterior_means(
     model: Model, params: Params, examples: Example
 ) -> Float[np.ndarray, "N Z"]:
     """E_q(z|x)[z] of every example, flattened."""
+    expect_params(params, model)
     return np.asarray(_means(model, params, check_data(model, examples)))
 
 

@@ -25,7 +25,7 @@ from vaejax.core import (
     fold_examples,
     plain,
 )
-from vaejax.core.doors import expect_counts
+from vaejax.core.doors import expect_counts, expect_params
 from vaejax.models.semi_amortized import refine, require_refinable
 from vaejax.terms import weigh_own_samples
 
@@ -79,6 +79,7 @@ def amortization_gap(
     """
     require_refinable(model)
     expect_counts(num_steps=num_steps, num_samples=num_samples)
+    expect_params(params, model)
     examples = check_data(model, examples)
     keys = fold_examples(key, jnp.arange(len(examples.x)))
     one = partial(_one, model, params, num_steps, step_size, num_samples)

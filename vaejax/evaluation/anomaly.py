@@ -36,7 +36,7 @@ from vaejax.core import (
     check_data,
     fold_examples,
 )
-from vaejax.core.doors import expect_counts
+from vaejax.core.doors import expect_counts, expect_params
 from vaejax.evaluation.log_likelihood import log_likelihood
 from vaejax.evaluation.reconstruction import reconstruction
 from vaejax.terms import log_px_given
@@ -124,6 +124,7 @@ def expected_log_px_z(
 ) -> Float[np.ndarray, " N"]:
     """E_q(z|x) log p(x | z) of every example, in nats, by Monte Carlo."""
     expect_counts(num_samples=num_samples)
+    expect_params(params, model)
     examples = check_data(model, examples)
     return np.asarray(_expected_log_px_z(model, num_samples, params, examples, key))
 

@@ -32,7 +32,7 @@ from vaejax.core import (
     plain,
     record,
 )
-from vaejax.core.doors import expect_counts
+from vaejax.core.doors import expect_counts, expect_params
 from vaejax.evaluation.inpainting import check_density
 from vaejax.evaluation.log_likelihood import effective_sample_size
 from vaejax.families import NormalParams
@@ -156,6 +156,7 @@ def denoise(
             f"{model.likelihood.name}: use another noise or likelihood"
         )
     check_density(model)
+    expect_params(params, model)
     noisy = check_data(model, noisy, name="noisy", batch_ndim=0)
 
     def decode_noisy(params: Params, z: Event, y: Array | None) -> DistParams:

@@ -36,7 +36,7 @@ from vaejax.core import (
     check_data,
     fold_examples,
 )
-from vaejax.core.doors import expect_counts
+from vaejax.core.doors import expect_counts, expect_params
 
 
 class Estimate(NamedTuple):
@@ -92,6 +92,7 @@ def elbo_surgery(
         raise VaejaxError(
             f"num_samples is {num_samples}: use at least 2, for the errors"
         )
+    expect_params(params, model)
     examples = check_data(model, examples)
     terms = _log_terms(model, num_samples, chunk_size, params, key, examples)
     own, marginals, prior, joint = (np.asarray(term, float) for term in terms)

@@ -33,7 +33,7 @@ from vaejax.core import (
     check_data,
     plain,
 )
-from vaejax.core.doors import expect_counts, expect_example
+from vaejax.core.doors import expect_counts, expect_example, expect_params
 from vaejax.terms import log_terms
 
 
@@ -78,6 +78,7 @@ def pseudo_gibbs(
         Rezende, Mohamed and Wierstra 2014, arXiv:1401.4082, appendix F.
     """
     example, missing = _check_chain(model, example, missing, num_draws, warm_up)
+    expect_params(params, model)
 
     def move(key: Key, z: Event, x: Array) -> tuple[Event, Array]:
         q = model.encode(params, example._replace(x=x))
@@ -119,6 +120,7 @@ def metropolis_within_gibbs(
     """
     check_density(model)
     example, missing = _check_chain(model, example, missing, num_draws, warm_up)
+    expect_params(params, model)
 
     def move(key: Key, z: Event, x: Array) -> tuple[Event, Array]:
         proposal_key, accept_key = jax.random.split(key)

@@ -24,7 +24,7 @@ from vaejax.core import (
     check_data,
     fold_examples,
 )
-from vaejax.core.doors import expect_counts
+from vaejax.core.doors import expect_counts, expect_params
 
 
 def layer_kl(
@@ -51,6 +51,7 @@ def layer_kl(
             "ladder_mlp, or collapse_report"
         )
     expect_counts(num_samples=num_samples)
+    expect_params(params, model)
     examples = check_data(model, examples)
     found = _layer_kl(model, num_samples, params, examples, key)
     return [np.asarray(layer) for layer in found]

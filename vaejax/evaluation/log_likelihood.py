@@ -55,6 +55,15 @@ class LogLikelihood(NamedTuple):
     elbo_error: Float[np.ndarray, " N"]  # the standard error of `elbo`
     num_samples: int
 
+    def __repr__(self) -> str:
+        """The number of examples and samples, and the mean with its error."""
+        mean, errors = np.mean(self.log_px, dtype=float), self.monte_carlo_error
+        error = np.sqrt(np.sum(errors.astype(float) ** 2)) / len(errors)
+        return (
+            f"LogLikelihood({len(errors):,} examples, S = {self.num_samples:,}, "
+            f"mean log p(x) {mean:.6g} +- {error:.2g})"
+        )
+
     def summary(self) -> dict[str, float | int | None]:
         """The mean log-likelihood and ELBO, their errors and the weights' health.
 
@@ -136,8 +145,7 @@ def log_likelihood(
         >>> estimate.log_px.shape, estimate.summary()["num_samples"]
         ((3,), 500)
     """
-    expect(Model, "model", model)
-    expect_params(params)
+    expect_params(params, expect(Model, "model", model))
     expect_key(key)
     if not model.posterior.has_density:
         raise VaejaxError(

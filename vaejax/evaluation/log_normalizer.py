@@ -22,7 +22,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaejax.core import Example, Key, Model, Params, Scalar, VaejaxError, check_data
-from vaejax.core.doors import expect_counts
+from vaejax.core.doors import expect_counts, expect_params
 
 EXAMPLES = 5000  # the most examples that n is fitted to
 LEAPS = 5  # leapfrog steps of a Hamiltonian step
@@ -71,6 +71,7 @@ def log_normalizer(
         )
     expect_counts(2, num_chains=num_chains)
     expect_counts(num_steps=num_steps)
+    expect_params(params, model)
     examples = check_data(model, examples)
     examples = jax.tree.map(lambda leaf: leaf[:EXAMPLES], examples)
     found = _log_weights(model, num_chains, num_steps, params, examples, key)

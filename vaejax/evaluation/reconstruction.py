@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaejax.core import Example, Model, Params, check_data
+from vaejax.core.doors import expect_params
 from vaejax.terms import log_px_given
 
 
@@ -23,6 +24,7 @@ class Reconstruction(NamedTuple):
 
 def reconstruction(model: Model, params: Params, examples: Example) -> Reconstruction:
     """Log p(x|z) and the squared error of E p(x|z), at z = E q(z|x)."""
+    expect_params(params, model)
     found = _reconstruction(model, params, check_data(model, examples))
     return Reconstruction(*map(np.asarray, found))
 

@@ -1,8 +1,10 @@
 """A `Model` from two networks, a prior and two families."""
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +27,8 @@ from vaejax.core import (
     VaejaxError,
     head_of,
 )
-from vaejax.core.doors import expect
+from vaejax.core.doors import expect, expect_count
+from vaejax.core.ranges import Shape, cut, mismatch, shown
 from vaejax.nets import Network, mlp
 
 
@@ -54,17 +57,28 @@ def from_networks(
     Raises:
         IncompatibleError: a posterior that does not go with the prior, or a prior of
             another number of latents; a posterior or a likelihood without a head.
-        VaejaxError: a network of another width, once it is applied.
+        VaejaxError: a network of another output width; once it is applied, one of
+            another input width; names, functions or numbers in the place of objects;
+            sizes that are no integers of at least 1.
     """
+    for role, family in (("posterior", posterior), ("likelihood", likelihood)):
+        expect(Family, role, family)
+    expect(Prior, "prior", prior)
+    for role, network in (("encoder", encoder), ("decoder", decoder)):
+        expect(Network, role, network)
+    latent_dim = expect_count("latent_dim", latent_dim)
+    if expected := mismatch(Shape, data_shape):
+        raise VaejaxError(
+            f"data_shape is {shown(data_shape)}: give {expected}, as in (28, 28)"
+        )
+    data_shape = tuple(data_shape)
     part = posterior.restriction
     if part is not None and (reason := part.needs(prior.name)):
         raise IncompatibleError(f"{posterior.name} refuses {prior.name}: {reason}")
     center = 0.0 if data_mean is None else np.asarray(data_mean, jnp.result_type(float))
-    expect(Network, "encoder", encoder)
-    expect(Network, "decoder", decoder)
-    expect(Prior, "prior", prior)
-    encoder = _headed("encoder", encoder, posterior, (latent_dim,))
-    decoder = _headed("decoder", decoder, likelihood, data_shape)
+    x, z = event_of(likelihood, data_shape), event_of(posterior, (latent_dim,))
+    encoder = _headed("encoder", encoder, x, posterior, (latent_dim,))
+    decoder = _headed("decoder", decoder, z, likelihood, data_shape)
 
     def init(key: Key) -> Params:
         encoder_key, decoder_key, prior_key = jax.random.split(key, 3)
@@ -90,8 +104,8 @@ def from_networks(
         posterior=posterior,
         latent_prior=prior.family,
         likelihood=likelihood,
-        data_shape=event_of(likelihood, data_shape).shape,
-        latent_shape=event_of(posterior, (latent_dim,)),
+        data_shape=x.shape,
+        latent_shape=z,
         labels=prior.labels,
         extras=Extras(regularizers=prior.regularizers),
     )
@@ -133,9 +147,13 @@ def _check_prior(
 
 
 def _headed(
-    role: str, network: Network, family: Family, coordinates: tuple[int, ...]
+    role: str,
+    network: Network,
+    event: Event,
+    family: Family,
+    coordinates: tuple[int, ...],
 ) -> Network:
-    """A network whose outputs are the parameters of a family.
+    """A network whose outputs at such an event are the parameters of a family.
 
     The family's weights, if any, are stored beside the network's.
     """
@@ -149,21 +167,41 @@ def _headed(
         network_key, family_key = jax.random.split(key)
         return {"network": network.init(network_key), "family": own(family_key)}
 
-    def shaped(outputs: Array) -> Array:
-        if outputs.size != math.prod(shape):
+    def check_width(found: Any) -> None:
+        is_array = hasattr(found, "size")
+        if not is_array or found.size != math.prod(shape):
+            given = f"{found.size} numbers" if is_array else f"a {type(found).__name__}"
             raise VaejaxError(
-                f"the {role} returns {outputs.size} numbers, and a {family.name} of "
+                f"the {role} returns {given}, and a {family.name} of "
                 f"shape {coordinates} takes {math.prod(shape)}, "
                 f"{head.outputs_per_coordinate} for each coordinate: give the network "
-                "that width"
+                "that width, in one array"
             )
-        return outputs.reshape(shape)
 
-    def apply(params: PyTree, x: Array) -> DistParams:
+    def outputs(params: PyTree, x: Event) -> Array:
+        try:
+            found = network.apply(params, x)
+        except (TypeError, ValueError) as error:
+            shapes = " and ".join(str(leaf.shape) for leaf in jax.tree.leaves(x))
+            raise VaejaxError(
+                f"the {role} fails at an input of shape {shapes}: give a network that "
+                f"takes this shape ({type(error).__name__}: {cut(str(error))})"
+            ) from error
+        check_width(found)
+        return found.reshape(shape)
+
+    def apply(params: PyTree, x: Event) -> DistParams:
         if own is None:
-            return head.read(shaped(network.apply(params, x)), ())
-        return head.read(shaped(network.apply(params["network"], x)), params["family"])
+            return head.read(outputs(params, x), ())
+        return head.read(outputs(params["network"], x), params["family"])
 
+    # A network that refuses the event may be for a model that gives it another input,
+    # such as the event and a label: `outputs` says so if it is not.
+    with contextlib.suppress(TypeError, ValueError):
+        found = jax.eval_shape(
+            lambda key, x: network.apply(network.init(key), x), jax.random.key(0), event
+        )
+        check_width(found)
     return Network(init=init, apply=apply)
 
 

@@ -154,7 +154,15 @@ def fit(
         >>> int(state.step)  # two batches an epoch
         6
     """
-    expect(Objective, "objective", objective)
+    step = make_step(
+        objective,
+        optimizer,
+        observe=observe,
+        micro_batch_size=micro_batch_size,
+        max_skipped=max_skipped,
+    )
+    if mesh is not None:
+        expect(Mesh, "mesh", mesh)
     if state is None:
         expect_key(key)
     else:
@@ -177,13 +185,6 @@ def fit(
         begun = init_state(objective, optimizer, key)
         state = started(objective, begun, data, observe)
     state = state._replace(failed_step=jnp.full((), -1, jnp.int32))  # a new attempt
-    step = make_step(
-        objective,
-        optimizer,
-        observe=observe,
-        micro_batch_size=micro_batch_size,
-        max_skipped=max_skipped,
-    )
     num_steps = steps_per_epoch(num_examples, batch_size)
     if (done := int(state.step)) >= epochs * num_steps:
         raise VaejaxError(

@@ -28,6 +28,7 @@ from vaejax.core import (
     VaejaxError,
     fold_examples,
 )
+from vaejax.core.doors import expect, expect_observe
 from vaejax.training.state import TrainState
 
 Step = Callable[[TrainState, Batch], tuple[TrainState, Stats]]
@@ -71,7 +72,13 @@ def make_step(
             and the step refuses to do with others. A divisor of the batch size. None
             takes the batch whole.
         max_skipped: how many steps of the whole run may be skipped.
+
+    Raises:
+        VaejaxError: names, functions or numbers in the place of objects.
     """
+    expect(Objective, "objective", objective)
+    expect(optax.GradientTransformation, "optimizer", optimizer)
+    expect_observe(observe)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Stats]:
         observe_key, loss_key = step_keys(state)
