@@ -2,8 +2,10 @@
 
 import ast
 import pkgutil
-import textwrap
+import sys
 from pathlib import Path
+
+from vaejax.core import unknown
 
 FOLDER = Path(__file__).parent
 
@@ -25,10 +27,17 @@ def commands() -> dict[str, str]:
 
 
 def main() -> None:
-    """Print the commands."""
+    """Print the commands; a word that names none ends with the nearest, and code 2."""
+    known = commands()
+    for word in sys.argv[1:]:
+        if word not in ("-h", "--help"):
+            right = f"write python -m experiments.{word}"
+            mistake = right if word in known else unknown("command", word, known)
+            print(f"error: {mistake}", file=sys.stderr)
+            sys.exit(2)
     print("python -m experiments.NAME runs a command; its --help lists its flags")
-    for name, claim in commands().items():
-        print(textwrap.fill(f"{name:<20}{claim}", 80, subsequent_indent=" " * 20))
+    for name, claim in known.items():
+        print(f"{name:<19}{claim}")
 
 
 if __name__ == "__main__":

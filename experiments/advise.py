@@ -1,4 +1,4 @@
-"""Advise on the estimator, K, M and batch size: the most gradient signal per second.
+"""Find the estimator, K, M and batch with most signal a second.
 
     python -m experiments.advise --model linear_gaussian --bound iwae \
         --estimators dreg pathwise score_function --num-samples 64 \
@@ -19,21 +19,27 @@ from typing import Annotated
 
 from experiments.harness.cli import option, read_command_line, run_main
 from experiments.harness.settings import Large, Seconds, Seed, Settings
-from vaejax.core.ranges import Range, shown
+from vaejax.core.ranges import Range
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Settings):
-    """Advise on the estimator, K, M and batch size, by signal per second."""
+class ModelSettings(Settings):
+    """Model."""
 
     model: Annotated[str, option("NAME", names="models")] = "linear_gaussian"
     """model to measure at its initial parameters, on its own samples"""
     model_settings: Annotated[tuple[str, ...], option("S=V")] = ()
-    """settings of the model, as in latent_dim=1 data_shape=3"""
+    """settings of the model, as in latent_dim=1"""
     checkpoint: Annotated[Path | None, option("DIR")] = None
-    """run of experiments.train to measure on its test images, not --model"""
+    """run of experiments.train to measure, not --model"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CandidateSettings(Settings):
+    """Candidates."""
+
     bound: Annotated[str, option("NAME", names="bounds")] = "iwae"
-    """name of the bound to differentiate"""
+    """bound to differentiate"""
     estimators: Annotated[tuple[str, ...], option("NAME..", names="estimators")] = (
         *("dreg", "pathwise", "score_function"),
     )
@@ -44,22 +50,40 @@ class Config(Settings):
     """estimates that a gradient averages"""
     batch_size: Annotated[tuple[int, ...], option("N..")] = (4, 16)
     """observations that a gradient averages"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChoiceSettings(Settings):
+    """Choice."""
+
     max_seconds: Annotated[Seconds | None, option("T")] = None
-    """most seconds that a gradient may take (default: no limit)"""
+    """most seconds of a gradient (default: no limit)"""
     max_bytes: Annotated[Annotated[int, Range(1, 2**60)] | None, option("N")] = None
-    """most bytes that the program of a gradient may hold (default: no limit)"""
+    """most bytes of its program (default: no limit)"""
     group: Annotated[str, option("NAME")] = "all"
     """group of parameters: all, encoder, decoder or prior"""
     allow_bias: bool = False
     """recommend biased estimators, too"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DrawSettings(Settings):
+    """Measurement."""
+
     pool: Annotated[int, option("N")] = 100
-    """number of observations that minibatches are drawn from"""
+    """observations to draw minibatches from"""
     draws: Annotated[Large, option("N")] = 400
     """gradients per candidate in one pass"""
     passes: Annotated[int, option("N")] = 4
     """largest number of passes for candidates that may be the best"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(DrawSettings, ChoiceSettings, CandidateSettings, ModelSettings):
+    """Advise on the estimator, K, M and batch size, by signal per second."""
+
     seed: Annotated[Seed, option("N")] = 0
-    """seed of parameters, observations and draws"""
+    """seed of parameters, data and draws"""
     out: Annotated[Path, option("DIR")] = Path("runs/advise")
     """folder of the results"""
     overwrite: bool = False
@@ -92,7 +116,15 @@ from vaejax.benchmark.cells import (
 )
 from vaejax.benchmark.ranking import SURE
 from vaejax.bounds import BOUNDS
-from vaejax.core import Batch, Bound, Estimator, Params, VaejaxError, build
+from vaejax.core import (
+    Batch,
+    Bound,
+    Estimator,
+    Params,
+    VaejaxError,
+    build,
+    unknown,
+)
 
 
 class Results(NamedTuple):
@@ -121,9 +153,7 @@ def check(config: Config) -> tuple[Bound, list[Estimator]]:
     check_named_once(config, *CHOICE[1:])
     allowed = ("all", *(name for name in Params._fields if name != "auxiliary"))
     if config.group not in allowed:
-        raise VaejaxError(
-            f"unknown group {shown(config.group)}: use one of {', '.join(allowed)}"
-        )
+        raise unknown("group", config.group, allowed)
     if config.checkpoint is not None and config.model_settings:
         raise VaejaxError(
             "--model-settings follow from the run in --checkpoint: leave them out"

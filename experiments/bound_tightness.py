@@ -1,4 +1,4 @@
-"""Measure the tightness of bounds on log p(x) against the importance sample count K.
+"""Measure the tightness of bounds on log p(x) against K.
 
     python -m experiments.bound_tightness --out runs/tightness
     python -m experiments.bound_tightness --checkpoint runs/iwae5 --out runs/tight_iwae5
@@ -20,17 +20,24 @@ from vaejax.core.ranges import Range
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Settings):
-    """Compare every bound with log p(x), at every K."""
+class ModelSettings(Settings):
+    """Model."""
 
     model: Annotated[str, option("NAME", names="models")] = "linear_gaussian"
     """model to measure at its initial parameters, on its own samples"""
     model_settings: Annotated[tuple[str, ...], option("S=V")] = (
         *("data_shape=2", "latent_dim=1"),
     )
-    """settings of the model; a --model that is not the default has none"""
+    """settings of the model (default: data_shape=2 latent_dim=1, or none with
+    another --model)"""
     checkpoint: Annotated[Path | None, option("DIR")] = None
-    """run of experiments.train to measure on its test images, not --model"""
+    """run of experiments.train to measure, not --model"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CellSettings(Settings):
+    """Cells."""
+
     bounds: Annotated[tuple[str, ...], option("NAME..", names="bounds")] = ()
     """names of the bounds (default: all)"""
     num_samples: Annotated[tuple[int, ...], option("K..")] = (
@@ -44,8 +51,14 @@ class Config(Settings):
     """number of observations in the mean of a bound"""
     eval_num_samples: Annotated[Large, option("S")] = 50_000
     """importance samples of log p(x), where it is not exact"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(CellSettings, ModelSettings):
+    """Compare every bound with log p(x), at every K."""
+
     seed: Annotated[Seed, option("N")] = 0
-    """seed of parameters, observations and draws"""
+    """seed of parameters, data and draws"""
     out: Annotated[Path, option("DIR")] = Path("runs/tightness")
     """folder of the results"""
     overwrite: bool = False

@@ -1,4 +1,4 @@
-"""Measure how time and memory grow with K, batch size, width and number of seeds.
+"""Measure how time and memory grow with K, batch and width.
 
     python -m experiments.cost --out runs/cost
 
@@ -20,15 +20,21 @@ from experiments.harness.settings import Seconds, Settings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Settings):
-    """Measure how time and memory grow with K, batch size, width and seeds."""
+class ObjectiveSettings(Settings):
+    """Objective."""
 
     bound: Annotated[str, option("NAME", names="bounds")] = "iwae"
-    """name of the bound to differentiate"""
+    """bound to differentiate"""
     estimators: Annotated[tuple[str, ...], option("NAME..", names="estimators")] = (
         *("dreg", "pathwise", "stl", "vimco"),
     )
     """names; the curves show the first, and the others are compared with it"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SizeSettings(Settings):
+    """Sizes."""
+
     num_samples: Annotated[tuple[int, ...], option("K..")] = (
         *(1, 2, 5, 10, 20, 50),
         *(100, 200, 500, 1000),
@@ -39,19 +45,31 @@ class Config(Settings):
     width: Annotated[tuple[int, ...], option("N..")] = (25, 50, 100, 200, 400, 800)
     """units of the two hidden layers"""
     num_seeds: Annotated[tuple[int, ...], option("N..")] = (1, 2, 4, 8)
-    """number of models that one program trains"""
+    """models that one program trains"""
     base: Annotated[tuple[int, int, int], option("K N N")] = (5, 100, 200)
     """fixed K, batch size and width"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TimeSettings(Settings):
+    """Measurement."""
+
     rounds: Annotated[int, option("N")] = 5
     """rounds that the medians are taken over"""
     seconds: Annotated[Seconds, option("T")] = 0.3
-    """shortest time of a measurement in seconds"""
+    """shortest measurement in seconds"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(TimeSettings, SizeSettings, ObjectiveSettings):
+    """Measure how time and memory grow with K, batch size, width and seeds."""
+
     out: Annotated[Path, option("DIR")] = Path("runs/cost")
     """folder of the results"""
     overwrite: bool = False
     """replace the results in --out"""
     resume: bool = False
-    """measure only the rounds that are not measured in --out"""
+    """measure only what is not measured in --out"""
 
 
 if __name__ == "__main__":

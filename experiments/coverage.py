@@ -1,4 +1,4 @@
-"""Measure how often the benchmark's 95% intervals contain the truth, per regime.
+"""Measure how often the benchmark's 95% intervals hold.
 
     python -m experiments.coverage --out runs/coverage
 

@@ -1,4 +1,4 @@
-"""Train three models on real digits, evaluate, compare gradients: a tour in minutes.
+"""Train three models on real digits, evaluate, compare: a tour.
 
     python -m experiments.demo --out runs/demo
 

@@ -1,4 +1,4 @@
-"""Compare gradient estimators: bias, variance, signal-to-noise and cost of each.
+"""Compare gradient estimators: bias, variance, cost of each.
 
     python -m experiments.estimator_variance --model linear_gaussian \
         --bounds elbo iwae --estimators pathwise stl dreg --num-samples 1 8 64 \
@@ -21,8 +21,8 @@ from experiments.harness.settings import Error, Large, Seed, Settings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Settings):
-    """Compare gradient estimators: bias, variance, signal-to-noise and cost."""
+class ModelSettings(Settings):
+    """Model."""
 
     model: Annotated[tuple[str, ...], option("NAME..", names="models")] = (
         "linear_gaussian",
@@ -31,7 +31,13 @@ class Config(Settings):
     model_settings: Annotated[tuple[str, ...], option("S=V")] = ()
     """settings of every model, as in latent_dim=1 data_shape=3"""
     checkpoint: Annotated[Path | None, option("DIR")] = None
-    """run of experiments.train to measure on its test images, not --model"""
+    """run of experiments.train to measure, not --model"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CellSettings(Settings):
+    """Cells."""
+
     bounds: Annotated[tuple[str, ...], option("NAME..", names="bounds")] = (
         "elbo",
         "iwae",
@@ -47,6 +53,12 @@ class Config(Settings):
     """importance samples per example"""
     num_outer: Annotated[tuple[int, ...], option("M..")] = (1,)
     """estimates that a gradient averages"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DrawSettings(Settings):
+    """Measurement."""
+
     draws: Annotated[Large, option("N")] = 2000
     """gradients per cell"""
     budget: Annotated[str | None, option("TIME")] = None
@@ -61,8 +73,14 @@ class Config(Settings):
     """measure seconds, or count the evaluations of the decoder"""
     per_layer: bool = False
     """report every array of parameters separately"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(DrawSettings, CellSettings, ModelSettings):
+    """Compare gradient estimators: bias, variance, signal-to-noise and cost."""
+
     seed: Annotated[Seed, option("N")] = 0
-    """seed of parameters, observations and draws"""
+    """seed of parameters, data and draws"""
     out: Annotated[Path, option("DIR")] = Path("runs/variance")
     """folder of the results"""
     overwrite: bool = False

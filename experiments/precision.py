@@ -1,4 +1,4 @@
-"""Measure the cost of rounded matrix products in a trained model's log-likelihood.
+"""Measure what rounded matrix products do to log p(x).
 
     python -m experiments.precision --checkpoint runs/train --out runs/precision
 
@@ -41,7 +41,7 @@ from rich.table import Table
 
 from experiments.harness import run_folder
 from experiments.harness.terminal import console
-from experiments.training.evaluate import estimate_log_likelihood
+from experiments.training.evaluate import evaluate
 from experiments.training.load import load_trained
 from vaejax.ops.matmul import matmul_precision
 
@@ -71,7 +71,7 @@ def run(config: Config) -> Results:
 
         def estimate(precision: str) -> np.ndarray:
             with matmul_precision(precision):
-                return estimate_log_likelihood(
+                return evaluate(
                     trained.run,
                     trained.params,
                     trained.run.keys.evaluate,

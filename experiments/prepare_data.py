@@ -1,4 +1,4 @@
-"""Prepare a data set for `vaejax.data.load`, by download or from files you have.
+"""Prepare a data set, by download or from files you have.
 
     python -m experiments.prepare_data mnist --raw-dir ~/Downloads/mnist
 

@@ -1,4 +1,4 @@
-r"""Compare gradient estimators along one training run, at the same parameters.
+r"""Compare gradient estimators along one training run.
 
     python -m experiments.train --dataset mnist --bound iwae --num-samples 5 \
         --snapshot-epochs 5 --epochs 60 --out runs/iwae5
@@ -18,8 +18,8 @@ from experiments.harness.settings import Error, Large, Seed, Settings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Settings):
-    """Compare gradient estimators along one training run."""
+class CellSettings(Settings):
+    """Cells."""
 
     checkpoint: Annotated[Path, option("DIR")]
     """run of experiments.train that was trained with --snapshot-epochs"""
@@ -33,6 +33,12 @@ class Config(Settings):
     """names, with settings if any, as in nvil:decay=0.9"""
     num_samples: Annotated[tuple[int, ...], option("K..")] = ()
     """importance samples per example (default: the run's)"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DrawSettings(Settings):
+    """Measurement."""
+
     draws: Annotated[Large, option("N")] = 1000
     """gradients per cell"""
     batch_size: Annotated[int, option("N")] = 20
@@ -41,6 +47,12 @@ class Config(Settings):
     """relative standard error of a drawn reference, if 16 passes reach it"""
     per_layer: bool = False
     """report every array of parameters separately"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(DrawSettings, CellSettings):
+    """Compare gradient estimators along one training run."""
+
     seed: Annotated[Seed, option("N")] = 0
     """seed of the draws"""
     out: Annotated[Path, option("DIR")] = Path("runs/replay")

@@ -1,4 +1,4 @@
-"""Measure how the gradient's signal-to-noise ratio scales with K and M samples.
+"""Measure how the signal-to-noise of gradients scales with K.
 
     python -m experiments.snr_vs_k --out runs/snr
 
@@ -22,15 +22,21 @@ from experiments.harness.settings import Large, Seed, Settings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Settings):
-    """Measure how the gradient's signal-to-noise ratio scales with K and M."""
+class ObjectiveSettings(Settings):
+    """Objective."""
 
     bound: Annotated[str, option("NAME", names="bounds")] = "iwae"
-    """name of the bound to differentiate"""
+    """bound to differentiate"""
     estimators: Annotated[tuple[str, ...], option("NAME..", names="estimators")] = (
         *("pathwise", "dreg", "ovis_asymptotic"),
     )
     """names, with settings if any, as in nvil:decay=0.9"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PointSettings(Settings):
+    """Points."""
+
     num_samples: Annotated[tuple[int, ...], option("K..")] = (
         *(1, 3, 10, 30, 100),
         *(200, 500, 1000),
@@ -45,9 +51,15 @@ class Config(Settings):
     fit_from: Annotated[int, option("K")] = 100
     """smallest K of the fits, as the laws hold for large K"""
     checkpoint: Annotated[Path | None, option("DIR")] = None
-    """run of experiments.train to measure on its test images, not the toy"""
+    """run of experiments.train to measure, not the toy"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(PointSettings, ObjectiveSettings):
+    """Measure how the gradient's signal-to-noise ratio scales with K and M."""
+
     seed: Annotated[Seed, option("N")] = 0
-    """seed of parameters, observations and draws"""
+    """seed of parameters, data and draws"""
     out: Annotated[Path, option("DIR")] = Path("runs/snr")
     """folder of the results"""
     overwrite: bool = False

@@ -1,4 +1,4 @@
-"""Compare the speed and memory of vaejax with its alternatives, in one run.
+"""Compare the speed and memory of vaejax with alternatives.
 
     python -m experiments.speed --peers torch=PYTHON numpyro=PYTHON --out runs/speed
 
@@ -18,8 +18,8 @@ from experiments.harness.settings import Large, Seconds, Settings
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Settings):
-    """Measure the speed and memory of vaejax and of its alternatives."""
+class WorkSettings(Settings):
+    """Measurement."""
 
     peers: Annotated[tuple[str, ...], option("NAME=PYTHON..")] = ()
     """alternatives: torch, torch_compile, numpyro or pythae, each with its Python"""
@@ -33,16 +33,34 @@ class Config(Settings):
     """rounds that the medians are taken over"""
     seconds: Annotated[Seconds, option("T")] = 1.5
     """seconds per measurement"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataSettings(Settings):
+    """Data."""
+
     dataset: Annotated[str | None, option("NAME")] = None
     """data set, such as mnist (default: random images)"""
     data_dir: Annotated[Path | None, option("DIR")] = None
     """folder of the prepared data (default: $TFDS_DATA_DIR)"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TargetSettings(Settings):
+    """Training to a target."""
+
     target_log_likelihood: Annotated[float | None, option("X")] = None
     """test log-likelihood in nats to train to, on --dataset (default: none)"""
     target_num_samples: Annotated[int, option("K")] = 5
     """importance samples per example in the training to that target"""
     target_seconds: Annotated[Seconds, option("T")] = 600.0
     """most seconds that each alternative trains towards that target"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(TargetSettings, DataSettings, WorkSettings):
+    """Measure the speed and memory of vaejax and of its alternatives."""
+
     out: Annotated[Path, option("DIR")] = Path("runs/speed")
     """folder of the results"""
     overwrite: bool = False

@@ -1,4 +1,4 @@
-"""Run an experiment for every combination of settings; write one table of results.
+"""Run an experiment for every combination of settings.
 
     python -m experiments.sweep --experiment train \
         --grid num_samples=1,5,50 estimator=dreg,vimco seed=0:3 \

@@ -1,4 +1,4 @@
-"""Train a variational autoencoder and estimate its test log-likelihood.
+"""Train a variational autoencoder; estimate its test log p(x).
 
     python -m experiments.train --dataset mnist --model gaussian_mlp --bound iwae \
         --num-samples 5 --estimator dreg --epochs 60 --out runs/iwae5
@@ -22,13 +22,12 @@ from jax.sharding import Mesh
 
 from experiments.harness import run_folder
 from experiments.training import processes, report
-from experiments.training.checks import check
-from experiments.training.evaluate import evaluate
+from experiments.training.evaluate import final_figures
 from experiments.training.load import read_source
 from experiments.training.loop import train_to_end
 from experiments.training.micro_batch import choose_micro_batch_size
 from experiments.training.resume import open_training
-from experiments.training.run import Run, prepare
+from experiments.training.run import Run, check, prepare
 from experiments.training.sinks import watching
 from vaejax.core import Model, Params
 from vaejax.ops.matmul import matmul_precision
@@ -59,10 +58,13 @@ def run(config: Config) -> Results:
     if first:
         print(f"building {config.model} for {config.dataset}", flush=True)
     with matmul_precision(config.matmul_precision), contextlib.ExitStack() as stack:
-        training = processes.together(lambda: prepare(config))
+        with processes.together():
+            training = prepare(config)
         micro_batch_size = choose_micro_batch_size(training)
-        source = processes.together(lambda: read_source(config))
-        processes.together(lambda: stack.enter_context(open_training(config)))
+        with processes.together():
+            source = read_source(config)
+        with processes.together():
+            stack.enter_context(open_training(config))
         if first:
             _print_plan(training)
         with watching(training) as watchers:
@@ -71,7 +73,7 @@ def run(config: Config) -> Results:
             )
         seeds = training.params_by_seed(state)
         summary = {
-            "test": evaluate(training, seeds),
+            "test": final_figures(training, seeds),
             "train": figures,
             "protocol": training.data.protocol,
             **_labelled(training),

@@ -1,23 +1,22 @@
-"""The output of a comparison of bounds: words, tables, figures and a report.
-
-A gap is log p(x) minus the bound. Where the weights' variance is finite, IWAE's gap
-falls as 1/K; the slope is that of K^-b, fitted to the gaps with their errors, at every
-K where theory's leading order is at most 0.01 nats.
-"""
+"""The output of a comparison of bounds: tables, figures and a report."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from rich import box
 from rich.table import Table as TerminalTable
-from scipy.optimize import curve_fit
-from scipy.stats import norm
 
 from experiments.benchmark.tightness_cells import COLUMNS, Reference
+from experiments.benchmark.tightness_findings import (
+    cautions,
+    findings,
+    refusals,
+    slopes,
+)
 from experiments.harness import run_folder
 from experiments.harness.result_table import write_csv
 from experiments.harness.terminal import console
+from vaejax.benchmark.numbers import short, with_error
 from vaejax.benchmark.statistics import Line
 from vaejax.plotting import (
     Section,
@@ -28,9 +27,6 @@ from vaejax.plotting import (
     write_report,
 )
 
-LEADING = 0.01  # nats: below this, the next order is small beside the leading order
-NORMAL_95 = 1.96
-FALSE_ALARMS = 0.01  # probability, over all cells of lower bounds
 SHOWN = (
     *("bound", "K", "kind", "value ± stderr", "log p(x) - value"),
     "over examples",
@@ -40,8 +36,8 @@ SHOWN = (
 def write(
     out: Path, name: str, rows: Sequence[Line], reference: Reference, command: str
 ) -> list[str]:
-    """Write and print the tables, figures and report; return the findings."""
-    found = findings(name, rows, reference)
+    """Write and print the tables, figures and report; return findings and cautions."""
+    found, warned = findings(name, rows, reference), cautions(rows)
     write_csv(out / "results.csv", rows, COLUMNS)
     measured = [row for row in rows if row["kind"] != "refused"]
     figures = [bound_tightness(rows), weight_health(rows)] if measured else []
@@ -80,17 +76,17 @@ def write(
         out / "report.html",
         title=f"vaejax: the tightness of bounds on {name}",
         lead=found,
+        cautions=warned,
         sections=sections,
     )
-    slopes = {bound: slope(members) for bound, members in _closing(rows).items()}
     run_folder.write_json(
         out / "results.json",
         {
-            "findings": found,
+            "findings": [*found, *warned],
             "log_px": float(reference.log_px.mean()),
             "log_px_source": reference.source,
-            "slopes": {bound: fit for bound, fit in slopes.items() if fit is not None},
-            "refusals": _refusals(rows),
+            "slopes": {bound: fit for bound, fit in slopes(rows).items() if fit},
+            "refusals": refusals(rows),
             "versions": run_folder.versions(),
         },
     )
@@ -101,198 +97,9 @@ def write(
         table.add_row(*map(str, texts))
     # A pipe has no width, and a folded table cannot be read.
     console(120).print(table)
-    print(*found, sep="\n")
+    print(*found, *warned, sep="\n")
     print(f"report: {report}")
-    return found
-
-
-def findings(name: str, rows: Sequence[Line], reference: Reference) -> list[str]:
-    """The findings in sentences; all figures in them come from the rows."""
-    measured = [row for row in rows if row["kind"] != "refused"]
-    sentences = [_of_reference(name, reference)]
-    if measured:
-        sentences += [*_at_largest(measured), *_of_none(measured)]
-        sentences += [*_of_slopes(rows), *_of_upper(measured)]
-        if reference.is_exact:
-            sentences.append(_of_lower(measured))
-        sentences.append(_of_weights(measured))
-    by_reason: dict[str, list[str]] = {}
-    for cell, reason in _refusals(rows).items():
-        by_reason.setdefault(reason, []).append(cell)
-    sentences += [
-        f"Refused: {'; '.join(cells)}, because {reason}."
-        for reason, cells in by_reason.items()
-    ]
-    return sentences
-
-
-def slope(rows: Sequence[Line]) -> dict[str, float] | None:
-    """The slope of log gap in log K, with its 95% half-width, from at least three K."""
-    leading = [row["log_px"] - row["leading_order"] for row in rows]
-    fitted = [row for row, gap in zip(rows, leading, strict=True) if gap <= LEADING]
-    if len(fitted) < 3 or min(row["gap_stderr"] for row in fitted) == 0:
-        return None
-    k, gap, stderr = (
-        np.array([row[name] for row in fitted], float)
-        for name in ("num_samples", "gap", "gap_stderr")
-    )
-    (_, power), covariance = curve_fit(
-        lambda k, log_scale, power: np.exp(log_scale - power * np.log(k)),
-        *(k, gap),
-        p0=(np.log((np.array(leading)[-len(k) :] * k).mean()), 1.0),
-        sigma=stderr,
-        absolute_sigma=True,
-    )
-    half = NORMAL_95 * np.sqrt(covariance[1, 1])
-    return {"slope": -float(power), "half_width": float(half), "from_k": float(k[0])}
-
-
-def _closing(rows: Sequence[Line]) -> dict[str, list[Line]]:
-    """The cells with a theory of the closing gap, by bound, in order of K."""
-    found: dict[str, list[Line]] = {}
-    for row in sorted(rows, key=lambda row: row["num_samples"]):
-        if row["leading_order"] is None:
-            continue
-        if np.isclose(row["limit"], row["log_px"], rtol=0, atol=1e-6):
-            found.setdefault(row["bound"], []).append(row)
-    return found
-
-
-def _of_reference(name: str, reference: Reference) -> str:
-    count = len(reference.log_px)
-    value = reference.log_px.mean()
-    where = f"log p(x) of {name}, mean over {count} observations"
-    if reference.is_exact:
-        second, first = reference.moment(2.0), reference.moment(1.0)
-        if first is None or second is None:
-            variance = "infinite, or its integral does not converge"
-        else:
-            variance = f"{np.expm1(second - 2 * first).mean():.3g} on average"
-        return (
-            f"{where}, is {value:.5f} nats, exactly; the relative variance of the "
-            f"weights is {variance}."
-        )
-    stderr = np.sqrt((reference.stderr**2).sum()) / count
-    below = "unknown" if reference.shortfall is None else f"{reference.shortfall:.2g}"
-    k = reference.pareto_k_above
-    untold = "" if k is None else f"; Pareto k is above 0.7 for {k:.0%} of them"
-    return (
-        f"{where}, is estimated by {reference.source}: {with_error(value, stderr)} "
-        f"nats, too low by {below} on average (delta method){untold}."
-    )
-
-
-def _at_largest(rows: Sequence[Line]) -> list[str]:
-    largest = max(row["num_samples"] for row in rows)
-    there = [r for r in rows if r["num_samples"] == largest and r["kind"] != "none"]
-    if not there:
-        return []
-    there.sort(key=lambda row: abs(row["gap"]))
-    gaps = ", ".join(
-        f"{row['bound']} {with_error(row['gap'], row['gap_stderr'])}" for row in there
-    )
-    rounded = [row for row in there if row["rounding"] > row["stderr"]]
-    shifted = "".join(
-        f" Rounding shifts {row['bound']} there by up to "
-        f"{row['rounding']:.1g}, which is more than its Monte Carlo error."
-        for row in rounded
-    )
-    return [f"log p(x) less the bound at K = {largest}, in nats: {gaps}.{shifted}"]
-
-
-def _of_none(rows: Sequence[Line]) -> list[str]:
-    names = dict.fromkeys(row["bound"] for row in rows if row["kind"] == "none")
-    if not names:
-        return []
-    return [
-        f"No bound on log p(x): {', '.join(names)}. How near to it an objective of "
-        'kind "none" comes says nothing about it.'
-    ]
-
-
-def _of_slopes(rows: Sequence[Line]) -> list[str]:
-    sentences = []
-    for bound, members in _closing(rows).items():
-        fit = slope(members)
-        if fit is None:
-            sentences.append(
-                f"No slope of {bound}'s gap is fitted: fewer than three K at which "
-                f"its leading order is at most {LEADING} nats."
-            )
-            continue
-        sentences.append(
-            f"{bound}'s gap falls with K at a log-log slope of {fit['slope']:.3f} ± "
-            f"{fit['half_width']:.3f} (95%) from K = {fit['from_k']:.0f} on; theory's "
-            "leading order has -1."
-        )
-    return sentences
-
-
-def _of_upper(rows: Sequence[Line]) -> list[str]:
-    sentences = []
-    for bound in dict.fromkeys(row["bound"] for row in rows if row["kind"] == "upper"):
-        members = [row for row in rows if row["bound"] == bound]
-        above = [
-            row["num_samples"]
-            for row in members
-            if -row["gap"] > NORMAL_95 * row["gap_stderr"]
-        ]
-        where = "at no K" if not above else f"at K = {', '.join(map(str, above))}"
-        last = max(members, key=lambda row: row["num_samples"])
-        limit = ""
-        if last["limit"] is not None:
-            beyond = last["limit"] - last["log_px"]
-            limit = f" It does not close: its limit lies {beyond:.4f} nats above."
-        sentences.append(
-            f"{bound}, an upper bound as K grows, lies above log p(x) (beyond 95% of "
-            f"its error) {where}.{limit}"
-        )
-    return sentences
-
-
-def _of_lower(rows: Sequence[Line]) -> str:
-    """The sentence on lower bounds that lie above log p(x) by more than chance."""
-    lower = [row for row in rows if row["kind"] == "lower"]
-    scores = {
-        f"{row['bound']} at K = {row['num_samples']}": -row["gap"]
-        / np.hypot(row["gap_stderr"], row["rounding"])
-        for row in lower
-    }
-    if not scores:
-        return "No lower bound was asked for."
-    limit = norm.isf(FALSE_ALARMS / len(scores))
-    wrong = [cell for cell, z in scores.items() if z > limit]
-    return (
-        f"Of {len(scores)} cells of lower bounds "
-        f"{len(wrong) or 'none'} came out above log p(x) beyond chance "
-        f"(largest z {max(scores.values()):.2f}, limit {limit:.2f})"
-        + (f": {', '.join(wrong)}." if wrong else ".")
-    )
-
-
-def _of_weights(rows: Sequence[Line]) -> str:
-    by_k = {row["num_samples"]: row for row in rows}
-    first, last = by_k[min(by_k)], by_k[max(by_k)]
-    k = last["pareto_k"]
-    tail = (
-        "too few weights for a Pareto k"
-        if k is None
-        else f"Pareto k has median {k:.2f} there, above 0.7 in "
-        f"{last['pareto_k_above_0.7']:.0%} of the fits"
-    )
-    return (
-        f"The effective sample size is {first['relative_ess']:.0%} of K at K = "
-        f"{first['num_samples']} and {last['relative_ess']:.1%} at K = "
-        f"{last['num_samples']}; {tail}."
-    )
-
-
-def _refusals(rows: Sequence[Line]) -> dict[str, str]:
-    return {
-        f"{row['bound']} at K = {row['num_samples']}": row["refusal"]
-        for row in rows
-        if row["kind"] == "refused"
-    }
+    return [*found, *warned]
 
 
 def _cells(row: Line) -> tuple[str | int, ...]:
@@ -301,11 +108,5 @@ def _cells(row: Line) -> tuple[str | int, ...]:
         *(row["bound"], row["num_samples"], row["kind"]),
         with_error(row["value"], row["stderr"]),
         with_error(row["gap"], row["gap_stderr"]),
-        "" if examples is None else f"± {examples:.2g}",
+        "" if examples is None else f"± {short(examples, 2)}",
     )
-
-
-def with_error(value: float, stderr: float) -> str:
-    """The value ± its error, with decimals for two digits of the error."""
-    decimals = 6 if stderr <= 0 else int(np.clip(1 - np.floor(np.log10(stderr)), 0, 6))
-    return f"{value:z.{decimals}f} ± {stderr:.{decimals}f}"

@@ -1,4 +1,4 @@
-"""Train the systems of the literature, one after the other, and show their purpose.
+"""Train the systems of the literature, and show their purpose.
 
     python -m experiments.gallery --systems vae vade --out runs/gallery
 

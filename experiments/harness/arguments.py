@@ -11,6 +11,7 @@ import ast
 import dataclasses
 import difflib
 import inspect
+import os
 import re
 import textwrap
 import types
@@ -19,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from vaejax.core import VaejaxError
+from vaejax.core import VaejaxError, one_of
 from vaejax.core.ranges import shown
 
 ENOUGH = 0.6  # similarity from which one flag may be meant by the other
@@ -106,8 +107,10 @@ def _strings_below(cls: type) -> dict[str, str]:
     found = {}
     for node, below in zip(tree.body, [*tree.body[1:], None], strict=True):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            string = isinstance(below, ast.Expr) and ast.literal_eval(below.value)
-            found[node.target.id] = string or ""
+            string = (
+                ast.literal_eval(below.value) if isinstance(below, ast.Expr) else ""
+            )
+            found[node.target.id] = " ".join(string.split())
     return found
 
 
@@ -200,14 +203,17 @@ def value_of(annotation: Any, words: Sequence[str], splits: bool = True) -> Any:
     annotation = _plain(annotation)
     if typing.get_origin(annotation) is tuple:
         each = typing.get_args(annotation)[0]
-        parted = split_words(words) if splits and each is not Path else words
+        split = split_paths if each is Path else split_words
+        parted = split(words) if splits else words
         return tuple(value_of(each, [word]) for word in parted)
     word = words[0] if words else "True"  # a switch has no word
+    if annotation is Path and not word:
+        raise ValueError("'': use the path of a file or folder")
     if typing.get_origin(annotation) is Literal or annotation is bool:
         choices = (True, False) if annotation is bool else typing.get_args(annotation)
         by_word = {str(choice): choice for choice in choices}
         if word not in by_word:
-            raise ValueError(f"{shown(word)}: use one of {', '.join(by_word)}")
+            raise ValueError(f"{shown(word)}: {one_of(word, by_word)}")
         return by_word[word]
     try:
         return annotation(word)
@@ -215,6 +221,15 @@ def value_of(annotation: Any, words: Sequence[str], splits: bool = True) -> Any:
         kinds = {int: "an integer", float: "a number"}
         expected = kinds.get(annotation, "another word")
         raise ValueError(f"{shown(word)}: use {expected}") from None
+
+
+def split_paths(words: Sequence[str]) -> list[str]:
+    """Split words at commas, except the path of something that exists."""
+    return [
+        piece
+        for word in words
+        for piece in ([word] if os.path.exists(word) else word.split(","))
+    ]
 
 
 def split_words(words: Sequence[str]) -> list[str]:

@@ -34,11 +34,14 @@ def help_text(command: str, config_class: type) -> str:
 def _described(flag: Flag) -> str:
     """The help of a flag, the `--list` kind of its names, and its default."""
     notes = [f"--list {flag.option.names}"] if flag.option.names else []
+    meaning, depends, default = flag.help.partition(" (default: ")
     is_shown = flag.default not in (None, (), dataclasses.MISSING)
-    if is_shown and flag.default is not False and "default" not in flag.help:
+    if depends:  # the string below the field says what on
+        notes.append(f"default: {default.removesuffix(')')}")
+    elif is_shown and flag.default is not False:
         values = flag.default if flag.kind is tuple else (flag.default,)
         notes.append(f"default: {' '.join(map(str, values))}")
-    return f"{flag.help} ({'; '.join(notes)})".strip() if notes else flag.help
+    return f"{meaning} ({'; '.join(notes)})".strip() if notes else meaning
 
 
 def _row(left: str, right: str) -> list[str]:

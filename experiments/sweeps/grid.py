@@ -94,7 +94,9 @@ def make_trials(
     axes = _parse_all(experiment, types, grid, _grid_values)
     fixed = _parse_all(experiment, types, settings, _only_value)
     if twice := sorted(axes.keys() & fixed.keys()):
-        raise VaejaxError(f"{twice} are in --grid and in --settings: leave one out")
+        raise VaejaxError(
+            f"{', '.join(twice)} are in --grid and in --settings: leave one out"
+        )
     if math.prod(map(len, axes.values())) > MOST_TRIALS:
         raise VaejaxError(
             f"the grid has more than {MOST_TRIALS:,} combinations: name fewer values"

@@ -16,7 +16,8 @@ class DataSettings(Settings):
     dataset: Annotated[str, option("NAME", names="datasets")] = "mnist"
     """data set"""
     protocol: Annotated[str | None, option("NAME")] = None
-    """treatment of pixels: dynamic, static, threshold, none, dequantized or counts"""
+    """pixels: dynamic, static, threshold, none, dequantized or counts
+    (default: depends on data set and likelihood)"""
     data_dir: Annotated[Path | None, option("DIR")] = None
     """folder of the prepared data (default: $TFDS_DATA_DIR)"""
     num_labels: Annotated[int | None, option("N")] = None

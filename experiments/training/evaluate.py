@@ -1,4 +1,4 @@
-"""The test figures of a run, as in results.json under `test`."""
+"""The evaluation of a run on its test split, and the figures in its results.json."""
 
 import math
 import time
@@ -22,29 +22,8 @@ from vaejax.evaluation import (
 )
 
 
-def evaluate(run: Run, seeds: list[Params]) -> dict[str, Any]:
-    """The figures of the test split; for several seeds, their means and spreads.
-
-    The figures are log-likelihood, ELBO and active units. For an autoencoder, whose
-    code has no density, reconstruction errors replace the first two.
-
-    Args:
-        run: trained, or loaded by `load_run`.
-        seeds: the parameters of every seed, as `run.params_by_seed` gives them.
-
-    Raises:
-        VaejaxError: a log-likelihood that is not finite.
-    """
-    key = run.keys.evaluate
-    keys = jax.random.split(key, len(seeds)) if len(seeds) > 1 else [key]
-    tests = [_evaluate(run, *one) for one in zip(seeds, keys, strict=True)]
-    return tests[0] if len(tests) == 1 else over_seeds(tests)
-
-
-def estimate_log_likelihood(
-    run: Run, params: Params, key: Key, num_samples: int
-) -> LogLikelihood:
-    """The estimate of log p(x) for every test image, with a progress bar.
+def evaluate(run: Run, params: Params, key: Key, num_samples: int) -> LogLikelihood:
+    """The log-likelihood of every test image, with its error, and a progress bar.
 
     Raises:
         VaejaxError: it is not finite.
@@ -67,7 +46,26 @@ def estimate_log_likelihood(
     return estimate
 
 
-def _evaluate(run: Run, params: Params, key: Key) -> dict[str, Any]:
+def final_figures(run: Run, seeds: list[Params]) -> dict[str, Any]:
+    """The figures of the test split; for several seeds, their means and spreads.
+
+    The figures are log-likelihood, ELBO and active units. For an autoencoder, whose
+    code has no density, reconstruction errors replace the first two.
+
+    Args:
+        run: trained, or loaded by `load_run`.
+        seeds: the parameters of every seed, as `run.params_by_seed` gives them.
+
+    Raises:
+        VaejaxError: a log-likelihood that is not finite.
+    """
+    key = run.keys.evaluate
+    keys = jax.random.split(key, len(seeds)) if len(seeds) > 1 else [key]
+    tests = [_figures(run, *one) for one in zip(seeds, keys, strict=True)]
+    return tests[0] if len(tests) == 1 else over_seeds(tests)
+
+
+def _figures(run: Run, params: Params, key: Key) -> dict[str, Any]:
     model, test = run.model, run.data.test
     count = len(test.x)
     units = {"active_units": active_units(model, params, test)}
@@ -76,7 +74,7 @@ def _evaluate(run: Run, params: Params, key: Key) -> dict[str, Any]:
         figures = {name: float(of.mean()) for name, of in kept._asdict().items()}
         return {**figures, "num_examples": count, **units}
     start = time.perf_counter()
-    estimate = estimate_log_likelihood(run, params, key, run.config.eval_num_samples)
+    estimate = evaluate(run, params, key, run.config.eval_num_samples)
     seconds = time.perf_counter() - start
     summary: dict[str, Any] = estimate.summary()
     if not model.latent_prior.normalized:

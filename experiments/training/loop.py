@@ -14,7 +14,7 @@ from experiments.harness import run_settings
 from experiments.harness.interrupts import noted_interrupts
 from experiments.harness.progress import COMPILING, progress_bar
 from experiments.training import processes
-from experiments.training.checks import named_kl_weight
+from experiments.training.loss_terms import named_kl_weight
 from experiments.training.recorder import Epoch, Recorder, Watcher, read_totals
 from experiments.training.resume import more_epochs, say_if_longer
 from experiments.training.run import Run
@@ -55,8 +55,8 @@ def train_to_end(
     """
     config, count = run.config, len(run.data.train.x)
     num_steps = steps_per_epoch(count, config.batch_size)
-    recorder = Recorder(run, watchers)
-    state, totals = _begin(run, source, recorder, num_steps)
+    state, totals, rows = _begin(run, source, num_steps)
+    recorder = Recorder(run, watchers, rows, saved_step=int(state.step))
     if int(state.step) >= config.epochs * num_steps:
         return state, _figures(run, recorder.rows)
     with (
@@ -94,12 +94,12 @@ def train_to_end(
 
 
 def _begin(
-    run: Run,
-    source: Params | None,
-    recorder: Recorder,
-    num_steps: int,
-) -> tuple[TrainState, Totals | None]:
-    """The state at which training starts or resumes, and the sums of its epoch."""
+    run: Run, source: Params | None, num_steps: int
+) -> tuple[TrainState, Totals | None, list[Epoch]]:
+    """The state at which training starts or resumes, its epoch's sums, the rows before.
+
+    A new state is at step 0, and a checkpoint is one that is saved.
+    """
     config, folder = run.config, run.config.out / "checkpoints"
     newest = checkpoints.latest(folder) if config.resume else None
     processes.check_shared(f"the newest checkpoint in {folder}", newest)
@@ -107,19 +107,16 @@ def _begin(
     if newest is None:
         if config.resume and first:
             print(f"there is nothing to resume in {config.out}: the run starts anew")
-        state = starting_state(run, source)
-        recorder.open([], 0)
-        return state, None
+        return starting_state(run, source), None, []
     like = init_state(run.objective, run.optimizer, run.keys.train)
     state, extra = checkpoints.load(folder, like)
     before: Any = extra.get("settings")
     run_settings.check_types(before, type(config), folder)
     run_settings.check_settings(before, config, folder, more_epochs)
     step = int(state.step)
-    recorder.open(extra["rows"], step)
     if first and step < config.epochs * num_steps:
         say_if_longer(config, before["epochs"], step, num_steps)
-    return state, read_totals(extra["totals"])
+    return state, read_totals(extra["totals"]), extra["rows"]
 
 
 def _figures(run: Run, rows: list[Epoch]) -> dict[str, Any]:
@@ -148,6 +145,7 @@ def _figures(run: Run, rows: list[Epoch]) -> dict[str, Any]:
 
 def _remark(run: Run, metrics: dict[str, float | None]) -> str | None:
     """The remark on the final KL weight; None if no step was applied."""
-    weight = named_kl_weight(run.config, len(run.data.train.x))
+    epoch_steps = steps_per_epoch(len(run.data.train.x), run.config.batch_size)
+    weight = named_kl_weight(run.config.kl_weight, epoch_steps)
     known = {name: value for name, value in metrics.items() if value is not None}
     return weight.remark(known) if weight is not None and "kl" in known else None

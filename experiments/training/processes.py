@@ -9,8 +9,7 @@ import contextlib
 import json
 import socket
 import time
-from collections.abc import Callable
-from typing import TypeVar
+from collections.abc import Iterator
 
 import jax
 import numpy as np
@@ -23,8 +22,6 @@ from vaejax.core import VaejaxError
 from vaejax.core.ranges import shown
 
 CONNECT_SECONDS = 300.0
-
-T = TypeVar("T")
 
 
 def start(config: Config) -> None:
@@ -60,13 +57,15 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def together(action: Callable[[], T]) -> T:
-    """Run the action in every process; an error in one process is an error in all."""
+@contextlib.contextmanager
+def together() -> Iterator[None]:
+    """Run a block in every process; an error in one process is an error in all."""
     if jax.process_count() == 1:
-        return action()
-    error, result = None, None
+        yield
+        return
+    error = None
     try:
-        result = action()
+        yield
     except (VaejaxError, OSError) as mistake:
         error = mistake
     others = _gather(str(error or ""))
@@ -75,7 +74,6 @@ def together(action: Callable[[], T]) -> T:
     for process, message in enumerate(others):
         if message:
             raise VaejaxError(f"in process {process}: {message}")
-    return result  # type: ignore[return-value]
 
 
 def check_shared(what: str, found: object) -> None:

@@ -25,23 +25,26 @@ class Recorder:
     Process 0 alone writes; all processes agree on when.
     """
 
-    def __init__(self, run: Run, watchers: Sequence[Watcher]) -> None:
-        self._config, self._watchers = run.config, watchers
-        self._test_bound = _test_bound(run)
-        self._folder = run.config.out / "checkpoints"
-        self._is_first = processes.is_first()
-        self.rows: list[Epoch] = []
-        self._saved_step, self._saved_at = 0, time.monotonic()
-        self._epoch_before: tuple[TrainState, list[Epoch]] | None = None
-
-    def open(self, rows: list[Epoch], saved_step: int) -> None:
+    def __init__(
+        self,
+        run: Run,
+        watchers: Sequence[Watcher],
+        rows: list[Epoch],
+        saved_step: int,
+    ) -> None:
         """Begin metrics.jsonl with the rows that belong to the state saved last.
 
         Later lines belong to epochs that are repeated.
         """
-        self.rows, self._saved_step = rows, saved_step
+        self._config, self._watchers = run.config, watchers
+        self._test_bound = _test_bound(run)
+        self._folder = run.config.out / "checkpoints"
+        self._is_first = processes.is_first()
+        self.rows = rows
+        self._saved_step, self._saved_at = saved_step, time.monotonic()
+        self._epoch_before: tuple[TrainState, list[Epoch]] | None = None
         if self._is_first:
-            metric_rows.write_rows(self._config.out, rows)
+            metric_rows.write_rows(run.config.out, rows)
 
     def save(self, state: TrainState, totals: Totals | None, rows: list[Epoch]) -> None:
         """Save a state with all that a resumed run needs, unless it is saved."""

@@ -1,6 +1,6 @@
 """The run of a training, built once from its settings and its data."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +8,18 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
-from experiments.training.checks import check
+from experiments.training.checks import check_choices
 from experiments.training.config import Config
 from experiments.training.labels import labels_in_test, training_examples
+from experiments.training.loss_terms import named_kl_weight, named_regularizers
 from experiments.training.optimizer import make_optimizer
-from experiments.training.protocol import exemplars, mean_observation
+from experiments.training.protocol import (
+    choose_protocol,
+    exemplars,
+    mean_observation,
+)
 from experiments.training.split import training_split
+from vaejax.bounds import BOUNDS
 from vaejax.core import (
     Example,
     Key,
@@ -21,16 +27,18 @@ from vaejax.core import (
     Objective,
     Params,
     VaejaxError,
+    build,
     check_data,
     record,
     settings_of,
 )
 from vaejax.core.memory import check_fits
-from vaejax.data import load
+from vaejax.data import DATASETS, load
+from vaejax.estimators import ESTIMATORS
 from vaejax.models import MODELS
-from vaejax.objective import whole_params
+from vaejax.objective import make_objective, whole_params
 from vaejax.sharding import training_mesh
-from vaejax.training import TrainState, of_seed
+from vaejax.training import TrainState, of_seed, several_seeds, steps_per_epoch
 
 
 class Keys(NamedTuple):
@@ -79,20 +87,69 @@ class Run:
         return [of_seed(params, n) for n in range(self.config.num_seeds)]
 
 
+class Checked(NamedTuple):
+    """What is known of a training before any data are read."""
+
+    model: Model  # without what the data tell it, such as their mean
+    protocol: str
+
+
+def check(config: Config) -> Checked:
+    """Check a configuration before any data are read.
+
+    Raises:
+        VaejaxError: an unknown name, a number that cannot be, or a combination of
+            model, bound and estimator that cannot.
+    """
+    check_choices(config)
+    model = _build_model(config)
+    if config.num_labels is not None and not model.labels.unknown:
+        raise VaejaxError(
+            f"num_labels hides labels, and {config.model} needs all labels: leave "
+            "num_labels out, or use the model m2"
+        )
+    _build_objective(config, model, config.batch_size)
+    protocol = choose_protocol(config.dataset, config.protocol, model.likelihood)
+    return Checked(model, protocol)
+
+
+def _build_model(config: Config, **told: Any) -> Model:
+    """Build the model, with what the data tell it, such as their mean."""
+    shape = build(DATASETS, config.dataset).shape
+    settings = config.model_settings
+    return build(MODELS, config.model, settings, data_shape=shape, **told)
+
+
+def _build_objective(config: Config, model: Model, num_examples: int) -> Objective:
+    epoch_steps = steps_per_epoch(num_examples, config.batch_size)
+    objective = make_objective(
+        model,
+        build(BOUNDS, config.bound, config.bound_settings),
+        build(ESTIMATORS, config.estimator, config.estimator_settings),
+        num_samples=config.num_samples,
+        allow_bias=config.allow_bias,
+        regularizers=named_regularizers(config.regularizers, num_examples),
+        kl_weight=named_kl_weight(config.kl_weight, epoch_steps),
+    )
+    if config.num_seeds == 1:
+        return objective
+    return several_seeds(objective, config.num_seeds)
+
+
 def prepare(config: Config) -> Run:
     """Read the data, and check and build the run of a configuration.
 
     Raises:
         VaejaxError: as `check`, or settings that the data or the memory exclude.
     """
-    build_model, build_objective, protocol = check(config)
+    protocol = check(config).protocol
     train = load(config.dataset, protocol=protocol, data_dir=config.data_dir)
     train = training_split(config, train, protocol)
     test = load(config.dataset, "test", protocol=protocol, data_dir=config.data_dir)
     told = {"data_mean": mean_observation(train, protocol)}
     if "exemplars" in settings_of(MODELS[config.model]):
         told["exemplars"] = exemplars(train, protocol)
-    model = build_model(**told)
+    model = _build_model(config, **told)
     count = len(test.images) if config.eval_examples is None else config.eval_examples
     if count > len(test.images):
         raise VaejaxError(
@@ -116,7 +173,7 @@ def prepare(config: Config) -> Run:
         protocol,
         training.labelled,
     )
-    objective = build_objective(model, len(data.train.x))
+    objective = _build_objective(config, model, len(data.train.x))
     # The parameters, their gradient and Adam's two moments.
     what = f"the training of {config.model}"
     check_fits(what, lambda: objective.init(jax.random.key(0)), copies=4)

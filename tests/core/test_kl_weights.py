@@ -13,9 +13,9 @@ import pytest
 import scipy.optimize
 from jax.flatten_util import ravel_pytree
 
-from experiments.training.checks import check
 from experiments.training.config import Config
 from experiments.training.optimizer import make_optimizer
+from experiments.training.run import check
 from vaejax import kl_weights
 from vaejax.bounds import BOUNDS, beta_elbo, elbo, elbo_analytic_kl
 from vaejax.core import Batch, Example, LossState, VaejaxError
@@ -339,7 +339,7 @@ def test_a_density_ratio_tracks_the_encoder_at_every_step(prior, moves):
         encoder_steps=5,
         model_settings=("hidden=(4,)", "latent_dim=2", f"prior={prior}"),
     )
-    model = check(config).build_model()
+    model = check(config).model
     params = model.init(KEY)
     optimizer = make_optimizer(config, model, 1000)
     ones = jax.tree.map(jnp.ones_like, params)

@@ -162,14 +162,14 @@ def test_protocols_refuse_what_is_no_intensity(name):
         (
             {"name": "mnits"},
             UnknownNameError,
-            "did you mean 'mnist' or .* Use one of .*'digits'.*'mnist', 'mnist_70k'",
+            "did you mean 'mnist' or .* Use one of .*digits.*mnist, mnist_70k",
         ),
         (
             {"name": "digits", "split": "validation"},
             UnknownNameError,
-            "'test', 'train'",
+            "test, train",
         ),
-        ({"name": "mnist", "protocol": "x"}, UnknownNameError, "'dynamic', .*'static'"),
+        ({"name": "mnist", "protocol": "x"}, UnknownNameError, "dynamic, .*static"),
         ({"name": "mnist", "protocol": "static"}, DataError, "set binarized_mnist"),
         (
             {"name": "binarized_mnist", "protocol": "dynamic"},

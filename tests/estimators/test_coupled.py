@@ -18,8 +18,8 @@ from jax.lax import stop_gradient
 from jax.scipy.special import logsumexp
 from scipy.stats import norm
 
-from experiments.training.checks import check
 from experiments.training.config import Config
+from experiments.training.run import check
 from vaejax.benchmark import gradient_moments
 from vaejax.bounds import beta_elbo, elbo, elbo_analytic_kl, iwae
 from vaejax.core import (

@@ -7,9 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.training.checks import check
 from experiments.training.config import Config
-from experiments.training.run import prepare
+from experiments.training.run import check, prepare
 from experiments.training.split import training_split
 from vaejax import Example, VaejaxError, log_likelihood
 from vaejax.data import ImageData, load

@@ -12,7 +12,7 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import multivariate_normal, norm
 
-from experiments.training.checks import _regularizers as regularizers_named
+from experiments.training.loss_terms import named_regularizers
 from vaejax.bounds import elbo
 from vaejax.core import Batch, Example, IncompatibleError, VaejaxError
 from vaejax.estimators import pathwise
@@ -242,6 +242,6 @@ def test_what_has_no_such_parts_is_refused():
 
 
 def test_training_tells_the_number_of_examples():
-    (told,) = regularizers_named(("stratified_total_correlation", "beta=2"), 3)
+    (told,) = named_regularizers(("stratified_total_correlation", "beta=2"), 3)
     with pytest.raises(VaejaxError, match=r"num_examples.* is 3, fewer"):
         told.penalty(MODEL, PARAMS, KEY, batch_of(draw_x(KEY, 4)))

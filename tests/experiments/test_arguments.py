@@ -1,6 +1,7 @@
 """Command lines: words to settings, the nearest flags, help that waits for no JAX."""
 
 import dataclasses
+import importlib
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from experiments.__main__ import commands
 from experiments.harness import progress
 from experiments.harness.arguments import flags_of, split_words
 from experiments.harness.cli import command_of, option, parse
+from experiments.harness.help import help_text
 from experiments.harness.settings import Settings
 from experiments.training.config import Config as TrainConfig
 from vaejax.core import VaejaxError
@@ -54,7 +56,8 @@ class Config(Numbers):
         ("here --rates 1,2.5", {"rates": (1.0, 2.5)}),
         ("here --rates 1, 2.5", None),
         ("here --rates", {"rates": ()}),
-        ("here --paths a,b c", {"paths": (Path("a,b"), Path("c"))}),
+        ("here --paths a,b c", {"paths": (Path("a"), Path("b"), Path("c"))}),
+        ("here --paths a,,b", None),
         ("here --words a=1,b=2 c=3,4", {"words": ("a=1", "b=2", "c=3,4")}),
         ("here --words c=3 4 a=1", {"words": ("c=3,4", "a=1")}),
         ("here --kind other", {"kind": "other"}),
@@ -74,6 +77,13 @@ def test_words_are_settings(words, values):
             parse(Config, words.split())
     else:
         assert parse(Config, words.split()) == Config(place=Path("here"), **values)
+
+
+def test_a_folder_whose_name_holds_a_comma_is_one_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a,b").mkdir()
+    paths = parse(Config, ["here", "--paths", "a,b", "c,d"]).paths
+    assert paths == (Path("a,b"), Path("c"), Path("d"))
 
 
 @pytest.mark.parametrize(
@@ -145,6 +155,26 @@ def test_help_is_there_before_jax_is_and_fits_80_columns(name):
     assert "default: " in shown.stdout
 
 
+@pytest.mark.parametrize("name", sorted(commands()))
+def test_many_flags_are_grouped_and_defaults_follow_the_meaning(name):
+    package = ".__main__" if name == "gallery" else ""
+    config_class = importlib.import_module(f"experiments.{name}{package}").Config
+    shown = help_text(name, config_class)
+    flags = flags_of(config_class)
+    if len(flags) > 10:
+        assert len({flag.group for flag in flags}) >= 3
+    for flag in flags:
+        if flag.group:
+            assert f"\n{flag.group}:\n" in shown
+    words = " ".join(shown.split())
+    # A flag's names and its default are in one pair of brackets.
+    assert not re.search(r"\((default|--list)[^)]*\) \(", words)
+    if name == "train":
+        assert "counts (default: depends on data set and likelihood)" in words
+    if name == "replay":
+        assert "(--list bounds; default: the run's)" in words
+
+
 def test_help_of_train_groups_its_flags():
     groups = dict.fromkeys(flag.group for flag in flags_of(TrainConfig))
     assert list(groups) == [
@@ -173,8 +203,25 @@ def test_the_commands_are_listed_a_line_each():
     assert shown.returncode == 0
     for name, claim in commands().items():
         assert re.search(rf"^{name} +{claim.split()[0]}", shown.stdout, re.MULTILINE)
+    assert len(shown.stdout.splitlines()) == 1 + len(commands())
+    assert max(map(len, shown.stdout.splitlines())) <= 80
     assert {"train", "gallery", "estimator_variance"} <= commands().keys()
     assert "harness" not in commands()
+
+
+@pytest.mark.parametrize(
+    ("word", "answer"),
+    [
+        ("trian", "unknown command 'trian': did you mean 'train'[?] Use one of advise"),
+        ("nonsense", "unknown command 'nonsense': use one of advise, .*train"),
+        ("train", "write python -m experiments.train"),
+    ],
+)
+def test_a_word_is_no_command(word, answer):
+    shown = run("experiments", word)
+    assert shown.returncode == 2
+    assert shown.stdout == ""
+    assert re.fullmatch(f"error: {answer}.*\n", shown.stderr)
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,9 @@ from experiments import bound_tightness
 from experiments.benchmark import measured_model, tightness_cells
 from experiments.benchmark.measured_model import Measured, make_keys
 from experiments.benchmark.tightness_cells import controlled, measure, reference_of
-from experiments.benchmark.tightness_report import findings, slope, with_error
+from experiments.benchmark.tightness_findings import cautions, findings, slope
 from vaejax import plotting
+from vaejax.benchmark.numbers import with_error
 from vaejax.bounds import BOUNDS, beta_elbo, iwae, reconstruction
 from vaejax.core import Problem, VaejaxError
 from vaejax.exact import log_moment, value_and_gradient
@@ -147,7 +148,7 @@ def reported(measured, bounds) -> str:
     """The findings of the cells of these bounds at K = 4."""
     reference = reference_of(measured, jax.random.key(8), 10)
     rows = measure(measured, reference, bounds, 4, DRAWS, jax.random.key(10))
-    return "\n".join(findings("x", rows, reference))
+    return "\n".join([*findings("x", rows, reference), *cautions(rows)])
 
 
 def test_the_report_counts_as_lower_what_states_so(discrete):
@@ -208,6 +209,10 @@ def test_a_run_writes_a_row_per_cell_and_what_they_say(whole):
     assert "Refused: jvi at K = 1, because the jackknife" in said
     assert "cells of lower bounds none came out above log p(x)" in said
     report = (whole.out / "report.html").read_text()
+    lead, _, apart = report.partition("Before relying on it")
+    assert "less the bound is, nearest first" in lead
+    assert "Refused" not in lead
+    assert "Refused: jvi at K = 1" in apart
     assert "python -m experiments.bound_tightness --bounds elbo" in report
     for name in ("bounds.pdf", "bounds.png", "weights.pdf", "weights.png"):
         assert (whole.out / "figures" / name).stat().st_size > 1000

@@ -233,17 +233,20 @@ def test_other_settings_are_named(second_says):
 
 def test_an_error_in_one_process_is_one_in_all(second_says):
     second_says.append("")
-    assert processes.together(lambda: 5) == 5
+    found = 0
+    with processes.together():
+        found = 5
+    assert found == 5
     second_says.append("no data here")
-    with pytest.raises(VaejaxError, match="in process 1: no data here"):
-        processes.together(lambda: 5)
-
-    def fail():
-        raise VaejaxError("mine")
-
+    with (
+        pytest.raises(VaejaxError, match="in process 1: no data here"),
+        processes.together(),
+    ):
+        found = 6
+    assert found == 6
     second_says.append("")
-    with pytest.raises(VaejaxError, match=r"^mine$"):
-        processes.together(fail)
+    with pytest.raises(VaejaxError, match=r"^mine$"), processes.together():
+        raise VaejaxError("mine")
     second_says.append("True")
     assert processes.any_process(False)
 

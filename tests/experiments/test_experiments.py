@@ -24,7 +24,7 @@ from experiments.harness.cli import parse
 from experiments.harness.interrupts import noted_interrupts
 from experiments.reports.sections import model_sections
 from experiments.training import report
-from experiments.training.evaluate import evaluate
+from experiments.training.evaluate import final_figures
 from experiments.training.load import load_trained, read_source
 from experiments.training.run import prepare
 from experiments.training.starting_point import starting_state
@@ -123,7 +123,7 @@ def test_a_run_writes_a_report_with_its_answer_and_its_command(finished):
 
 def test_a_loaded_run_is_evaluated_as_it_was(finished):
     trained = load_trained(finished.out)
-    again = evaluate(trained.run, trained.seeds)
+    again = final_figures(trained.run, trained.seeds)
     before = dict(finished.summary["test"])
     del again["images_per_second"], before["images_per_second"]
     assert again == before

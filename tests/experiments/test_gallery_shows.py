@@ -24,7 +24,7 @@ from experiments.gallery.entries import ENTRIES
 from experiments.gallery.entry import Trained
 from experiments.harness import metric_rows, run_folder, run_settings
 from experiments.training.config import Config
-from experiments.training.evaluate import evaluate
+from experiments.training.evaluate import final_figures
 from experiments.training.run import prepare
 from experiments.training.starting_point import starting_state
 from vaejax.data import DATASETS, PROTOCOLS
@@ -152,7 +152,7 @@ def trained(config: Config, evaluated: bool) -> Trained:
     told = {name: float(value) for name, value in metrics.items()}
     row = {"epoch": 1, "step": UPDATES, "train": told, "test": told}
     summary = {
-        "test": evaluate(run, seeds) if evaluated else {},
+        "test": final_figures(run, seeds) if evaluated else {},
         "train": {"images_per_second": 1.0, "steps": UPDATES},
     }
     run_folder.write_json(config.out / "config.json", run_settings.settings_of(config))

@@ -8,10 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from experiments.training.checks import check
 from experiments.training.config import Config
 from experiments.training.labels import UNKNOWN, check_labels, choose_labelled
-from experiments.training.run import prepare
+from experiments.training.run import check, prepare
 from vaejax import BOUNDS, ESTIMATORS, Batch, Example, VaejaxError, make_objective
 from vaejax.core import LossState
 from vaejax.data import ImageData

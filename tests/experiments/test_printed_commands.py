@@ -25,8 +25,8 @@ from experiments import sweep
 from experiments.harness.cli import parse, run_main
 from experiments.sweeps.grid import make_trials
 from experiments.training import report
-from experiments.training.checks import check as check_training
 from experiments.training.config import Config as TrainConfig
+from experiments.training.run import check as check_training
 from vaejax.core import VaejaxError
 
 pytestmark = pytest.mark.slow

@@ -29,6 +29,38 @@ def file_of(frame: FrameType | None) -> str:
     return "" if frame is None else frame.f_code.co_filename.removeprefix(ROOT)
 
 
+def holds_settings(frame: FrameType) -> bool:
+    """True if a call is given the settings: by argument, by closure, or in `self`."""
+    code = frame.f_code
+    taken = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    given = [frame.f_locals.get(name) for name in (*taken, *code.co_freevars)]
+    inside = getattr(frame.f_locals.get("self"), "__dict__", {})
+    return any(isinstance(value, Config | Run) for value in (*given, *inside.values()))
+
+
+def test_a_walk_counts_closures_and_methods():
+    config, seen = Config(), []
+
+    class Holder:
+        def __init__(self) -> None:
+            self.config = config
+
+        def ask(self) -> None:
+            seen.append(holds_settings(sys._getframe()))
+
+    def ask() -> Config:
+        seen.append(holds_settings(sys._getframe()))
+        return config
+
+    def ask_nothing(other: int) -> None:
+        seen.append(holds_settings(sys._getframe()))
+
+    Holder().ask()
+    ask()
+    ask_nothing(1)
+    assert seen == [True, True, False]
+
+
 def test_no_file_is_entered_twice_before_the_first_step(tmp_path, monkeypatch):
     entered: list[str] = []
 
@@ -38,10 +70,7 @@ def test_no_file_is_entered_twice_before_the_first_step(tmp_path, monkeypatch):
             raise FirstStepError
         if event != "call" or not code.co_filename.startswith(ROOT):
             return
-        taken = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-        given = [frame.f_locals.get(name) for name in taken]
-        is_walk = any(isinstance(value, Config | Run) for value in given)
-        if is_walk and file_of(frame) != file_of(frame.f_back):
+        if holds_settings(frame) and file_of(frame) != file_of(frame.f_back):
             entered.append(file_of(frame))
 
     out = tmp_path / "run"

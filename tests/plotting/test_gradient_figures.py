@@ -192,7 +192,10 @@ def test_panels_in_which_all_estimators_coincide_are_named_and_not_drawn():
         assert len(figure.axes) == axes, name
         titles = [panel.get_title(loc="left") for panel in figure.axes]
         assert all("encoder" in title for title in titles)
-        note = figure.get_suptitle() + figure.get_supxlabel()
+        note = " ".join((figure.get_suptitle() + figure.get_supxlabel()).split())
+        figure.draw_without_rendering()
+        for text in filter(None, (figure._suptitle, figure._supxlabel)):
+            assert text.get_window_extent().x1 <= figure.bbox.x1, (name, "is cut")
         assert "coincide, and are not drawn: decoder (elbo, iwae)" in note
         plain = getattr(figures, name)(make_rows(), *settings)
         assert len(plain.axes) == 2 * axes

@@ -30,16 +30,23 @@ def estimate(row: Statistics, name: str) -> str:
     value, error = number(row.get(name)), number(row.get(f"{name}_stderr"))
     if not math.isfinite(value):
         return ""
+    return with_error(value, error) + flag(row) * (error > 0)
+
+
+def with_error(value: float, error: float) -> str:
+    """A value with its standard error in two digits, where there is an error.
+
+    Examples:
+        >>> with_error(-3.17249, 0.000123), with_error(3e-6, 5e-6), with_error(2.5, 0.0)
+        ('-3.17249 ± 0.00012', '3.0e-06 ± 5.0e-06', '2.5')
+    """
     if not error > 0:
         return short(value)
     power = math.floor(math.log10(max(abs(value), error)))
-    scale, exponent = (1.0, "") if -4 < power < 6 else (10.0**power, f"e{power:+03d}")
+    scale, exponent = (1.0, "") if -5 < power < 6 else (10.0**power, f"e{power:+03d}")
     decimals = max(0, 1 - math.floor(math.log10(error / scale)))
     shown = round(value / scale, decimals) + 0.0  # no -0.0
-    return (
-        f"{shown:,.{decimals}f}{exponent} ± "
-        f"{error / scale:,.{decimals}f}{exponent}{flag(row)}"
-    )
+    return f"{shown:,.{decimals}f}{exponent} ± {error / scale:,.{decimals}f}{exponent}"
 
 
 def plain_snr(row: Statistics) -> str:

@@ -12,6 +12,7 @@ from .checks import check_data as check_data
 from .errors import IncompatibleError as IncompatibleError
 from .errors import UnknownNameError as UnknownNameError
 from .errors import VaejaxError as VaejaxError
+from .errors import one_of as one_of
 from .errors import unknown as unknown
 from .family import Conditionals as Conditionals
 from .family import Couplings as Couplings

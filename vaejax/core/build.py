@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar
 
-from vaejax.core.errors import UnknownNameError, VaejaxError, unknown
+from vaejax.core.errors import UnknownNameError, VaejaxError, one_of, unknown
 from vaejax.core.ranges import BARE, cut, mismatch, shown
 
 T = TypeVar("T")
@@ -58,13 +58,13 @@ def build(
     own = written | settings
     if twice := sorted(known.keys() & own.keys() | written.keys() & settings.keys()):
         raise VaejaxError(
-            f"{twice} of {name} follow from the data set or the model: leave them out"
+            f"{', '.join(twice)} of {name} follow from the data set or the model: "
+            "leave them out"
         )
     if others := sorted(own.keys() - taken.keys()):
-        raise UnknownNameError(
-            f"{name!r} has no setting {shown(others)}: it takes "
-            f"{sorted(taken) or 'none'}"
-        )
+        first, *_ = others
+        advice = one_of(first, taken) if taken else "it takes none"
+        raise UnknownNameError(f"{name!r} has no setting {shown(first)}: {advice}")
     return factory(**known, **typed(name, factory, own))
 
 

@@ -21,16 +21,55 @@ class UnknownNameError(VaejaxError):
     """A name that is in no registry, or a setting that a factory does not take."""
 
 
+# Names of other code bases and papers, and what they are here.
+FOREIGN = {
+    "bbvi": "score_function",
+    "concrete": "gumbel_softmax",
+    "gmvae": "vade",
+    "infovae": "mmd",
+    "leave_one_out": "rloo",
+    "likelihood_ratio": "score_function",
+    "reinforce": "score_function",
+    "reparam": "pathwise",
+    "sbn": "sigmoid_belief_network",
+    "sgvb": "pathwise",
+    "vae": "gaussian_mlp",
+}
+
+
+def nearest(name: str, known: Collection[str]) -> list[str]:
+    """The known names that `name` may mean, at most three, the likeliest first.
+
+    These are the name by which the field's `name` goes here, names that `name`
+    abbreviates, as temp does temperature, and similar names, in any case.
+    """
+    typed = name.lower().replace("-", "_")
+    by_lower = {one.lower(): one for one in known}
+    short = [one for one in by_lower if len(typed) > 1 and _abbreviates(typed, one)]
+    similar = difflib.get_close_matches(typed, by_lower, n=3)
+    found = dict.fromkeys([FOREIGN.get(typed, ""), *similar, *short])
+    return [by_lower[one] for one in found if one in by_lower][:3]
+
+
+def _abbreviates(short: str, name: str) -> bool:
+    """True if the letters of `short` stand in `name` in this order, from its first."""
+    letters = iter(name)
+    return name[:1] == short[:1] and all(letter in letters for letter in short)
+
+
+def one_of(name: str, known: Collection[str]) -> str:
+    """The advice for a name that is not known: the nearest names, then all of them."""
+    near = nearest(name, known)
+    guess = f"did you mean {' or '.join(map(repr, near))}? Use" if near else "use"
+    return f"{guess} one of {', '.join(sorted(known))}"
+
+
 def unknown(kind: str, name: str, known: Collection[str]) -> UnknownNameError:
-    """The error for an unknown name; it lists the nearest names, then all names.
+    """The error for an unknown name, with the advice of `one_of`.
 
     Args:
         kind: what is named, as in "dataset".
         name: what was given.
         known: the names that there are.
     """
-    near = difflib.get_close_matches(name, known, n=3)
-    guess = f"did you mean {' or '.join(map(repr, near))}? Use" if near else "use"
-    return UnknownNameError(
-        f"unknown {kind} {shown(name)}: {guess} one of {sorted(known)}"
-    )
+    return UnknownNameError(f"unknown {kind} {shown(name)}: {one_of(name, known)}")

@@ -24,8 +24,8 @@ from vaejax.core import (
     Problem,
     Scalar,
     Stats,
-    VaejaxError,
     Verdict,
+    unknown,
 )
 from vaejax.terms import (
     bound_value,
@@ -66,9 +66,7 @@ def score_function(baseline: Literal["none", "leave_one_out"] = "none") -> Estim
         'unbiased'
     """
     if baseline not in _BASELINES:
-        raise VaejaxError(
-            f"unknown baseline {baseline!r}: use one of {list(_BASELINES)}"
-        )
+        raise unknown("baseline", baseline, _BASELINES)
     leave_one_out = baseline == "leave_one_out"
     baseline_of = _BASELINES[baseline]
 

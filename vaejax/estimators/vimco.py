@@ -25,8 +25,8 @@ from vaejax.core import (
     Problem,
     Scalar,
     Stats,
-    VaejaxError,
     Verdict,
+    unknown,
 )
 from vaejax.core.naming import named_by_settings
 from vaejax.estimators.score_function import UNBIASED, with_score
@@ -58,7 +58,7 @@ def vimco(mean: Literal["geometric", "arithmetic"] = "geometric") -> Estimator:
         'unbiased'
     """
     if mean not in _MEANS:
-        raise VaejaxError(f"unknown mean {mean!r}: use one of {list(_MEANS)}")
+        raise unknown("mean", mean, _MEANS)
     mean_of_others = _MEANS[mean]
 
     def surrogate(

@@ -33,7 +33,7 @@ import numpy as np
 from jax.nn.initializers import glorot_uniform
 from jaxtyping import Array, Float
 
-from vaejax.core import Key, Model, PyTree, VaejaxError, head_of
+from vaejax.core import Key, Model, PyTree, VaejaxError, head_of, unknown
 from vaejax.core.ranges import Shape
 from vaejax.families import diagonal_normal, dirichlet, multinomial
 from vaejax.models.assembly import from_networks, output_start
@@ -80,11 +80,9 @@ def prod_lda(
     if num_topics < 2:
         raise VaejaxError(f"num_topics is {num_topics}: use at least 2")
     if topics not in WORDS:
-        raise VaejaxError(f"unknown topics {topics!r}: use one of {sorted(WORDS)}")
+        raise unknown("topics", topics, WORDS)
     if posterior not in PARTS:
-        raise VaejaxError(
-            f"unknown posterior {posterior!r}: use one of {sorted(PARTS)}"
-        )
+        raise unknown("posterior", posterior, PARTS)
     family, prior = PARTS[posterior]
     latents, words = family(), data_shape[0]
     num_outputs = head_of(latents).outputs_per_coordinate * num_topics

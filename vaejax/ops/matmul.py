@@ -17,7 +17,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
-from vaejax.core import VaejaxError
+from vaejax.core import VaejaxError, unknown
 from vaejax.sharding import sample_devices
 
 PRECISIONS = ("default", "float32", "tensorfloat32", "bfloat16")
@@ -36,9 +36,7 @@ def matmul_precision(name: str) -> contextlib.AbstractContextManager[Any]:
         VaejaxError: an unknown name, or a format that this machine does not have.
     """
     if name not in PRECISIONS:
-        raise VaejaxError(
-            f"unknown matmul_precision {name!r}: use one of {list(PRECISIONS)}"
-        )
+        raise unknown("matmul_precision", name, PRECISIONS)
     if name == "tensorfloat32" and jax.default_backend() == "cpu":
         raise VaejaxError(
             "tensorfloat32 is a number format of GPUs, and this is a CPU, which would "

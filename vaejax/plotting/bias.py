@@ -21,7 +21,7 @@ from vaejax.benchmark.statistics import (
     unsafe,
     values_of,
 )
-from vaejax.plotting.coinciding import groups_that_differ, line_about
+from vaejax.plotting.coinciding import LETTERS, groups_that_differ, line_about
 from vaejax.plotting.gradients import UNSAFE, namer
 from vaejax.plotting.style import (
     ALARM,
@@ -68,7 +68,7 @@ def bias_forest(rows: Sequence[Row]) -> Picture:
 
     names = distinct(map(cell, measured))
     wide = WIDTH * (0.55 if len(groups) <= 1 else 0.45)
-    letters = int(18 * wide * min(max(len(groups), 1), 2))
+    letters = int(LETTERS * wide * min(max(len(groups), 1), 2))
     notes = [line_about(alike), _refusals(refused, name_of)]
     note = "\n".join(textwrap.fill(text, letters) for text in notes if text)
     high = 0.9 + 0.17 * len(names) + 0.13 * note.count("\n")

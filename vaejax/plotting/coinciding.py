@@ -4,6 +4,7 @@ Estimators that share their random keys may give one gradient: of the decoder, s
 that leave its path alone. A line names such panels, and the others have their space.
 """
 
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,6 +14,7 @@ from vaejax.benchmark.statistics import distinct, number
 from vaejax.plotting.style import QUIET, Look, Picture
 
 ROUNDING = 1e-3  # relative difference of values that are called the same
+LETTERS = 17  # of a note of size 7, in an inch
 Panel = tuple[str, str]  # bound, parameter group
 
 
@@ -57,7 +59,8 @@ def name_alike(figure: Picture, alike: Sequence[Panel]) -> None:
     """Name the panels that are not drawn above the others."""
     if alike:
         look: Look = {"x": 0.01, "ha": "left", "fontsize": 7, "color": QUIET}
-        figure.suptitle(line_about(alike), **look)
+        letters = int(LETTERS * figure.get_figwidth())
+        figure.suptitle(textwrap.fill(line_about(alike), letters), **look)
 
 
 def columns_of(panels: Sequence[Panel]) -> int:

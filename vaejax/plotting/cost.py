@@ -40,7 +40,7 @@ def cost_curves(rows: Sequence[Line], quantity: str) -> Picture:
     require_rows(rows, "cost_curves")
     if quantity not in QUANTITIES:
         raise PlottingError(
-            f"unknown quantity {quantity!r}: use one of {sorted(QUANTITIES)}"
+            f"unknown quantity {quantity!r}: use one of {', '.join(QUANTITIES)}"
         )
     rows = [row for row in rows if np.isfinite(number(row[quantity]))]
     require_rows(rows, f"cost_curves of {quantity}")

@@ -55,7 +55,7 @@ def estimator_map(
     require_rows(rows, "estimator_map")
     if statistic not in STATISTICS:
         raise PlottingError(
-            f"unknown statistic {statistic!r}: use one of {sorted(STATISTICS)}"
+            f"unknown statistic {statistic!r}: use one of {', '.join(STATISTICS)}"
         )
     if num_samples is None:
         num_samples = max(row.cell.num_samples for row in rows)

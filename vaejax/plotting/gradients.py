@@ -118,7 +118,7 @@ def curves(
     require_rows(rows, "a figure of a gradient statistic")
     if statistic not in STATISTICS:
         raise PlottingError(
-            f"unknown statistic {statistic!r}: use one of {sorted(STATISTICS)}"
+            f"unknown statistic {statistic!r}: use one of {', '.join(STATISTICS)}"
         )
     groups = distinct(row.group for row in rows)
     if group is not None and group not in groups:

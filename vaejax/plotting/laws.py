@@ -46,7 +46,7 @@ def scaling_laws(rows: Sequence[Line], slopes: Sequence[Line], axis: str) -> Pic
         PlottingError: an unknown axis, or no row that has a ratio.
     """
     if axis not in AXES:
-        raise PlottingError(f"unknown axis {axis!r}: use one of {sorted(AXES)}")
+        raise PlottingError(f"unknown axis {axis!r}: use one of {', '.join(AXES)}")
     rows = [row for row in rows if np.isfinite(number(row["snr"]))]
     require_rows(rows, "scaling_laws")
     groups = distinct(row["group"] for row in rows)

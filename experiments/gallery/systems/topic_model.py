@@ -15,7 +15,7 @@ from sklearn.decomposition import LatentDirichletAllocation
 
 from experiments.gallery.entry import Entry, Shown, Trained
 from experiments.training.config import Config
-from experiments.training.evaluate import estimate_log_likelihood
+from experiments.training.evaluate import evaluate
 from vaejax.core import Scalar
 from vaejax.data import load
 from vaejax.evaluation import npmi, perplexity, posterior_means
@@ -177,9 +177,7 @@ def _top_words(topics: Topics) -> np.ndarray:
 
 def _topics(trained: Trained) -> Topics:
     model, params = trained.model, trained.params
-    estimate = estimate_log_likelihood(
-        trained.run, params, jax.random.key(0), num_samples=SAMPLES
-    )
+    estimate = evaluate(trained.run, params, jax.random.key(0), num_samples=SAMPLES)
     means = posterior_means(model, params, trained.data.test)
     shares = (
         means if model.posterior.space.kind == "simplex" else softmax(means, axis=1)

@@ -10,7 +10,7 @@ import numpy as np
 from experiments.gallery.entry import Entry, Shown, Trained
 from experiments.harness import metric_rows
 from experiments.training.config import Config
-from experiments.training.evaluate import estimate_log_likelihood
+from experiments.training.evaluate import evaluate
 from vaejax.benchmark import GroupReport, Moments, gradient_moments, summarize
 from vaejax.bounds import iwae
 from vaejax.core import Batch, Key, LossState
@@ -125,7 +125,7 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
 def _bound(trained: Trained) -> Bound:
     """The bound of the test images, with samples drawn anew."""
     repeats = [
-        estimate_log_likelihood(
+        evaluate(
             trained.run, trained.params, key, trained.config.num_samples
         ).log_px.mean(dtype=float)
         for key in jax.random.split(jax.random.key(0), REPEATS)

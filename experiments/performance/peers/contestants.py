@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-from vaejax.core import UnknownNameError, VaejaxError
+from vaejax.core import VaejaxError, unknown
 from vaejax.core.ranges import shown
 
 PEERS = Path(__file__).resolve().parent
@@ -46,9 +46,7 @@ def parse_peers(specs: tuple[str, ...], data: Path) -> dict[str, list[str]]:
                 "torch=/opt/torch/bin/python"
             )
         if name not in SCRIPTS:
-            raise UnknownNameError(
-                f"unknown peer {shown(name)}: use one of {sorted(SCRIPTS)}"
-            )
+            raise unknown("peer", name, SCRIPTS)
         pythons[name] = python
     return {
         name: [python, str(PEERS / script), *options, "--data", str(data)]
