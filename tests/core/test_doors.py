@@ -271,3 +271,11 @@ def test_an_integer_of_numpy_and_a_single_regularizer_go_through():
     batch = Batch(DATA, jnp.arange(4))
     _, (_, metrics) = made.loss(params, state, KEY, batch)
     assert "mmd" in metrics
+
+
+@pytest.mark.usefixtures("untyped")
+def test_gradients_of_several_steps_are_summed_up_by_optax():
+    """`optax.MultiSteps` is no `GradientTransformation`, but has its two functions."""
+    sgd = optax.MultiSteps(optax.sgd(0.1), every_k_schedule=2)
+    state = vaejax.fit(OBJECTIVE, sgd, DATA, epochs=1, batch_size=2, key=KEY)
+    assert int(state.opt_state.gradient_step) == 1

@@ -77,7 +77,8 @@ def make_step(
         VaejaxError: names, functions or numbers in the place of objects.
     """
     expect(Objective, "objective", objective)
-    expect(optax.GradientTransformation, "optimizer", optimizer)
+    if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        expect(optax.GradientTransformation, "optimizer", optimizer)
     expect_observe(observe)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Stats]:
