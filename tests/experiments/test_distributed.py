@@ -191,7 +191,7 @@ def test_a_stranger_at_the_port_is_no_process():
     [
         ({"coordinator": "a:1"}, "belong together, and to --distributed"),
         ({"distributed": True, "num_processes": 2}, "belong together"),
-        ({"coordinator": "a:1", "process_id": 2}, "process_id is 2 of 2 processes"),
+        ({"coordinator": "a:1", "process_id": 2}, "process_id is 2, and there are 2"),
         ({"coordinator": "a", "process_id": 0}, "coordinator is 'a': write HOST:PORT"),
         ({"coordinator": "a:b", "process_id": 0}, "'a:b': write HOST:PORT"),
         ({"distributed": True}, "cannot start .*Slurm, Kubernetes or MPI, or name"),
