@@ -517,13 +517,19 @@ def test_draws_are_split_into_as_many_equal_folds_as_possible():
 
 @pytest.mark.parametrize("draws", [0, -40, 1, 7, 82, 10_007])
 def test_draws_that_cannot_be_folded_are_refused(draws):
-    with pytest.raises(VaejaxError, match=f"^{draws} draws cannot be split.*use a rou"):
+    message = f"^{draws} draws cannot be split.*use a rou"
+    if draws < 1:
+        message = f"^draws is {draws}: give an integer from 1"
+    with pytest.raises(VaejaxError, match=message):
         moments_of(toy(), draws)
 
 
 @pytest.mark.parametrize("folds", [7, 200, -4])
 def test_folds_that_do_not_divide_the_draws_are_refused(folds):
-    with pytest.raises(VaejaxError, match=f"100 draws .*{folds} equal folds"):
+    message = f"100 draws .*{folds} equal folds"
+    if folds < 1:
+        message = f"^folds is {folds}: give an integer from 1"
+    with pytest.raises(VaejaxError, match=message):
         moments_of(toy(), 100, folds=folds)
 
 

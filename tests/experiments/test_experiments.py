@@ -260,7 +260,7 @@ def test_binary_latents_of_two_layers_train_by_every_estimator_that_one_does():
 def test_every_bound_and_every_estimator_trains(
     model, bound, estimator, tmp_path, no_figures, monkeypatch
 ):
-    monkeypatch.setattr(train, "evaluate", lambda *_: {"test": {}})
+    monkeypatch.setattr(train, "final_figures", lambda *_: {"test": {}})
     monkeypatch.setattr(report, "print_summary", lambda *_: None)
     monkeypatch.setattr(report, "write", lambda *_: None)
     config = tiny(
@@ -428,7 +428,7 @@ def test_a_finished_run_goes_on_with_more_epochs(
         train.run(dataclasses.replace(config, epochs=1, resume=True))
     more = dataclasses.replace(config, epochs=4, resume=True)
     with monkeypatch.context() as patch:
-        patch.setattr(train, "evaluate", lambda *_: 1 / 0)
+        patch.setattr(train, "final_figures", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             train.run(more)
     # What it had found stays, and it goes on all the same.

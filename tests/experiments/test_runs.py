@@ -297,7 +297,7 @@ def test_what_train_writes_is_what_is_read(tmp_path, monkeypatch):
     assert numbers["test.elbo"] == summary["test"]["elbo"]
     assert numbers["last.test.elbo"] == run.metrics[-1]["test"]["elbo"]
     (run.path / "results.json").unlink()
-    monkeypatch.setattr(train, "evaluate", lambda *_: 1 / 0)
+    monkeypatch.setattr(train, "final_figures", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         train.run(dataclasses.replace(config, resume=True))
     assert runs.read_run(run.path).status == "failed"
