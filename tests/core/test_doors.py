@@ -77,15 +77,15 @@ MISTAKES = {
     ),
     "no number of samples to check": (
         lambda: is_unbiased(num_samples=None),
-        "num_samples is None: use an integer of at least 1",
+        "num_samples is None: give an integer from 1",
     ),
     "a float for the samples to check": (
         lambda: is_unbiased(num_samples=4.0),
-        "num_samples is 4.0: use an integer of at least 1",
+        "num_samples is 4.0: give an integer from 1",
     ),
     "no number of draws": (
         lambda: is_unbiased(draws=None),
-        "draws is None: use an integer of at least 1",
+        "draws is None: give an integer from 1",
     ),
     "parameters of another size to check": (
         lambda: is_unbiased(params=WIDER.init(KEY)),
@@ -119,7 +119,7 @@ MISTAKES = {
     ),
     "a float for the number of samples": (
         lambda: objective(num_samples=2.0),
-        "^num_samples is 2.0: use an integer of at least 1",
+        "^num_samples is 2.0: give an integer from 1",
     ),
     "parameters for the model": (
         lambda: vaejax.make_objective(PARAMS, elbo(), dreg(), num_samples=1),
@@ -220,7 +220,7 @@ MISTAKES = {
     ),
     "a float for the latents": (
         lambda: networks(latent_dim=2.0),
-        "latent_dim is 2.0: use an integer of at least 1",
+        "latent_dim is 2.0: give an integer from 1",
     ),
     "a number for the shape of the data": (
         lambda: networks(data_shape=4),

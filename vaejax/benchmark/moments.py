@@ -126,8 +126,7 @@ def fold_count(draws: int, least: int = 1) -> int:
     Raises:
         VaejaxError: there is none.
     """
-    expect_counts(draws=draws)
-    expect_count("draws", draws)  # None is none
+    expect_count("draws", draws)
     for folds in range(min(40, draws // least), 7, -1):
         if draws % folds == 0:
             return folds

@@ -1,7 +1,6 @@
 """Type checks of the arguments of public functions; an error is one sentence."""
 
 import inspect
-import math
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, TypeVar
 
@@ -33,7 +32,6 @@ EXAMPLES = {
     "Objective": "vaejax.make_objective(...)",
     "Params": "model.init(key)",
 }
-COUNT = Annotated[int, Range(1, math.inf)]
 
 
 def expect(kind: type[T], name: str, value: Any) -> T:
@@ -163,11 +161,10 @@ def expect_count(name: str, given: Any) -> int:
     return int(given)
 
 
-def no_count(name: str, given: Any) -> str | None:
-    """The sentence about a value that is no integer of at least 1, or None."""
-    if mismatch(COUNT, given) is None:
-        return None
-    return f"{name} is {shown(given)}: use an integer of at least 1"
+def no_count(name: str, given: Any, least: int = 1) -> str | None:
+    """The sentence about a value that is no integer from `least` to 2^31 - 1."""
+    expected = mismatch(Annotated[int, Range(least, 2**31 - 1)], given)
+    return expected and f"{name} is {shown(given)}: give {expected}"
 
 
 def expect_distinct_counts(name: str, given: Any) -> tuple[int, ...]:
@@ -178,7 +175,7 @@ def expect_distinct_counts(name: str, given: Any) -> tuple[int, ...]:
     """
     listed = given.tolist() if hasattr(given, "tolist") else given
     counts = tuple(listed) if isinstance(listed, Iterable) else (listed,)
-    if not counts or any(mismatch(COUNT, count) for count in counts):
+    if not counts or any(no_count(name, count) for count in counts):
         raise VaejaxError(f"{name} is {shown(given)}: use integers of at least 1")
     if len(set(counts)) < len(counts):
         raise VaejaxError(f"{name} is {shown(given)}: name each one once")
@@ -191,10 +188,9 @@ def expect_counts(least: int = 1, /, **counts: Any) -> None:
     Raises:
         VaejaxError: naming the count, its value and its range.
     """
-    allowed = Annotated[int, Range(least, 2**31 - 1)]
     for name, given in counts.items():
-        if given is not None and (expected := mismatch(allowed, given)):
-            raise VaejaxError(f"{name} is {shown(given)}: give {expected}")
+        if given is not None and (reason := no_count(name, given, least)):
+            raise VaejaxError(reason)
 
 
 def expect_example(name: str, examples: Any) -> Example:
