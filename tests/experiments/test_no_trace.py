@@ -146,7 +146,7 @@ def test_the_run_of_another_experiment_is_left_alone(
     name, config_of, tmp_path, monkeypatch
 ):
     """By --overwrite too; and what measures time says so before it computes."""
-    for module, first in ((speed, "_images"), (cost, "_program_of")):
+    for module, first in ((speed, "_images"), (cost, "program_of")):
         monkeypatch.setattr(module, first, lambda *_: pytest.fail("it computes"))
     module, out = EXPERIMENTS[name], tmp_path / "run"
     before = write_old(out, OtherConfig())
