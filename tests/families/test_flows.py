@@ -315,7 +315,11 @@ def test_dreg_refuses_iaf_unless_its_inverse_is_paid_for():
         ("coupling_flow", {"hidden": (0,)}, "hidden is 0: use an integer"),
         ("spline_flow", {"bound": 0.0}, "bound is 0.0: use a number above 0"),
         ("sylvester_flow", {"basis": "qr"}, "unknown basis 'qr': use 'orthogonal'"),
-        ("sylvester_flow", {"width": 4}, "width is 4, of 2 coordinates: use at most 2"),
+        (
+            "sylvester_flow",
+            {"width": 4},
+            "width is 4, and there are 2 coordinates: use at most 2",
+        ),
         ("sylvester_flow", {"width": 0}, "width is 0: use an integer of at least 1"),
         ("low_rank_normal", {"rank": 3}, "rank is 3, of 2 coordinates: use an integer"),
     ],
