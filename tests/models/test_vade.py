@@ -64,7 +64,7 @@ def test_there_may_be_as_many_clusters_as_codes_and_no_more(monkeypatch):
     codes = np.random.default_rng(0).normal(size=(8, 2))
     monkeypatch.setitem(fit_mixture.__globals__, "MOST_CODES", 3)
     assert fit_mixture(codes, 8, seed=0).components.loc.shape == (8, 2)
-    with pytest.raises(VaejaxError, match="num_components is 9, and there are 8"):
+    with pytest.raises(VaejaxError, match="num_components is 9, and there are only 8"):
         fit_mixture(codes, 9, seed=0)
 
 
