@@ -53,9 +53,9 @@ def explained(problem: Problem, estimator: Estimator) -> Verdict:
     from vaejax.estimators import ESTIMATORS  # estimators import this package's parts
 
     verdict = check(problem, estimator)
-    reason, _, remedy = verdict.reason.rpartition(": use ")
+    reason, cut, remedy = verdict.reason.rpartition(": use ")
     named = [name for name in ESTIMATORS if name in re.findall(r"\w+", remedy)]
-    if not named or all(map(partial(_is_unbiased, problem), named)):
+    if not (cut and named) or all(map(partial(_is_unbiased, problem), named)):
         return verdict
     if valid := [name for name in RECOMMENDED if _is_unbiased(problem, name)]:
         return verdict._replace(reason=f"{reason}: use {' or '.join(valid[:2])}")

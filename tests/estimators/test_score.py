@@ -637,7 +637,9 @@ def test_refusals_name_the_remedy(estimator, bound, k, message):
 
 def test_nvil_needs_the_shape_of_the_data():
     model = dataclasses.replace(oracles.MODELS["linear_gaussian"], data_shape=None)
-    with pytest.raises(IncompatibleError, match="its shape: use a Model with data_sha"):
+    with pytest.raises(
+        IncompatibleError, match="the shape of x: use a Model with data_sha"
+    ):
         make_objective(model, elbo(), nvil(), num_samples=1)
 
 

@@ -62,7 +62,7 @@ def test_a_linear_probe_finds_what_is_linear_and_no_more():
     assert probe((codes[:, 2] > 0).astype(int)) > 0.95  # the smallest of the latents
     for hidden in (codes[:, 0] * codes[:, 1] > 0, RNG.random(2000) > 0.5):
         assert abs(probe(hidden.astype(int)) - 0.5) < 4 * np.sqrt(0.25 / 1000)
-    with pytest.raises(VaejaxError, match="two or more"):
+    with pytest.raises(VaejaxError, match="two classes or more"):
         probe(np.zeros(2000, int))
 
 
