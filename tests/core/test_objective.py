@@ -102,6 +102,9 @@ def test_every_estimator_that_a_refusal_names_is_unbiased(bound):
         problem = Problem(model=model, bound=BOUNDS[bound](), num_samples=6)
         for name, factory in ESTIMATORS.items():
             verdict = explained(problem, factory())
+            own = check(problem, factory())
+            assert verdict.status == own.status
+            assert bool(verdict.reason.partition(":")[0]) == bool(own.reason)
             named = set(re.findall(r"\w+", verdict.reason.rpartition(": use ")[2]))
             for other in named & ESTIMATORS.keys():
                 status = check(problem, ESTIMATORS[other]()).status
