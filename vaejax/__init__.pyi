@@ -35,8 +35,8 @@ from .core import VaejaxError as VaejaxError
 from .core import Verdict as Verdict
 from .core import build as build
 from .core import check_data as check_data
+from .core import named_by_settings as named_by_settings
 from .core import record as record
-from .core.naming import named_by_settings as named_by_settings
 from .data import DATASETS as DATASETS
 from .estimators import ESTIMATORS as ESTIMATORS
 from .evaluation import log_likelihood as log_likelihood
@@ -52,7 +52,7 @@ from .priors import PRIORS as PRIORS
 from .regularizers import REGULARIZERS as REGULARIZERS
 from .training import TrainState as TrainState
 from .training import fit as fit
+from .training import load as load
 from .training import make_step as make_step
 from .training import run_steps as run_steps
-from .training.checkpoints import load as load
-from .training.checkpoints import save as save
+from .training import save as save

@@ -36,6 +36,7 @@ from .model import Labels as Labels
 from .model import Model as Model
 from .model import Prior as Prior
 from .model import Regularizer as Regularizer
+from .naming import named_by_settings as named_by_settings
 from .objective import Bound as Bound
 from .objective import DataRules as DataRules
 from .objective import Estimator as Estimator

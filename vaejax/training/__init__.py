@@ -1,4 +1,6 @@
-"""Training: state, step, loop (checkpoints: `vaejax.training.checkpoints`)."""
+"""Training: state, step, loop, checkpoints."""
+
+from typing import Any
 
 from vaejax.training.encoder_first import encoder_first
 from vaejax.training.fit import EpochReport, NonFiniteError, fit, steps_per_epoch
@@ -23,10 +25,21 @@ __all__ = [
     "encoder_first",
     "fit",
     "init_state",
+    "load",
     "make_step",
     "of_seed",
     "run_steps",
+    "save",
     "several_seeds",
     "steps_per_epoch",
     "zero_totals",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `save` and `load` at their first use: orbax takes a second to import."""
+    if name not in ("save", "load"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from vaejax.training import checkpoints
+
+    return getattr(checkpoints, name)
