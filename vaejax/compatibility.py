@@ -8,7 +8,7 @@ from vaejax.core import Bound, Estimator, Family, Model, Problem, Verdict
 from vaejax.core.doors import no_count
 from vaejax.problems import split, weight_of_kl
 
-# Of low variance where they are unbiased: two for every bound and any latents.
+# These have a low variance where they are unbiased, as two are under most bounds.
 RECOMMENDED = ("pathwise", "dreg", "rloo", "vimco", "score_function")
 
 

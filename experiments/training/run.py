@@ -88,7 +88,7 @@ class Run:
 
 
 class Checked(NamedTuple):
-    """What is known of a training before any data are read."""
+    """The parts of a training that are known before any data are read."""
 
     model: Model  # without what the data tell it, such as their mean
     protocol: str

@@ -18,15 +18,13 @@ from pathlib import Path
 
 import chex
 import cv2
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 import scipy.io
+from small_checkpoint import saved_state
 
 from experiments.harness.json_files import read_json, read_lines
-from vaejax.core import Objective, Params, VaejaxError
+from vaejax.core import VaejaxError
 from vaejax.data import DATASETS, load
 from vaejax.data.formats import read_mat
 from vaejax.data.images import decode_images, image_size
@@ -34,7 +32,7 @@ from vaejax.data.prepared import Stored
 from vaejax.data.raw import read_raw
 from vaejax.data.sources import MNIST
 from vaejax.data.types import DataError
-from vaejax.training import TrainState, checkpoints, init_state
+from vaejax.training import checkpoints
 
 ROOT = Path(__file__).parents[2]
 MODULES = {
@@ -84,18 +82,6 @@ def test_nothing_of_ours_unpickles_unpacks_or_evaluates():
 )
 def test_a_planted_danger_is_seen(text):
     assert dangers(text)
-
-
-def saved_state(folder: Path) -> TrainState:
-    """A state of a few numbers, and a checkpoint of it."""
-
-    def init(key):
-        return Params(encoder=(), decoder=jnp.ones(3), prior=()), ()
-
-    objective = Objective(init=init, loss=lambda *_: None)
-    state = init_state(objective, optax.adam(1.0), jax.random.key(0))
-    checkpoints.save(folder, state, {"rows": []})
-    return state
 
 
 def test_a_checkpoint_is_read_without_unpickling(tmp_path, monkeypatch):

@@ -7,17 +7,15 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
-import optax
 import pytest
+from small_checkpoint import saved_state
 
 from experiments import runs
 from experiments.harness import run_folder, run_lock
 from experiments.harness.journal import Journal
 from tests import toy_experiment
-from vaejax.core import Objective, Params, VaejaxError
-from vaejax.training import TrainState, checkpoints, init_state
+from vaejax.core import VaejaxError
+from vaejax.training import checkpoints
 
 FILES = [*run_folder.FILES, "config.json", "lock"]
 KINDS = ("pipe", "device", "sparse")
@@ -121,18 +119,6 @@ def test_nothing_is_written_through_a_link(name, tmp_path):
     with contextlib.suppress(VaejaxError):
         toy_experiment.run(toy(tmp_path / "run", overwrite=True))
     assert (tmp_path / "mine").read_text() == "all of it"
-
-
-def saved_state(folder: Path) -> TrainState:
-    """A state of a few numbers, and a checkpoint of it."""
-
-    def init(key):
-        return Params(encoder=(), decoder=jnp.ones(3), prior=()), ()
-
-    objective = Objective(init=init, loss=lambda *_: None)
-    state = init_state(objective, optax.adam(1.0), jax.random.key(0))
-    checkpoints.save(folder, state, {"rows": []})
-    return state
 
 
 @pytest.mark.parametrize("kind", KINDS)
