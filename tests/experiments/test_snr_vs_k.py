@@ -158,7 +158,7 @@ def test_a_point_of_few_draws_is_unsafe_wherever_it_is_told():
     assert all(0 <= row["pareto_k"] < 0.5 for row in many)
     (said,) = snr_report.cautions(few)
     assert said.startswith("4 of 4 estimates are marked")
-    assert "too few to show one (the fewest are 40)" in said
+    assert "too few to show a tail (the fewest are 40)" in said
     assert "†" in snr_report._point(few[0])["snr"]
     assert "†" not in snr_report._point(many[0])["snr"]
 

@@ -76,8 +76,9 @@ def tails(rows: Sequence[Statistics]) -> Iterator[str]:
     fewest = min(int(row.get("draws")) for row in marked)
     yield (
         f"{len(marked)} of {len(rows)} estimates are marked †: the squared "
-        f"deviations of their gradients have heavy tails{heaviest}, or the draws are "
-        f"too few to show one (the fewest are {fewest:,}). "
+        f"deviations of their gradients have heavy tails{heaviest}, or one draw holds "
+        "a tenth of their sum, or the draws are too few to show a tail (the fewest are "
+        f"{fewest:,}). "
         "Their intervals, above all of variances and signal-to-noise ratios, may hold "
         "the truth less often than is said: use more draws."
     )

@@ -87,7 +87,7 @@ def elbo_surgery(
     """
     if reason := _lacks(model):
         raise IncompatibleError(f"elbo_surgery refuses {model.name}: {reason}")
-    expect_counts(chunk_size=chunk_size)
+    expect_counts(num_samples=num_samples, chunk_size=chunk_size)
     if num_samples < 2:
         raise VaejaxError(
             f"num_samples is {num_samples}: use at least 2, for the errors"
