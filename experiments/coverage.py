@@ -4,7 +4,7 @@
 
 The statistics of gradients that `experiments.estimator_variance` reports are drawn
 anew with every seed, and their intervals, as in the figures, are compared with the
-truth, which `coverage_regimes` computes by formulas and quadrature. The regimes are
+truth, which is known by formulas and quadrature (`coverage_regimes`). The regimes are
 weak biases, heavy tails, few draws, weak signals, means along the one main direction of
 the noise, and estimators on toys.
 
@@ -58,7 +58,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from scipy.stats import binomtest
 
-from experiments.benchmark.coverage_regimes import Maker, Regime, regimes
+from experiments.benchmark.coverage_regimes import regimes
+from experiments.benchmark.known_gradients import Maker, Regime
 from experiments.harness import run_folder
 from experiments.harness.measured_run import measured_run
 from experiments.harness.result_row import ResultRow

@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import binom
 
 from experiments import coverage
-from experiments.benchmark import coverage_regimes
+from experiments.benchmark import coverage_regimes, planted_gradients
 from vaejax.core import VaejaxError
 
 SEEDS = 60
@@ -51,20 +51,20 @@ def test_what_is_written_is_what_was_found(results):
     assert (results.out / "coverage.pdf").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("law", list(coverage_regimes.LAWS))
+@pytest.mark.parametrize("law", list(planted_gradients.LAWS))
 @pytest.mark.parametrize("size", [1, 5])
 def test_the_truths_of_planted_draws_are_those_of_many(law, size):
     """In z-scores of 200,000 draws; another law's truths, the control, are not."""
     mean, scale = np.linspace(0.3, 0.0, size), np.geomspace(1.0, 2.0, size)
-    noise = coverage_regimes.LAWS[law].sample(jax.random.key(0), (200_000, size))
+    noise = planted_gradients.LAWS[law].sample(jax.random.key(0), (200_000, size))
     draws = mean + scale * np.asarray(noise, float)
     along, across = draws[:, 0], np.linalg.norm(draws[:, 1:], axis=1)
     values = {"draw_cosine": along / np.hypot(along, across)}
     if size > 3:
         values["directional_snr"] = np.abs(along) / across
     distances = {}
-    for other, known in coverage_regimes.LAWS.items():
-        truths = coverage_regimes.of_draws(known, mean, scale)
+    for other, known in planted_gradients.LAWS.items():
+        truths = planted_gradients.of_draws(known, mean, scale)
         assert truths.keys() == values.keys()
         distances[other] = max(
             abs(of.mean() - truths[name]) / (of.std() / np.sqrt(len(of)))
