@@ -6,6 +6,7 @@ from functools import partial
 
 from vaejax.core import Bound, Estimator, Family, Model, Problem, Verdict
 from vaejax.core.doors import no_count
+from vaejax.estimators import ESTIMATORS
 from vaejax.problems import split, weight_of_kl
 
 # These have a low variance where they are unbiased, as two are under most bounds.
@@ -43,15 +44,13 @@ def check(problem: Problem, estimator: Estimator) -> Verdict:
     return max(parts, key=lambda verdict: severity.index(verdict.status))
 
 
-def explained(problem: Problem, estimator: Estimator) -> Verdict:
+def check_with_remedy(problem: Problem, estimator: Estimator) -> Verdict:
     """The verdict of `check`, with a remedy that holds for this problem.
 
     An estimator knows its own needs, and names others in its remedy without knowing
     theirs. Where one of them is not unbiased, two of `RECOMMENDED` that are take their
     place; where none is, the reason is that of the first one named.
     """
-    from vaejax.estimators import ESTIMATORS  # estimators import this package's parts
-
     verdict = check(problem, estimator)
     reason, cut, remedy = verdict.reason.rpartition(": use ")
     named = [name for name in ESTIMATORS if name in re.findall(r"\w+", remedy)]
@@ -63,8 +62,6 @@ def explained(problem: Problem, estimator: Estimator) -> Verdict:
 
 
 def _is_unbiased(problem: Problem, name: str) -> bool:
-    from vaejax.estimators import ESTIMATORS
-
     return check(problem, ESTIMATORS[name]()).status == "unbiased"
 
 

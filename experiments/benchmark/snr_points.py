@@ -22,7 +22,7 @@ from vaejax.benchmark.cells import Point
 from vaejax.benchmark.laws import signal_to_noise
 from vaejax.benchmark.moments import groups
 from vaejax.bounds import elbo
-from vaejax.compatibility import explained
+from vaejax.compatibility import check_with_remedy
 from vaejax.core import (
     Batch,
     Bound,
@@ -142,7 +142,7 @@ def measure_point(
     verdicts: dict[str, Verdict] = {}
     drawn: dict[str, dict[str, Folds]] = {}
     for estimator in estimators:
-        verdict = verdicts[estimator.name] = explained(problem, estimator)
+        verdict = verdicts[estimator.name] = check_with_remedy(problem, estimator)
         if verdict.status == "refused":
             rows.append(row_of(estimator=estimator.name, **verdict._asdict()))
             continue
