@@ -1,12 +1,12 @@
-"""The progress bar of `fit` in a notebook or a terminal."""
+"""The progress bar of long calls, in a notebook or a terminal."""
 
 import contextlib
 from collections.abc import Iterator
 from typing import Protocol
 
+from rich.console import Console
 from rich.progress import (
     BarColumn,
-    MofNCompleteColumn,
     Progress,
     TextColumn,
     TimeElapsedColumn,
@@ -15,28 +15,39 @@ from rich.progress import (
 
 
 class Update(Protocol):
-    """A function that sets the number of finished steps, with a note."""
+    """A function that sets the number of units that are done, and maybe a new note."""
 
-    def __call__(self, steps: int, note: str = "") -> None:
+    def __call__(self, done: int | float, note: str | None = None) -> None:
         """Move the bar."""
 
 
 @contextlib.contextmanager
-def step_bar(shown: bool, total: int) -> Iterator[Update]:
-    """Show a bar of `total` steps if `shown`."""
-    bar = Progress(
-        TextColumn("training"),
+def bar(
+    title: str,
+    total: int | float,
+    unit: str,
+    *,
+    shown: bool = True,
+    note: str = "",
+    console: Console | None = None,
+) -> Iterator[Update]:
+    """Show a bar of `total` units with the time left, if `shown`."""
+    progress = Progress(
+        TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.completed:.0f}/{task.total:.0f} " + unit),
+        TextColumn("{task.fields[note]}", markup=False),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
+        console=console,
         disable=not shown,
     )
-    with bar:
-        task = bar.add_task("", total=total, note="compiling")
+    with progress:
+        task = progress.add_task(title, total=total, note=note)
 
-        def update(steps: int, note: str = "") -> None:
-            bar.update(task, completed=steps, note=note)
+        def update(done: int | float, note: str | None = None) -> None:
+            if note is not None:
+                progress.update(task, note=note)
+            progress.update(task, completed=done)
 
         yield update

@@ -3,26 +3,17 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
-
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from collections.abc import Iterator
 
 from experiments.harness.terminal import console
+from vaejax.progress import Update, bar
 
 COMPILING = "compiling"  # the note of a run whose first unit takes longer than others
 SHORTEST, LONGEST = 1.0, 30.0  # seconds between two lines
 
 
 @contextlib.contextmanager
-def progress_bar(
-    description: str, total: float, unit: str
-) -> Iterator[Callable[..., None]]:
+def progress_bar(description: str, total: float, unit: str) -> Iterator[Update]:
     """Show a bar with throughput and time left; off a terminal print lines instead.
 
     Yields `update(done, note)`: the number of units done so far, and a note, if
@@ -31,23 +22,8 @@ def progress_bar(
     if not sys.stderr.isatty():
         yield Lines(description, total, unit)
         return
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} " + unit),
-        TextColumn("{task.fields[note]}", markup=False),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console(stderr=True),
-    )
-    with bar:
-        task = bar.add_task(description, total=total, note="")
-
-        def update(done: float, note: str | None = None) -> None:
-            if note is not None:
-                bar.update(task, note=note)
-            bar.update(task, completed=done)
-
+    terminal = console(stderr=True)
+    with bar(description, total, unit, console=terminal) as update:
         yield update
 
 
