@@ -30,12 +30,13 @@ def progress_bar(description: str, total: float, unit: str) -> Iterator[Update]:
 class Lines:
     """Progress as lines on stderr, for every tenth of the work or every 30 seconds.
 
-    A run that takes less than a second prints only that it compiles.
+    A line that says nothing new is not printed. A run that takes less than a second
+    prints only that it compiles.
     """
 
     def __init__(self, description: str, total: float, unit: str) -> None:
         self._description, self._total, self._unit = description, total, unit
-        self._note = ""
+        self._note, self._line = "", ""
         self._printed_at, self._printed = time.monotonic(), 0.0  # by the last line
         self._first: tuple[float, float] | None = None  # when the first units were done
 
@@ -50,11 +51,13 @@ class Lines:
         is_due = since >= (SHORTEST if tenths[0] > tenths[1] else LONGEST)
         if not is_due and note != COMPILING:
             return
-        self._printed, self._printed_at = done, now
         parts = [f"{self._description}: {int(done)}/{self._total:.0f} {self._unit}"]
         if self._note:
             parts.append(self._note)
         if self._first is not None and self._first[1] < done < self._total:
             rate = (done - self._first[1]) / (now - self._first[0])
             parts.append(f"{(self._total - done) / rate:,.0f} s left")
-        print(", ".join(parts), file=sys.stderr, flush=True)
+        self._printed, self._printed_at = done, now
+        said, self._line = self._line, ", ".join(parts)
+        if not said.startswith(self._line):  # it says less than, or the same as, before
+            print(self._line, file=sys.stderr, flush=True)
