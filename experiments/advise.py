@@ -57,9 +57,9 @@ class ChoiceSettings(Settings):
     """Choice."""
 
     max_seconds: Annotated[Seconds | None, option("T")] = None
-    """most seconds of a gradient (default: no limit)"""
+    """largest time of a gradient in seconds (default: no limit)"""
     max_bytes: Annotated[Annotated[int, Range(1, 2**60)] | None, option("N")] = None
-    """most bytes of its program (default: no limit)"""
+    """largest memory of its program in bytes (default: no limit)"""
     group: Annotated[str, option("NAME")] = "all"
     """group of parameters: all, encoder, decoder or prior"""
     allow_bias: bool = False

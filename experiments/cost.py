@@ -55,7 +55,7 @@ class TimeSettings(Settings):
     """Measurement."""
 
     rounds: Annotated[int, option("N")] = 5
-    """rounds that the medians are taken over"""
+    """rounds to take medians over"""
     seconds: Annotated[Seconds, option("T")] = 0.3
     """shortest measurement in seconds"""
 

@@ -66,9 +66,9 @@ class DrawSettings(Settings):
     batch_size: Annotated[int, option("N")] = 4
     """observations that a gradient averages"""
     pool: Annotated[int | None, option("N")] = None
-    """draw the observations of every gradient from N, and split the variance"""
+    """observations to draw every batch from; this splits the variance"""
     reference_error: Annotated[Error, option("X")] = 0.05
-    """relative standard error of a drawn reference, if 16 passes reach it"""
+    """largest relative error of a drawn reference (at most 16 passes)"""
     cost: Annotated[Literal["timed", "counted"], option("NAME")] = "timed"
     """measure seconds, or count the evaluations of the decoder"""
     per_layer: bool = False

@@ -1,4 +1,4 @@
-"""Measure what rounded matrix products do to log p(x).
+"""Measure how rounded matrix products change log p(x).
 
     python -m experiments.precision --checkpoint runs/train --out runs/precision
 
@@ -16,7 +16,7 @@ from experiments.harness.settings import Large, Settings
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(Settings):
-    """Measure what rounded matrix products cost."""
+    """Measure how rounded matrix products change log p(x)."""
 
     checkpoint: Annotated[Path, option("DIR")]
     """run of experiments.train to evaluate on its test images"""

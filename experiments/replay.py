@@ -44,7 +44,7 @@ class DrawSettings(Settings):
     batch_size: Annotated[int, option("N")] = 20
     """test images that a gradient averages"""
     reference_error: Annotated[Error, option("X")] = 0.05
-    """relative standard error of a drawn reference, if 16 passes reach it"""
+    """largest relative error of a drawn reference (at most 16 passes)"""
     per_layer: bool = False
     """report every array of parameters separately"""
 

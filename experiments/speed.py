@@ -30,7 +30,7 @@ class WorkSettings(Settings):
     batch_size: Annotated[int, option("N")] = 100
     """examples per training step"""
     rounds: Annotated[int, option("N")] = 5
-    """rounds that the medians are taken over"""
+    """rounds to take medians over"""
     seconds: Annotated[Seconds, option("T")] = 1.5
     """seconds per measurement"""
 
@@ -54,7 +54,7 @@ class TargetSettings(Settings):
     target_num_samples: Annotated[int, option("K")] = 5
     """importance samples per example in the training to that target"""
     target_seconds: Annotated[Seconds, option("T")] = 600.0
-    """most seconds that each alternative trains towards that target"""
+    """longest training towards that target, in seconds"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ import numpy as np
 import optax
 import oracles
 import pytest
+from tiny_run import tiny
 
 from experiments import train
 from tests.estimators import test_contract as contract
@@ -180,15 +181,7 @@ def test_convolutions_train_on_float32_beside_float64():
 
 
 def test_a_whole_run_says_that_it_is_of_float64(tmp_path):
-    config = train.Config(
-        dataset="digits",
-        model_settings=("latent_dim=2", "hidden=8"),
-        epochs=1,
-        eval_num_samples=20,
-        eval_examples=20,
-        out=tmp_path / "run",
-    )
-    found = train.run(config)
+    found = train.run(tiny(tmp_path / "run"))
     assert found.summary["versions"]["precision"] == "float64"
     assert floats_of(found.params) == {"float64"}
     assert np.isfinite(found.summary["test"]["log_likelihood"])

@@ -18,10 +18,10 @@ from vaejax.plotting import Section, Table, write_report
 SIGNAL = ("signal_per_root_second", "directional_snr")
 EXCLUDED = ("estimator", "status", "reason")
 EXPLAINED = (
-    "`signal/√s` is a gradient's mean part along the reference over the root mean "
-    "square of that across it, for the gradients of a second; `SNR a step` the "
-    "directional SNR of a single one; `best` the probability of having the most signal "
-    "per second. Parameters: {group}."
+    "`signal/√s` is the signal of all gradients that are computed in a second: their "
+    "mean part along the reference, over the root mean square of their part across it. "
+    "`SNR a step` is the directional SNR of one gradient. `best` is the probability "
+    "that the candidate has the most signal per second. Parameters: {group}."
 )
 
 

@@ -145,8 +145,8 @@ def in_words(
         distances = np.abs(own**2 - snr**2) / (2 * own * stderr)
         findings.append(
             Finding(
-                "Signals taken from a quieter estimator differ from the draws' own by "
-                f"at most {distances.max():.1f} standard errors.",
+                "An estimator's own signal differs from that of a less noisy estimator "
+                f"by at most {distances.max():.1f} standard errors.",
                 f"over {len(compared)} points",
             )
         )
@@ -154,7 +154,7 @@ def in_words(
         z = (gap.estimate - gap.exact) / gap.stderr
         findings.append(
             Finding(
-                f"At the toy's optimum the ELBO lies {gap.exact:.4f} nats below "
+                f"At the toy's optimum the ELBO is {gap.exact:.4f} nats below "
                 "log p(x).",
                 f"sampled, {gap.estimate:.4f} ± {gap.stderr:.4f}, z = {z:.1f}",
             )
@@ -182,7 +182,7 @@ def _of_slope(slope: FittedSlope) -> Finding:
         return Finding(f"{claim}.", numbers)
     off = abs(slope.slope - slope.theory)
     return Finding(
-        f"{claim}; theory has {slope.theory:+.1f}.", f"{off:.3f} away; {numbers}"
+        f"{claim}; in theory, c = {slope.theory:+.1f}.", f"{off:.3f} away; {numbers}"
     )
 
 
@@ -240,7 +240,7 @@ def write(
     if shown:
         print_rows("SNR against K and M, log-log", shown, list(shown[0]))
     for estimator, reason in refused.items():
-        print(f"refused cells of {estimator} are left out: {reason}")
+        print(f"{estimator} refuses some points: {reason}")
     for finding in (*findings[len(slopes) :], *cautions(rows)):
         print(finding)
     print(f"report and figures: {out}")

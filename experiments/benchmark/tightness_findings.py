@@ -112,7 +112,7 @@ def _of_reference(name: str, reference: Reference) -> str:
         else:
             variance = f"{np.expm1(second - 2 * first).mean():.3g} on average"
         return (
-            f"{where}, is {value:.5f} nats, exactly; the relative variance of the "
+            f"{where}, is {value:.5f} nats, exactly. The relative variance of the "
             f"weights is {variance}."
         )
     stderr = np.sqrt((reference.stderr**2).sum()) / count
@@ -121,7 +121,7 @@ def _of_reference(name: str, reference: Reference) -> str:
     untold = "" if k is None else f"; Pareto k is above 0.7 for {k:.0%} of them"
     return (
         f"{where}, is estimated by {reference.source}: {with_error(value, stderr)} "
-        f"nats, too low by {below} on average (delta method){untold}."
+        f"nats. The estimate is too low by {below} on average (delta method){untold}."
     )
 
 
@@ -141,7 +141,8 @@ def _at_largest(rows: Sequence[TightnessRow]) -> list[str]:
         for row in rounded
     )
     return [
-        f"At K = {largest}, log p(x) less the bound is, nearest first, in nats: {gaps}."
+        f"At K = {largest}, log p(x) minus each bound, in nats, smallest gap first: "
+        f"{gaps}."
         f"{shifted}"
     ]
 
@@ -151,16 +152,16 @@ def _of_none(rows: Sequence[TightnessRow]) -> list[str]:
     if not names:
         return []
     return [
-        f"No bound on log p(x): {', '.join(names)}. How near to it an objective of "
-        'kind "none" comes says nothing about it.'
+        f"{', '.join(names)}: not a bound on log p(x). The distance of an objective of "
+        'kind "none" from log p(x) says nothing about its quality.'
     ]
 
 
 def _of_slope(bound: str, fit: dict[str, float]) -> str:
     return (
-        f"{bound}'s gap falls with K at a log-log slope of {fit['slope']:.3f} ± "
-        f"{fit['half_width']:.3f} (95%) from K = {fit['from_k']:.0f} on; theory's "
-        "leading order has -1."
+        f"The gap of {bound} falls with K: its log-log slope is {fit['slope']:.3f} ± "
+        f"{fit['half_width']:.3f} (95%) from K = {fit['from_k']:.0f} on, and -1 in "
+        "theory, to leading order."
     )
 
 
@@ -176,10 +177,10 @@ def _of_upper(rows: Sequence[TightnessRow]) -> list[str]:
         limit = ""
         if not np.isnan(last.limit):
             beyond = last.limit - last.log_px
-            limit = f" It does not close: its limit lies {short(beyond)} nats above."
+            limit = f" As K grows, it stays {short(beyond)} nats above log p(x)."
         sentences.append(
-            f"{bound}, an upper bound as K grows, lies above log p(x) (beyond 95% of "
-            f"its error) {where}.{limit}"
+            f"{bound}, an upper bound at large K, is above log p(x), by more than its "
+            f"95% error, {where}.{limit}"
         )
     return sentences
 
@@ -197,8 +198,8 @@ def _of_lower(rows: Sequence[TightnessRow]) -> str:
     limit = norm.isf(FALSE_ALARMS / len(scores))
     wrong = [cell for cell, z in scores.items() if z > limit]
     return (
-        f"Of {len(scores)} cells of lower bounds "
-        f"{len(wrong) or 'none'} came out above log p(x) beyond chance "
+        f"{len(wrong) or 'None'} of {len(scores)} cells of lower bounds is above "
+        "log p(x) by more than chance explains "
         f"(largest z {max(scores.values()):.2f}, limit {limit:.2f})"
         + (f": {', '.join(wrong)}." if wrong else ".")
     )
@@ -211,7 +212,7 @@ def _of_weights(rows: Sequence[TightnessRow]) -> str:
     tail = (
         "too few weights for a Pareto k"
         if np.isnan(k)
-        else f"Pareto k has median {k:.2f} there, above 0.7 in "
+        else f"there the median Pareto k is {k:.2f}, and k is above 0.7 in "
         f"{last.above:.0%} of the fits"
     )
     return (

@@ -56,7 +56,7 @@ def write(
         ),
         Section(
             title="Weights",
-            text="The plain importance weights, which are the same for every bound.",
+            text="The importance weights are the same for every bound.",
             figures=figures[1:],
             tables=[
                 Table(
@@ -70,9 +70,9 @@ def write(
         ),
         Section(
             title="Every cell",
-            text="`value` is the mean over draws and observations; ± is its Monte "
+            text="`value` is the mean over draws and observations. ± is its Monte "
             "Carlo standard error for these observations. `over examples` is the "
-            "standard error of the gap, were the observations drawn anew.",
+            "standard error of the gap over random observations.",
             tables=[Table(SHOWN, cells)],
         ),
     ]

@@ -49,8 +49,9 @@ from vaejax.plotting.comparison import comparison_figures
 
 OF_RUN = ("checkpoint", "model_settings", "budget", "config_hash")  # text columns, too
 INTERVALS = (
-    "Intervals are of 95%; that of the ratio of variances above is wider, by "
-    "Bonferroni, for the number of estimators that the best was chosen from."
+    "All intervals are 95% intervals. The interval of the ratio of variances in the "
+    "findings is wider: it takes into account how many estimators the best was chosen "
+    "from (Bonferroni's correction)."
 )
 AS_FIT = ("snr", "cosine", "µs", "var x s", "decodes", "var x d")  # on the terminal
 

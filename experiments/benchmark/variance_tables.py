@@ -73,22 +73,23 @@ COST: Columns = {
     "MB": _scaled("peak_bytes", 1e-6),
 }
 TEXTS = {
-    "Bias": "Compared with: {references}. Bias squared is the debiased ‖E g − g*‖², "
-    "below 0 by chance; before it stands its root, if above 0, over √(tr Cov g / "
-    "draws), the standard error of the mean. Detectable is what one test at 5% finds "
-    "with a chance of 95% or more. Pareto k is the shape of the tail of ‖g − E g‖²: "
+    "Bias": "The reference g* is: {references}. `bias squared` estimates ‖E g − g*‖² "
+    "without the noise of the draws, and can be below 0 by chance. `bias / error` is "
+    "its root over √(tr Cov g / draws), the standard error of the mean. `detectable` "
+    "is the squared bias that one test at 5% finds with a chance of 95%. Pareto k is "
+    "the shape of the tail of ‖g − E g‖²: "
     f"from {HEAVY:g} on its variance is infinite. {DAGGER}",
-    "Variance": "Coordinate quantiles are of the sample variances of single "
-    "coordinates, whose noise spreads them.",
-    "Signal and direction": "SNR is |E gᵢ| / sd gᵢ, averaged over the coordinates i, "
-    "with the noise of E gᵢ, and (floor) where below 3 times what noise alone gives; "
-    "rms SNR is the root mean square, without that noise; of the norm, ‖E g‖ / √tr Cov "
-    "g; along / across, of a draw's parts along the reference and across it. No cosine "
-    f"of the mean is given where the squared length of that is below {SEEN:g} times "
-    "its error.",
-    "Cost": "A decoder evaluation is of p(x | z) at one latent of one observation; "
-    "equal ones, which XLA merges, count once. XLA counts the operations of a loop's "
-    "body once: of a program that loops no FLOPs are given.",
+    "Variance": "`coordinate 5%`, `50%` and `95%` are quantiles of the sample "
+    "variances of single coordinates. Noise spreads them.",
+    "Signal and direction": "`SNR` is the mean of |E gᵢ| / sd gᵢ over the coordinates "
+    "i. It contains the noise of the mean: (floor) marks a value below 3 times what "
+    "noise alone gives. `rms SNR` is the root mean square of the same ratios, without "
+    "that noise. `SNR of the norm` is ‖E g‖ / √tr Cov g. `SNR along / across` compares "
+    "a draw's part along the reference with its part across it. The cosine of the mean "
+    f"is left out where the mean's squared length is below {SEEN:g} times its error.",
+    "Cost": "A decoder evaluation is one p(x | z), at one latent of one observation. "
+    "Equal evaluations, which XLA merges, count once. XLA counts the body of a loop "
+    "once: FLOPs are left out where a program has a loop.",
 }
 
 

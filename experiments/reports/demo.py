@@ -23,8 +23,8 @@ def lead(
     said = [
         Finding(
             f"On the test digits {best} has the highest log-likelihood.",
-            f"in nats: {likelihoods}; one seed each, and the Monte Carlo errors do not "
-            "tell seeds apart",
+            f"in nats: {likelihoods}; one seed each: a Monte Carlo error does not "
+            "include the spread over seeds",
         )
     ]
     for place, table in comparisons.items():

@@ -37,7 +37,7 @@ class ModelSettings(Settings):
     model_settings: Annotated[tuple[str, ...], option("S=V..")] = ()
     """model settings, as in latent_dim=20 hidden=300,300"""
     start_from: Annotated[Path | None, option("DIR")] = None
-    """run that gives the networks, and the prior if it fits"""
+    """run to start from: its networks, and its prior if it fits"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

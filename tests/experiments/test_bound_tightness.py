@@ -160,12 +160,12 @@ def test_the_report_counts_as_lower_what_states_so(discrete):
     """On true log p(x), in z-scores, with an objective that is wrongly declared."""
     said = reported(discrete, [*ALL, beta_elbo(0.5)])
     lower = sum(bound.relation == "lower" for bound in ALL)
-    assert f"{lower} cells of lower bounds none came out above log p(x)" in said
-    assert "No bound on log p(x): reconstruction, beta_elbo:beta=0.5." in said
+    assert f"None of {lower} cells of lower bounds is above log p(x)" in said
+    assert "reconstruction, beta_elbo:beta=0.5: not a bound on log p(x)." in said
     wrong = dataclasses.replace(reconstruction(), relation="lower")
     said = reported(discrete, [wrong])
-    assert "1 came out above log p(x) beyond chance" in said
-    assert "bounds nothing" not in said
+    assert "1 of 1 cells of lower bounds is above log p(x) by more than" in said
+    assert "not a bound" not in said
 
 
 def small(out, **changes) -> bound_tightness.Config:
@@ -210,12 +210,12 @@ def test_a_run_writes_a_row_per_cell_and_what_they_say(whole):
     assert saved["slopes"]["iwae"]["slope"] == pytest.approx(-1, abs=0.25)
     said = "\n".join(whole.findings)
     assert f"is {whole.rows[0].log_px:.5f} nats, exactly" in said
-    assert "iwae's gap falls with K at a log-log slope of -" in said
+    assert "The gap of iwae falls with K: its log-log slope is -" in said
     assert "Refused: jvi at K = 1, because the jackknife" in said
-    assert "cells of lower bounds none came out above log p(x)" in said
+    assert "cells of lower bounds is above log p(x)" in said
     report = (whole.out / "report.html").read_text()
     lead, _, apart = report.partition("Before relying on it")
-    assert "less the bound is, nearest first" in lead
+    assert "minus each bound, in nats, smallest gap first" in lead
     assert "Refused" not in lead
     assert "Refused: jvi at K = 1" in apart
     assert "python -m experiments.bound_tightness --bounds elbo" in report
@@ -392,5 +392,5 @@ def test_a_lower_bound_above_log_px_is_named():
         lambda order: np.full(2, -3.0 * order),
     )
     said = "\n".join(findings("x", rows, reference))
-    assert "Of 2 cells of lower bounds 1 came out above log p(x) beyond chance" in said
+    assert "1 of 2 cells of lower bounds is above log p(x) by more than chance" in said
     assert said.count("iwae at K = 20") == 1

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import oracles
 import pytest
+from tiny_run import tiny
 
 from experiments import train
 from experiments.training.evaluate import over_seeds
@@ -78,17 +79,7 @@ def test_each_seed_is_trained_as_it_would_be_alone(name, bound, estimator):
 
 def test_a_run_of_several_seeds_reports_their_spread(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(train.report, "draw", lambda *_: {})
-    config = train.Config(
-        dataset="digits",
-        model_settings=("latent_dim=2", "hidden=4"),
-        num_seeds=3,
-        epochs=1,
-        batch_size=100,
-        eval_num_samples=20,
-        eval_examples=30,
-        out=tmp_path / "run",
-    )
-    found = train.run(config)
+    found = train.run(tiny(tmp_path / "run", num_seeds=3))
     test = json.loads((tmp_path / "run" / "results.json").read_text())["test"]
     each = [seed["log_likelihood"] for seed in test["seeds"]]
     assert len(set(each)) == 3

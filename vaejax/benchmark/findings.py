@@ -95,8 +95,8 @@ def _comparison(where: str, rows: list[Row]) -> Finding:
     interval = f"95% interval {short(low)} to {short(high)}{mark}"
     if low <= 1:
         return Finding(
-            f"{where}, the {best.group} variances of {names[0]} and {names[1]} cannot "
-            "be told apart.",
+            f"{where}, the draws do not show which of {names[0]} and {names[1]} has "
+            f"less {best.group} variance.",
             f"their ratio is {short(ratio)}, {interval}",
             decided=False,
         )
@@ -142,8 +142,8 @@ def _along_training(rows: Sequence[Row]) -> Iterator[Finding]:
             mark = flag(last) or flag(first)
             texts.append(f"{name} {ratio} (95% interval {low} to {high}{mark})")
         yield Finding(
-            f"{where} at K = {most}, the {group} variance at step {steps[-1]} is so "
-            f"many times that at step {steps[0]}: {', '.join(texts)}."
+            f"{where} at K = {most}, the {group} variance at step {steps[-1]}, divided "
+            f"by that at step {steps[0]}, is: {', '.join(texts)}."
         )
 
 
@@ -158,17 +158,17 @@ def _biases(rows: Sequence[Row]) -> tuple[list[Finding], list[Finding]]:
     corrected = f"corrected for {len(tested)} tests at {FALSE_ALARMS:.0%}: "
     alarms = [
         Finding(
-            f"Declared unbiased, yet with a bias: {_pairs(wrong)}.",
+            f"These are declared unbiased, but have a bias: {_pairs(wrong)}.",
             corrected + _largest(wrong),
         )
     ] * bool(wrong)
     others = []
     if known := [row for row in found if row.verdict.status == "biased"]:
-        claim = f"Biased as declared: {_pairs(known)}."
+        claim = f"These are declared biased, and are: {_pairs(known)}."
         others.append(Finding(claim, corrected + _largest(known)))
     pairs = {_pair(row) for row in tested if row.verdict.status == "biased"}
     if missed := sorted(pairs - set(map(_pair, found))):
-        claim = f"Declared biased, with no bias seen: {', '.join(missed)}."
+        claim = f"These are declared biased, but no bias is seen: {', '.join(missed)}."
         others.append(Finding(claim, decided=False))
     if unbiased and not wrong:
         smallest = dict(zip(map(id, rows), least_found(rows), strict=True))

@@ -98,7 +98,8 @@ def bias_forest(rows: Sequence[Row]) -> Picture:
     figure.set_label(
         f"Squared bias of the gradient in its standard errors, with 95% intervals: "
         f"{seen.sum()} of {len(measured)} are "
-        f"more than noise; the chance of any false alarm is {FALSE_ALARMS:.0%}."
+        "more than noise. The chance of one or more false alarms is "
+        f"{FALSE_ALARMS:.0%}."
     )
     return figure
 

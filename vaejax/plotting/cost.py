@@ -78,7 +78,7 @@ def cost_curves(rows: Sequence[Line], quantity: str) -> Picture:
     for panel in axes[::2]:
         panel.set_ylabel(QUANTITIES[quantity])
     figure.set_label(
-        f"{QUANTITIES[quantity].capitalize()} against each setting, the others fixed; "
-        "grey: a + b x, hollow: more than 1.5 times off it."
+        f"{QUANTITIES[quantity].capitalize()} against each setting, the others fixed. "
+        "The grey line is a + b x; hollow points are more than 1.5 times off it."
     )
     return figure

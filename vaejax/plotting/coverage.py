@@ -23,7 +23,7 @@ HOLLOW: Look = {"markerfacecolor": "white", "label": "_marked"}
 def interval_coverage(
     rows: Sequence[Statistics], wanted: tuple[float, float]
 ) -> Picture:
-    """The share of 95% intervals that hold the truth, a line per statistic.
+    """The share of 95% intervals that contain the truth, a line per statistic.
 
     Regimes of a kind share a colour; points that most reports mark as unsafe are
     hollow.
@@ -59,12 +59,12 @@ def interval_coverage(
     axes.set_yticks(range(len(statistics)), [s.replace("_", " ") for s in statistics])
     axes.set_ylim(len(statistics) - 0.4, -0.6)
     axes.grid(visible=False, axis="y")
-    axes.set_xlabel("share of 95% intervals that hold the truth")
+    axes.set_xlabel("share of 95% intervals that contain the truth")
     figure.legend(loc="outside lower center", ncols=1)
     figure.set_label(
-        "How often the 95% interval of every statistic holds the truth, a point per "
-        "regime with its 95% Wilson interval, hollow where most reports mark it as "
-        "unsafe or give none; shaded is what counts as right, "
+        "How often the 95% interval of every statistic contains the truth: a point per "
+        "regime, with its 95% Wilson interval. A point is hollow where most reports "
+        "mark the interval as unsafe or give none. The shaded range counts as right: "
         f"{100 * wanted[0]:g} to {100 * wanted[1]:g}%."
     )
     return figure

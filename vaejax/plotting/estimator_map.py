@@ -86,8 +86,8 @@ def estimator_map(
     name_alike(figure, alike)
     figure.set_label(
         f"The {in_words(statistic)} of every estimator of every bound at K = "
-        f"{num_samples}: darker is larger, * biased, † an unsafe interval, hatched "
-        "refused."
+        f"{num_samples}. Darker is larger; * is biased; † has an unsafe interval; "
+        "hatched is refused."
     )
     return figure
 

@@ -85,9 +85,9 @@ def scaling_laws(
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     letter = AXES[axis].split()[-1].strip("$")
     figure.set_label(
-        f"Signal-to-noise ratio (root mean square over coordinates) against {letter} "
-        "with 95% bands and, in the legend, the fitted slopes and their 95% intervals; "
-        "hollow points are not in the fit."
+        f"Signal-to-noise ratio (root mean square over coordinates) against {letter}, "
+        "with 95% bands. The legend gives the fitted slopes and their 95% intervals. "
+        "Hollow points are not in the fit."
     )
     return figure
 

@@ -53,7 +53,7 @@ def rate_distortion(rows: Sequence[Line]) -> Picture:
     axes.set_ylabel(r"distortion: $-\log p(x|z)$ (nats)")
     axes.legend()
     figure.set_label(
-        "Rate against distortion on test data; along a dotted line the ELBO is the "
-        "same, and it rises towards the lower left."
+        "Rate against distortion on test data. The ELBO is the same along a dotted "
+        "line, and rises towards the lower left."
     )
     return figure

@@ -44,8 +44,8 @@ def scores_by_distortion(rows: Sequence[Line], scores: Mapping[str, str]) -> Pic
     handles, names = axes[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside upper center", ncols=len(others) or 1)
     figure.set_label(
-        "Scores against distortion on test data; the grey line joins the models of "
-        "one family, and what lies at the same distortion is to be compared."
+        "Scores against distortion on test data. The grey line joins the models of one "
+        "family. Compare models at the same distortion."
     )
     return figure
 

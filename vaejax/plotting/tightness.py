@@ -137,9 +137,9 @@ def weight_health(rows: Sequence[Statistics]) -> Picture:
     for panel in (ess, pareto):
         _samples_axis(panel, rows)
     figure.set_label(
-        "What the K weights are worth. Left: effective sample size over K (dotted: a "
-        "single weight counts). Right: Pareto k, where the tail has five weights; "
-        "above 0.7 (dotted) a mean of the weights is not to be trusted."
+        "The quality of the K weights. Left: effective sample size over K (dotted: a "
+        "single weight counts). Right: Pareto k, where the tail has five weights; a "
+        "mean of the weights is not reliable above 0.7 (dotted)."
     )
     return figure
 

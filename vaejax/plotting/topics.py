@@ -29,7 +29,7 @@ def topic_coherences(coherences: Mapping[str, ArrayLike]) -> Picture:
     axes.set(xlabel="topics, the most coherent first", ylabel="NPMI")
     axes.legend()
     figure.set_label(
-        "Coherence of every topic: 0 where its words come up independently of each "
-        "other, 1 where they only come together."
+        "Coherence of every topic: 0 if its words appear independently, 1 if they only "
+        "appear together."
     )
     return figure

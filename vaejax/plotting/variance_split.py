@@ -89,7 +89,7 @@ def variance_split(rows: Sequence[Row], num_samples: int | None = None) -> Pictu
     name_alike(figure, alike)
     figure.set_label(
         f"The shares of the data and of the latents in the variance at K = "
-        f"{num_samples}, with 95% intervals (†: unsafe ones), and their sum (nats "
+        f"{num_samples}, with 95% intervals († marks unsafe ones), and their sum (nats "
         "squared)."
     )
     return figure
