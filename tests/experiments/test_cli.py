@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_run import tiny
 
 from experiments import (
     advise,
@@ -38,7 +39,10 @@ EXPERIMENTS = {
     "bound_tightness": bound_tightness,
     "cost": cost,
 }
-TINY = "--dataset digits --model-settings hidden=8 latent_dim=2 --eval-num-samples 9"
+TINY = (
+    "--dataset digits --model-settings latent_dim=2 hidden=8 --eval-num-samples 7 "
+    "--eval-examples 20"
+)
 PROCESS = [sys.executable, "-m", "experiments.train", *TINY.split()]
 
 
@@ -624,15 +628,7 @@ def test_the_process_is_quiet_and_exits_with_0_then_2(tmp_path):
 
 
 def long_run(out: Path, **more: object) -> train.Config:
-    return train.Config(
-        dataset="digits",
-        model_settings=("hidden=8", "latent_dim=2"),
-        eval_num_samples=9,
-        epochs=12,
-        checkpoint_seconds=0.0,
-        out=out,
-        **more,
-    )
+    return tiny(out, epochs=12, checkpoint_seconds=0.0, **more)
 
 
 @pytest.fixture(scope="module")
