@@ -101,14 +101,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.benchmark import advice_report, measured_model
-from experiments.benchmark.advice_report import CHOICE, COLUMNS, SIGNAL
-from experiments.benchmark.candidates import Candidate, costs_of, draw
+from experiments.benchmark.advice_report import SIGNAL, AdviceRow
+from experiments.benchmark.candidates import CHOICE, Candidate, costs_of, draw
 from experiments.benchmark.choice import choose_estimators
 from experiments.harness.cli import command_of
 from experiments.harness.journal import Journal
 from experiments.harness.measured_run import measured_run
 from experiments.harness.names import check_named_once
-from vaejax.benchmark import fold_count
+from vaejax.benchmark import CostReport, fold_count
 from vaejax.benchmark.cells import (
     Point,
     check_gradients,
@@ -130,8 +130,8 @@ from vaejax.core import (
 class Results(NamedTuple):
     """A row per candidate, as in results.csv, the recommended row if any, advice."""
 
-    rows: list[dict[str, Any]]
-    recommended: dict[str, Any] | None
+    rows: list[AdviceRow]
+    recommended: AdviceRow | None
     advice: str
     out: Path
 
@@ -171,10 +171,10 @@ def run(config: Config) -> Results:
     """
     bound, estimators = check(config)
     candidates = make_candidates(config, bound, estimators)
-    if not any(_may_be_recommended(config, c.row) for c in candidates):
+    if not any(_may_be_recommended(config, c) for c in candidates):
         raise VaejaxError(
             "no candidate can be recommended: "
-            + "; ".join(sorted({f"{c.name}: {c.row['reason']}" for c in candidates}))
+            + "; ".join(sorted({f"{c.name}: {c.verdict.reason}" for c in candidates}))
             + "; use other estimators, or --allow-bias for biased ones"
         )
     with measured_run(config) as run:
@@ -213,7 +213,7 @@ def make_candidates(
     whole = points[0]._replace(batch_size=None)
     check_gradients(whole, max(config.num_samples), 1)
     return [
-        Candidate(point, group, dict.fromkeys(COLUMNS) | row.line())
+        Candidate(point, group, row.cell, row.verdict)
         for point in points
         for group in make_groups(
             point, [bound], estimators, config.num_samples, config.num_outer
@@ -222,74 +222,90 @@ def make_candidates(
     ]
 
 
-def _may_be_recommended(config: Config, row: dict[str, Any]) -> bool:
-    return row["status"] == "unbiased" or (
-        config.allow_bias and row["status"] == "biased"
-    )
+def _may_be_recommended(config: Config, candidate: Candidate) -> bool:
+    status = candidate.verdict.status
+    return status == "unbiased" or (config.allow_bias and status == "biased")
 
 
 def _advise(journal: Journal, config: Config, candidates: list[Candidate]) -> Results:
-    measured = [c for c in candidates if c.row["status"] != "refused"]
+    measured = [c for c in candidates if c.verdict.status != "refused"]
     print(f"{len(candidates)} candidates, {len(measured)} valid -> {config.out}")
-    costs = [journal.read(c.choice, "cost") for c in measured]
-    is_measured = None not in costs
-    if not is_measured:
-        costs = [cost._asdict() for cost in costs_of(measured)]
-    for candidate, cost in zip(measured, costs, strict=True):
-        candidate.row.update(cost)
-    fitting = [c for c in measured if _fits(config, c.row)]
-    if not any(_may_be_recommended(config, c.row) for c in fitting):
-        eligible = [c.row for c in measured if _may_be_recommended(config, c.row)]
-        fastest = min(row["seconds_per_gradient"] for row in eligible)
-        smallest = min(row["peak_bytes"] for row in eligible)
+    known = [journal.read(c.choice, "cost") for c in measured]
+    is_measured = None not in known
+    found = (
+        [CostReport(**cost) for cost in known] if is_measured else costs_of(measured)
+    )
+    costs = dict(zip(measured, found, strict=True))
+    fitting = [c for c in measured if _fits(config, costs[c])]
+    may_win = [_may_be_recommended(config, c) for c in fitting]
+    if not any(may_win):
+        eligible = [costs[c] for c in measured if _may_be_recommended(config, c)]
+        fastest = min(cost.seconds_per_gradient for cost in eligible)
+        smallest = min(cost.peak_bytes for cost in eligible)
         raise VaejaxError(
             f"no candidate fits the budget: the fastest takes {fastest:.2g} s, the "
-            f"smallest {smallest} bytes; raise the budget, or use smaller K, M or "
+            f"smallest {smallest:.0f} bytes; raise the budget, or use smaller K, M or "
             "batch sizes"
         )
     if not is_measured:  # written once a candidate fits the budget
-        for candidate, cost in zip(measured, costs, strict=True):
-            journal.write(candidate.choice, cost=cost)
-    ranking = draw(
+        for candidate, cost in costs.items():
+            journal.write(candidate.choice, cost=cost._asdict())
+    ranking, passes = draw(
         fitting,
-        [_may_be_recommended(config, c.row) for c in fitting],
+        costs,
+        may_win,
         journal,
         passes=config.passes,
         group=config.group,
         seed=config.seed,
     )
-    for candidate in candidates:
-        candidate.row["verdict"] = (
-            "refused" if candidate not in measured else "over budget"
-        )
+    rows = {c: _undrawn(c, costs.get(c)) for c in candidates}
     leader = ranking.per_second.best
     won = ranking.per_second.chance[leader] >= SURE
     for at, candidate in enumerate(fitting):
-        if not _may_be_recommended(config, candidate.row):
+        if not may_win[at]:
             verdict = "biased"
         elif at == leader:
             verdict = "recommended" if won else "in front"
         else:
             tied = ranking.per_second.tied[at]
             verdict = "cannot be told apart" if tied else "behind"
-        candidate.row["verdict"] = verdict
+        signal: dict[str, Any] = {}
         for name, comparison in zip(SIGNAL, ranking, strict=True):
-            candidate.row[name] = float(comparison.value[at])
-            candidate.row[f"{name}_stderr"] = float(comparison.stderr[at])
-            candidate.row[f"{name}_chance_best"] = float(comparison.chance[at])
-    rows = [c.row for c in candidates]
-    best, step_best = (fitting[comparison.best].row for comparison in ranking)
+            signal[name] = float(comparison.value[at])
+            signal[f"{name}_stderr"] = float(comparison.stderr[at])
+            signal[f"{name}_chance_best"] = float(comparison.chance[at])
+        rows[candidate] = dataclasses.replace(
+            rows[candidate],
+            verdict=verdict,
+            draws=config.draws * passes[at],
+            reference=journal.read((*candidate.choice, 0), "reference"),
+            **signal,
+        )
+    best, step_best = (rows[fitting[comparison.best]] for comparison in ranking)
+    whole = list(rows.values())
     command = command_of("advise", config)
     advice = advice_report.write(
-        config.out, rows, best, step_best, config.group, command
+        config.out, whole, best, step_best, config.group, command
     )
-    return Results(rows, best if won else None, advice, config.out)
+    return Results(whole, best if won else None, advice, config.out)
 
 
-def _fits(config: Config, row: dict[str, Any]) -> bool:
-    return row["seconds_per_gradient"] <= (config.max_seconds or np.inf) and row[
-        "peak_bytes"
-    ] <= (config.max_bytes or np.inf)
+def _undrawn(candidate: Candidate, cost: CostReport | None) -> AdviceRow:
+    """The row of a candidate whose gradient is not drawn, or not valid (no cost)."""
+    cell = candidate.cell._asdict()
+    del cell["step"]
+    return AdviceRow(
+        **cell,
+        **candidate.verdict._asdict(),
+        verdict="refused" if cost is None else "over budget",
+        **({} if cost is None else cost._asdict()),
+    )
+
+
+def _fits(config: Config, cost: CostReport) -> bool:
+    seconds, size = config.max_seconds or np.inf, config.max_bytes or np.inf
+    return cost.seconds_per_gradient <= seconds and cost.peak_bytes <= size
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ from experiments.benchmark import measured_model, tightness_report
 from experiments.benchmark.choice import choose_bounds
 from experiments.benchmark.measured_model import Measured, RunKeys, make_keys
 from experiments.benchmark.tightness_cells import (
-    COLUMNS,
+    TightnessRow,
     check_sizes,
     measure,
     reference_of,
@@ -92,7 +92,7 @@ from vaejax.core import Bound, VaejaxError
 class Results(NamedTuple):
     """A row per bound and K, as in results.csv, and the findings in words."""
 
-    rows: list[dict[str, Any]]
+    rows: list[TightnessRow]
     findings: list[str]
     out: Path
 
@@ -166,16 +166,15 @@ def _measure(
     reference = reference_of(
         measured, keys.comparison.reference, config.eval_num_samples
     )
-    settings = _settings(config, measured)
 
-    def rows_at(cell: tuple[int]) -> list[dict[str, Any]]:
+    def rows_at(cell: tuple[int]) -> list[TightnessRow]:
         (k,) = cell
         key = jax.random.fold_in(keys.comparison.draws, k)
-        found = measure(measured, reference, bounds, k, config.draws, key)
-        return [row | settings for row in found]
+        return measure(measured, reference, bounds, k, config.draws, key)
 
     cells = {(k,): k for k in config.num_samples}
-    rows = run.rows("bounds", "samples", cells, rows_at, columns=COLUMNS)
+    settings = _settings(config, measured)
+    rows = run.rows("bounds", "samples", cells, rows_at, TightnessRow, settings)
     findings = tightness_report.write(
         config.out,
         measured.name,
@@ -187,7 +186,7 @@ def _measure(
 
 
 def _settings(config: Config, measured: Measured) -> dict[str, Any]:
-    """Every setting as a column."""
+    """The settings as columns of results.csv."""
     return {
         "model": measured.model.name,
         "model_settings": " ".join(_model_settings(config)),

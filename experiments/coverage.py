@@ -4,7 +4,7 @@
 
 The statistics of gradients that `experiments.estimator_variance` reports are drawn
 anew with every seed, and their intervals, as in the figures, are compared with the
-truth, which `coverage_regimes` computes by formulas and quadrature. The regimes are
+truth, which is known by formulas and quadrature (`coverage_regimes`). The regimes are
 weak biases, heavy tails, few draws, weak signals, means along the one main direction of
 the noise, and estimators on toys.
 
@@ -49,6 +49,7 @@ if __name__ == "__main__":
     read_command_line(Config)
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -57,10 +58,12 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from scipy.stats import binomtest
 
-from experiments.benchmark.coverage_regimes import Maker, Regime, regimes
+from experiments.benchmark.coverage_regimes import regimes
+from experiments.benchmark.known_gradients import Maker, Regime
 from experiments.harness import run_folder
 from experiments.harness.measured_run import measured_run
-from experiments.harness.result_table import print_rows, write_csv
+from experiments.harness.result_row import ResultRow
+from experiments.harness.result_table import print_rows
 from vaejax import plotting
 from vaejax.benchmark import (
     GroupReport,
@@ -69,23 +72,39 @@ from vaejax.benchmark import (
     gradient_moments,
     summarize,
 )
-from vaejax.benchmark.statistics import Line, interval
+from vaejax.benchmark.statistics import interval, values_of
 from vaejax.core import Key, Objective, Params
 
 WANTED = (0.90, 0.985)
 GROUP = "encoder"
 REFERENCE_DRAWS = 4  # per draw of the estimator, for a drawn reference
 PLUG_IN = "snr"
-COLUMNS = (
-    *("kind", "regime", "draws", "statistic", "truth", "given", "safe", "marked"),
-    *("covered", "low", "high", "mean", "spread", "median_width"),
-)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CoverageRow(ResultRow):
+    """How often the interval of a statistic contains the truth in a regime."""
+
+    kind: str
+    regime: str
+    draws: int  # of a report
+    statistic: str
+    truth: float
+    given: float  # share of the reports with an interval
+    safe: float  # share of the reports that say so
+    marked: bool  # most reports mark the interval, or give none
+    covered: float = np.nan  # share of the intervals that contain the truth
+    low: float = np.nan  # its 95% interval
+    high: float = np.nan
+    mean: float = np.nan  # of the statistic
+    spread: float = np.nan
+    median_width: float = np.nan
 
 
 class Results(NamedTuple):
     """A row per regime and statistic, as in results.csv."""
 
-    rows: Sequence[Line]
+    rows: Sequence[CoverageRow]
     summary: dict[str, Any]
     out: Path
 
@@ -108,17 +127,17 @@ def run(config: Config, makers: Mapping[str, Maker] | None = None) -> Results:
             "regimes",
             [(name,) for name in makers],
             lambda cell: measure(config, makers[cell[0]](config.draws)),
+            CoverageRow,
         )
-        write_csv(config.out / "results.csv", rows, COLUMNS)
         summary = summary_of(rows)
         run_folder.write_json(
             config.out / "results.json", summary | {"versions": run_folder.versions()}
         )
-        shown = [row for row in rows if row["statistic"] != PLUG_IN]
+        shown = [row for row in rows if row.statistic != PLUG_IN]
         figure = plotting.interval_coverage(shown, WANTED)
         plotting.save(figure, config.out / "coverage.pdf")
         plotting.save(figure, config.out / "coverage.png")
-        outside = [row for row in shown if not (row["marked"] or within(row))]
+        outside = [row.line() for row in shown if not (row.marked or within(row))]
         if outside:
             always = ("regime", "statistic", "covered")
             print_rows("outside", outside, always, ("given", "truth", "mean", "spread"))
@@ -135,33 +154,33 @@ def run(config: Config, makers: Mapping[str, Maker] | None = None) -> Results:
         return Results(rows, summary, config.out)
 
 
-def within(row: Line) -> bool:
+def within(row: CoverageRow) -> bool:
     """True if the interval's coverage is within `WANTED`."""
-    return row["covered"] is not None and WANTED[0] <= row["covered"] <= WANTED[1]
+    return WANTED[0] <= row.covered <= WANTED[1]
 
 
-def summary_of(rows: Sequence[Line]) -> dict[str, Any]:
+def summary_of(rows: Sequence[CoverageRow]) -> dict[str, Any]:
     """Counts of intervals within, above and below `WANTED`, without the plug-in's."""
-    counted = [row for row in rows if row["statistic"] != PLUG_IN]
-    marked = [row for row in counted if row["marked"]]
-    others = [row for row in counted if not row["marked"]]
+    counted = [row for row in rows if row.statistic != PLUG_IN]
+    marked = [row for row in counted if row.marked]
+    others = [row for row in counted if not row.marked]
     return {
         "intervals": len(others),
         "within": sum(map(within, others)),
-        "above": sum(row["covered"] > WANTED[1] for row in others),
-        "below": sum(row["covered"] < WANTED[0] for row in others),
+        "above": sum(row.covered > WANTED[1] for row in others),
+        "below": sum(row.covered < WANTED[0] for row in others),
         "covered": _mean_share(others),
         "marked": len(marked),
         "covered_if_marked": _mean_share(marked),
     }
 
 
-def _mean_share(rows: Sequence[Line]) -> float:
-    shares = [row["covered"] for row in rows if row["covered"] is not None]
+def _mean_share(rows: Sequence[CoverageRow]) -> float:
+    shares = [row.covered for row in rows if row.given]
     return float(np.mean(shares)) if shares else 0.0
 
 
-def measure(config: Config, regime: Regime) -> list[dict[str, Any]]:
+def measure(config: Config, regime: Regime) -> list[CoverageRow]:
     """The rows of a regime: the coverage of every interval."""
     keys = jax.random.split(jax.random.key(config.seed), 2 * config.seeds)
     params = regime.params
@@ -189,42 +208,33 @@ def measure(config: Config, regime: Regime) -> list[dict[str, Any]]:
 
     found = [report(*pair)._asdict() for pair in keys.reshape(-1, 2)]
     safe = float(np.mean([row["safe"] for row in found]))
-    shared = {"kind": regime.kind, "regime": regime.name, "draws": regime.draws}
-    return [
-        shared
-        | {"statistic": name, "safe": safe}
-        | held_against(
-            float(truth),
-            np.array([row[name] for row in found]),
-            np.stack(interval(found, name), axis=1),
-            safe,
-        )
-        for name, truth in regime.truths.items()
-    ]
+    row_of = partial(
+        CoverageRow, kind=regime.kind, regime=regime.name, draws=regime.draws, safe=safe
+    )
+    rows = []
+    for name, truth in regime.truths.items():
+        ends = np.stack(interval(found, name), axis=1)
+        held = held_against(float(truth), values_of(found, name), ends)
+        marked = min(held["given"], safe) < 0.5
+        rows.append(row_of(statistic=name, truth=float(truth), marked=marked, **held))
+    return rows
 
 
-def held_against(
-    truth: float, values: np.ndarray, ends: np.ndarray, safe: float = 1.0
-) -> dict[str, Any]:
+def held_against(truth: float, values: np.ndarray, ends: np.ndarray) -> dict[str, Any]:
     """The share of the given intervals that contain the truth, with 95% bounds."""
     given = np.isfinite(ends).all(1)
-    values, (lows, highs) = values[np.isfinite(values)], ends[given].T
-    share = float(given.mean())
-    row: dict[str, Any] = {
-        "truth": truth,
-        "given": share,
-        "marked": min(share, safe) < 0.5,
-    }
+    found = {"given": float(given.mean())}
     if not given.any():
-        return row | {"covered": None}
+        return found
+    values, (lows, highs) = values[np.isfinite(values)], ends[given].T
     hits = int(np.sum((lows <= truth) & (truth <= highs)))
     bounds = binomtest(hits, len(lows)).proportion_ci(method="wilson")
-    return row | {
+    return found | {
         "covered": hits / len(lows),
         "low": float(bounds.low),
         "high": float(bounds.high),
-        "mean": float(values.mean()) if values.size else None,
-        "spread": float(values.std()) if values.size else None,
+        "mean": float(values.mean()) if values.size else np.nan,
+        "spread": float(values.std()) if values.size else np.nan,
         "median_width": float(np.median(highs - lows)),
     }
 

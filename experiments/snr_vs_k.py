@@ -81,16 +81,16 @@ from experiments.benchmark import snr_report
 from experiments.benchmark.choice import choose_estimators
 from experiments.benchmark.measured_model import Measured, make_keys, of_checkpoint
 from experiments.benchmark.snr_points import (
-    COLUMNS,
     COUNT,
     DIM,
     FOLDS,
     Gap,
-    Rows,
+    SnrRow,
     gap_at_optimum,
     measure_point,
     toy,
 )
+from experiments.benchmark.snr_report import FittedSlope
 from experiments.harness.measured_run import measured_run
 from vaejax.benchmark.cells import Point
 from vaejax.bounds import BOUNDS
@@ -110,8 +110,8 @@ from vaejax.core.memory import check_product, sample_size
 class Results(NamedTuple):
     """A row per point, estimator and group, as in results.csv, and their slopes."""
 
-    rows: Rows
-    slopes: Rows
+    rows: list[SnrRow]
+    slopes: list[FittedSlope]
     findings: list[str]
     gap: Gap | None
     out: Path
@@ -187,7 +187,7 @@ def run(config: Config) -> Results:
             "points",
             points,
             lambda point: measure_point(place, bound, estimators, *point),
-            columns=COLUMNS,
+            SnrRow,
         )
         gap = None
         if config.checkpoint is None:

@@ -14,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 STAGES = [
-    {"vaejax.core", "vaejax.ops", "vaejax.sharding"},
+    {"vaejax.core", "vaejax.ops", "vaejax.progress", "vaejax.sharding"},
     {"vaejax.terms", "vaejax.families", "vaejax.bounds", "vaejax.nets", "vaejax.data"},
     {
         *("vaejax.estimators", "vaejax.priors", "vaejax.models"),

@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterable
 from functools import partial
 
-from vaejax.core import Bound, Estimator, Family, Model, Problem, Verdict
+from vaejax.core import Bound, Estimator, Family, Model, Problem, VaejaxError, Verdict
 from vaejax.core.doors import no_count
+from vaejax.estimators import ESTIMATORS
 from vaejax.problems import split, weight_of_kl
 
 # These have a low variance where they are unbiased, as two are under most bounds.
@@ -13,7 +14,10 @@ RECOMMENDED = ("pathwise", "dreg", "rloo", "vimco", "score_function")
 
 
 def check(problem: Problem, estimator: Estimator) -> Verdict:
-    """The estimator's verdict on the problem; an invalid problem is refused first."""
+    """The estimator's verdict on the problem; an invalid problem is refused first.
+
+    An estimator whose own check raises a `VaejaxError` refuses.
+    """
     num_samples = problem.num_samples
     if reason := no_count("num_samples", num_samples):
         return Verdict("refused", reason)
@@ -36,22 +40,22 @@ def check(problem: Problem, estimator: Estimator) -> Verdict:
             f"{problem.bound.name} takes log q(z|x), and a {posterior.name} has no "
             "density: use the bound reconstruction, or another posterior",
         )
-    if problem.bound.inference is None:
-        return estimator.check(problem)
     severity = ("unbiased", "biased", "refused")
-    parts = map(estimator.check, split(problem))
-    return max(parts, key=lambda verdict: severity.index(verdict.status))
+    parts = [problem] if problem.bound.inference is None else split(problem)
+    try:
+        verdicts = list(map(estimator.check, parts))
+    except VaejaxError as error:
+        return Verdict("refused", str(error))
+    return max(verdicts, key=lambda verdict: severity.index(verdict.status))
 
 
-def explained(problem: Problem, estimator: Estimator) -> Verdict:
+def check_with_remedy(problem: Problem, estimator: Estimator) -> Verdict:
     """The verdict of `check`, with a remedy that holds for this problem.
 
     An estimator knows its own needs, and names others in its remedy without knowing
     theirs. Where one of them is not unbiased, two of `RECOMMENDED` that are take their
     place; where none is, the reason is that of the first one named.
     """
-    from vaejax.estimators import ESTIMATORS  # estimators import this package's parts
-
     verdict = check(problem, estimator)
     reason, cut, remedy = verdict.reason.rpartition(": use ")
     named = [name for name in ESTIMATORS if name in re.findall(r"\w+", remedy)]
@@ -63,8 +67,6 @@ def explained(problem: Problem, estimator: Estimator) -> Verdict:
 
 
 def _is_unbiased(problem: Problem, name: str) -> bool:
-    from vaejax.estimators import ESTIMATORS
-
     return check(problem, ESTIMATORS[name]()).status == "unbiased"
 
 

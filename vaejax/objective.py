@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
-from vaejax.compatibility import explained
+from vaejax.compatibility import check_with_remedy
 from vaejax.core import (
     Auxiliary,
     Batch,
@@ -98,7 +98,7 @@ def make_objective(
     num_samples = int(num_samples)
     problem = Problem(model=model, bound=bound, num_samples=num_samples)
     any_weight = problem if kl_weight is None else weigh_kl(problem, 0.5)
-    verdict = explained(any_weight, estimator)
+    verdict = check_with_remedy(any_weight, estimator)
     if verdict.status == "refused":
         raise IncompatibleError(
             f"{estimator.name} refuses {bound.name} on {model.name}: {verdict.reason}"

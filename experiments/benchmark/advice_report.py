@@ -1,24 +1,21 @@
 """The output of the advice on estimators: a sentence, a table, a report and files."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+from experiments.benchmark.candidates import CHOICE
 from experiments.harness import run_folder
+from experiments.harness.result_row import ResultRow
 from experiments.harness.result_table import columns_of, print_rows, write_csv
-from vaejax.benchmark.cost import CostReport
 from vaejax.benchmark.ranking import SURE
 from vaejax.benchmark.statistics import Line
 from vaejax.plotting import Section, Table, write_report
 
-CHOICE = ("estimator", "num_samples", "num_outer", "batch_size")
 SIGNAL = ("signal_per_root_second", "directional_snr")
-COLUMNS = (
-    *("model", "bound", *CHOICE, "status", "reason", "verdict", "draws"),
-    *(name + end for name in SIGNAL for end in ("", "_stderr", "_chance_best")),
-    *CostReport._fields,
-    "reference",
-)
-
 EXCLUDED = ("estimator", "status", "reason")
 EXPLAINED = (
     "`signal/√s` is a gradient's mean part along the reference over the root mean "
@@ -28,27 +25,56 @@ EXPLAINED = (
 )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AdviceRow(ResultRow):
+    """A candidate: whether it is valid, its place among the others, signal and cost."""
+
+    model: str
+    bound: str
+    estimator: str
+    num_samples: int
+    num_outer: int
+    batch_size: int
+    status: str
+    reason: str
+    verdict: str  # refused, over budget, biased, or the place
+    draws: int | None = None
+    signal_per_root_second: float = np.nan
+    signal_per_root_second_stderr: float = np.nan
+    signal_per_root_second_chance_best: float = np.nan
+    directional_snr: float = np.nan
+    directional_snr_stderr: float = np.nan
+    directional_snr_chance_best: float = np.nan
+    decoder_evaluations: int | None = None
+    seconds_per_gradient: float = np.nan
+    seconds_stderr: float = np.nan
+    flops: float = np.nan
+    peak_bytes: float = np.nan
+    reference: str | None = None
+
+
 def write(
     out: Path,
-    rows: Sequence[Line],
-    best: Line,
-    step_best: Line,
+    rows: Sequence[AdviceRow],
+    best: AdviceRow,
+    step_best: AdviceRow,
     group: str,
     command: str,
 ) -> str:
     """Write and print the tables, report and summary; return the advice."""
     advice = sentence(rows, best, step_best)
-    write_csv(out / "results.csv", rows, COLUMNS)
+    lines = [row.line() for row in rows]
+    write_csv(out / "results.csv", lines, AdviceRow.columns())
     shown = [_shown(row) for row in rows]
     excluded = sorted(
-        {(row["estimator"], row["status"], row["reason"]) for row in rows}
-        - {(row["estimator"], "unbiased", row["reason"]) for row in rows}
+        {(row.estimator, row.status, row.reason) for row in rows}
+        - {(row.estimator, "unbiased", row.reason) for row in rows}
     )
     columns = columns_of(shown)
     candidates = Table(columns, [[row.get(c) for c in columns] for row in shown])
     write_report(
         out / "report.html",
-        title=f"Gradients of {best['bound']} on {best['model']}",
+        title=f"Gradients of {best.bound} on {best.model}",
         lead=[advice],
         sections=[
             Section("Candidates", EXPLAINED.format(group=group), [candidates]),
@@ -61,17 +87,15 @@ def write(
         out / "results.json",
         {
             "advice": advice,
-            "recommended": {name: best[name] for name in CHOICE}
-            if _won(best)
-            else None,
-            "chance_best": best[f"{SIGNAL[0]}_chance_best"],
-            "best_per_step": {name: step_best[name] for name in CHOICE},
-            "references": sorted({row["reference"] for row in rows if row["draws"]}),
+            "recommended": _choice(best) if _won(best) else None,
+            "chance_best": best.signal_per_root_second_chance_best,
+            "best_per_step": _choice(step_best),
+            "references": sorted({row.reference for row in rows if row.reference}),
             "versions": run_folder.versions(),
         },
     )
     print_rows(
-        f"gradients of {best['bound']} on {best['model']}, parameters: {group}",
+        f"gradients of {best.bound} on {best.model}, parameters: {group}",
         shown,
         ("estimator", "K", "M", "batch", "verdict", "signal/√s", "best"),
         ("SNR a step", "ms", "MB", "draws"),
@@ -82,15 +106,14 @@ def write(
     return advice
 
 
-def sentence(rows: Sequence[Line], best: Line, step_best: Line) -> str:
+def sentence(rows: Sequence[AdviceRow], best: AdviceRow, step_best: AdviceRow) -> str:
     """The advice: the choice, its probability and its ties; or no winner."""
     contenders = [
         row
         for row in rows
-        if row["verdict"]
-        in ("recommended", "in front", "cannot be told apart", "behind")
+        if row.verdict in ("recommended", "in front", "cannot be told apart", "behind")
     ]
-    tied = [r for r in contenders if r["verdict"] == "cannot be told apart"]
+    tied = [r for r in contenders if r.verdict == "cannot be told apart"]
     lead = f"Use {_words(best)}: the"
     if not _won(best):
         lead = (
@@ -109,34 +132,42 @@ def sentence(rows: Sequence[Line], best: Line, step_best: Line) -> str:
     )
 
 
-def _won(best: Line) -> bool:
-    return bool(best["verdict"] == "recommended")
+def _won(best: AdviceRow) -> bool:
+    return best.verdict == "recommended"
 
 
-def _percent(row: Line) -> str:
+def _choice(row: AdviceRow) -> dict[str, Any]:
+    return {name: getattr(row, name) for name in CHOICE}
+
+
+def _percent(row: AdviceRow) -> str:
     """The probability of being the best, rounded down so as not to overstate it."""
-    percent = 100 * row[f"{SIGNAL[0]}_chance_best"] + 1e-9  # 28.999... stands for 29
+    percent = (
+        100 * row.signal_per_root_second_chance_best + 1e-9
+    )  # 28.999... stands for 29
     return f"{int(percent)}%" if percent < 100 else "over 99%"
 
 
-def _words(row: Line) -> str:
-    biased = ", biased" if row["status"] == "biased" else ""
+def _words(row: AdviceRow) -> str:
+    biased = ", biased" if row.status == "biased" else ""
     return (
-        f"{row['estimator']} (K = {row['num_samples']}, M = {row['num_outer']}, "
-        f"batch size {row['batch_size']}{biased})"
+        f"{row.estimator} (K = {row.num_samples}, M = {row.num_outer}, "
+        f"batch size {row.batch_size}{biased})"
     )
 
 
-def _shown(row: Line) -> Line:
+def _shown(row: AdviceRow) -> Line:
     """A row of the table; unmeasured values are empty."""
     names = ("estimator", "K", "M", "batch", "verdict")
-    values = (row[name] for name in (*CHOICE, "verdict"))
-    shown = dict(zip(names, values, strict=True))
-    if row["seconds_per_gradient"] is not None:
-        shown["ms"] = f"{1e3 * row['seconds_per_gradient']:.3g}"
-        shown["MB"] = f"{1e-6 * row['peak_bytes']:.3g}"
-    if row["draws"] is not None:
-        signal, snr = (f"{row[n]:.3g} ± {row[f'{n}_stderr']:.1g}" for n in SIGNAL)
-        shown |= {"signal/√s": signal, "SNR a step": snr, "draws": row["draws"]}
+    values = (*_choice(row).values(), row.verdict)
+    shown: dict[str, Any] = dict(zip(names, values, strict=True))
+    if row.decoder_evaluations is not None:
+        shown["ms"] = f"{1e3 * row.seconds_per_gradient:.3g}"
+        shown["MB"] = f"{1e-6 * row.peak_bytes:.3g}"
+    if row.draws is not None:
+        signal, snr = (
+            f"{row.get(n):.3g} ± {row.get(f'{n}_stderr'):.1g}" for n in SIGNAL
+        )
+        shown |= {"signal/√s": signal, "SNR a step": snr, "draws": row.draws}
         shown["best"] = _percent(row)
     return shown

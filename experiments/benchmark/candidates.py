@@ -6,7 +6,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.benchmark.advice_report import CHOICE
 from experiments.harness.journal import Journal
 from experiments.harness.progress import progress_bar
 from vaejax.benchmark import Moments, cost_reports, fold_count, gradient_moments
@@ -15,26 +14,30 @@ from vaejax.benchmark.cost import CostReport
 from vaejax.benchmark.measure import contestant
 from vaejax.benchmark.ranking import Measured, Ranking, rank, signal_of_folds
 from vaejax.benchmark.reference import direction_of, drawn_reference
-from vaejax.core import Params
+from vaejax.benchmark.rows import Cell
+from vaejax.core import Params, Verdict
+
+CHOICE = ("estimator", "num_samples", "num_outer", "batch_size")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Candidate:
-    """A choice of estimator, K, M and batch size, and its row."""
+    """A choice of estimator, K, M and batch size."""
 
     point: Point
     group: CellGroup
-    row: dict[str, Any]  # filled as the candidate is measured
+    cell: Cell
+    verdict: Verdict
 
     @property
     def name(self) -> str:
         """The estimator's name."""
-        return self.row["estimator"]
+        return self.cell.estimator
 
     @property
     def choice(self) -> tuple[Any, ...]:
         """The candidate's key in the journal."""
-        return tuple(self.row[name] for name in CHOICE)
+        return tuple(getattr(self.cell, name) for name in CHOICE)
 
 
 def costs_of(measured: list[Candidate]) -> list[CostReport]:
@@ -47,25 +50,29 @@ def costs_of(measured: list[Candidate]) -> list[CostReport]:
 
 def draw(
     fitting: list[Candidate],
+    costs: dict[Candidate, CostReport],
     eligible: list[bool],
     journal: Journal,
     *,
     passes: int,
     group: str,
     seed: int,
-) -> Ranking:
+) -> tuple[Ranking, list[int]]:
     """Draw gradients in passes, until the best is known or the passes are spent.
 
     Args:
-        fitting: the candidates, of which `eligible` may be recommended.
-        eligible: True for those.
+        fitting: the candidates.
+        costs: of their gradients.
+        eligible: True for those that may be recommended.
         journal: of the run, with the passes that are drawn.
         passes: at most.
         group: of parameters.
         seed: of the ranking's own draws.
+
+    Returns:
+        The ranking, and the number of passes of each candidate.
     """
-    draws = fitting[0].point.draws  # of a candidate in a pass
-    folds = fold_count(draws)
+    folds = fold_count(fitting[0].point.draws)
     references: dict[int, tuple[Moments, str]] = {}  # by K
     found: dict[Candidate, list[np.ndarray]] = {c: [] for c in fitting}
     active = fitting
@@ -74,7 +81,7 @@ def draw(
             for place, c in enumerate(active):
                 drawn = (*c.choice, number)
                 if journal.read(drawn, "folds") is None:
-                    k = c.row["num_samples"]
+                    k = c.cell.num_samples
                     if k not in references:
                         whole = c.point._replace(batch_size=None)
                         references[k] = drawn_reference(whole, c.group.problem)
@@ -82,15 +89,13 @@ def draw(
                     folds_of = _signal(c, moments.mean, number, group)
                     journal.write(drawn, folds=folds_of.tolist(), reference=words)
                 found[c].append(np.array(journal.read(drawn, "folds")))
-                c.row["reference"] = journal.read(drawn, "reference")
-                c.row["draws"] = draws * len(found[c])
                 update(number * len(fitting) + place + 1, c.name)
             ranking = rank(
                 [
                     Measured(
                         np.concatenate(found[c]),
-                        c.row["seconds_per_gradient"],
-                        c.row["seconds_stderr"],
+                        costs[c].seconds_per_gradient,
+                        costs[c].seconds_stderr,
                     )
                     for c in fitting
                 ],
@@ -103,7 +108,7 @@ def draw(
             if tied.sum() == 1:
                 break
             active = [c for c, is_tied in zip(fitting, tied, strict=True) if is_tied]
-    return ranking
+    return ranking, [len(found[c]) for c in fitting]
 
 
 def _signal(

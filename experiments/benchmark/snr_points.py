@@ -7,19 +7,22 @@ on the same folds, so that a ratio far below the noise floor of its own draws is
 as well as the others.
 """
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.harness.result_row import ResultRow
 from vaejax.benchmark import gradient_moments, summarize
 from vaejax.benchmark.cells import Point
 from vaejax.benchmark.laws import signal_to_noise
 from vaejax.benchmark.moments import groups
 from vaejax.bounds import elbo
-from vaejax.compatibility import explained
+from vaejax.compatibility import check_with_remedy
 from vaejax.core import (
     Batch,
     Bound,
@@ -31,6 +34,7 @@ from vaejax.core import (
     Objective,
     Params,
     Problem,
+    Verdict,
 )
 from vaejax.estimators import pathwise
 from vaejax.models.gaussian_toy import (
@@ -42,18 +46,32 @@ from vaejax.models.gaussian_toy import (
 )
 from vaejax.objective import make_objective, split_params
 
-COLUMNS = (
-    *("num_outer", "num_samples", "estimator", "group", "status"),
-    *("draws", "folds", "pareto_k", "safe"),
-    *("snr", "snr_stderr", "signal_of", "own_snr", "own_snr_stderr", "plain_snr"),
-    "reason",
-)
 GROUPS = {"model": ("decoder", "prior"), "encoder": ("encoder",)}  # theta, phi
 FOLDS = 20
 SAMPLES_AT_ONCE = 2**15  # over all examples and draws: memory is O(this), or K
 DIM, COUNT = 20, 1024
 
-Rows = list[dict[str, Any]]
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SnrRow(ResultRow):
+    """The signal-to-noise ratios of an estimator at a point, of a parameter group."""
+
+    num_outer: int
+    num_samples: int
+    estimator: str
+    group: str = "all"
+    status: str
+    draws: int
+    folds: int = FOLDS
+    pareto_k: float = np.nan
+    safe: bool | None = None
+    snr: float = np.nan
+    snr_stderr: float = np.nan
+    signal_of: str | None = None  # the estimator whose draws show the signal
+    own_snr: float = np.nan
+    own_snr_stderr: float = np.nan
+    plain_snr: float = np.nan
+    reason: str | None = None
 
 
 class Folds(NamedTuple):
@@ -109,53 +127,53 @@ def measure_point(
     estimators: Sequence[Estimator],
     num_outer: int,
     num_samples: int,
-) -> Rows:
+) -> list[SnrRow]:
     """A row per estimator and parameter group; a refusing estimator has one row."""
     problem = Problem(model=point.model, bound=bound, num_samples=num_samples)
-    place: dict[str, Any] = dict.fromkeys(COLUMNS) | {
-        "num_outer": num_outer,
-        "num_samples": num_samples,
-        "draws": point.draws,
-        "folds": FOLDS,
-    }
+    row_of = partial(
+        SnrRow, num_outer=num_outer, num_samples=num_samples, draws=point.draws
+    )
     key = jax.random.fold_in(point.keys.draws, num_outer)
     point = point._replace(
         batch=_repeated(point.batch.example, num_outer),
         keys=point.keys._replace(draws=jax.random.fold_in(key, num_samples)),
     )
-    rows: Rows = []
-    status: dict[str, str] = {}
+    rows = []
+    verdicts: dict[str, Verdict] = {}
     drawn: dict[str, dict[str, Folds]] = {}
     for estimator in estimators:
-        verdict = explained(problem, estimator)
-        status[estimator.name] = verdict.status
+        verdict = verdicts[estimator.name] = check_with_remedy(problem, estimator)
         if verdict.status == "refused":
-            row = {"estimator": estimator.name, "group": "all"}
-            rows.append(place | row | verdict._asdict())
+            rows.append(row_of(estimator=estimator.name, **verdict._asdict()))
             continue
         objective = make_objective(
             point.model, bound, estimator, num_samples=num_samples, allow_bias=True
         )
         drawn[estimator.name] = _draw(point, objective, num_samples)
+    unbiased = [name for name in drawn if verdicts[name].status == "unbiased"]
     for group in GROUPS:
         folds = {name: groups[group] for name, groups in drawn.items()}
         for name, own in folds.items():
             if own.means.size == 0:
                 continue
-            source = _quietest(folds, status) if status[name] == "unbiased" else name
+            source = _quietest(folds, unbiased) if name in unbiased else name
             own_snr = signal_to_noise(own.means, own.variances)
             snr = signal_to_noise(folds[source].means, own.variances)
-            numbers = {
-                "pareto_k": _known(max(own.pareto_k, folds[source].pareto_k)),
-                "safe": own.safe and folds[source].safe,
-                "snr": _known(snr.value),
-                "snr_stderr": _known(snr.stderr),
-                "own_snr": _known(own_snr.value),
-                "own_snr_stderr": _known(own_snr.stderr),
-                "plain_snr": _plain(own),
-            }
-            labels = {"estimator": name, "group": group, "status": status[name]}
-            rows.append(place | labels | numbers | {"signal_of": source})
+            rows.append(
+                row_of(
+                    estimator=name,
+                    group=group,
+                    status=verdicts[name].status,
+                    pareto_k=max(own.pareto_k, folds[source].pareto_k),
+                    safe=own.safe and folds[source].safe,
+                    snr=snr.value,
+                    snr_stderr=snr.stderr,
+                    signal_of=source,
+                    own_snr=own_snr.value,
+                    own_snr_stderr=own_snr.stderr,
+                    plain_snr=_plain(own),
+                )
+            )
     return rows
 
 
@@ -202,9 +220,8 @@ def _of_fields(tree: Params, fields: Sequence[str]) -> np.ndarray:
     return np.concatenate([found.get(field, none) for field in fields], axis=1)
 
 
-def _quietest(folds: dict[str, Folds], status: dict[str, str]) -> str:
-    unbiased = [name for name in folds if status[name] == "unbiased"]
-    return min(unbiased, key=lambda name: float(folds[name].variances.sum()))
+def _quietest(folds: dict[str, Folds], names: list[str]) -> str:
+    return min(names, key=lambda name: float(folds[name].variances.sum()))
 
 
 def _plain(folds: Folds) -> float:
@@ -212,7 +229,3 @@ def _plain(folds: Folds) -> float:
     varies = folds.variances.min(0) > 0
     noise = np.sqrt(folds.variances.mean(0)[varies])
     return float(np.mean(np.abs(folds.means.mean(0)[varies]) / noise))
-
-
-def _known(figure: float) -> float | None:
-    return None if np.isnan(figure) else figure

@@ -19,6 +19,7 @@ Sources: Maddison et al. 2017, arXiv:1705.09279, proposition 1; Nowozin 2018; Do
 Sheldon 2018, arXiv:1808.09034, theorem 3.
 """
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ from jax.scipy.special import logsumexp
 from jaxtyping import Array
 
 from experiments.benchmark.measured_model import Measured
+from experiments.harness.result_row import ResultRow
 from vaejax import exact
 from vaejax.core import Bound, Example, Key, Model, Params, Problem, VaejaxError, plain
 from vaejax.core.memory import check_product, sample_size
@@ -38,17 +40,35 @@ from vaejax.evaluation.log_likelihood import effective_sample_size
 from vaejax.evaluation.psis import pareto_shapes, tail_size
 from vaejax.terms import bound_value, log_terms, sample_posterior
 
-COLUMNS = (
-    *("model", "model_settings", "checkpoint", "seed", "num_examples", "draws"),
-    *("bound", "num_samples", "kind", "refusal"),
-    *("value", "stderr", "example_stderr", "rounding"),
-    *("log_px", "log_px_stderr", "gap", "gap_stderr", "gap_example_stderr"),
-    *("limit", "leading_order"),
-    *("relative_ess", "pareto_k", "pareto_k_above_0.7"),
-)
 SAMPLES_AT_ONCE = 2**12  # over several draws; jvi compares all pairs in a draw
 CONTROLLED = 0.1  # largest variance of the control variate
 FITTED_DRAWS = 100  # draws per example with fitted tails of weights
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TightnessRow(ResultRow):
+    """A bound at one K, in nats, means over examples; or the reason for a refusal."""
+
+    bound: str
+    num_samples: int
+    kind: str  # the bound's relation to log p(x), or "refused"
+    refusal: str | None = None
+    value: float = np.nan
+    stderr: float = np.nan
+    example_stderr: float = np.nan
+    rounding: float = np.nan
+    log_px: float = np.nan
+    log_px_stderr: float = np.nan
+    gap: float = np.nan  # log_px - value
+    gap_stderr: float = np.nan
+    gap_example_stderr: float = np.nan
+    limit: float = np.nan  # as K -> inf
+    leading_order: float = np.nan  # the value of theory at this K
+    relative_ess: float = np.nan
+    pareto_k: float = np.nan
+    above: float = dataclasses.field(
+        default=np.nan, metadata={"column": "pareto_k_above_0.7"}
+    )
 
 
 class Reference(NamedTuple):
@@ -98,7 +118,7 @@ def measure(
     num_samples: int,
     draws: int,
     key: Key,
-) -> list[dict[str, Any]]:
+) -> list[TightnessRow]:
     """A row per bound at one K; the row of a refused bound gives the reason."""
     refusals = [bound.needs(measured.model, num_samples) for bound in bounds]
     drawn = tuple(b for b, why in zip(bounds, refusals, strict=True) if why is None)
@@ -108,32 +128,32 @@ def measure(
     count = len(reference.log_px)
     rows = []
     for bound, refusal in zip(bounds, refusals, strict=True):
-        row = dict.fromkeys(COLUMNS) | {"bound": bound.name, "num_samples": num_samples}
-        rows.append(row)
+        row_of = partial(TightnessRow, bound=bound.name, num_samples=num_samples)
         if refusal is not None:
-            row |= {"kind": "refused", "refusal": refusal}
+            rows.append(row_of(kind="refused", refusal=refusal))
             continue
         means, variances = found["mean"][bound.name], found["variance"][bound.name]
         stderr = np.sqrt((variances / draws).sum()) / count
         log_px_stderr = np.sqrt((reference.stderr**2).sum()) / count
         gaps = reference.log_px - means
         limit, leading_order = _theory(bound, num_samples, reference)
-        numbers = {
-            "value": means.mean(),
-            "stderr": stderr,
-            "example_stderr": _stderr(means),
-            "rounding": _rounding(bound, num_samples, reference),
-            "log_px": reference.log_px.mean(),
-            "log_px_stderr": log_px_stderr,
-            "gap": gaps.mean(),
-            "gap_stderr": np.hypot(stderr, log_px_stderr),
-            "gap_example_stderr": _stderr(gaps),
-            "limit": limit,
-            "leading_order": leading_order,
-            **found["weights"],
-        }
-        row |= {"kind": bound.relation}
-        row |= {name: _known(number) for name, number in numbers.items()}
+        rows.append(
+            row_of(
+                kind=bound.relation,
+                value=means.mean(),
+                stderr=stderr,
+                example_stderr=_stderr(means),
+                rounding=_rounding(bound, num_samples, reference),
+                log_px=reference.log_px.mean(),
+                log_px_stderr=log_px_stderr,
+                gap=gaps.mean(),
+                gap_stderr=np.hypot(stderr, log_px_stderr),
+                gap_example_stderr=_stderr(gaps),
+                limit=limit,
+                leading_order=leading_order,
+                **found["weights"],
+            )
+        )
     return rows
 
 
@@ -147,20 +167,23 @@ def _rounding(bound: Bound, num_samples: int, reference: Reference) -> float:
 
 def _theory(
     bound: Bound, num_samples: int, reference: Reference
-) -> tuple[float | None, float | None]:
-    """The bound as K -> inf and, to leading order, at this K; means over examples."""
+) -> tuple[float, float]:
+    """The bound as K -> inf and, to leading order, at this K; means over examples.
+
+    NaN where theory, or a moment of the weights, has none.
+    """
     parts = bound.expectation(num_samples)
     if bound.log_weight is not plain or bound.penalty or parts is None:
-        return None, None
+        return np.nan, np.nan
     if len(parts) != 1 or parts[0].coefficient != 1 or parts[0].size == 1:
-        return None, None
+        return np.nan, np.nan
     _, size, power = parts[0]
     first, second = reference.moment(power), reference.moment(2 * power)
     if first is None:
-        return None, None
+        return np.nan, np.nan
     limit = float(first.mean() / power)
     if second is None:
-        return limit, None
+        return limit, np.nan
     variance = np.expm1(second - 2 * first).mean()  # relative to (E w^p)^2
     return limit, limit - variance / (2 * size * power)
 
@@ -202,7 +225,7 @@ def _draw_all(
         "weights": {
             "relative_ess": np.mean(ess) / num_samples,
             "pareto_k": np.median(k),
-            "pareto_k_above_0.7": np.nan if np.isnan(k).all() else np.mean(k > 0.7),
+            "above": np.nan if np.isnan(k).all() else np.mean(k > 0.7),
         },
     }
 
@@ -288,7 +311,3 @@ def _stderr(values: np.ndarray) -> float:
     if len(values) < 2:
         return np.nan
     return float(values.std(ddof=1) / np.sqrt(len(values)))
-
-
-def _known(number: float | None) -> float | None:
-    return None if number is None or not np.isfinite(number) else float(number)

@@ -11,18 +11,20 @@ import numpy as np
 from scipy.optimize import curve_fit
 from scipy.stats import norm
 
-from experiments.benchmark.tightness_cells import Reference
+from experiments.benchmark.tightness_cells import Reference, TightnessRow
 from vaejax.benchmark.numbers import short, with_error
-from vaejax.benchmark.statistics import Line
+from vaejax.benchmark.statistics import values_of
 
 LEADING = 0.01  # nats: below this, the next order is small beside the leading order
 NORMAL_95 = 1.96
 FALSE_ALARMS = 0.01  # probability, over all cells of lower bounds
 
 
-def findings(name: str, rows: Sequence[Line], reference: Reference) -> list[str]:
+def findings(
+    name: str, rows: Sequence[TightnessRow], reference: Reference
+) -> list[str]:
     """The findings in sentences; all figures in them come from the rows."""
-    measured = [row for row in rows if row["kind"] != "refused"]
+    measured = [row for row in rows if row.kind != "refused"]
     sentences = [_of_reference(name, reference)]
     if measured:
         sentences += _at_largest(measured)
@@ -36,7 +38,7 @@ def findings(name: str, rows: Sequence[Line], reference: Reference) -> list[str]
     return sentences
 
 
-def cautions(rows: Sequence[Line]) -> list[str]:
+def cautions(rows: Sequence[TightnessRow]) -> list[str]:
     """The sentences on what no finding rests on: no bounds, no fits, refused cells."""
     unfitted = [bound for bound, fit in slopes(rows).items() if fit is None]
     sentences = _of_none(rows)
@@ -55,20 +57,19 @@ def cautions(rows: Sequence[Line]) -> list[str]:
     return sentences
 
 
-def slopes(rows: Sequence[Line]) -> dict[str, dict[str, float] | None]:
+def slopes(rows: Sequence[TightnessRow]) -> dict[str, dict[str, float] | None]:
     """The slope of every bound with a theory of its closing gap."""
     return {bound: slope(members) for bound, members in _closing(rows).items()}
 
 
-def slope(rows: Sequence[Line]) -> dict[str, float] | None:
+def slope(rows: Sequence[TightnessRow]) -> dict[str, float] | None:
     """The slope of log gap in log K, with its 95% half-width, from at least three K."""
-    leading = [row["log_px"] - row["leading_order"] for row in rows]
+    leading = [row.log_px - row.leading_order for row in rows]
     fitted = [row for row, gap in zip(rows, leading, strict=True) if gap <= LEADING]
-    if len(fitted) < 3 or min(row["gap_stderr"] for row in fitted) == 0:
+    if len(fitted) < 3 or min(row.gap_stderr for row in fitted) == 0:
         return None
     k, gap, stderr = (
-        np.array([row[name] for row in fitted], float)
-        for name in ("num_samples", "gap", "gap_stderr")
+        values_of(fitted, name) for name in ("num_samples", "gap", "gap_stderr")
     )
     (_, power), covariance = curve_fit(
         lambda k, log_scale, power: np.exp(log_scale - power * np.log(k)),
@@ -81,23 +82,22 @@ def slope(rows: Sequence[Line]) -> dict[str, float] | None:
     return {"slope": -float(power), "half_width": float(half), "from_k": float(k[0])}
 
 
-def refusals(rows: Sequence[Line]) -> dict[str, str]:
+def refusals(rows: Sequence[TightnessRow]) -> dict[str, str]:
     """The reason of every refused cell, by the cell's name."""
     return {
-        f"{row['bound']} at K = {row['num_samples']}": row["refusal"]
+        f"{row.bound} at K = {row.num_samples}": str(row.refusal)
         for row in rows
-        if row["kind"] == "refused"
+        if row.kind == "refused"
     }
 
 
-def _closing(rows: Sequence[Line]) -> dict[str, list[Line]]:
+def _closing(rows: Sequence[TightnessRow]) -> dict[str, list[TightnessRow]]:
     """The cells with a theory of the closing gap, by bound, in order of K."""
-    found: dict[str, list[Line]] = {}
-    for row in sorted(rows, key=lambda row: row["num_samples"]):
-        if row["leading_order"] is None:
-            continue
-        if np.isclose(row["limit"], row["log_px"], rtol=0, atol=1e-6):
-            found.setdefault(row["bound"], []).append(row)
+    found: dict[str, list[TightnessRow]] = {}
+    for row in sorted(rows, key=lambda row: row.num_samples):
+        closes = np.isclose(row.limit, row.log_px, rtol=0, atol=1e-6)
+        if closes and not np.isnan(row.leading_order):
+            found.setdefault(row.bound, []).append(row)
     return found
 
 
@@ -125,19 +125,19 @@ def _of_reference(name: str, reference: Reference) -> str:
     )
 
 
-def _at_largest(rows: Sequence[Line]) -> list[str]:
-    largest = max(row["num_samples"] for row in rows)
-    there = [r for r in rows if r["num_samples"] == largest and r["kind"] != "none"]
+def _at_largest(rows: Sequence[TightnessRow]) -> list[str]:
+    largest = max(row.num_samples for row in rows)
+    there = [r for r in rows if r.num_samples == largest and r.kind != "none"]
     if not there:
         return []
-    there.sort(key=lambda row: abs(row["gap"]))
+    there.sort(key=lambda row: abs(row.gap))
     gaps = ", ".join(
-        f"{row['bound']} {with_error(row['gap'], row['gap_stderr'])}" for row in there
+        f"{row.bound} {with_error(row.gap, row.gap_stderr)}" for row in there
     )
-    rounded = [row for row in there if row["rounding"] > row["stderr"]]
+    rounded = [row for row in there if row.rounding > row.stderr]
     shifted = "".join(
-        f" Rounding shifts {row['bound']} there by up to "
-        f"{row['rounding']:.1g}, which is more than its Monte Carlo error."
+        f" Rounding shifts {row.bound} there by up to "
+        f"{row.rounding:.1g}, which is more than its Monte Carlo error."
         for row in rounded
     )
     return [
@@ -146,8 +146,8 @@ def _at_largest(rows: Sequence[Line]) -> list[str]:
     ]
 
 
-def _of_none(rows: Sequence[Line]) -> list[str]:
-    names = dict.fromkeys(row["bound"] for row in rows if row["kind"] == "none")
+def _of_none(rows: Sequence[TightnessRow]) -> list[str]:
+    names = dict.fromkeys(row.bound for row in rows if row.kind == "none")
     if not names:
         return []
     return [
@@ -164,20 +164,18 @@ def _of_slope(bound: str, fit: dict[str, float]) -> str:
     )
 
 
-def _of_upper(rows: Sequence[Line]) -> list[str]:
+def _of_upper(rows: Sequence[TightnessRow]) -> list[str]:
     sentences = []
-    for bound in dict.fromkeys(row["bound"] for row in rows if row["kind"] == "upper"):
-        members = [row for row in rows if row["bound"] == bound]
+    for bound in dict.fromkeys(row.bound for row in rows if row.kind == "upper"):
+        members = [row for row in rows if row.bound == bound]
         above = [
-            row["num_samples"]
-            for row in members
-            if -row["gap"] > NORMAL_95 * row["gap_stderr"]
+            row.num_samples for row in members if -row.gap > NORMAL_95 * row.gap_stderr
         ]
         where = "at no K" if not above else f"at K = {', '.join(map(str, above))}"
-        last = max(members, key=lambda row: row["num_samples"])
+        last = max(members, key=lambda row: row.num_samples)
         limit = ""
-        if last["limit"] is not None:
-            beyond = last["limit"] - last["log_px"]
+        if not np.isnan(last.limit):
+            beyond = last.limit - last.log_px
             limit = f" It does not close: its limit lies {short(beyond)} nats above."
         sentences.append(
             f"{bound}, an upper bound as K grows, lies above log p(x) (beyond 95% of "
@@ -186,12 +184,12 @@ def _of_upper(rows: Sequence[Line]) -> list[str]:
     return sentences
 
 
-def _of_lower(rows: Sequence[Line]) -> str:
+def _of_lower(rows: Sequence[TightnessRow]) -> str:
     """The sentence on lower bounds that lie above log p(x) by more than chance."""
-    lower = [row for row in rows if row["kind"] == "lower"]
+    lower = [row for row in rows if row.kind == "lower"]
     scores = {
-        f"{row['bound']} at K = {row['num_samples']}": -row["gap"]
-        / np.hypot(row["gap_stderr"], row["rounding"])
+        f"{row.bound} at K = {row.num_samples}": -row.gap
+        / np.hypot(row.gap_stderr, row.rounding)
         for row in lower
     }
     if not scores:
@@ -206,18 +204,18 @@ def _of_lower(rows: Sequence[Line]) -> str:
     )
 
 
-def _of_weights(rows: Sequence[Line]) -> str:
-    by_k = {row["num_samples"]: row for row in rows}
+def _of_weights(rows: Sequence[TightnessRow]) -> str:
+    by_k = {row.num_samples: row for row in rows}
     first, last = by_k[min(by_k)], by_k[max(by_k)]
-    k = last["pareto_k"]
+    k = last.pareto_k
     tail = (
         "too few weights for a Pareto k"
-        if k is None
+        if np.isnan(k)
         else f"Pareto k has median {k:.2f} there, above 0.7 in "
-        f"{last['pareto_k_above_0.7']:.0%} of the fits"
+        f"{last.above:.0%} of the fits"
     )
     return (
-        f"The effective sample size is {first['relative_ess']:.0%} of K at K = "
-        f"{first['num_samples']} and {last['relative_ess']:.1%} at K = "
-        f"{last['num_samples']}; {tail}."
+        f"The effective sample size is {first.relative_ess:.0%} of K at K = "
+        f"{first.num_samples} and {last.relative_ess:.1%} at K = "
+        f"{last.num_samples}; {tail}."
     )

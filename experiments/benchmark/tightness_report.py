@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from rich import box
 from rich.table import Table as TerminalTable
 
-from experiments.benchmark.tightness_cells import COLUMNS, Reference
+from experiments.benchmark.tightness_cells import Reference, TightnessRow
 from experiments.benchmark.tightness_findings import (
     cautions,
     findings,
@@ -14,10 +15,8 @@ from experiments.benchmark.tightness_findings import (
     slopes,
 )
 from experiments.harness import run_folder
-from experiments.harness.result_table import write_csv
 from experiments.harness.terminal import console
 from vaejax.benchmark.numbers import short, with_error
-from vaejax.benchmark.statistics import Line
 from vaejax.plotting import (
     Section,
     Table,
@@ -34,19 +33,21 @@ SHOWN = (
 
 
 def write(
-    out: Path, name: str, rows: Sequence[Line], reference: Reference, command: str
+    out: Path,
+    name: str,
+    rows: Sequence[TightnessRow],
+    reference: Reference,
+    command: str,
 ) -> list[str]:
     """Write and print the tables, figures and report; return findings and cautions."""
     found, warned = findings(name, rows, reference), cautions(rows)
-    write_csv(out / "results.csv", rows, COLUMNS)
-    measured = [row for row in rows if row["kind"] != "refused"]
+    measured = [row for row in rows if row.kind != "refused"]
     figures = [bound_tightness(rows), weight_health(rows)] if measured else []
     for stem, figure in zip(("bounds", "weights"), figures, strict=False):
         for suffix in ("pdf", "png"):
             save(figure, out / "figures" / f"{stem}.{suffix}")
     cells = [_cells(row) for row in measured]
-    weights = {row["num_samples"]: row for row in measured}
-    health = ("relative_ess", "pareto_k", "pareto_k_above_0.7")
+    weights = {row.num_samples: row for row in measured}
     sections = [
         Section(
             title="Bounds",
@@ -60,7 +61,10 @@ def write(
             tables=[
                 Table(
                     ("K", "ESS / K", "Pareto k, median", "Pareto k above 0.7"),
-                    [(k, *(row[n] for n in health)) for k, row in weights.items()],
+                    [
+                        (k, w.relative_ess, w.pareto_k, w.above)
+                        for k, w in weights.items()
+                    ],
                 )
             ],
         ),
@@ -102,11 +106,11 @@ def write(
     return [*found, *warned]
 
 
-def _cells(row: Line) -> tuple[str | int, ...]:
-    examples = row["gap_example_stderr"]
+def _cells(row: TightnessRow) -> tuple[str | int, ...]:
+    examples = row.gap_example_stderr
     return (
-        *(row["bound"], row["num_samples"], row["kind"]),
-        with_error(row["value"], row["stderr"]),
-        with_error(row["gap"], row["gap_stderr"]),
-        "" if examples is None else f"± {short(examples, 2)}",
+        *(row.bound, row.num_samples, row.kind),
+        with_error(row.value, row.stderr),
+        with_error(row.gap, row.gap_stderr),
+        "" if np.isnan(examples) else f"± {short(examples, 2)}",
     )

@@ -7,9 +7,10 @@ left out.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from vaejax.benchmark.cautions import reason_at_any_k
+from vaejax.benchmark.cautions import DAGGER, reason_at_any_k
 from vaejax.benchmark.direction import SEEN
 from vaejax.benchmark.numbers import estimate, plain_snr
+from vaejax.benchmark.report import HEAVY
 from vaejax.benchmark.rows import Row, of_whole_groups
 from vaejax.benchmark.statistics import number
 from vaejax.benchmark.table import bias_in_errors, settings_shown
@@ -76,8 +77,7 @@ TEXTS = {
     "below 0 by chance; before it stands its root, if above 0, over √(tr Cov g / "
     "draws), the standard error of the mean. Detectable is what one test at 5% finds "
     "with a chance of 95% or more. Pareto k is the shape of the tail of ‖g − E g‖²: "
-    "from 0.5 on its variance is infinite, and from few draws unknown; there † marks "
-    "the errors, which are not to be relied on.",
+    f"from {HEAVY:g} on its variance is infinite. {DAGGER}",
     "Variance": "Coordinate quantiles are of the sample variances of single "
     "coordinates, whose noise spreads them.",
     "Signal and direction": "SNR is |E gᵢ| / sd gᵢ, averaged over the coordinates i, "

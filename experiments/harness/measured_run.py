@@ -1,7 +1,7 @@
 """A resumable run that measures cells, alone in its folder, kept cell by cell.
 
     with measured_run(config) as run:
-        rows = run.rows("gradients", "cells", cells, measure)
+        rows = run.rows("gradients", "cells", cells, measure, SnrRow)
 
 `measure(cell)` is called for the cells that no earlier run has measured. Its rows
 are a line of metrics.jsonl at once, so that a killed run loses one cell at most.
@@ -9,15 +9,18 @@ are a line of metrics.jsonl at once, so that a killed run loses one cell at most
 
 import contextlib
 import math
-from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from experiments.harness import run_folder
 from experiments.harness.journal import Journal
 from experiments.harness.progress import progress_bar
+from experiments.harness.result_row import ResultRow
 from experiments.harness.result_table import write_csv
 
 Cell = TypeVar("Cell", bound=tuple[Hashable, ...])
+Row = TypeVar("Row", bound=ResultRow)
 
 
 class MeasuredRun(Journal):
@@ -28,10 +31,10 @@ class MeasuredRun(Journal):
         title: str,
         unit: str,
         cells: Collection[Cell],
-        measure: Callable[[Cell], list[dict[str, Any]]],
-        *,
-        columns: Sequence[str] | None = None,
-    ) -> list[dict[str, Any]]:
+        measure: Callable[[Cell], Sequence[Row]],
+        kind: type[Row],
+        of_run: Mapping[str, Any] = MappingProxyType({}),
+    ) -> list[Row]:
         """The rows of every cell, in order, measured now or earlier.
 
         Args:
@@ -39,18 +42,20 @@ class MeasuredRun(Journal):
             unit: that it counts.
             cells: of one unit each, or a dict of the units that each one is.
             measure: the rows of a cell that is not in the journal.
-            columns: of results.csv, which is written anew after every cell.
+            kind: of the rows; results.csv is written anew after every cell.
+            of_run: columns of results.csv before those of the rows, the same in all.
         """
         units = dict.fromkeys(cells, 1.0) | (cells if isinstance(cells, dict) else {})
-        rows: list[dict[str, Any]] = []
+        rows: list[Row] = []
         done = 0.0
         with progress_bar(title, math.fsum(units.values()), unit) as update:
             for cell, size in units.items():
                 if self.read(cell, "rows") is None:
-                    self.write(cell, rows=measure(cell))
-                rows += self.read(cell, "rows")
-                if columns is not None:
-                    write_csv(self.out / "results.csv", rows, columns)
+                    self.write(cell, rows=[row.line() for row in measure(cell)])
+                rows += map(kind.of_line, self.read(cell, "rows"))
+                lines = [{**of_run, **row.line()} for row in rows]
+                columns = (*of_run, *kind.columns())
+                write_csv(self.out / "results.csv", lines, columns)
                 done += size
                 update(done, ", ".join(map(str, cell)))
         return rows

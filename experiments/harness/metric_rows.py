@@ -46,7 +46,7 @@ def append_row(out: Path, row: dict[str, Any]) -> None:
     run_lock.check_held(out)
     path = out / "metrics.jsonl"
     with (
-        run_folder.explained(path),
+        run_folder.write_errors_explained(path),
         path.open("r+") as lines,
     ):  # fails if it was removed
         lines.seek(0, os.SEEK_END)

@@ -3,26 +3,17 @@
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
-
-from rich.progress import (
-    BarColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from collections.abc import Iterator
 
 from experiments.harness.terminal import console
+from vaejax.progress import Update, bar
 
 COMPILING = "compiling"  # the note of a run whose first unit takes longer than others
 SHORTEST, LONGEST = 1.0, 30.0  # seconds between two lines
 
 
 @contextlib.contextmanager
-def progress_bar(
-    description: str, total: float, unit: str
-) -> Iterator[Callable[..., None]]:
+def progress_bar(description: str, total: float, unit: str) -> Iterator[Update]:
     """Show a bar with throughput and time left; off a terminal print lines instead.
 
     Yields `update(done, note)`: the number of units done so far, and a note, if
@@ -31,35 +22,21 @@ def progress_bar(
     if not sys.stderr.isatty():
         yield Lines(description, total, unit)
         return
-    bar = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed:.0f}/{task.total:.0f} " + unit),
-        TextColumn("{task.fields[note]}", markup=False),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console(stderr=True),
-    )
-    with bar:
-        task = bar.add_task(description, total=total, note="")
-
-        def update(done: float, note: str | None = None) -> None:
-            if note is not None:
-                bar.update(task, note=note)
-            bar.update(task, completed=done)
-
+    terminal = console(stderr=True)
+    with bar(description, total, unit, console=terminal) as update:
         yield update
 
 
 class Lines:
     """Progress as lines on stderr, for every tenth of the work or every 30 seconds.
 
-    A run that takes less than a second prints only that it compiles.
+    A line that says nothing new is not printed. A run that takes less than a second
+    prints only that it compiles.
     """
 
     def __init__(self, description: str, total: float, unit: str) -> None:
         self._description, self._total, self._unit = description, total, unit
-        self._note = ""
+        self._note, self._line = "", ""
         self._printed_at, self._printed = time.monotonic(), 0.0  # by the last line
         self._first: tuple[float, float] | None = None  # when the first units were done
 
@@ -74,11 +51,13 @@ class Lines:
         is_due = since >= (SHORTEST if tenths[0] > tenths[1] else LONGEST)
         if not is_due and note != COMPILING:
             return
-        self._printed, self._printed_at = done, now
         parts = [f"{self._description}: {int(done)}/{self._total:.0f} {self._unit}"]
         if self._note:
             parts.append(self._note)
         if self._first is not None and self._first[1] < done < self._total:
             rate = (done - self._first[1]) / (now - self._first[0])
             parts.append(f"{(self._total - done) / rate:,.0f} s left")
-        print(", ".join(parts), file=sys.stderr, flush=True)
+        self._printed, self._printed_at = done, now
+        said, self._line = self._line, ", ".join(parts)
+        if not said.startswith(self._line):  # it says less than, or the same as, before
+            print(self._line, file=sys.stderr, flush=True)

@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from experiments.harness.terminal import console
 from vaejax.benchmark.statistics import Line
 
 BETWEEN = 3  # characters that a column needs besides its text
-WIDEST = 30  # longer text is folded if there is no room
 
 
 def numbers_of(results: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
@@ -63,28 +62,49 @@ def write_csv(path: Path, rows: Sequence[Line], columns: Sequence[str]) -> None:
 def print_rows(
     title: str, rows: Sequence[Line], always: Sequence[str], more: Sequence[str] = ()
 ) -> None:
-    """Print the columns `always`, and as many `more` of them as fit the terminal."""
+    """Print the columns `always`, and as many `more` of them as fit the terminal.
+
+    A column that is empty is left out; a heading is broken at its dots, and a text at
+    its spaces.
+    """
     terminal = console()
-    room = terminal.width - sum(_width(rows, name) for name in always)
-    shown = list(always)
+    shown = [name for name in always if _is_known(rows, name)]
+    room = terminal.width - sum(_longest(rows, name, str.splitlines) for name in shown)
     for name in more:
-        room -= _width(rows, name)
+        room -= _longest(rows, name, str.splitlines) * _is_known(rows, name)
         if room < 0:
             break
-        shown.append(name)
-    table = Table(title=title, box=box.SIMPLE)
+        shown += [name] * _is_known(rows, name)
+    words = {name: _longest(rows, name, str.split) for name in shown}
+    while sum(words.values()) > terminal.width and max(words.values()) > 1:
+        words[max(words, key=lambda name: words[name])] -= 1
+    table = Table(title=title, box=box.SIMPLE, min_width=len(title))
     for name in shown:
         # Text without room is folded, and never cut off.
         numbers = all(isinstance(row.get(name, 0), int | float) for row in rows)
-        table.add_column(name, justify="right" if numbers else "left", overflow="fold")
+        table.add_column(
+            _heading(name),
+            justify="right" if numbers else "left",
+            overflow="fold",
+            min_width=words[name] - BETWEEN,
+        )
     for row in rows:
         table.add_row(*(_text(row.get(name)) for name in shown))
     terminal.print(table)
 
 
-def _width(rows: Sequence[Line], name: str) -> int:
-    longest = max(map(len, [name, *(_text(row.get(name)) for row in rows)]))
-    return BETWEEN + min(longest, WIDEST)
+def _is_known(rows: Sequence[Line], name: str) -> bool:
+    return any(_text(row.get(name)) for row in rows)
+
+
+def _longest(rows: Sequence[Line], name: str, parts: Callable[[str], list[str]]) -> int:
+    """The room of a column for the longest part of its texts."""
+    texts = [_heading(name), *(_text(row.get(name)) for row in rows)]
+    return BETWEEN + max(len(part) for text in texts for part in parts(text))
+
+
+def _heading(name: str) -> str:
+    return name.replace(".", ".\n")
 
 
 def _text(value: Any) -> str:

@@ -98,7 +98,7 @@ def open_run(
         if is_new:
             _make_room(out, before is not None)
         try:
-            with explained(out / "failure.txt"):
+            with write_errors_explained(out / "failure.txt"):
                 (out / "failure.txt").unlink(missing_ok=True)
             if not finished:
                 write_json(out / "config.json", settings)
@@ -121,7 +121,7 @@ def saved(out: Path) -> None:
     The run that it replaces is removed; so are the runs that its parents replace.
     """
     for folder in [run for run in _unsaved if out.is_relative_to(run)]:
-        with explained(folder):
+        with write_errors_explained(folder):
             replacement.drop(folder)
         del _unsaved[folder]
 
@@ -208,7 +208,7 @@ def _check_goes_on(
 def _make_room(out: Path, replaces: bool) -> None:
     """Set aside the run that is to be replaced, and note the folder's other files."""
     if replaces:
-        with explained(out):
+        with write_errors_explained(out):
             try:
                 replacement.set_aside(out, NAMES)
             except BaseException:
@@ -265,7 +265,7 @@ def write_text(path: Path, text: str) -> None:
     """
     run_lock.check_held(path.parent)
     temporary = path.with_name(WRITING.format(path.name))
-    with explained(path):
+    with write_errors_explained(path):
         try:
             temporary.unlink(missing_ok=True)  # what is there may be a link or a pipe
             temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -277,7 +277,7 @@ def write_text(path: Path, text: str) -> None:
 
 
 @contextlib.contextmanager
-def explained(path: Path) -> Iterator[None]:
+def write_errors_explained(path: Path) -> Iterator[None]:
     """Raise a `VaejaxError` for a file that cannot be written in the block."""
     try:
         yield

@@ -236,16 +236,15 @@ def test_counts_may_be_numpy_integers_or_an_array():
     assert {row.cell.num_samples for row in several} == {1, 2, 4}
 
 
-def refuses_when_drawn(name="late"):
-    def surrogate(problem, params, state, key, example):
-        raise VaejaxError("it takes no such example: use another")
-
-    return dataclasses.replace(dreg(), name=name, surrogate=surrogate)
+def refuses(*arguments):
+    raise VaejaxError("it takes no such example: use another")
 
 
 @pytest.mark.parametrize("cost", ["none", "counted"])
-def test_an_estimator_that_refuses_when_drawn_is_a_row_with_its_reason(cost):
-    table = compare(estimators=[refuses_when_drawn(), dreg()], num_samples=2, cost=cost)
+@pytest.mark.parametrize("when", ["check", "surrogate"])
+def test_an_estimator_that_raises_is_a_row_with_its_reason(when, cost):
+    late = dataclasses.replace(dreg(), name="late", **{when: refuses})
+    table = compare(estimators=[late, dreg()], num_samples=2, cost=cost)
     late = table.select(estimator="late").rows
     assert len(late) == 2  # bounds
     assert all(row.refused and row.report is None for row in late)
@@ -399,3 +398,11 @@ def test_a_batch_serves_as_its_examples():
     assert math.isfinite(outcome.detectable)
     assert isinstance(REAL_PARAMS, Params)
     assert np.isfinite(outcome.largest_z)
+
+
+def test_progress_shows_a_bar_that_fills(capsys):
+    settings = {"bounds": [elbo()], "estimators": [dreg()], "num_samples": 1}
+    compare(**settings, cost="none", progress=True)
+    assert "1/1 cells dreg" in capsys.readouterr().out
+    compare(**settings, cost="none")
+    assert capsys.readouterr() == ("", "")

@@ -46,6 +46,12 @@ def test_digits_are_split_as_they_always_were():
     np.testing.assert_allclose(parts[1] / sum(parts), 0.2, atol=0.005)
 
 
+def test_data_print_as_a_line():
+    train = load("digits", "train")
+    shown = "images uint8[1438, 8, 8, 1], labels int32[1438], protocol dynamic"
+    assert str(train) == f"ImageData({shown})"
+
+
 def test_fixed_order_is_a_permutation_that_never_changes():
     order = fixed_order("frey_faces", 1965)
     assert sorted(order) == list(range(1965))

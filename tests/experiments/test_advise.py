@@ -30,35 +30,33 @@ def known_costs(monkeypatch):
     """A gradient takes a millisecond and a kilobyte a sample, whatever it is."""
 
     def costs(measured):
-        per_candidate = (c.row["num_samples"] * c.row["batch_size"] for c in measured)
+        per_candidate = (c.cell.num_samples * c.cell.batch_size for c in measured)
         return [CostReport(n, 1e-3 * n, 0.0, 0.0, 1000 * n) for n in per_candidate]
 
     monkeypatch.setattr(advise, "costs_of", costs)
 
 
 def verdicts(results):
-    return {
-        (row["estimator"], row["num_samples"]): row["verdict"] for row in results.rows
-    }
+    return {(row.estimator, row.num_samples): row.verdict for row in results.rows}
 
 
 def test_the_known_order_is_found(tmp_path, known_costs):
     """Tucker et al. 2019: of the encoder, at large K, DReG has the most signal."""
     results = advise.run(config_for(tmp_path / "run", num_samples=(64,)))
-    assert results.recommended["estimator"] == "dreg"
+    assert results.recommended.estimator == "dreg"
     assert results.advice.startswith("Use dreg (K = 64, M = 1, batch size 4): ")
-    rows = {row["estimator"]: row for row in results.rows}
+    rows = {row.estimator: row for row in results.rows}
     order = [rows[name] for name in ("dreg", "pathwise", "score_function")]
     for name in ("signal_per_root_second", "directional_snr"):
-        values = [row[name] for row in order]
-        errors = [row[f"{name}_stderr"] for row in order]
+        values = [row.get(name) for row in order]
+        errors = [row.get(f"{name}_stderr") for row in order]
         z = -np.diff(values) / np.hypot(errors[1:], errors[:-1])
         assert (z > 3).all()
-    assert order[0]["signal_per_root_second_chance_best"] > 0.99
-    assert [row["verdict"] for row in order] == ["recommended", "behind", "behind"]
+    assert order[0].signal_per_root_second_chance_best > 0.99
+    assert [row.verdict for row in order] == ["recommended", "behind", "behind"]
     lines = (results.out / "results.csv").read_text().splitlines()
     written = list(csv.DictReader(lines))
-    assert [row["verdict"] for row in written] == [r["verdict"] for r in results.rows]
+    assert [row["verdict"] for row in written] == [r.verdict for r in results.rows]
     assert all(float(row["seconds_per_gradient"]) > 0 for row in written)
     summary = json.loads((results.out / "results.json").read_text())
     assert summary["recommended"]["estimator"] == "dreg"
@@ -113,7 +111,7 @@ def test_what_is_over_the_budget_is_not_drawn(budget, tmp_path, known_costs):
     found = verdicts(results)
     assert found["dreg", 8] == "over budget"
     assert "over budget" not in (found["dreg", 2], found["dreg", 4])
-    draws = {row["num_samples"]: row["draws"] for row in results.rows}
+    draws = {row.num_samples: row.draws for row in results.rows}
     assert draws[8] is None
     assert draws[4] >= 40
 
@@ -145,7 +143,7 @@ def test_a_tie_has_no_winner(tmp_path, known_costs):
     assert summary["recommended"] is None
     assert summary["chance_best"] < 0.95
     assert results.advice.count("cannot be told apart from") == 1
-    chances = [row["signal_per_root_second_chance_best"] for row in results.rows]
+    chances = [row.signal_per_root_second_chance_best for row in results.rows]
     assert chances == pytest.approx([0.5, 0.5, 0], abs=0.4)
     assert sum(chances) == pytest.approx(1)
 
@@ -165,8 +163,8 @@ def test_a_biased_estimator_is_recommended_only_when_asked(
     )
     found = verdicts(results)
     assert found["rloo", 2] == "refused"
-    rows = {row["estimator"]: row for row in results.rows}
-    assert rows["stl"]["signal_per_root_second"] > 0  # measured and shown all the same
+    rows = {row.estimator: row for row in results.rows}
+    assert rows["stl"].signal_per_root_second > 0  # measured and shown all the same
     if allow_bias:
         assert found["stl", 2] == "recommended"
         assert "batch size 4, biased)" in results.advice
@@ -175,7 +173,7 @@ def test_a_biased_estimator_is_recommended_only_when_asked(
             "biased",
             "recommended",
         )
-        assert rows["stl"]["signal_per_root_second_chance_best"] == 0
+        assert rows["stl"].signal_per_root_second_chance_best == 0
 
 
 def test_the_ranked_signal_grows_as_the_root_of_the_number_of_gradients():
@@ -226,8 +224,8 @@ def test_two_settings_of_one_estimator_are_two_candidates(tmp_path, known_costs)
         )
     )
     first, second = results.rows
-    assert (first["estimator"], second["estimator"]) == names
-    assert first["signal_per_root_second"] != second["signal_per_root_second"]
+    assert (first.estimator, second.estimator) == names
+    assert first.signal_per_root_second != second.signal_per_root_second
 
 
 def made_up(rng, signal, seconds=1.0, stderr=0.0):

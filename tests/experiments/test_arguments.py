@@ -284,6 +284,21 @@ def test_lines_stand_in_for_a_bar_off_a_terminal(monkeypatch, capsys):
     assert len(lines) == 1 + 5 + 25
 
 
+def test_lines_without_news_are_not_printed(monkeypatch, capsys):
+    now = 0.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    with progress.progress_bar("training", 2, "epochs") as update:
+        update(0, progress.COMPILING)
+        for done, note in ((0.0, ""), (0.1, ""), (0.2, ""), (1, "fast")):
+            now += 40
+            update(done, note)
+    assert capsys.readouterr().err.splitlines() == [
+        "training: 0/2 epochs, compiling",
+        "training: 0/2 epochs, 720 s left",
+        "training: 1/2 epochs, fast, 89 s left",
+    ]
+
+
 def test_a_quick_run_prints_no_lines(capsys):
     with progress.progress_bar("training", 10, "epochs") as update:
         for done in range(11):

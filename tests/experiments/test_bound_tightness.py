@@ -14,7 +14,12 @@ from scipy.stats import norm
 from experiments import bound_tightness
 from experiments.benchmark import measured_model, tightness_cells
 from experiments.benchmark.measured_model import Measured, make_keys
-from experiments.benchmark.tightness_cells import controlled, measure, reference_of
+from experiments.benchmark.tightness_cells import (
+    TightnessRow,
+    controlled,
+    measure,
+    reference_of,
+)
 from experiments.benchmark.tightness_findings import cautions, findings, slope
 from vaejax import plotting
 from vaejax.benchmark.numbers import with_error
@@ -44,7 +49,7 @@ def discrete() -> Measured:
 def cells(discrete) -> dict:
     reference = reference_of(discrete, jax.random.key(8), 10)
     return {
-        (row["bound"], k): row
+        (row.bound, k): row
         for k in K
         for row in measure(
             *(discrete, reference, ALL, k, DRAWS),
@@ -58,8 +63,8 @@ def exact_value(measured: Measured, bound, num_samples: int) -> float:
     return value_and_gradient(problem, measured.params, measured.examples).value
 
 
-def z_score(row: dict, expected: float) -> float:
-    return abs(row["value"] - expected) / np.hypot(row["stderr"], row["rounding"])
+def z_score(row: TightnessRow, expected: float) -> float:
+    return abs(row.value - expected) / np.hypot(row.stderr, row.rounding)
 
 
 def limit(count: int) -> float:
@@ -189,22 +194,22 @@ def test_a_run_writes_a_row_per_cell_and_what_they_say(whole):
     for text, row in zip(rows, whole.rows, strict=True):
         assert text["model_settings"] == "data_shape=2 latent_dim=1"
         assert (text["seed"], text["draws"], text["num_examples"]) == ("0", "100", "2")
-        if row["kind"] == "refused":
+        if row.kind == "refused":
             assert text["refusal"]
             assert text["value"] == text["gap"] == ""
             continue
-        assert float(text["value"]) == row["value"]
-        assert row["gap"] == pytest.approx(row["log_px"] - row["value"], abs=1e-9)
-        assert row["gap_stderr"] == row["stderr"] > 0
-        assert (row["pareto_k"] is None) == (row["num_samples"] < 21)
-    refused = {r["bound"] for r in whole.rows if r["kind"] == "refused"}
+        assert float(text["value"]) == row.value
+        assert row.gap == pytest.approx(row.log_px - row.value, abs=1e-9)
+        assert row.gap_stderr == row.stderr > 0
+        assert np.isnan(row.pareto_k) == (row.num_samples < 21)
+    refused = {r.bound for r in whole.rows if r.kind == "refused"}
     assert refused == {"jvi", "miwae"}
     saved = json.loads((whole.out / "results.json").read_text())
     assert saved["findings"] == whole.findings
     assert saved["refusals"]["jvi at K = 1"].startswith("the jackknife")
     assert saved["slopes"]["iwae"]["slope"] == pytest.approx(-1, abs=0.25)
     said = "\n".join(whole.findings)
-    assert f"is {whole.rows[0]['log_px']:.5f} nats, exactly" in said
+    assert f"is {whole.rows[0].log_px:.5f} nats, exactly" in said
     assert "iwae's gap falls with K at a log-log slope of -" in said
     assert "Refused: jvi at K = 1, because the jackknife" in said
     assert "cells of lower bounds none came out above log p(x)" in said
@@ -295,31 +300,34 @@ def test_what_cannot_be_integrated_is_estimated_with_its_error():
     truth = jax.vmap(exact_log_px, (None, 0))(measured.params, measured.examples.x)
     rows = measure(measured, reference, [iwae()], 10, 10, keys.comparison.draws)
     (row,) = rows
-    assert row["leading_order"] is None
-    assert row["gap_stderr"] > row["stderr"] > 0
-    assert row["log_px"] == pytest.approx(reference.log_px.mean())
+    assert np.isnan(row.leading_order)
+    assert row.gap_stderr > row.stderr > 0
+    assert row.log_px == pytest.approx(reference.log_px.mean())
     low = reference.log_px.mean() - float(truth.mean())
-    assert abs(low + reference.shortfall) < 5 * row["log_px_stderr"]
+    assert abs(low + reference.shortfall) < 5 * row.log_px_stderr
     (first, *_) = findings("x", rows, reference)
     assert "is estimated by 2000 importance samples: " in first
-    assert with_error(row["log_px"], row["log_px_stderr"]) in first
+    assert with_error(row.log_px, row.log_px_stderr) in first
 
 
-def row_at(k: int, gap: float, stderr: float, leading: float, **changes) -> dict:
-    return {
-        "bound": "iwae",
-        "kind": "lower",
-        "num_samples": k,
-        "log_px": -3.0,
-        "log_px_stderr": 0.0,
-        "value": -3.0 - gap,
-        "stderr": stderr,
-        "gap": gap,
-        "gap_stderr": stderr,
-        "rounding": 1e-7,
-        "limit": -3.0,
-        "leading_order": -3.0 - leading,
-    } | changes
+def row_at(
+    k: int, gap: float, stderr: float, leading: float, **changes
+) -> TightnessRow:
+    row = TightnessRow(
+        bound="iwae",
+        kind="lower",
+        num_samples=k,
+        log_px=-3.0,
+        log_px_stderr=0.0,
+        value=-3.0 - gap,
+        stderr=stderr,
+        gap=gap,
+        gap_stderr=stderr,
+        rounding=1e-7,
+        limit=-3.0,
+        leading_order=-3.0 - leading,
+    )
+    return dataclasses.replace(row, **changes)
 
 
 def test_the_slope_is_fitted_where_theory_holds_and_has_its_interval():
@@ -329,7 +337,9 @@ def test_the_slope_is_fitted_where_theory_holds_and_has_its_interval():
     for _ in range(200):
         gap = 0.3 / k * (1 + 0.05 * rng.standard_normal(k.size))
         rows = [row_at(n, g, 0.015 / n, 0.3 / n) for n, g in zip(k, gap, strict=True)]
-        rows[0]["gap"] = 5.0  # its leading order is above 0.01 nats: not fitted
+        rows[0] = dataclasses.replace(
+            rows[0], gap=5.0
+        )  # its leading order is above 0.01 nats: not fitted
         fit = slope(rows)
         assert fit["from_k"] == 50
         inside += abs(fit["slope"] + 1) <= fit["half_width"]
@@ -342,9 +352,9 @@ def test_the_slope_is_fitted_where_theory_holds_and_has_its_interval():
 
 def test_the_figure_shows_every_bound_and_which_side_it_is_on():
     rows = [row_at(k, 0.3 / k, 0.01 / k, 0.31 / k) for k in (1, 10, 100)]
-    above = {"bound": "cubo", "kind": "upper", "leading_order": ""}
+    above = {"bound": "cubo", "kind": "upper", "leading_order": np.nan}
     rows += [row_at(k, 0.1 - 0.2 * (k > 1), 0.01, 0, **above) for k in (1, 10, 100)]
-    rows.append({"bound": "jvi", "kind": "refused", "num_samples": 1})
+    rows.append(TightnessRow(bound="jvi", kind="refused", num_samples=1))
     figure = plotting.bound_tightness(rows)
     values, gaps = figure.axes
     drawn = {line.get_label(): line for line in values.lines}
@@ -373,8 +383,7 @@ def test_the_figure_shows_every_bound_and_which_side_it_is_on():
 
 def test_a_lower_bound_above_log_px_is_named():
     rows = [row_at(10, 0.01, 0.001, 0.01), row_at(20, -0.01, 0.001, 0.005)]
-    weights = {"relative_ess": 0.5, "pareto_k": None, "pareto_k_above_0.7": None}
-    rows = [row | weights for row in rows]
+    rows = [dataclasses.replace(row, relative_ess=0.5) for row in rows]
     reference = tightness_cells.Reference(
         np.full(2, -3.0),
         np.zeros(2),

@@ -15,7 +15,7 @@ import pytest
 from experiments import snr_vs_k
 from experiments.benchmark import snr_points, snr_report
 from experiments.benchmark.measured_model import make_keys
-from experiments.benchmark.snr_points import gap_at_optimum, toy
+from experiments.benchmark.snr_points import SnrRow, gap_at_optimum, toy
 from vaejax import exact, plotting
 from vaejax.benchmark.cells import Point
 from vaejax.bounds import iwae
@@ -136,16 +136,16 @@ def test_an_unbiased_estimators_signal_is_the_quietest_ones_a_biased_ones_its_ow
     rows = snr_points.measure_point(
         small_setting(draws=4000), iwae(), [pathwise(), stl(), dreg()], 1, 5
     )
-    of_encoder = {r["estimator"]: r for r in rows if r["group"] == "encoder"}
-    sources = {name: row["signal_of"] for name, row in of_encoder.items()}
+    of_encoder = {r.estimator: r for r in rows if r.group == "encoder"}
+    sources = {name: row.signal_of for name, row in of_encoder.items()}
     assert sources == {"pathwise": "dreg", "dreg": "dreg", "stl": "stl"}
     shared = of_encoder["pathwise"]
-    z = (shared["snr"] - shared["own_snr"]) / shared["own_snr_stderr"]
+    z = (shared.snr - shared.own_snr) / shared.own_snr_stderr
     assert abs(z) < 4
-    assert shared["snr_stderr"] < shared["own_snr_stderr"]
+    assert shared.snr_stderr < shared.own_snr_stderr
     # The signal of a biased estimator is not that of the others.
     of_stl = of_encoder["stl"]
-    assert of_stl["snr"] == of_stl["own_snr"]
+    assert of_stl.snr == of_stl.own_snr
 
 
 def test_a_point_of_few_draws_is_unsafe_wherever_it_is_told():
@@ -153,12 +153,13 @@ def test_a_point_of_few_draws_is_unsafe_wherever_it_is_told():
     estimators = [pathwise(), dreg()]
     few = snr_points.measure_point(small_setting(draws=40), iwae(), estimators, 1, 5)
     many = snr_points.measure_point(small_setting(draws=4000), iwae(), [dreg()], 1, 5)
-    assert {(row["safe"], row["draws"]) for row in few} == {(False, 40)}
-    assert {(row["safe"], row["draws"]) for row in many} == {(True, 4000)}
-    assert all(0 <= row["pareto_k"] < 0.5 for row in many)
+    assert {(row.safe, row.draws) for row in few} == {(False, 40)}
+    assert {(row.safe, row.draws) for row in many} == {(True, 4000)}
+    assert all(0 <= row.pareto_k < 0.5 for row in many)
     (said,) = snr_report.cautions(few)
     assert said.startswith("4 of 4 estimates are marked")
-    assert "too few to show a tail (the fewest are 40)" in said
+    assert "the fewest draws are 40" in said
+    assert "too few to show a tail" in said
     assert "†" in snr_report._point(few[0])["snr"]
     assert "†" not in snr_report._point(many[0])["snr"]
 
@@ -166,7 +167,8 @@ def test_a_point_of_few_draws_is_unsafe_wherever_it_is_told():
 def test_a_slope_through_an_unsafe_point_is_marked():
     rows = [row for k in (1, 10, 100) for row in fake_point(None, None, None, 1, k)]
     for safe in (True, False):
-        rows[1] |= {"safe": safe, "draws": 40, "pareto_k": 0.2}
+        changes = {"safe": safe, "draws": 40, "pareto_k": 0.2}
+        rows[1] = dataclasses.replace(rows[1], **changes)
         slopes = snr_report.fit(rows, "iwae", fit_from=1, cross=(1, 1))
         (first,) = map(str, snr_report.in_words(rows, slopes, None))
         rest = snr_report.cautions(rows)
@@ -197,9 +199,9 @@ def finished(tmp_path_factory) -> snr_vs_k.Results:
 
 
 def test_the_slopes_are_those_of_the_theorems(finished):
-    found = {(s["axis"], s["group"], s["estimator"]): s for s in finished.slopes}
+    found = {(s.axis, s.group, s.estimator): s for s in finished.slopes}
     k, m = "num_samples", "num_outer"
-    assert {key: slope["theory"] for key, slope in found.items()} == {
+    assert {key: slope.theory for key, slope in found.items()} == {
         (k, "model", "pathwise"): 0.5,
         (k, "model", "dreg"): 0.5,
         (k, "model", "ovis_asymptotic"): 0.5,
@@ -212,20 +214,20 @@ def test_the_slopes_are_those_of_the_theorems(finished):
         (m, "encoder", "dreg"): 0.5,
     }
     for key, slope in found.items():
-        stderr = (slope["high"] - slope["low"]) / (2 * 1.96)
+        stderr = (slope.high - slope.low) / (2 * 1.96)
         # Of one sign at 10 standard errors; near the law, which is exact in M only.
-        assert slope["slope"] * np.sign(slope["theory"]) > 10 * stderr, key
+        assert slope.slope * np.sign(slope.theory) > 10 * stderr, key
         bend = 0 if key[0] == m else 0.08
-        assert abs(slope["slope"] - slope["theory"]) < bend + 4 * stderr, key
+        assert abs(slope.slope - slope.theory) < bend + 4 * stderr, key
     # With the noise floor left in, the fall of the pathwise encoder is not seen.
-    assert found[k, "encoder", "pathwise"]["uncorrected"] > -0.35
+    assert found[k, "encoder", "pathwise"].uncorrected > -0.35
 
 
 def test_a_run_writes_its_points_slopes_and_figures(finished):
     out = finished.out
     rows = list(csv.DictReader((out / "results.csv").read_text().splitlines()))
     assert [(row["estimator"], row["group"]) for row in rows] == [
-        (row["estimator"], row["group"]) for row in finished.rows
+        (row.estimator, row.group) for row in finished.rows
     ]
     assert {(row["num_outer"], row["num_samples"]) for row in rows} == {
         *(("1", "1"), ("1", "16")),
@@ -248,17 +250,17 @@ def test_a_run_writes_its_points_slopes_and_figures(finished):
 def fake_point(setting, bound, estimators, num_outer, num_samples):
     """Ratios on the law, without any gradient."""
     return [
-        dict.fromkeys(snr_points.COLUMNS)
-        | {
-            "num_outer": num_outer,
-            "num_samples": num_samples,
-            "estimator": "pathwise",
-            "group": "encoder",
-            "status": "unbiased",
-            "snr": 0.1 * num_outer**0.5 * num_samples**-0.5,
-            "snr_stderr": 1e-4,
-            "plain_snr": 0.1,
-        }
+        SnrRow(
+            num_outer=num_outer,
+            num_samples=num_samples,
+            estimator="pathwise",
+            group="encoder",
+            status="unbiased",
+            draws=2000,
+            snr=0.1 * num_outer**0.5 * num_samples**-0.5,
+            snr_stderr=1e-4,
+            plain_snr=0.1,
+        )
     ]
 
 
@@ -299,15 +301,16 @@ def test_an_interrupted_run_goes_on_with_the_points_that_are_left(
     assert measured == [(1, 1), (1, 10), (1, 100), (10, 1)]
     whole = snr_vs_k.run(dataclasses.replace(config, out=tmp_path / "whole"))
     assert results.rows == whole.rows
-    assert [slope["slope"] for slope in results.slopes] == pytest.approx([-0.5, 0.5])
+    assert [slope.slope for slope in results.slopes] == pytest.approx([-0.5, 0.5])
 
 
 def test_signals_that_do_not_agree_are_seen():
     (row,) = fake_point(None, None, None, 1, 4)
-    row |= {"own_snr": 0.05, "own_snr_stderr": 0.01, "signal_of": "dreg"}
+    row = dataclasses.replace(row, own_snr=0.05, own_snr_stderr=0.01, signal_of="dreg")
     (finding,) = map(str, snr_report.in_words([row], [], None))
     assert "by at most 0.0 standard errors (over 1 points)" in finding
-    (finding,) = map(str, snr_report.in_words([row | {"own_snr": 0.1}], [], None))
+    louder = dataclasses.replace(row, own_snr=0.1)
+    (finding,) = map(str, snr_report.in_words([louder], [], None))
     assert "by at most 3.8 standard errors" in finding  # (0.01 - 0.0025) / 0.002
 
 
@@ -316,12 +319,12 @@ def test_points_too_faint_or_below_the_first_k_are_not_fitted():
         row for k in (1, 10, 100, 1000) for row in fake_point(None, None, None, 1, k)
     ]
     (slope,) = snr_report.fit(rows, "iwae", fit_from=10, cross=(1, 1))
-    assert slope["fitted"] == [10, 100, 1000]
-    rows[-1]["snr_stderr"] = 0.25 * rows[-1]["snr"]
-    rows[-2]["snr"] = None
+    assert slope.fitted == [10, 100, 1000]
+    rows[-1] = dataclasses.replace(rows[-1], snr_stderr=0.25 * rows[-1].snr)
+    rows[-2] = dataclasses.replace(rows[-2], snr=math.nan)
     assert snr_report.fit(rows, "iwae", fit_from=10, cross=(1, 1)) == []
     (slope,) = snr_report.fit(rows, "renyi", fit_from=1, cross=(1, 1))
-    assert (slope["fitted"], slope["theory"]) == ([1, 10], None)
+    assert (slope.fitted, slope.get("theory")) == ([1, 10], None)
 
 
 def test_the_curves_of_a_trained_model(tmp_path, monkeypatch):
@@ -348,7 +351,7 @@ def test_the_curves_of_a_trained_model(tmp_path, monkeypatch):
     assert asked == [(Path("runs/trained"), 2, "batch_size")]
     assert results.gap is None
     assert json.loads((config.out / "results.json").read_text())["elbo_gap"] is None
-    ratios = {(row["group"], row["num_samples"]): row["snr"] for row in results.rows}
+    ratios = {(row.group, row.num_samples): row.snr for row in results.rows}
     assert ratios.keys() == {(g, k) for g in ("model", "encoder") for k in (1, 4)}
     assert all(ratio > 0 for ratio in ratios.values())
     assert ratios["model", 4] > ratios["model", 1]
@@ -398,4 +401,6 @@ def test_the_figure_shows_points_what_is_not_fitted_and_the_law():
     with pytest.raises(VaejaxError, match=r"unknown axis 'k'.*num_outer"):
         plotting.scaling_laws(rows, slopes, "k")
     with pytest.raises(VaejaxError, match="no rows to draw"):
-        plotting.scaling_laws([rows[0] | {"snr": None}], [], "num_samples")
+        plotting.scaling_laws(
+            [dataclasses.replace(rows[0], snr=math.nan)], [], "num_samples"
+        )

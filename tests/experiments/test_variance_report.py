@@ -262,8 +262,8 @@ def test_what_is_unsafe_is_said_and_marked():
         if row["estimator"] == "dreg":
             row |= {"safe": False, "pareto_k": 0.83, "draws": 64}
     said = sentence(rows, "2 of 6 estimates are marked †")
-    assert "heavy tails (the largest Pareto k is 0.83), or one draw holds" in said
-    assert "too few to show a tail (the fewest are 64)" in said
+    assert "† (the largest Pareto k is 0.83, the fewest draws are 64): " in said
+    assert "too few to show a tail (fewer than 100)" in said
     best = sentence(rows, "times less encoder variance")
     assert "†" in best
     dreg = [row for row in rows if row["estimator"] == "dreg"]

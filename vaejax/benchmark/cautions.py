@@ -9,6 +9,7 @@ import numpy as np
 from vaejax.benchmark.cells import AS_INITIALISED
 from vaejax.benchmark.direction import SEEN
 from vaejax.benchmark.numbers import short
+from vaejax.benchmark.report import FEW, HEAVY, LARGEST_SHARE
 from vaejax.benchmark.rows import Row, of_whole_groups
 from vaejax.benchmark.statistics import (
     Statistics,
@@ -17,9 +18,16 @@ from vaejax.benchmark.statistics import (
     number,
     quantiles,
     unsafe,
+    values_of,
 )
 
 SHOWN = 4  # reasons of refusals in a sentence, at most
+REASONS = (
+    "the squared deviations of the gradients have heavy tails (a Pareto k of "
+    f"{HEAVY:g} or more), or one draw holds {LARGEST_SHARE:.0%} of their sum, or the "
+    f"draws are too few to show a tail (fewer than {FEW})"
+)
+DAGGER = f"† marks an error that is not reliable: {REASONS}."
 
 
 def cautions(rows: Sequence[Row], budget: str | None = None) -> list[str]:
@@ -70,17 +78,15 @@ def tails(rows: Sequence[Statistics]) -> Iterator[str]:
     """The number of unsafe intervals, and the reasons."""
     if not (marked := [row for row in rows if unsafe(row)]):
         return
-    known = [number(row.get("pareto_k")) for row in marked]
-    largest = max((k for k in known if np.isfinite(k)), default=None)
-    heaviest = "" if largest is None else f" (the largest Pareto k is {largest:.2f})"
+    known = values_of(marked, "pareto_k")
+    largest = max(known[np.isfinite(known)], default=None)
+    heaviest = "" if largest is None else f"the largest Pareto k is {largest:.2f}, "
     fewest = min(int(row.get("draws")) for row in marked)
     yield (
-        f"{len(marked)} of {len(rows)} estimates are marked †: the squared "
-        f"deviations of their gradients have heavy tails{heaviest}, or one draw holds "
-        "a tenth of their sum, or the draws are too few to show a tail (the fewest are "
-        f"{fewest:,}). "
-        "Their intervals, above all of variances and signal-to-noise ratios, may hold "
-        "the truth less often than is said: use more draws."
+        f"{len(marked)} of {len(rows)} estimates are marked † ({heaviest}the fewest "
+        f"draws are {fewest:,}): {REASONS}. Their intervals, above all those of "
+        "variances and signal-to-noise ratios, may contain the truth less often than "
+        "they say: use more draws."
     )
 
 

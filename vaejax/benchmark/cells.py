@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from vaejax.benchmark.evaluations import counted
 from vaejax.benchmark.moments import make_plan
 from vaejax.benchmark.rows import Cell, Row
-from vaejax.compatibility import explained
+from vaejax.compatibility import check_with_remedy
 from vaejax.core import (
     Batch,
     Bound,
@@ -164,7 +164,7 @@ def check_gradients(point: Point, num_samples: int, num_outer: int) -> None:
 
 def _verdict(point: Point, problem: Problem, estimator: Estimator) -> Verdict:
     """The verdict, whose reason notes estimator arrays that are not trained."""
-    verdict = explained(problem, estimator)
+    verdict = check_with_remedy(problem, estimator)
     if point.trained_with is None or verdict.status == "refused":
         return verdict
     fresh = jax.eval_shape(partial(estimator.init, problem), point.keys.state)

@@ -34,6 +34,7 @@ from vaejax.core.doors import (
     expect_params,
 )
 from vaejax.core.ranges import Range, mismatch, shown
+from vaejax.progress import bar
 
 
 def compare_estimators(
@@ -53,14 +54,15 @@ def compare_estimators(
     cost: Literal["timed", "counted", "none"] = "timed",
     trained_with: Estimator | None = None,
     trained_state: EstState = (),
+    progress: bool = False,
 ) -> EstimatorTable:
     """Measure every estimator under every bound at every K, at the same parameters.
 
     All gradients are taken on the same observations with the same keys. They are
     compared with the exact gradient of the bound where the model can be integrated, and
     else with the mean of an unbiased estimator's draws; every row names its reference.
-    A cell whose estimator is not valid, or raises a `VaejaxError` when it is drawn, is
-    a row with the reason, and nothing is raised.
+    A cell whose estimator is not valid, or raises a `VaejaxError` when it is checked or
+    drawn, is a row with the reason, and nothing is raised.
 
     Args:
         model: any, registered or not.
@@ -81,6 +83,7 @@ def compare_estimators(
         cost: timed, counted (evaluations of the decoder alone), or none.
         trained_with: the estimator whose own parameters `params.auxiliary` holds.
         trained_state: the state that this estimator had at the end of its training.
+        progress: show a bar of the cells.
 
     Returns:
         A table of `Row`, which shows, draws and writes itself.
@@ -141,11 +144,19 @@ def compare_estimators(
         outer,
     )
     rows: list[Row] = []
-    with contextlib.closing(
-        measure_groups([(point, group, group.valid) for group in groups])
-    ) as measurements:
+    done, total = 0, sum(len(group.valid) for group in groups)
+    with (
+        bar("comparison", total, "cells", shown=progress) as update,
+        contextlib.closing(
+            measure_groups([(point, group, group.valid) for group in groups])
+        ) as measurements,
+    ):
         for group, measured in zip(groups, measurements, strict=True):
-            found = dict(measured)
+            found = {}
+            for name, own in measured:
+                found[name] = own
+                done += 1
+                update(done, name)
             group = group.refusing(row for own in found.values() for row in own)
             costs = {}
             if group.valid and cost != "none":

@@ -1,7 +1,6 @@
 """Numbers in words, tables and figures: one way to write each kind.
 
-A dagger marks a number whose error rests on heavy tails, or on too few draws to show
-one.
+A dagger marks a number whose error is not reliable (`cautions.REASONS`).
 """
 
 import math

@@ -65,7 +65,7 @@ def quantiles(rows: Sequence[Statistics], level: float = 0.025) -> np.ndarray:
 
 
 def unsafe(row: Statistics) -> bool:
-    """True if heavy tails, or too few draws to show one, are behind the intervals."""
+    """True if the intervals are not reliable: see `safe` of a `GroupReport`."""
     return str(row.get("safe")) == "False"
 
 

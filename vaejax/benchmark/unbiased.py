@@ -32,6 +32,7 @@ from vaejax.benchmark.report import (
 )
 from vaejax.core import Batch, Bound, Estimator, Example, Key, Model, Params, check_data
 from vaejax.core.doors import expect, expect_count, expect_key, expect_params
+from vaejax.progress import bar
 
 LEVEL = 0.01  # chance that an unbiased estimator is reported biased
 POWER = 0.95
@@ -64,6 +65,7 @@ def check_unbiased(
     num_samples: int,
     draws: int = 10_000,
     key: Key,
+    progress: bool = False,
 ) -> BiasCheck:
     """Compare the mean of many gradients with the true one, coordinate by coordinate.
 
@@ -77,6 +79,7 @@ def check_unbiased(
         num_samples: K.
         draws: n; a number that has a divisor between 8 and 40.
         key: of the draws.
+        progress: show a bar of the two steps, the gradients and the reference.
 
     Raises:
         VaejaxError: objects of another kind, data that the model cannot take, or no
@@ -107,10 +110,13 @@ def check_unbiased(
         point, [expect(Bound, "bound", bound)], [estimator], (num_samples,), (1,)
     )
     at = objective_at(point, group, estimator.name)
-    moments = gradient_moments(
-        *at, point.keys.draws, point.batch, draws=draws, work=math.inf
-    )
-    reference, words, _ = reference_of(point, group.problem, but=estimator.name)
+    with bar("check", 2, "steps", shown=progress, note="gradients") as update:
+        moments = gradient_moments(
+            *at, point.keys.draws, point.batch, draws=draws, work=math.inf
+        )
+        update(1, "reference")
+        reference, words, _ = reference_of(point, group.problem, but=estimator.name)
+        update(2)
     return _verdict(group, estimator, moments, reference, words)
 
 

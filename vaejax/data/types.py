@@ -31,6 +31,18 @@ class ImageData(NamedTuple):
     words: tuple[str, ...] | None = None  # the V words that are counted
     protocol: str | None = None  # a key of `PROTOCOLS`, used by `observations`
 
+    def __repr__(self) -> str:
+        """The shape of every array, the number of words, and the protocol."""
+        arrays = {name: getattr(self, name) for name in ("images", "labels", "factors")}
+        parts = [
+            f"{name} {array.dtype}{list(array.shape)}"
+            for name, array in arrays.items()
+            if array is not None
+        ]
+        if self.words is not None:
+            parts.append(f"{len(self.words):,} words")
+        return f"ImageData({', '.join(parts)}, protocol {self.protocol})"
+
     def observations(
         self, seed: int = 0, rows: slice | np.ndarray = slice(None)
     ) -> Float[Array, "N ..."]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from vaejax.benchmark.statistics import Line, distinct, number
+from vaejax.benchmark.statistics import Statistics, distinct, number, values_of
 from vaejax.plotting.style import (
     QUIET,
     WIDTH,
@@ -20,7 +20,9 @@ HOLLOW: Look = {"markerfacecolor": "white", "label": "_marked"}
 
 
 @styled
-def interval_coverage(rows: Sequence[Line], wanted: tuple[float, float]) -> Picture:
+def interval_coverage(
+    rows: Sequence[Statistics], wanted: tuple[float, float]
+) -> Picture:
     """The share of 95% intervals that hold the truth, a line per statistic.
 
     Regimes of a kind share a colour; points that most reports mark as unsafe are
@@ -34,25 +36,22 @@ def interval_coverage(rows: Sequence[Line], wanted: tuple[float, float]) -> Pict
     Raises:
         PlottingError: no row that has a share.
     """
-    rows = [row for row in rows if np.isfinite(number(row["covered"]))]
+    rows = [row for row in rows if np.isfinite(number(row.get("covered")))]
     require_rows(rows, "interval_coverage")
-    statistics = distinct(row["statistic"] for row in rows)
-    kinds = distinct(row["kind"] for row in rows)
+    statistics = distinct(row.get("statistic") for row in rows)
+    kinds = distinct(row.get("kind") for row in rows)
     height = 1.0 + 0.5 * len(statistics) + 0.14 * len(kinds)
     figure, (axes,) = panels(1, size=(WIDTH, height))
     axes.axvspan(*wanted, color=QUIET, alpha=0.25, linewidth=0)
     axes.axvline(0.95, color="black", linewidth=0.8)
     for i, kind in enumerate(kinds):
-        own = [row for row in rows if row["kind"] == kind]
-        regimes = distinct(row["regime"] for row in own)
-        x, low, high = (
-            np.array([number(row[name]) for row in own])
-            for name in ("covered", "low", "high")
-        )
-        lanes = [(regimes.index(row["regime"]) + 0.5) / len(regimes) for row in own]
-        y = np.array([statistics.index(row["statistic"]) for row in own])
+        own = [row for row in rows if row.get("kind") == kind]
+        regimes = distinct(row.get("regime") for row in own)
+        x, low, high = (values_of(own, name) for name in ("covered", "low", "high"))
+        lanes = [(regimes.index(row.get("regime")) + 0.5) / len(regimes) for row in own]
+        y = np.array([statistics.index(row.get("statistic")) for row in own])
         y = y + 0.8 * ((i + np.array(lanes)) / len(kinds) - 0.5)
-        marked = np.array([str(row["marked"]) == "True" for row in own])
+        marked = np.array([str(row.get("marked")) == "True" for row in own])
         look: Look = series(i) | {"linestyle": "none", "elinewidth": 0.6}
         for chosen, more in ((~marked, {"label": kind}), (marked, HOLLOW)):
             ends = np.stack([x - low, high - x])[:, chosen]

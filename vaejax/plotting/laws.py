@@ -8,7 +8,14 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 
-from vaejax.benchmark.statistics import Line, distinct, number, quantiles, unsafe
+from vaejax.benchmark.statistics import (
+    Statistics,
+    distinct,
+    number,
+    quantiles,
+    unsafe,
+    values_of,
+)
 from vaejax.plotting.gradients import UNSAFE
 from vaejax.plotting.style import (
     QUIET,
@@ -27,7 +34,9 @@ AXES = {"num_samples": "importance samples $K$", "num_outer": "estimates average
 
 
 @styled
-def scaling_laws(rows: Sequence[Line], slopes: Sequence[Line], axis: str) -> Picture:
+def scaling_laws(
+    rows: Sequence[Statistics], slopes: Sequence[Statistics], axis: str
+) -> Picture:
     """The signal-to-noise ratio against K or M, a panel per parameter group.
 
     Bands are 95% confidence; hollow points are not in the fit. A dashed line has the
@@ -47,10 +56,10 @@ def scaling_laws(rows: Sequence[Line], slopes: Sequence[Line], axis: str) -> Pic
     """
     if axis not in AXES:
         raise PlottingError(f"unknown axis {axis!r}: use one of {', '.join(AXES)}")
-    rows = [row for row in rows if np.isfinite(number(row["snr"]))]
+    rows = [row for row in rows if np.isfinite(number(row.get("snr")))]
     require_rows(rows, "scaling_laws")
-    groups = distinct(row["group"] for row in rows)
-    estimators = distinct(row["estimator"] for row in rows)
+    groups = distinct(row.get("group") for row in rows)
+    estimators = distinct(row.get("estimator") for row in rows)
     wide = max(WIDTH / 2, 2.1 + inches(estimators))  # room for the slopes in a legend
     figure, axes = panels(len(groups), size=(wide, 3.1))
     for panel, group in zip(axes, groups, strict=True):
@@ -83,21 +92,26 @@ def scaling_laws(rows: Sequence[Line], slopes: Sequence[Line], axis: str) -> Pic
     return figure
 
 
-def _chosen(rows: Sequence[Line], values: dict[str, str]) -> list[Line]:
-    return [row for row in rows if all(row[name] == values[name] for name in values)]
+def _chosen(rows: Sequence[Statistics], values: dict[str, str]) -> list[Statistics]:
+    return [row for row in rows if all(row.get(n) == v for n, v in values.items())]
 
 
 def _curve(
-    axes: Axes, curve: list[Line], slope: Line, axis: str, i: int, above: int
+    axes: Axes,
+    curve: list[Statistics],
+    slope: Statistics,
+    axis: str,
+    i: int,
+    above: int,
 ) -> None:
-    curve = sorted(curve, key=lambda row: number(row[axis]))
+    curve = sorted(curve, key=lambda row: number(row.get(axis)))
     x, snr, stderr, plain = (
-        np.array([number(row[name]) for row in curve])
-        for name in (axis, "snr", "snr_stderr", "plain_snr")
+        values_of(curve, name) for name in (axis, "snr", "snr_stderr", "plain_snr")
     )
-    label = str(curve[0]["estimator"])
+    label = str(curve[0].get("estimator"))
     if slope.get("slope") is not None:
-        label += f": {slope['slope']:.3f} ({slope['low']:.3f}, {slope['high']:.3f})"
+        fit, low, high = (f"{slope.get(name):.3f}" for name in ("slope", "low", "high"))
+        label += f": {fit} ({low}, {high})"
     # Equal curves lie on one another: the lower ones are the larger.
     look: Any = series(i) | {"markersize": 4 + 2 * above}
     color, label = look["color"], label.replace("-", "\N{MINUS SIGN}")
@@ -115,7 +129,7 @@ def _curve(
     if slope.get("theory") is not None and fitted.any():
         centre = [np.exp(np.log(values[fitted]).mean()) for values in (x, snr)]
         ends = np.array([x[fitted].min() / 1.5, x[fitted].max() * 1.5])
-        line = centre[1] * (ends / centre[0]) ** slope["theory"]
+        line = centre[1] * (ends / centre[0]) ** slope.get("theory")
         axes.plot(
             ends, line, linestyle="--", color="black", linewidth=0.9, label="_theory"
         )

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullLocator
 
-from vaejax.benchmark.statistics import Line, distinct, number
+from vaejax.benchmark.statistics import Statistics, distinct, number, values_of
 from vaejax.plotting.style import (
     ALARM,
     COLOURS,
@@ -41,7 +41,7 @@ UNRELIABLE = 0.7  # Pareto k
 
 
 @styled
-def bound_tightness(rows: Sequence[Line]) -> Picture:
+def bound_tightness(rows: Sequence[Statistics]) -> Picture:
     """Every bound against K beside log p(x), and its distance from it on log axes.
 
     Bands are 95% intervals of the Monte Carlo error, on the right widened by rounding.
@@ -56,11 +56,11 @@ def bound_tightness(rows: Sequence[Line]) -> Picture:
         PlottingError: no rows, or only refused ones.
     """
     rows = _measured(rows, "bound_tightness")
-    names = distinct(row["bound"] for row in rows)
+    names = distinct(row.get("bound") for row in rows)
     figure, (values, gaps) = panels(2, size=(WIDTH / 2, 3.0))
     for i, name in enumerate(names):
         curve = _curve(rows, name)
-        look = _look(i) | {"linestyle": LINE_OF[curve[0]["kind"]]}
+        look = _look(i) | {"linestyle": LINE_OF[curve[0].get("kind")]}
         k, value, stderr = _columns(curve, "num_samples", "value", "stderr")
         values.plot(k, value, label=name, **look)
         _band(values, k, value, NORMAL_95 * stderr, look)
@@ -70,7 +70,9 @@ def bound_tightness(rows: Sequence[Line]) -> Picture:
         above = gap < 0
         hollow = look | {"linestyle": "none", "markerfacecolor": "white"}
         gaps.plot(k[above], -gap[above], label="_above", **hollow)
-    log_px, log_px_stderr = (number(rows[0][n]) for n in ("log_px", "log_px_stderr"))
+    log_px, log_px_stderr = (
+        number(rows[0].get(n)) for n in ("log_px", "log_px_stderr")
+    )
     values.axhline(log_px, color="black", linewidth=1, label=r"_log p(x)", zorder=1)
     reach = NORMAL_95 * log_px_stderr
     values.axhspan(log_px - reach, log_px + reach, color=QUIET, alpha=0.3, linewidth=0)
@@ -83,7 +85,7 @@ def bound_tightness(rows: Sequence[Line]) -> Picture:
         fontsize=7.5,
     )
     _focus(values, rows, log_px)
-    theory = [row for row in rows if np.isfinite(number(row["leading_order"]))]
+    theory = [row for row in rows if np.isfinite(number(row.get("leading_order")))]
     iwae = _curve(theory, "iwae")
     if iwae:
         k, expected = _columns(iwae, "num_samples", "leading_order")
@@ -94,7 +96,7 @@ def bound_tightness(rows: Sequence[Line]) -> Picture:
     gaps.set(title=r"distance from $\log p(x)$", ylabel="nats", yscale="log")
     _floor(gaps, rows)
     _legend(figure, values, theory=bool(iwae))
-    kinds = {row["kind"] for row in rows}
+    kinds = {row.get("kind") for row in rows}
     exactly = "exact" if log_px_stderr == 0 else "estimated"
     figure.set_label(
         f"Every bound against the number of importance samples, beside the {exactly} "
@@ -106,7 +108,7 @@ def bound_tightness(rows: Sequence[Line]) -> Picture:
 
 
 @styled
-def weight_health(rows: Sequence[Line]) -> Picture:
+def weight_health(rows: Sequence[Statistics]) -> Picture:
     """The relative effective sample size of the K weights, and their Pareto k.
 
     Args:
@@ -116,7 +118,7 @@ def weight_health(rows: Sequence[Line]) -> Picture:
         PlottingError: no rows, or only refused ones.
     """
     rows = _measured(rows, "weight_health")
-    by_k = {int(row["num_samples"]): row for row in rows}
+    by_k = {int(row.get("num_samples")): row for row in rows}
     cells = [by_k[k] for k in sorted(by_k)]
     figure, (ess, pareto) = panels(2, size=(WIDTH / 2, 2.0))
     k, size, shape, above = _columns(
@@ -142,24 +144,24 @@ def weight_health(rows: Sequence[Line]) -> Picture:
     return figure
 
 
-def _measured(rows: Sequence[Line], what: str) -> list[Line]:
+def _measured(rows: Sequence[Statistics], what: str) -> list[Statistics]:
     require_rows(rows, what)
-    found = [row for row in rows if row["kind"] != "refused"]
+    found = [row for row in rows if row.get("kind") != "refused"]
     if not found:
         raise PlottingError("every cell was refused: there is no bound to draw")
     return found
 
 
-def _curve(rows: Sequence[Line], name: str) -> list[Line]:
-    members = [row for row in rows if row["bound"] == name]
-    return sorted(members, key=lambda row: int(row["num_samples"]))
+def _curve(rows: Sequence[Statistics], name: str) -> list[Statistics]:
+    members = [row for row in rows if row.get("bound") == name]
+    return sorted(members, key=lambda row: int(row.get("num_samples")))
 
 
-def _columns(rows: Sequence[Line], *names: str) -> list[np.ndarray]:
-    return [np.array([number(row[name]) for row in rows]) for name in names]
+def _columns(rows: Sequence[Statistics], *names: str) -> list[np.ndarray]:
+    return [values_of(rows, name) for name in names]
 
 
-def _half_widths(rows: Sequence[Line]) -> np.ndarray:
+def _half_widths(rows: Sequence[Statistics]) -> np.ndarray:
     """The half-widths of the gaps' 95% intervals, with rounding."""
     stderr, rounding = _columns(rows, "gap_stderr", "rounding")
     return NORMAL_95 * stderr + rounding
@@ -181,27 +183,29 @@ def _band(
     )
 
 
-def _samples_axis(axes: Axes, rows: Sequence[Line]) -> None:
-    ticks = sorted({int(row["num_samples"]) for row in rows})
+def _samples_axis(axes: Axes, rows: Sequence[Statistics]) -> None:
+    ticks = sorted({int(row.get("num_samples")) for row in rows})
     axes.set(xscale="log", xlabel="importance samples $K$")
     ticks = ticks[:: -(-len(ticks) // 8)]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def _focus(axes: Axes, rows: Sequence[Line], log_px: float) -> None:
+def _focus(axes: Axes, rows: Sequence[Statistics], log_px: float) -> None:
     """Cut off and name the bounds so far below that the others would merge."""
-    least = min(int(row["num_samples"]) for row in rows)
-    start = [abs(number(r["gap"])) for r in rows if int(r["num_samples"]) == least]
+    least = min(int(row.get("num_samples")) for row in rows)
+    start = [
+        abs(number(r.get("gap"))) for r in rows if int(r.get("num_samples")) == least
+    ]
     low = log_px - FOCUS * np.median(start)
-    below = distinct(row["bound"] for row in rows if number(row["value"]) < low)
+    below = distinct(row.get("bound") for row in rows if number(row.get("value")) < low)
     if below:
         axes.set_ylim(bottom=low)
         note = f"below: {', '.join(below)}"
         axes.text(0.98, 0.03, note, transform=axes.transAxes, ha="right", fontsize=7)
 
 
-def _floor(axes: Axes, rows: Sequence[Line]) -> None:
+def _floor(axes: Axes, rows: Sequence[Statistics]) -> None:
     """Keep gaps indistinguishable from zero from stretching the logarithmic axis."""
     gap = np.abs(_columns(rows, "gap")[0])
     told = gap > _half_widths(rows)

@@ -26,9 +26,9 @@ from vaejax.core import (
     check_positions,
 )
 from vaejax.core.doors import expect, expect_counts, expect_example, expect_key
+from vaejax.progress import bar
 from vaejax.sharding import DATA, local, put, training_mesh
 from vaejax.training.diagnose import diagnose
-from vaejax.training.progress import step_bar
 from vaejax.training.start import NO_STEP, observed, started
 from vaejax.training.state import TrainState, init_state
 from vaejax.training.step import Totals, make_step, run_steps, zero_totals
@@ -199,7 +199,8 @@ def fit(
     state, data, totals = put((state, data, totals), mesh)
     compiled, compile_seconds = None, 0.0
     fast = 1  # the number of steps that take about a second
-    with step_bar(progress, epochs * num_steps) as update:
+    steps = epochs * num_steps
+    with bar("training", steps, "steps", shown=progress, note="compiling") as update:
         for epoch in range(done // num_steps, epochs):
             first = epoch * num_steps
             chosen = batch_indices(

@@ -12,6 +12,7 @@ from experiments.harness import metric_rows
 from experiments.training.config import Config
 from experiments.training.evaluate import evaluate
 from vaejax.benchmark import GroupReport, Moments, gradient_moments, summarize
+from vaejax.benchmark.cautions import DAGGER
 from vaejax.bounds import iwae
 from vaejax.core import Batch, Key, LossState
 from vaejax.estimators import ESTIMATORS
@@ -115,8 +116,7 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
                 ],
                 "Of gradients at the parameters that DReG came to: the norm of their "
                 "mean against their noise (SNR), and the squared norm of their bias, "
-                f"of {DRAWS} draws, with its standard error. † marks gradients of "
-                "heavy tails, whose errors are not to be trusted.",
+                f"of {DRAWS} draws, with its standard error. {DAGGER}",
             ),
         ],
     )
