@@ -31,6 +31,7 @@ from experiments.training.run import Run, check, prepare
 from experiments.training.sinks import watching
 from vaejax.core import Model, Params
 from vaejax.ops.matmul import matmul_precision
+from vaejax.ops.random import generator
 
 __all__ = ["Config", "Results", "check", "run"]  # names that a sweep uses
 
@@ -57,7 +58,9 @@ def run(config: Config) -> Results:
     first = processes.is_first()
     if first:
         print(f"building {config.model} for {config.dataset}", flush=True)
-    with matmul_precision(config.matmul_precision), contextlib.ExitStack() as stack:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(matmul_precision(config.matmul_precision))
+        stack.enter_context(generator(config.prng))
         with processes.together():
             training = prepare(config)
         micro_batch_size = choose_micro_batch_size(training)

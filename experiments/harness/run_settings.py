@@ -13,8 +13,11 @@ from experiments.harness.json_files import DamagedFileError, read_json
 from vaejax.core import VaejaxError
 from vaejax.core.ranges import shown
 
-# Settings of the place of a run, on which the results do not depend.
-PLACES = ("sample_devices", "distributed", "coordinator", "num_processes", "process_id")
+# Settings of how and where a run computes, on which the results do not depend.
+PLACES = (
+    *("prng", "sample_devices"),
+    *("distributed", "coordinator", "num_processes", "process_id"),
+)
 # Settings of place, files and watching, which config.json omits.
 NO_SETTINGS = {
     *("out", "overwrite", "resume"),

@@ -130,6 +130,8 @@ class ProcessSettings(Settings):
     """largest memory of one gradient in MiB"""
     matmul_precision: Annotated[str, option("NAME")] = "default"
     """float32, tensorfloat32 or bfloat16 (default: JAX's)"""
+    prng: Annotated[str, option("NAME")] = "one_pass"
+    """one_pass, or jax: the same random bits, slower on CPUs"""
     sample_devices: Annotated[int, option("N")] = 1
     """devices that share the K samples"""
     distributed: bool = False

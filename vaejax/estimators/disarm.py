@@ -29,6 +29,7 @@ from vaejax.core import (
     Stats,
     Verdict,
 )
+from vaejax.ops.random import one_pass
 from vaejax.terms import (
     bound_value,
     enter,
@@ -158,5 +159,5 @@ def _from_noise(
     least = jax.nn.sigmoid(-jnp.abs(logits))
     lower = jnp.where(b < mirrored, 1 - least, jnp.where(b > mirrored, 0.0, least))
     upper = jnp.where(b < mirrored, 1.0, jnp.where(b > mirrored, least, 1 - least))
-    uniform = jax.random.uniform(key, logits.shape, logits.dtype)
+    uniform = jax.random.uniform(one_pass(key), logits.shape, logits.dtype)
     return 0.5 - (lower + (upper - lower) * uniform)

@@ -30,6 +30,7 @@ from vaejax.core import (
     Verdict,
 )
 from vaejax.core.naming import named_by_settings
+from vaejax.ops.random import one_pass
 from vaejax.terms import (
     check_max_outcomes,
     expected_terms,
@@ -123,7 +124,7 @@ def unordered_set(max_outcomes: int = 4096) -> Estimator:
         log_q = jax.vmap(model.posterior.log_prob, (None, 0))(
             stop_gradient(dist_params), z
         )
-        noise = jax.random.gumbel(key, log_q.shape, log_q.dtype)
+        noise = jax.random.gumbel(one_pass(key), log_q.shape, log_q.dtype)
         _, chosen = jax.lax.top_k(log_q + noise, num_samples)
         others = log_q.at[chosen].set(-jnp.inf)
         first, both = ratios(log_q[chosen], logsumexp(others))

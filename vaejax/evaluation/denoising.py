@@ -36,6 +36,7 @@ from vaejax.core.doors import expect_counts, expect_params
 from vaejax.evaluation.inpainting import check_density
 from vaejax.evaluation.log_likelihood import effective_sample_size
 from vaejax.families import NormalParams
+from vaejax.ops.random import one_pass
 from vaejax.terms import log_terms
 
 
@@ -78,7 +79,7 @@ def bit_flips(probability: float) -> Noise:
         name="bit_flips",
         law="bernoulli",
         corrupt=lambda key, x: jnp.where(
-            jax.random.bernoulli(key, probability, x.shape), 1 - x, x
+            jax.random.bernoulli(one_pass(key), probability, x.shape), 1 - x, x
         ),
         through=through,
         clean=clean,
@@ -110,7 +111,7 @@ def gaussian_noise(scale: float) -> Noise:
     return Noise(
         name="gaussian_noise",
         law="diagonal_normal",
-        corrupt=lambda key, x: x + scale * jax.random.normal(key, x.shape),
+        corrupt=lambda key, x: x + scale * jax.random.normal(one_pass(key), x.shape),
         through=through,
         clean=clean,
     )

@@ -38,6 +38,7 @@ from vaejax.core import (
 from vaejax.families.deviance import log_deviance
 from vaejax.families.heads import one_output
 from vaejax.families.uniform import logit, open_uniform
+from vaejax.ops.random import one_pass
 
 
 def bernoulli() -> Family:
@@ -71,7 +72,7 @@ def bernoulli() -> Family:
 
 
 def _sample(key: Key, logits: Float[Array, "*event"]) -> Float[Array, "*event"]:
-    uniform = jax.random.uniform(key, logits.shape, logits.dtype)
+    uniform = jax.random.uniform(one_pass(key), logits.shape, logits.dtype)
     return (uniform < jax.nn.sigmoid(logits)).astype(logits.dtype)
 
 

@@ -37,6 +37,7 @@ from vaejax.core import (
 )
 from vaejax.families.deviance import log_deviance
 from vaejax.families.uniform import open_uniform
+from vaejax.ops.random import one_pass
 
 
 def categorical(num_categories: int = 10) -> Family:
@@ -84,7 +85,7 @@ def _to_outputs(mean: Float[Array, "*event"]) -> Float[Array, "categories ..."]:
 
 
 def _sample(key: Key, logits: Float[Array, "*event"]) -> Float[Array, "*event"]:
-    winner = jax.random.categorical(key, logits)
+    winner = jax.random.categorical(one_pass(key), logits)
     return jax.nn.one_hot(winner, logits.shape[-1], dtype=logits.dtype)
 
 

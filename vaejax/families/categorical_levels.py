@@ -16,6 +16,7 @@ from vaejax.core import Family, Head, Key, Scalar, Space
 from vaejax.core.ranges import Levels
 from vaejax.families.grey_levels import check_levels, level_of
 from vaejax.families.roots import solve_increasing
+from vaejax.ops.random import one_pass
 
 
 def categorical_levels(levels: Levels = 256) -> Family:
@@ -27,7 +28,7 @@ def categorical_levels(levels: Levels = 256) -> Family:
     values = np.linspace(0, 1, levels)
 
     def sample(key: Key, logits: Float[Array, "levels ..."]) -> Float[Array, "*event"]:
-        level = jax.random.categorical(key, logits, axis=0)
+        level = jax.random.categorical(one_pass(key), logits, axis=0)
         return level.astype(logits.dtype) / (levels - 1)
 
     def log_prob(

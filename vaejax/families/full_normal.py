@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from vaejax.core import Family, Head, Key, Scalar
 from vaejax.families.deviance import exp_rest
 from vaejax.families.normal import NormalParams, trapezoidal_rule
+from vaejax.ops.random import one_pass
 
 
 class FullNormalParams(NamedTuple):
@@ -79,7 +80,7 @@ def _whiten(params: FullNormalParams, z: Float[Array, "*event"]) -> Float[Array,
 
 
 def _sample(key: Key, params: FullNormalParams) -> Float[Array, "*event"]:
-    noise = jax.random.normal(key, (params.loc.size,), params.loc.dtype)
+    noise = jax.random.normal(one_pass(key), (params.loc.size,), params.loc.dtype)
     return params.loc + (_cholesky(params) @ noise).reshape(params.loc.shape)
 
 

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from vaejax.core import Family, Key, Scalar
 from vaejax.families.heads import two_outputs
 from vaejax.families.scales import with_fixed_scale
+from vaejax.ops.random import one_pass
 
 
 class LaplaceParams(NamedTuple):
@@ -45,7 +46,7 @@ def fixed_laplace(scale: float = 0.1) -> Family:
 
 
 def _sample(key: Key, params: LaplaceParams) -> Float[Array, "*event"]:
-    noise = jax.random.laplace(key, params.loc.shape, params.loc.dtype)
+    noise = jax.random.laplace(one_pass(key), params.loc.shape, params.loc.dtype)
     return params.loc + jnp.exp(params.log_scale) * noise
 
 

@@ -17,6 +17,7 @@ from jax.scipy.linalg import cho_solve, solve_triangular
 from jaxtyping import Array, Float
 
 from vaejax.core import Family, Head, Key, Scalar, VaejaxError
+from vaejax.ops.random import one_pass
 
 
 class LowRankNormalParams(NamedTuple):
@@ -66,7 +67,7 @@ def low_rank_normal(dim: int = 2, rank: int = 1) -> Family:
 
 def _sample(key: Key, params: LowRankNormalParams) -> Float[Array, " D"]:
     own_key, shared_key = jax.random.split(key)
-    own = jax.random.normal(own_key, params.loc.shape, params.loc.dtype)
+    own = jax.random.normal(one_pass(own_key), params.loc.shape, params.loc.dtype)
     shared = jax.random.normal(shared_key, params.factor.shape[:1], params.loc.dtype)
     return params.loc + jnp.exp(params.log_scale) * own + shared @ params.factor
 

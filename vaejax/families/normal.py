@@ -17,6 +17,7 @@ from vaejax.core import Couplings, Family, Key, Measure, Scalar
 from vaejax.families.deviance import exp_rest
 from vaejax.families.heads import two_outputs
 from vaejax.families.scales import with_fixed_scale, with_shared_scale
+from vaejax.ops.random import one_pass
 
 
 class NormalParams(NamedTuple):
@@ -78,7 +79,7 @@ def shared_normal(channels: int = 1, initial_scale: float = 0.1) -> Family:
 
 
 def _sample(key: Key, params: NormalParams) -> Float[Array, "*event"]:
-    noise = jax.random.normal(key, params.loc.shape, params.loc.dtype)
+    noise = jax.random.normal(one_pass(key), params.loc.shape, params.loc.dtype)
     return params.loc + jnp.exp(params.log_scale) * noise
 
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vaejax.core import Key
+from vaejax.ops.random import one_pass
 
 
 def open_uniform(key: Key, like: Float[Array, "*event"]) -> Float[Array, "*event"]:
@@ -15,7 +16,7 @@ def open_uniform(key: Key, like: Float[Array, "*event"]) -> Float[Array, "*event
     `jax.random.uniform` gives multiples of the machine epsilon, 0 among them; shifted
     by half a step they lie symmetrically about 1/2, and every number is exact.
     """
-    u = jax.random.uniform(key, like.shape, like.dtype)
+    u = jax.random.uniform(one_pass(key), like.shape, like.dtype)
     return u + jnp.finfo(like.dtype).eps / 2
 
 

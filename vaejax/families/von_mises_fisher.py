@@ -24,6 +24,7 @@ from vaejax.families.spherical_gap import (
     mean_gap,
     sample_gap,
 )
+from vaejax.ops.random import one_pass
 
 
 class VonMisesFisherParams(NamedTuple):
@@ -126,7 +127,7 @@ def _sample(key: Key, params: VonMisesFisherParams) -> Float[Array, "*event"]:
     shape, dim = params.direction.shape, params.direction.size
     kappa = jnp.exp(params.log_concentration)
     gap = sample_gap(gap_key, kappa, dim)
-    noise = jax.random.normal(tangent_key, (dim - 1,), kappa.dtype)
+    noise = jax.random.normal(one_pass(tangent_key), (dim - 1,), kappa.dtype)
     tangent = noise * jax.lax.rsqrt(jnp.square(noise).sum())
     around_first = jnp.concatenate(
         [(1 - gap)[None], jnp.sqrt(gap * (2 - gap)) * tangent]

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vaejax.core import Key, VaejaxError, unknown
+from vaejax.ops.random import one_pass
 
 Corrupt = Callable[[Key, Float[Array, "*event"]], Float[Array, "*event"]]
 
@@ -22,11 +23,12 @@ class Corruption(NamedTuple):
 CORRUPTIONS = {
     # Every coordinate is set to 0 with probability nu (Vincent et al. 2008).
     "masking": Corruption(
-        lambda key, x, nu: x * jax.random.bernoulli(key, 1 - nu, x.shape), 1.0
+        lambda key, x, nu: x * jax.random.bernoulli(one_pass(key), 1 - nu, x.shape), 1.0
     ),
     # x + N(0, sigma^2), which score matching requires (Vincent 2011).
     "gaussian": Corruption(
-        lambda key, x, sigma: x + sigma * jax.random.normal(key, x.shape), jnp.inf
+        lambda key, x, sigma: x + sigma * jax.random.normal(one_pass(key), x.shape),
+        jnp.inf,
     ),
 }
 

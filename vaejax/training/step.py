@@ -9,7 +9,7 @@ and the metrics are summed step by step, so that every cut gives the same bits.
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,7 @@ from vaejax.core import (
 from vaejax.core.doors import expect, expect_observe
 from vaejax.training.state import TrainState
 
+T = TypeVar("T")
 Step = Callable[[TrainState, Batch], tuple[TrainState, Stats]]
 
 
@@ -88,23 +89,28 @@ def make_step(
         gradients, loss, (loss_state, metrics) = _mean_gradient(
             objective, state, loss_key, batch, micro_batch_size
         )
-        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         running = state.failed_step < 0
         # A sum is finite only if every term is finite.
-        finite = jnp.isfinite(loss + optax.tree.sum(gradients))
-        proposed = state._replace(
-            params=optax.apply_updates(state.params, updates),
+        applied = running & jnp.isfinite(loss + optax.tree.sum(gradients))
+
+        def update() -> tuple[Params, optax.OptState]:
+            updates, opt_state = optimizer.update(
+                gradients, state.opt_state, state.params
+            )
+            return optax.apply_updates(state.params, updates), opt_state
+
+        params, opt_state = _update_if(applied, update, (state.params, state.opt_state))
+        may_skip = running & (state.skipped < max_skipped)
+        failed_step = jnp.where(running & ~may_skip, state.step, state.failed_step)
+        after = state._replace(
+            params=params,
             opt_state=opt_state,
-            loss_state=loss_state,
-            step=state.step + 1,
+            loss_state=_select(applied, loss_state, state.loss_state),
+            step=jnp.where(applied | may_skip, state.step + 1, state.step),
+            skipped=jnp.where(may_skip & ~applied, state.skipped + 1, state.skipped),
+            failed_step=jnp.where(applied, state.failed_step, failed_step),
         )
-        may_skip = state.skipped < max_skipped
-        kept = state._replace(
-            step=jnp.where(running & may_skip, state.step + 1, state.step),
-            skipped=jnp.where(running & may_skip, state.skipped + 1, state.skipped),
-            failed_step=jnp.where(running & ~may_skip, state.step, state.failed_step),
-        )
-        return _select(running & finite, proposed, kept), {"loss": loss, **metrics}
+        return after, {"loss": loss, **metrics}
 
     # The jit caches the trace, which `zero_totals` needs before the first step.
     return jax.jit(step, inline=True)
@@ -139,7 +145,18 @@ def observe_batch(
     return batch._replace(example=batch.example._replace(x=x))
 
 
-def _select(condition: Array, a: TrainState, b: TrainState) -> TrainState:
+def _update_if(condition: Array, update: Callable[[], T], kept: T) -> T:
+    """`update()` where the condition holds, and `kept` elsewhere.
+
+    On a CPU a branch updates in place what a choice between two results would copy. An
+    accelerator would wait for the host at each branch.
+    """
+    if jax.default_backend() == "cpu":
+        return jax.lax.cond(condition, update, lambda: kept)
+    return _select(condition, update(), kept)
+
+
+def _select(condition: Array, a: T, b: T) -> T:
     def pick(p: Array, q: Array) -> Array:
         return p if p is q else jnp.where(condition, p, q)
 
