@@ -25,7 +25,7 @@ from vaejax.models.codebooks import CodeAverages, nearest
 from vaejax.models.vq_vae import code_indices
 from vaejax.objective import split_params, whole_params
 from vaejax.training import fit, init_state, make_step
-from vaejax.training.fit import batch_indices
+from vaejax.training.batches import batch_indices
 from vaejax.training.start import NO_STEP
 from vaejax.training.step import step_keys
 

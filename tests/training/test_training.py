@@ -34,8 +34,8 @@ from vaejax.training import (
     steps_per_epoch,
     zero_totals,
 )
+from vaejax.training.batches import batch_indices
 from vaejax.training.checkpoints import CheckpointError, latest, load, save
-from vaejax.training.fit import batch_indices
 from vaejax.training.memory import gradient_bytes
 
 pytestmark = pytest.mark.slow

@@ -2,8 +2,9 @@
 
 from typing import Any
 
+from vaejax.training.batches import steps_per_epoch
 from vaejax.training.encoder_first import encoder_first
-from vaejax.training.fit import EpochReport, NonFiniteError, fit, steps_per_epoch
+from vaejax.training.fit import EpochReport, NonFiniteError, fit
 from vaejax.training.seeds import of_seed, several_seeds
 from vaejax.training.state import TrainState, init_state
 from vaejax.training.step import (

@@ -14,7 +14,7 @@ import numpy as np
 import optax
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh
-from jaxtyping import Array, Int
+from jaxtyping import Array
 
 from vaejax.core import (
     Example,
@@ -28,6 +28,7 @@ from vaejax.core import (
 from vaejax.core.doors import expect, expect_counts, expect_example, expect_key
 from vaejax.progress import bar
 from vaejax.sharding import DATA, local, put, training_mesh
+from vaejax.training.batches import batch_indices, steps_per_epoch
 from vaejax.training.diagnose import diagnose
 from vaejax.training.start import NO_STEP, observed, started
 from vaejax.training.state import TrainState, init_state
@@ -60,30 +61,6 @@ class EpochReport(NamedTuple):
     num_images: int  # images of this epoch, in this call of `fit`
     seconds: float  # their time, without compilation and callbacks
     compile_seconds: float  # compilation time of the run so far
-
-
-def steps_per_epoch(num_examples: int, batch_size: int) -> int:
-    """The number of steps that visit every example about once: ceil(N / B)."""
-    return -(-num_examples // batch_size)
-
-
-def batch_indices(
-    num_examples: int, batch_size: int, start_step: int, num_steps: int, seed: int
-) -> Int[np.ndarray, "steps B"]:
-    """The examples of some steps: consecutive rows of an endless stream of passes.
-
-    Every pass visits every example once, in a new order; a batch may hold the end of
-    one pass and the start of the next, so no example is lost and all batches are full.
-    """
-    positions = np.arange(
-        start_step * batch_size, (start_step + num_steps) * batch_size, dtype=np.int64
-    )
-    passes, offsets = np.divmod(positions, num_examples)
-    indices = np.empty(len(positions), np.int32)
-    for number in np.unique(passes):
-        order = np.random.default_rng((seed, number)).permutation(num_examples)
-        indices[passes == number] = order[offsets[passes == number]]
-    return indices.reshape(num_steps, batch_size)
 
 
 def fit(
@@ -174,13 +151,9 @@ def fit(
         steps_per_dispatch=steps_per_dispatch,
     )
     expect_counts(0, max_skipped=max_skipped)
-    data = as_arrays(expect_example("data", data))
-    check_lengths(**data._asdict())  # otherwise x and y mispair
-    num_examples = len(data.x)
-    if num_examples < 1:
-        raise VaejaxError("the data hold no examples: give at least one")
     run_key = key if state is None else state.key
     data = _checked(objective, observe, jax.random.fold_in(run_key, NO_STEP - 1), data)
+    num_examples = len(data.x)
     if state is None:
         begun = init_state(objective, optimizer, key)
         state = started(objective, begun, data, observe)
@@ -269,9 +242,13 @@ def _checked(
     """Return the data if the objective takes them, or takes what `observe` returns.
 
     Raises:
-        VaejaxError: see `DataRules.check`; no positions where the prior leaves an
-            example's own component out.
+        VaejaxError: see `DataRules.check`; no examples, or leaves of different lengths;
+            no positions where the prior leaves an example's own component out.
     """
+    data = as_arrays(expect_example("data", data))
+    check_lengths(**data._asdict())  # otherwise x and y mispair
+    if len(data.x) < 1:
+        raise VaejaxError("the data hold no examples: give at least one")
     if objective.data.positions:
         check_positions(data.y, len(data.x))
     if observe is None:

@@ -17,7 +17,7 @@ from experiments.performance.peers.protocol import (
 )
 from vaejax.data import PROTOCOLS
 from vaejax.training import default_micro_batch_size, init_state, zero_totals
-from vaejax.training.fit import batch_indices
+from vaejax.training.batches import batch_indices
 
 SHAPE = (-1, 28, 28, 1)
 
