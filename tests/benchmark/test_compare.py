@@ -404,5 +404,7 @@ def test_progress_shows_a_bar_that_fills(capsys):
     settings = {"bounds": [elbo()], "estimators": [dreg()], "num_samples": 1}
     compare(**settings, cost="none", progress=True)
     assert "1/1 cells dreg" in capsys.readouterr().out
+    check(neighbour(), draws=400, progress=True)
+    assert "2/2 steps reference" in capsys.readouterr().out
     compare(**settings, cost="none")
     assert capsys.readouterr() == ("", "")
