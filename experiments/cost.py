@@ -1,4 +1,4 @@
-"""Measure how time and memory grow with K, batch and width.
+"""Measure how time and memory grow with all that grows.
 
     python -m experiments.cost --out runs/cost
 
@@ -44,8 +44,19 @@ class SizeSettings(Settings):
     """examples per training step"""
     width: Annotated[tuple[int, ...], option("N..")] = (25, 50, 100, 200, 400, 800)
     """units of the two hidden layers"""
+    latent_dim: Annotated[tuple[int, ...], option("N..")] = (2, 10, 50, 200, 1000)
+    """latents, at other curves 50"""
     num_seeds: Annotated[tuple[int, ...], option("N..")] = (1, 2, 4, 8)
     """models that one program trains"""
+    num_devices: Annotated[tuple[int, ...], option("N..")] = ()
+    """devices that share a batch; a CPU has more than one by XLA_FLAGS alone"""
+    num_examples: Annotated[tuple[int, ...], option("N..")] = (
+        100,
+        1000,
+        10_000,
+        60_000,
+    )
+    """training examples on the device"""
     base: Annotated[tuple[int, int, int], option("K N N")] = (5, 100, 200)
     """fixed K, batch size and width"""
 
@@ -62,7 +73,7 @@ class TimeSettings(Settings):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(TimeSettings, SizeSettings, ObjectiveSettings):
-    """Measure how time and memory grow with K, batch size, width and seeds."""
+    """Measure how time and memory grow with K, batch, width, latents, seeds, data."""
 
     out: Annotated[Path, option("DIR")] = Path("runs/cost")
     """folder of the results"""
@@ -105,12 +116,13 @@ class Results(NamedTuple):
 def points_of(config: Config) -> Iterator[Point]:
     """The points of every curve."""
     base = dict(zip(("num_samples", "batch_size", "width"), config.base, strict=True))
-    for axis in base:
-        for work in ("training step", "evaluation"):
+    both = "training step", "evaluation"
+    axes = dict.fromkeys((*base, "latent_dim", "num_devices"), both)
+    axes |= dict.fromkeys(("num_seeds", "num_examples"), both[:1])
+    for axis, works in axes.items():
+        for work in works:
             for value in getattr(config, axis):
                 yield Point(work, axis, value, **(base | {axis: value}))
-    for value in config.num_seeds:
-        yield Point("training step", "num_seeds", value, **base, seeds=value)
     for name in config.estimators:
         yield Point("training step", "estimator", name, **base)
     yield Point("gradient moments", "estimator", config.estimators[0], **base)
