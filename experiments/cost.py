@@ -88,6 +88,7 @@ if __name__ == "__main__":
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,15 +117,16 @@ class Results(NamedTuple):
 def points_of(config: Config) -> Iterator[Point]:
     """The points of every curve."""
     base = dict(zip(("num_samples", "batch_size", "width"), config.base, strict=True))
-    both = "training step", "evaluation"
-    axes = dict.fromkeys((*base, "latent_dim", "num_devices"), both)
-    axes |= dict.fromkeys(("num_seeds", "num_examples"), both[:1])
-    for axis, works in axes.items():
-        for work in works:
-            for value in getattr(config, axis):
-                yield Point(work, axis, value, **(base | {axis: value}))
+    step = "training step"
+    curves = [
+        *product((*base, "latent_dim", "num_devices"), (step, "evaluation")),
+        *product(("num_seeds", "num_examples"), (step,)),
+    ]
+    for axis, work in curves:
+        for value in getattr(config, axis):
+            yield Point(work, axis, value, **(base | {axis: value}))
     for name in config.estimators:
-        yield Point("training step", "estimator", name, **base)
+        yield Point(step, "estimator", name, **base)
     yield Point("gradient moments", "estimator", config.estimators[0], **base)
 
 
