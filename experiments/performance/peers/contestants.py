@@ -16,7 +16,7 @@ from vaejax.core import VaejaxError, unknown
 from vaejax.core.ranges import shown
 
 PEERS = Path(__file__).resolve().parent
-ROOT = PEERS.parents[1]
+ROOT = PEERS.parents[2]
 SCRIPTS: dict[str, tuple[str, ...]] = {
     "vaejax": ("vaejax_peer.py",),
     "loop": ("loop_peer.py",),
