@@ -5,7 +5,8 @@
 Each curve varies one setting of the IWAE paper's network, with the bound and the first
 estimator named, and leaves the others at the base. At the base, the other estimators
 and the streamed moments of the first one's gradients are compared with the first. All
-points take turns, round by round, and the medians are reported. Finished rounds are
+points take turns, round by round, and the medians are reported, of the time and of the
+processors' time, which other work on the machine hardly changes. Finished rounds are
 kept, and `--resume` goes on with the others. A point is off the linear regime if it
 lies more than 1.5 times above or below a line a + b x through the curve (see
 `experiments.performance.cost_report`).
@@ -168,23 +169,29 @@ def _measure(
         for done, number in enumerate(waiting):
             taken = []
             for program in programs:
-                taken.append(_seconds_per_image(program, config.seconds))
+                taken.append(_times_per_image(program, config.seconds))
                 update(done * len(points) + len(taken))
             peaks = [program.peak_bytes for program in programs]
             journal.write((number,), seconds=taken, peak_bytes=peaks)
-    seconds = np.array(
+    times = np.array(
         [journal.read((number,), "seconds") for number in range(config.rounds)]
     )
+    seconds, processor = times[..., 0], times[..., 1]
     rows = [
         {
             **{name: getattr(point, name) for name in ("work", "axis", "value")},
             "seconds_per_image": float(np.median(taken)),
             "fastest": float(taken.min()),
             "slowest": float(taken.max()),
+            "processor_seconds_per_image": float(np.median(used)),
             "peak_bytes": peak,
         }
-        for point, taken, peak in zip(
-            points, seconds.T, journal.read((0,), "peak_bytes"), strict=True
+        for point, taken, used, peak in zip(
+            points,
+            seconds.T,
+            processor.T,
+            journal.read((0,), "peak_bytes"),
+            strict=True,
         )
     ]
     rows, findings = cost_report.with_lines(rows)
@@ -215,12 +222,13 @@ def _compiled(makers: list[Callable[[], Program]]) -> list[Program]:
     return programs
 
 
-def _seconds_per_image(program: Program, at_least: float) -> float:
-    images, start = 0, time.perf_counter()
+def _times_per_image(program: Program, at_least: float) -> tuple[float, float]:
+    """The time and the processors' time, in seconds."""
+    images, start, used = 0, time.perf_counter(), time.process_time()
     while (taken := time.perf_counter() - start) < at_least:
         program.call()
         images += program.images
-    return taken / images
+    return taken / images, (time.process_time() - used) / images
 
 
 if __name__ == "__main__":

@@ -32,12 +32,15 @@ UNITS = {
 COUNTED = ("batch_size", "num_seeds")  # axes along which the number of images varies
 QUANTITIES = {
     "seconds_per_image": ("time", "us", 1e6),
+    "processor_seconds_per_image": ("processor time", "us", 1e6),
     "peak_bytes": ("memory", "MB", 1e-6),
 }
 COLUMNS = (
     *("work", "axis", "value", "seconds_per_image", "fastest", "slowest"),
     *("line_seconds_per_image", "off_seconds_per_image"),
-    *("peak_bytes", "line_peak_bytes", "off_peak_bytes"),
+    *("processor_seconds_per_image", "line_processor_seconds_per_image"),
+    *("off_processor_seconds_per_image", "peak_bytes", "line_peak_bytes"),
+    "off_peak_bytes",
 )
 
 Rows = list[dict[str, Any]]
@@ -85,7 +88,7 @@ def _line(
     axis: str, value: np.ndarray, measured: np.ndarray, quantity: str
 ) -> tuple[np.ndarray, str]:
     """The line at every value, and in words."""
-    timed = quantity == "seconds_per_image"
+    timed = quantity != "peak_bytes"
     units = value
     if axis == "width":
         units = num_weights(value)

@@ -24,6 +24,7 @@ def curve(axis, value, seconds, work="training step"):
             "axis": axis,
             "value": v,
             "seconds_per_image": s,
+            "processor_seconds_per_image": None,
             "peak_bytes": 1000 * v,
         }
         for v, s in zip(value, seconds, strict=True)
@@ -104,6 +105,7 @@ def test_a_run_writes_every_curve_and_its_figures(tmp_path):
             float(row[name]) for name in ("fastest", "seconds_per_image", "slowest")
         )
         assert 0 < fastest <= median <= slowest
+        assert float(row["processor_seconds_per_image"]) > 0
         assert bool(row["peak_bytes"]) == (row["work"] == "training step")
     seeds = [int(r["peak_bytes"]) for r in rows if r["axis"] == "num_seeds"]
     assert seeds[1] > 1.5 * seeds[0]
@@ -111,13 +113,13 @@ def test_a_run_writes_every_curve_and_its_figures(tmp_path):
     assert stored[1] - stored[0] == 398 * 28 * 28 * 4
     saved = json.loads((config.out / "results.json").read_text())
     assert saved["findings"] == results.findings
-    assert len(results.findings) == 9
+    assert len(results.findings) == 13
     taken = [row["seconds_per_image"] for row in results.rows[-3:-1]]
     assert "score_function takes " in results.findings[-2]
     assert "drawn and summed up at " in results.findings[-1]
     times = float(results.findings[-2].split("takes ")[1].split()[0])
     assert times == pytest.approx(taken[1] / taken[0], rel=0.5)
-    for name in ("seconds_per_image", "peak_bytes"):
+    for name in ("seconds_per_image", "processor_seconds_per_image", "peak_bytes"):
         assert (config.out / "figures" / f"{name}.png").stat().st_size > 1000
 
 
@@ -134,13 +136,13 @@ def test_rounds_that_are_done_are_kept(tmp_path, monkeypatch):
         calls.append(seconds)
         if len(calls) == 9:
             raise KeyboardInterrupt
-        return float(len(calls))
+        return float(len(calls)), 0.5
 
     def compile_(makers):
         compiled.append(len(makers))
         return [cost.Program(lambda: None, 1, 7)] * len(makers)
 
-    monkeypatch.setattr(cost, "_seconds_per_image", measure)
+    monkeypatch.setattr(cost, "_times_per_image", measure)
     monkeypatch.setattr(cost, "_compiled", compile_)
     with pytest.raises(KeyboardInterrupt, match="with --resume continues"):
         cost.run(config)

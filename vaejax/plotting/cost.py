@@ -18,6 +18,7 @@ from vaejax.plotting.style import (
 
 QUANTITIES = {  # quantities with the label of the axis
     "seconds_per_image": "seconds per image",
+    "processor_seconds_per_image": "processor seconds per image",
     "peak_bytes": "bytes of the program",
 }
 
