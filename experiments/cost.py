@@ -1,11 +1,12 @@
-"""Measure how time and memory grow with K, batch and width.
+"""Measure how time and memory grow with all that grows.
 
     python -m experiments.cost --out runs/cost
 
 Each curve varies one setting of the IWAE paper's network, with the bound and the first
 estimator named, and leaves the others at the base. At the base, the other estimators
 and the streamed moments of the first one's gradients are compared with the first. All
-points take turns, round by round, and the medians are reported. Finished rounds are
+points take turns, round by round, and the medians are reported, of the time and of the
+processors' time, which other work on the machine hardly changes. Finished rounds are
 kept, and `--resume` goes on with the others. A point is off the linear regime if it
 lies more than 1.5 times above or below a line a + b x through the curve (see
 `experiments.performance.cost_report`).
@@ -44,8 +45,19 @@ class SizeSettings(Settings):
     """examples per training step"""
     width: Annotated[tuple[int, ...], option("N..")] = (25, 50, 100, 200, 400, 800)
     """units of the two hidden layers"""
+    latent_dim: Annotated[tuple[int, ...], option("N..")] = (2, 10, 50, 200, 1000)
+    """latents, at other curves 50"""
     num_seeds: Annotated[tuple[int, ...], option("N..")] = (1, 2, 4, 8)
     """models that one program trains"""
+    num_devices: Annotated[tuple[int, ...], option("N..")] = ()
+    """devices that share a batch; a CPU has more than one by XLA_FLAGS alone"""
+    num_examples: Annotated[tuple[int, ...], option("N..")] = (
+        100,
+        1000,
+        10_000,
+        60_000,
+    )
+    """training examples on the device"""
     base: Annotated[tuple[int, int, int], option("K N N")] = (5, 100, 200)
     """fixed K, batch size and width"""
 
@@ -62,7 +74,7 @@ class TimeSettings(Settings):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Config(TimeSettings, SizeSettings, ObjectiveSettings):
-    """Measure how time and memory grow with K, batch size, width and seeds."""
+    """Measure how time and memory grow with K, batch, width, latents, seeds, data."""
 
     out: Annotated[Path, option("DIR")] = Path("runs/cost")
     """folder of the results"""
@@ -77,6 +89,7 @@ if __name__ == "__main__":
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -105,14 +118,16 @@ class Results(NamedTuple):
 def points_of(config: Config) -> Iterator[Point]:
     """The points of every curve."""
     base = dict(zip(("num_samples", "batch_size", "width"), config.base, strict=True))
-    for axis in base:
-        for work in ("training step", "evaluation"):
-            for value in getattr(config, axis):
-                yield Point(work, axis, value, **(base | {axis: value}))
-    for value in config.num_seeds:
-        yield Point("training step", "num_seeds", value, **base, seeds=value)
+    step = "training step"
+    curves = [
+        *product((*base, "latent_dim", "num_devices"), (step, "evaluation")),
+        *product(("num_seeds", "num_examples"), (step,)),
+    ]
+    for axis, work in curves:
+        for value in getattr(config, axis):
+            yield Point(work, axis, value, **(base | {axis: value}))
     for name in config.estimators:
-        yield Point("training step", "estimator", name, **base)
+        yield Point(step, "estimator", name, **base)
     yield Point("gradient moments", "estimator", config.estimators[0], **base)
 
 
@@ -154,23 +169,29 @@ def _measure(
         for done, number in enumerate(waiting):
             taken = []
             for program in programs:
-                taken.append(_seconds_per_image(program, config.seconds))
+                taken.append(_times_per_image(program, config.seconds))
                 update(done * len(points) + len(taken))
             peaks = [program.peak_bytes for program in programs]
             journal.write((number,), seconds=taken, peak_bytes=peaks)
-    seconds = np.array(
+    times = np.array(
         [journal.read((number,), "seconds") for number in range(config.rounds)]
     )
+    seconds, processor = times[..., 0], times[..., 1]
     rows = [
         {
             **{name: getattr(point, name) for name in ("work", "axis", "value")},
             "seconds_per_image": float(np.median(taken)),
             "fastest": float(taken.min()),
             "slowest": float(taken.max()),
+            "processor_seconds_per_image": float(np.median(used)),
             "peak_bytes": peak,
         }
-        for point, taken, peak in zip(
-            points, seconds.T, journal.read((0,), "peak_bytes"), strict=True
+        for point, taken, used, peak in zip(
+            points,
+            seconds.T,
+            processor.T,
+            journal.read((0,), "peak_bytes"),
+            strict=True,
         )
     ]
     rows, findings = cost_report.with_lines(rows)
@@ -201,12 +222,13 @@ def _compiled(makers: list[Callable[[], Program]]) -> list[Program]:
     return programs
 
 
-def _seconds_per_image(program: Program, at_least: float) -> float:
-    images, start = 0, time.perf_counter()
+def _times_per_image(program: Program, at_least: float) -> tuple[float, float]:
+    """The time and the processors' time, in seconds."""
+    images, start, used = 0, time.perf_counter(), time.process_time()
     while (taken := time.perf_counter() - start) < at_least:
         program.call()
         images += program.images
-    return taken / images
+    return taken / images, (time.process_time() - used) / images
 
 
 if __name__ == "__main__":

@@ -7,6 +7,11 @@ a ratio within one run: contestants take turns at pieces of work of a second or 
 ratio is taken within each round, and its median over the rounds is reported with the
 smallest and the largest. Fresh processes give time to the first step and peak memory.
 The work is that of the IWAE paper's one-layer network (arXiv:1509.00519) in float32.
+
+    python -m experiments.speed --device-check --rounds 3 --seconds 1
+
+compares float32 with matrix products of tensorfloat32 and bfloat16, and one model with
+eight in one program, whose images per second are those of each model.
 """
 
 import dataclasses
@@ -33,6 +38,8 @@ class WorkSettings(Settings):
     """rounds to take medians over"""
     seconds: Annotated[Seconds, option("T")] = 1.5
     """seconds per measurement"""
+    device_check: bool = False
+    """compare number formats, and 8 seeds in one program"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,6 +95,8 @@ from experiments.performance.speed_field import Field, Work
 from vaejax.core import VaejaxError, build
 from vaejax.data import DATASETS, load
 
+DEVICE_CHECK = ("vaejax", "tensorfloat32", "bfloat16", "8_seeds")
+
 
 class Results(NamedTuple):
     """The contents of results.json, and its folder."""
@@ -133,7 +142,8 @@ def run(config: Config) -> Results:
     _check(config)
     with contextlib.ExitStack() as stack:
         scratch = stack.enter_context(tempfile.TemporaryDirectory())
-        commands = parse_peers(config.peers, Path(scratch))
+        own = DEVICE_CHECK if config.device_check else ("vaejax", "loop")
+        commands = parse_peers(config.peers, Path(scratch), own)
         journal = stack.enter_context(
             measured_run(config, free=lambda name, before, now: name == "peers")
         )
@@ -148,7 +158,7 @@ def run(config: Config) -> Results:
             first_values, rounds = field.take_turns(
                 works, config.rounds, config.seconds
             )
-        fresh = field.start_anew(works)
+        fresh = field.start_anew([] if config.device_check else works)
         target = journal.read(("target",), "race")
         if config.target_log_likelihood is not None and target is None:
             work = train_work(config.target_num_samples, config.batch_size)

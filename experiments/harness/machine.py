@@ -3,7 +3,7 @@
 import os
 import platform
 import time
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ def sgemm_flops_per_second(seconds: float) -> float:
 
 @cache
 def _product() -> tuple[Any, jax.Array]:
-    product = jax.jit(jnp.matmul)
+    product = jax.jit(partial(jnp.matmul, precision="float32"))
     a = jax.random.normal(jax.random.key(0), (SIZE, SIZE), jnp.float32)
     product(a, a).block_until_ready()
     return product, a

@@ -9,18 +9,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array
 
 from experiments.benchmark.choice import choose_estimators
 from vaejax.benchmark import gradient_moments
 from vaejax.bounds import BOUNDS
-from vaejax.core import Batch, Example, Model, Objective, build
+from vaejax.core import Batch, Example, Model, Objective, VaejaxError, build
 from vaejax.core.memory import check_fits, check_product
 from vaejax.evaluation import log_likelihood
 from vaejax.models import gaussian_mlp
 from vaejax.objective import make_objective
+from vaejax.sharding import DATA, put, training_mesh
 from vaejax.training import (
-    TrainState,
     default_micro_batch_size,
     init_state,
     make_step,
@@ -28,13 +27,14 @@ from vaejax.training import (
     several_seeds,
     zero_totals,
 )
+from vaejax.training.batches import batch_indices
 
 PIXELS = (28, 28, 1)
 DECODINGS_PER_CALL = 5000  # roughly enough steps that the start of a call costs little
 
 
 class Point(NamedTuple):
-    """A place on a curve; `seeds` is None for a program of a single state."""
+    """A place on a curve; `num_seeds` is None for a program of a single state."""
 
     work: str  # "training step", "evaluation" or "gradient moments"
     axis: str
@@ -42,7 +42,14 @@ class Point(NamedTuple):
     num_samples: int
     batch_size: int
     width: int
-    seeds: int | None = None
+    latent_dim: int = 50
+    num_seeds: int | None = None
+    num_devices: int = 1
+    num_examples: int | None = None  # of the data set; None stands for one batch
+
+    def make_model(self) -> Model:
+        """The network of this point."""
+        return gaussian_mlp(latent_dim=self.latent_dim, hidden=(self.width, self.width))
 
 
 class Program(NamedTuple):
@@ -54,30 +61,39 @@ class Program(NamedTuple):
 
 
 def check_point(point: Point) -> None:
-    """Refuse a point whose program the memory cannot hold.
+    """Refuse a point whose program the memory or the devices cannot hold.
 
     Raises:
-        VaejaxError: it takes too much.
+        VaejaxError: it takes too much, or devices that are not there.
     """
-    seeds = point.seeds or 1
-    model = gaussian_mlp(hidden=(point.width, point.width))
+    there, devices = jax.device_count(), point.num_devices
+    if devices > there or point.batch_size % devices:
+        raise VaejaxError(
+            f"a batch of {point.batch_size} examples cannot be divided over {devices} "
+            f"of {there} devices: use divisors of the batch size up to the number of "
+            "devices (a CPU's is set before the command, as in XLA_FLAGS="
+            "--xla_force_host_platform_device_count=4)"
+        )
+    seeds = point.num_seeds or 1
     # The parameters, their gradient and Adam's two moments.
-    make = partial(model.init, jax.random.key(0))
-    check_fits(f"networks of width {point.width:,}", make, copies=4 * seeds)
+    make = partial(point.make_model().init, jax.random.key(0))
+    what = f"networks of width {point.width:,} and {point.latent_dim:,} latents"
+    check_fits(what, make, copies=4 * seeds)
     asked = {"num_samples": point.num_samples, "num_seeds": seeds}
-    size = max(point.width, math.prod(PIXELS))
+    size = max(point.width, point.latent_dim, math.prod(PIXELS))
     if point.work == "gradient moments":  # on all examples at once
         check_product(asked | {"batch_size": point.batch_size}, size)
     parts = default_micro_batch_size(point.batch_size, point.num_samples)
     check_product(asked, size * parts)
     check_product({"batch_size": point.batch_size}, math.prod(PIXELS))
+    check_product({"num_examples": point.num_examples or 1}, math.prod(PIXELS))
 
 
 def program_of(
     point: Point, bound: str, default_estimator: str
 ) -> Callable[[], Program]:
     """Check a point; return a function that compiles its program."""
-    model = gaussian_mlp(hidden=(point.width, point.width))
+    model = point.make_model()
     if point.work == "evaluation":
         return partial(_evaluation, model, point)
     name = point.value if isinstance(point.value, str) else default_estimator
@@ -96,43 +112,37 @@ def program_of(
 
 def _examples(count: int) -> Example:
     """Images that are half black: neither time nor memory depends on them."""
-    x = np.random.default_rng(0).integers(0, 2, (count, *PIXELS))
+    x = np.random.default_rng(0).integers(0, 2, (count, *PIXELS), np.uint8)
     return Example(jnp.asarray(x, float))
 
 
 def _training(objective: Objective, point: Point) -> Program:
     """A program of training steps in one dispatch, of one state or of several."""
-    if point.seeds is not None:
-        objective = several_seeds(objective, point.seeds)
+    if point.num_seeds is not None:
+        objective = several_seeds(objective, point.num_seeds)
     optimizer = optax.adam(1e-3)
-    step = make_step(
-        objective,
-        optimizer,
-        micro_batch_size=default_micro_batch_size(point.batch_size, point.num_samples),
-    )
-    seeds = point.seeds or 1
-    rows = point.batch_size * point.num_samples * seeds
-    num_steps = max(1, DECODINGS_PER_CALL // rows)
-    data = _examples(point.batch_size)
-    shape = (num_steps, point.batch_size)
-    indices = jnp.broadcast_to(jnp.arange(point.batch_size), shape)
+    size, devices, seeds = point.batch_size, point.num_devices, point.num_seeds or 1
+    share = default_micro_batch_size(size // devices, point.num_samples)
+    step = make_step(objective, optimizer, micro_batch_size=devices * share)
+    num_steps = max(1, DECODINGS_PER_CALL // (size * point.num_samples * seeds))
+    data = _examples(point.num_examples or size)
+    indices = jnp.asarray(batch_indices(len(data.x), size, 0, num_steps, seed=0))
     state = init_state(objective, optimizer, jax.random.key(0))
-
-    def update(state: TrainState, data: Example, indices: Array) -> Any:
-        totals = zero_totals(step, state, data, indices)
-        return run_steps(step, state, totals, data, indices, 0, num_steps)
-
-    compiled = jax.jit(update, donate_argnums=0).lower(state, data, indices).compile()
+    totals = zero_totals(step, state, data, indices)
+    mesh = training_mesh(devices * share, devices=jax.devices()[:devices])
+    state, totals, data = put((state, totals, data), mesh)
+    rest = data, put(indices, mesh, None, DATA), np.int32(0), np.int32(num_steps)
+    with jax.set_mesh(mesh):
+        compiled = run_steps.lower(step, state, totals, *rest).compile()
 
     def call() -> None:
-        nonlocal state
-        state, totals = compiled(state, data, indices)
-        jax.block_until_ready(totals)
+        nonlocal state, totals
+        state, totals = jax.block_until_ready(compiled(state, totals, *rest))
 
     memory = compiled.memory_analysis()
     assert memory is not None  # None only on exotic backends
     peak = memory.argument_size_in_bytes + memory.temp_size_in_bytes
-    return Program(call, num_steps * point.batch_size * seeds, peak)
+    return Program(call, num_steps * size * seeds, peak)
 
 
 def _moments(objective: Objective, point: Point) -> Program:
@@ -160,6 +170,7 @@ def _evaluation(model: Model, point: Point) -> Program:
             examples,
             jax.random.key(1),
             num_samples=point.num_samples,
+            devices=jax.devices()[: point.num_devices],
         )
 
     return Program(call, point.batch_size, None)

@@ -1,9 +1,10 @@
 """The report on measured costs: a line through every curve, and the points off it.
 
 The time of a call with x units of work (samples, examples, weights of the network,
-seeds) is a + b x where it is linear: a is paid once, b for each unit. The line, with a
-and b not negative, has the smallest squared relative errors; a point more than 1.5
-times above or below the line is off the linear regime.
+latents, seeds) is a + b x where it is linear, and so is its memory: a is paid once, b
+for each unit. Of devices, x is one over their number. The line, with a and b not
+negative, has the smallest squared relative errors; a point more than 1.5 times above or
+below the line is off the linear regime.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,15 +21,26 @@ from vaejax.plotting import cost_curves, save
 
 OFF = 1.5
 UNITS = {
-    "num_samples": "sample",
-    "batch_size": "example",
-    "width": "weight",
-    "num_seeds": "seed",
+    "num_samples": "per sample",
+    "batch_size": "per example",
+    "width": "per weight",
+    "latent_dim": "per latent",
+    "num_devices": "over the number of devices",
+    "num_seeds": "per seed",
+    "num_examples": "per stored example",
 }
 COUNTED = ("batch_size", "num_seeds")  # axes along which the number of images varies
+QUANTITIES = {
+    "seconds_per_image": ("time", "us", 1e6),
+    "processor_seconds_per_image": ("processor time", "us", 1e6),
+    "peak_bytes": ("memory", "MB", 1e-6),
+}
 COLUMNS = (
     *("work", "axis", "value", "seconds_per_image", "fastest", "slowest"),
-    *("line_seconds_per_image", "off", "peak_bytes"),
+    *("line_seconds_per_image", "off_seconds_per_image"),
+    *("processor_seconds_per_image", "line_processor_seconds_per_image"),
+    *("off_processor_seconds_per_image", "peak_bytes", "line_peak_bytes"),
+    "off_peak_bytes",
 )
 
 Rows = list[dict[str, Any]]
@@ -40,35 +52,60 @@ def num_weights(width: np.ndarray) -> np.ndarray:
 
 
 def with_lines(rows: Rows) -> tuple[Rows, list[str]]:
-    """Add each curve's line to its rows; report where the curve leaves the line.
+    """Add each curve's lines to its rows; report where the curve leaves them.
 
-    A single point has no line.
+    A single point has no line, and nor has a memory that is not known.
     """
-    found: Rows = []
     findings = []
-    for (work, axis), curve in groupby(rows, lambda row: (row["work"], row["axis"])):
-        members = list(curve)
-        if axis == "estimator" or len(members) < 2:
-            no_line = {"line_seconds_per_image": None, "off": False}
-            found += [row | no_line for row in members]
-            continue
-        value = np.array([row["value"] for row in members], float)
-        seconds = np.array([row["seconds_per_image"] for row in members])
-        units = num_weights(value) if axis == "width" else value
-        # If the number of images varies, the line fits the time of all images together.
-        calls = value if axis in COUNTED else np.ones_like(value)
-        fixed, slope = fit_line(units, seconds * calls)
-        line = (fixed + slope * units) / calls
-        off = np.maximum(seconds / line, line / seconds) > OFF
-        found += [
-            row | {"line_seconds_per_image": float(expected), "off": bool(is_off)}
-            for row, expected, is_off in zip(members, line, off, strict=True)
-        ]
-        findings.append(
-            f"{work} against {axis}: {_in_words(axis, value, fixed, slope)}; "
-            + _leaves(axis, value, seconds / line)
-        )
-    return found, findings
+    for quantity in QUANTITIES:
+        found: Rows = []
+        for (work, axis), curve in groupby(
+            rows, lambda row: (row["work"], row["axis"])
+        ):
+            members = list(curve)
+            line: list[float | None] = [None] * len(members)
+            off = [False] * len(members)
+            known = all(row[quantity] is not None for row in members)
+            if axis != "estimator" and len(members) > 1 and known:
+                value = np.array([row["value"] for row in members], float)
+                measured = np.array([row[quantity] for row in members])
+                expected, words = _line(axis, value, measured, quantity)
+                ratio = measured / expected
+                line = expected.tolist()
+                off = (np.maximum(ratio, 1 / ratio) > OFF).tolist()
+                what = f"{QUANTITIES[quantity][0]} of {work} against {axis}"
+                findings.append(f"{what}: {words}; {_leaves(axis, value, ratio)}")
+            names = f"line_{quantity}", f"off_{quantity}"
+            found += [
+                row | dict(zip(names, pair, strict=True))
+                for row, *pair in zip(members, line, off, strict=True)
+            ]
+        rows = found
+    return rows, findings
+
+
+def _line(
+    axis: str, value: np.ndarray, measured: np.ndarray, quantity: str
+) -> tuple[np.ndarray, str]:
+    """The line at every value, and in words."""
+    timed = quantity != "peak_bytes"
+    units = value
+    if axis == "width":
+        units = num_weights(value)
+    elif axis == "num_devices":
+        units = 1 / value
+    # If the number of images varies, the line fits the time of all images together.
+    calls = value if timed and axis in COUNTED else np.ones_like(value)
+    fixed, slope = fit_line(units, measured * calls)
+    _, unit, scale = QUANTITIES[quantity]
+    per = (" per batch" if axis in COUNTED else " per image") if timed else ""
+    words = (
+        f"{scale * fixed:.3g} {unit}{per} + {scale * slope:.3g} {unit} {UNITS[axis]}"
+    )
+    if units is value and slope > 0 and fixed / slope >= value.min():
+        even = f"{axis} = {fixed / slope:.2g}"
+        words += f" (the first part is the larger up to {even})"
+    return (fixed + slope * units) / calls, words
 
 
 def ratios(names: Sequence[str], seconds: np.ndarray) -> list[str]:
@@ -87,18 +124,6 @@ def fit_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     return float(a), float(b)
 
 
-def _in_words(axis: str, value: np.ndarray, fixed: float, slope: float) -> str:
-    per = "batch" if axis in COUNTED else "image"
-    unit = UNITS[axis]
-    words = f"{1e6 * fixed:.3g} us per {per} + {1e6 * slope:.3g} us per {unit}"
-    if axis == "width" or fixed == 0 or slope == 0:
-        return words
-    even = fixed / slope
-    if even < value.min():
-        return words
-    return f"{words} (the first part is the larger up to {axis} = {even:.2g})"
-
-
 def _leaves(axis: str, value: np.ndarray, ratio: np.ndarray) -> str:
     for x, times in zip(value, ratio, strict=True):
         if max(times, 1 / times) > OFF:
@@ -110,7 +135,7 @@ def write(out: Path, rows: Rows, findings: Iterable[str]) -> None:
     """Write results.csv, results.json and the figures."""
     write_csv(out / "results.csv", rows, COLUMNS)
     rows = [row for row in rows if row["axis"] != "estimator"]
-    for quantity in ("seconds_per_image", "peak_bytes"):
+    for quantity in QUANTITIES:
         if any(row[quantity] is not None for row in rows):
             save(cost_curves(rows, quantity), out / "figures" / f"{quantity}.png")
     run_folder.write_json(

@@ -79,14 +79,16 @@ class Field:
         """
         numbers = range(1, rounds + 1)
         waiting = [n for n in numbers if self.journal.read((n,), "sgemm") is None]
+        calls: dict[str, dict[str, dict[str, Any]]] = {}
         if waiting:
             self.start()
-            calls = self._warm_up(works, seconds)
         for number in waiting:
             print(f"round {number} of {rounds}")
             for work in works:
                 cell = (number, work.name)
                 if self.journal.read(cell, "answers") is None:
+                    if work.name not in calls:
+                        calls[work.name] = self._warm_up(work, seconds)
                     answers = self.ask_each(calls[work.name])
                     self.journal.write(cell, answers=answers)
             sgemm, load = sgemm_flops_per_second(seconds), os.getloadavg()[0]
@@ -114,25 +116,20 @@ class Field:
         firsts = {w.name: self.journal.read((w.name,), "first_values") for w in works}
         return firsts, found
 
-    def _warm_up(
-        self, works: list[Work], seconds: float
-    ) -> dict[str, dict[str, dict[str, Any]]]:
-        """The command, per work and contestant, that takes about `seconds`."""
-        print("warming up, and measuring the length of each piece of work")
-        calls: dict[str, dict[str, dict[str, Any]]] = {}
-        for work in works:
-            short = work.of_length(work.short_length)
-            firsts = {name: a["value"] for name, a in self.ask_all(short).items()}
-            before = self.journal.read((work.name,), "first_values") or {}
-            self.journal.write((work.name,), first_values=firsts | before)
-            timed = self.ask_all(short)
-            calls[work.name] = {
-                name: work.of_length(
-                    max(1, round(work.short_length * seconds / answer["seconds"]))
-                )
-                for name, answer in timed.items()
-            }
-            self.ask_each(calls[work.name])  # compiles for the final length
+    def _warm_up(self, work: Work, seconds: float) -> dict[str, dict[str, Any]]:
+        """The command, per contestant, that takes about `seconds`."""
+        print(f"warming up, and measuring the length of the work: {work.name}")
+        short = work.of_length(work.short_length)
+        firsts = {name: a["value"] for name, a in self.ask_all(short).items()}
+        before = self.journal.read((work.name,), "first_values") or {}
+        self.journal.write((work.name,), first_values=firsts | before)
+        calls = {
+            name: work.of_length(
+                max(1, round(work.short_length * seconds / answer["seconds"]))
+            )
+            for name, answer in self.ask_all(short).items()
+        }
+        self.ask_each(calls)  # compiles for the final length
         self._note()
         return calls
 

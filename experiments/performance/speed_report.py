@@ -40,7 +40,7 @@ def summarize(
         work.name: {
             name: figures
             | {"first_value": first_values[work.name][name]}
-            | fresh[work.name].get(name, {})
+            | fresh.get(work.name, {}).get(name, {})
             for name, figures in _speeds(work, rounds).items()
         }
         for work in works
@@ -111,7 +111,8 @@ def show(summary: dict[str, Any]) -> None:
     machine, rounds = summary["machine"], summary["rounds"]
     peak = median(r["sgemm"] for r in rounds) / 1e9
     print(
-        f"{machine['cpu']}, {machine['cores']} cores, sgemm {peak:.0f} GFLOP/s; "
+        f"{machine['device']} of {machine['cpu']}, {machine['cores']} cores, sgemm "
+        f"{peak:.0f} GFLOP/s; "
         f"medians of {len(rounds)} rounds, ratios within rounds; load average up to "
         f"{max(r['load'] for r in rounds):.1f}"
     )

@@ -589,7 +589,7 @@ def test_an_out_that_cannot_be_written_to_is_refused(
         ("sweep", 24),
         ("runs", 24),
         ("speed", 30),
-        ("cost", 24),
+        ("cost", 30),
         ("bound_tightness", 24),
         ("snr_vs_k", 24),
         ("precision", 20),

@@ -193,7 +193,8 @@ BASE = {  # what comes before the words that are drawn, so that lines are quick
     "sweep": "--settings dataset=digits --grid seed=0:2",
     "demo": "--draws 40",
     "gallery": "--systems vae",
-    "cost": "--estimators dreg --num-samples 1 --batch-size 1 --width 8 --num-seeds 1",
+    "cost": "--estimators dreg --num-samples 1 --batch-size 1 --width 8 --num-seeds 1 "
+    "--latent-dim 2 --num-examples 1",
     "advise": "--estimators dreg --batch-size 2 --pool 3",
     "bound_tightness": "--bounds elbo --num-samples 1 --num-examples 2",
 }

@@ -39,6 +39,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
     "bound_tightness": {"bounds": ("elbo",), "num_samples": (1,), "num_examples": 1},
     "cost": {
         **{"num_samples": (1,), "batch_size": (), "width": (), "num_seeds": ()},
+        **{"latent_dim": (), "num_examples": ()},
         **{"estimators": ("pathwise",), "base": (1, 1, 4), "rounds": 1},
     },
     "coverage": {"seeds": 2, "draws": 20},

@@ -7,6 +7,7 @@ import math
 import sys
 import textwrap
 
+import jax
 import numpy as np
 import pytest
 
@@ -104,6 +105,27 @@ def test_driver_reports_all_figures_and_who_did_not_run(stubs, tmp_path):
     assert float(rows[1]["ratio"]) == torch["ratio"]
 
 
+def test_the_device_check_compares_number_formats_and_seeds(tmp_path, monkeypatch):
+    few = speed._blobs(20, seed=0)
+    monkeypatch.setattr(speed, "_images", lambda config: (few, few))
+    monkeypatch.setattr(speed_field, "sgemm_flops_per_second", lambda seconds: 1e12)
+    sizes = {"num_samples": (1,), "eval_num_samples": 2, "batch_size": 10}
+    results = speed.run(
+        speed.Config(
+            **sizes, device_check=True, rounds=1, seconds=0.01, out=tmp_path / "run"
+        )
+    ).summary
+    assert results["not_run"].keys() == {"tensorfloat32"}
+    assert "a number format of GPUs" in results["not_run"]["tensorfloat32"]
+    assert results["machine"]["device"] == jax.devices()[0].device_kind
+    for rows in results["summary"].values():
+        assert list(rows) == ["vaejax", "bfloat16", "8_seeds"]
+        ours, rounded, seeds = (row["first_value"] for row in rows.values())
+        assert rounded == pytest.approx(ours, rel=0.01)
+        assert rounded != ours
+        assert seeds == pytest.approx(ours, rel=0.05)
+
+
 def test_a_peer_that_is_too_slow_does_not_lose_what_the_others_did(
     stubs, tmp_path, monkeypatch
 ):
@@ -124,7 +146,8 @@ def test_a_peer_that_is_too_slow_does_not_lose_what_the_others_did(
     (first, second) = (
         Journal(begun.out).read((number, "train K=1"), "answers") for number in (1, 2)
     )
-    assert first.keys() == second.keys() == {"vaejax", "torch"}
+    assert first.keys() == {"vaejax", "torch", "numpyro"}  # it breaks in evaluation
+    assert second.keys() == {"vaejax", "torch"}
     rest = dataclasses.replace(begun, peers=(), resume=True)
     results = speed.run(rest).summary
     assert [r["works"]["train K=1"] for r in results["rounds"]] == [first, second]

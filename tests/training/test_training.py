@@ -378,6 +378,30 @@ def test_the_memory_of_an_example_is_about_what_xla_allocates(estimator):
     assert allocated / 2 < gradient_bytes(objective, batch.example) < 2 * allocated
 
 
+def test_the_memory_of_training_does_not_grow_with_k_above_the_micro_batch():
+    """From K = 20 on, a micro-batch of the 100 examples is 1000 samples."""
+    model = gaussian_mlp((6, 6, 1), latent_dim=4, hidden=(20,))
+    optimizer, data = optax.adam(1e-3), Example(jnp.zeros((100, 6, 6, 1)))
+    indices = jnp.zeros((1, 100), int)
+
+    def temporary_bytes(num_samples, size):
+        objective = objective_of(model, "iwae", "dreg", num_samples=num_samples)
+        step = make_step(objective, optimizer, micro_batch_size=size)
+        state = init_state(objective, optimizer, KEY)
+        totals = zero_totals(step, state, data, indices)
+        lowered = run_steps.lower(step, state, totals, data, indices, 0, 1)
+        return lowered.compile().memory_analysis().temp_size_in_bytes
+
+    ks = (20, 100, 1000)
+    sizes = [default_micro_batch_size(100, k) for k in ks]
+    assert sizes == [50, 10, 1]
+    bounded = [temporary_bytes(k, size) for k, size in zip(ks, sizes, strict=True)]
+    assert max(bounded) < 1.05 * min(bounded)
+    whole = [temporary_bytes(k, None) for k in ks]
+    assert whole[1] > 4 * whole[0]
+    assert whole[2] > 40 * whole[0]
+
+
 def test_a_run_is_traced_once_however_it_is_cut_and_wherever_it_goes_on():
     objective = small_vae()
     saved, reports = [], []

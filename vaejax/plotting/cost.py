@@ -18,6 +18,7 @@ from vaejax.plotting.style import (
 
 QUANTITIES = {  # quantities with the label of the axis
     "seconds_per_image": "seconds per image",
+    "processor_seconds_per_image": "processor seconds per image",
     "peak_bytes": "bytes of the program",
 }
 
@@ -26,8 +27,8 @@ QUANTITIES = {  # quantities with the label of the axis
 def cost_curves(rows: Sequence[Line], quantity: str) -> Picture:
     """A quantity against each setting that was varied, a panel each, a line per work.
 
-    Beside measured times stands the line that was fitted to them, in grey; points off
-    it are hollow.
+    Beside the measured points stands the line that was fitted to them, in grey; points
+    off it are hollow.
 
     Args:
         rows: the rows of `results.csv` of the cost experiment; those without the
@@ -56,11 +57,9 @@ def cost_curves(rows: Sequence[Line], quantity: str) -> Picture:
             panel.plot(
                 value, [number(r[quantity]) for r in curve], label=work, **series(i)
             )
-            if quantity != "seconds_per_image":
-                continue
-            line = [number(row["line_seconds_per_image"]) for row in curve]
+            line = [number(row[f"line_{quantity}"]) for row in curve]
             panel.plot(value, line, color=QUIET, linestyle=":", label="_line", zorder=1)
-            off = [row for row in curve if str(row["off"]) == "True"]
+            off = [row for row in curve if str(row[f"off_{quantity}"]) == "True"]
             panel.plot(
                 [number(row["value"]) for row in off],
                 [number(row[quantity]) for row in off],

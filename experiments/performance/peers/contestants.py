@@ -16,7 +16,7 @@ from vaejax.core import VaejaxError, unknown
 from vaejax.core.ranges import shown
 
 PEERS = Path(__file__).resolve().parent
-ROOT = PEERS.parents[1]
+ROOT = PEERS.parents[2]
 SCRIPTS: dict[str, tuple[str, ...]] = {
     "vaejax": ("vaejax_peer.py",),
     "loop": ("loop_peer.py",),
@@ -24,6 +24,9 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "torch_compile": ("torch_peer.py", "--compile"),
     "numpyro": ("numpyro_peer.py",),
     "pythae": ("pythae_peer.py",),
+    "tensorfloat32": ("vaejax_peer.py", "--matmul-precision", "tensorfloat32"),
+    "bfloat16": ("vaejax_peer.py", "--matmul-precision", "bfloat16"),
+    "8_seeds": ("vaejax_peer.py", "--num-seeds", "8"),
 }
 
 
@@ -35,9 +38,11 @@ class PeerSyntaxError(VaejaxError):
     """A value of `--peers` is not NAME=PYTHON."""
 
 
-def parse_peers(specs: tuple[str, ...], data: Path) -> dict[str, list[str]]:
-    """Commands of vaejax and the loop, in this interpreter, and of NAME=PYTHON."""
-    pythons = {"vaejax": sys.executable, "loop": sys.executable}
+def parse_peers(
+    specs: tuple[str, ...], data: Path, own: tuple[str, ...] = ("vaejax", "loop")
+) -> dict[str, list[str]]:
+    """Commands of `own` scripts, in this interpreter, and of NAME=PYTHON."""
+    pythons = dict.fromkeys(own, sys.executable)
     for spec in specs:
         name, separator, python = spec.partition("=")
         if not (separator and python):
@@ -74,7 +79,9 @@ class Contestant:
             # vaejax is measured as it stands here, not as it is installed.
             "PYTHONPATH": str(ROOT),
             "JAX_COMPILATION_CACHE_DIR": str(cache),
-            "JAX_ENABLE_X64": "0",  # all compute in float32
+            "JAX_ENABLE_X64": "0",  # all compute in float32,
+            "JAX_DEFAULT_MATMUL_PRECISION": "float32",  # on a GPU, too
+            "XLA_PYTHON_CLIENT_PREALLOCATE": "false",  # they share a GPU
             "JAX_ENABLE_COMPILATION_CACHE": str(name == "vaejax").lower(),
         }
         start = time.perf_counter()

@@ -16,16 +16,27 @@ from experiments.performance.peers.protocol import (
     serve,
 )
 from vaejax.data import PROTOCOLS
-from vaejax.training import default_micro_batch_size, init_state, zero_totals
+from vaejax.ops.matmul import matmul_precision
+from vaejax.training import (
+    default_micro_batch_size,
+    init_state,
+    of_seed,
+    several_seeds,
+    zero_totals,
+)
 from vaejax.training.batches import batch_indices
 
 SHAPE = (-1, 28, 28, 1)
 
 
 class VaejaxPeer:
-    """The looped steps and the chunked estimate, as `experiments.train` runs them."""
+    """The looped steps and the chunked estimate, as `experiments.train` runs them.
 
-    def __init__(self, images: Images) -> None:
+    Of several seeds in one program, the first is evaluated.
+    """
+
+    def __init__(self, images: Images, num_seeds: int | None) -> None:
+        self.num_seeds = num_seeds
         self.model = vaejax.MODELS["gaussian_mlp"]()
         self.optimizer = optax.adam(LEARNING_RATE)
         self.data = vaejax.Example(jnp.asarray(images.train.reshape(SHAPE)))
@@ -50,7 +61,8 @@ class VaejaxPeer:
         loss = float(totals.means()["loss"])
         self.runs[key] = step, state
         # A copy: the next call is donated the state.
-        self.params = jax.tree.map(jnp.copy, state.params)
+        params = jax.tree.map(jnp.copy, state.params)
+        self.params = params if self.num_seeds is None else of_seed(params, 0)
         return loss
 
     def evaluate(self, num_samples: int, num_images: int) -> float:
@@ -72,6 +84,8 @@ class VaejaxPeer:
             vaejax.build(vaejax.ESTIMATORS, "pathwise"),
             num_samples=num_samples,
         )
+        if self.num_seeds is not None:
+            objective = several_seeds(objective, self.num_seeds)
         step = vaejax.make_step(
             objective,
             self.optimizer,
@@ -79,7 +93,12 @@ class VaejaxPeer:
             micro_batch_size=default_micro_batch_size(batch_size, num_samples),
         )
         state = init_state(objective, self.optimizer, jax.random.key(0))
-        return step, state._replace(params=_as_params(*initial_weights()))
+        params = jax.tree.map(
+            lambda given, leaf: jnp.broadcast_to(given, leaf.shape),
+            _as_params(*initial_weights()),
+            state.params,
+        )
+        return step, state._replace(params=params)
 
 
 def _as_params(encoder: Weights, decoder: Weights) -> vaejax.Params:
@@ -95,6 +114,11 @@ def _as_params(encoder: Weights, decoder: Weights) -> vaejax.Params:
 
 if __name__ == "__main__":
     use_compilation_cache()
+    parser = arguments(__doc__)
+    parser.add_argument("--matmul-precision", default="float32")
+    parser.add_argument("--num-seeds", type=int)
+    options = parser.parse_args()
     # Not held here: the peer's arrays on the device are copies.
-    peer = VaejaxPeer(load_images(arguments(__doc__).parse_args().data))
-    serve(peer, packages=("jax", "jaxlib"))
+    peer = VaejaxPeer(load_images(options.data), options.num_seeds)
+    with matmul_precision(options.matmul_precision):
+        serve(peer, packages=("jax", "jaxlib"))
