@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from experiments.harness import run_folder
 from experiments.harness.journal import Journal
-from experiments.harness.progress import progress_bar
+from experiments.harness.progress import COMPILING, progress_bar
 from experiments.harness.result_table import write_csv
 
 Cell = TypeVar("Cell", bound=tuple[Hashable, ...])
@@ -45,6 +45,7 @@ class MeasuredRun(Journal):
         rows: list[dict[str, Any]] = []
         done = 0.0
         with progress_bar(title, math.fsum(units.values()), unit) as update:
+            update(0, COMPILING)
             for cell, size in units.items():
                 if self.read(cell, "rows") is None:
                     self.write(cell, rows=measure(cell))
