@@ -7,6 +7,8 @@ regularizers, kl_weights <- objective <- exact, benchmark, evaluation, training
 
 import ast
 import graphlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -171,3 +173,53 @@ def test_a_cycle_within_a_stage_is_caught(tmp_path):
 def test_a_module_that_the_architecture_does_not_place_is_caught(tmp_path):
     found = violations_with(tmp_path, "vaejax/misc.py", "")
     assert found == ["vaejax.misc has no place in STAGES"]
+
+
+# Packages that take long to import, in the order in which they may come.
+JAX = {"jax", "numpy", "scipy", "flax", "optax", "distrax"}
+CHECKPOINTS = {"orbax"}
+DATA_AND_FIGURES = {
+    *("tensorflow", "tensorflow_datasets", "array_record", "matplotlib", "PIL"),
+    *("pandas", "pyarrow", "sklearn", "scipy.stats", "scipy.optimize"),
+}
+NOTEBOOK = "; ".join(
+    ["import vaejax", "vaejax.fit", "vaejax.compare_estimators", "vaejax.models"]
+)
+COMMAND = """
+import runpy
+sys.argv = ["-m", {word!r}]
+try:
+    runpy.run_module("experiments.train", run_name="__main__")
+except SystemExit as ended:
+    assert ended.code == {code}
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "needed", "left_alone"),
+    [
+        ("import vaejax", "vaejax", JAX | CHECKPOINTS | DATA_AND_FIGURES),
+        (NOTEBOOK, "vaejax.training.fit", CHECKPOINTS | DATA_AND_FIGURES),
+        ("from vaejax import *", "vaejax.training.checkpoints", DATA_AND_FIGURES),
+        (
+            COMMAND.format(word="--help", code=0),
+            "experiments.training.config",
+            JAX | CHECKPOINTS | DATA_AND_FIGURES,
+        ),
+        (
+            COMMAND.format(word="--epoch", code=2),
+            "experiments.training.config",
+            JAX | CHECKPOINTS | DATA_AND_FIGURES,
+        ),
+    ],
+    ids=["package", "notebook", "all", "help", "mistake"],
+)
+def test_slow_packages_wait_until_they_are_needed(program, needed, left_alone):
+    code = (
+        f"import sys\n{program}\n"
+        f"assert {needed!r} in sys.modules\n"
+        f"print(sorted({left_alone} & sys.modules.keys()))"
+    )
+    command = [sys.executable, "-c", code]
+    shown = subprocess.check_output(command, cwd=ROOT, text=True)
+    assert shown.splitlines()[-1] == "[]"

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from experiments.harness.journal import Journal
-from experiments.harness.progress import progress_bar
+from experiments.harness.progress import COMPILING, progress_bar
 from vaejax.benchmark import Moments, cost_reports, fold_count, gradient_moments
 from vaejax.benchmark.cells import CellGroup, Point, objective_at, work_of
 from vaejax.benchmark.cost import CostReport
@@ -77,6 +77,7 @@ def draw(
     found: dict[Candidate, list[np.ndarray]] = {c: [] for c in fitting}
     active = fitting
     with progress_bar("gradients", passes * len(fitting), "passes") as update:
+        update(0, COMPILING)
         for number in range(passes):
             for place, c in enumerate(active):
                 drawn = (*c.choice, number)

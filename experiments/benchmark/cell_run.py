@@ -14,7 +14,7 @@ from experiments.benchmark import variance_report
 from experiments.harness import machine, run_folder, run_settings
 from experiments.harness.journal import Journal
 from experiments.harness.measured_run import measured_run
-from experiments.harness.progress import progress_bar
+from experiments.harness.progress import COMPILING, progress_bar
 from experiments.harness.result_table import plain, write_csv
 from vaejax.benchmark.cells import CellGroup, Point
 from vaejax.benchmark.measure import measure_costs, measure_groups
@@ -90,6 +90,7 @@ def _measure(
         progress_bar("gradients", total, "cells") as update,
         contextlib.closing(measure_groups(groups)) as measurements,
     ):
+        update(0, COMPILING)
         done = 0
         for (point, group, _), measured in zip(groups, measurements, strict=True):
             for name, found in measured:
@@ -99,6 +100,7 @@ def _measure(
             group = group.refusing(_rows_of(journal, group))
             refusals |= _refusals(group)
             if _missing(journal, group, "cost"):
+                update(done, "costs")
                 for name, cost in measure_costs(point, group, timed).items():
                     journal.write(group.rows[name].cell, cost=cost._asdict())
             machine.forget_programs()

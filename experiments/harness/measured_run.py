@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from experiments.harness import run_folder
 from experiments.harness.journal import Journal
-from experiments.harness.progress import progress_bar
+from experiments.harness.progress import COMPILING, progress_bar
 from experiments.harness.result_row import ResultRow
 from experiments.harness.result_table import write_csv
 
@@ -49,6 +49,7 @@ class MeasuredRun(Journal):
         rows: list[Row] = []
         done = 0.0
         with progress_bar(title, math.fsum(units.values()), unit) as update:
+            update(0, COMPILING)
             for cell, size in units.items():
                 if self.read(cell, "rows") is None:
                     self.write(cell, rows=[row.line() for row in measure(cell)])

@@ -2,12 +2,13 @@
 
 import math
 import time
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 
-from experiments.harness.progress import progress_bar
+from experiments.harness.progress import COMPILING, progress_bar
 from experiments.training.run import Run
 from vaejax.core import Key, Model, Params, VaejaxError
 from vaejax.data import LEVELS
@@ -30,13 +31,14 @@ def evaluate(run: Run, params: Params, key: Key, num_samples: int) -> LogLikelih
     """
     count = len(run.data.test.x)
     with progress_bar("log-likelihood", count, "images") as update:
+        update(0, COMPILING)
         estimate = log_likelihood(
             run.model,
             params,
             run.data.test,
             key,
             num_samples=num_samples,
-            progress=update,
+            progress=partial(update, note=""),
         )
     if not np.isfinite(estimate.log_px).all():
         raise VaejaxError(

@@ -1,6 +1,7 @@
 """The report of a finished training: a table and figures, printed and as HTML."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -68,21 +69,25 @@ def draw(run: Run, params: Params, count: int = 16) -> Mapping[str, Figure]:
 def sample_images(model: Model, params: Params, key: Key, count: int) -> Array:
     """The mean of p(x | z) at draws of z from the prior, of every class in turn."""
 
-    def one(key: Key, y: Array | None) -> Array:
+    @jax.jit
+    @partial(jax.vmap, in_axes=(None, 0, 0))
+    def sample(params: Params, key: Key, y: Array | None) -> Array:
         z = model.latent_prior.sample(key, model.prior(params, y))
         return model.likelihood.mean(model.decode(params, z, y))
 
-    return jax.vmap(one)(jax.random.split(key, count), labels_in_turn(model, count))
+    return sample(params, jax.random.split(key, count), labels_in_turn(model, count))
 
 
 def reconstruct(model: Model, params: Params, examples: Example) -> Array:
     """The mean of p(x | z) at the mean of q(z | x), for every image."""
 
-    def one(example: Example) -> Array:
+    @jax.jit
+    @partial(jax.vmap, in_axes=(None, 0))
+    def mean(params: Params, example: Example) -> Array:
         z = model.posterior.mean(model.encode(params, example))
         return model.likelihood.mean(model.decode(params, z, example.y))
 
-    return jax.vmap(one)(examples)
+    return mean(params, examples)
 
 
 def print_summary(run: Run, summary: dict[str, Any]) -> None:

@@ -224,17 +224,20 @@ def test_the_chunk_changes_nothing(monkeypatch):
 
 def test_several_passes_are_one():
     parts = [
-        moments_of(toy(), n, seed, reference=TRUTH) for n, seed in ((400, 0), (800, 1))
+        moments_of(toy(), n, seed, reference=TRUTH)
+        for n, seed in ((400, 0), (400, 3), (800, 1))
     ]
-    whole = combine(parts)
-    side_by_side = np.concatenate([stacked(toy(), 400, 0), stacked(toy(), 800, 1)])
+    whole = combine([combine(parts[:2]), parts[2]])
+    side_by_side = np.concatenate(
+        [stacked(toy(), n, seed) for n, seed in ((400, 0), (400, 3), (800, 1))]
+    )
     close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
     close(flat(whole.mean), side_by_side.mean(0))
     close(flat(whole.variance), side_by_side.var(0, ddof=1))
-    assert whole.draws == len(whole.products.decoder["shift"]) == 1200
+    assert whole.draws == len(whole.products.decoder["shift"]) == 1600
     report, direct = (
         summarize(moments, TRUTH)["encoder"]
-        for moments in (whole, moments_of(toy(), 1200, seed=2, reference=TRUTH))
+        for moments in (whole, moments_of(toy(), 1600, seed=2, reference=TRUTH))
     )
     assert report.bias_squared_stderr == pytest.approx(
         direct.bias_squared_stderr, rel=0.5

@@ -155,19 +155,15 @@ def test_nothing_else_runs_when_the_rows_of_a_group_are_out(names, monkeypatch):
     assert overlapped == [1] * len(names)  # they do run beside the rows
 
 
-def test_no_flops_are_given_of_a_program_that_loops(monkeypatch):
-    def cost_reports(contestants, key):
-        return [CostReport(1, 1e-3, 1e-4, 7.0, 9) for _ in contestants]
-
-    monkeypatch.setattr(measure, "cost_reports", cost_reports)
+def test_no_flops_are_given_of_a_program_that_loops():
     config = config_for(None)
     (setting,) = estimator_variance.make_points(config)
     estimators = [ESTIMATORS[name]() for name in ("dreg", "measure_valued")]
     (cells,) = make_groups(setting, [BOUNDS["iwae"]()], estimators, (2,), (3,))
     costs = measure.measure_costs(setting, cells, timed=True)
-    assert costs["dreg"].flops == 7  # of M = 3 estimates, side by side
+    assert costs["dreg"].flops > 0  # of M = 3 estimates, side by side
     assert np.isnan(costs["measure_valued"].flops)
-    assert costs["measure_valued"].peak_bytes == 9
+    assert costs["measure_valued"].peak_bytes > 0
 
 
 def test_programs_are_forgotten_before_there_is_no_room_for_another(monkeypatch):

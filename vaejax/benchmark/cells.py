@@ -147,8 +147,7 @@ def check_gradients(point: Point, num_samples: int, num_outer: int) -> None:
     Raises:
         VaejaxError: they are too many.
     """
-    y = point.batch.example.y
-    size = sample_size(point.model, point.params, None if y is None else y[0])
+    size = _sample_size(point)
     plan = make_plan(point.params, point.draws, None, point.batch_size)
     check_product(
         {
@@ -222,6 +221,16 @@ def mean_of_estimates(objective: Objective, count: int) -> Objective:
 
 
 def work_of(point: Point, problem: Problem, num_outer: int = 1) -> float:
-    """The rough number of products in a gradient: one per parameter and sample."""
-    size = sum(leaf.size for leaf in jax.tree.leaves(point.params))
-    return float(point.observations * num_outer * problem.num_samples * size)
+    """The rough number of results in a gradient that XLA's own code computes.
+
+    The entries of every sample, and one per thousand products of its network, as many
+    as there are parameters: a library computes the products themselves.
+    """
+    products = sum(leaf.size for leaf in jax.tree.leaves(point.params))
+    samples = point.observations * num_outer * problem.num_samples
+    return samples * (_sample_size(point) + products / 1000)
+
+
+def _sample_size(point: Point) -> int:
+    y = point.batch.example.y
+    return sample_size(point.model, point.params, None if y is None else y[0])

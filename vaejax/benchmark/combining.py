@@ -10,6 +10,8 @@ from jaxtyping import Array
 from vaejax.benchmark.moments import Moments
 from vaejax.benchmark.tails import largest
 
+Leaf = Array | np.ndarray  # of a pass, and of passes that are combined already
+
 
 def combine(parts: Sequence[Moments]) -> Moments:
     """The moments of all draws of several passes with equally many folds."""
@@ -18,10 +20,10 @@ def combine(parts: Sequence[Moments]) -> Moments:
     counts = [part.draws / folds for part in parts]
     per_fold = draws / folds
 
-    def weighted(*means: Array) -> np.ndarray:
+    def weighted(*means: Leaf) -> np.ndarray:
         return np.average(np.asarray(means, float), 0, counts)
 
-    def squares(whole: np.ndarray, *pairs: Array) -> np.ndarray:
+    def squares(whole: np.ndarray, *pairs: Leaf) -> np.ndarray:
         means, own = pairs[: len(parts)], pairs[len(parts) :]
         shifts = np.square(np.asarray(means, float) - whole)
         return np.tensordot(counts, shifts, 1) + np.sum(np.asarray(own, float), 0)

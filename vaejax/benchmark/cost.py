@@ -1,14 +1,20 @@
 """The cost of a gradient: evaluations of the decoder, time, work and memory."""
 
+import os
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import jax
 import numpy as np
+from jax.extend.core import Jaxpr, jaxprs_in_params
+from jax.stages import Compiled, Traced
 
 from vaejax.benchmark.evaluations import decoder_evaluations
 from vaejax.core import Batch, Key, Objective, Params, PyTree
+
+CALLS = 20  # timed calls of a gradient
 
 
 class CostReport(NamedTuple):
@@ -20,7 +26,7 @@ class CostReport(NamedTuple):
     seconds_stderr: float = (
         np.nan
     )  # error of the median, from the calls' order: sqrt(n) / 2 ranks
-    flops: float = np.nan  # XLA's count, with a loop's body once
+    flops: float = np.nan  # XLA's count; none with a loop, whose body it counts once
     peak_bytes: float = np.nan  # arguments, results and temporaries of the program
 
 
@@ -31,7 +37,7 @@ def cost_report(
     key: Key,
     batch: Batch,
     *,
-    calls: int = 20,
+    calls: int = CALLS,
 ) -> CostReport:
     """Time one compiled gradient of the batch and read the counts of its work."""
     (report,) = cost_reports([(objective, params, state, batch)], key, calls=calls)
@@ -42,7 +48,7 @@ def cost_reports(
     contestants: Sequence[tuple[Objective, Params, PyTree, Batch]],
     key: Key,
     *,
-    calls: int = 20,
+    calls: int = CALLS,
 ) -> list[CostReport]:
     """The costs of several gradients, which take turns to be comparable.
 
@@ -64,7 +70,8 @@ def cost_reports(
     evaluations = [decoder_evaluations(gradient.jaxpr) for gradient in traced]
     if calls == 0:
         return list(map(CostReport, evaluations))
-    compiled = [gradient.lower().compile() for gradient in traced]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        compiled = list(pool.map(_compile, traced))
     seconds = np.empty((calls + 1, len(compiled)))
     for call, at in np.ndindex(seconds.shape):
         _, params, state, batch = contestants[at]
@@ -74,8 +81,8 @@ def cost_reports(
     # The median's rank among n calls is n / 2 +- sqrt(n) / 2, whatever their law.
     half = min(0.5, 0.5 / np.sqrt(calls))
     reports = []
-    for count, gradient, taken in zip(
-        evaluations, compiled, seconds[1:].T, strict=True
+    for count, program, gradient, taken in zip(
+        evaluations, traced, compiled, seconds[1:].T, strict=True
     ):
         work, memory = gradient.cost_analysis(), gradient.memory_analysis()
         assert work is not None  # None only on exotic backends
@@ -86,10 +93,24 @@ def cost_reports(
                 decoder_evaluations=count,
                 seconds_per_gradient=float(middle),
                 seconds_stderr=float(high - low) / 2,
-                flops=float(work.get("flops", np.nan)),
+                flops=np.nan
+                if _loops(program.jaxpr.jaxpr)
+                else float(work.get("flops", np.nan)),
                 peak_bytes=memory.argument_size_in_bytes
                 + memory.output_size_in_bytes
                 + memory.temp_size_in_bytes,
             )
         )
     return reports
+
+
+def _compile(traced: Traced) -> Compiled:
+    return traced.lower().compile()
+
+
+def _loops(program: Jaxpr) -> bool:
+    return any(
+        equation.primitive.name in ("scan", "while")
+        or any(map(_loops, jaxprs_in_params(equation.params)))
+        for equation in program.eqns
+    )

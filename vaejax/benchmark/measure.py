@@ -13,11 +13,10 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.extend.core import Jaxpr, jaxprs_in_params
 
 from vaejax.benchmark.cells import CellGroup, Point, objective_at, work_of
 from vaejax.benchmark.combining import combine
-from vaejax.benchmark.cost import CostReport, cost_reports
+from vaejax.benchmark.cost import CALLS, CostReport, cost_reports
 from vaejax.benchmark.moments import Moments, gradient_moments
 from vaejax.benchmark.reference import (
     BUDGET_DRAWS,
@@ -28,15 +27,7 @@ from vaejax.benchmark.reference import (
 from vaejax.benchmark.report import GroupReport, summarize
 from vaejax.benchmark.rows import Row
 from vaejax.benchmark.split import VarianceSplit, variance_split
-from vaejax.core import (
-    Batch,
-    Key,
-    LossState,
-    Objective,
-    Params,
-    VaejaxError,
-    Verdict,
-)
+from vaejax.core import Batch, LossState, Objective, Params, VaejaxError, Verdict
 
 # Statistics that mean nothing where the direction of the reference is not known.
 OF_DIRECTION: dict[str, Any] = {
@@ -140,29 +131,8 @@ def measure_costs(point: Point, group: CellGroup, timed: bool) -> dict[str, Cost
     """The cost of a gradient of each valid estimator; the estimators take turns."""
     names = group.valid
     at = [contestant(point, group, name) for name in names]
-    if not timed:
-        found = cost_reports(at, point.keys.draws, calls=0)
-    else:
-        found = [
-            cost._replace(flops=np.nan) if _loops(one, point.keys.draws) else cost
-            for cost, one in zip(cost_reports(at, point.keys.draws), at, strict=True)
-        ]
+    found = cost_reports(at, point.keys.draws, calls=CALLS if timed else 0)
     return dict(zip(names, found, strict=True))
-
-
-def _loops(at: tuple[Objective, Params, LossState, Batch], key: Key) -> bool:
-    """True if the gradient's program has a loop, whose body XLA counts only once."""
-    objective, params, state, batch = at
-
-    def holds_one(program: Jaxpr) -> bool:
-        return any(
-            equation.primitive.name in ("scan", "while")
-            or any(map(holds_one, jaxprs_in_params(equation.params)))
-            for equation in program.eqns
-        )
-
-    gradient = jax.grad(objective.loss, has_aux=True)
-    return holds_one(jax.make_jaxpr(gradient)(params, state, key, batch).jaxpr)
 
 
 def contestant(

@@ -22,10 +22,11 @@ from vaejax.core.doors import expect_count, expect_counts
 
 # The most numbers in the draws of a chunk together: more would leave the cache.
 CHUNK_NUMBERS = 2**19
-# Products below which XLA's passes take longer than the draws that they speed up: for
-# 10,000 gradients, 3 s of compilation for 1 s at LITTLE_WORK, on one core.
-LITTLE_WORK = 2**26
-MUCH_WORK = 2**30
+# Results (see `work_of`) below which XLA's passes take longer than the draws that they
+# speed up: on one core, 0.7 s for 40 ns a result at LITTLE_WORK, and 2 s for 3 ns a
+# result at MUCH_WORK.
+LITTLE_WORK = 2**24
+MUCH_WORK = 2**29
 
 
 class Moments(NamedTuple):
@@ -74,7 +75,7 @@ def gradient_moments(
             every gradient; by default all of them, always.
         reference: a gradient that every draw is held against.
         max_chunk: how many gradients are computed at once, at most.
-        work: products that all draws take, roughly: XLA spends less time on optimizing
+        work: results that all draws take, roughly: XLA spends less time on optimizing
             a program of little work.
 
     Raises:
@@ -144,7 +145,7 @@ class Plan(NamedTuple):
     per_fold: int
     chunk: int  # draws at a time
     batch_size: int | None
-    work: float  # rough number of products
+    work: float  # rough number of results
 
 
 def make_plan(

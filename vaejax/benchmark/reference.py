@@ -1,6 +1,6 @@
 """The reference gradient of a comparison: exact, or else drawn."""
 
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import jax
@@ -10,7 +10,7 @@ import numpy as np
 from vaejax import exact
 from vaejax.benchmark.cells import CellGroup, Point, objective_at, work_of
 from vaejax.benchmark.combining import combine
-from vaejax.benchmark.moments import Moments, fold_count, gradient_moments, groups
+from vaejax.benchmark.moments import Moments, gradient_moments, groups
 from vaejax.compatibility import check
 from vaejax.core import Estimator, Params, Problem, VaejaxError
 from vaejax.estimators import ESTIMATORS
@@ -75,29 +75,31 @@ def drawn_reference(
         )
     name = unbiased[0].name
     at = objective_at(point, CellGroup(problem, 1, {name: unbiased[0]}, {}), name)
-    if point.seconds is None:
-        draws = REFERENCE_DRAWS * point.draws
-        folds = fold_count(point.draws)
-    else:
-        draws, folds = REFERENCE_DRAWS * BUDGET_DRAWS, fold_count(BUDGET_DRAWS)
-    passes: list[Moments] = []
-    wanting = True
-    while wanting:
-        passes.append(
-            gradient_moments(
-                *at,
-                jax.random.fold_in(point.keys.reference, len(passes)),
-                point.batch,
-                draws=draws,
-                folds=folds,
-                batch_size=point.batch_size,
-                work=draws * work_of(point, problem),
-            )
-        )
-        known = combine(passes) if len(passes) > 1 else passes[0]
-        reach = point.reference_error * np.sqrt(MAX_PASSES / len(passes))
+    draws = point.draws if point.seconds is None else BUDGET_DRAWS
+    # With a direction, the program is that of a cell, and need not be compiled twice.
+    draw = partial(
+        gradient_moments,
+        *at,
+        batch=point.batch,
+        draws=draws,
+        batch_size=point.batch_size,
+        reference=jax.tree.map(jnp.zeros_like, at[1]),
+        work=draws * work_of(point, problem),
+    )
+
+    def draw_pass(number: int) -> Moments:
+        key = jax.random.fold_in(point.keys.reference, number)
+        keys = jax.random.split(key, REFERENCE_DRAWS)
+        return combine([draw(key=key) for key in keys])
+
+    def is_wanting(known: Moments, passes: int) -> bool:
+        reach = point.reference_error * np.sqrt(MAX_PASSES / passes)
         errors = _relative_errors(point, known).values()
-        wanting = any(point.reference_error < error <= reach for error in errors)
+        return any(point.reference_error < error <= reach for error in errors)
+
+    known, passes = draw_pass(0), 1
+    while is_wanting(known, passes):
+        known, passes = combine([known, draw_pass(passes)]), passes + 1
     mean, variance = (
         np.concatenate(list(groups(tree).values()))
         for tree in (known.mean, known.variance)

@@ -19,7 +19,14 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import stdtrit
 
-from vaejax.benchmark.cells import CellGroup, Keys, Point, make_groups, objective_at
+from vaejax.benchmark.cells import (
+    CellGroup,
+    Keys,
+    Point,
+    make_groups,
+    objective_at,
+    work_of,
+)
 from vaejax.benchmark.moments import Moments, fold_count, gradient_moments, groups
 from vaejax.benchmark.reference import reference_of
 from vaejax.benchmark.report import (
@@ -110,9 +117,10 @@ def check_unbiased(
         point, [expect(Bound, "bound", bound)], [estimator], (num_samples,), (1,)
     )
     at = objective_at(point, group, estimator.name)
+    work = draws * work_of(point, group.problem)
     with bar("check", 2, "steps", shown=progress, note="gradients") as update:
         moments = gradient_moments(
-            *at, point.keys.draws, point.batch, draws=draws, work=math.inf
+            *at, point.keys.draws, point.batch, draws=draws, work=work
         )
         update(1, "reference")
         reference, words, _ = reference_of(point, group.problem, but=estimator.name)

@@ -213,12 +213,18 @@ def save(figure: Figure, path: str | Path) -> Path:
 def _make_drawable(text: Any) -> None:
     """Show a text literally where it only looks like mathematics, as a name may."""
     text.set_text(text.get_text().encode("utf-8", "backslashreplace").decode())
-    if is_math_text(text.get_text()):
-        try:
-            for line in text.get_text().split("\n"):  # each is drawn by itself
-                MathTextParser("path").parse(line)
-        except ValueError:
-            text.set_parse_math(False)
+    lines = text.get_text().split("\n")  # each is drawn by itself
+    if is_math_text(text.get_text()) and not all(map(_can_be_parsed, lines)):
+        text.set_parse_math(False)
+
+
+@functools.cache  # tick labels come again in every format and figure
+def _can_be_parsed(line: str) -> bool:
+    try:
+        MathTextParser("path").parse(line)
+    except ValueError:
+        return False
+    return True
 
 
 def _render(figure: Figure, kind: str, dots_per_inch: int) -> bytes:
