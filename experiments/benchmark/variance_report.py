@@ -15,6 +15,7 @@ from rich import box
 from rich.table import Table as TerminalTable
 
 from experiments.benchmark.variance_tables import (
+    compiled,
     estimate_of,
     refusals,
     settings_of,
@@ -138,6 +139,7 @@ def print_rows(rows: Sequence[Row], budget: str | None = None) -> None:
         print(f"refused: {' x '.join(settings)}, K = {counts}: {reason}")
     for finding in findings(rows, budget):
         print(finding)
+    print(compiled(rows))
 
 
 def _short(name: str) -> Callable[[Row], str]:

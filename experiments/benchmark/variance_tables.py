@@ -71,6 +71,7 @@ COST: Columns = {
     "± µs": _scaled("seconds_stderr", 1e6),
     "FLOPs": value_of("flops"),
     "MB": _scaled("peak_bytes", 1e-6),
+    "compile s": _two_decimals("compile_seconds"),
 }
 TEXTS = {
     "Bias": "The reference g* is: {references}. `bias squared` estimates ‖E g − g*‖² "
@@ -89,7 +90,7 @@ TEXTS = {
     f"is left out where the mean's squared length is below {SEEN:g} times its error.",
     "Cost": "A decoder evaluation is one p(x | z), at one latent of one observation. "
     "Equal evaluations, which XLA merges, count once. XLA counts the body of a loop "
-    "once: FLOPs are left out where a program has a loop.",
+    "once: FLOPs are left out where a program has a loop. {compiled}",
 }
 
 
@@ -111,12 +112,21 @@ def topics(rows: Sequence[Row]) -> list[Section]:
     ):
         tables = [_table(settings | columns, members) for members in several if members]
         if tables:
-            text = TEXTS[title].format(references=references)
+            text = TEXTS[title].format(references=references, compiled=compiled(rows))
             sections.append(Section(title, text, tables))
     if refused := refusals(rows):
         heads = [*_places(rows), "bound", "estimator", "K", "reason"]
         sections.append(Section("Refused", tables=[Table(heads, refused)]))
     return sections
+
+
+def compiled(rows: Sequence[Row]) -> str:
+    """The seconds that XLA compiled for all cells, in words."""
+    seconds = {row.cell: row.compile_seconds or 0.0 for row in rows}
+    return (
+        f"XLA compiled the draws of all cells for {sum(seconds.values()):.1f} s in "
+        "total, several at once; references and timings come on top."
+    )
 
 
 def settings_of(rows: Sequence[Row], first: str = "") -> Columns:

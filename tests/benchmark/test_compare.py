@@ -5,6 +5,7 @@ import dataclasses
 import inspect
 import math
 import re
+from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,7 @@ import vaejax
 from vaejax import Batch, Example, Params, VaejaxError, check_unbiased
 from vaejax.benchmark import EstimatorTable
 from vaejax.benchmark import table as table_module
+from vaejax.benchmark.compiling import compile_seconds
 from vaejax.benchmark.report import GroupReport
 from vaejax.benchmark.rows import COLUMNS, row_of_line
 from vaejax.bounds import elbo, iwae, renyi
@@ -76,6 +78,30 @@ def test_every_cell_is_measured_or_says_why_it_is_refused(table):
             assert row.reference == "the exact gradient"
             assert row.report.variance > 0
             assert row.cost.decoder_evaluations > 0
+
+
+def test_every_cell_says_how_long_its_draws_compiled(table):
+    compiled = {}
+    for row in table:
+        compiled.setdefault(row.cell, set()).add(row.compile_seconds)
+        assert (row.compile_seconds is None) == row.refused
+    assert all(len(of_groups) == 1 for of_groups in compiled.values())
+    assert sum(seconds or 0.0 for (seconds,) in compiled.values()) > 0
+
+
+def test_seconds_of_compilation_are_those_of_the_thread_and_of_new_programs():
+    program = jax.jit(lambda x: jnp.sin(x) + 17)
+
+    def compiled():
+        start = compile_seconds()
+        program(1.0).block_until_ready()
+        return compile_seconds() - start
+
+    mine = compile_seconds()
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(compiled).result() > 0
+        assert pool.submit(compiled).result() == 0
+    assert compile_seconds() == mine
 
 
 def test_what_is_declared_is_what_is_found(table):
@@ -147,6 +173,7 @@ def test_a_table_shows_draws_and_writes_itself(table, tmp_path):
     with path.open() as file:
         lines = list(csv.DictReader(file))
     assert tuple(lines[0]) == COLUMNS
+    assert COLUMNS[-1] == "compile_seconds"
     assert [line["estimator"] for line in lines] == [r.cell.estimator for r in table]
     assert [row.line() for row in EstimatorTable.read(path)] == table.lines()
     stored = pyarrow.parquet.read_table(table.write(tmp_path / "rows.parquet"))

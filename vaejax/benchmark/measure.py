@@ -16,6 +16,7 @@ import numpy as np
 
 from vaejax.benchmark.cells import CellGroup, Point, objective_at, work_of
 from vaejax.benchmark.combining import combine
+from vaejax.benchmark.compiling import compile_seconds
 from vaejax.benchmark.cost import CALLS, CostReport, cost_reports
 from vaejax.benchmark.moments import Moments, gradient_moments
 from vaejax.benchmark.reference import (
@@ -95,7 +96,7 @@ def _measure(
 
 def _drawn(point: Point, group: CellGroup, name: str, source: Reference) -> list[Row]:
     reference, words, errors = source
-    start = time.perf_counter()
+    start, compiled = time.perf_counter(), compile_seconds()
     at = objective_at(point, group, name)
     work = work_of(point, group.problem, group.num_outer)
     moments = _moments(point, at, direction_of(reference, at[1]), start, work)
@@ -109,6 +110,7 @@ def _drawn(point: Point, group: CellGroup, name: str, source: Reference) -> list
             batch_size=point.observations,
             per_layer=point.per_layer,
         )
+    compiled = compile_seconds() - compiled
     rows = []
     reports = summarize(moments, reference, per_layer=point.per_layer)
     for parameters, report in reports.items():
@@ -122,6 +124,7 @@ def _drawn(point: Point, group: CellGroup, name: str, source: Reference) -> list
             reference_error=error,
             report=report,
             split=splits.get(parameters),
+            compile_seconds=compiled,
         )
         rows.append(row)
     return rows

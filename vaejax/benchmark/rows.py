@@ -40,6 +40,8 @@ class Row(NamedTuple):
     report: GroupReport | None = None
     split: VarianceSplit | None = None
     cost: CostReport | None = None
+    # XLA's, for the draws and the split of the cell; not for a reference or a timing.
+    compile_seconds: float | None = None
     trained: bool = True  # the parameters may be of a training run; not a column
 
     @property
@@ -132,13 +134,15 @@ SPLIT_COLUMNS = tuple(f"variance_{name}" for name in VarianceSplit._fields)
 OWN = (
     *("beta", "group", "draws"),
     *("reference", "reference_error", "reference_error_asked"),
+    "compile_seconds",
 )
 COLUMNS = (
     *Cell._fields,
-    *("beta", "group", *Verdict._fields, *OWN[2:]),
+    *("beta", "group", *Verdict._fields, *OWN[2:-1]),
     *GroupReport._fields,
     *SPLIT_COLUMNS,
     *CostReport._fields,
     *("work_normalized_variance", "work_normalized_variance_stderr"),
     *("evaluation_normalized_variance", "evaluation_normalized_variance_stderr"),
+    "compile_seconds",
 )
