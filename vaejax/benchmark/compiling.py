@@ -7,7 +7,6 @@ cache counts the seconds of its reading.
 import threading
 from collections import defaultdict
 from functools import cache
-from typing import Any
 
 import jax
 
@@ -23,7 +22,7 @@ def compile_seconds() -> float:
 def _by_thread() -> defaultdict[int, float]:
     seconds: defaultdict[int, float] = defaultdict(float)
 
-    def listen(event: str, duration: float, **_: Any) -> None:
+    def listen(event: str, duration: float, **_: str | int) -> None:
         if event == COMPILED:
             seconds[threading.get_ident()] += duration
 
