@@ -31,6 +31,7 @@ os.environ.setdefault(
     + " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10."),
 )
 
+import checked_shapes
 import hypothesis
 import jax
 import jaxtyping
@@ -43,6 +44,7 @@ gc.set_threshold(200_000, 20, 20)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
 # The shapes in the signatures of vaejax are checked at every call.
+jaxtyping.jaxtyped = checked_shapes.jaxtyped_once  # which the hook calls
 jaxtyping.install_import_hook("vaejax", "beartype.beartype")
 
 # Compilation makes first calls slow, and a failure must be the same on every machine.

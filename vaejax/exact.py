@@ -87,8 +87,11 @@ def value_and_gradient(
             return Exact(float(value), gradient)
 
         def integrate(num_nodes: int) -> tuple[PyTree, np.ndarray]:
-            integral = _integral(problem, estimator, num_nodes)
-            (value, mass), gradient = jax.device_get(integral(params, examples))
+            # Outcomes are as many at any number of nodes: they compile once.
+            counted = problem.model.posterior.outcomes is not None
+            integral = _integral(problem, estimator, 0 if counted else num_nodes)
+            found = integral(params, examples, 4 * num_nodes)
+            (value, mass), gradient = jax.device_get(found)
             return (value, gradient), mass
 
         value, gradient = _converged(integrate, tolerance, problem.bound.name)
@@ -198,14 +201,14 @@ def _closed_form(
 @functools.lru_cache(maxsize=16)  # other parameters reuse the compiled program
 def _integral(
     problem: Problem, estimator: Estimator | None, num_nodes: int
-) -> Callable[[Params, Example], tuple[tuple[Scalar, Array], Params]]:
+) -> Callable[[Params, Example, int], tuple[tuple[Scalar, Array], Params]]:
     """Compile the mean target, its gradient, and each example's total node weight."""
 
-    def mean_target(params: Params, examples: Example) -> tuple[Scalar, Array]:
+    def mean_target(
+        params: Params, examples: Example, num_steps: Array
+    ) -> tuple[Scalar, Array]:
         def one(example: Example) -> tuple[Scalar, Scalar]:
-            _, weights = _nodes(problem.model, params, example, num_nodes)
-            target = _target(problem, estimator, num_nodes, params, example)
-            return target, weights.sum()
+            return _target(problem, estimator, num_nodes, num_steps, params, example)
 
         targets, masses = jax.lax.map(one, examples)
         return targets.mean(), masses
@@ -217,27 +220,28 @@ def _target(
     problem: Problem,
     estimator: Estimator | None,
     num_nodes: int,
+    num_steps: Array,
     params: Params,
     example: Example,
-) -> Scalar:
-    """A scalar with the expected bound as value and the target's gradient."""
+) -> tuple[Scalar, Scalar]:
+    """The expected bound, with the target's gradient, and the nodes' total weight."""
     if problem.bound.inference is not None:
-        of_model, of_posterior = (
-            _target(part, estimator, num_nodes, params, example)
+        (of_model, mass), (of_posterior, _) = (
+            _target(part, estimator, num_nodes, num_steps, params, example)
             for part in split(problem)
         )
         sign = 1 if problem.bound.minimised == problem.bound.inference.minimised else -1
-        return with_value(of_model + sign * of_posterior, of_model)
+        return with_value(of_model + sign * of_posterior, of_model), mass
     model, bound, num_samples = problem.model, problem.bound, problem.num_samples
     z, weights = _nodes(model, params, example, num_nodes)
     dist_params = model.encode(params, example)
     terms = log_terms(model, params, dist_params, z, example)
-    value = expected_bound(
-        bound, bound.log_weight(terms), weights, num_samples, num_steps=4 * num_nodes
-    )
+    log_w = bound.log_weight(terms)
+    value = expected_bound(bound, log_w, weights, num_samples, num_steps)
     value -= penalty(problem, params, dist_params, example)
+    mass = weights.sum()
     if estimator is None or estimator.target is None:
-        return value
+        return value, mass
 
     densities, samples = (params, dist_params), (z, weights)
     stopped = jax.lax.stop_gradient((densities, samples))
@@ -247,14 +251,15 @@ def _target(
         terms = log_terms(model, params, dist_params, nodes, example)
         if isinstance(f, Bound):
             log_w = f.log_weight(terms)
-            return expected_bound(f, log_w, chances, num_samples, 4 * num_nodes)
+            return expected_bound(f, log_w, chances, num_samples, num_steps)
         return product_rule(f, terms, chances, num_samples)
 
     expectation = Expectation(
         through_densities=functools.partial(expect, densities, stopped[1]),
         through_samples=functools.partial(expect, stopped[0], samples),
     )
-    return with_value(estimator.target(problem, params, example, expectation), value)
+    target = estimator.target(problem, params, example, expectation)
+    return with_value(target, value), mass
 
 
 def _nodes(

@@ -29,7 +29,7 @@ def expected_bound(
     log_w: Float[Array, " S"],
     weights: Float[Array, " S"],
     num_samples: int,
-    num_steps: int,
+    num_steps: int | Array,
 ) -> Scalar:
     """E F over `num_samples` of the nodes; `num_steps` of the integral, if needed."""
     parts = bound.expectation(num_samples)
@@ -71,12 +71,12 @@ def product_rule(
     return jax.lax.map(term, jnp.arange(size**num_samples), batch_size=2**14).sum()
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _expected_log_mean(
     log_w: Float[Array, " S"],
     weights: Float[Array, " S"],
     num_samples: int,
-    num_steps: int,
+    num_steps: int | Array,
 ) -> Scalar:
     """E log mean_k w_k over K independent samples, by the one-dimensional integral."""
     return _log_mean_and_slopes(log_w, weights, num_samples, num_steps)[0]
@@ -86,7 +86,7 @@ def _log_mean_and_slopes(
     log_w: Float[Array, " S"],
     weights: Float[Array, " S"],
     num_samples: int,
-    num_steps: int,
+    num_steps: int | Array,
 ) -> tuple[Scalar, tuple[Float[Array, " S"], Float[Array, " S"]]]:
     """The integral, and its derivatives in the log-weights and their probabilities.
 
@@ -119,9 +119,9 @@ def _log_mean_and_slopes(
 
 
 def _log_mean_backward(
-    num_samples: int, num_steps: int, slopes: tuple[Array, Array], cotangent: Scalar
-) -> tuple[Array, Array]:
-    return cotangent * slopes[0], cotangent * slopes[1]
+    num_samples: int, slopes: tuple[Array, Array], cotangent: Scalar
+) -> tuple[Array, Array, None]:
+    return cotangent * slopes[0], cotangent * slopes[1], None
 
 
 _expected_log_mean.defvjp(_log_mean_and_slopes, _log_mean_backward)
