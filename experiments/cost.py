@@ -225,9 +225,10 @@ def _compiled(makers: list[Callable[[], Program]]) -> list[Program]:
 def _times_per_image(program: Program, at_least: float) -> tuple[float, float]:
     """The time and the processors' time, in seconds."""
     images, start, used = 0, time.perf_counter(), time.process_time()
-    while (taken := time.perf_counter() - start) < at_least:
+    while not images or time.perf_counter() - start < at_least:
         program.call()
         images += program.images
+    taken = time.perf_counter() - start
     return taken / images, (time.process_time() - used) / images
 
 

@@ -427,7 +427,7 @@ MISTAKES = [
         f"--base {MILLION} {MILLION} 200",
         "num_samples 1,000,000 x num_seeds .*lower num_samples or num_seeds",
     ),
-    ("cost", f"--width {MILLION}", "networks of width 1,000,000 would take"),
+    ("cost", f"--width {MILLION}", "networks of width 1,000,000 and 50 latents would"),
     ("cost", f"--num-seeds {MILLION}", "would take .*seeds"),
     (
         "train",
