@@ -23,9 +23,9 @@ def compile_seconds() -> float:
 def _by_thread() -> defaultdict[int, float]:
     seconds: defaultdict[int, float] = defaultdict(float)
 
-    def listen(event: str, duration: float, **_: Any) -> None:
+    def listen(event: str, duration_secs: float, **_: Any) -> None:
         if event == COMPILED:
-            seconds[threading.get_ident()] += duration
+            seconds[threading.get_ident()] += duration_secs
 
     jax.monitoring.register_event_duration_secs_listener(listen)
     return seconds
