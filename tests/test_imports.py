@@ -34,7 +34,7 @@ STAGE = {unit: number for number, units in enumerate(STAGES) for unit in units}
 
 # Units that import less than their stage allows.
 ONLY = {
-    "vaejax.data": {"vaejax.core"},
+    "vaejax.data": {"vaejax.core", "vaejax.ops"},
     "vaejax.plotting": {"vaejax.core", "vaejax.benchmark"},
 }
 
