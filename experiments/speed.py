@@ -27,7 +27,7 @@ class WorkSettings(Settings):
     """Measurement."""
 
     peers: Annotated[tuple[str, ...], option("NAME=PYTHON..")] = ()
-    """alternatives: torch, torch_compile, numpyro or pythae, each with its Python"""
+    """torch, torch_compile, numpyro, pythae or jax_random, each with its Python"""
     num_samples: Annotated[tuple[int, ...], option("K..")] = (1, 5, 50)
     """importance samples per example in training"""
     eval_num_samples: Annotated[Large, option("S")] = 5000

@@ -24,6 +24,7 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
     "torch_compile": ("torch_peer.py", "--compile"),
     "numpyro": ("numpyro_peer.py",),
     "pythae": ("pythae_peer.py",),
+    "jax_random": ("vaejax_peer.py", "--prng", "jax"),
     "tensorfloat32": ("vaejax_peer.py", "--matmul-precision", "tensorfloat32"),
     "bfloat16": ("vaejax_peer.py", "--matmul-precision", "bfloat16"),
     "8_seeds": ("vaejax_peer.py", "--num-seeds", "8"),

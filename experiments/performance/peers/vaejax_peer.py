@@ -17,6 +17,7 @@ from experiments.performance.peers.protocol import (
 )
 from vaejax.data import PROTOCOLS
 from vaejax.ops.matmul import matmul_precision
+from vaejax.ops.random import generator
 from vaejax.training import (
     default_micro_batch_size,
     init_state,
@@ -116,9 +117,10 @@ if __name__ == "__main__":
     use_compilation_cache()
     parser = arguments(__doc__)
     parser.add_argument("--matmul-precision", default="float32")
+    parser.add_argument("--prng", default="one_pass")
     parser.add_argument("--num-seeds", type=int)
     options = parser.parse_args()
     # Not held here: the peer's arrays on the device are copies.
     peer = VaejaxPeer(load_images(options.data), options.num_seeds)
-    with matmul_precision(options.matmul_precision):
+    with matmul_precision(options.matmul_precision), generator(options.prng):
         serve(peer, packages=("jax", "jaxlib"))
