@@ -37,6 +37,7 @@ from vaejax.estimators import ESTIMATORS
 pytestmark = pytest.mark.slow
 
 TIMED = {
+    "compile_seconds",
     *CostReport._fields,
     *("work_normalized_variance", "work_normalized_variance_stderr"),
 }

@@ -296,6 +296,17 @@ def test_refusals_are_counted():
     assert "4 of 4" in sentence(only, "refused")
 
 
+def test_an_estimator_without_noise_is_named_and_not_compared():
+    """The variance of an exact gradient is rounding, and its ratios mean nothing."""
+    rows = make_rows(bounds=("elbo",))
+    for row in rows:
+        if row["estimator"] == "stl":
+            row |= {"variance": 3e-17, "variance_stderr": 1e-32, "rms_snr": 1e7}
+    sentence(rows, "the draws of stl are equal, up to rounding")
+    assert "than" in (compared := sentence(rows, "times less"))
+    assert "stl" not in compared
+
+
 def test_a_finding_says_whether_it_is_decided():
     (clear,) = [f for f in findings_of(records(pair(41, 0.01))) if "41" in f.claim]
     assert clear.decided

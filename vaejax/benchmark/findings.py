@@ -25,6 +25,7 @@ from vaejax.benchmark.statistics import (
     ratio_interval,
 )
 
+ROUNDING = 1e5  # a ratio of signal to noise above which the noise is float32 rounding
 COSTS = {"seconds_per_gradient": "cost", "decoder_evaluations": "decoder evaluations"}
 
 
@@ -58,9 +59,15 @@ def _comparisons(rows: Sequence[Row]) -> Iterator[Finding]:
     """For each bound, the least variance at the largest K with several estimators."""
     for where, _, measured in _by_bound(rows):
         comparable: dict[int, list[Row]] = {}
+        silent: list[str] = []
         for row in at_last_step(measured):
-            if row.verdict.status == "unbiased":
+            if number(row.get("rms_snr")) > ROUNDING:
+                silent.append(row.cell.estimator)
+            elif row.verdict.status == "unbiased":
                 comparable.setdefault(row.cell.num_samples, []).append(row)
+        if silent:
+            names = ", ".join(distinct(silent))
+            yield Finding(f"{where}, the draws of {names} are equal, up to rounding.")
         if counts := [k for k, cells in comparable.items() if len(cells) > 1]:
             most = max(counts)
             yield _comparison(f"{where} at K = {most}", comparable[most])

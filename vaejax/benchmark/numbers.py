@@ -35,11 +35,15 @@ def estimate(row: Statistics, name: str) -> str:
 def with_error(value: float, error: float) -> str:
     """A value with its standard error in two digits, where there is an error.
 
+    An error below 1e-7 of the value is float32 rounding, and is left out.
+
     Examples:
         >>> with_error(-3.17249, 0.000123), with_error(3e-6, 5e-6), with_error(2.5, 0.0)
         ('-3.17249 ± 0.00012', '3.0e-06 ± 5.0e-06', '2.5')
+        >>> with_error(1.3e7, 1.5e-8)
+        '1.3e+07'
     """
-    if not error > 0:
+    if not error > 1e-7 * abs(value):
         return short(value)
     power = math.floor(math.log10(max(abs(value), error)))
     scale, exponent = (1.0, "") if -5 < power < 6 else (10.0**power, f"e{power:+03d}")
