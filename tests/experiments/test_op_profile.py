@@ -50,7 +50,8 @@ def test_one_epoch_is_traced_and_no_more(profiled):
         rows = [row for row in csv.DictReader(file) if "jit_run_" in row["program"]]
     counts = Counter(int(row["count"]) for row in rows)
     assert counts.most_common(1)[0][0] == STEPS
-    assert 2 * STEPS not in counts
+    # The longest loop in a step is that of JAX's cipher, of five turns.
+    assert max(counts) == 5 * STEPS
 
 
 def test_a_run_without_a_second_epoch_is_refused(tmp_path):
