@@ -42,6 +42,8 @@ class Lines:
 
     def __call__(self, done: float, note: str | None = None) -> None:
         """Print a line if it is time for one, or if the run compiles."""
+        if not self._total:  # every cell is refused, say
+            return
         self._note = self._note if note is None else note
         now = time.monotonic()
         if self._first is None and done > 0:

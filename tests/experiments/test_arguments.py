@@ -304,3 +304,10 @@ def test_a_quick_run_prints_no_lines(capsys):
         for done in range(11):
             update(done)
     assert capsys.readouterr().err == ""
+
+
+def test_a_run_of_nothing_prints_no_lines(capsys):
+    """As a comparison prints none in which every cell is refused."""
+    with progress.progress_bar("gradients", 0, "cells") as update:
+        update(0, progress.COMPILING)
+    assert capsys.readouterr().err == ""
