@@ -4,13 +4,10 @@
         --estimators dreg pathwise score_function --num-samples 64 \
         --batch-size 4 16 --max-seconds 0.01 --out runs/advise
 
-Every candidate's gradient is timed. Gradients of candidates within the budget are drawn
-on minibatches from one pool, with the same keys, and compared with the gradient of the
-whole pool (see `vaejax.benchmark.ranking`, also for the certainty). After the first
-pass, only candidates that may still be the best are drawn. A larger K is a different,
-tighter bound with its own gradient; tightness does not count here. The time is that of
-a gradient, without the optimizer. The recommended candidate is the best with at least
-95% probability; otherwise there is no winner, and the leading candidate is named.
+The measurement and the choice are those of `vaejax.benchmark.advise`. A larger K is a
+different, tighter bound with its own gradient; tightness does not count here. Without a
+candidate that is the best with at least 95% probability there is no winner, and the
+leading candidate is named.
 """
 
 import dataclasses

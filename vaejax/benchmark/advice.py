@@ -119,9 +119,8 @@ def _columns(lines: Sequence[dict[str, Any]]) -> dict[str, list[str]]:
 
 def _percent(row: AdviceRow) -> str:
     """The probability of being the best, rounded down so as not to overstate it."""
-    percent = (
-        100 * row.signal_per_root_second_chance_best + 1e-9
-    )  # 28.999... stands for 29
+    chance = row.signal_per_root_second_chance_best
+    percent = 100 * chance + 1e-9  # 28.999... stands for 29
     return f"{int(percent)}%" if percent < 100 else "over 99%"
 
 

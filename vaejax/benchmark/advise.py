@@ -89,7 +89,8 @@ def advise(
         params: where the gradients are taken.
         pool: the observations to draw minibatches from, every leaf [N, ...].
         bound: to differentiate.
-        estimators: to be told apart by name; also your own.
+        estimators: to be told apart by name; also your own. Parameters of an estimator
+            itself, as of a learned baseline, are as initialised.
         num_samples: K, importance samples per observation; one, or several.
         batch_size: observations that a gradient averages, drawn with replacement.
         num_outer: M, independent estimates that a gradient averages.
