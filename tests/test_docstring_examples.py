@@ -26,6 +26,7 @@ for module in (models, estimators, bounds, vaejax):
 DOORS = [
     *(vaejax.make_objective, vaejax.fit, vaejax.log_likelihood, bounds.train_apart),
     *(vaejax.compare_estimators, vaejax.check_unbiased, vaejax.save),
+    vaejax.benchmark.advise,
 ]
 DOCUMENTED = [*BOUNDS.values(), *ESTIMATORS.values(), *DOORS]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

@@ -13,6 +13,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+COMPILING = "compiling"  # the note of a call whose first unit takes longer than others
+
 
 class Update(Protocol):
     """A function that sets the number of units that are done, and maybe a new note."""

@@ -6,9 +6,10 @@ from typing import Any
 
 from experiments.harness import metric_rows, run_folder
 from experiments.harness.json_files import read_lines
+from vaejax.benchmark.candidates import Record
 
 
-class Journal:
+class Journal(Record):
     """Named results by cell; each `write` adds a line to metrics.jsonl at once.
 
     The first `write` removes the run that --overwrite replaces.
@@ -19,27 +20,20 @@ class Journal:
 
     def __init__(self, out: Path) -> None:
         self.out = out
-        self._found: dict[tuple[Hashable, ...], dict[str, Any]] = {}
+        super().__init__()
         path = out / "metrics.jsonl"
         lines, problems = read_lines(path, _is_entry) if path.exists() else ([], [])
         for problem in problems:
             print(f"{problem}: the line is removed, and its cell is measured again")
         metric_rows.write_rows(out, lines)
         for line in lines:
-            self._keep(tuple(line.pop("cell")), line)
+            super().write(tuple(line.pop("cell")), **line)
 
-    def read(self, cell: tuple[Hashable, ...], name: str) -> Any:
-        """The result of a cell under this name, or None."""
-        return self._found.get(cell, {}).get(name)
-
-    def write(self, cell: tuple[Hashable, ...], **found: Any) -> None:
+    def write(self, cell: tuple[Hashable, ...], /, **found: Any) -> None:
         """Write results of a cell."""
         metric_rows.append_row(self.out, {"cell": cell, **found})
         run_folder.saved(self.out)
-        self._keep(cell, found)
-
-    def _keep(self, cell: tuple[Hashable, ...], found: dict[str, Any]) -> None:
-        self._found.setdefault(cell, {}).update(found)
+        super().write(cell, **found)
 
 
 def _is_entry(line: Any) -> bool:

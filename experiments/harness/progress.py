@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 
 from experiments.harness.terminal import console
+from vaejax.progress import COMPILING as COMPILING
 from vaejax.progress import Update, bar
 
-COMPILING = "compiling"  # the note of a run whose first unit takes longer than others
 SHORTEST, LONGEST = 1.0, 30.0  # seconds between two lines
 
 

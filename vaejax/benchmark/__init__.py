@@ -1,5 +1,8 @@
 """The benchmark of gradient estimators: bias, variance, signal-to-noise and cost."""
 
+from vaejax.benchmark.advice import Advice as Advice
+from vaejax.benchmark.advice import AdviceRow as AdviceRow
+from vaejax.benchmark.advise import advise as advise
 from vaejax.benchmark.combining import combine as combine
 from vaejax.benchmark.compare import compare_estimators as compare_estimators
 from vaejax.benchmark.cost import CostReport as CostReport

@@ -1,12 +1,12 @@
 """The table of a comparison of estimators, which shows, draws and writes itself.
 
-Only `plot` imports the library's figures, and so matplotlib, at the time of the call.
+Only what draws or shows a table imports the library's figures, when it is called.
 """
 
 import csv
 import dataclasses
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,19 +149,11 @@ class EstimatorTable:
 
     def __repr__(self) -> str:
         """The table as text."""
-        columns = self._shown()
-        widths = [max(map(len, (name, *cells))) for name, cells in columns.items()]
-        texts = [columns.keys(), *zip(*columns.values(), strict=True)]
-        return "\n".join(
-            "  ".join(map(str.ljust, line, widths)).rstrip() for line in texts
-        )
+        return as_text(self._shown())
 
     def _repr_html_(self) -> str:
         """The table as a notebook shows it."""
-        from vaejax.plotting.tables import Table, render
-
-        columns = self._shown()
-        return render(Table(list(columns), list(zip(*columns.values(), strict=True))))
+        return as_html(self._shown())
 
     def _shown(self) -> dict[str, list[str]]:
         """The columns that fit a screen, as text."""
@@ -181,6 +173,20 @@ class EstimatorTable:
             columns[label] = [estimate(row, name) for row in rows]
         columns["µs"] = [microseconds(row) for row in rows]
         return {name: cells for name, cells in columns.items() if any(cells)}
+
+
+def as_text(columns: Mapping[str, Sequence[str]]) -> str:
+    """Columns of text as aligned lines, under their names."""
+    widths = [max(map(len, (name, *cells))) for name, cells in columns.items()]
+    texts = [columns.keys(), *zip(*columns.values(), strict=True)]
+    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in texts)
+
+
+def as_html(columns: Mapping[str, Sequence[str]]) -> str:
+    """Columns of text as a table of a notebook."""
+    from vaejax.plotting.tables import Table, render
+
+    return render(Table(list(columns), list(zip(*columns.values(), strict=True))))
 
 
 def settings_shown(rows: Sequence[Row]) -> dict[str, str]:

@@ -1,23 +1,47 @@
-"""Candidates of `experiments.advise`: costs, and draws until the best is known."""
+"""The candidates of an advice: verdicts, costs, and draws until the best is known."""
 
 import dataclasses
+from collections.abc import Callable, Hashable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import jax
 import numpy as np
 
-from experiments.harness.journal import Journal
-from experiments.harness.progress import COMPILING, progress_bar
-from vaejax.benchmark import Moments, cost_reports, fold_count, gradient_moments
-from vaejax.benchmark.cells import CellGroup, Point, objective_at, work_of
-from vaejax.benchmark.cost import CostReport
+from vaejax.benchmark.advice import CHOICE
+from vaejax.benchmark.cells import (
+    CellGroup,
+    Point,
+    check_gradients,
+    make_groups,
+    objective_at,
+    work_of,
+)
+from vaejax.benchmark.cost import CostReport, cost_reports
 from vaejax.benchmark.measure import contestant
+from vaejax.benchmark.moments import Moments, fold_count, gradient_moments
 from vaejax.benchmark.ranking import Measured, Ranking, rank, signal_of_folds
 from vaejax.benchmark.reference import direction_of, drawn_reference
 from vaejax.benchmark.rows import Cell
-from vaejax.core import Params, Verdict
+from vaejax.core import Bound, Estimator, Params, VaejaxError, Verdict
+from vaejax.progress import COMPILING, Update
 
-CHOICE = ("estimator", "num_samples", "num_outer", "batch_size")
+Bar = Callable[[str, float, str], AbstractContextManager[Update]]  # title, total, unit
+
+
+class Record:
+    """Named results by cell, a tuple of plain values."""
+
+    def __init__(self) -> None:
+        self._found: dict[tuple[Hashable, ...], dict[str, Any]] = {}
+
+    def read(self, cell: tuple[Hashable, ...], name: str) -> Any:
+        """The result of a cell under this name, or None."""
+        return self._found.get(cell, {}).get(name)
+
+    def write(self, cell: tuple[Hashable, ...], /, **found: Any) -> None:
+        """Keep results of a cell."""
+        self._found.setdefault(cell, {}).update(found)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -36,8 +60,48 @@ class Candidate:
 
     @property
     def choice(self) -> tuple[Any, ...]:
-        """The candidate's key in the journal."""
+        """The candidate's cell of the record."""
         return tuple(getattr(self.cell, name) for name in CHOICE)
+
+    def may_be_recommended(self, allow_bias: bool) -> bool:
+        """True if the estimator is unbiased, or biased where that is allowed."""
+        status = self.verdict.status
+        return status == "unbiased" or (allow_bias and status == "biased")
+
+
+def make_candidates(
+    pool: Point,
+    bound: Bound,
+    estimators: Sequence[Estimator],
+    num_samples: Sequence[int],
+    num_outer: Sequence[int],
+    batch_size: Sequence[int],
+) -> list[Candidate]:
+    """Make a candidate of every combination, with its verdict.
+
+    Raises:
+        VaejaxError: two estimators of one name; more numbers than a program can hold.
+    """
+    check_gradients(pool, max(num_samples), 1)  # of the reference
+    return [
+        Candidate(point, group, row.cell, _verdict(point, group, name))
+        for point in (pool._replace(batch_size=size) for size in batch_size)
+        for group in make_groups(point, [bound], estimators, num_samples, num_outer)
+        for name, row in group.rows.items()
+    ]
+
+
+def _verdict(point: Point, group: CellGroup, name: str) -> Verdict:
+    """The verdict; an estimator whose surrogate raises a `VaejaxError` is refused."""
+    verdict = group.rows[name].verdict
+    if verdict.status == "refused":
+        return verdict
+    try:
+        objective, params, state, batch = contestant(point, group, name)
+        jax.eval_shape(objective.loss, params, state, point.keys.draws, batch)
+    except VaejaxError as error:
+        return Verdict("refused", str(error))
+    return verdict
 
 
 def costs_of(measured: list[Candidate]) -> list[CostReport]:
@@ -52,7 +116,8 @@ def draw(
     fitting: list[Candidate],
     costs: dict[Candidate, CostReport],
     eligible: list[bool],
-    journal: Journal,
+    record: Record,
+    progress: Bar,
     *,
     passes: int,
     group: str,
@@ -64,7 +129,8 @@ def draw(
         fitting: the candidates.
         costs: of their gradients.
         eligible: True for those that may be recommended.
-        journal: of the run, with the passes that are drawn.
+        record: of the passes that are drawn.
+        progress: the bar of the passes.
         passes: at most.
         group: of parameters.
         seed: of the ranking's own draws.
@@ -76,20 +142,20 @@ def draw(
     references: dict[int, tuple[Moments, str]] = {}  # by K
     found: dict[Candidate, list[np.ndarray]] = {c: [] for c in fitting}
     active = fitting
-    with progress_bar("gradients", passes * len(fitting), "passes") as update:
+    with progress("gradients", passes * len(fitting), "passes") as update:
         update(0, COMPILING)
         for number in range(passes):
             for place, c in enumerate(active):
                 drawn = (*c.choice, number)
-                if journal.read(drawn, "folds") is None:
+                if record.read(drawn, "folds") is None:
                     k = c.cell.num_samples
                     if k not in references:
                         whole = c.point._replace(batch_size=None)
                         references[k] = drawn_reference(whole, c.group.problem)
                     moments, words = references[k]
                     folds_of = _signal(c, moments.mean, number, group)
-                    journal.write(drawn, folds=folds_of.tolist(), reference=words)
-                found[c].append(np.array(journal.read(drawn, "folds")))
+                    record.write(drawn, folds=folds_of.tolist(), reference=words)
+                found[c].append(np.array(record.read(drawn, "folds")))
                 update(number * len(fitting) + place + 1, c.name)
             ranking = rank(
                 [
