@@ -114,6 +114,7 @@ from vaejax.benchmark.cells import (
     check_gradients,
     make_groups,
 )
+from vaejax.benchmark.numbers import number_of
 from vaejax.benchmark.ranking import SURE
 from vaejax.bounds import BOUNDS
 from vaejax.core import (
@@ -229,7 +230,8 @@ def _may_be_recommended(config: Config, candidate: Candidate) -> bool:
 
 def _advise(journal: Journal, config: Config, candidates: list[Candidate]) -> Results:
     measured = [c for c in candidates if c.verdict.status != "refused"]
-    print(f"{len(candidates)} candidates, {len(measured)} valid -> {config.out}")
+    extent = number_of(len(candidates), "candidate")
+    print(f"{extent}, {len(measured)} valid -> {config.out}")
     known = [journal.read(c.choice, "cost") for c in measured]
     is_measured = None not in known
     found = (

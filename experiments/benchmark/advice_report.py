@@ -11,6 +11,7 @@ from experiments.benchmark.candidates import CHOICE
 from experiments.harness import run_folder
 from experiments.harness.result_row import ResultRow
 from experiments.harness.result_table import columns_of, print_rows, write_csv
+from vaejax.benchmark.numbers import number_of
 from vaejax.benchmark.ranking import SURE
 from vaejax.benchmark.statistics import Line
 from vaejax.plotting import Section, Table, write_report
@@ -121,8 +122,8 @@ def sentence(rows: Sequence[AdviceRow], best: AdviceRow, step_best: AdviceRow) -
             f"probability or more. In front is {_words(best)}, with the"
         )
     return (
-        f"{lead} most signal per second of {len(contenders)} candidates with "
-        f"probability {_percent(best)}"
+        f"{lead} most signal per second of "
+        f"{number_of(len(contenders), 'candidate')} with probability {_percent(best)}"
         + "".join(f"; it cannot be told apart from {_words(row)}" for row in tied)
         + (
             "; it has the highest directional SNR per step, too."
