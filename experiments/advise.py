@@ -107,6 +107,7 @@ from vaejax.benchmark.advice import CHOICE
 from vaejax.benchmark.advise import check_group, check_recommendable, decide
 from vaejax.benchmark.candidates import Candidate, make_candidates
 from vaejax.benchmark.cells import Point
+from vaejax.benchmark.numbers import number_of
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Bound, Estimator, VaejaxError, build
 
@@ -155,7 +156,8 @@ def run(config: Config) -> Results:
     check_recommendable(candidates, config.allow_bias, "--allow-bias")
     with measured_run(config) as run:
         valid = sum(c.verdict.status != "refused" for c in candidates)
-        print(f"{len(candidates)} candidates, {valid} valid -> {config.out}")
+        extent = number_of(len(candidates), "candidate")
+        print(f"{extent}, {valid} valid -> {config.out}")
         advice = decide(
             candidates,
             run,

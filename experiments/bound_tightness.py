@@ -86,6 +86,7 @@ from experiments.benchmark.tightness_cells import (
 from experiments.harness.cli import command_of
 from experiments.harness.measured_run import MeasuredRun, measured_run
 from experiments.harness.names import check_named_once
+from vaejax.benchmark.numbers import number_of
 from vaejax.core import Bound, VaejaxError
 
 
@@ -160,8 +161,9 @@ def _measure(
 ) -> Results:
     waiting = [k for k in config.num_samples if run.read((k,), "rows") is None]
     print(
-        f"{len(bounds)} bounds x K in {waiting} on {measured.name}, {config.draws} "
-        f"draws for each of {config.num_examples} observations -> {config.out}"
+        f"{number_of(len(bounds), 'bound')} x K in {waiting} on {measured.name}, "
+        f"{config.draws} draws for each of {config.num_examples} observations -> "
+        f"{config.out}"
     )
     reference = reference_of(
         measured, keys.comparison.reference, config.eval_num_samples

@@ -104,6 +104,7 @@ from experiments.performance.cost_programs import (
     check_point,
     program_of,
 )
+from vaejax.benchmark.numbers import number_of
 from vaejax.core import VaejaxError
 
 
@@ -158,7 +159,8 @@ def _measure(
     points: list[Point],
     makers: list[Callable[[], Program]],
 ) -> Results:
-    print(f"{len(points)} points, {config.rounds} rounds -> {config.out}")
+    extent = number_of(len(points), "point"), number_of(config.rounds, "round")
+    print(f"{', '.join(extent)} -> {config.out}")
     waiting = [
         number
         for number in range(config.rounds)

@@ -83,7 +83,7 @@ PLUG_IN = "snr"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CoverageRow(ResultRow):
-    """How often the interval of a statistic contains the truth in a regime."""
+    """The share of a statistic's intervals that contain the truth, in a regime."""
 
     kind: str
     regime: str

@@ -32,10 +32,12 @@ class Config(Settings):
 if __name__ == "__main__":
     read_command_line(Config)
 
+import importlib
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from experiments.__main__ import commands
 from experiments.harness import (
     metric_rows,
     replacement,
@@ -52,6 +54,7 @@ from experiments.harness.result_table import (
     print_rows,
     write_csv,
 )
+from vaejax.benchmark.numbers import number_of
 from vaejax.core import VaejaxError
 from vaejax.data.files import read_small
 from vaejax.plotting import bound_curves, save
@@ -143,16 +146,30 @@ def read_run(path: Path) -> Run:
     failure = _find(path, "failure.txt")
     if problems:
         status = "damaged"
-    elif results:
-        status = "finished"
     elif run_lock.is_running(path):
         status = "running"
+    elif results:
+        status = _outcome(path, results, problems)
     elif failure.exists():
         status = "failed"
         problems.append(f"{path} failed: {_read_text(failure)}")
     else:
         status = "unfinished"
     return Run(path, status, settings, metrics, results, problems)
+
+
+def _outcome(path: Path, results: dict[str, Any], problems: list[str]) -> str:
+    """The status of a run with results; that of a sweep follows from its trials."""
+    trials = results.get("trials")
+    rows = trials if isinstance(trials, list) else []
+    ended = [row.get("status") for row in rows if isinstance(row, dict)]
+    if wrong := sum(status in ("failed", "damaged") for status in ended):
+        problems.append(
+            f"{path} failed: {wrong} of {number_of(len(ended), 'trial')} failed, and "
+            "results.csv says why"
+        )
+        return "failed"
+    return "unfinished" if "unfinished" in ended else "finished"
 
 
 def _find(path: Path, name: str) -> Path:
@@ -192,11 +209,12 @@ def _read_metrics(path: Path, problems: list[str]) -> list[dict[str, Any]]:
 
 
 def _list(runs: Sequence[Run]) -> None:
-    """Print a table per folder and kind of run; a kind has the same setting names."""
+    """Print a table per folder and command; a command's runs share setting names."""
+    names = _commands()
     kinds: dict[Any, list[Run]] = {}
     for found in runs:
         kinds.setdefault((found.path.parent, *found.settings), []).append(found)
-    for (parent, *_), alike in kinds.items():
+    for (parent, *settings), alike in kinds.items():
         usual = _usual([found.settings for found in alike])
         rows = [
             {
@@ -206,7 +224,7 @@ def _list(runs: Sequence[Run]) -> None:
                 "settings": [
                     f"{name}={plain(value)}"
                     for name, value in found.settings.items()
-                    if name not in usual or value != usual[name]
+                    if value is not None and (name not in usual or value != usual[name])
                 ],
                 **found.numbers(),
             }
@@ -216,7 +234,22 @@ def _list(runs: Sequence[Run]) -> None:
         columns = columns_of([found.numbers() for found in finished_first])
         first, *more = columns or ["epoch"]
         always = dict.fromkeys(["run", "status", "epoch", first, "settings"])
-        print_rows(f"{parent} ({len(rows)})", rows, list(always), more)
+        command = names.get(frozenset([*settings, run_settings.X64]), "unknown command")
+        title = f"{command} in {parent} ({len(rows)})"
+        print_rows(title, rows, list(always), more)
+
+
+def _commands() -> dict[frozenset[str], str]:
+    """The commands, by the names of the settings that a config.json of theirs has."""
+    found = {}
+    for name in commands():
+        module = importlib.import_module(f"experiments.{name}")
+        if hasattr(module, "__path__"):  # a package has its Config in its __main__
+            module = importlib.import_module(f"experiments.{name}.__main__")
+        settings = {field.name for field in dataclasses.fields(module.Config)}
+        settings -= run_settings.NO_SETTINGS
+        found[frozenset([*settings, run_settings.X64])] = name
+    return found
 
 
 def _usual(settings: Sequence[dict[str, Any]]) -> dict[str, Any]:

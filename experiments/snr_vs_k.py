@@ -93,6 +93,7 @@ from experiments.benchmark.snr_points import (
 from experiments.benchmark.snr_report import FittedSlope
 from experiments.harness.measured_run import measured_run
 from vaejax.benchmark.cells import Point
+from vaejax.benchmark.numbers import number_of
 from vaejax.bounds import BOUNDS
 from vaejax.compatibility import check as verdict_on
 from vaejax.core import (
@@ -179,8 +180,9 @@ def run(config: Config) -> Results:
     with measured_run(config) as run:
         points = list(points_of(config))
         print(
-            f"{len(estimators)} estimators of {bound.name} at {len(points)} points "
-            f"(M, K) on {name}, {config.draws} draws each -> {config.out}"
+            f"{number_of(len(estimators), 'estimator')} of {bound.name} at "
+            f"{number_of(len(points), 'point')} (M, K) on {name}, "
+            f"{config.draws} draws each -> {config.out}"
         )
         rows = run.rows(
             "gradients",

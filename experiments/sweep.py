@@ -62,6 +62,7 @@ from experiments.harness.result_table import (
 from experiments.sweeps.figure import draw
 from experiments.sweeps.grid import Trial, load_experiment, make_trials
 from experiments.sweeps.trials import run_in_place, run_on_ray
+from vaejax.benchmark.numbers import number_of
 from vaejax.core import IncompatibleError, VaejaxError
 
 Blocked = dict[str, tuple[str, str]]  # by trial: refused or damaged, and the reason
@@ -94,12 +95,13 @@ def run(config: Config) -> Results:
         # The trials need the GPU's memory; JAX would claim most of it here.
         jax.config.update("jax_platforms", "cpu")
     trials = make_trials(config.experiment, config.grid, config.settings, config.out)
-    print(f"checking the settings of {len(trials)} trials of {config.experiment}")
+    all_trials = f"{number_of(len(trials), 'trial')} of {config.experiment}"
+    print(f"checking the settings of {all_trials}")
     blocked = _check_trials(config.experiment, trials)
     waiting = [t for t in trials if t.name not in blocked and not _is_finished(t)]
     refused = [reason for status, reason in blocked.values() if status == "refused"]
     print(
-        f"{len(trials)} trials of {config.experiment}: {len(refused)} refused, "
+        f"{all_trials}: {len(refused)} refused, "
         f"{len(trials) - len(blocked) - len(waiting)} finished before, "
         f"{len(waiting)} to run -> {config.out}"
     )
@@ -245,7 +247,8 @@ def main(config: Config) -> None:
     results = run(config)
     if failed := results.failed():
         raise VaejaxError(
-            f"{len(failed)} of {len(results.rows)} trials failed: {', '.join(failed)}. "
+            f"{len(failed)} of {number_of(len(results.rows), 'trial')} failed: "
+            f"{', '.join(failed)}. "
             f"The messages in {results.out / 'results.csv'} and each one's log.txt say "
             "why; the same command tries them again"
         )

@@ -1,8 +1,12 @@
 """Imports go one way, and each third-party layer has one home.
 
-core, ops, sharding <- terms, families, bounds, nets <- estimators, priors, models,
-regularizers, kl_weights <- objective <- exact, benchmark, evaluation, training
-<- experiments
+    core, ops, progress, sharding <- terms, families, bounds, nets, data
+        <- estimators, priors, models, regularizers, kl_weights
+        <- problems, compatibility, objective
+        <- exact, expected_bound, benchmark, evaluation, training
+        <- plotting, experiments <- notebooks
+
+vaejax.benchmark.table alone imports plotting, when a table draws itself.
 """
 
 import ast

@@ -77,9 +77,10 @@ def test_the_pins_are_what_the_ranges_pull_in_and_nothing_else():
     assert closure - {"setuptools", "pip"} == set(PINS)
 
 
-def test_the_gpu_extra_supports_the_range_of_jax_itself():
-    (gpu,) = EXTRAS["gpu"]
-    assert [gpu.specifier] == [r.specifier for r in NEEDED if r.name == "jax"]
+@pytest.mark.parametrize("device", ["gpu", "tpu"])
+def test_the_extra_of_a_device_supports_the_range_of_jax_itself(device):
+    (extra,) = EXTRAS[device]
+    assert [extra.specifier] == [r.specifier for r in NEEDED if r.name == "jax"]
 
 
 @pytest.mark.parametrize(

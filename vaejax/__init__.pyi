@@ -11,8 +11,6 @@ from . import regularizers as regularizers
 from . import training as training
 from .benchmark import check_unbiased as check_unbiased
 from .benchmark import compare_estimators as compare_estimators
-from .benchmark import cost_report as cost_report
-from .benchmark import grad_report as grad_report
 from .bounds import BOUNDS as BOUNDS
 from .compatibility import compatibility_table as compatibility_table
 from .core import Batch as Batch

@@ -153,7 +153,7 @@ def exchange(
     first: Float[Array, " K"],
     second: Float[Array, " K"],
 ) -> Float[Array, " K"]:
-    """For every k, F with log_w_k = first_k less F with log_w_k = second_k.
+    """F with log_w_k = first_k less F with log_w_k = second_k, for every k.
 
     The other samples keep their weights. Where F is a mean over samples these weights
     cancel, and the result is (f(first_k) - f(second_k)) / K.

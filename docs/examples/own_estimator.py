@@ -1,4 +1,4 @@
-"""A gradient estimator of your own, and the proof that it is unbiased.
+"""A gradient estimator of your own, and a test that it is unbiased.
 
     python docs/examples/own_estimator.py
 

@@ -18,6 +18,7 @@ from experiments.harness.progress import COMPILING, progress_bar
 from experiments.harness.result_table import plain, write_csv
 from vaejax.benchmark.cells import CellGroup, Point
 from vaejax.benchmark.measure import measure_costs, measure_groups
+from vaejax.benchmark.numbers import number_of
 from vaejax.benchmark.rows import COLUMNS, Row, row_of_line
 from vaejax.benchmark.table import EstimatorTable
 
@@ -69,7 +70,7 @@ def _measure(
         refusals |= _refusals(group)
     cells = total + len(refusals)
     print(
-        f"{total} cells, {len(refusals)} refused, "
+        f"{number_of(total, 'cell')}, {len(refusals)} refused, "
         + (f"{config.draws} draws each" if seconds is None else f"{seconds:.0f} s")
         + f" -> {config.out}"
     )

@@ -22,7 +22,7 @@ from experiments.harness.result_table import print_rows
 from vaejax.benchmark.cautions import DAGGER, tails
 from vaejax.benchmark.findings import Finding
 from vaejax.benchmark.laws import fit_slope
-from vaejax.benchmark.numbers import estimate, flag
+from vaejax.benchmark.numbers import estimate, flag, number_of
 from vaejax.benchmark.statistics import Line, distinct, unsafe, values_of
 from vaejax.plotting import Section, Table, save, scaling_laws, write_report
 
@@ -147,7 +147,7 @@ def in_words(
             Finding(
                 "An estimator's own signal differs from that of a less noisy estimator "
                 f"by at most {distances.max():.1f} standard errors.",
-                f"over {len(compared)} points",
+                f"over {number_of(len(compared), 'point')}",
             )
         )
     if gap is not None:

@@ -12,7 +12,7 @@ from scipy.optimize import curve_fit
 from scipy.stats import norm
 
 from experiments.benchmark.tightness_cells import Reference, TightnessRow
-from vaejax.benchmark.numbers import short, with_error
+from vaejax.benchmark.numbers import number_of, short, with_error
 from vaejax.benchmark.statistics import values_of
 
 LEADING = 0.01  # nats: below this, the next order is small beside the leading order
@@ -198,8 +198,8 @@ def _of_lower(rows: Sequence[TightnessRow]) -> str:
     limit = norm.isf(FALSE_ALARMS / len(scores))
     wrong = [cell for cell, z in scores.items() if z > limit]
     return (
-        f"{len(wrong) or 'None'} of {len(scores)} cells of lower bounds is above "
-        "log p(x) by more than chance explains "
+        f"{len(wrong) or 'None'} of {number_of(len(scores), 'cell')} of lower bounds "
+        "is above log p(x) by more than chance explains "
         f"(largest z {max(scores.values()):.2f}, limit {limit:.2f})"
         + (f": {', '.join(wrong)}." if wrong else ".")
     )
@@ -207,7 +207,11 @@ def _of_lower(rows: Sequence[TightnessRow]) -> str:
 
 def _of_weights(rows: Sequence[TightnessRow]) -> str:
     by_k = {row.num_samples: row for row in rows}
-    first, last = by_k[min(by_k)], by_k[max(by_k)]
+    last = by_k[max(by_k)]
+    sizes = [
+        f"{short(100 * by_k[k].relative_ess)}% of K at K = {k}"
+        for k in sorted({min(by_k), max(by_k)})
+    ]
     k = last.pareto_k
     tail = (
         "too few weights for a Pareto k"
@@ -215,8 +219,4 @@ def _of_weights(rows: Sequence[TightnessRow]) -> str:
         else f"there the median Pareto k is {k:.2f}, and k is above 0.7 in "
         f"{last.above:.0%} of the fits"
     )
-    return (
-        f"The effective sample size is {first.relative_ess:.0%} of K at K = "
-        f"{first.num_samples} and {last.relative_ess:.1%} at K = "
-        f"{last.num_samples}; {tail}."
-    )
+    return f"The effective sample size is {' and '.join(sizes)}; {tail}."

@@ -164,8 +164,9 @@ def test_the_report_counts_as_lower_what_states_so(discrete):
     assert "reconstruction, beta_elbo:beta=0.5: not a bound on log p(x)." in said
     wrong = dataclasses.replace(reconstruction(), relation="lower")
     said = reported(discrete, [wrong])
-    assert "1 of 1 cells of lower bounds is above log p(x) by more than" in said
+    assert "1 of 1 cell of lower bounds is above log p(x) by more than" in said
     assert "not a bound" not in said
+    assert said.count("of K at K = 4") == 1
 
 
 def small(out, **changes) -> bound_tightness.Config:

@@ -48,7 +48,7 @@ TRAINING = {
     "dataset": "digits",
     "epochs": "1",
     "eval-num-samples": "2",
-    "eval-examples": "45",
+    "eval-examples": "100",
 }
 ONE_CELL = {
     "estimators": "dreg",

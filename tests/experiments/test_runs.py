@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tiny_run import tiny
 
-from experiments import runs, train
+from experiments import runs, sweep, train
 from experiments.harness import metric_rows, run_folder
 from experiments.harness.cli import run_main
 from tests import toy_experiment
@@ -97,6 +97,56 @@ def test_a_failed_run_that_goes_on_has_failed_no_longer(tmp_path):
     with run_folder.open_run(tmp_path, config, overwrite=False, resume=True):
         pass
     assert runs.read_run(tmp_path).status == "unfinished"
+
+
+@pytest.mark.parametrize(
+    ("trials", "status"),
+    [
+        (["finished", "refused"], "finished"),
+        (["finished", "unfinished"], "unfinished"),
+        (["failed", "unfinished"], "failed"),
+        (["damaged"], "failed"),
+        (7, "finished"),  # an experiment of somebody else has its own trials
+        ([7], "finished"),
+    ],
+)
+def test_a_sweep_has_the_status_of_its_trials(trials, status, tmp_path):
+    out = make_run(tmp_path, test={})
+    rows = trials
+    if isinstance(trials, list):
+        rows = [{"status": t} if isinstance(t, str) else t for t in trials]
+    run_folder.write_json(out / "results.json", {"trials": rows})
+    run = runs.read_run(out)
+    assert run.status == status
+    assert len(run.problems) == (status == "failed")
+
+
+def test_a_sweep_whose_trials_failed_is_no_finished_run(tmp_path, capsys):
+    config = sweep.Config(
+        experiment="tests.toy_experiment", grid=("what=fails", "size=3,4"), out=tmp_path
+    )
+    with pytest.raises(VaejaxError, match="2 of 2 trials failed"):
+        sweep.main(config)
+    assert runs.read_run(tmp_path).status == "failed"
+    runs.run(runs.Config(folders=(tmp_path,)))
+    said = f"{tmp_path} failed: 2 of 2 trials failed, and results.csv says why"
+    assert said in capsys.readouterr().out
+
+
+def test_a_table_is_of_one_command_and_omits_settings_of_no_value(
+    tmp_path, monkeypatch, capsys
+):
+    make_run(tmp_path / "a", protocol="static")
+    make_run(tmp_path / "b")
+    out = tmp_path / "toy"
+    with run_folder.open_run(out, toy_experiment.Config(out=out), overwrite=False):
+        pass
+    runs.run(runs.Config(compare=(tmp_path / "a",), out=tmp_path / "c"))
+    _, shown = call(monkeypatch, capsys, tmp_path)
+    assert f"train in {tmp_path} (2)" in shown
+    assert f"runs in {tmp_path} (1)" in shown
+    assert f"unknown command in {tmp_path} (1)" in shown
+    assert shown.count("protocol=") == 1
 
 
 def damage(path: Path, text: str | bytes) -> None:

@@ -210,7 +210,7 @@ def test_a_reference_that_is_worse_than_asked_for_leads():
             row["reference_error"] = 1.1 if row["group"] == "encoder" else 0.06
     said = sentence(rows, "2 of 16 reference gradients")
     assert said.startswith("2 of 16 reference gradients")
-    assert "not known to 0.05 of their norm" in said
+    assert "not known to 0.05 of the norm" in said
     assert "iwae, K = 64, encoder, is 1.1 times its norm" in said
 
 
@@ -229,6 +229,26 @@ def test_biases_are_named_and_what_would_have_been_seen():
         if row["status"] == "unbiased" and row["group"] == "encoder"
     ]
     assert f"{min(limits):.2g} to {max(limits):.2g} (encoder)" in unseen
+    assert "depending on the cell" in unseen
+    (one,) = [
+        row
+        for row in make_rows(bounds=("elbo",), estimators=("dreg",), num_samples=(4,))
+        if row["group"] == "encoder"
+    ]
+    alone = sentence([one], "No bias is seen in 1 estimate declared unbiased")
+    assert " to " not in alone.partition("(")[2]
+    assert "depending on the cell" not in alone
+
+
+@pytest.mark.parametrize("evaluations", [1.0, 2.0])
+def test_equal_costs_are_not_said(evaluations):
+    rows = pair(41, 0.01, seconds_per_gradient=None, decoder_evaluations=64.0)
+    for row in rows:
+        if row["estimator"] == "dreg":
+            row["decoder_evaluations"] *= evaluations
+    said = sentence(rows, "times less encoder variance")
+    assert ("at 2 times the decoder evaluations" in said) == (evaluations == 2)
+    assert "at 1 times" not in said
 
 
 @pytest.mark.parametrize("errors", [2, 3, 5, 10, 100])
@@ -265,9 +285,11 @@ def test_what_is_unsafe_is_said_and_marked():
     for row in rows:
         if row["estimator"] == "dreg":
             row |= {"safe": False, "pareto_k": 0.83, "draws": 64}
+    alone = [row | {"safe": row["safe"] or row["group"] != "encoder"} for row in rows]
     said = sentence(rows, "2 of 6 estimates are marked †")
     assert "† (the largest Pareto k is 0.83, the fewest draws are 64): " in said
-    assert "too few to show a tail (fewer than 100)" in said
+    assert said.count(". ") == 1  # two sentences
+    assert "1 of 6 estimates is marked †" in sentence(alone, "marked †")
     best = sentence(rows, "times less encoder variance")
     assert "†" in best
     dreg = [row for row in rows if row["estimator"] == "dreg"]
@@ -280,7 +302,7 @@ def test_a_cosine_that_is_not_given_has_a_reason():
     assert not any("No cosine" in text for text in findings(rows))
     rows[0] |= {"cosine": None, "cosine_stderr": None}
     said = sentence(rows, "No cosine is given of 1 of 14 mean gradients")
-    assert "below 4 times their own error" in said
+    assert "below 4 times its own error" in said
 
 
 def test_refusals_are_counted():

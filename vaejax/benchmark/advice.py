@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from vaejax.benchmark.numbers import number_of
 from vaejax.benchmark.ranking import SURE
 from vaejax.benchmark.table import as_html, as_text
 
@@ -83,8 +84,9 @@ class Advice:
                 f"probability or more. In front is {_words(self.best)}, with the"
             )
         return (
-            f"{lead} most signal per second of {len(contenders)} candidates with "
-            f"probability {_percent(self.best)}"
+            f"{lead} most signal per second of "
+            f"{number_of(len(contenders), 'candidate')} with probability "
+            f"{_percent(self.best)}"
             + "".join(f"; it cannot be told apart from {_words(row)}" for row in tied)
             + (
                 "; it has the highest directional SNR per step, too."

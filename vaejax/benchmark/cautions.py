@@ -8,7 +8,7 @@ import numpy as np
 
 from vaejax.benchmark.cells import AS_INITIALISED
 from vaejax.benchmark.direction import SEEN
-from vaejax.benchmark.numbers import short
+from vaejax.benchmark.numbers import number_of, part_of, short, span
 from vaejax.benchmark.report import FEW, HEAVY, LARGEST_SHARE
 from vaejax.benchmark.rows import Row, of_whole_groups
 from vaejax.benchmark.statistics import (
@@ -22,12 +22,12 @@ from vaejax.benchmark.statistics import (
 )
 
 SHOWN = 4  # reasons of refusals in a sentence, at most
-REASONS = (
-    "the squared deviations of the gradients have heavy tails (a Pareto k of "
-    f"{HEAVY:g} or more), or one draw holds {LARGEST_SHARE:.0%} of their sum, or the "
-    f"draws are too few to show a tail (fewer than {FEW})"
+DAGGER = (
+    "† marks an error that is not reliable: the squared deviations of the gradients "
+    f"have heavy tails (a Pareto k of {HEAVY:g} or more), or one draw holds "
+    f"{LARGEST_SHARE:.0%} of their sum, or the draws are too few to show a tail (fewer "
+    f"than {FEW})."
 )
-DAGGER = f"† marks an error that is not reliable: {REASONS}."
 
 
 def cautions(rows: Sequence[Row], budget: str | None = None) -> list[str]:
@@ -66,16 +66,16 @@ def _references(rows: Sequence[Row]) -> Iterator[str]:
     cell = worst.cell
     step = f", step {cell.step}" if cell.step is not None else ""
     yield (
-        f"{len(missed)} of {len(errors)} reference gradients, of a bound, K and group, "
-        f"are not known to {short(worst.reference_error_asked)} of their norm, as was "
-        f"asked for: no cosine to them is given. The error of the worst, {cell.model}"
+        f"{part_of(len(missed), len(errors), 'reference gradient')} not known to "
+        f"{short(worst.reference_error_asked)} of the norm, as was asked for, and no "
+        f"cosine to such a gradient is given. The error of the worst, {cell.model}"
         f"{step}, {cell.bound}, K = {cell.num_samples}, {worst.group}, is {size}. Use "
         "more draws, or a larger batch size."
     )
 
 
 def tails(rows: Sequence[Statistics]) -> Iterator[str]:
-    """The number of unsafe intervals, and the reasons."""
+    """The number of unsafe intervals, and why they are unsafe."""
     if not (marked := [row for row in rows if unsafe(row)]):
         return
     known = values_of(marked, "pareto_k")
@@ -83,10 +83,9 @@ def tails(rows: Sequence[Statistics]) -> Iterator[str]:
     heaviest = "" if largest is None else f"the largest Pareto k is {largest:.2f}, "
     fewest = min(int(row.get("draws")) for row in marked)
     yield (
-        f"{len(marked)} of {len(rows)} estimates are marked † ({heaviest}the fewest "
-        f"draws are {fewest:,}): {REASONS}. Their intervals, above all those of "
-        "variances and signal-to-noise ratios, may contain the truth less often than "
-        "they say: use more draws."
+        f"{part_of(len(marked), len(rows), 'estimate')} marked † ({heaviest}the fewest "
+        f"draws are {fewest:,}): with heavy tails, or too few draws to show a tail, an "
+        "interval may miss the truth more often than it says. Use more draws."
     )
 
 
@@ -99,9 +98,9 @@ def _hidden_directions(rows: Sequence[Row]) -> Iterator[str]:
     ]
     if hidden := [row for row in known if row.get("cosine") is None]:
         yield (
-            f"No cosine is given of {len(hidden)} of {len(known)} mean gradients: "
-            f"noise hides their direction, as their squared lengths are below {SEEN:g} "
-            "times their own error; use more draws."
+            f"No cosine is given of {len(hidden)} of "
+            f"{number_of(len(known), 'mean gradient')}: noise hides a direction where "
+            f"the squared length is below {SEEN:g} times its own error; use more draws."
         )
 
 
@@ -122,8 +121,8 @@ def _precision(rows: Sequence[Row], budget: str | None) -> Iterator[str]:
     seen = f", and would show squared biases of {texts}" * bool(texts)
     yield (
         f"The budget of {budget}, references, splits and costs not counted, bought "
-        f"{min(draws):,} to {max(draws):,} draws a cell: they estimate the variances "
-        f"to ±{min(errors):.1%} to ±{max(errors):.1%}{seen}."
+        f"{span(f'{min(draws):,}', f'{max(draws):,}')} draws a cell: they estimate the "
+        f"variances to {span(f'±{min(errors):.1%}', f'±{max(errors):.1%}')}{seen}."
     )
 
 
@@ -133,7 +132,8 @@ def ranges(rows: Sequence[Row], values: dict[int, float]) -> str:
     rows = [row for row in rows if np.isfinite(values[id(row)])]
     for group in distinct(row.group for row in rows):
         found = [values[id(row)] for row in rows if row.group == group]
-        texts.append(f"{short(min(found), 2)} to {short(max(found), 2)} ({group})")
+        ends = span(short(min(found), 2), short(max(found), 2))
+        texts.append(f"{ends} ({group})")
     return ", ".join(texts)
 
 
@@ -172,7 +172,7 @@ def _refusals(rows: Sequence[Row]) -> Iterator[str]:
         len(texts) > SHOWN
     )
     yield (
-        f"{len(refused)} of {len(cells)} cells {'is' if len(refused) == 1 else 'are'} "
-        f"refused, for {len(texts)} reason{'s' * (len(texts) > 1)}: "
+        f"{part_of(len(refused), len(cells), 'cell')} refused, for "
+        f"{number_of(len(texts), 'reason')}: "
         f"{'; '.join(texts[:SHOWN])}{more}."
     )

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vaejax.benchmark.cautions import cautions, ranges
-from vaejax.benchmark.numbers import estimate, flag, short
+from vaejax.benchmark.numbers import estimate, flag, number_of, short
 from vaejax.benchmark.rows import Row, at_last_step, of_whole_groups, places
 from vaejax.benchmark.statistics import (
     FALSE_ALARMS,
@@ -56,7 +56,7 @@ def answers(rows: Sequence[Row]) -> list[Finding]:
 
 
 def _comparisons(rows: Sequence[Row]) -> Iterator[Finding]:
-    """For each bound, the least variance at the largest K with several estimators."""
+    """The least variance under each bound, at the largest K of several estimators."""
     for where, _, measured in _by_bound(rows):
         comparable: dict[int, list[Row]] = {}
         silent: list[str] = []
@@ -110,11 +110,13 @@ def _comparison(where: str, rows: list[Row]) -> Finding:
     numbers = [interval]
     for name, words in COSTS.items():
         cost, *ends = ratio_interval(best, other, columns=(name, "seconds_stderr"))
-        if np.isfinite(cost):
+        if not np.isfinite(cost):
+            continue
+        if np.isfinite(ends).all() and name == "seconds_per_gradient":
+            words += f", {short(ends[0])} to {short(ends[1])}"
+        if short(cost) != "1":
             numbers.append(f"at {short(cost)} times the {words}")
-            if name == "seconds_per_gradient" and np.isfinite(ends).all():
-                numbers[-1] += f", {short(ends[0])} to {short(ends[1])}"
-            break
+        break
     signals = [estimate(row, "rms_snr") for row in (best, other)]
     if all(signals):
         numbers.append(f"rms signal-to-noise ratio {signals[0]} against {signals[1]}")
@@ -162,7 +164,9 @@ def _biases(rows: Sequence[Row]) -> tuple[list[Finding], list[Finding]]:
     found = [r for r in tested if number(r.get("bias_squared")) > limits[id(r)]]
     unbiased = [row for row in tested if row.verdict.status == "unbiased"]
     wrong = [row for row in found if row.verdict.status == "unbiased"]
-    corrected = f"corrected for {len(tested)} tests at {FALSE_ALARMS:.0%}: "
+    corrected = (
+        f"corrected for {number_of(len(tested), 'test')} at {FALSE_ALARMS:.0%}: "
+    )
     alarms = [
         Finding(
             f"These are declared unbiased, but have a bias: {_pairs(wrong)}.",
@@ -181,13 +185,13 @@ def _biases(rows: Sequence[Row]) -> tuple[list[Finding], list[Finding]]:
         smallest = dict(zip(map(id, rows), least_found(rows), strict=True))
         found_by = ""
         if texts := ranges(unbiased, smallest):
+            varies = ", depending on the cell," * (" to " in texts)
             found_by = (
-                f"a squared bias of {texts}, depending on the cell, would have been "
-                f"found with a chance of {FOUND:.0%} or more"
+                f"a squared bias of {texts}{varies} would have been found with a "
+                f"chance of {FOUND:.0%} or more"
             )
-        claim = (
-            f"No bias is seen in {len(unbiased)} estimates that are declared unbiased."
-        )
+        seen = number_of(len(unbiased), "estimate")
+        claim = f"No bias is seen in {seen} declared unbiased."
         others.append(Finding(claim, found_by))
     return alarms, others
 

@@ -1,6 +1,6 @@
 """Numbers in words, tables and figures: one way to write each kind.
 
-A dagger marks a number whose error is not reliable (`cautions.REASONS`).
+A dagger marks a number whose error is not reliable (`cautions.DAGGER`).
 """
 
 import math
@@ -17,6 +17,36 @@ def short(value: float, digits: int = 3) -> str:
     """
     rounded = float(f"{value:.{digits}g}")
     return f"{rounded:,.0f}" if 1e4 <= abs(rounded) < 1e6 else f"{rounded:,g}"
+
+
+def number_of(count: int, noun: str) -> str:
+    """A count and its noun, in the plural unless the count is 1.
+
+    Examples:
+        >>> number_of(1, "cell"), number_of(1200, "cell")
+        ('1 cell', '1,200 cells')
+    """
+    return f"{count:,} {noun}{'s' * (count != 1)}"
+
+
+def part_of(part: int, count: int, noun: str) -> str:
+    """A part of a count as the subject of a sentence, with its verb.
+
+    Examples:
+        >>> part_of(1, 6, "cell"), part_of(2, 6, "cell")
+        ('1 of 6 cells is', '2 of 6 cells are')
+    """
+    return f"{part:,} of {number_of(count, noun)} {'is' if part == 1 else 'are'}"
+
+
+def span(low: str, high: str) -> str:
+    """Both ends of a range, or the only value where the two are written alike.
+
+    Examples:
+        >>> span("2.4", "3.1"), span("2.4", "2.4")
+        ('2.4 to 3.1', '2.4')
+    """
+    return low if low == high else f"{low} to {high}"
 
 
 def flag(row: Statistics) -> str:

@@ -72,7 +72,7 @@ def load(
 
 
 def digits() -> DatasetInfo:
-    """Return the embedded 8x8 digits; they need no preparation."""
+    """The embedded 8x8 digits, which need no preparation."""
     return DatasetInfo(
         name="digits",
         shape=(8, 8, 1),
@@ -83,7 +83,7 @@ def digits() -> DatasetInfo:
 
 
 def sprites(num_train: int = DRAWN[0], num_test: int = DRAWN[1]) -> DatasetInfo:
-    """Return binary sprites of known factors, drawn when they are read.
+    """Binary sprites of known factors, drawn when they are read.
 
     Args:
         num_train: training images, of the 737,280 that there are.
@@ -119,12 +119,12 @@ def _prepared(
 
 
 def mnist() -> DatasetInfo:
-    """Return MNIST: 60,000 + 10,000 handwritten digits."""
+    """MNIST: 60,000 + 10,000 handwritten digits."""
     return _prepared("mnist", splits=("train", "test"), num_classes=10)
 
 
 def mnist_70k() -> DatasetInfo:
-    """Return MNIST for clustering: 70,000 digits for training, the usual test set."""
+    """MNIST for clustering: 70,000 digits for training, the usual test set."""
     info = mnist()
 
     def read(split: str, data_dir: Path) -> ImageData:
@@ -143,22 +143,22 @@ def mnist_70k() -> DatasetInfo:
 
 
 def fashion_mnist() -> DatasetInfo:
-    """Return Fashion-MNIST: 60,000 + 10,000 pictures of clothes."""
+    """Fashion-MNIST: 60,000 + 10,000 pictures of clothes."""
     return _prepared("fashion_mnist", splits=("train", "test"), num_classes=10)
 
 
 def kmnist() -> DatasetInfo:
-    """Return KMNIST: 60,000 + 10,000 cursive Japanese characters."""
+    """KMNIST: 60,000 + 10,000 cursive Japanese characters."""
     return _prepared("kmnist", splits=("train", "test"), num_classes=10)
 
 
 def binarized_mnist() -> DatasetInfo:
-    """Return the static binarization of MNIST: 50,000 + 10,000 + 10,000."""
+    """The static binarization of MNIST: 50,000 + 10,000 + 10,000."""
     return _prepared("binarized_mnist", protocols=("static",), levels=2)
 
 
 def frey_faces() -> DatasetInfo:
-    """Return the Frey faces: 1,565 + 200 + 200 grey frames of 28x20 pixels."""
+    """The Frey faces: 1,565 + 200 + 200 grey frames of 28x20 pixels."""
     return _prepared(
         "frey_faces",
         shape=(28, 20, 1),
@@ -167,12 +167,12 @@ def frey_faces() -> DatasetInfo:
 
 
 def omniglot_28x28() -> DatasetInfo:
-    """Return Omniglot as Burda et al. 2016 scaled it: 24,345 + 8,070 characters."""
+    """Omniglot as Burda et al. 2016 scaled it: 24,345 + 8,070 characters."""
     return _prepared("omniglot_28x28", splits=("train", "test"))
 
 
 def omniglot() -> DatasetInfo:
-    """Return TFDS's Omniglot: 19,280 + 13,180 characters of 105x105 pixels.
+    """TFDS's Omniglot: 19,280 + 13,180 characters of 105x105 pixels.
 
     White paper becomes 0 and ink 255, as in other sets.
     """
@@ -187,21 +187,21 @@ def omniglot() -> DatasetInfo:
 
 
 def cifar10() -> DatasetInfo:
-    """Return CIFAR-10: 50,000 + 10,000 colour photographs of 32x32 pixels."""
+    """CIFAR-10: 50,000 + 10,000 colour photographs of 32x32 pixels."""
     return _prepared(
         "cifar10", (32, 32, 3), ("train", "test"), PHOTOGRAPH, num_classes=10
     )
 
 
 def svhn_cropped() -> DatasetInfo:
-    """Return SVHN: 73,257 + 26,032 house-number digits in colour, 32x32 pixels."""
+    """SVHN: 73,257 + 26,032 house-number digits in colour, 32x32 pixels."""
     return _prepared(
         "svhn_cropped", (32, 32, 3), ("train", "test"), PHOTOGRAPH, num_classes=10
     )
 
 
 def celeb_a() -> DatasetInfo:
-    """Return CelebA: 162,770 + 19,867 + 19,962 faces, scaled to 64x64 pixels.
+    """CelebA: 162,770 + 19,867 + 19,962 faces, scaled to 64x64 pixels.
 
     The images are the middle 140x140 of the stored 218x178 pixels, as in Tolstikhin et
     al. 2018 (arXiv:1711.01558).
@@ -216,7 +216,7 @@ def celeb_a() -> DatasetInfo:
 
 
 def dsprites() -> DatasetInfo:
-    """Return 20,000 + 2,000 of the 737,280 images of dSprites, with their factors."""
+    """20,000 + 2,000 of the 737,280 images of dSprites, with their factors."""
     return _prepared(
         "dsprites",
         shape=(64, 64, 1),
@@ -235,7 +235,7 @@ def dsprites() -> DatasetInfo:
 
 
 def shapes3d() -> DatasetInfo:
-    """Return 20,000 + 2,000 of the 480,000 images of 3D Shapes, with their factors."""
+    """20,000 + 2,000 of the 480,000 images of 3D Shapes, with their factors."""
     hues = (("floor_hue", 10), ("wall_hue", 10), ("object_hue", 10))
     return _prepared(
         "shapes3d",
@@ -248,7 +248,7 @@ def shapes3d() -> DatasetInfo:
 
 
 def newsgroups() -> DatasetInfo:
-    """Return the 20 Newsgroups: 11,258 + 7,487 documents as counts of 1,995 words.
+    """The 20 Newsgroups: 11,258 + 7,487 documents as counts of 1,995 words.
 
     No document contains the first word, which marks the end of a sentence.
     """

@@ -105,7 +105,7 @@ def enumeration(max_outcomes: int = 1024) -> Estimator:
 def _exchanged(
     bound: Bound, log_w: Float[Array, " S"], drawn: Array
 ) -> Float[Array, " S"]:
-    """For every outcome s, the mean over k of F with sample k exchanged for s."""
+    """The mean over k of F with sample k exchanged for s, for every outcome s."""
     samples = log_w[drawn]
 
     def at(outcome: Scalar) -> Scalar:
