@@ -152,9 +152,10 @@ def _unknown_flag(typed: str, flags: Sequence[Flag]) -> str:
 
     def likeness(flag: Flag) -> float:
         parts = flag.name.split("_")
-        initials = "".join(part[0] for part in parts)
-        letter = flag.metavar if metavars.count(flag.metavar) == 1 else ""
-        if "".join(words) in (initials, letter.lower()):
+        letter = flag.metavar.rstrip(".").lower()
+        if words == [letter] and metavars.count(flag.metavar) == 1:
+            return 1.1
+        if "".join(words) == "".join(part[0] for part in parts):
             return 1.0
         if set(words) & {part for part in parts if len(part) > 3}:
             return 0.9
@@ -228,7 +229,7 @@ def split_paths(words: Sequence[str]) -> list[str]:
     return [
         piece
         for word in words
-        for piece in ([word] if os.path.exists(word) else word.split(","))
+        for piece in ([word] if os.path.exists(word) else _parted(word))
     ]
 
 
@@ -240,7 +241,7 @@ def split_words(words: Sequence[str]) -> list[str]:
     """
     found: list[str] = []
     for word in words:
-        for number, piece in enumerate(word.split(",")):
+        for number, piece in enumerate(_parted(word)):
             before = found[-1] if found else ""
             is_value = "=" in before and not WORD.match(piece)
             brackets = number and any(
@@ -253,6 +254,10 @@ def split_words(words: Sequence[str]) -> list[str]:
             else:
                 found.append(piece)
     return found
+
+
+def _parted(word: str) -> list[str]:
+    return word.removesuffix(",").split(",")  # a list may be typed as `a, b`
 
 
 def _plain(annotation: Any) -> Any:
