@@ -103,7 +103,7 @@ import numpy as np
 from experiments.benchmark import advice_report, measured_model
 from experiments.benchmark.advice_report import SIGNAL, AdviceRow
 from experiments.benchmark.candidates import CHOICE, Candidate, costs_of, draw
-from experiments.benchmark.choice import choose_estimators
+from experiments.benchmark.choice import choose, choose_estimators
 from experiments.harness.cli import command_of
 from experiments.harness.journal import Journal
 from experiments.harness.measured_run import measured_run
@@ -122,7 +122,6 @@ from vaejax.core import (
     Estimator,
     Params,
     VaejaxError,
-    build,
     unknown,
 )
 
@@ -142,7 +141,7 @@ def check(config: Config) -> tuple[Bound, list[Estimator]]:
     Raises:
         VaejaxError: an unknown name, or a number that cannot be.
     """
-    bound = build(BOUNDS, config.bound)
+    bound = choose(BOUNDS, config.bound)
     estimators = choose_estimators(config.estimators)
     choices = (config.num_samples, config.num_outer, config.batch_size)
     if not (estimators and all(choices)):

@@ -16,12 +16,12 @@ import re
 import textwrap
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from vaejax.core import VaejaxError, one_of
-from vaejax.core.ranges import shown
+from vaejax.core.ranges import cut, shown
 
 ENOUGH = 0.6  # similarity from which one flag may be meant by the other
 WORD = re.compile("[A-Za-z_]")
@@ -253,6 +253,29 @@ def split_words(words: Sequence[str]) -> list[str]:
                 found[-1] += f",{piece}"
             else:
                 found.append(piece)
+    return found
+
+
+def named(words: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """The names among the words, each with its settings.
+
+    Settings follow a name after a colon, or as words: `rebar:temperature=0.3` and
+    `rebar temperature=0.3` are the same.
+
+    Raises:
+        VaejaxError: a setting that follows no name.
+    """
+    found: list[tuple[str, list[str]]] = []
+    for word in words:
+        name, *settings = word.split(":")
+        if "=" not in name:
+            found.append((name, settings))
+        elif found:
+            found[-1][1].append(word)
+        else:
+            raise VaejaxError(
+                f"the setting {shown(word)} follows no name: write NAME:{cut(word)}"
+            )
     return found
 
 
