@@ -97,7 +97,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 
 from experiments.benchmark import advice_report, measured_model
-from experiments.benchmark.choice import choose_estimators
+from experiments.benchmark.choice import choose, choose_estimators
 from experiments.harness.cli import command_of
 from experiments.harness.measured_run import measured_run
 from experiments.harness.names import check_named_once
@@ -109,7 +109,7 @@ from vaejax.benchmark.candidates import Candidate, make_candidates
 from vaejax.benchmark.cells import Point
 from vaejax.benchmark.numbers import number_of
 from vaejax.bounds import BOUNDS
-from vaejax.core import Batch, Bound, Estimator, VaejaxError, build
+from vaejax.core import Batch, Bound, Estimator, VaejaxError
 
 
 class Results(NamedTuple):
@@ -127,7 +127,7 @@ def check(config: Config) -> tuple[Bound, list[Estimator]]:
     Raises:
         VaejaxError: an unknown name, or a number that cannot be.
     """
-    bound = build(BOUNDS, config.bound)
+    bound = choose(BOUNDS, config.bound)
     estimators = choose_estimators(config.estimators)
     choices = (config.num_samples, config.num_outer, config.batch_size)
     if not (estimators and all(choices)):

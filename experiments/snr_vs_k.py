@@ -78,7 +78,7 @@ import jax
 import jax.numpy as jnp
 
 from experiments.benchmark import snr_report
-from experiments.benchmark.choice import choose_estimators
+from experiments.benchmark.choice import choose, choose_estimators
 from experiments.benchmark.measured_model import Measured, make_keys, of_checkpoint
 from experiments.benchmark.snr_points import (
     COUNT,
@@ -103,7 +103,6 @@ from vaejax.core import (
     IncompatibleError,
     Problem,
     VaejaxError,
-    build,
 )
 from vaejax.core.memory import check_product, sample_size
 
@@ -131,7 +130,7 @@ def check(config: Config) -> tuple[Bound, list[Estimator]]:
     Raises:
         VaejaxError: an unknown name, or a number that cannot be.
     """
-    bound = build(BOUNDS, config.bound)
+    bound = choose(BOUNDS, config.bound)
     estimators = choose_estimators(config.estimators)
     if not (estimators and config.num_samples and config.num_outer):
         raise VaejaxError(

@@ -9,6 +9,7 @@ and sentence keyed by the name belongs to one choice of settings.
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+from experiments.harness.arguments import named
 from vaejax.bounds import BOUNDS
 from vaejax.core import Bound, Estimator, VaejaxError, build
 from vaejax.estimators import ESTIMATORS
@@ -30,6 +31,12 @@ def choose_bounds(words: Sequence[str]) -> list[Bound]:
     return _choose("bounds", BOUNDS, words)
 
 
+def choose(registry: Mapping[str, Callable[..., T]], word: str) -> T:
+    """Build what the one word names, with its settings."""
+    ((name, settings),) = named([word])
+    return build(registry, name, settings)
+
+
 def _choose(
     field: str, registry: Mapping[str, Callable[..., T]], words: Sequence[str]
 ) -> list[T]:
@@ -37,10 +44,8 @@ def _choose(
         raise VaejaxError(
             f"all stands for every one of {', '.join(registry)}: use all alone"
         )
-    found = []
-    for word in registry if tuple(words) == ("all",) else words:
-        name, *pairs = word.split(":")
-        found.append(build(registry, name, pairs))
+    chosen = registry if tuple(words) == ("all",) else words
+    found = [build(registry, name, settings) for name, settings in named(chosen)]
     names = [one.name for one in found]
     if len(set(names)) < len(names):
         raise VaejaxError(f"{field} is {tuple(words)}: name each one once")

@@ -1,6 +1,6 @@
 """The output of a comparison of gradient estimators: files, figures, report, table.
 
-results.csv, .parquet   a row per cell and parameter group, a column per setting
+results.parquet         a row per cell and parameter group, as in results.csv
 report.html             the answer in words, then the figures, then sortable tables
 figures/                each figure as .pdf and .png; a folder per place if several
 results.json            the findings and the summary; written last
@@ -23,11 +23,7 @@ from experiments.benchmark.variance_tables import (
     value_of,
 )
 from experiments.harness import run_folder
-from experiments.harness.result_table import (
-    BETWEEN,
-    plain,
-    write_csv,
-)
+from experiments.harness.result_table import BETWEEN, plain
 from experiments.harness.terminal import console
 from vaejax.benchmark.cautions import cautions
 from vaejax.benchmark.findings import answers, findings
@@ -79,7 +75,6 @@ def write(
         {name: plain(value) for name, value in (row.line() | {**of_run}).items()}
         for row in rows
     ]
-    write_csv(out / "results.csv", lines, columns)
     write_whole(out / "results.parquet", parquet_of(lines, columns, (*TEXTS, *OF_RUN)))
     budget = of_run.get("budget")
     sections = []

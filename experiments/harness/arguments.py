@@ -16,12 +16,12 @@ import re
 import textwrap
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from vaejax.core import VaejaxError, one_of
-from vaejax.core.ranges import shown
+from vaejax.core.ranges import cut, shown
 
 ENOUGH = 0.6  # similarity from which one flag may be meant by the other
 WORD = re.compile("[A-Za-z_]")
@@ -152,9 +152,10 @@ def _unknown_flag(typed: str, flags: Sequence[Flag]) -> str:
 
     def likeness(flag: Flag) -> float:
         parts = flag.name.split("_")
-        initials = "".join(part[0] for part in parts)
-        letter = flag.metavar if metavars.count(flag.metavar) == 1 else ""
-        if "".join(words) in (initials, letter.lower()):
+        letter = flag.metavar.rstrip(".").lower()
+        if words == [letter] and metavars.count(flag.metavar) == 1:
+            return 1.1
+        if "".join(words) == "".join(part[0] for part in parts):
             return 1.0
         if set(words) & {part for part in parts if len(part) > 3}:
             return 0.9
@@ -228,7 +229,7 @@ def split_paths(words: Sequence[str]) -> list[str]:
     return [
         piece
         for word in words
-        for piece in ([word] if os.path.exists(word) else word.split(","))
+        for piece in ([word] if os.path.exists(word) else _parted(word))
     ]
 
 
@@ -240,7 +241,7 @@ def split_words(words: Sequence[str]) -> list[str]:
     """
     found: list[str] = []
     for word in words:
-        for number, piece in enumerate(word.split(",")):
+        for number, piece in enumerate(_parted(word)):
             before = found[-1] if found else ""
             is_value = "=" in before and not WORD.match(piece)
             brackets = number and any(
@@ -253,6 +254,33 @@ def split_words(words: Sequence[str]) -> list[str]:
             else:
                 found.append(piece)
     return found
+
+
+def named(words: Iterable[str]) -> list[tuple[str, list[str]]]:
+    """The names among the words, each with its settings.
+
+    Settings follow a name after a colon, or as words: `rebar:temperature=0.3` and
+    `rebar temperature=0.3` are the same.
+
+    Raises:
+        VaejaxError: a setting that follows no name.
+    """
+    found: list[tuple[str, list[str]]] = []
+    for word in words:
+        name, *settings = word.split(":")
+        if "=" not in name:
+            found.append((name, settings))
+        elif found:
+            found[-1][1].append(word)
+        else:
+            raise VaejaxError(
+                f"the setting {shown(word)} follows no name: write NAME:{cut(word)}"
+            )
+    return found
+
+
+def _parted(word: str) -> list[str]:
+    return word.removesuffix(",").split(",")  # a list may be typed as `a, b`
 
 
 def _plain(annotation: Any) -> Any:

@@ -9,23 +9,39 @@ import typing
 from pathlib import Path
 from typing import Any, Literal
 
-from experiments.harness.json_files import DamagedFileError, check_sizes, read_json
+from experiments.harness.json_files import DamagedFileError, check_sizes, parse_object
 from vaejax.core import VaejaxError, unknown
+from vaejax.core.errors import nearest
 from vaejax.core.ranges import shown
 from vaejax.data.files import read_small
 
-LARGEST = 2**20  # bytes of a TOML file
+LARGEST = 2**20  # bytes of a file of settings
 X64 = "jax_enable_x64"  # in config.json: true if all numbers are float64
 RESULT = "result"  # in a TOML file: the outcome of these settings
 
 
 def read_settings(config_class: type, path: Path) -> dict[str, Any]:
-    """The settings of a file, each of the type of its field in `Config`.
+    """The settings of a file, or of a run's folder, each of the type of its field.
 
     Raises:
         VaejaxError: a file that cannot be read, or a name or value that cannot be.
     """
-    settings = _read_toml(path) if path.suffix == ".toml" else read_json(path)
+    if os.path.isdir(path):
+        path /= "config.json"
+    is_toml = path.suffix == ".toml"
+    try:
+        parse = _parse_toml if is_toml else parse_object
+        settings = parse(read_small(path, LARGEST))
+    except OSError as error:
+        raise VaejaxError(
+            f"cannot read {path} ({error.strerror}): {_near(path)}name a .toml file or "
+            "a config.json"
+        ) from error
+    except ValueError as error:
+        raise VaejaxError(
+            f"{path} is not a {'TOML' if is_toml else 'JSON'} file ({error}): correct "
+            "its text"
+        ) from error
     fields = [field.name for field in dataclasses.fields(config_class)]
     own = {n: value for n, value in settings.items() if n not in (X64, RESULT)}
     for name in own:
@@ -34,18 +50,11 @@ def read_settings(config_class: type, path: Path) -> dict[str, Any]:
     return typed_settings(config_class, own, path)
 
 
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return _parse_toml(read_small(path, LARGEST))
-    except OSError as error:
-        raise VaejaxError(
-            f"cannot read {path} ({error.strerror}): name a file of settings that you "
-            "can read"
-        ) from error
-    except ValueError as error:
-        raise VaejaxError(
-            f"{path} is not a TOML file ({error}): correct its text"
-        ) from error
+def _near(path: Path) -> str:
+    """The files of settings whose names are similar, as a question."""
+    files = [path.name for path in path.parent.glob("*.toml")]
+    found = [str(path.with_name(name)) for name in nearest(path.name, files)]
+    return f"did you mean {' or '.join(found)}? " if found else ""
 
 
 def _parse_toml(data: bytes) -> dict[str, Any]:

@@ -41,6 +41,18 @@ def parse_json(data: bytes, *, finite: bool = True) -> Any:
     return found
 
 
+def parse_object(data: bytes) -> dict[str, Any]:
+    """Read the object that is all of a JSON text.
+
+    Raises:
+        ValueError: with the reason, if `data` is anything else.
+    """
+    found = parse_json(data)
+    if not isinstance(found, dict):
+        raise ValueError("it is not a JSON object")
+    return found
+
+
 def check_sizes(found: Any, *, finite: bool) -> None:
     """Refuse what a file cannot hold: deeply nested values, and integers of many bits.
 
@@ -79,9 +91,7 @@ def read_json(path: Path) -> dict[str, Any]:
         VaejaxError: it cannot be read.
     """
     try:
-        found = parse_json(read_small(path, LARGEST))
-        if not isinstance(found, dict):
-            raise ValueError("it is not a JSON object")
+        return parse_object(read_small(path, LARGEST))
     except OSError as error:
         raise VaejaxError(
             f"cannot read {path} ({error.strerror}): name the folder of a run that "
@@ -90,7 +100,6 @@ def read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         remedy = REMEDIES.get(path.name, "restore it from a copy, or remove it")
         raise DamagedFileError(f"{path} is damaged ({error}): {remedy}") from error
-    return found
 
 
 def read_lines(

@@ -1,7 +1,5 @@
 """The results of several runs as one table: in a file, and on the terminal."""
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from rich.table import Table
 from experiments.harness import run_folder
 from experiments.harness.terminal import console
 from vaejax.benchmark.statistics import Line
+from vaejax.benchmark.table import csv_of
 
 BETWEEN = 3  # characters that a column needs besides its text
 
@@ -52,11 +51,8 @@ def plain(value: Any) -> Any:
 
 def write_csv(path: Path, rows: Sequence[Line], columns: Sequence[str]) -> None:
     """Write the rows, one per line; unknown values are empty."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: plain(row.get(name)) for name in columns} for row in rows)
-    run_folder.write_text(path, text.getvalue())
+    lines = [{name: plain(value) for name, value in row.items()} for row in rows]
+    run_folder.write_text(path, csv_of(lines, columns).decode())
 
 
 def print_rows(

@@ -97,6 +97,9 @@ def open_run(
             check_state()
         if is_new:
             _make_room(out, before is not None)
+        # A sweep has no --resume: it always continues.
+        if before is None and getattr(config, "resume", False):
+            print(f"there is nothing to resume in {out}: the run starts anew")
         try:
             with write_errors_explained(out / "failure.txt"):
                 (out / "failure.txt").unlink(missing_ok=True)

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.benchmark.choice import choose_estimators
+from experiments.benchmark.choice import choose
 from vaejax.benchmark import gradient_moments
 from vaejax.bounds import BOUNDS
-from vaejax.core import Batch, Example, Model, Objective, VaejaxError, build
+from vaejax.core import Batch, Example, Model, Objective, VaejaxError
 from vaejax.core.memory import check_fits, check_product
+from vaejax.estimators import ESTIMATORS
 from vaejax.evaluation import log_likelihood
 from vaejax.models import gaussian_mlp
 from vaejax.objective import make_objective
@@ -97,11 +98,10 @@ def program_of(
     if point.work == "evaluation":
         return partial(_evaluation, model, point)
     name = point.value if isinstance(point.value, str) else default_estimator
-    (estimator,) = choose_estimators([name])
     objective = make_objective(
         model,
-        build(BOUNDS, bound),
-        estimator,
+        choose(BOUNDS, bound),
+        choose(ESTIMATORS, name),
         num_samples=point.num_samples,
         allow_bias=True,
     )

@@ -1,17 +1,33 @@
 """The checks of a training's settings that need nothing built."""
 
+from collections.abc import Collection
+
 from experiments.harness.extras import import_extra
 from experiments.training.config import Config
 from experiments.training.optimizer import SCHEDULES
+from vaejax.bounds import BOUNDS
 from vaejax.core import VaejaxError, unknown
+from vaejax.data import DATASETS
+from vaejax.estimators import ESTIMATORS
+from vaejax.models import MODELS
 from vaejax.training import checkpoints
+
+NAMES: dict[str, Collection[str]] = {
+    "dataset": DATASETS,
+    "model": MODELS,
+    "bound": BOUNDS,
+    "estimator": ESTIMATORS,
+    "schedule": SCHEDULES,
+    "on_nonfinite": ("stop", "skip"),
+}
 
 
 def check_choices(config: Config) -> None:
     """Raise a `VaejaxError` for a wrong word, or settings that exclude each other."""
     checkpoints.check_path(config.out)
-    if config.on_nonfinite not in ("stop", "skip"):
-        raise unknown("on_nonfinite", config.on_nonfinite, ("stop", "skip"))
+    for setting, known in NAMES.items():
+        if (name := getattr(config, setting)) not in known:
+            raise unknown(setting, name, known)
     if config.regularizers and (config.micro_batch_size or config.batch_size) < 2:
         raise VaejaxError(
             "a regularizer compares the examples of a batch, and the batch holds "
@@ -32,8 +48,6 @@ def check_choices(config: Config) -> None:
             "the profile covers the second epoch: use at least 2 epochs, or leave "
             "--profile out"
         )
-    if config.schedule not in SCHEDULES:
-        raise unknown("schedule", config.schedule, SCHEDULES)
     for extra in ("tensorboard", "wandb", "mlflow"):
         if getattr(config, extra):
             import_extra(extra)

@@ -4,6 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated
 
+from experiments.harness.arguments import named
 from experiments.harness.cli import option
 from experiments.harness.settings import Large, Rate, Seed, Settings, Share
 from vaejax.core.ranges import CountOrZero, Range, Steps
@@ -37,7 +38,7 @@ class ModelSettings(Settings):
     model_settings: Annotated[tuple[str, ...], option("S=V..")] = ()
     """model settings, as in latent_dim=20 hidden=300,300"""
     start_from: Annotated[Path | None, option("DIR")] = None
-    """run to start from: its networks, and its prior if it fits"""
+    """run to start from: networks, and a prior that fits"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -162,3 +163,12 @@ class Config(  # a dataclass has the fields of its last base first
     """replace the run in --out"""
     resume: bool = False
     """continue the run in --out, also to more --epochs"""
+
+    def __post_init__(self) -> None:
+        """Part `NAME:S=V` of a model, bound or estimator into a name and settings."""
+        super().__post_init__()
+        for field in ("model", "bound", "estimator"):
+            ((name, settings),) = named([getattr(self, field)])
+            own = (*settings, *getattr(self, f"{field}_settings"))
+            object.__setattr__(self, field, name)
+            object.__setattr__(self, f"{field}_settings", own)

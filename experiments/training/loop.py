@@ -103,10 +103,7 @@ def _begin(
     config, folder = run.config, run.config.out / "checkpoints"
     newest = checkpoints.latest(folder) if config.resume else None
     processes.check_shared(f"the newest checkpoint in {folder}", newest)
-    first = processes.is_first()
     if newest is None:
-        if config.resume and first:
-            print(f"there is nothing to resume in {config.out}: the run starts anew")
         return starting_state(run, source), None, []
     like = init_state(run.objective, run.optimizer, run.keys.train)
     state, extra = checkpoints.load(folder, like)
@@ -114,7 +111,7 @@ def _begin(
     run_settings.check_types(before, type(config), folder)
     run_settings.check_settings(before, config, folder, more_epochs)
     step = int(state.step)
-    if first and step < config.epochs * num_steps:
+    if processes.is_first() and step < config.epochs * num_steps:
         say_if_longer(config, before["epochs"], step, num_steps)
     return state, read_totals(extra["totals"]), extra["rows"]
 

@@ -2,36 +2,24 @@
 
 from collections.abc import Sequence
 
-from vaejax.core import KLWeight, Regularizer, VaejaxError, build, read
+from experiments.harness.arguments import named
+from vaejax.core import KLWeight, Regularizer, build, read
 from vaejax.core.build import Word
-from vaejax.core.ranges import shown
 from vaejax.kl_weights import KL_WEIGHTS
 from vaejax.regularizers import REGULARIZERS
 
 
 def named_regularizers(words: Sequence[str], num_examples: int) -> list[Regularizer]:
     """Build the regularizers named, each with the settings that follow its name."""
-    named: list[tuple[str, list[str]]] = []
-    for word in words:
-        if "=" not in word:
-            named.append((word, []))
-        elif named:
-            named[-1][1].append(word)
-        else:
-            raise VaejaxError(
-                f"the setting {shown(word)} follows no regularizer: write its name "
-                "first, as in --regularizers mmd weight=5"
-            )
-
     known = {"num_examples": num_examples}
-    return [build(REGULARIZERS, name, pairs, known) for name, pairs in named]
+    return [build(REGULARIZERS, name, pairs, known) for name, pairs in named(words)]
 
 
 def named_kl_weight(words: Sequence[str], epoch_steps: int) -> KLWeight | None:
     """Build the KL weight named, with its settings; `epochs` become steps."""
     if not words:
         return None
-    name, *pairs = words
+    name, *pairs = ":".join(words).split(":")
 
     def in_steps(pair: str) -> str:
         setting, _, text = pair.partition("=")

@@ -87,30 +87,22 @@ class Run:
         return [of_seed(params, n) for n in range(self.config.num_seeds)]
 
 
-class Checked(NamedTuple):
-    """The parts of a training that are known before any data are read."""
-
-    model: Model  # without what the data tell it, such as their mean
-    protocol: str
-
-
-def check(config: Config) -> Checked:
-    """Check a configuration before any data are read.
+def check(config: Config) -> str:
+    """Check a configuration before any data are read; return its protocol.
 
     Raises:
         VaejaxError: an unknown name, a number that cannot be, or a combination of
             model, bound and estimator that cannot.
     """
     check_choices(config)
-    model = _build_model(config)
+    model = _build_model(config)  # without what the data tell it, such as their mean
     if config.num_labels is not None and not model.labels.unknown:
         raise VaejaxError(
             f"num_labels hides labels, and {config.model} needs all labels: leave "
             "num_labels out, or use the model m2"
         )
     _build_objective(config, model, config.batch_size)
-    protocol = choose_protocol(config.dataset, config.protocol, model.likelihood)
-    return Checked(model, protocol)
+    return choose_protocol(config.dataset, config.protocol, model.likelihood)
 
 
 def _build_model(config: Config, **told: Any) -> Model:
@@ -142,7 +134,7 @@ def prepare(config: Config) -> Run:
     Raises:
         VaejaxError: as `check`, or settings that the data or the memory exclude.
     """
-    protocol = check(config).protocol
+    protocol = check(config)
     train = load(config.dataset, protocol=protocol, data_dir=config.data_dir)
     train = training_split(config, train, protocol)
     test = load(config.dataset, "test", protocol=protocol, data_dir=config.data_dir)

@@ -12,7 +12,7 @@ import pytest
 
 from experiments.__main__ import commands
 from experiments.harness import progress
-from experiments.harness.arguments import flags_of, split_words
+from experiments.harness.arguments import flags_of, named, split_words
 from experiments.harness.cli import command_of, option, parse
 from experiments.harness.help import help_text
 from experiments.harness.settings import Settings
@@ -54,9 +54,10 @@ class Config(Numbers):
         ("here --size 3 --size 4", {"size": 4}),
         ("here --rates 1 2.5", {"rates": (1.0, 2.5)}),
         ("here --rates 1,2.5", {"rates": (1.0, 2.5)}),
-        ("here --rates 1, 2.5", None),
+        ("here --rates 1, 2.5", {"rates": (1.0, 2.5)}),
         ("here --rates", {"rates": ()}),
         ("here --paths a,b c", {"paths": (Path("a"), Path("b"), Path("c"))}),
+        ("here --paths a, b", {"paths": (Path("a"), Path("b"))}),
         ("here --paths a,,b", None),
         ("here --words a=1,b=2 c=3,4", {"words": ("a=1", "b=2", "c=3,4")}),
         ("here --words c=3 4 a=1", {"words": ("c=3,4", "a=1")}),
@@ -79,6 +80,18 @@ def test_words_are_settings(words, values):
         assert parse(Config, words.split()) == Config(place=Path("here"), **values)
 
 
+def test_the_settings_of_a_method_follow_its_name_or_a_colon():
+    typed = "--model m2:latent_dim=3 --bound beta_elbo:beta=4 --estimator rebar:a=1:b=2"
+    config = parse(TrainConfig, [*typed.split(), "--estimator-settings", "c=3"])
+    assert (config.model, config.model_settings) == ("m2", ("latent_dim=3",))
+    assert (config.bound, config.bound_settings) == ("beta_elbo", ("beta=4",))
+    assert config.estimator == "rebar"
+    assert config.estimator_settings == ("a=1", "b=2", "c=3")
+    assert dataclasses.replace(config) == config
+    expected = [("rebar", ["a=1"]), ("stl", []), ("mmd", ["weight=5"])]
+    assert named(["rebar:a=1", "stl", "mmd", "weight=5"]) == expected
+
+
 def test_a_folder_whose_name_holds_a_comma_is_one_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a,b").mkdir()
@@ -91,6 +104,7 @@ def test_a_folder_whose_name_holds_a_comma_is_one_path(tmp_path, monkeypatch):
     [
         (["dreg,stl", "rloo"], ["dreg", "stl", "rloo"]),
         (["hidden=300,300", "latent_dim=2"], ["hidden=300,300", "latent_dim=2"]),
+        (["latent_dim=2,", "hidden=300,300"], ["latent_dim=2", "hidden=300,300"]),
         (["hidden=300,300,latent_dim=2"], ["hidden=300,300", "latent_dim=2"]),
         (["hidden=300", "300", "latent_dim=2"], ["hidden=300,300", "latent_dim=2"]),
         (["hidden=(8,8),prior=vamp"], ["hidden=(8,8)", "prior=vamp"]),

@@ -26,6 +26,7 @@ from experiments import (
 )
 from experiments.harness import metric_rows
 from experiments.harness.cli import parse, run_main
+from vaejax.core import VaejaxError
 from vaejax.training import checkpoints
 
 pytestmark = pytest.mark.slow
@@ -65,13 +66,22 @@ def call(monkeypatch, capfd, name: str, *words: object) -> tuple[int, str]:
 # The experiment, what is typed, and what the message must say.
 MILLION = 1_000_000
 MISTAKES = [
-    ("train", "--dataset nope", "unknown name 'nope'.*binarized_mnist.*digits"),
-    ("train", "--dataset mnsit", "unknown .*'mnsit': did you mean 'mnist'.*[?]"),
-    ("train", "--estimator dregg", "unknown .*'dregg': did you mean 'dreg' or"),
+    ("train", "--dataset nope", "unknown dataset 'nope'.*binarized_mnist.*digits"),
+    ("train", "--dataset mnsit", "unknown dataset 'mnsit': did you mean 'mnist'.*[?]"),
+    ("train", "--estimator dregg", "unknown estimator 'dregg': did you mean 'dreg' or"),
     ("train", "--schedule cosin", "unknown .*'cosin': did you mean 'cosine'[?]"),
-    ("train", "--model nope", "unknown name 'nope'.*gaussian_mlp"),
-    ("train", "--bound nope", "unknown name 'nope'.*iwae"),
-    ("train", "--estimator nope", "unknown name 'nope'.*pathwise"),
+    ("train", "--model nope", "unknown model 'nope'.*gaussian_mlp"),
+    ("train", "--bound nope", "unknown bound 'nope'.*iwae"),
+    ("train", "--bound iwae:a=1", "'iwae' has no setting 'a'"),
+    ("train", "--bound beta=4", "'beta=4' follows no name: write NAME:beta=4"),
+    ("train", "--bound beta_elbo:beta=x", "beta='x' must be a number"),
+    ("train", "--estimator nope", "unknown estimator 'nope'.*pathwise"),
+    ("train", "--estimator rebar:temperature=0", "temperature is 0.0: use"),
+    (
+        "train",
+        "--estimator muprop:fitted=true --estimator-settings fitted=true",
+        "fitted is given twice",
+    ),
     ("train", "--regularizers nope", "unknown name 'nope'.*mmd"),
     ("train", "--protocol nope", "unknown protocol 'nope'.*dynamic"),
     ("train", "--schedule nope", "unknown schedule 'nope'.*constant.*cosine"),
@@ -221,6 +231,7 @@ MISTAKES = [
         "--kl-weight linear epochs=0",
         "setting epochs=0 must be an integer",
     ),
+    ("train", "--kl-weight linear:epochs=0", "epochs=0 must be an integer"),
     ("train", "--kl-weight lineal", "unknown name 'lineal'.*'linear'"),
     ("train", "--encoder-steps 0", "--encoder-steps is 0: use an integer"),
     (
@@ -359,7 +370,7 @@ MISTAKES = [
         "--regularizers stratified_total_correlation num_examples=9",
         "num_examples.* follow from the data set",
     ),
-    ("train", "--regularizers weight=5", "'weight=5' follows no regul.*mmd weight=5"),
+    ("train", "--regularizers weight=5", "'weight=5' follows no name: .*NAME:weight=5"),
     ("train", "--regularizers mmd weight", "unknown name 'weight'.*mmd"),
     ("train", "--protocol static", "digits does not allow the protocol static"),
     ("train", "--dataset mnist --data-dir EMPTY", "not prepared.*prepare_data mnist"),
@@ -380,6 +391,12 @@ MISTAKES = [
     ("estimator_variance", "--model nope", "unknown name 'nope'.*linear_gaussian"),
     ("estimator_variance", "--bounds nope", "unknown name 'nope'.*iwae"),
     ("estimator_variance", "--estimators nope", "unknown name 'nope'.*dreg"),
+    ("estimator_variance", "--estimators rebar a=1", "'rebar.*' has no setting 'a'"),
+    ("estimator_variance", "--estimators a=1 rebar", "'a=1' follows no name"),
+    ("advise", "--bound renyi:alpha=x", "alpha='x' must be a number"),
+    ("snr_vs_k", "--bound renyi:alpha=x", "alpha='x' must be a number"),
+    ("cost", "--bound renyi:alpha=x", "alpha='x' must be a number"),
+    ("cost", "--estimators all", "unknown name 'all'"),
     ("estimator_variance", "--bounds", "at least one bound"),
     ("estimator_variance", "--num-samples", "at least one"),
     (
@@ -496,6 +513,13 @@ def test_a_mistake_is_one_message_before_anything_is_written(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_wrong_name_is_found_before_anything_is_built(tmp_path, capsys):
+    config = tiny(tmp_path / "run", dataset="mnsit")
+    with pytest.raises(VaejaxError, match="unknown dataset 'mnsit'"):
+        train.run(config)
+    assert capsys.readouterr().out == ""
+
+
 @pytest.mark.parametrize(
     ("name", "words", "message"),
     [
@@ -507,6 +531,10 @@ def test_a_mistake_is_one_message_before_anything_is_written(
         ("train", "stray", "'stray' belongs to no flag"),
         ("train", "--lr 0.1", "did you mean --learning-rate[?]"),
         ("train", "--k 5", "did you mean --num-samples[?]"),
+        ("estimator_variance", "--K 5", "did you mean --num-samples[?]"),
+        ("estimator_variance", "--M 5", "did you mean --num-outer or --model[?]"),
+        ("snr_vs_k", "--K 5", "did you mean --num-samples or --fit-from[?]"),
+        ("train", "--S 5", "did you mean --eval-num-samples or"),
         ("train", "--batchsize 9", "did you mean --batch-size or --micro-batch-size"),
         ("train", "--latent-dim 9", "a model's own settings .* --model-settings name="),
         ("estimator_variance", "--num-samples 1 x", "--num-samples.*'x'"),

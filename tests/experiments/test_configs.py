@@ -48,8 +48,9 @@ def test_flags_override_a_file(tmp_path):
     (tmp_path / "config.json").write_text('{"epochs": 3, "jax_enable_x64": false}')
     config = parse(Config, ["--config", str(tmp_path / "one.toml"), "--epochs", "4"])
     assert (config.epochs, config.bound) == (4, "iwae")
-    config = parse(Config, ["--epochs", "5", "--config", str(tmp_path / "config.json")])
-    assert (config.epochs, config.bound) == (5, "elbo")
+    for path in (tmp_path, tmp_path / "config.json"):  # a run's folder, and its file
+        config = parse(Config, ["--epochs", "5", "--config", str(path)])
+        assert (config.epochs, config.bound) == (5, "elbo")
 
 
 @pytest.mark.parametrize(
@@ -71,7 +72,7 @@ def test_flags_override_a_file(tmp_path):
         (".".join(["a"] * 5_000) + " = 1", "not a TOML file .it is nested too deeply"),
         (f"[{'.'.join(['a'] * 5_000)}]", "not a TOML file .it is nested too deeply"),
         (f"{'x' * 5_000} = 1", r"unknown setting 'x{10,60}\.\.\.: use one of"),
-        (None, "cannot read .*No such file"),
+        (None, "cannot read .*No such file.*: name a .toml file or a config.json"),
     ],
 )
 def test_a_file_that_cannot_be_is_one_sentence(text, message, tmp_path):
@@ -81,3 +82,23 @@ def test_a_file_that_cannot_be_is_one_sentence(text, message, tmp_path):
     with pytest.raises(VaejaxError, match=message) as told:
         parse(Config, ["--config", str(path)])
     assert len(str(told.value)) < 3_000
+
+
+@pytest.mark.parametrize(
+    ("typed", "message"),
+    [
+        ("one", "cannot read one .*: did you mean one.toml[?] name a .toml file"),
+        (".", "cannot read config.json .*: name a .toml file or a config.json"),
+        ("other.json", "other.json is not a JSON file .*: correct its text"),
+        ("list.json", "list.json is not a JSON file .it is not a JSON object"),
+    ],
+)
+def test_a_path_that_is_no_file_of_settings_names_one(
+    typed, message, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    Path("one.toml").touch()
+    Path("other.json").touch()
+    Path("list.json").write_text("[]")
+    with pytest.raises(VaejaxError, match=message):
+        parse(Config, ["--config", typed])

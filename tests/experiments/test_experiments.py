@@ -17,15 +17,17 @@ import pytest
 from pages import Page
 from tiny_run import tiny
 
-from experiments import estimator_variance, precision, train
+from experiments import advise, estimator_variance, precision, train
 from experiments.benchmark import cell_run
 from experiments.harness import metric_rows
 from experiments.harness.cli import parse
 from experiments.harness.interrupts import noted_interrupts
+from experiments.harness.measured_run import measured_run
 from experiments.reports.sections import model_sections
 from experiments.training import report
 from experiments.training.evaluate import final_figures
 from experiments.training.load import load_trained, read_source
+from experiments.training.resume import open_training
 from experiments.training.run import prepare
 from experiments.training.starting_point import starting_state
 from vaejax.benchmark import CostReport, GroupReport
@@ -129,13 +131,17 @@ def test_a_loaded_run_is_evaluated_as_it_was(finished):
     assert again == before
 
 
-def test_resuming_nothing_says_so(tmp_path, no_figures, capsys):
-    out = tmp_path / "run"
-    train.run(tiny(out, batch_size=1438, resume=True))
-    said = f"there is nothing to resume in {out}: the run starts anew\n"
-    assert said in capsys.readouterr().out
-    train.run(tiny(tmp_path / "other", batch_size=1438))
-    assert "nothing to resume" not in capsys.readouterr().out
+@pytest.mark.parametrize(
+    ("opened", "config_class"),
+    [(open_training, train.Config), (measured_run, advise.Config)],
+)
+def test_resuming_nothing_says_so(opened, config_class, tmp_path, capsys):
+    new = config_class(out=tmp_path / "new")
+    config = config_class(out=tmp_path / "run", resume=True)
+    said = f"there is nothing to resume in {config.out}: the run starts anew\n"
+    for opening, expected in ((new, ""), (config, said), (config, "")):
+        with opened(opening):
+            assert capsys.readouterr().out == expected
 
 
 def test_the_trained_model_is_read_back_as_it_was(finished):

@@ -14,11 +14,12 @@ from variance_rows import make_rows, records
 
 from experiments.benchmark import variance_report, variance_tables
 from experiments.harness import replacement, run_folder
+from experiments.harness.result_table import write_csv
 from vaejax.benchmark import CostReport
 from vaejax.benchmark.findings import findings as findings_of
 from vaejax.benchmark.numbers import estimate, plain_snr, short
 from vaejax.benchmark.report import GroupReport
-from vaejax.benchmark.rows import places, worth
+from vaejax.benchmark.rows import COLUMNS, places, worth
 from vaejax.benchmark.statistics import in_errors, least_found, ratio_interval
 from vaejax.benchmark.table import parquet_of
 from vaejax.plotting import comparison
@@ -390,7 +391,9 @@ def written(tmp_path_factory):
     found = variance_report.write(
         out, rows, of_run, command="python -m experiments.x --y", summary={"seed": 3}
     )
-    return out, [row.line() | of_run for row in rows], found
+    lines = [row.line() | of_run for row in rows]
+    write_csv(out / "results.csv", lines, (*COLUMNS, *of_run))
+    return out, lines, found
 
 
 def test_both_tables_hold_every_row_and_column(written):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from vaejax.benchmark.findings import Finding, findings
 from vaejax.benchmark.numbers import estimate
 from vaejax.benchmark.rows import COLUMNS, Row, of_whole_groups, row_of_line
-from vaejax.benchmark.statistics import in_errors
+from vaejax.benchmark.statistics import Line, in_errors
 from vaejax.core import VaejaxError
 from vaejax.core.files import write_whole
 
@@ -214,7 +214,7 @@ def microseconds(row: Row) -> str:
     return f"{1e6 * seconds:,.0f}" if seconds else ""
 
 
-def csv_of(lines: list[dict[str, Any]], columns: tuple[str, ...]) -> bytes:
+def csv_of(lines: Sequence[Line], columns: Sequence[str]) -> bytes:
     """The lines as a CSV file; an unknown value is empty."""
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
