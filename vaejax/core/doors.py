@@ -31,6 +31,9 @@ EXAMPLES = {
     "Network": "vaejax.nets.mlp(...)",
     "Objective": "vaejax.make_objective(...)",
     "Params": "model.init(key)",
+    "TrainState": (
+        "vaejax.training.init_state(objective, optimizer, key), or as vaejax.load reads"
+    ),
 }
 
 
@@ -55,8 +58,10 @@ def expect(kind: type[T], name: str, value: Any) -> T:
     elif callable(value) and hasattr(value, "__name__"):
         given = f"the function {value.__name__}"
         remedy = f": call it, as in {value.__name__}(...)"
-        if value.__name__ == "<lambda>":
+        if "<" in value.__qualname__:  # a lambda or a closure, which is no factory
             remedy = f": make one of your functions, as in {_made_of_its_fields(kind)}"
+            if registry:
+                remedy += f", or build one, as in vaejax.build(vaejax.{registry}, name)"
     else:
         given = "None" if value is None else _with_article(type(value))
         if registry:
@@ -99,38 +104,61 @@ def expect_params(params: Any, model: Model) -> Params:
     The auxiliary parameters are those of an estimator, and are not compared.
 
     Raises:
-        VaejaxError: a training state, or another type; arrays of other names or shapes
-            than the model's.
+        VaejaxError: a training state, or another type; arrays that are freed, or of
+            other names or shapes than the model's.
     """
     if hasattr(params, "params") and hasattr(params, "opt_state"):
         raise VaejaxError(
             "params must be a Params, and is the state of a training: give the "
             "params of that state"
         )
-    given = _shapes(expect(Params, "params", params))
-    asked = _shapes(jax.eval_shape(model.init, jax.random.key(0)))
-    for name in [*asked, *given]:
-        if given.get(name) == asked.get(name):
-            continue
-        theirs, own = (
-            f"is of shape {shapes[name]}" if name in shapes else "is absent"
-            for shapes in (given, asked)
-        )
-        averages = model.extras.averages
-        if averages and getattr(params, averages.group) == ():
-            remedy = "vaejax.whole_params of the trained ones and the state's averages"
-        else:
-            remedy = "parameters of this model, shaped as those of model.init"
-        raise VaejaxError(
-            f"params{name} {theirs}, and in the model {model.name} it {own}: give "
-            f"{remedy}"
-        )
+    given = expect(Params, "params", params)._replace(auxiliary=())
+    averages = model.extras.averages
+    remedy = "parameters of this model, shaped as those of model.init"
+    if averages and getattr(params, averages.group) == ():
+        remedy = "vaejax.whole_params of the trained ones and the state's averages"
+    asked = jax.eval_shape(model.init, jax.random.key(0))._replace(auxiliary=())
+    expect_shapes("params", given, asked, f"the model {model.name}", remedy)
+    expect_kept("params", params)
     return params
 
 
-def _shapes(params: Params) -> dict[str, tuple[int, ...]]:
-    leaves = jax.tree_util.tree_leaves_with_path(params._replace(auxiliary=()))
+def expect_shapes(name: str, given: Any, asked: Any, where: str, remedy: str) -> None:
+    """Refuse a tree whose leaves have other paths or shapes than those of `asked`.
+
+    Raises:
+        VaejaxError: naming the first leaf that differs, and both shapes.
+    """
+    found, expected = _shapes(given), _shapes(asked)
+    for path in [*expected, *found]:
+        if found.get(path) != expected.get(path):
+            theirs, own = (
+                f"is of shape {shapes[path]}" if path in shapes else "is absent"
+                for shapes in (found, expected)
+            )
+            raise VaejaxError(
+                f"{name}{path} {theirs}, and in {where} it {own}: give {remedy}"
+            )
+
+
+def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path): jnp.shape(leaf) for path, leaf in leaves}
+
+
+def expect_kept(name: str, tree: Any) -> None:
+    """Refuse a tree of arrays, one of which was donated to a compiled function.
+
+    Raises:
+        VaejaxError: saying what to give instead.
+    """
+    arrays = [leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array)]
+    if any(array.is_deleted() for array in arrays):
+        raise VaejaxError(
+            f"the arrays of {name} are freed, since `fit` or a step took over their "
+            "state: give what that call returned, or let it take a copy, as of "
+            "jax.tree.map(jnp.copy, state)"
+        )
 
 
 def expect_key(key: Any) -> Key:
@@ -203,6 +231,11 @@ def expect_example(name: str, examples: Any) -> Example:
         return examples.example
     if isinstance(examples, Example):
         return examples
+    if hasattr(examples, "observations"):
+        raise VaejaxError(
+            f"{name} is {_with_article(type(examples))}: give its observations, as in "
+            f"vaejax.Example({name}.observations())"
+        )
     if hasattr(examples, "shape"):
         raise VaejaxError(
             f"{name} is an array of shape {tuple(examples.shape)}: wrap it, as in "

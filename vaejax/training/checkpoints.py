@@ -27,7 +27,7 @@ import orbax.checkpoint as ocp
 from jaxtyping import UInt8
 
 from vaejax.core import VaejaxError
-from vaejax.core.doors import expect
+from vaejax.core.doors import expect, expect_kept
 from vaejax.core.ranges import shown
 from vaejax.training.state import TrainState
 
@@ -52,6 +52,7 @@ def save(
 
     Raises:
         CheckpointError: it cannot be written; those before it are as they were.
+        VaejaxError: `state` is no state, or its arrays are freed.
 
     Examples:
         >>> from tempfile import mkdtemp
@@ -66,7 +67,8 @@ def save(
     """
     folder = Path(folder)
     check_path(folder)
-    step = int(expect(TrainState, "state", state).step)
+    expect_kept("state", expect(TrainState, "state", state))
+    step = int(state.step)
     leaves = jax.tree.leaves(jax.device_get(_plain(state)))
     content = np.frombuffer(b"".join(leaf.tobytes() for leaf in leaves), np.uint8)
     described = {"arrays": _index(state), "extra": extra or {}}
@@ -137,8 +139,10 @@ def load(
 
     Raises:
         CheckpointError: naming the folder, and what to do.
+        VaejaxError: `like` is no state, or its arrays are freed.
     """
     folder = Path(folder)
+    expect_kept("like", expect(TrainState, "like", like))
     found = steps(folder) if step is None else [step]
     if not found:
         raise CheckpointError(

@@ -31,7 +31,7 @@ from vaejax.sharding import DATA, local, put, training_mesh
 from vaejax.training.batches import batch_indices, steps_per_epoch
 from vaejax.training.diagnose import diagnose
 from vaejax.training.start import NO_STEP, observed, started
-from vaejax.training.state import TrainState, init_state
+from vaejax.training.state import TrainState, expect_state, init_state
 from vaejax.training.step import Totals, make_step, run_steps, zero_totals
 
 DISPATCH_SECONDS = 1.0
@@ -114,7 +114,8 @@ def fit(
     Raises:
         NonFiniteError: with the last good state, and what was not finite.
         VaejaxError: a batch size or a number of epochs that is not positive, or that
-            the state has behind it; data, or what `observe` makes of them, that the
+            the state has behind it; a state that is freed, or of another objective or
+            optimizer; data, or what `observe` makes of them, that the
             objective refuses; parts of batches that it needs whole; positions that
             `exemplar` needs; leaves of the data of different lengths.
 
@@ -143,7 +144,7 @@ def fit(
     if state is None:
         expect_key(key)
     else:
-        expect(TrainState, "state", state)
+        expect_state(state, objective, optimizer)
     expect_counts(
         epochs=epochs,
         batch_size=batch_size,

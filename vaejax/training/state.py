@@ -9,7 +9,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Int
 
-from vaejax.core import Key, Objective, Params, PyTree
+from vaejax.core import Key, Objective, Params, PyTree, VaejaxError
+from vaejax.core.doors import expect, expect_kept, expect_shapes
 
 
 class TrainState(NamedTuple):
@@ -53,3 +54,25 @@ def init_state(
         skipped=jnp.zeros((), jnp.int32),
         failed_step=jnp.full((), -1, jnp.int32),
     )
+
+
+def expect_state(
+    state: TrainState, objective: Objective, optimizer: optax.GradientTransformation
+) -> TrainState:
+    """Return the state if training of this objective can go on from it.
+
+    Raises:
+        VaejaxError: another type; arrays that are freed; arrays of other names or
+            shapes, or in another structure, than those of `init_state`.
+    """
+    expect_kept("state", expect(TrainState, "state", state))
+    asked = jax.eval_shape(partial(init_state, objective, optimizer), state.key)
+    remedy = "a state of this objective and optimizer, or none to start anew"
+    expect_shapes("state", state, asked, "this training", remedy)
+    for name, given, own in zip(state._fields, state, asked, strict=True):
+        if len({jax.tree.structure(given), jax.tree.structure(own)}) > 1:
+            raise VaejaxError(
+                f"state.{name} has another structure than in this training: give "
+                f"{remedy}"
+            )
+    return state
