@@ -11,6 +11,7 @@ vaejax.benchmark.table alone imports plotting, when a table draws itself.
 
 import ast
 import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -227,3 +228,26 @@ def test_slow_packages_wait_until_they_are_needed(program, needed, left_alone):
     command = [sys.executable, "-c", code]
     shown = subprocess.check_output(command, cwd=ROOT, text=True)
     assert shown.splitlines()[-1] == "[]"
+
+
+def test_every_name_that_pages_and_messages_use_is_there_after_import_vaejax():
+    """One process asks for all; `dir` tells what is there before the first import."""
+    pages = [ROOT / "README.md", *ROOT.glob("docs/*.md")]
+    texts = [page.read_text() for page in pages] + [
+        node.value
+        for path in ROOT.glob("vaejax/**/*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    names = {
+        name for text in texts for name in re.findall(r"\bvaejax((?:\.\w+)+)", text)
+    }
+    assert {".bounds", ".sharding.training_mesh", ".data.PROTOCOLS"} <= names
+    code = (
+        "import pkgutil, vaejax\n"
+        "first = {*dir(vaejax), 'plotting'}\n"  # which `import *` leaves out
+        f"for name in {sorted(names)}:\n"
+        "    assert name.split('.')[1] in first, name\n"
+        "    pkgutil.resolve_name(f'vaejax{name}')\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)

@@ -19,3 +19,4 @@ __version__ = "0.1.0"
 # The file __init__.pyi lists the exports, and each is imported when it is asked for: a
 # command reads its arguments before JAX is there.
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__all__.remove("plotting")  # `from vaejax import *` does without matplotlib
