@@ -5,18 +5,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 import vaejax
 from vaejax import Batch, Example, VaejaxError
 from vaejax.bounds import elbo
-from vaejax.data import PROTOCOLS
-from vaejax.estimators import dreg
+from vaejax.data import PROTOCOLS, load
+from vaejax.estimators import dreg, rebar
 from vaejax.evaluation import reconstruction
 from vaejax.families import bernoulli, diagonal_normal
 from vaejax.kl_weights import linear
-from vaejax.models import linear_gaussian, vq_vae
+from vaejax.models import MODELS, gaussian_mlp, linear_gaussian, vq_vae
 from vaejax.models.assembly import from_networks
-from vaejax.nets import Network, mlp
+from vaejax.nets import Network, from_nnx, mlp
 from vaejax.priors import standard_normal
 from vaejax.regularizers import mmd
 
@@ -44,8 +45,8 @@ def is_unbiased(estimator=None, params=PARAMS, **changes):
     )
 
 
-def objective(**changes):
-    return vaejax.make_objective(MODEL, elbo(), dreg(), **{"num_samples": 1} | changes)
+def objective(model=MODEL, **changes):
+    return vaejax.make_objective(model, elbo(), dreg(), **{"num_samples": 1} | changes)
 
 
 def networks(**changes):
@@ -61,9 +62,20 @@ def networks(**changes):
     return from_networks("own", **given | changes)
 
 
-def fit_bits(model):
-    made = vaejax.make_objective(model, elbo(), dreg(), num_samples=1)
-    return fit(made, Example(jnp.zeros((4, 4))))
+def fit_on(changes=None, **first):
+    """Train by the settings `first`, and go on by the settings `changes`."""
+    return fit(state=fit(**first), epochs=2, **changes or {})
+
+
+def fit_twice(use):
+    """Use a state after `fit` took it over."""
+    state = fit()
+    fit(state=state, epochs=2)
+    return use(state)
+
+
+def log_likelihood(params=PARAMS, examples=DATA):
+    return vaejax.log_likelihood(MODEL, params, examples, KEY, num_samples=2)
 
 
 MISTAKES = {
@@ -117,6 +129,11 @@ MISTAKES = {
         lambda: objective(kl_weight=linear),
         r"kl_weight must be a KLWeight, and is the function linear: call it",
     ),
+    "a schedule of optax for the KL weight": (
+        lambda: objective(kl_weight=optax.linear_schedule(0.0, 1.0, 10)),
+        r"kl_weight .* is the function schedule: make one of your functions, as in "
+        r"KLWeight\(.*, or build one, as in vaejax.build\(vaejax.KL_WEIGHTS, name\)",
+    ),
     "a float for the number of samples": (
         lambda: objective(num_samples=2.0),
         "^num_samples is 2.0: give an integer from 1",
@@ -165,7 +182,66 @@ MISTAKES = {
     ),
     "parameters for the state": (
         lambda: fit(state=PARAMS),
-        "state must be a TrainState, and is a Params",
+        r"state must be a TrainState, and is a Params: give one, as in "
+        r"vaejax.training.init_state\(objective, optimizer, key\)",
+    ),
+    "a folder for the state": (
+        lambda: fit(state="runs/x"),
+        "state .* is the name 'runs/x': give one, as in .*, or as vaejax.load reads",
+    ),
+    "a state that an earlier call took over": (
+        lambda: fit_twice(lambda state: fit(state=state, epochs=2)),
+        "the arrays of state are freed, .*: give what that call returned, or let it "
+        "take a copy",
+    ),
+    "a freed state to save": (
+        lambda: fit_twice(lambda state: vaejax.save("runs/x", state)),
+        "the arrays of state are freed",
+    ),
+    "a freed state to load": (
+        lambda: fit_twice(lambda state: vaejax.load("runs/x", like=state)),
+        "the arrays of like are freed",
+    ),
+    "freed parameters": (
+        lambda: fit_twice(lambda state: log_likelihood(state.params)),
+        "the arrays of params are freed",
+    ),
+    "a state of SGD for Adam": (
+        lambda: fit_on(optimizer=optax.sgd(0.1)),
+        r"state.opt_state\[0\].count is absent, and in this training it is of shape "
+        r"\(\): give a state of this objective and optimizer, or none to start anew",
+    ),
+    "a state of Adam for SGD": (
+        lambda: fit_on({"optimizer": optax.sgd(0.1)}),
+        r"state.opt_state\[0\].count is of shape \(\), and in this training it is abs",
+    ),
+    "a state of Adam for Adam with decay": (
+        lambda: fit_on({"optimizer": optax.adamw(0.1)}),
+        "state.opt_state has another structure than in this training: give a state of",
+    ),
+    "a state of a model of another size": (
+        lambda: fit_on({"objective": objective(model=WIDER)}),
+        r"state.params.encoder\['bias'\] is of shape \(1,\), and in .* \(3,\): give",
+    ),
+    "parameters for a state to load": (
+        lambda: vaejax.load("runs/x", like=PARAMS),
+        "like must be a TrainState, and is a Params: give one",
+    ),
+    "a model for a state to load": (
+        lambda: vaejax.load("runs/x", like=MODEL),
+        "like must be a TrainState, and is a Model: give one",
+    ),
+    "a data set to fit": (
+        lambda: fit(data=load("digits")),
+        r"data is an ImageData: .* vaejax.Example\(data.observations\(\)\)",
+    ),
+    "a data set to evaluate": (
+        lambda: log_likelihood(examples=load("digits")),
+        r"examples is an ImageData: .* vaejax.Example\(examples.observations\(\)\)",
+    ),
+    "parameters that are NaN": (
+        lambda: log_likelihood(jax.tree.map(lambda leaf: leaf * jnp.nan, PARAMS)),
+        r"log_px is not finite in 4 of 4 examples \(0, 1, 2, 3\): leave .*diverged",
     ),
     "an array to evaluate": (
         lambda: vaejax.log_likelihood(MODEL, PARAMS, X, KEY),
@@ -227,12 +303,48 @@ MISTAKES = {
         r"data_shape is 4: give at most 100 values, each an integer .* as in \(28, 28",
     ),
     "an encoder of another input": (
-        lambda: fit_bits(networks(encoder=mlp(5, (3,), 4, "tanh"))),
+        lambda: networks(encoder=mlp(5, (3,), 4, "tanh")),
         r"the encoder fails at an input of shape \(4,\): give a network that takes",
     ),
     "a decoder of another input": (
-        lambda: fit_bits(networks(decoder=mlp(3, (3,), 4, "tanh"))),
+        lambda: networks(decoder=mlp(3, (3,), 4, "tanh")),
         r"the decoder fails at an input of shape \(2,\): give a network that takes",
+    ),
+    "encoder and decoder exchanged": (
+        lambda: networks(encoder=mlp(2, (3,), 4), decoder=mlp(4, (3,), 2 * 2)),
+        r"the encoder fails at an input of shape \(4,\): give a network that takes",
+    ),
+    "a number for the data of a factory": (
+        lambda: gaussian_mlp(data_shape=784),
+        "gaussian_mlp's setting data_shape=784 must be at most 100 values, each an int",
+    ),
+    "a number for the widths of a factory": (
+        lambda: gaussian_mlp(hidden=100),
+        "gaussian_mlp's setting hidden=100 must be at most 30 values, each an integer",
+    ),
+    "a number for the widths of a network": (
+        lambda: mlp(4, 5, 4),
+        "mlp's setting hidden=5 must be at most 30 values, each an integer",
+    ),
+    "a prior for its name": (
+        lambda: gaussian_mlp(prior=standard_normal(3)),
+        r"gaussian_mlp's setting prior=Prior\('standard_normal'\) must be a word",
+    ),
+    "a function for the activation": (
+        lambda: gaussian_mlp(activation=jax.nn.relu),
+        "gaussian_mlp's setting activation=.* must be a word",
+    ),
+    "a word for a number": (
+        lambda: rebar("a"),
+        "rebar's setting temperature='a' must be a number from",
+    ),
+    "a factory for its name": (
+        lambda: vaejax.build(MODELS, gaussian_mlp),
+        "name is <function gaussian_mlp at .*: give a word, one of autoencoder, ",
+    ),
+    "a module for the function that makes it": (
+        lambda: from_nnx(nnx.Linear(4, 4, rngs=nnx.Rngs(0))),
+        r"a module, Linear, that is made already: .*lambda rngs: Linear\(..., rngs=",
     ),
     "an encoder of two arrays": (
         lambda: networks(
@@ -262,6 +374,13 @@ def test_a_first_mistake_is_answered(mistake):
 def test_what_is_right_goes_through():
     assert networks().name == "own"
     assert int(fit().step) == 2
+    state = fit()
+    fit(state=jax.tree.map(jnp.copy, state), epochs=2)
+    assert int(fit(state=state, epochs=2).step) == 4
+
+
+def test_an_objective_says_what_it_is_made_of():
+    assert repr(OBJECTIVE) == "Objective('linear_gaussian, elbo, dreg, K = 1')"
 
 
 @pytest.mark.usefixtures("untyped")

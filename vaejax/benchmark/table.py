@@ -44,6 +44,10 @@ class EstimatorTable:
         """The rows, cell by cell."""
         return iter(self.rows)
 
+    def __getitem__(self, number: int) -> Row:
+        """The row of this number, from 0."""
+        return self.rows[number]
+
     def select(self, **wanted: Any) -> "EstimatorTable":
         """The rows whose columns have these values: `select(estimator="dreg")`.
 
