@@ -1,10 +1,8 @@
 """A `Model` from two networks, a prior and two families."""
 
-import contextlib
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -43,6 +41,7 @@ def from_networks(
     data_shape: tuple[int, ...],
     latent_dim: int,
     data_mean: np.ndarray | None = None,
+    label_size: int = 0,
 ) -> Model:
     """A model whose posterior and likelihood two networks parameterise.
 
@@ -54,12 +53,14 @@ def from_networks(
     centred inputs condition its first layer better (LeCun et al. 1998, "Efficient
     BackProp").
 
+    With a `label_size` the networks take x and z flattened, followed by so many numbers
+    of a label: `encode` and `decode` are for a caller who appends these numbers.
+
     Raises:
         IncompatibleError: a posterior that does not go with the prior, or a prior of
             another number of latents; a posterior or a likelihood without a head.
-        VaejaxError: a network of another output width; once it is applied, one of
-            another input width; names, functions or numbers in the place of objects;
-            sizes that are no integers of at least 1.
+        VaejaxError: a network of another input or output width; names, functions or
+            numbers in the place of objects; sizes that are no integers of at least 1.
     """
     for role, family in (("posterior", posterior), ("likelihood", likelihood)):
         expect(Family, role, family)
@@ -77,8 +78,14 @@ def from_networks(
         raise IncompatibleError(f"{posterior.name} refuses {prior.name}: {reason}")
     center = 0.0 if data_mean is None else np.asarray(data_mean, jnp.result_type(float))
     x, z = event_of(likelihood, data_shape), event_of(posterior, (latent_dim,))
-    encoder = _headed("encoder", encoder, x, posterior, (latent_dim,))
-    decoder = _headed("decoder", decoder, z, likelihood, data_shape)
+    of_x, of_z = (
+        jax.ShapeDtypeStruct((event.size + label_size,), event.dtype)
+        if label_size
+        else event
+        for event in (x, z)
+    )
+    encoder = _headed("encoder", encoder, of_x, posterior, (latent_dim,))
+    decoder = _headed("decoder", decoder, of_z, likelihood, data_shape)
 
     def init(key: Key) -> Params:
         encoder_key, decoder_key, prior_key = jax.random.split(key, 3)
@@ -167,17 +174,6 @@ def _headed(
         network_key, family_key = jax.random.split(key)
         return {"network": network.init(network_key), "family": own(family_key)}
 
-    def check_width(found: Any) -> None:
-        is_array = hasattr(found, "size")
-        if not is_array or found.size != math.prod(shape):
-            given = f"{found.size} numbers" if is_array else f"a {type(found).__name__}"
-            raise VaejaxError(
-                f"the {role} returns {given}, and a {family.name} of "
-                f"shape {coordinates} takes {math.prod(shape)}, "
-                f"{head.outputs_per_coordinate} for each coordinate: give the network "
-                "that width, in one array"
-            )
-
     def outputs(params: PyTree, x: Event) -> Array:
         try:
             found = network.apply(params, x)
@@ -187,7 +183,15 @@ def _headed(
                 f"the {role} fails at an input of shape {shapes}: give a network that "
                 f"takes this shape ({type(error).__name__}: {cut(str(error))})"
             ) from error
-        check_width(found)
+        is_array = hasattr(found, "size")
+        if not is_array or found.size != math.prod(shape):
+            given = f"{found.size} numbers" if is_array else f"a {type(found).__name__}"
+            raise VaejaxError(
+                f"the {role} returns {given}, and a {family.name} of "
+                f"shape {coordinates} takes {math.prod(shape)}, "
+                f"{head.outputs_per_coordinate} for each coordinate: give the network "
+                "that width, in one array"
+            )
         return found.reshape(shape)
 
     def apply(params: PyTree, x: Event) -> DistParams:
@@ -195,13 +199,9 @@ def _headed(
             return head.read(outputs(params, x), ())
         return head.read(outputs(params["network"], x), params["family"])
 
-    # A network that refuses the event may be for a model that gives it another input,
-    # such as the event and a label: `outputs` says so if it is not.
-    with contextlib.suppress(TypeError, ValueError):
-        found = jax.eval_shape(
-            lambda key, x: network.apply(network.init(key), x), jax.random.key(0), event
-        )
-        check_width(found)
+    jax.eval_shape(
+        lambda key, x: outputs(network.init(key), x), jax.random.key(0), event
+    )
     return Network(init=init, apply=apply)
 
 

@@ -78,6 +78,7 @@ def conditional_vae(
         likelihood=pixels,
         data_shape=data_shape,
         latent_dim=latent_dim,
+        label_size=num_classes,
     )
     center = 0.0 if data_mean is None else np.asarray(data_mean, jnp.result_type(float))
 

@@ -129,7 +129,7 @@ def vq_vae(
         blocks=blocks,
     )
 
-    def outputs_first(params: dict, z: Float[Array, "G D"]) -> Array:
+    def outputs_first(params: dict, z: Array) -> Array:  # [G, D], or flat
         image = decoder.apply(params, z.reshape(*grid, latent_dim))
         return jnp.moveaxis(image.reshape(height, width, num_outputs, depth), 2, 0)
 
