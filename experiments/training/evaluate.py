@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.harness.progress import COMPILING, progress_bar
 from experiments.training.run import Run
-from vaejax.core import Key, Model, Params
+from vaejax.core import Key, Model, Params, VaejaxError
 from vaejax.data import LEVELS
 from vaejax.evaluation import (
     LogLikelihood,
@@ -27,12 +27,12 @@ def evaluate(run: Run, params: Params, key: Key, num_samples: int) -> LogLikelih
     """The log-likelihood of every test image, with its error, and a progress bar.
 
     Raises:
-        VaejaxError: it is not finite for some images.
+        VaejaxError: it is not finite.
     """
     count = len(run.data.test.x)
     with progress_bar("log-likelihood", count, "images") as update:
         update(0, COMPILING)
-        return log_likelihood(
+        estimate = log_likelihood(
             run.model,
             params,
             run.data.test,
@@ -40,6 +40,12 @@ def evaluate(run: Run, params: Params, key: Key, num_samples: int) -> LogLikelih
             num_samples=num_samples,
             progress=partial(update, note=""),
         )
+    if not np.isfinite(estimate.log_px).all():
+        raise VaejaxError(
+            "the log-likelihood of some test images is not finite: look at the metrics "
+            f"in {run.config.out}, and lower the learning rate"
+        )
+    return estimate
 
 
 def final_figures(run: Run, seeds: list[Params]) -> dict[str, Any]:

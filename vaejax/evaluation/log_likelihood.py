@@ -30,7 +30,7 @@ from vaejax.core import (
     Scalar,
     VaejaxError,
     check_data,
-    check_finite,
+    count_of,
     fold_examples,
     plain,
 )
@@ -74,8 +74,16 @@ class LogLikelihood(NamedTuple):
 
         The delta method misses an error that no sample shows: where many k are above
         0.7, the estimate lies lower, and is less certain, than reported.
+
+        Raises:
+            VaejaxError: naming the examples whose log-likelihood is NaN.
         """
         count = len(self.log_px)
+        if len(rows := np.flatnonzero(np.isnan(self.log_px))):
+            raise VaejaxError(
+                f"log p(x) is NaN for {count_of(rows, count)}: look for parameters "
+                "that are not finite, or leave these examples out"
+            )
         squared_errors = np.sum(self.monte_carlo_error.astype(float) ** 2)
         return {
             "log_likelihood": float(np.mean(self.log_px, dtype=float)),
@@ -127,7 +135,7 @@ def log_likelihood(
 
     Raises:
         VaejaxError: `num_samples` or `chunk_size` below 1, no examples, or a posterior
-            without a density; what `check_data` refuses; estimates that are not finite.
+            without a density; what `check_data` refuses.
 
     Examples:
         >>> model = gaussian_toy((2,))
@@ -167,7 +175,6 @@ def log_likelihood(
     log_px, error, ess, elbo, elbo_error, tails = (
         np.concatenate(column)[:count] for column in zip(*results, strict=True)
     )
-    check_finite(log_px=log_px)
     # Fit in parts: the fits of all examples at once would be large.
     parts = np.split(tails, range(EXAMPLES_PER_CALL, count, EXAMPLES_PER_CALL))
     pareto_k = np.concatenate(list(map(pareto_shapes, parts)))
