@@ -203,7 +203,6 @@ def make_objective(
         return split_params(begun, state)
 
     return Objective(
-        name=f"{model.name}, {bound.name}, {estimator.name}, K = {num_samples}",
         init=init,
         loss=loss,
         start=None if model.extras.start is None else start,

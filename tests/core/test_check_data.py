@@ -105,6 +105,15 @@ DOORS = {
         key=KEY,
         cost="none",
     ),
+    "advise": of_model(
+        benchmark.advise,
+        bound=elbo(),
+        estimators=[pathwise()],
+        num_samples=1,
+        batch_size=1,
+        draws=8,
+        key=KEY,
+    ),
     "check_unbiased": lambda x: vaejax.check_unbiased(
         *(pathwise(), elbo(), MODEL, PARAMS, Example(x)),
         num_samples=1,

@@ -38,7 +38,8 @@ def test_a_result_has_its_command_and_stands_on_a_page(path, monkeypatch):
     assert config.out == Path("runs", path.stem)
     train.check(config)
     numbers = tomllib.loads(text)["result"].values()
-    assert numbers and all(numbers)
+    assert numbers
+    assert all(numbers)
     for number in numbers:
         assert re.search(rf"(?<![\d.]){re.escape(number)}(?![\d.])", TEXT), number
 

@@ -180,7 +180,6 @@ class DataRules:
 class Objective:
     """The interface of anything trainable to a trainer and a benchmark."""
 
-    name: str = "own"  # in messages and reports
     init: Callable[[Key], tuple[Params, PyTree]]  # the parameters and the state
     # loss(params, state, key, batch) is the mean over the batch, to minimise, with the
     # next state and the metrics. The loss is traced and sees no values: the caller
