@@ -159,7 +159,7 @@ def test_a_point_of_few_draws_is_unsafe_wherever_it_is_told():
     (said,) = snr_report.cautions(few)
     assert said.startswith("4 of 4 estimates are marked")
     assert "the fewest draws are 40" in said
-    assert "too few to show a tail" in said
+    assert "too few draws to show a tail" in said
     assert "†" in snr_report._point(few[0])["snr"]
     assert "†" not in snr_report._point(many[0])["snr"]
 
@@ -308,7 +308,7 @@ def test_signals_that_do_not_agree_are_seen():
     (row,) = fake_point(None, None, None, 1, 4)
     row = dataclasses.replace(row, own_snr=0.05, own_snr_stderr=0.01, signal_of="dreg")
     (finding,) = map(str, snr_report.in_words([row], [], None))
-    assert "by at most 0.0 standard errors (over 1 points)" in finding
+    assert "by at most 0.0 standard errors (over 1 point)" in finding
     louder = dataclasses.replace(row, own_snr=0.1)
     (finding,) = map(str, snr_report.in_words([louder], [], None))
     assert "by at most 3.8 standard errors" in finding  # (0.01 - 0.0025) / 0.002
