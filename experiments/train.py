@@ -22,7 +22,6 @@ from jax.sharding import Mesh
 
 from experiments.harness import run_folder
 from experiments.training import processes, report
-from experiments.training.checks import check_choices
 from experiments.training.evaluate import final_figures
 from experiments.training.load import read_source
 from experiments.training.loop import train_to_end
@@ -60,8 +59,6 @@ def run(config: Config) -> Results:
     with contextlib.ExitStack() as stack:
         stack.enter_context(matmul_precision(config.matmul_precision))
         stack.enter_context(generator(config.prng))
-        with processes.together():
-            check_choices(config)
         if first:
             print(f"building {config.model} for {config.dataset}", flush=True)
         with processes.together():

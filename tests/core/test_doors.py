@@ -9,6 +9,7 @@ import pytest
 import vaejax
 from vaejax import Batch, Example, VaejaxError
 from vaejax.bounds import elbo
+from vaejax.core.doors import expect_params
 from vaejax.data import PROTOCOLS, load
 from vaejax.estimators import dreg
 from vaejax.evaluation import reconstruction
@@ -357,3 +358,9 @@ def test_gradients_of_several_steps_are_summed_up_by_optax():
     sgd = optax.MultiSteps(optax.sgd(0.1), every_k_schedule=2)
     state = vaejax.fit(OBJECTIVE, sgd, DATA, epochs=1, batch_size=2, key=KEY)
     assert int(state.opt_state.gradient_step) == 1
+
+
+def test_traced_parameters_are_no_mistake():
+    """A user's own jit: no traced array knows whether it is freed."""
+    passed = jax.jit(lambda params: expect_params(params, MODEL))
+    jax.tree.map(np.testing.assert_array_equal, passed(PARAMS), PARAMS)

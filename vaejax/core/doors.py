@@ -152,7 +152,11 @@ def expect_kept(name: str, tree: Any) -> None:
     Raises:
         VaejaxError: saying what to give instead.
     """
-    arrays = [leaf for leaf in jax.tree.leaves(tree) if isinstance(leaf, jax.Array)]
+    arrays = [
+        leaf
+        for leaf in jax.tree.leaves(tree)
+        if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer)
+    ]
     if any(array.is_deleted() for array in arrays):
         raise VaejaxError(
             f"the arrays of {name} are freed, since `fit` or a step took over their "
