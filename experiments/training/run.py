@@ -105,11 +105,11 @@ def check(config: Config) -> str:
     return choose_protocol(config.dataset, config.protocol, model.likelihood)
 
 
-def _build_model(config: Config, **told: Any) -> Model:
+def _build_model(config: Config, **from_data: Any) -> Model:
     """Build the model, with what the data tell it, such as their mean."""
     shape = build(DATASETS, config.dataset).shape
     settings = config.model_settings
-    return build(MODELS, config.model, settings, data_shape=shape, **told)
+    return build(MODELS, config.model, settings, data_shape=shape, **from_data)
 
 
 def _build_objective(config: Config, model: Model, num_examples: int) -> Objective:
@@ -138,10 +138,10 @@ def prepare(config: Config) -> Run:
     train = load(config.dataset, protocol=protocol, data_dir=config.data_dir)
     train = training_split(config, train, protocol)
     test = load(config.dataset, "test", protocol=protocol, data_dir=config.data_dir)
-    told = {"data_mean": mean_observation(train, protocol)}
+    from_data = {"data_mean": mean_observation(train, protocol)}
     if "exemplars" in settings_of(MODELS[config.model]):
-        told["exemplars"] = exemplars(train, protocol)
-    model = _build_model(config, **told)
+        from_data["exemplars"] = exemplars(train, protocol)
+    model = _build_model(config, **from_data)
     count = len(test.images) if config.eval_examples is None else config.eval_examples
     if count > len(test.images):
         raise VaejaxError(

@@ -40,6 +40,8 @@ _PARITY = np.uint32(0x1BD11BDA)
 def generator(name: str) -> Iterator[None]:
     """A context in which examples draw their bits in one pass, or as `jax.random` does.
 
+    A program that is traced already keeps its choice.
+
     Raises:
         VaejaxError: an unknown name.
     """
