@@ -104,10 +104,10 @@ from experiments.harness.names import check_named_once
 from experiments.harness.progress import progress_bar
 from vaejax.benchmark import AdviceRow, fold_count
 from vaejax.benchmark.advice import CHOICE
-from vaejax.benchmark.advise import check_group, check_recommendable, decide
 from vaejax.benchmark.candidates import Candidate, make_candidates
 from vaejax.benchmark.cells import Point
 from vaejax.benchmark.numbers import number_of
+from vaejax.benchmark.recommend import check_group, check_recommendable, decide
 from vaejax.bounds import BOUNDS
 from vaejax.core import Batch, Bound, Estimator, VaejaxError
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import inspect
-from importlib import import_module
 
 import jax
 import numpy as np
@@ -12,14 +11,13 @@ import vaejax
 from experiments.advise import Config, run
 from experiments.benchmark import measured_model
 from vaejax import VaejaxError
-from vaejax.benchmark import AdviceRow, CostReport
+from vaejax.benchmark import AdviceRow, CostReport, recommend
 from vaejax.bounds import iwae
 from vaejax.estimators import dreg, rloo, score_function, stl
 from vaejax.models import linear_gaussian
 
 pytestmark = pytest.mark.slow
 
-DECIDES = import_module("vaejax.benchmark.advise")  # not its function of this name
 KEY = jax.random.key(7)
 # Without the types that the tests check at every call, as a user has it.
 PLAIN = inspect.unwrap(vaejax.benchmark.advise)
@@ -50,7 +48,7 @@ def known_costs(monkeypatch):
         per_candidate = (c.cell.num_samples * c.cell.batch_size for c in measured)
         return [CostReport(n, 1e-3 * n, 0.0, 0.0, 1000 * n) for n in per_candidate]
 
-    monkeypatch.setattr(DECIDES, "costs_of", costs)
+    monkeypatch.setattr(recommend, "costs_of", costs)
 
 
 def verdicts(advice):

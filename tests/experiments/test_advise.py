@@ -4,7 +4,6 @@ import csv
 import dataclasses
 import html
 import json
-from importlib import import_module
 
 import numpy as np
 import pytest
@@ -12,14 +11,12 @@ from scipy import stats
 
 from experiments import advise
 from experiments.advise import Config
-from vaejax.benchmark import CostReport, Moments, candidates
+from vaejax.benchmark import CostReport, Moments, candidates, recommend
 from vaejax.benchmark import ranking as ranking_module
 from vaejax.benchmark.ranking import Measured, rank
 from vaejax.core import Params, VaejaxError
 
 pytestmark = pytest.mark.slow
-
-DECIDES = import_module("vaejax.benchmark.advise")  # not its function of this name
 
 
 def config_for(out, **settings) -> Config:
@@ -35,7 +32,7 @@ def known_costs(monkeypatch):
         per_candidate = (c.cell.num_samples * c.cell.batch_size for c in measured)
         return [CostReport(n, 1e-3 * n, 0.0, 0.0, 1000 * n) for n in per_candidate]
 
-    monkeypatch.setattr(DECIDES, "costs_of", costs)
+    monkeypatch.setattr(recommend, "costs_of", costs)
 
 
 def verdicts(results):
@@ -89,7 +86,7 @@ def test_a_killed_run_goes_on_with_what_is_not_measured(
         return signal(*arguments)
 
     monkeypatch.setattr(candidates, "_signal", counted)
-    monkeypatch.setattr(DECIDES, "costs_of", None)  # they are known
+    monkeypatch.setattr(recommend, "costs_of", None)  # they are known
     with pytest.raises(VaejaxError, match="unfinished run: use --resume"):
         advise.run(config)
     again = advise.run(dataclasses.replace(config, resume=True))

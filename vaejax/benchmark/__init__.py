@@ -2,7 +2,6 @@
 
 from vaejax.benchmark.advice import Advice as Advice
 from vaejax.benchmark.advice import AdviceRow as AdviceRow
-from vaejax.benchmark.advise import advise as advise
 from vaejax.benchmark.combining import combine as combine
 from vaejax.benchmark.compare import compare_estimators as compare_estimators
 from vaejax.benchmark.cost import CostReport as CostReport
@@ -15,6 +14,7 @@ from vaejax.benchmark.evaluations import decoder_evaluations as decoder_evaluati
 from vaejax.benchmark.moments import Moments as Moments
 from vaejax.benchmark.moments import fold_count as fold_count
 from vaejax.benchmark.moments import gradient_moments as gradient_moments
+from vaejax.benchmark.recommend import advise as advise
 from vaejax.benchmark.report import GroupReport as GroupReport
 from vaejax.benchmark.report import grad_report as grad_report
 from vaejax.benchmark.report import summarize as summarize
