@@ -15,7 +15,6 @@ from jax.flatten_util import ravel_pytree
 
 from experiments.training.config import Config
 from experiments.training.optimizer import make_optimizer
-from experiments.training.run import check
 from vaejax import kl_weights
 from vaejax.bounds import BOUNDS, beta_elbo, elbo, elbo_analytic_kl
 from vaejax.core import Batch, Example, LossState, VaejaxError
@@ -337,9 +336,8 @@ def test_a_density_ratio_tracks_the_encoder_at_every_step(prior, moves):
         dataset="digits",
         epochs=2,
         encoder_steps=5,
-        model_settings=("hidden=(4,)", "latent_dim=2", f"prior={prior}"),
     )
-    model = check(config).model
+    model = gaussian_mlp(hidden=(4,), latent_dim=2, prior=prior)
     params = model.init(KEY)
     optimizer = make_optimizer(config, model, 1000)
     ones = jax.tree.map(jnp.ones_like, params)

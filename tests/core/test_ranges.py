@@ -7,6 +7,7 @@ import math
 import pkgutil
 import typing
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,6 @@ from hypothesis import strategies as st
 
 import experiments
 from experiments import replay, train
-from experiments.harness.settings import Settings
 from vaejax import bounds, core, estimators, kl_weights, models, priors, regularizers
 from vaejax.core import UnknownNameError, VaejaxError
 from vaejax.core.ranges import DEEPEST, LONGEST, Range, mismatch, shown
@@ -66,8 +66,13 @@ def test_every_number_of_every_factory_and_experiment_has_limits():
 
 
 def test_every_experiment_checks_its_fields():
+    required = {"checkpoint": Path("run"), "name": "mnist"}
     for config in CONFIGS:
-        assert config.__post_init__ is Settings.__post_init__
+        hints = typing.get_type_hints(config, include_extras=True)
+        known = {name: required[name] for name in required if name in hints}
+        for name in (name for name, hint in hints.items() if kinds_in(hint)):
+            with pytest.raises(VaejaxError, match=f"^--{name.replace('_', '-')} is "):
+                config(**known, **{name: 10**30})
 
 
 LAYERS = ("depth", "decoder_depth", "blocks", "num_hidden", "num_partitions")
