@@ -40,6 +40,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaejax.core import KLWeight, PyTree, Scalar, Stats, VaejaxError
+from vaejax.core.build import check_calls
 from vaejax.core.ranges import Steps, StepsOrZero
 
 
@@ -150,6 +151,7 @@ KL_WEIGHTS: dict[str, Callable[..., KLWeight]] = {
     "kl_at_most": kl_at_most,
     "distortion_at_most": distortion_at_most,
 }
+check_calls(globals(), KL_WEIGHTS)
 
 
 def _schedule(

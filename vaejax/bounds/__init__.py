@@ -27,6 +27,7 @@ from vaejax.bounds.renyi import renyi
 from vaejax.bounds.train_apart import train_apart
 from vaejax.bounds.tvo import tvo
 from vaejax.core import Bound
+from vaejax.core.build import check_calls
 
 BOUNDS: dict[str, Callable[..., Bound]] = {
     "elbo": elbo,
@@ -42,6 +43,7 @@ BOUNDS: dict[str, Callable[..., Bound]] = {
     "cubo": cubo,
     "jvi": jvi,
 }
+check_calls(globals(), BOUNDS)
 
 __all__ = [
     "BOUNDS",

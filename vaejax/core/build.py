@@ -12,13 +12,15 @@ import ast
 import inspect
 import typing
 from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 from vaejax.core.errors import UnknownNameError, VaejaxError, one_of, unknown
 from vaejax.core.ranges import BARE, cut, mismatch, shown
 
 T = TypeVar("T")
+Settings = ParamSpec("Settings")
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
@@ -46,9 +48,12 @@ def build(
 
     Raises:
         UnknownNameError: listing the known names, or the settings the factory takes.
-        VaejaxError: a value that the setting's annotation does not allow; a setting
-            that is given twice, or that follows.
+        VaejaxError: a name that is no word; a value that the setting's annotation does
+            not allow; a setting that is given twice, or that follows.
     """
+    if not isinstance(name, str):
+        known = ", ".join(sorted(registry))
+        raise VaejaxError(f"name is {shown(name)}: give a word, one of {known}")
     if name not in registry:
         raise unknown("name", name, registry)
     factory = registry[name]
@@ -66,6 +71,26 @@ def build(
         advice = one_of(first, taken) if taken else "it takes none"
         raise UnknownNameError(f"{name!r} has no setting {shown(first)}: {advice}")
     return factory(**known, **typed(name, factory, own))
+
+
+def checked(factory: Callable[Settings, T]) -> Callable[Settings, T]:
+    """Wrap a factory to refuse, when called directly, the settings `build` refuses."""
+    taken = settings_of(factory)
+
+    @wraps(factory)
+    def call(*args: Settings.args, **settings: Settings.kwargs) -> T:
+        given = dict(zip(taken, args, strict=False)) | settings
+        known = {name: value for name, value in given.items() if name in taken}
+        typed(factory.__name__, factory, known)
+        return factory(*args, **settings)
+
+    return call
+
+
+def check_calls(module: dict[str, Any], registry: dict[str, Callable[..., T]]) -> None:
+    """Make the factories in a registry and in its module's globals `checked`."""
+    registry.update({name: checked(factory) for name, factory in registry.items()})
+    module.update(registry)
 
 
 def settings_of(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:

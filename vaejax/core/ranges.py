@@ -57,6 +57,7 @@ Levels = Annotated[int, Range(2, 2**16)]  # of grey
 Components = Annotated[int, Range(1, 100)]
 Classes = Annotated[int, Range(1, 10_000)]
 Steps = Annotated[int, Range(1, 2**31 - 1)]  # the limit of an int32
+Size = Annotated[int, Range(1, 2**31 - 1)]  # numbers that a network takes or returns
 # The range limits the product of the sizes: XLA cannot hold 2^63 numbers.
 Shape = Annotated[tuple[int, ...], Range(1, 2**31 - 1)]
 StepsOrZero = Annotated[int, Range(0, 2**31 - 1)]

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from vaejax.core import Estimator
+from vaejax.core.build import check_calls
 from vaejax.estimators.constant_baseline import constant_baseline
 from vaejax.estimators.disarm import arm, disarm
 from vaejax.estimators.dreg import dreg
@@ -61,6 +62,7 @@ ESTIMATORS: dict[str, Callable[..., Estimator]] = {
     "rebar": rebar,
     "relax": relax,
 }
+check_calls(globals(), ESTIMATORS)
 
 __all__ = [
     "ESTIMATORS",

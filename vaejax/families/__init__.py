@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from vaejax.core import Family
+from vaejax.core.build import check_calls
 from vaejax.families.bernoulli import bernoulli
 from vaejax.families.beta import BetaParams, beta
 from vaejax.families.categorical import categorical
@@ -86,6 +87,7 @@ FAMILIES: dict[str, Callable[..., Family]] = {
     "truncated_normal": truncated_normal,
     "von_mises_fisher": von_mises_fisher,
 }
+check_calls(globals(), FAMILIES)
 
 __all__ = [
     "FAMILIES",

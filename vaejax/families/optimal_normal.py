@@ -18,9 +18,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vaejax.core import Event, Family, Key, Scalar, VaejaxError
+from vaejax.core.build import checked
 from vaejax.families.heads import one_output
 
 
+@checked
 def optimal_normal(min_scale: float = 1e-3) -> Family:
     """Normal variables at the best scale of each event; the parameter is the mean.
 

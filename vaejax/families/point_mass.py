@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vaejax.core import Family, Head, OwnSamples, VaejaxError, head_of, unknown
+from vaejax.core.build import checked
 
 WHY_NO_OTHER = (
     "a point mass has no density, whose logarithm this estimator takes: use pathwise"
@@ -21,6 +22,7 @@ UNITS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
 }
 
 
+@checked
 def point_mass(units: str = "linear") -> Family:
     """A point mass at z, the parameter itself; `log_prob` is 0, and not a density.
 
@@ -49,6 +51,7 @@ def point_mass(units: str = "linear") -> Family:
     )
 
 
+@checked
 def k_sparse(k: int = 25) -> Family:
     """A point mass at the k largest of a network's outputs, all others zero.
 

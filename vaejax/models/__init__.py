@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from vaejax.core import Model
+from vaejax.core.build import check_calls
 from vaejax.models.assembly import from_networks
 from vaejax.models.autoencoder import autoencoder
 from vaejax.models.bernoulli_toy import bernoulli_toy
@@ -54,6 +55,7 @@ MODELS: dict[str, Callable[..., Model]] = {
     "vade": vade,
     "vq_vae": vq_vae,
 }
+check_calls(globals(), MODELS)
 
 __all__ = [
     "MODELS",

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float
 
+from vaejax.core.build import checked
+from vaejax.core.ranges import PerStageOrZero, Size
 from vaejax.nets.layers import conv_layer, convolved, linear, plus_bias, start_at
 from vaejax.nets.network import Network, activation_named, from_nnx
 from vaejax.ops.convolution import convolve_transposed
@@ -17,12 +19,13 @@ from vaejax.ops.convolution import convolve_transposed
 TRANSPOSED = nnx.initializers.variance_scaling(8.0, "fan_in", "truncated_normal")
 
 
+@checked
 def conv_encoder(
     image_shape: tuple[int, int, int],
     channels: Sequence[int],
-    out_size: int,
+    out_size: Size,
     activation: str = "relu",
-    blocks: int = 0,
+    blocks: PerStageOrZero = 0,
 ) -> Network:
     """Convolutions that halve the image, one per entry of `channels`, then linear.
 
@@ -42,13 +45,14 @@ def conv_encoder(
     return from_nnx(ConvEncoder)
 
 
+@checked
 def conv_decoder(
-    in_size: int,
+    in_size: Size,
     channels: Sequence[int],
     image_shape: tuple[int, int, int],
     activation: str = "relu",
     out_bias: Array | None = None,
-    blocks: int = 0,
+    blocks: PerStageOrZero = 0,
 ) -> Network:
     """Linear, then transposed convolutions that double the image, cropped to size.
 
@@ -70,12 +74,13 @@ def conv_decoder(
     return from_nnx(ConvDecoder)
 
 
+@checked
 def grid_encoder(
     image_shape: tuple[int, int, int],
     channels: Sequence[int],
     out_depth: int,
     activation: str = "relu",
-    blocks: int = 0,
+    blocks: PerStageOrZero = 0,
 ) -> Network:
     """`conv_encoder` with a vector at each place of the smallest image, [h, w, out]."""
     act = activation_named(activation)
@@ -91,13 +96,14 @@ def grid_encoder(
     return from_nnx(GridEncoder)
 
 
+@checked
 def grid_decoder(
     in_depth: int,
     channels: Sequence[int],
     image_shape: tuple[int, int, int],
     activation: str = "relu",
     out_bias: Array | None = None,
-    blocks: int = 0,
+    blocks: PerStageOrZero = 0,
 ) -> Network:
     """`conv_decoder` from a vector at each place of the smallest image, [h, w, in]."""
     act = activation_named(activation)

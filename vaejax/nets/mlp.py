@@ -6,14 +6,17 @@ from itertools import pairwise
 from flax import nnx
 from jaxtyping import Array, Float
 
+from vaejax.core.build import checked
+from vaejax.core.ranges import Size
 from vaejax.nets.layers import linear, start_at
 from vaejax.nets.network import Network, activation_named, from_nnx
 
 
+@checked
 def mlp(
-    in_size: int,
+    in_size: Size,
     hidden: Sequence[int],
-    out_size: int,
+    out_size: Size,
     activation: str = "tanh",
     out_bias: Array | None = None,
 ) -> Network:

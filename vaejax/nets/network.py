@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array
 
-from vaejax.core import Key, PyTree, record, unknown
+from vaejax.core import Key, PyTree, VaejaxError, record, unknown
 
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "tanh": jnp.tanh,
@@ -27,7 +27,17 @@ class Network:
 
 
 def from_nnx(build: Callable[[nnx.Rngs], nnx.Module]) -> Network:
-    """Turn a flax NNX module into a `Network` over a plain dict of arrays."""
+    """Turn a flax NNX module into a `Network` over a plain dict of arrays.
+
+    Raises:
+        VaejaxError: a module that is made already.
+    """
+    if isinstance(build, nnx.Module):
+        made = type(build).__name__
+        raise VaejaxError(
+            f"build is a module, {made}, that is made already: give a function that "
+            f"makes it, as in from_nnx(lambda rngs: {made}(..., rngs=rngs))"
+        )
     graph = nnx.graphdef(nnx.eval_shape(lambda: build(nnx.Rngs(0))))
 
     def init(key: Key) -> PyTree:

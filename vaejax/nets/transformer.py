@@ -8,10 +8,12 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from vaejax.core import VaejaxError
+from vaejax.core.build import checked
 from vaejax.nets.layers import linear, norm
 from vaejax.nets.network import Network, from_nnx
 
 
+@checked
 def transformer(width: int, depth: int, heads: int, expansion: int = 4) -> Network:
     """Transformer blocks from [T, width] tokens, without positions, to [T, width].
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from vaejax.core import Prior
+from vaejax.core.build import check_calls
 from vaejax.priors.autoregressive import autoregressive
 from vaejax.priors.conditional_normal import conditional_normal
 from vaejax.priors.dirichlet import laplace_dirichlet, symmetric_dirichlet
@@ -36,6 +37,7 @@ PRIORS: dict[str, Callable[..., Prior]] = {
     "uniform_sphere": uniform_sphere,
     "vamp": vamp,
 }
+check_calls(globals(), PRIORS)
 
 __all__ = [
     "PRIORS",

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 from vaejax.core import Regularizer
+from vaejax.core.build import check_calls
 from vaejax.regularizers.adversarial import adversarial
 from vaejax.regularizers.capacity import capacity
 from vaejax.regularizers.density_ratio import density_ratio
@@ -26,6 +27,7 @@ REGULARIZERS: dict[str, Callable[..., Regularizer]] = {
     "stratified_total_correlation": stratified_total_correlation,
     "total_correlation": total_correlation,
 }
+check_calls(globals(), REGULARIZERS)
 
 __all__ = [
     "REGULARIZERS",
