@@ -272,18 +272,6 @@ def require(condition: bool, lacks: str, remedy: str) -> Verdict | None:
     return None if condition else Verdict("refused", f"{lacks}: {remedy}")
 
 
-MOST_OUTCOMES = 2**24  # the upper limit of `max_outcomes`, for any memory
-
-
-def check_max_outcomes(max_outcomes: int) -> None:
-    """Refuse a limit on listed outcomes below 1 or above `MOST_OUTCOMES`."""
-    if not 1 <= max_outcomes <= MOST_OUTCOMES:
-        raise VaejaxError(
-            f"max_outcomes is {max_outcomes}: use a number of outcomes from 1 to "
-            f"{MOST_OUTCOMES:,}"
-        )
-
-
 def require_outcomes(problem: Problem, name: str, max_outcomes: int) -> Verdict | None:
     """Refuse a problem if the estimator cannot list every outcome of the posterior."""
     model, family = problem.model, problem.model.posterior

@@ -85,7 +85,7 @@ def test_every_weight_builds_and_refuses_what_is_no_number(name):
     assert KL_WEIGHTS[name]().name in KL_WEIGHTS
     for setting, parameter in inspect.signature(KL_WEIGHTS[name]).parameters.items():
         if parameter.annotation is float:
-            with pytest.raises(VaejaxError, match=f"{setting} is nan"):
+            with pytest.raises(VaejaxError, match=f"{setting}=nan must be a number"):
                 KL_WEIGHTS[name](**{setting: float("nan")})
 
 

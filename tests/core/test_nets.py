@@ -195,7 +195,7 @@ def test_gradients_of_either_bound_reach_every_block_and_compile_once():
 
 
 def test_residual_blocks_are_not_fewer_than_none():
-    with pytest.raises(VaejaxError, match="blocks is -1: use 0 or more"):
+    with pytest.raises(VaejaxError, match="blocks=-1 must be an integer from 0"):
         gaussian_conv(blocks=-1)
 
 

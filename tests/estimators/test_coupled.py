@@ -557,7 +557,7 @@ def test_too_many_outcomes_or_too_few_are_refused(estimator, num_samples, messag
 @pytest.mark.parametrize("factory", [enumeration, unordered_set])
 @pytest.mark.parametrize("max_outcomes", [0, 10**30])
 def test_a_limit_of_outcomes_that_cannot_be_is_refused(factory, max_outcomes):
-    with pytest.raises(VaejaxError, match="use a number of outcomes from 1 to 16,777,"):
+    with pytest.raises(VaejaxError, match="must be an integer from 1 to 16,777,"):
         factory(max_outcomes)
 
 

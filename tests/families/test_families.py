@@ -405,7 +405,7 @@ def test_normal_is_exact_at_any_scale(log_scale, deviations):
 
 @pytest.mark.parametrize("scale", [0.0, -0.1, float("nan")])
 def test_fixed_normal_refuses_a_scale_that_is_none(scale):
-    with pytest.raises(VaejaxError, match="use a finite number above 0"):
+    with pytest.raises(VaejaxError, match=r"number (above|from)"):
         fixed_normal(scale)
 
 

@@ -310,9 +310,9 @@ def test_dreg_refuses_iaf_unless_its_inverse_is_paid_for():
 @pytest.mark.parametrize(
     ("name", "own", "message"),
     [
-        ("planar_flow", {"depth": 0}, "depth is 0: use an integer of at least 1"),
+        ("planar_flow", {"depth": 0}, "depth=0 must be an integer from 1"),
         ("spline_flow", {"bins": 1001}, "bins is 1001: use at most 1000"),
-        ("coupling_flow", {"hidden": (0,)}, "hidden is 0: use an integer"),
+        ("coupling_flow", {"hidden": (0,)}, r"hidden=\(0,\) must be at most"),
         ("spline_flow", {"bound": 0.0}, "bound is 0.0: use a number above 0"),
         ("sylvester_flow", {"basis": "qr"}, "unknown basis 'qr': use 'orthogonal'"),
         (
@@ -320,7 +320,7 @@ def test_dreg_refuses_iaf_unless_its_inverse_is_paid_for():
             {"width": 4},
             "width is 4, and there are 2 coordinates: use at most 2",
         ),
-        ("sylvester_flow", {"width": 0}, "width is 0: use an integer of at least 1"),
+        ("sylvester_flow", {"width": 0}, "width=0 must be an integer from 1"),
         ("low_rank_normal", {"rank": 3}, "rank is 3, of 2 coordinates: use an integer"),
     ],
 )

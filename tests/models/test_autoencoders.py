@@ -215,7 +215,7 @@ def test_noise_is_what_it_says():
     ("wrong", "message"),
     [
         (lambda: point_mass("round"), "unknown units 'round'.*sigmoid"),
-        (lambda: k_sparse(0), "k is 0: keep at least 1"),
+        (lambda: k_sparse(0), "k=0 must be an integer from 1"),
         (lambda: sparse_autoencoder((4,), latent_dim=2, k=3), "3 largest of 2 units"),
         (lambda: sparse_autoencoder((4,), l1=-1.0), "weight of l1_codes is -1.0"),
         (lambda: corruption("salt", 0.1), "unknown noise 'salt'.*masking"),

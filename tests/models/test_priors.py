@@ -344,8 +344,11 @@ def test_the_ratio_is_right_among_samples_and_wrong_far_from_them():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: mixture(num_components=0), "use at least 1"),
-        (lambda: autoregressive(hidden=0), "use a width of at least 1"),
+        (
+            lambda: mixture(num_components=0),
+            "num_components=0 must be an integer from 1",
+        ),
+        (lambda: autoregressive(hidden=0), "hidden=0 must be an integer from 1"),
         (lambda: exemplar(np.zeros((3, 2))), "are 3 exemplars: use fewer components"),
         (lambda: exemplar(num_components=1), "num_components is 1: use at least 2"),
     ],

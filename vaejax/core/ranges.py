@@ -56,6 +56,7 @@ Levels = Annotated[int, Range(2, 2**16)]  # of grey
 # memory.
 Components = Annotated[int, Range(1, 100)]
 Classes = Annotated[int, Range(1, 10_000)]
+MostOutcomes = Annotated[int, Range(1, 2**24)]  # that are listed, for any memory
 Steps = Annotated[int, Range(1, 2**31 - 1)]  # the limit of an int32
 Size = Annotated[int, Range(1, 2**31 - 1)]  # numbers that a network takes or returns
 # The range limits the product of the sizes: XLA cannot hold 2^63 numbers.

@@ -25,8 +25,8 @@ from vaejax.core import (
     Verdict,
 )
 from vaejax.core.naming import named_by_settings
+from vaejax.core.ranges import MostOutcomes
 from vaejax.terms import (
-    check_max_outcomes,
     expected_terms,
     log_terms,
     make_stats,
@@ -37,7 +37,7 @@ from vaejax.terms import (
 
 
 @named_by_settings
-def enumeration(max_outcomes: int = 1024) -> Estimator:
+def enumeration(max_outcomes: MostOutcomes = 1024) -> Estimator:
     """The gradient of E F, with every sample's outcomes summed over.
 
         H = 1/K sum_k sum_s q(s; lam) F(log_w with sample k at outcome s)
@@ -70,7 +70,6 @@ def enumeration(max_outcomes: int = 1024) -> Estimator:
         >>> enumeration(max_outcomes=2).check(problem).status
         'unbiased'
     """
-    check_max_outcomes(max_outcomes)
 
     def surrogate(
         problem: Problem, params: Params, state: EstState, key: Key, example: Example

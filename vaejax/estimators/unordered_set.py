@@ -30,9 +30,9 @@ from vaejax.core import (
     Verdict,
 )
 from vaejax.core.naming import named_by_settings
+from vaejax.core.ranges import MostOutcomes
 from vaejax.ops.random import one_pass
 from vaejax.terms import (
-    check_max_outcomes,
     expected_terms,
     log_terms,
     make_stats,
@@ -46,7 +46,7 @@ MAX_SAMPLES = 10  # the probabilities of all 2^K subsets are computed
 
 
 @named_by_settings
-def unordered_set(max_outcomes: int = 4096) -> Estimator:
+def unordered_set(max_outcomes: MostOutcomes = 4096) -> Estimator:
     """The unordered set policy gradient, with its built-in baseline.
 
         sum_s w_s grad f(log_w_s; lam) + w_s (f_s - b_s) grad log q(s; lam)
@@ -79,7 +79,6 @@ def unordered_set(max_outcomes: int = 4096) -> Estimator:
         >>> unordered_set().check(problem).status
         'unbiased'
     """
-    check_max_outcomes(max_outcomes)
 
     def check(problem: Problem) -> Verdict:
         model, bound, num_samples = problem.model, problem.bound, problem.num_samples
