@@ -38,6 +38,8 @@ class WorkSettings(Settings):
     """rounds to take medians over"""
     seconds: Annotated[Seconds, option("T")] = 1.5
     """seconds per measurement"""
+    peer_seconds: Annotated[Seconds, option("T")] = 600.0
+    """longest wait for an answer; a slower contestant is left out"""
     device_check: bool = False
     """compare number formats, and 8 seeds in one program"""
 
@@ -145,7 +147,7 @@ def run(config: Config) -> Results:
         own = DEVICE_CHECK if config.device_check else ("vaejax", "loop")
         commands = parse_peers(config.peers, Path(scratch), own)
         journal = stack.enter_context(
-            measured_run(config, free=lambda name, before, now: name == "peers")
+            measured_run(config, free=lambda name, before, now: name.startswith("peer"))
         )
         train, test = _images(config)
         save_images(Path(scratch), train, test)
@@ -153,7 +155,13 @@ def run(config: Config) -> Results:
         # Evaluation comes last: it uses the parameters trained last.
         works = [train_work(k, config.batch_size) for k in config.num_samples]
         works.append(evaluate_work(config.eval_num_samples, len(test)))
-        field = Field(commands, config.out / "logs", Path(scratch), journal)
+        field = Field(
+            commands,
+            config.out / "logs",
+            Path(scratch),
+            journal,
+            limit=config.peer_seconds,
+        )
         with closing(field):
             first_values, rounds = field.take_turns(
                 works, config.rounds, config.seconds

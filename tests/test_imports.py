@@ -211,13 +211,16 @@ except SystemExit as ended:
             "experiments.training.config",
             JAX | CHECKPOINTS | DATA_AND_FIGURES,
         ),
-        (
-            COMMAND.format(word="--epoch", code=2),
-            "experiments.training.config",
-            JAX | CHECKPOINTS | DATA_AND_FIGURES,
+        *(
+            (
+                COMMAND.format(word=word, code=2),
+                "experiments.training.config",
+                JAX | CHECKPOINTS | DATA_AND_FIGURES,
+            )
+            for word in ("--epoch", "--dataset=mnsit", "--regularizers=mmmd")
         ),
     ],
-    ids=["package", "notebook", "all", "help", "mistake"],
+    ids=["package", "notebook", "all", "help", "flag", "name", "names"],
 )
 def test_slow_packages_wait_until_they_are_needed(program, needed, left_alone):
     code = (

@@ -21,6 +21,7 @@ from vaejax.benchmark.measure import measure_costs, measure_groups
 from vaejax.benchmark.numbers import number_of
 from vaejax.benchmark.rows import COLUMNS, Row, row_of_line
 from vaejax.benchmark.table import EstimatorTable
+from vaejax.core import VaejaxError
 
 # The settings that distinguish the lines of several runs.
 SETTINGS = ("checkpoint", "model_settings", "seed", "pool", "budget")
@@ -51,7 +52,16 @@ def measure(
         command: that repeats the run, for its report.
         seconds: for all cells together, instead of a number of draws.
         timed: measure what a gradient costs; else evaluations of the decoder only.
+
+    Raises:
+        VaejaxError: every cell is refused, before anything is written.
     """
+    if not any(group.valid for _, group in work):
+        cell, reason = next(iter(_refusals(work[0][1]).items()))
+        raise VaejaxError(
+            f"every cell is refused, as {cell} ({reason}): choose other estimators, "
+            "bounds or numbers of samples"
+        )
     with measured_run(config) as journal:
         return _measure(journal, config, work, command, seconds, timed)
 

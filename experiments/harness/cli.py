@@ -13,12 +13,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, NoReturn
 
 from experiments.harness.arguments import Option, flags_of, read_words, values_of
 from experiments.harness.config_file import read_settings
 from experiments.harness.help import help_text
+from experiments.harness.interrupts import handled, interrupt
+from experiments.harness.registered import check_names
 from experiments.harness.terminal import forgiving_output
 from vaejax.core import VaejaxError
 
@@ -40,7 +41,9 @@ def parse(config_class: type, words: Sequence[str]) -> Any:
     for flag in flags:
         if flag.default is dataclasses.MISSING and flag.name not in settings:
             raise VaejaxError(f"{flag.usage} is missing: give the {flag.help}")
-    return config_class(**settings)
+    config = config_class(**settings)
+    check_names(flags, config)
+    return config
 
 
 def read_command_line(config_class: type) -> Any:
@@ -77,11 +80,12 @@ def run_main(config_class: type, run: Callable[[Any], Any]) -> NoReturn:
 
     from experiments.harness.compilation_cache import use_compilation_cache
 
-    signal.signal(signal.SIGTERM, _interrupt)
     use_compilation_cache()
+    signals = signal.SIGINT, signal.SIGTERM, signal.SIGALRM
     with forgiving_output():
         try:
-            run(config)
+            with handled(interrupt, *signals):
+                run(config)
         except (VaejaxError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             _leave(2)
@@ -96,8 +100,10 @@ def run_main(config_class: type, run: Callable[[Any], Any]) -> NoReturn:
                 file=sys.stderr,
             )
             _leave(2)
-        except KeyboardInterrupt as interrupt:
-            how = str(interrupt) or "nothing was changed; the same command starts again"
+        except KeyboardInterrupt as interrupted:
+            how = str(interrupted) or "what was saved is whole; the same command " + (
+                "starts again, or says how to go on"
+            )
             print(f"interrupted: {how}", file=sys.stderr)
             _leave(130)
     sys.exit(0)
@@ -127,10 +133,6 @@ def _leave(code: int) -> NoReturn:
         time.sleep(2 if jax.process_index() == 0 else 0)
         os._exit(code)
     sys.exit(code)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise KeyboardInterrupt
 
 
 def command_of(experiment: str, config: Any) -> str:

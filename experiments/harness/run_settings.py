@@ -90,7 +90,8 @@ def check_settings(
     if differing:
         raise VaejaxError(
             f"{where} holds a run with other settings: {'; '.join(differing)}. "
-            "Resume it with its own settings, or use another --out"
+            f"Resume it with its own settings, by --config {where} --resume, or use "
+            "another --out"
         )
 
 

@@ -1,7 +1,7 @@
 """The field of contestants: they take turns, start anew, and race.
 
-A contestant that fails leaves the field, with its reason. Every answer to be reported
-is kept in a journal, so that a contestant that is too slow costs the others nothing.
+A contestant that fails, or does not answer in time, leaves the field, with its reason.
+Every answer to be reported is kept in a journal, so that an interrupt loses none.
 """
 
 import os
@@ -40,6 +40,7 @@ class Field:
         logs: folder for what they print.
         scratch: folder for compiled programs.
         journal: of what is measured.
+        limit: seconds within which a contestant answers.
     """
 
     def __init__(
@@ -48,7 +49,9 @@ class Field:
         logs: Path,
         scratch: Path,
         journal: Journal,
+        limit: float = 600.0,
     ) -> None:
+        self.limit = limit
         self.commands, self.logs, self.scratch = commands, logs, scratch
         self.journal = journal
         self.running: dict[str, Contestant] = {}
@@ -163,9 +166,8 @@ class Field:
         return found
 
     def _first(self, name: str, work: Work, cache: Path) -> Answer:
-        contestant = Contestant(
-            name, self.commands[name], self.logs / f"{name}_fresh.log", cache
-        )
+        log = self.logs / f"{name}_fresh.log"
+        contestant = Contestant(name, self.commands[name], log, cache, self.limit)
         try:
             first = contestant.ask(work.of_length(1))
             longer = contestant.ask(work.of_length(100))
@@ -226,9 +228,8 @@ class Field:
 
     def _start(self, name: str, cache: Path) -> Contestant | None:
         try:
-            return Contestant(
-                name, self.commands[name], self.logs / f"{name}.log", cache
-            )
+            log = self.logs / f"{name}.log"
+            return Contestant(name, self.commands[name], log, cache, self.limit)
         except ContestantError as error:
             self._drop(name, error)
             return None

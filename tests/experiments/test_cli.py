@@ -47,13 +47,6 @@ TINY = (
 PROCESS = [sys.executable, "-m", "experiments.train", *TINY.split()]
 
 
-@pytest.fixture(autouse=True)
-def _keep_signal_handler():
-    before = signal.getsignal(signal.SIGTERM)
-    yield
-    signal.signal(signal.SIGTERM, before)
-
-
 def call(monkeypatch, capfd, name: str, *words: object) -> tuple[int, str]:
     """The exit code and stderr of an experiment called in this process."""
     module = EXPERIMENTS[name]

@@ -401,6 +401,15 @@ def test_settings_that_cannot_be_are_refused(words, message):
         choose_estimators(words)
 
 
+def test_a_comparison_of_refused_cells_alone_leaves_no_folder(tmp_path):
+    config = config_for(
+        tmp_path / "run", bounds=("iwae",), estimators=("vimco",), num_samples=(1,)
+    )
+    with pytest.raises(VaejaxError, match=r"every cell is refused.*choose other"):
+        estimator_variance.run(config)
+    assert not config.out.exists()
+
+
 def test_two_settings_of_one_estimator_are_two_cells(tmp_path):
     """At a low temperature Gumbel-softmax has the larger variance, and is named so."""
     cold = "gumbel_softmax:temperature=0.1"

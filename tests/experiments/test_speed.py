@@ -6,6 +6,7 @@ import json
 import math
 import sys
 import textwrap
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -124,6 +125,18 @@ def test_the_device_check_compares_number_formats_and_seeds(tmp_path, monkeypatc
         assert rounded == pytest.approx(ours, rel=0.01)
         assert rounded != ours
         assert seeds == pytest.approx(ours, rel=0.05)
+
+
+def test_a_peer_that_does_not_answer_in_time_is_left_out(stubs, tmp_path):
+    name = contestants.SCRIPTS["torch"][0]
+    script = Path(name)
+    script.write_text(script.read_text().replace("time.sleep(0.02)", "time.sleep(99)"))
+    results = speed.run(config(tmp_path, peer_seconds=10.0)).summary
+    assert results["not_run"]["torch"] == (
+        "torch gave no answer within 10 s: use a larger --peer-seconds, or leave it "
+        "out of --peers"
+    )
+    assert results["summary"]["evaluate S=5000"].keys() == {"vaejax"}
 
 
 def test_a_peer_that_is_too_slow_does_not_lose_what_the_others_did(

@@ -6,6 +6,7 @@ that the one being measured has the machine for itself.
 
 import json
 import os
+import select
 import subprocess
 import sys
 import time
@@ -69,13 +70,16 @@ class Contestant:
         command: its command line.
         log: file that takes what it prints to stderr.
         cache: folder of compiled programs, for vaejax; the others keep none.
+        limit: seconds within which it answers.
 
     Raises:
         ContestantError: it cannot be started; the message says why.
     """
 
-    def __init__(self, name: str, command: list[str], log: Path, cache: Path) -> None:
-        self.name, self.log = name, log
+    def __init__(
+        self, name: str, command: list[str], log: Path, cache: Path, limit: float
+    ) -> None:
+        self.name, self.log, self.limit = name, log, limit
         environment = {
             # vaejax is measured as it stands here, not as it is installed.
             "PYTHONPATH": str(ROOT),
@@ -120,6 +124,14 @@ class Contestant:
 
     def _answer(self) -> dict[str, Any]:
         assert self.process.stdout is not None
+        # It writes a line for a command, so that no second line waits in a buffer.
+        if not select.select([self.process.stdout], [], [], self.limit)[0]:
+            self.process.kill()
+            self.process.communicate()
+            raise ContestantError(
+                f"{self.name} gave no answer within {self.limit:g} s: use a larger "
+                "--peer-seconds, or leave it out of --peers"
+            )
         line = self.process.stdout.readline()
         if not line:
             self._fail()

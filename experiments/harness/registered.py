@@ -1,0 +1,51 @@
+"""The names of the registries, read from their source: a mistake needs no JAX."""
+
+import ast
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import vaejax
+from experiments.harness.arguments import Flag, named
+from vaejax.core import unknown
+
+LIBRARY = Path(vaejax.__file__).parent
+SOURCES = {  # the kind of names, and the dictionary that has them
+    "bounds": ("bounds/__init__.py", "BOUNDS"),
+    "datasets": ("data/datasets.py", "DATASETS"),
+    "estimators": ("estimators/__init__.py", "ESTIMATORS"),
+    "kl_weights": ("kl_weights.py", "KL_WEIGHTS"),
+    "models": ("models/__init__.py", "MODELS"),
+    "regularizers": ("regularizers/__init__.py", "REGULARIZERS"),
+}
+
+
+def check_names(flags: Sequence[Flag], config: Any) -> None:
+    """Refuse a name in a command's settings that no registry has.
+
+    A path, which has a point or a slash, names a user's own.
+
+    Raises:
+        UnknownNameError: naming the setting and the nearest names.
+    """
+    for flag in flags:
+        value = getattr(config, flag.name)
+        if flag.option.names not in SOURCES or not value:
+            continue
+        known = registered(flag.option.names)
+        words = (value,) if isinstance(value, str) else value
+        for name, _ in named(words):
+            if name not in known and not {"/", "."} & set(name):
+                raise unknown(flag.name.removesuffix("s"), name, known)
+
+
+@cache
+def registered(kind: str) -> list[str]:
+    """The names of a kind."""
+    file, variable = SOURCES[kind]
+    for node in ast.parse((LIBRARY / file).read_text()).body:
+        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == variable:
+            assert isinstance(node.value, ast.Dict)
+            return [ast.literal_eval(key) for key in node.value.keys if key is not None]
+    raise AssertionError(f"{file} has no {variable}")
