@@ -613,6 +613,7 @@ def test_an_out_that_cannot_be_written_to_is_refused(
         ("bound_tightness", 24),
         ("snr_vs_k", 24),
         ("precision", 20),
+        ("view", 20),
     ],
 )
 def test_help_fits_a_screen(name, lines, monkeypatch, capfd):

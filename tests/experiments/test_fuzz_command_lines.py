@@ -189,6 +189,7 @@ BASE = {  # what comes before the words that are drawn, so that lines are quick
     "train": "--dataset digits --model-settings hidden=8 latent_dim=2",
     "replay": "--checkpoint folder",
     "precision": "--checkpoint folder",
+    "view": "--checkpoint folder",
     "prepare_data": "nope",
     "sweep": "--settings dataset=digits --grid seed=0:2",
     "demo": "--draws 40",

@@ -54,6 +54,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
         **{"draws": 40, "batch_size": 1},
     },
     "speed": {"num_samples": (1,), "rounds": 1},
+    "view": {"checkpoint": Path("trained"), "num_samples": 2, "examples": 5},
     "sweep": {"experiment": "tests.toy_experiment", "grid": ("size=1",)},
     "train": TRAINING,
 }

@@ -77,6 +77,7 @@ REDUCED: dict[str, dict[str, str]] = {
     "bound_tightness": {"draws": "10", "num-samples": "1 4", "num-examples": "2"},
     "advise": ONE_CELL | {"passes": "1", "max-seconds": "9"},
     "precision": {"num-samples": "5"},
+    "view": {"num-samples": "5", "examples": "20"},
     "cost": {
         "num-samples": "1",
         "batch-size": "",

@@ -71,6 +71,13 @@ figure { margin: 1.1rem 0 1.6rem; }
 .figures img { display: block; max-width: 100%; height: auto; background: #ffffff;
   padding: 5px; cursor: zoom-in; }
 .figures img.full { max-width: none; cursor: zoom-out; }
+.sliders { display: flex; flex-wrap: wrap; gap: 1.2rem; }
+.slider { margin: 0; width: var(--width); max-width: 100%; }
+.slider .window { overflow: hidden; aspect-ratio: var(--ratio); }
+.slider img { display: block; width: 100%; image-rendering: pixelated;
+  transform: translateY(calc(-100% * var(--at) / var(--count))); }
+.slider label { display: block; font-size: 0.9rem; color: var(--quiet); }
+.slider input { width: 100%; accent-color: var(--accent); }
 figcaption { color: var(--quiet); font-size: 0.9rem; max-width: 44rem; }
 @media (max-width: 40rem) { .figures { padding: 0.4rem; border-width: 1px 0; }
   .figures figcaption::after { content: " (tap to enlarge)"; } }
@@ -80,6 +87,8 @@ figcaption { color: var(--quiet); font-size: 0.9rem; max-width: 44rem; }
   table { font-size: 7.5pt; } th, td, .long { white-space: normal; min-width: 0; }
   th, td { padding: 0.15rem 0.35rem; } th button { display: contents; }
   th:first-child, td:first-child { position: static; }
+  .slider .window { aspect-ratio: auto; } .slider img { transform: none; }
+  .slider input, .slider output { display: none; }
   .figures figure { flex-basis: 30%; } thead { break-inside: avoid; }
   img, tr, p, pre, .figures figure { break-inside: avoid; }
   h2, p { break-after: avoid; }
@@ -88,10 +97,17 @@ figcaption { color: var(--quiet); font-size: 0.9rem; max-width: 44rem; }
 
 # Paper repeats the head of a table on every page, but not a button in it.
 # A picture fits its place, and shows at full size after a click.
+# A slider shows one row of its picture; paper shows all rows.
 # Cells carry what they sort by in data-key; numbers sort as numbers, empty ones last.
 SCRIPT = """
 for (const picture of document.querySelectorAll(".figures img"))
   picture.addEventListener("click", () => picture.classList.toggle("full"));
+for (const range of document.querySelectorAll(".slider input"))
+  range.addEventListener("input", () => {
+    range.closest("figure").style.setProperty("--at", range.value);
+    const shown = range.dataset.labels.split(" ")[range.value];
+    range.parentElement.querySelector("output").textContent = shown;
+  });
 for (const button of document.querySelectorAll("th button")) {
   button.addEventListener("click", () => {
     const head = button.parentElement, body = head.closest("table").tBodies[0];

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 from vaejax.benchmark.findings import Finding
 from vaejax.core.files import write_whole
 from vaejax.plotting.page import PAGE, SCRIPT, STYLE
+from vaejax.plotting.slider import Slider, slider_html
 from vaejax.plotting.style import png, typeset
 from vaejax.plotting.tables import Table, render
 
@@ -26,7 +27,7 @@ SHOWN_PER_INCH = 110  # pixels of the page: a paper's figure a little enlarged
 
 
 class Section(NamedTuple):
-    """A heading, the text under it, and its tables and figures.
+    """A heading, the text under it, and its tables, figures and sliders.
 
     Blank lines in `text` separate paragraphs and `backticks` mark code. A figure's
     caption is its label, `figure.set_label(...)`.
@@ -37,6 +38,7 @@ class Section(NamedTuple):
     tables: Sequence[Table] = ()
     figures: Sequence[Figure] = ()
     command: str = ""  # the command that gave the numbers
+    sliders: Sequence[Slider] = ()
 
 
 def write_report(
@@ -106,6 +108,7 @@ def _section(i: int, section: Section) -> str:
             f"<h2>{html.escape(section.title)}</h2>",
             *(f"<p>{_prose(paragraph)}</p>" for paragraph in paragraphs),
             *([_panel(section.figures)] if section.figures else []),
+            *([_sliders(section.sliders)] if section.sliders else []),
             *(render(table) for table in section.tables),
             *([f"<pre>{html.escape(command)}</pre>"] if command else []),
             "</section>",
@@ -120,6 +123,10 @@ def _prose(text: str) -> str:
 def _panel(figures: Sequence[Figure]) -> str:
     """The figures side by side, where they keep most of their size."""
     return f'<div class="figures">{"".join(map(_figure, figures))}</div>'
+
+
+def _sliders(sliders: Sequence[Slider]) -> str:
+    return f'<div class="sliders">{"".join(map(slider_html, sliders))}</div>'
 
 
 def _figure(figure: Figure) -> str:
