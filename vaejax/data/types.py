@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaejax.core import VaejaxError, record
+from vaejax.core import Kind, VaejaxError, record
 from vaejax.data.binarization import PROTOCOLS
+from vaejax.data.standardize import Standardization
 
 
 class DataError(VaejaxError):
@@ -23,13 +24,15 @@ PER_EXAMPLE = ("images", "labels", "factors", "groups")
 
 
 class ImageData(NamedTuple):
-    """One split of a data set, in memory: images, or documents as word counts.
+    """One split of a data set, in memory: images, word counts, or rows of a table.
 
-    `images` holds the stored values in every split: intensities from 0 to 255, or 0 and
-    1 in a binary set. `observations` returns the input of a model.
+    `images` holds the stored values in every split: intensities from 0 to 255, 0 and 1
+    in a binary set, counts, or real numbers, NaN where one is missing. `observations`
+    returns the input of a model.
     """
 
-    images: np.ndarray  # [N, H, W, C] uint8; for documents [N, V] uint16
+    # [N, H, W, C] uint8; of documents [N, V] uint16; of a table [N, D] float32
+    images: np.ndarray
     labels: np.ndarray | None  # [N] int32
     factors: np.ndarray | None = None  # [N, F] int32 from 0, for synthetic images
     words: tuple[str, ...] | None = None  # the V words that are counted
@@ -76,16 +79,30 @@ class ImageData(NamedTuple):
         return jax.vmap(protocol.as_float)(jnp.asarray(fixed[rows]))
 
 
+class Column(NamedTuple):
+    """A column of a table: its name, and what its values are."""
+
+    name: str
+    kind: Kind  # of its numbers; "one_hot" for categories
+    categories: tuple[str, ...] = ()  # of text, whose values are 0, 1, ... as here
+
+
 @record
 class DatasetInfo:
     """A data set: its shape, its splits, and the protocols that it allows."""
 
     name: str
-    shape: tuple[int, ...]  # H, W, C; for documents V
+    shape: tuple[int, ...]  # H, W, C; for documents V, for a table D
     splits: tuple[str, ...]
     protocols: tuple[str, ...]  # the first is the default
     read: Callable[[str, Path], ImageData]  # (split, data_dir); raw pixels
     factor_names: tuple[str, ...] = ()  # names of the columns of `ImageData.factors`
+    # Of a user's own data:
+    found: str = ""  # a line that says what the values are
+    missing: bool = False  # NaN marks values that are missing
+    class_names: tuple[str, ...] = ()  # of the labels 0, 1, ...
+    columns: tuple[Column, ...] = ()  # of a table
+    standardization: Standardization | None = None  # that `read` has applied
 
 
 def default_data_dir() -> Path:
