@@ -69,6 +69,8 @@ def run(config: Config) -> Results:
         with processes.together():
             stack.enter_context(open_training(config))
         if first:
+            if training.dataset.found:
+                print(f"found {training.dataset.found}")
             _print_plan(training)
         with watching(training) as watchers:
             state, figures = train_to_end(
