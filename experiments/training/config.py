@@ -6,7 +6,14 @@ from typing import Annotated
 
 from experiments.harness.arguments import named
 from experiments.harness.cli import option
-from experiments.harness.settings import Large, Rate, Seed, Settings, Share
+from experiments.harness.settings import (
+    Large,
+    Pixels,
+    Rate,
+    Seed,
+    Settings,
+    Share,
+)
 from vaejax.core.ranges import CountOrZero, Range, Steps
 
 
@@ -27,7 +34,7 @@ class DataSettings(Settings):
     """class to leave out of the training split"""
     mutation_rate: Annotated[Share | None, option("X")] = None
     """share of training pixels set to random grey levels"""
-    image_size: Annotated[int | None, option("N"), Range(1, 10_000)] = None
+    image_size: Annotated[Pixels | None, option("N")] = None
     """own images: scale and crop to N x N pixels"""
     split: Annotated[tuple[float, ...] | None, option("X..")] = None
     """own data: shares of training, validation, test (default: 0.8,0.1,0.1)"""

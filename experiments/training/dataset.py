@@ -3,9 +3,9 @@
 import dataclasses
 
 from experiments.training.config import Config, DataSettings
+from vaejax.core import settings_of
 from vaejax.data import DatasetInfo, find
 from vaejax.data import open as open_own
-from vaejax.core import settings_of
 
 # The settings that prepare a user's own data.
 OWN = {field.name: field.default for field in dataclasses.fields(DataSettings)}

@@ -23,7 +23,7 @@ def read_npy(path: Path, asked: Asked) -> Raw:
 
 def read_npz(path: Path, asked: Asked) -> Raw:
     """Read arrays by name, without pickled objects."""
-    with np.lib.npyio.NpzFile(path) as arrays:
+    with path.open("rb") as file, np.lib.npyio.NpzFile(file) as arrays:
         return from_arrays(arrays, path.name, asked)
 
 

@@ -33,10 +33,11 @@ def number_classes(
             "label"
         )
     if all(isinstance(label, int | float) and label >= UNKNOWN for label in known):
-        numbers, names = {label: int(label) for label in known}, ()
+        names: tuple[str, ...] = ()
+        numbers = {label: int(label) for label in known}
     else:
-        numbers = {label: i for i, label in enumerate(known)}
         names = tuple(map(str, known))
+        numbers = {label: i for i, label in enumerate(known)}
     return np.array([numbers.get(one, UNKNOWN) for one in given], np.int32), names
 
 

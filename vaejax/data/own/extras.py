@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Shaped
 
+from vaejax.core import kind_of
 from vaejax.data.own.pictures import as_pixels, stacked
-from vaejax.data.own.raw import Asked, Raw, expect_named, own_splits
+from vaejax.data.own.raw import Asked, Raw, expect_named, own_splits, sizes_of
 from vaejax.data.own.tables import from_table
 from vaejax.data.types import Column, DataError
 
@@ -22,20 +24,14 @@ def is_hugging_face(folder: Path) -> bool:
 def read_h5ad(path: Path, asked: Asked) -> Raw:
     """Read X of an AnnData; `obs` holds labels and groups."""
     data = _import("anndata", path).read_h5ad(path)
-    for wanted in (asked.label_column, asked.group_column):
-        if wanted is not None:
-            expect_named(path.name, "column of obs", wanted, list(data.obs.columns))
-
-    def values(column: str | None) -> np.ndarray | None:
-        return None if column is None else np.array(data.obs[column], object)
-
     x = data.X if isinstance(data.X, np.ndarray) else data.X.toarray()
-    return Raw(
-        x,
-        values(asked.label_column),
-        values(asked.group_column),
-        tuple(Column(str(name), "reals") for name in data.var_names),
+    kind = kind_of(x, levels=None)
+    labels, groups = (
+        _column(path, data.obs, list(data.obs.columns), name)
+        for name in (asked.label_column, asked.group_column)
     )
+    columns = tuple(Column(str(name), kind) for name in data.var_names)
+    return Raw(x, labels, groups, columns)
 
 
 def read_hugging_face(folder: Path, asked: Asked) -> Raw:
@@ -46,12 +42,10 @@ def read_hugging_face(folder: Path, asked: Asked) -> Raw:
     """
     datasets = _import("datasets", folder)
     loaded = datasets.load_from_disk(str(folder))
-    parts, sizes = [loaded], None
+    parts, splits = [loaded], None
     if isinstance(loaded, datasets.DatasetDict):
         splits = own_splits(folder.name, loaded) if len(loaded) > 1 else None
-        names = loaded if splits is None else splits.values()
-        parts = [loaded[name] for name in names]
-        sizes = splits and dict(zip(splits, map(len, parts), strict=True))
+        parts = [loaded[own] for own in (splits.values() if splits else loaded)]
     whole = datasets.concatenate_datasets(parts)
 
     def of_type(kind: type) -> list[str]:
@@ -60,35 +54,33 @@ def read_hugging_face(folder: Path, asked: Asked) -> Raw:
     images, classes = of_type(datasets.Image), of_type(datasets.ClassLabel)
     if asked.label_column is None and len(classes) == 1:
         asked = asked._replace(label_column=classes[0])
-    if len(images) > 1:
+    if not images:
+        raw = from_table(whole.with_format("arrow")[:], folder.name, asked)
+    elif len(images) == 1:
+        pixels = [as_pixels(image, asked.image_size) for image in whole[images[0]]]
+        labels, groups = (
+            _column(folder, whole, whole.column_names, name)
+            for name in (asked.label_column, asked.group_column)
+        )
+        x = stacked(pixels, [f"image {i}" for i in range(len(pixels))])
+        raw = Raw(x, labels, groups)
+    else:
         raise DataError(
             f"{folder.name} has several columns of images, {', '.join(images)}: keep "
             "one of them, by `select_columns` of datasets"
         )
-    names = (
-        whole.features[asked.label_column].names
-        if asked.label_column in classes
-        else ()
-    )
-    table = whole.with_format("arrow")[:]
-    if not images:
-        raw = from_table(table, folder.name, asked)
-        return raw._replace(sizes=sizes, class_names=tuple(names))
-    for wanted in (asked.label_column, asked.group_column):
-        if wanted is not None:
-            expect_named(folder.name, "column", wanted, whole.column_names)
-    pixels = [as_pixels(image, asked.image_size) for image in whole[images[0]]]
+    if asked.label_column in classes:
+        raw = raw._replace(class_names=tuple(whole.features[asked.label_column].names))
+    return raw._replace(sizes=sizes_of(splits, parts))
 
-    def values(column: str | None) -> np.ndarray | None:
-        return None if column is None else np.array(list(whole[column]), object)
 
-    return Raw(
-        stacked(pixels, [f"image {i}" for i in range(len(pixels))]),
-        values(asked.label_column),
-        values(asked.group_column),
-        class_names=tuple(names),
-        sizes=sizes,
-    )
+def _column(
+    path: Path, table: Any, known: list[str], name: str | None
+) -> Shaped[np.ndarray, " N"] | None:
+    if name is None:
+        return None
+    expect_named(path.name, "column", name, known)
+    return np.array(list(table[name]), object)
 
 
 def _import(package: str, path: Path) -> Any:

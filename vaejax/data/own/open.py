@@ -105,7 +105,7 @@ def open(
     if standardize:
         fixed = np.array([bool(column.categories) for column in raw.columns] or False)
         units = standardization(x[rows["train"]], fixed)
-        whole = whole._replace(images=units.apply(x).astype(np.float32))
+        whole = whole._replace(images=np.asarray(units.apply(x), np.float32))
     parts = {name: whole.take(chosen) for name, chosen in rows.items()}
     return DatasetInfo(
         name=name,

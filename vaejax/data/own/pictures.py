@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from vaejax.data.own.raw import Asked, Raw, own_splits
+from vaejax.data.own.raw import Asked, Raw, own_splits, sizes_of
 from vaejax.data.types import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
@@ -51,7 +51,7 @@ def read_pictures(folder: Path, asked: Asked) -> Raw:
         labels=np.array([file.parent.name for file in every])
         if classified == {True}
         else None,
-        sizes=splits and dict(zip(splits, map(len, files), strict=True)),
+        sizes=sizes_of(splits, files),
     )
 
 

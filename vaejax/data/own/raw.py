@@ -1,6 +1,6 @@
 """What a reader is asked, and what it returns: the values of a file as they are."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence, Sized
 from typing import NamedTuple
 
 import numpy as np
@@ -57,6 +57,13 @@ def own_splits(name: str, found: Collection[str]) -> dict[str, str] | None:
             "split: add one, or give all examples as one part"
         )
     return own
+
+
+def sizes_of(
+    splits: Mapping[str, str] | None, parts: Sequence[Sized]
+) -> dict[str, int] | None:
+    """The number of examples in every split, if the file has splits."""
+    return None if splits is None else dict(zip(splits, map(len, parts), strict=True))
 
 
 def expect_named(name: str, what: str, wanted: str, known: Collection[str]) -> None:

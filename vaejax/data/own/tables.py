@@ -114,7 +114,7 @@ def _column(
 def _categories(
     file: str, texts: list[str | None], name: str, missing: float | str | None
 ) -> tuple[Float[np.ndarray, " N"], Column]:
-    known = sorted({*texts} - {None, missing})
+    known = sorted({text for text in texts if text is not None} - {missing})
     others = [text for text in known if not _is_number(text)]
     if others and len(others) < len(known) / 2:
         raise DataError(
@@ -128,8 +128,8 @@ def _categories(
             f"{shown(known[0])}: leave it out of the file, or name it as the label or "
             f"the group; categories are at most {MOST_CATEGORIES}"
         )
-    number = {text: i for i, text in enumerate(known)}
-    numbers = np.array([number.get(text, np.nan) for text in texts], float)
+    number: dict[str | None, float] = {text: float(i) for i, text in enumerate(known)}
+    numbers = np.array([number.get(text, np.nan) for text in texts])
     return numbers, Column(name, "one_hot", tuple(known))
 
 

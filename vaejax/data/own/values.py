@@ -7,7 +7,8 @@
     others     float32              reals
 
 Numbers of dtype uint8 are grey levels, and a matrix of them may be used as counts;
-floats i / 255 are the same levels. Where some are missing (NaN), and for large counts, float32 is used.
+floats i / 255 are the same levels. Large counts, and numbers of which some are missing
+(NaN), are stored as float32.
 """
 
 from typing import NamedTuple
