@@ -53,8 +53,8 @@ def find(data: str | Path | DatasetInfo, **settings: Any) -> DatasetInfo:
         )
     if settings:
         raise DataError(
-            f"{', '.join(settings)} prepare your own data from a path, and "
-            f"{data} is prepared: leave them out"
+            f"{', '.join(settings)} are for your own data, and {data} is registered: "
+            "leave them out"
         )
     return data if isinstance(data, DatasetInfo) else DATASETS[str(data)]()
 

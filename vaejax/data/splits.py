@@ -36,7 +36,8 @@ def hold_out(
         DataError: a share that leaves a part empty.
 
     Examples:
-        >>> train, validation = hold_out(load("digits"), share=0.1)
+        >>> digits = vaejax.data.load("digits")
+        >>> train, validation = vaejax.data.hold_out(digits, share=0.1)
         >>> len(train.images), len(validation.images)
         (1294, 144)
     """

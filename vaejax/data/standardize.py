@@ -36,9 +36,9 @@ class Standardization(NamedTuple):
             x: observations [..., *event], standardised or not.
 
         Examples:
-            >>> units = Standardization(np.zeros(2), np.array([1.0, np.e]))
-            >>> units.log_scale(np.array([[0.0, 5.0], [0.0, np.nan]])).tolist()
-            [1.0, 0.0]
+            >>> units = vaejax.data.Standardization(jnp.zeros(2), jnp.array([1, 10.0]))
+            >>> units.log_scale(jnp.array([[0.0, 5.0], [0.0, jnp.nan]])).round(2)
+            array([2.3, 0. ], dtype=float32)
         """
         terms = np.where(np.isnan(np.asarray(x)), 0.0, np.log(self.scale))
         return terms.sum(tuple(range(-self.scale.ndim, 0)))
@@ -55,7 +55,8 @@ def standardization(
             categories. A coordinate that is constant keeps its scale.
 
     Examples:
-        >>> standardization(np.array([[1.0, 5.0], [3.0, 5.0], [np.nan, 5.0]]))
+        >>> x = np.array([[1.0, 5.0], [3.0, 5.0], [np.nan, 5.0]])
+        >>> vaejax.data.standardization(x)
         Standardization(mean=array([2., 5.]), scale=array([1., 1.]))
     """
     mean, scale = np.nanmean(x, 0, dtype=float), np.nanstd(x, 0, dtype=float)

@@ -66,14 +66,14 @@ def open(
         DataError: nothing there, or nothing that can be used, with what to do.
 
     Examples:
-        >>> counts = np.random.default_rng(0).poisson(3.0, (50, 4))
+        >>> counts = jax.random.poisson(jax.random.key(0), 3.0, (50, 4))
         >>> info = vaejax.data.open(counts)
         >>> print(info.found)
         the arrays: 50 examples of shape [4], counts (whole numbers from 0); train 40,
         validation 5, test 5; protocols counts, reals; likelihoods poisson,
         negative_binomial, multinomial, fixed_normal, diagonal_normal, shared_normal,
         laplace, fixed_laplace
-        >>> load(info, "test")
+        >>> vaejax.data.load(info, "test")
         ImageData(images uint16[5, 4], protocol counts)
     """
     asked = Asked(image_size, label_column, group_column, missing_value)
@@ -103,8 +103,8 @@ def open(
     _check_observed(name, x[rows["train"]], raw)
     units = None
     if standardize:
-        fixed = np.array([bool(column.categories) for column in raw.columns] or False)
-        units = standardization(x[rows["train"]], fixed)
+        texts = np.array([bool(column.categories) for column in raw.columns])
+        units = standardization(x[rows["train"]], texts if raw.columns else False)
         whole = whole._replace(images=np.asarray(units.apply(x), np.float32))
     parts = {name: whole.take(chosen) for name, chosen in rows.items()}
     return DatasetInfo(
