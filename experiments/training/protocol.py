@@ -1,7 +1,5 @@
 """The protocol of the observations: its choice, and what a model needs of it."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from vaejax.core import Family, VaejaxError, check_support
@@ -24,8 +22,9 @@ def choose_protocol(
     allowed = dataset.protocols
     kind, fit = _outcomes(likelihood)
     fitting = [name for name in allowed if name in fit]
-    if dataset.found:
-        _check_own(dataset, likelihood, fitting)
+    chosen = protocol or (*fitting, *allowed)[0]
+    if dataset.found and (chosen in fitting or not fitting):
+        _check_own(dataset, chosen, likelihood)
     if protocol is None and fitting:
         return fitting[0]
     if protocol is None or (protocol in allowed and protocol not in fitting):
@@ -46,13 +45,8 @@ def _likelihood_of(protocol: str) -> str:
     return "bernoulli" if protocol in BITS else "fixed_normal"
 
 
-def _check_own(
-    dataset: DatasetInfo, likelihood: Family, fitting: Sequence[str]
-) -> None:
-    """Refuse a user's own values that the likelihood does not take, by their values.
-
-    Where a protocol fits and none is missing, `check_data` looks at the values later.
-    """
+def _check_own(dataset: DatasetInfo, protocol: str, likelihood: Family) -> None:
+    """Refuse a user's own values that the likelihood does not take, by their values."""
     for column in dataset.columns:
         if column.categories and likelihood.name != "columns":
             raise VaejaxError(
@@ -61,9 +55,7 @@ def _check_own(
                 f"{likelihood.name} takes numbers: use likelihood=columns, or "
                 f"--label-column {column.name}, or leave the column out of the file"
             )
-    if dataset.missing or not fitting:
-        first, *_ = *fitting, *dataset.protocols
-        check_support(likelihood, load(dataset, protocol=first).observations())
+    check_support(likelihood, load(dataset, protocol=protocol).observations())
 
 
 def _outcomes(likelihood: Family) -> tuple[str, tuple[str, ...]]:
