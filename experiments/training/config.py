@@ -22,9 +22,9 @@ class DataSettings(Settings):
     """Data."""
 
     dataset: Annotated[str, option("NAME|PATH", names="datasets")] = "mnist"
-    """data set, or your own data: folder of images, .npy, .csv and others"""
+    """data set, or path of your own data"""
     protocol: Annotated[str | None, option("NAME")] = None
-    """dynamic, static, threshold, none, dequantized, counts or reals
+    """pixels: dynamic, static, threshold, none, dequantized; counts; reals
     (default: depends on data set and likelihood)"""
     data_dir: Annotated[Path | None, option("DIR")] = None
     """folder of the prepared data (default: $TFDS_DATA_DIR)"""
@@ -34,20 +34,26 @@ class DataSettings(Settings):
     """class to leave out of the training split"""
     mutation_rate: Annotated[Share | None, option("X")] = None
     """share of training pixels set to random grey levels"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class OwnDataSettings(Settings):
+    """Your own data."""
+
     image_size: Annotated[Pixels | None, option("N")] = None
-    """own images: scale and crop to N x N pixels"""
+    """scale and crop images to N x N pixels"""
     split: Annotated[tuple[float, ...] | None, option("X..")] = None
-    """own data: shares of training, validation, test (default: 0.8,0.1,0.1)"""
+    """shares of the splits (default: 0.8,0.1,0.1)"""
     split_seed: Annotated[Seed, option("N")] = 0
-    """own data: seed of the splits"""
+    """seed of the splits"""
     label_column: Annotated[str | None, option("NAME")] = None
-    """own data: column of the classes"""
+    """column of the classes"""
     group_column: Annotated[str | None, option("NAME")] = None
-    """own data: column of groups that stay together"""
+    """column of groups that stay together"""
     missing_value: Annotated[str | None, option("X")] = None
-    """own data: what marks a missing value, beside NaN"""
+    """what marks a missing value, beside NaN"""
     standardize: bool = False
-    """own data: mean 0 and standard deviation 1 for each column"""
+    """give columns mean 0 and standard deviation 1"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -174,6 +180,7 @@ class Config(  # a dataclass has the fields of its last base first
     OptimisationSettings,
     ObjectiveSettings,
     ModelSettings,
+    OwnDataSettings,
     DataSettings,
 ):
     """Train a variational autoencoder and estimate its test log-likelihood."""

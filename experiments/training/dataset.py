@@ -2,13 +2,8 @@
 
 import dataclasses
 
-from experiments.training.config import Config, DataSettings
-from vaejax.core import settings_of
+from experiments.training.config import Config, OwnDataSettings
 from vaejax.data import DatasetInfo, find
-from vaejax.data import open as open_own
-
-# The settings that prepare a user's own data.
-OWN = {field.name: field.default for field in dataclasses.fields(DataSettings)}
 
 
 def dataset_of(config: Config) -> DatasetInfo:
@@ -17,9 +12,9 @@ def dataset_of(config: Config) -> DatasetInfo:
     Raises:
         VaejaxError: no such data set; what `find` refuses.
     """
-    given = {
-        name: getattr(config, name)
-        for name in settings_of(open_own)
-        if name in OWN and getattr(config, name) != OWN[name]
+    own = {
+        field.name: getattr(config, field.name)
+        for field in dataclasses.fields(OwnDataSettings)
+        if getattr(config, field.name) != field.default
     }
-    return find(config.dataset, **given)
+    return find(config.dataset, **own)

@@ -184,7 +184,7 @@ def test_many_flags_are_grouped_and_defaults_follow_the_meaning(name):
     # A flag's names and its default are in one pair of brackets.
     assert not re.search(r"\((default|--list)[^)]*\) \(", words)
     if name == "train":
-        assert "counts (default: depends on data set and likelihood)" in words
+        assert "reals (default: depends on data set and likelihood)" in words
     if name == "replay":
         assert "(--list bounds; default: the run's)" in words
 

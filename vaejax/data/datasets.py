@@ -60,7 +60,7 @@ def find(data: str | Path | DatasetInfo, **settings: Any) -> DatasetInfo:
 
 
 def load(
-    data: str | Path | DatasetInfo,
+    name: str | Path | DatasetInfo,
     split: str = "train",
     *,
     protocol: str | None = None,
@@ -72,7 +72,7 @@ def load(
     `Protocol.sample` draws them at every use in training.
 
     Args:
-        data: a key of `DATASETS`, a path of your own data, or the record that `open`
+        name: a key of `DATASETS`, a path of your own data, or the record that `open`
             or `find` returns.
         split: one of the set's splits.
         protocol: one that the set allows; None is its default.
@@ -82,11 +82,10 @@ def load(
         UnknownNameError: no such data set, split or protocol.
         DataError: a protocol that the set does not allow; data missing or damaged.
     """
-    info = find(data)
-    name = info.name
+    info = find(name)
     protocol = info.protocols[0] if protocol is None else protocol
     _check_known("protocol", protocol, PROTOCOLS)
-    _check_known(f"split of {name}", split, info.splits)
+    _check_known(f"split of {info.name}", split, info.splits)
     if protocol not in info.protocols:
         remedy = STATIC_REMEDY if protocol == "static" else BINARY_REMEDY
         if "counts" in (protocol, *info.protocols):
@@ -94,7 +93,7 @@ def load(
         if info.found:
             remedy = OWN_REMEDY
         raise DataError(
-            f"{name} does not allow the protocol {protocol}, only "
+            f"{info.name} does not allow the protocol {protocol}, only "
             f"{', '.join(info.protocols)}: {remedy}"
         )
     folder = default_data_dir() if data_dir is None else expand(data_dir)

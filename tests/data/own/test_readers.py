@@ -193,6 +193,9 @@ def test_a_value_marks_what_is_missing(tmp_path):
     assert np.isnan(
         whole(vaejax.data.open(tmp_path / "t.csv", missing_value="-9"))
     ).any()
+    table = {"city": ["Rome", "Oslo"] * 10, "age": [1, 2] * 10}
+    marked = vaejax.data.open(table, missing_value=1.0)
+    assert np.isnan(whole(marked)).sum(0).tolist() == [0, 10]  # Rome is category 1
     found = vaejax.data.open(np.array([[-9, 2], [3, 4]] * 10), missing_value=-9.0)
     assert found.missing
     assert found.protocols == ("counts", "reals")

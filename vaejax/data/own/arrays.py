@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vaejax.core import as_array, check_lengths
-from vaejax.data.own.raw import Asked, Raw, expect_named, own_splits
+from vaejax.data.own.raw import Asked, Raw, expect_named, own_splits, without
 from vaejax.data.types import DataError
 
 
@@ -65,7 +65,12 @@ def from_arrays(arrays: Mapping[str, Any], name: str, asked: Asked) -> Raw:
     sizes = dict(zip(endings, map(len, x), strict=True))
     whole = _joined(name, "x", x)
     check_lengths(x=whole, labels=labels, groups=groups)
-    return Raw(whole, labels, groups, sizes=None if "" in sizes else sizes)
+    return Raw(
+        without(whole, asked.missing_value),
+        labels,
+        groups,
+        sizes=None if "" in sizes else sizes,
+    )
 
 
 def _joined(name: str, kind: str, parts: list[np.ndarray]) -> np.ndarray:

@@ -9,7 +9,14 @@ from jaxtyping import Shaped
 
 from vaejax.core import kind_of
 from vaejax.data.own.pictures import as_pixels, stacked
-from vaejax.data.own.raw import Asked, Raw, expect_named, own_splits, sizes_of
+from vaejax.data.own.raw import (
+    Asked,
+    Raw,
+    expect_named,
+    own_splits,
+    sizes_of,
+    without,
+)
 from vaejax.data.own.tables import from_table
 from vaejax.data.types import Column, DataError
 
@@ -24,7 +31,8 @@ def is_hugging_face(folder: Path) -> bool:
 def read_h5ad(path: Path, asked: Asked) -> Raw:
     """Read X of an AnnData; `obs` holds labels and groups."""
     data = _import("anndata", path).read_h5ad(path)
-    x = data.X if isinstance(data.X, np.ndarray) else data.X.toarray()
+    dense = data.X if isinstance(data.X, np.ndarray) else data.X.toarray()
+    x = without(dense, asked.missing_value)
     kind = kind_of(x, levels=None)
     labels, groups = (
         _column(path, data.obs, list(data.obs.columns), name)

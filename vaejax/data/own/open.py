@@ -79,7 +79,7 @@ def open(
     asked = Asked(image_size, label_column, group_column, missing_value)
     name, raw = _read(source, asked)
     levels = None if raw.columns or standardize else LEVELS
-    values = find_values(name, raw.x, missing_value, levels)
+    values = find_values(name, raw.x, levels)
     if standardize and values.kind in ("bits", "levels"):
         raise DataError(
             f"standardize is for real numbers, and {name} holds {WORDS[values.kind]}: "
@@ -106,7 +106,7 @@ def open(
         texts = np.array([bool(column.categories) for column in raw.columns])
         units = standardization(x[rows["train"]], texts if raw.columns else False)
         whole = whole._replace(images=np.asarray(units.apply(x), np.float32))
-    parts = {name: whole.take(chosen) for name, chosen in rows.items()}
+    parts = {part: whole.take(chosen) for part, chosen in rows.items()}
     return DatasetInfo(
         name=name,
         shape=x.shape[1:],

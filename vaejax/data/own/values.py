@@ -18,7 +18,6 @@ from jaxtyping import Shaped
 
 from vaejax.core import LIKELIHOODS_OF, Kind, kind_of
 from vaejax.data.binarization import PHOTOGRAPH
-from vaejax.data.own.raw import without
 from vaejax.data.types import DataError
 
 PROTOCOLS_OF: dict[Kind, tuple[str, ...]] = {
@@ -72,7 +71,6 @@ class Values(NamedTuple):
 def find_values(
     name: str,
     x: Shaped[np.ndarray, " N *event"],
-    missing: float | str | None = None,
     levels: int | None = 256,
 ) -> Values:
     """Judge numbers: name their kind, and store them in its form.
@@ -80,7 +78,6 @@ def find_values(
     Args:
         name: of the file, for messages.
         x: numbers.
-        missing: the number that marks what is missing, beside NaN.
         levels: 256 where grey levels are looked for, None where not.
 
     Raises:
@@ -91,7 +88,6 @@ def find_values(
             f"the examples of {name} are {x.dtype} of shape {x.shape}: give at least "
             "one, of numbers or booleans"
         )
-    x = without(x, missing)
     if x.dtype == np.uint8 and x.max() > 1:
         as_counts = ("counts",) if x.ndim <= 2 else ()  # images are no counts
         return Values(x, "levels", (*PHOTOGRAPH, *as_counts), 0)
