@@ -201,6 +201,7 @@ def test_importing_the_data_layer_imports_no_tfds():
     code = (
         "import sys, vaejax, vaejax.data; "
         "heavy = {'tensorflow_datasets', 'tensorflow', 'cv2', 'matplotlib'}; "
+        "heavy |= {'pyarrow', 'PIL', 'pandas'}; "
         "sys.exit(str(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
