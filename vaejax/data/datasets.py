@@ -15,8 +15,8 @@ import numpy as np
 from vaejax.core import UnknownNameError, unknown
 from vaejax.data.binarization import GREY_LEVELS, PHOTOGRAPH, PROTOCOLS
 from vaejax.data.digits import read_digits
-from vaejax.data.own.open import is_path
 from vaejax.data.own.open import open as open_own
+from vaejax.data.own.readers import is_path
 from vaejax.data.prepared import Stored, read_prepared
 from vaejax.data.sprites import FACTOR_SIZES, SIDE, read_sprites
 from vaejax.data.types import (

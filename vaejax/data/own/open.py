@@ -5,20 +5,16 @@ A reader returns the values of the file as they are (`readers`). They are judged
 may be standardised. The record says in a line what was found.
 """
 
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
-from vaejax.core import Example
 from vaejax.data.binarization import LEVELS
-from vaejax.data.own.arrays import from_arrays
 from vaejax.data.own.classes import number_classes, number_groups
 from vaejax.data.own.raw import Asked, Raw
-from vaejax.data.own.readers import READERS, read_path
-from vaejax.data.own.tables import from_table
+from vaejax.data.own.readers import read_source
 from vaejax.data.own.values import WORDS, Values, find_values
 from vaejax.data.splits import divide
 from vaejax.data.standardize import standardization
@@ -77,7 +73,7 @@ def open(
         ImageData(images uint16[5, 4], protocol counts)
     """
     asked = Asked(image_size, label_column, group_column, missing_value)
-    name, raw = _read(source, asked)
+    name, raw = read_source(source, asked)
     levels = None if raw.columns or standardize else LEVELS
     values = find_values(name, raw.x, levels)
     if standardize and values.kind in ("bits", "levels"):
@@ -118,40 +114,6 @@ def open(
         class_names=class_names or raw.class_names,
         columns=raw.columns,
         standardization=units,
-    )
-
-
-def is_path(name: str | Path) -> bool:
-    """True if a name is spelled like a path: it has a folder, or a known suffix."""
-    path = Path(name)
-    return len(path.parts) > 1 or path.suffix.lower() in READERS
-
-
-def _read(source: Any, asked: Asked) -> tuple[str, Raw]:
-    """The name of the data, and their values as they are."""
-    if isinstance(source, str | Path):
-        path = Path(source).expanduser()
-        return path.name, read_path(path, asked)
-    if asked.image_size is not None:
-        raise DataError(
-            f"image_size is {asked.image_size}, which is for a folder of images: "
-            "leave it out, or give the path of the folder"
-        )
-    if isinstance(source, Example):
-        source = {k: v for k, v in source._asdict().items() if v is not None}
-    if hasattr(source, "__arrow_c_stream__") or _is_columns(source):
-        import pyarrow as pa
-
-        return "the table", from_table(pa.table(source), "the table", asked)
-    arrays = source if isinstance(source, Mapping) else {"x": source}
-    return "the arrays", from_arrays(arrays, "the arrays", asked)
-
-
-def _is_columns(source: Any) -> bool:
-    """True for columns by name: arrays or lists of one axis, none of them named x."""
-    return isinstance(source, Mapping) and not any(
-        name == "x" or name.startswith("x_") or np.ndim(column) != 1
-        for name, column in source.items()
     )
 
 

@@ -1,16 +1,18 @@
-"""The reader of every kind of file, by its suffix, and what a reader follows."""
+"""The reader of every kind of source, of a file by its suffix."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from vaejax.core import VaejaxError
-from vaejax.data.own.arrays import read_npy, read_npz
+import numpy as np
+
+from vaejax.core import Example, VaejaxError
+from vaejax.data.own.arrays import from_arrays, read_npy, read_npz
 from vaejax.data.own.extras import is_hugging_face, read_h5ad, read_hugging_face
 from vaejax.data.own.pictures import read_pictures
 from vaejax.data.own.raw import Asked, Raw
-from vaejax.data.own.tables import read_arrow, read_csv, read_parquet
+from vaejax.data.own.tables import from_table, read_arrow, read_csv, read_parquet
 from vaejax.data.types import DataError
 
 COLUMNS = ("label_column", "group_column", "missing_value")
@@ -39,7 +41,35 @@ KINDS = (
 )
 
 
-def read_path(path: Path, asked: Asked) -> Raw:
+def read_source(source: Any, asked: Asked) -> tuple[str, Raw]:
+    """The name of the data, and their values as they are."""
+    if isinstance(source, str | Path):
+        path = Path(source).expanduser()
+        return path.resolve().name, _read_path(path, asked)
+    if asked.image_size is not None:
+        raise DataError(
+            f"image_size is {asked.image_size}, which is for a folder of images: "
+            "leave it out, or give the path of the folder"
+        )
+    if isinstance(source, Example):
+        source = {k: v for k, v in source._asdict().items() if v is not None}
+    if hasattr(source, "__arrow_c_stream__") or _is_columns(source):
+        import pyarrow as pa
+
+        return "the table", from_table(pa.table(source), "the table", asked)
+    arrays = source if isinstance(source, Mapping) else {"x": source}
+    return "the arrays", from_arrays(arrays, "the arrays", asked)
+
+
+def _is_columns(source: Any) -> bool:
+    """True for columns by name: arrays or lists of one axis, none of them named x."""
+    return isinstance(source, Mapping) and not any(
+        name == "x" or name.startswith("x_") or np.ndim(column) != 1
+        for name, column in source.items()
+    )
+
+
+def _read_path(path: Path, asked: Asked) -> Raw:
     """Read a file or a folder by the reader of its kind.
 
     Raises:
@@ -72,3 +102,9 @@ def _reader_of(path: Path) -> Reader:
     if path.suffix.lower() not in READERS or not path.is_file():
         raise DataError(f"{path} is no file that vaejax reads: give {KINDS}")
     return READERS[path.suffix.lower()]
+
+
+def is_path(name: str | Path) -> bool:
+    """True if a name is spelled like a path: it has a folder, or a known suffix."""
+    path = Path(name)
+    return len(path.parts) > 1 or path.suffix.lower() in READERS
