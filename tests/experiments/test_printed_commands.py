@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 # Pages that another test runs, which makes their files.
-ELSEWHERE = {"your_data.md"}  # tests/data/own/test_page.py
+RUN_APART = {"your_data.md"}  # tests/data/own/test_page.py
 # In the order of the site's navigation, whose first page is README.md.
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"] + [
     page
@@ -215,7 +215,7 @@ def read(module: Any, words: list[str]) -> None:
 def test_every_page_is_read():
     pages = {page.name for page in (ROOT / "docs").rglob("*.md")}
     pages |= {"README.md", "CONTRIBUTING.md"}
-    assert {page.name for page in PAGES} == pages - ELSEWHERE
+    assert {page.name for page in PAGES} == pages - RUN_APART
 
 
 def test_there_are_commands_and_each_is_known():

@@ -71,7 +71,7 @@ def _images(folder: Path) -> list[Path]:
 
 
 def stacked(
-    images: Sequence[UInt8[np.ndarray, "H W C"]], names: Sequence[str]
+    images: Sequence[UInt8[np.ndarray, "_ _ _"]], names: Sequence[str]
 ) -> UInt8[np.ndarray, "N H W C"]:
     """The images as one array, in colour if one of them is.
 
