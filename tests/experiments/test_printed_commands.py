@@ -38,7 +38,7 @@ RUN_APART = {"your_data.md"}  # tests/data/own/test_page.py
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"] + [
     page
     for name in re.findall(r": (\w+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
-    if (page := ROOT / "docs" / name).exists() and name not in ELSEWHERE
+    if (page := ROOT / "docs" / name).exists() and name not in RUN_APART
 ]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 IN_LINE = re.compile(r"(?<!`)`((?:python|make|pip|source) [^`]+)`(?!`)")
