@@ -94,8 +94,8 @@ from experiments.performance import speed_report
 from experiments.performance.peers.contestants import parse_peers
 from experiments.performance.peers.protocol import save_images
 from experiments.performance.speed_field import Field, Work
-from vaejax.core import VaejaxError, build
-from vaejax.data import DATASETS, load
+from vaejax.core import VaejaxError
+from vaejax.data import find, load
 
 DEVICE_CHECK = ("vaejax", "tensorfloat32", "bfloat16", "8_seeds")
 
@@ -208,7 +208,7 @@ def _images(config: Config) -> tuple[np.ndarray, np.ndarray]:
     """Training and test images, uint8 [N, 28, 28, 1]."""
     if config.dataset is None:
         return _blobs(60_000, seed=0), _blobs(10_000, seed=1)
-    info = build(DATASETS, config.dataset)
+    info = find(config.dataset)
     if info.shape != (28, 28, 1) or "dynamic" not in info.protocols:
         raise VaejaxError(
             f"the alternatives binarize grey images of 28 x 28, and {config.dataset} "

@@ -1,7 +1,7 @@
 """The examples in docstrings run, and every bound and estimator has one.
 
-They see what `import jax, jax.numpy as jnp, optax, vaejax` gives, and the public names
-of vaejax and of its bounds, estimators and models.
+They see what `import jax, jax.numpy as jnp, numpy as np, optax, vaejax` gives, and the
+public names of vaejax and of its bounds, estimators and models.
 """
 
 import doctest
@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
@@ -20,13 +21,15 @@ from vaejax.estimators import ESTIMATORS
 
 pytestmark = pytest.mark.slow
 
-NAMES = {"jax": jax, "jnp": jnp, "optax": optax, "vaejax": vaejax}
+NAMES = {"jax": jax, "jnp": jnp, "np": np, "optax": optax, "vaejax": vaejax}
 for module in (models, estimators, bounds, vaejax):
     NAMES |= {name: getattr(module, name) for name in dir(module) if name[0] != "_"}
 DOORS = [
     *(vaejax.make_objective, vaejax.fit, vaejax.log_likelihood, bounds.train_apart),
     *(vaejax.compare_estimators, vaejax.check_unbiased, vaejax.save),
-    vaejax.benchmark.advise,
+    *(vaejax.benchmark.advise, vaejax.core.kind_of),
+    *(vaejax.data.open, vaejax.data.hold_out, vaejax.data.standardization),
+    vaejax.data.Standardization.log_scale,
 ]
 DOCUMENTED = [*BOUNDS.values(), *ESTIMATORS.values(), *DOORS]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

@@ -184,7 +184,7 @@ def test_many_flags_are_grouped_and_defaults_follow_the_meaning(name):
     # A flag's names and its default are in one pair of brackets.
     assert not re.search(r"\((default|--list)[^)]*\) \(", words)
     if name == "train":
-        assert "counts (default: depends on data set and likelihood)" in words
+        assert "reals (default: depends on data set and likelihood)" in words
     if name == "replay":
         assert "(--list bounds; default: the run's)" in words
 
@@ -192,8 +192,8 @@ def test_many_flags_are_grouped_and_defaults_follow_the_meaning(name):
 def test_help_of_train_groups_its_flags():
     groups = dict.fromkeys(flag.group for flag in flags_of(TrainConfig))
     assert list(groups) == [
-        *("Data", "Model", "Objective", "Optimisation", "Evaluation", "Watching"),
-        *("Processes, devices and memory", ""),
+        *("Data", "Your own data", "Model", "Objective", "Optimisation"),
+        *("Evaluation", "Watching", "Processes, devices and memory", ""),
     ]
     assert [flag.name for flag in flags_of(Config)][:2] == ["size", "rates"]
     assert flags_of(Config)[0].help == "how large"
