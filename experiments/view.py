@@ -89,7 +89,7 @@ def run(config: Config) -> Results:
         settings = trained.config
         page = write_report(
             config.out / "report.html",
-            title=f"{settings.model} on {settings.dataset}",
+            title=f"{settings.model} on {trained.run.dataset.name}",
             lead=lead,
             sections=[
                 Section(
