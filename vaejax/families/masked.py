@@ -33,7 +33,6 @@ def masked(family: Family) -> Family:
         Mattei and Frellsen 2019, arXiv:1812.02633.
 
     Examples:
-        >>> from vaejax.families import bernoulli
         >>> x = jnp.array([1.0, jnp.nan])
         >>> float(masked(bernoulli()).log_prob(jnp.zeros(2), x))  # log 1/2
         -0.6931471824645996
