@@ -1,7 +1,7 @@
 """The examples in docstrings run, and every bound and estimator has one.
 
 They see what `import jax, jax.numpy as jnp, numpy as np, optax, vaejax` gives, and the
-public names of vaejax and of its bounds, estimators and models.
+public names of vaejax and of its bounds, estimators, models, families and evaluation.
 """
 
 import doctest
@@ -15,14 +15,14 @@ import optax
 import pytest
 
 import vaejax
-from vaejax import bounds, estimators, models
+from vaejax import bounds, estimators, evaluation, families, models
 from vaejax.bounds import BOUNDS
 from vaejax.estimators import ESTIMATORS
 
 pytestmark = pytest.mark.slow
 
 NAMES = {"jax": jax, "jnp": jnp, "np": np, "optax": optax, "vaejax": vaejax}
-for module in (models, estimators, bounds, vaejax):
+for module in (evaluation, families, models, estimators, bounds, vaejax):
     NAMES |= {name: getattr(module, name) for name in dir(module) if name[0] != "_"}
 DOORS = [
     *(vaejax.make_objective, vaejax.fit, vaejax.log_likelihood, bounds.train_apart),
@@ -30,6 +30,7 @@ DOORS = [
     *(vaejax.benchmark.advise, vaejax.core.kind_of),
     *(vaejax.data.open, vaejax.data.hold_out, vaejax.data.standardization),
     vaejax.data.Standardization.log_scale,
+    *(vaejax.evaluation.impute, vaejax.families.masked, vaejax.families.schema_of),
 ]
 DOCUMENTED = [*BOUNDS.values(), *ESTIMATORS.values(), *DOORS]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE

@@ -19,7 +19,8 @@ def example(name: str) -> ModuleType:
 
 
 def test_every_example_is_run_here():
-    assert [path.stem for path in EXAMPLES] == ["own_estimator", "own_network", "vae"]
+    names = ["missing_values", "own_estimator", "own_network", "table", "vae"]
+    assert [path.stem for path in EXAMPLES] == names
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -31,6 +32,19 @@ def test_the_example_of_a_vae_goes_from_data_to_log_px(capsys):
     untrained = -64 * 0.693  # of 64 fair bits
     assert example("vae").main(epochs=3, num_samples=50) > untrained
     assert "test log p(x)" in capsys.readouterr().out
+
+
+def test_the_example_of_missing_values_imputes_better_than_a_mean_and_a_regression():
+    """A hundred epochs of the five hundred."""
+    errors = example("missing_values").main(epochs=100)
+    assert errors["MIWAE"] < errors["IterativeImputer"] < errors["mean"]
+
+
+def test_the_example_of_a_table_imputes_better_than_averages_and_modes(capsys):
+    found = example("table").main(epochs=60)
+    assert found["columns, RMSE"] < 0.8 * found["average or mode, RMSE"]
+    assert found["columns, wrong"] < 0.6 * found["average or mode, wrong"]
+    assert capsys.readouterr().out.startswith("column 0: normal:")
 
 
 def test_the_example_of_networks_trains():

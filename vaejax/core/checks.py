@@ -50,7 +50,8 @@ def check_data(
     Raises:
         VaejaxError: no `Example`, or one without any examples; another shape than
             `data_shape`; a dtype that floats cannot hold; values that are not finite,
-            or outside the likelihood's support; labels that are missing, no integers,
+            except NaN where the likelihood takes it for what is missing; values outside
+            the likelihood's support; labels that are missing, no integers,
             or outside the model's classes.
     """
     examples = as_arrays(expect_example(name, examples))
@@ -129,6 +130,15 @@ def _outside(
             assert space.levels is not None
             number = x * (space.levels - 1)
             inside = (x >= 0) & (x <= 1) & (jnp.abs(number - jnp.round(number)) < 0.01)
+        case "classes":
+            assert space.levels is not None
+            inside = (x >= 0) & (x < space.levels) & (x == jnp.round(x))
+        case "columns":
+            each = [
+                _outside(column, x[..., i], None)
+                for i, column in enumerate(space.columns)
+            ]
+            inside = ~jnp.stack(each, -1)
         case "interval":
             inside = (x >= space.low) & (x <= space.high)
             if space.open:
@@ -145,6 +155,8 @@ def _outside(
         case "reals":
             inside = jnp.ones(x.shape, bool)
     outside = ~(inside & jnp.isfinite(x))
+    if space.missing:
+        outside &= ~jnp.isnan(x)
     return outside if known is None else outside & known
 
 
@@ -152,7 +164,7 @@ def _outside(
 def _any_outside(
     space: Space, x: Float[Array, "..."], known: Bool[Array, "..."] | None
 ) -> Bool[Array, ""]:
-    if space.kind not in ("simplex", "sphere", "one_hot"):
+    if space.kind not in ("simplex", "sphere", "one_hot", "columns"):
         # Flat: XLA's CPU reductions over a short last axis are slow.
         x, known = jax.tree.map(jnp.ravel, (x, known))
     return _outside(space, x, known).any()
@@ -168,6 +180,10 @@ EXPECTED: dict[Kind, tuple[str, str]] = {
     "levels": (
         "the grey levels i / {steps} for i from 0 to {steps}",
         f"{SCALE} and round to a level",
+    ),
+    "classes": (
+        "whole numbers from 0 to {steps}",
+        "number the classes from 0, or give the column another kind",
     ),
     "interval": ("{between}", SCALE),
     "positive": ("numbers above 0", "leave others out"),
@@ -195,16 +211,18 @@ def _describe(
             rows = np.flatnonzero(wrong.reshape(len(x), -1).any(1))
             where = f", in {count_of(rows, len(x))}"
         return (
-            f"{values} are not finite{where}: {first}. Leave such examples out, or "
-            "fill in what is missing"
+            f"{values} are not finite{where}: {first}. Leave such examples out, "
+            "fill in what is missing, or mark it by NaN and set likelihood.missing=true"
         )
-    space = family.space
+    space, where = family.space, ""
+    if space.columns:
+        space, where = space.columns[place[-1]], f" in column {place[-1]}"
     takes, remedy = EXPECTED[space.kind]
     ends = f"numbers from {space.low:g} to {space.high:g}"
     between = ends + ", both left out" * space.open
     takes = takes.format(steps=(space.levels or 1) - 1, between=between)
     return (
-        f"the likelihood {family.name} takes {takes}, and {values} are others: "
+        f"the likelihood {family.name} takes {takes}{where}, and {values} are others: "
         f"{first}. Change the data ({remedy}), or use a likelihood that takes them: "
         + ", ".join(LIKELIHOODS_OF[kind_of(x)])
     )
@@ -236,7 +254,7 @@ def kind_of(x: Float[ArrayLike, "..."], levels: int | None = 256) -> Kind:
         levels: the number of grey levels to look for; None looks for none.
 
     Examples:
-        >>> [vaejax.core.kind_of(jnp.array([0.0, x])) for x in (1, 7, 0.3, -2.5)]
+        >>> [kind_of(np.array(x)) for x in ([0.0, 1.0], [0.0, 7.0], [0.3], [-2.5])]
         ['bits', 'counts', 'interval', 'reals']
     """
     x = jnp.asarray(x)

@@ -18,6 +18,7 @@ from vaejax.models.ladder import hierarchical_mlp, ladder_mlp
 from vaejax.models.linear_gaussian import linear_gaussian
 from vaejax.models.m2 import m2
 from vaejax.models.masked_autoencoder import masked_autoencoder
+from vaejax.models.missingness import with_missingness
 from vaejax.models.prod_lda import prod_lda
 from vaejax.models.semi_amortized import semi_amortized_mlp, with_refinement
 from vaejax.models.sigmoid_belief_network import sigmoid_belief_network
@@ -83,5 +84,6 @@ __all__ = [
     "two_layer_sigmoid_belief_network",
     "vade",
     "vq_vae",
+    "with_missingness",
     "with_refinement",
 ]
