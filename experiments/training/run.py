@@ -1,6 +1,6 @@
 """The run of a training, built once from its settings and its data."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from experiments.training.protocol import (
     exemplars,
     mean_observation,
 )
+from experiments.training.recipe import recipe_of
 from experiments.training.split import training_split
 from vaejax.bounds import BOUNDS
 from vaejax.core import (
@@ -33,11 +34,12 @@ from vaejax.core import (
     settings_of,
 )
 from vaejax.core.memory import check_fits
-from vaejax.data import DATASETS, load
+from vaejax.data import load
 from vaejax.estimators import ESTIMATORS
 from vaejax.models import MODELS
 from vaejax.objective import make_objective, whole_params
 from vaejax.sharding import training_mesh
+from vaejax.trained import Recipe
 from vaejax.training import TrainState, of_seed, several_seeds, steps_per_epoch
 
 
@@ -64,6 +66,7 @@ class Run:
     """A training built from its settings, with all that its computation needs."""
 
     config: Config
+    recipe: Recipe  # builds the model
     model: Model
     objective: Objective
     optimizer: optax.GradientTransformation
@@ -95,7 +98,7 @@ def check(config: Config) -> str:
             model, bound and estimator that cannot.
     """
     check_choices(config)
-    model = _build_model(config)  # without what the data tell it, such as their mean
+    model = recipe_of(config).build()  # without what the data tell it, as their mean
     if config.num_labels is not None and not model.labels.unknown:
         raise VaejaxError(
             f"num_labels hides labels, and {config.model} needs all labels: leave "
@@ -103,13 +106,6 @@ def check(config: Config) -> str:
         )
     _build_objective(config, model, config.batch_size)
     return choose_protocol(config.dataset, config.protocol, model.likelihood)
-
-
-def _build_model(config: Config, **from_data: Any) -> Model:
-    """Build the model, with what the data tell it, such as their mean."""
-    shape = build(DATASETS, config.dataset).shape
-    settings = config.model_settings
-    return build(MODELS, config.model, settings, data_shape=shape, **from_data)
 
 
 def _build_objective(config: Config, model: Model, num_examples: int) -> Objective:
@@ -141,7 +137,8 @@ def prepare(config: Config) -> Run:
     from_data = {"data_mean": mean_observation(train, protocol)}
     if "exemplars" in settings_of(MODELS[config.model]):
         from_data["exemplars"] = exemplars(train, protocol)
-    model = _build_model(config, **from_data)
+    recipe = recipe_of(config, protocol, **from_data)
+    model = recipe.build()
     count = len(test.images) if config.eval_examples is None else config.eval_examples
     if count > len(test.images):
         raise VaejaxError(
@@ -175,6 +172,7 @@ def prepare(config: Config) -> Run:
     )
     return Run(
         config=config,
+        recipe=recipe,
         model=model,
         objective=objective,
         optimizer=make_optimizer(config, model, len(data.train.x)),

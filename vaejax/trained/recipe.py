@@ -1,0 +1,104 @@
+"""The recipe of a model: what a run keeps so that its model can be built without data.
+
+model.json    the model's name and settings, and what its observations are
+model.npz     the arrays that the model has from its data
+"""
+
+import dataclasses
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vaejax.core import Model, VaejaxError, build, record
+from vaejax.core.errors import unknown
+from vaejax.core.files import write_whole
+from vaejax.data import PROTOCOLS
+from vaejax.data.files import read_small
+from vaejax.models import MODELS
+
+FILES = ("model.json", "model.npz")
+LARGEST = 2**31  # bytes of a file
+FROM_DATA = ("data_mean", "exemplars")  # settings of models that are arrays
+
+
+@record
+class Recipe:
+    """A registered model, with all that it has from its data, and their protocol."""
+
+    model: str  # a name in `MODELS`
+    settings: tuple[str, ...] = ()  # as a command line has them
+    data_shape: tuple[int, ...]  # of one observation, as it is stored
+    protocol: str  # a name in `PROTOCOLS`
+    class_names: tuple[str, ...] = ()  # of the labels 0, 1, ...
+    num_seeds: int = 1  # models that were trained side by side
+    data_mean: np.ndarray | None = None
+    exemplars: np.ndarray | None = None
+
+    def build(self) -> Model:
+        """Build the model.
+
+        Raises:
+            VaejaxError: an unknown name, or a setting that cannot be.
+        """
+        arrays = {name: getattr(self, name) for name in FROM_DATA}
+        given = {name: array for name, array in arrays.items() if array is not None}
+        return build(
+            MODELS, self.model, self.settings, data_shape=self.data_shape, **given
+        )
+
+
+def write_recipe(folder: Path, recipe: Recipe, **notes: Any) -> None:
+    """Write model.json and model.npz, with notes that reading leaves out.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    fields = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(recipe)}
+    arrays = {name: fields.pop(name) for name in FROM_DATA}
+    packed = io.BytesIO()
+    np.savez_compressed(
+        packed,
+        allow_pickle=False,
+        **{name: array for name, array in arrays.items() if array is not None},
+    )
+    write_whole(folder / "model.npz", packed.getvalue())
+    text = json.dumps(fields | notes, indent=2) + "\n"
+    write_whole(folder / "model.json", text.encode())
+
+
+def read_recipe(folder: Path) -> Recipe:
+    """Read the recipe of a run.
+
+    Raises:
+        VaejaxError: there is none, or it is damaged; an unknown protocol.
+    """
+    try:
+        fields = json.loads(read_small(folder / "model.json", LARGEST))
+        content = io.BytesIO(read_small(folder / "model.npz", LARGEST))
+        with np.load(content, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        names = {field.name for field in dataclasses.fields(Recipe)} - set(FROM_DATA)
+        known = {name: _frozen(fields[name]) for name in names}
+        recipe = Recipe(**known, **arrays)
+    except OSError as error:
+        raise VaejaxError(
+            f"cannot read the model of {folder} ({error.filename}: {error.strerror}): "
+            "name the folder of a run that experiments.train wrote"
+        ) from error
+    except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise VaejaxError(
+            f"the model of {folder} is damaged ({type(error).__name__}: {error}): "
+            f"restore {' and '.join(FILES)} from a copy, or resume the run, which "
+            "writes them again"
+        ) from error
+    if recipe.protocol not in PROTOCOLS:
+        raise unknown("protocol", recipe.protocol, PROTOCOLS)
+    return recipe
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
