@@ -46,7 +46,7 @@ def load(folder: str | Path, *, seed: int = 0) -> TrainedModel:
             f"models: use an integer from 0 to {recipe.num_seeds - 1}"
         )
     model = recipe.build()
-    arrays = read_arrays(folder / "checkpoints")
+    arrays = read_arrays(_newest(folder))
     return TrainedModel(
         folder=folder,
         recipe=recipe,
@@ -55,6 +55,12 @@ def load(folder: str | Path, *, seed: int = 0) -> TrainedModel:
         config=json.loads(read_small(folder / "config.json", LARGEST)),
         seed=seed,
     )
+
+
+def _newest(folder: Path) -> Path:
+    """The folder of the parameters that the run evaluates."""
+    chosen = folder / "chosen"
+    return chosen if chosen.exists() else folder / "checkpoints"
 
 
 def _params(

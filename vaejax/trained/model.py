@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -22,16 +21,28 @@ from vaejax.core import (
     Params,
     PyTree,
     VaejaxError,
-    as_array,
     check_data,
     check_labels,
-    fold_examples,
+    check_lengths,
     record,
 )
-from vaejax.core.doors import expect_count, expect_key, expect_shapes
+from vaejax.core.doors import expect_count, expect_key, no_count
 from vaejax.trained import per_example, units
 from vaejax.trained.batches import over_rows
+from vaejax.trained.checks import (
+    check_continuous,
+    expect_keys,
+    expect_latents,
+    expect_word,
+    holds_weights,
+)
 from vaejax.trained.recipe import Recipe
+
+SCORES = (
+    "negative_log_likelihood",
+    "reconstruction_probability",
+    "reconstruction_error",
+)
 
 
 @record
@@ -70,7 +81,8 @@ class TrainedModel:
         Raises:
             VaejaxError: values or labels that the model does not take.
         """
-        return check_data(self.model, Example(units.observed(self.recipe, x, seed), y))
+        x = units.observed(self.recipe, x, seed)
+        return check_data(self.model, Example(x, units.numbered(self.recipe, y)))
 
     def encode(
         self,
@@ -87,27 +99,28 @@ class TrainedModel:
             x: stored values, [N, *data_shape].
             y: labels, [N], of a model that takes them.
             what: mean, sample or params.
-            key: of the samples.
+            key: of the samples (default: `jax.random.key(0)`).
             seed: of the protocol's draw.
 
         Returns:
-            An event or parameters of the model's posterior, every leaf [N, ...].
+            An event or parameters of `model.posterior`, every leaf [N, ...].
 
         Raises:
-            VaejaxError: what `examples` refuses; a sample without a key.
+            VaejaxError: what `examples` refuses; the parameters of a posterior that
+                depend on a network besides x.
         """
-        if what not in ("mean", "sample", "params"):
-            raise VaejaxError(f"what is {what!r}: use mean, sample or params")
+        expect_word("what", what, ("mean", "sample", "params"))
+        if what == "params" and holds_weights(self.model, self.params):
+            raise VaejaxError(
+                f"the posterior of {self.model.name} has networks among its "
+                "parameters, which are not of one x: use what='mean' or 'sample'"
+            )
         examples = self.examples(x, y, seed=seed)
-        if what == "sample" and key is None:
-            raise VaejaxError("key is None: give one, as in key=jax.random.key(0)")
-        keys = _keys(jax.random.key(0) if key is None else key, len(examples.x))
-        return over_rows(
-            per_example.encode, (self.model, what), self.params, (keys, examples)
-        )
+        rows = expect_keys(key, len(examples.x)), examples
+        return over_rows(per_example.encode, (self.model, what), self.params, rows)
 
     def decode(self, z: Event, y: Any = None) -> Float[np.ndarray, "N ..."]:
-        """The mean of p(x | z) of every z, [N, *data_shape], in the data's units.
+        """The mean of p(x | z) at every z, in the data's units.
 
         Args:
             z: as `encode` returns them, every leaf [N, ...].
@@ -116,9 +129,9 @@ class TrainedModel:
         Raises:
             VaejaxError: z of another shape, or that are not finite.
         """
-        z, count = self._latents(z)
-        y = check_labels(self.model, y, (count,))
-        return self._own(over_rows(per_example.decode, self.model, self.params, (z, y)))
+        z, count = expect_latents(self.model, self.params, z)
+        rows = z, self._labels(y, count)
+        return self._own(over_rows(per_example.decode, self.model, self.params, rows))
 
     def sample(
         self,
@@ -140,14 +153,11 @@ class TrainedModel:
             VaejaxError: a key or a count that is none; labels that are missing.
         """
         n = expect_count("n", n)
-        if what not in ("mean", "sample"):
-            raise VaejaxError(f"what is {what!r}: use mean or sample")
-        given = None if y is None else np.broadcast_to(as_array("y", y), (n,))
-        y = check_labels(self.model, given, (n,))
-        rows = _keys(key, n), y
-        return self._own(
-            over_rows(per_example.sample, (self.model, what), self.params, rows)
-        )
+        expect_word("what", what, ("mean", "sample"))
+        y = y if y is None or np.ndim(y) else np.full(n, y)
+        rows = expect_keys(expect_key(key), n), self._labels(y, n)
+        static = self.model, what
+        return self._own(over_rows(per_example.sample, static, self.params, rows))
 
     def reconstruct(
         self, x: Any, y: Any = None, *, seed: int = 0
@@ -164,18 +174,45 @@ class TrainedModel:
             over_rows(per_example.reconstruct, self.model, self.params, rows)
         )
 
+    def interpolate(
+        self, a: Any, b: Any, steps: int = 8, y: Any = None, *, seed: int = 0
+    ) -> Float[np.ndarray, "N steps ..."]:
+        """The means of p(x | z) on straight lines between the codes of a and of b.
+
+        A code is the mean of q(z | x). On a sphere the line is projected to it.
+
+        Args:
+            a: stored values, [N, *data_shape], where the lines begin.
+            b: as many, where they end.
+            steps: points of each line, both ends among them.
+            y: labels of both, [N], of a model that takes them.
+            seed: of the protocol's draw.
+
+        Raises:
+            VaejaxError: fewer than two steps; codes that are not all real numbers.
+        """
+        if reason := no_count("steps", steps, least=2):
+            raise VaejaxError(reason)
+        start, end = (self.examples(x, y, seed=seed) for x in (a, b))
+        check_lengths(a=start.x, b=end.x)
+        check_continuous(self.model, self.params)
+        static = self.model, int(steps)
+        rows = start, end
+        return self._own(over_rows(per_example.interpolate, static, self.params, rows))
+
     def log_likelihood(
         self,
         x: Any,
         y: Any = None,
         *,
-        num_samples: int = 1000,
+        num_samples: int = 5000,
         key: Key | None = None,
         seed: int = 0,
     ) -> evaluation.LogLikelihood:
         """Estimate log p(x) of every example, in nats, with its Monte Carlo error.
 
-        See `vaejax.evaluation.log_likelihood`. A prior or a likelihood that is not
+        The densities are of the data's own units; see
+        `vaejax.evaluation.log_likelihood`. A prior or a likelihood that is not
         normalised gives log p(x) up to a constant.
 
         Args:
@@ -184,6 +221,9 @@ class TrainedModel:
             num_samples: importance samples of each.
             key: of these samples (default: `jax.random.key(0)`).
             seed: of the protocol's draw.
+
+        Raises:
+            VaejaxError: a posterior without a density, as that of an autoencoder.
         """
         examples = self.examples(x, y, seed=seed)
         key = jax.random.key(0) if key is None else key
@@ -191,41 +231,75 @@ class TrainedModel:
             self.model, self.params, examples, key, num_samples=num_samples
         )
 
-    def _own(self, x: PyTree) -> np.ndarray:
-        return units.in_own_units(self.recipe, x)
+    def anomaly_score(
+        self,
+        x: Any,
+        y: Any = None,
+        *,
+        score: Literal[
+            "negative_log_likelihood",
+            "reconstruction_probability",
+            "reconstruction_error",
+        ] = "negative_log_likelihood",
+        num_samples: int = 100,
+        key: Key | None = None,
+        seed: int = 0,
+    ) -> Float[np.ndarray, " N"]:
+        """Score every example; a higher score is more anomalous.
 
-    def _latents(self, z: Event) -> tuple[Event, int]:
-        """The latents as arrays, and how many there are.
+        See `vaejax.evaluation.anomaly` for what the scores are and are not good at.
+
+        Args:
+            x: stored values, [N, *data_shape].
+            y: labels, [N], of a model that takes them.
+            score: -log p(x); -E_q(z|x) log p(x | z); or the squared error of
+                `reconstruct`, as the model sees x.
+            num_samples: of the first two.
+            key: of these samples (default: `jax.random.key(0)`).
+            seed: of the protocol's draw.
 
         Raises:
-            VaejaxError: another structure or shape than the model's, or NaN.
+            VaejaxError: a likelihood of an autoencoder, which has none.
         """
-        asked = jax.eval_shape(
-            lambda key, params, x: per_example.encode(
-                (self.model, "mean"), params, (key, Example(x, self._a_label()))
-            ),
-            jax.random.key(0),
-            self.params,
-            jax.ShapeDtypeStruct(self.model.data_shape or (), jnp.result_type(float)),
-        )
-        leaves = [as_array("z", leaf) for leaf in jax.tree.leaves(z)]
-        count = len(leaves[0]) if leaves and leaves[0].ndim else 0
-        like = jax.tree.map(lambda a: np.empty((count, *a.shape), a.dtype), asked)
-        if len(leaves) == len(jax.tree.leaves(asked)):
-            z = jax.tree.unflatten(jax.tree.structure(asked), leaves)
-        expect_shapes(
-            "z", z, like, f"the model {self.model.name}", "latents as encode returns"
-        )
-        if not count or not all(np.isfinite(leaf).all() for leaf in leaves):
-            raise VaejaxError(
-                "z is empty, or holds a number that is not finite: give latents as "
-                "encode returns them"
+        expect_word("score", score, SCORES)
+        if score == "negative_log_likelihood":
+            found = self.log_likelihood(
+                x, y, num_samples=num_samples, key=key, seed=seed
             )
-        return z, count
+            return -found.log_px
+        examples = self.examples(x, y, seed=seed)
+        if score == "reconstruction_error":
+            return evaluation.reconstruction(
+                self.model, self.params, examples
+            ).squared_error
+        key = jax.random.key(0) if key is None else expect_key(key)
+        return -evaluation.expected_log_px_z(
+            self.model, self.params, examples, key, num_samples=num_samples
+        )
 
-    def _a_label(self) -> Array | None:
-        return None if self.model.labels.num_classes is None else jnp.zeros((), int)
+    def classify(self, x: Any, *, seed: int = 0) -> Float[np.ndarray, "N C"]:
+        """The probability of each class of x; `recipe.class_names` has their names.
 
+        The classes are labels for `m2`, q(y | x), and clusters for `vade`, p(c | z) at
+        the mean of q(z | x), whose numbers are no labels.
 
-def _keys(key: Key, count: int) -> Array:
-    return fold_examples(expect_key(key), jnp.arange(count))
+        Args:
+            x: stored values, [N, *data_shape].
+            seed: of the protocol's draw.
+
+        Raises:
+            VaejaxError: a model without classes.
+        """
+        if self.model.extras.class_log_probs is None:
+            raise VaejaxError(
+                f"{self.model.name} has no classes: train m2 or vade, or fit a "
+                "classifier of your own to what encode returns"
+            )
+        x = self.examples(x, seed=seed).x
+        return over_rows(per_example.classify, self.model, self.params, x)
+
+    def _labels(self, y: Any, count: int) -> Array | None:
+        return check_labels(self.model, units.numbered(self.recipe, y), (count,))
+
+    def _own(self, x: PyTree) -> np.ndarray:
+        return units.in_own_units(self.recipe, x)

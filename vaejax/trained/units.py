@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaejax.core import Example, VaejaxError, as_arrays
+from vaejax.core import Example, VaejaxError, as_arrays, unknown
 from vaejax.data import LEVELS, PROTOCOLS
 from vaejax.trained.recipe import Recipe
 
@@ -82,3 +82,19 @@ def in_own_units(recipe: Recipe, x: Float[Array, "..."]) -> Float[np.ndarray, ".
     if recipe.protocol == "dequantized":  # x = (intensity + u) / 256, and E u = 1/2
         return ((found * LEVELS - 0.5) / (LEVELS - 1)).clip(0, 1)
     return found
+
+
+def numbered(recipe: Recipe, y: Any) -> Any:
+    """Replace the names of classes by their numbers; other labels stay as they are.
+
+    Raises:
+        VaejaxError: the name of no class.
+    """
+    if y is None or np.asarray(y).dtype.kind not in "UTO":
+        return y
+    numbers = {name: number for number, name in enumerate(recipe.class_names)}
+    names = np.asarray(y).tolist()
+    for name in names:
+        if name not in numbers:
+            raise unknown("class", str(name), recipe.class_names)
+    return np.array([numbers[name] for name in names])
