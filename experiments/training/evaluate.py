@@ -110,6 +110,8 @@ def bits(model: Model, protocol: str, log_px: float) -> dict[str, float]:
     """The bits per dimension of grey levels, if the likelihood defines them."""
     family = model.likelihood
     dequantized = protocol == "dequantized" and family.normalized
+    if family.space.missing:  # the coordinates differ in number
+        return {}
     if not dequantized and (protocol != "none" or family.space.levels != LEVELS):
         return {}
     num_dims = math.prod(model.data_shape or ())

@@ -27,6 +27,7 @@ from .family import Restriction as Restriction
 from .family import Space as Space
 from .family import Strata as Strata
 from .family import head_of as head_of
+from .family import log_probs as log_probs
 from .labels import check_labels as check_labels
 from .labels import check_positions as check_positions
 from .model import Averages as Averages

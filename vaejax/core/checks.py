@@ -50,7 +50,8 @@ def check_data(
     Raises:
         VaejaxError: no `Example`, or one without any examples; another shape than
             `data_shape`; a dtype that floats cannot hold; values that are not finite,
-            or outside the likelihood's support; labels that are missing, no integers,
+            except NaN where the likelihood takes it for what is missing; values outside
+            the likelihood's support; labels that are missing, no integers,
             or outside the model's classes.
     """
     examples = as_arrays(expect_example(name, examples))
@@ -131,6 +132,8 @@ def _outside(
         case "reals":
             inside = jnp.ones(x.shape, bool)
     outside = ~(inside & jnp.isfinite(x))
+    if space.missing:
+        outside &= ~jnp.isnan(x)
     return outside if known is None else outside & known
 
 
@@ -183,8 +186,8 @@ def _describe(
             rows = np.flatnonzero(wrong.reshape(len(x), -1).any(1))
             where = f", in {count_of(rows, len(x))}"
         return (
-            f"{values} are not finite{where}: {first}. Leave such examples out, or "
-            "fill in what is missing"
+            f"{values} are not finite{where}: {first}. Leave such examples out, "
+            "fill in what is missing, or mark it by NaN and set likelihood.missing=true"
         )
     space = family.space
     takes, remedy = EXPECTED[space.kind]
