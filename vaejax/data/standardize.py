@@ -43,7 +43,7 @@ class Standardization(NamedTuple):
 
 
 def standardization(
-    x: Float[np.ndarray, "N *event"], fixed: Bool[np.ndarray, "*event"] | bool = False
+    x: Float[np.ndarray, " N *event"], fixed: Bool[np.ndarray, "*event"] | bool = False
 ) -> Standardization:
     """The standardisation of these observations, whose NaN are left out.
 

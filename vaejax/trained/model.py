@@ -227,9 +227,13 @@ class TrainedModel:
         """
         examples = self.examples(x, y, seed=seed)
         key = jax.random.key(0) if key is None else key
-        return evaluation.log_likelihood(
+        found = evaluation.log_likelihood(
             self.model, self.params, examples, key, num_samples=num_samples
         )
+        if self.recipe.standardization is None:
+            return found
+        change = self.recipe.standardization.log_scale(examples.x)
+        return found._replace(log_px=found.log_px - change, elbo=found.elbo - change)
 
     def anomaly_score(
         self,

@@ -18,10 +18,13 @@ from vaejax.core.errors import unknown
 from vaejax.core.files import write_whole
 from vaejax.data import PROTOCOLS
 from vaejax.data.files import read_small
+from vaejax.data.standardize import Standardization
+from vaejax.data.types import Column
 from vaejax.models import MODELS
 
 FILES = ("model.json", "model.npz")
 LARGEST = 2**31  # bytes of a file
+UNITS = Standardization._fields  # names of arrays, too
 FROM_DATA = ("data_mean", "exemplars")  # settings of models that are arrays
 
 
@@ -33,9 +36,11 @@ class Recipe:
     settings: tuple[str, ...] = ()  # as a command line has them
     data_shape: tuple[int, ...]  # of one observation, as it is stored
     protocol: str  # a name in `PROTOCOLS`
-    class_names: tuple[str, ...] = ()  # of the labels 0, 1, ...
     num_seeds: int = 1  # models that were trained side by side
-    data_mean: np.ndarray | None = None
+    class_names: tuple[str, ...] = ()  # of the labels 0, 1, ...
+    columns: tuple[Column, ...] = ()  # of a table
+    standardization: Standardization | None = None  # of real numbers
+    data_mean: np.ndarray | None = None  # as the model sees observations
     exemplars: np.ndarray | None = None
 
     def build(self) -> Model:
@@ -59,12 +64,11 @@ def write_recipe(folder: Path, recipe: Recipe, **notes: Any) -> None:
     """
     fields = {f.name: getattr(recipe, f.name) for f in dataclasses.fields(recipe)}
     arrays = {name: fields.pop(name) for name in FROM_DATA}
+    if units := fields.pop("standardization"):
+        arrays |= units._asdict()
     packed = io.BytesIO()
-    np.savez_compressed(
-        packed,
-        allow_pickle=False,
-        **{name: array for name, array in arrays.items() if array is not None},
-    )
+    given = {name: array for name, array in arrays.items() if array is not None}
+    np.savez_compressed(packed, allow_pickle=False, **given)
     write_whole(folder / "model.npz", packed.getvalue())
     text = json.dumps(fields | notes, indent=2) + "\n"
     write_whole(folder / "model.json", text.encode())
@@ -81,9 +85,18 @@ def read_recipe(folder: Path) -> Recipe:
         content = io.BytesIO(read_small(folder / "model.npz", LARGEST))
         with np.load(content, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        names = {field.name for field in dataclasses.fields(Recipe)} - set(FROM_DATA)
-        known = {name: _frozen(fields[name]) for name in names}
-        recipe = Recipe(**known, **arrays)
+        units = [arrays.pop(name) for name in UNITS if name in arrays]
+        recipe = Recipe(
+            model=fields["model"],
+            settings=tuple(fields["settings"]),
+            data_shape=tuple(fields["data_shape"]),
+            protocol=fields["protocol"],
+            num_seeds=fields["num_seeds"],
+            class_names=tuple(fields["class_names"]),
+            columns=tuple(Column(*column) for column in fields["columns"]),
+            standardization=Standardization(*units) if units else None,
+            **arrays,
+        )
     except OSError as error:
         raise VaejaxError(
             f"cannot read the model of {folder} ({error.filename}: {error.strerror}): "
@@ -98,7 +111,3 @@ def read_recipe(folder: Path) -> Recipe:
     if recipe.protocol not in PROTOCOLS:
         raise unknown("protocol", recipe.protocol, PROTOCOLS)
     return recipe
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value

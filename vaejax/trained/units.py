@@ -9,7 +9,8 @@ A run is given values as they were in its data file. Under a protocol of intensi
 
 A protocol that draws, as dynamic does, draws by the caller's seed. What a run returns
 are grey levels from 0 to 1 where the data are intensities, and otherwise the data's own
-numbers.
+numbers: those of a run with --standardize are standardised on the way in, and shifted
+and scaled back on the way out.
 """
 
 from typing import Any
@@ -41,11 +42,13 @@ def observed(recipe: Recipe, given: Any, seed: int) -> Float[Array, "N ..."]:
             f"[{shape}]: give one or more examples of this shape{alone}"
         )
     protocol = PROTOCOLS[recipe.protocol]
-    stored = np.asarray(x)
+    stored: Any = np.asarray(x)
     if recipe.protocol in INTENSITIES:
         stored = _intensities(recipe.protocol, stored)
         if stored.dtype != np.uint8:
             return jnp.asarray(stored, float)
+    if recipe.standardization is not None:
+        stored = recipe.standardization.apply(stored)
     return jax.vmap(protocol.as_float)(jnp.asarray(protocol.fix(stored, seed)))
 
 
@@ -76,11 +79,15 @@ def _intensities(protocol: str, x: np.ndarray) -> np.ndarray:
     return np.rint(x * float(LEVELS - 1)).astype(np.uint8)
 
 
-def in_own_units(recipe: Recipe, x: Float[Array, "..."]) -> Float[np.ndarray, "..."]:
+def in_own_units(
+    recipe: Recipe, x: Float[np.ndarray, "..."]
+) -> Float[np.ndarray, "..."]:
     """Turn observations, or means of observations, into values as the user has them."""
-    found = np.asarray(x)
+    found: Any = x
     if recipe.protocol == "dequantized":  # x = (intensity + u) / 256, and E u = 1/2
         return ((found * LEVELS - 0.5) / (LEVELS - 1)).clip(0, 1)
+    if recipe.standardization is not None:
+        found = recipe.standardization.undo(found)
     return found
 
 
