@@ -7,13 +7,11 @@ from experiments.training.config import Config
 from experiments.training.optimizer import SCHEDULES
 from vaejax.bounds import BOUNDS
 from vaejax.core import VaejaxError, unknown
-from vaejax.data import DATASETS
 from vaejax.estimators import ESTIMATORS
 from vaejax.models import MODELS
 from vaejax.training import checkpoints
 
 NAMES: dict[str, Collection[str]] = {
-    "dataset": DATASETS,
     "model": MODELS,
     "bound": BOUNDS,
     "estimator": ESTIMATORS,

@@ -5,19 +5,24 @@ from typing import Any
 
 from experiments.harness import run_folder
 from experiments.training.config import Config
-from vaejax.core import Model, build
-from vaejax.data import DATASETS
+from vaejax.core import Model
+from vaejax.data import DatasetInfo
 from vaejax.trained import Recipe, write_recipe
 
 
-def recipe_of(config: Config, protocol: str = "", **from_data: Any) -> Recipe:
+def recipe_of(
+    config: Config, dataset: DatasetInfo, protocol: str = "", **from_data: Any
+) -> Recipe:
     """The recipe of the model, with what the data tell it, such as their mean."""
     return Recipe(
         model=config.model,
         settings=config.model_settings,
-        data_shape=build(DATASETS, config.dataset).shape,
+        data_shape=dataset.shape,
         protocol=protocol,
         num_seeds=config.num_seeds,
+        class_names=dataset.class_names,
+        columns=dataset.columns,
+        standardization=dataset.standardization,
         **from_data,
     )
 

@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 
 from experiments.training.checks import check_choices
 from experiments.training.config import Config
+from experiments.training.dataset import dataset_of
 from experiments.training.labels import labels_in_test, training_examples
 from experiments.training.loss_terms import named_kl_weight, named_regularizers
 from experiments.training.optimizer import make_optimizer
@@ -34,7 +35,7 @@ from vaejax.core import (
     settings_of,
 )
 from vaejax.core.memory import check_fits
-from vaejax.data import load
+from vaejax.data import DatasetInfo, load
 from vaejax.estimators import ESTIMATORS
 from vaejax.models import MODELS
 from vaejax.objective import make_objective, whole_params
@@ -54,7 +55,7 @@ class Keys(NamedTuple):
 class Data(NamedTuple):
     """Both splits of a data set under one protocol."""
 
-    train: Example  # as stored, uint8
+    train: Example  # as stored
     test: Example  # as the model sees it
     test_labels: np.ndarray | None
     protocol: str
@@ -66,6 +67,7 @@ class Run:
     """A training built from its settings, with all that its computation needs."""
 
     config: Config
+    dataset: DatasetInfo
     recipe: Recipe  # builds the model
     model: Model
     objective: Objective
@@ -91,21 +93,26 @@ class Run:
 
 
 def check(config: Config) -> str:
-    """Check a configuration before any data are read; return its protocol.
+    """Check a configuration before registered data are read; return its protocol.
 
     Raises:
         VaejaxError: an unknown name, a number that cannot be, or a combination of
             model, bound and estimator that cannot.
     """
+    return _check(config, dataset_of(config))
+
+
+def _check(config: Config, dataset: DatasetInfo) -> str:
     check_choices(config)
-    model = recipe_of(config).build()  # without what the data tell it, as their mean
+    # Without what the data tell it, such as their mean.
+    model = recipe_of(config, dataset).build()
     if config.num_labels is not None and not model.labels.unknown:
         raise VaejaxError(
             f"num_labels hides labels, and {config.model} needs all labels: leave "
             "num_labels out, or use the model m2"
         )
     _build_objective(config, model, config.batch_size)
-    return choose_protocol(config.dataset, config.protocol, model.likelihood)
+    return choose_protocol(dataset, config.protocol, model.likelihood)
 
 
 def _build_objective(config: Config, model: Model, num_examples: int) -> Objective:
@@ -130,14 +137,15 @@ def prepare(config: Config) -> Run:
     Raises:
         VaejaxError: as `check`, or settings that the data or the memory exclude.
     """
-    protocol = check(config)
-    train = load(config.dataset, protocol=protocol, data_dir=config.data_dir)
+    dataset = dataset_of(config)
+    protocol = _check(config, dataset)
+    train = load(dataset, protocol=protocol, data_dir=config.data_dir)
     train = training_split(config, train, protocol)
-    test = load(config.dataset, "test", protocol=protocol, data_dir=config.data_dir)
+    test = load(dataset, "test", protocol=protocol, data_dir=config.data_dir)
     from_data = {"data_mean": mean_observation(train, protocol)}
     if "exemplars" in settings_of(MODELS[config.model]):
         from_data["exemplars"] = exemplars(train, protocol)
-    recipe = recipe_of(config, protocol, **from_data)
+    recipe = recipe_of(config, dataset, protocol, **from_data)
     model = recipe.build()
     count = len(test.images) if config.eval_examples is None else config.eval_examples
     if count > len(test.images):
@@ -172,6 +180,7 @@ def prepare(config: Config) -> Run:
     )
     return Run(
         config=config,
+        dataset=dataset,
         recipe=recipe,
         model=model,
         objective=objective,

@@ -29,6 +29,9 @@ from vaejax.core import Key, VaejaxError, record
 from vaejax.ops.random import one_pass
 
 LEVELS = 256  # number of intensity levels
+# The protocols of intensities, the default first.
+GREY_LEVELS = ("dynamic", "threshold", "none", "dequantized")  # of drawings
+PHOTOGRAPH = ("none", "dequantized", "dynamic", "threshold")
 
 
 @record

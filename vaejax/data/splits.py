@@ -82,8 +82,11 @@ def divide(
             f"the shares of the splits are {shown(tuple(shares))}: use positive "
             "numbers of sum 1, as in 0.8, 0.1, 0.1"
         )
+    given = f"{count:,} examples"
     if groups is None:
         groups = np.arange(count)
+    else:
+        given += f" in {len(np.unique(groups)):,} groups"
     _, first, group_of, sizes = np.unique(
         groups, return_index=True, return_inverse=True, return_counts=True
     )
@@ -99,8 +102,8 @@ def divide(
     parts = [np.flatnonzero(part == i) for i in range(len(shares))]
     if not all(map(len, parts)):
         raise DataError(
-            f"{count:,} examples in {len(sizes):,} groups are too few for parts of "
-            f"shares {shown(tuple(shares))}: use larger shares, or more examples"
+            f"{given} are too few for parts of shares {shown(tuple(shares))}: use "
+            "larger shares, or more examples"
         )
     return parts
 

@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+Numbers = Float[np.ndarray, "..."] | Float[Array, "..."]
+
 
 class Standardization(NamedTuple):
     """The mean and the scale of every coordinate of an observation."""
@@ -17,15 +19,15 @@ class Standardization(NamedTuple):
     mean: Float[np.ndarray, "*event"]
     scale: Float[np.ndarray, "*event"]  # above 0
 
-    def apply(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
+    def apply(self, x: Numbers) -> Numbers:
         """Return u = (x - mean) / scale of observations [..., *event]."""
         return (x - self.mean) / self.scale
 
-    def undo(self, u: Float[Array, "..."]) -> Float[Array, "..."]:
+    def undo(self, u: Numbers) -> Numbers:
         """Return x = mean + scale u of standardised observations [..., *event]."""
         return self.mean + self.scale * u
 
-    def log_scale(self, x: Float[Array, "..."]) -> Float[np.ndarray, "..."]:
+    def log_scale(self, x: Numbers) -> Float[np.ndarray, "..."]:
         """Return the sum of log scale over the coordinates of x that are no NaN.
 
         log p(x) = log p(u) - log_scale(x), in nats; NaN marks what is missing.
@@ -38,7 +40,7 @@ class Standardization(NamedTuple):
             >>> units.log_scale(np.array([[0.0, 5.0], [0.0, np.nan]])).tolist()
             [1.0, 0.0]
         """
-        terms = np.where(np.isnan(x), 0.0, np.log(self.scale))
+        terms = np.where(np.isnan(np.asarray(x)), 0.0, np.log(self.scale))
         return terms.sum(tuple(range(-self.scale.ndim, 0)))
 
 

@@ -36,7 +36,7 @@ def load(folder: str | Path, *, seed: int = 0) -> TrainedModel:
         >>> codes = run.encode(images)                   # doctest: +SKIP
         >>> new = run.sample(jax.random.key(0), 16)      # doctest: +SKIP
     """
-    from vaejax.training.checkpoints import read_arrays  # orbax takes a second
+    from vaejax.training.checkpoints import read_arrays, steps  # orbax takes a second
 
     folder = Path(folder)
     recipe = read_recipe(folder)
@@ -46,7 +46,8 @@ def load(folder: str | Path, *, seed: int = 0) -> TrainedModel:
             f"models: use an integer from 0 to {recipe.num_seeds - 1}"
         )
     model = recipe.build()
-    arrays = read_arrays(_newest(folder))
+    chosen = folder / "chosen"  # of the best epoch, or averages
+    arrays = read_arrays(chosen if steps(chosen) else folder / "checkpoints")
     return TrainedModel(
         folder=folder,
         recipe=recipe,
@@ -55,12 +56,6 @@ def load(folder: str | Path, *, seed: int = 0) -> TrainedModel:
         config=json.loads(read_small(folder / "config.json", LARGEST)),
         seed=seed,
     )
-
-
-def _newest(folder: Path) -> Path:
-    """The folder of the parameters that the run evaluates."""
-    chosen = folder / "chosen"
-    return chosen if chosen.exists() else folder / "checkpoints"
 
 
 def _params(
