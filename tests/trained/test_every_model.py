@@ -19,6 +19,7 @@ AUTOENCODERS = (
 WITH_WEIGHTS = (  # among the parameters of the posterior
     *("hierarchical_mlp", "ladder_mlp", "two_layer_gaussian"),
     *("two_layer_sigmoid_belief_network", "masked_autoencoder", "vq_vae"),
+    *("denoising_autoencoder", "stacked_denoising_autoencoder"),
 )
 # The functions that refuse a model, by the model.
 REFUSED: dict[str, set[str]] = {

@@ -82,7 +82,14 @@ def _code(model: Model, params: Params) -> Event:
 
 
 def holds_weights(model: Model, params: Params) -> bool:
-    """True if arrays of the model are among the parameters of every q(z | x)."""
+    """True if networks' weights are among the parameters of every q(z | x).
+
+    They are if the posterior's family has weights, or if it has no head, which would
+    turn a network's outputs into its parameters, and arrays of the model pass through.
+    """
+    head = model.posterior.head
+    if head is not None:
+        return head.weights is not None
     traced = jax.make_jaxpr(lambda params: _encode_zero(model, params))(params).jaxpr
     return any(out is given for out in traced.outvars for given in traced.invars)
 

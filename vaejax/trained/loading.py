@@ -1,6 +1,5 @@
 """The model that a run trained, from the run's folder alone."""
 
-import json
 from pathlib import Path
 
 import jax
@@ -9,9 +8,8 @@ import numpy as np
 
 from vaejax.core import Model, Params, VaejaxError
 from vaejax.core.ranges import shown
-from vaejax.data.files import read_small
 from vaejax.trained.model import TrainedModel
-from vaejax.trained.recipe import LARGEST, Recipe, read_recipe
+from vaejax.trained.recipe import Recipe, faults_explained, read_object, read_recipe
 
 # The paths of parameters in a checkpoint: trained ones, and averages.
 GROUPS = ("params", "loss_state.averages")
@@ -48,12 +46,14 @@ def load(folder: str | Path, *, seed: int = 0) -> TrainedModel:
     model = recipe.build()
     chosen = folder / "chosen"  # of the best epoch, or averages
     arrays = read_arrays(chosen if steps(chosen) else folder / "checkpoints")
+    with faults_explained(folder):
+        config = read_object(folder / "config.json")
     return TrainedModel(
         folder=folder,
         recipe=recipe,
         model=model,
         params=_params(folder, model, recipe, arrays, seed),
-        config=json.loads(read_small(folder / "config.json", LARGEST)),
+        config=config,
         seed=seed,
     )
 

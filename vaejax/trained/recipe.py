@@ -4,10 +4,12 @@ model.json    the model's name and settings, and what its observations are
 model.npz     the arrays that the model has from its data
 """
 
+import contextlib
 import dataclasses
 import io
 import json
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,6 @@ from vaejax.data.standardize import Standardization
 from vaejax.data.types import Column
 from vaejax.models import MODELS
 
-FILES = ("model.json", "model.npz")
 LARGEST = 2**31  # bytes of a file
 UNITS = Standardization._fields  # names of arrays, too
 FROM_DATA = ("data_mean", "exemplars")  # settings of models that are arrays
@@ -80,11 +81,11 @@ def read_recipe(folder: Path) -> Recipe:
     Raises:
         VaejaxError: there is none, or it is damaged; an unknown protocol.
     """
-    try:
-        fields = json.loads(read_small(folder / "model.json", LARGEST))
+    with faults_explained(folder):
+        fields = read_object(folder / "model.json")
         content = io.BytesIO(read_small(folder / "model.npz", LARGEST))
-        with np.load(content, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        with np.lib.npyio.NpzFile(content) as file:
+            arrays = dict(file)
         units = [arrays.pop(name) for name in UNITS if name in arrays]
         recipe = Recipe(
             model=fields["model"],
@@ -93,10 +94,36 @@ def read_recipe(folder: Path) -> Recipe:
             protocol=fields["protocol"],
             num_seeds=fields["num_seeds"],
             class_names=tuple(fields["class_names"]),
-            columns=tuple(Column(*column) for column in fields["columns"]),
+            columns=tuple(
+                Column(name, kind, tuple(categories))
+                for name, kind, categories in fields["columns"]
+            ),
             standardization=Standardization(*units) if units else None,
             **arrays,
         )
+    if recipe.protocol not in PROTOCOLS:
+        raise unknown("protocol", recipe.protocol, PROTOCOLS)
+    return recipe
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read the object that is all of a JSON file.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it holds anything else.
+    """
+    found = json.loads(read_small(path, LARGEST))
+    if not isinstance(found, dict):
+        raise ValueError(f"{path.name} is not a JSON object")
+    return found
+
+
+@contextlib.contextmanager
+def faults_explained(folder: Path) -> Iterator[None]:
+    """Raise a `VaejaxError` for a file of a run that cannot be read in the block."""
+    try:
+        yield
     except OSError as error:
         raise VaejaxError(
             f"cannot read the model of {folder} ({error.filename}: {error.strerror}): "
@@ -105,9 +132,6 @@ def read_recipe(folder: Path) -> Recipe:
     except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise VaejaxError(
             f"the model of {folder} is damaged ({type(error).__name__}: {error}): "
-            f"restore {' and '.join(FILES)} from a copy, or resume the run, which "
+            "restore its .json and .npz files from a copy, or resume the run, which "
             "writes them again"
         ) from error
-    if recipe.protocol not in PROTOCOLS:
-        raise unknown("protocol", recipe.protocol, PROTOCOLS)
-    return recipe

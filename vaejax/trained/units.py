@@ -34,6 +34,8 @@ def observed(recipe: Recipe, given: Any, seed: int) -> Float[Array, "N ..."]:
         VaejaxError: another shape, or values that are no intensities.
     """
     x = as_arrays(Example(given)).x
+    if (*x.shape[1:], 1) == recipe.data_shape:  # the channel of grey images
+        x = x[..., None]
     if x.shape[1:] != recipe.data_shape or len(x) == 0:
         shape = ", ".join(map(str, ("N", *recipe.data_shape)))
         alone = "; give one example as x[None]" * (x.shape == recipe.data_shape)
