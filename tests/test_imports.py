@@ -206,7 +206,7 @@ except SystemExit as ended:
     [
         ("import vaejax", "vaejax", JAX | CHECKPOINTS | DATA_AND_FIGURES),
         (NOTEBOOK, "vaejax.training.fit", CHECKPOINTS | DATA_AND_FIGURES),
-        ("from vaejax import *", "vaejax.training.checkpoints", DATA_AND_FIGURES),
+        ("from vaejax import *", "vaejax.trained.loading", DATA_AND_FIGURES),
         (
             COMMAND.format(word="--help", code=0),
             "experiments.training.config",

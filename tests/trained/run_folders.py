@@ -61,6 +61,7 @@ def untrained(folder: Path, name: str, **more: Any) -> TrainedModel:
     )
     if recipe.num_seeds > 1:
         objective = several_seeds(objective, recipe.num_seeds)
+    folder.mkdir(parents=True, exist_ok=True)
     write_recipe(folder, recipe)
     (folder / "config.json").write_text("{}")
     state = init_state(objective, optax.sgd(0.1), KEY)
