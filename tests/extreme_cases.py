@@ -155,6 +155,18 @@ def _logistic_mixture() -> Extremes:
     return Extremes(law, leaves, PIXELS, settings={"num_components": 2})
 
 
+def _columns() -> Extremes:
+    outputs = np.array(
+        [
+            [[0.5, 3.0, 0.0, -20.0], [-7.0, 9, 1, 9], [9, 9, 2, 9]],
+            [[-1.0, 12.0, -1e4, 1e4], [3.0, 0, 1e4, 0], [0, 0, 1e4, 0]],
+        ]
+    )
+    x = np.array([[2.002, 30, 2, 1], [90, 1.6e5, 1, 0]])
+    words = "normal:1:2", "poisson", "categorical:3", "bernoulli"
+    return Extremes(laws.columns, (outputs,), x, settings={"columns": words})
+
+
 def _sphere() -> Extremes:
     log_kappa = np.log([1e-3, 1.0, 1e3, 1e5, 1e6])
     direction = np.resize([[1.0, -2, 0.5, 3], [0, 0, 1e-3, 1e-3]], (5, 4))
@@ -184,6 +196,7 @@ EXTREMES = {
         column(0.0, 0.5, 1.0),
         settings={"levels": 3},
     ),
+    "columns": _columns(),
     "continuous_bernoulli": Extremes(
         laws.continuous_bernoulli,
         (column(1e-30, 0.3, -0.6, 1e2, 1e6, -1e6),),

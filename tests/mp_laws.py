@@ -133,6 +133,17 @@ def normal_kl(p, q):
     return ((exp(ratio) - 1 - ratio + squares) / 2).sum()
 
 
+def columns(p, x):
+    """Of the words normal:1:2, poisson, categorical:3 and bernoulli."""
+    number, count, chances, bit = p[0].T
+    return (
+        normal((1 + 2 * number[:1], mp.log(2) + number[1:2]), x[:1])
+        + poisson((count[:1],), x[1:2])
+        + log_softmax(chances, 0)[int(x[2])]
+        + bernoulli((bit[:1],), x[3:])
+    )
+
+
 def laplace(p, z):
     return (-abs(z - p[0]) / exp(p[1]) - p[1] - mp.log(2)).sum()
 

@@ -144,6 +144,7 @@ DOORS = {
         OF_LAYERS, OF_LAYERS.init(KEY), Example(x), KEY
     ),
     "reconstruction": of_model(evaluation.reconstruction),
+    "impute": of_model(evaluation.impute, KEY),
     "pseudo_gibbs": lambda x: evaluation.pseudo_gibbs(
         MODEL, PARAMS, first(x), jnp.zeros(np.shape(x)[1:], bool), KEY, num_draws=1
     ),
@@ -515,7 +516,11 @@ def test_every_likelihood_takes_its_own_draws_alone(name):
     drawn = kind in ("bits", "counts", "levels")  # others take longer to draw
     x = family.sample(KEY, given) if drawn else family.mean(given)
     check_data(model, Example(x[None]))
-    wrong = [jnp.nan, -jnp.inf] + [-2.5, 0.3] * (kind == "counts")
+    wrong = (
+        [-jnp.inf]
+        + [jnp.nan] * (not family.space.missing)
+        + [-2.5, 0.3] * (kind == "counts")
+    )
     if kind in ("bits", "levels", "interval"):
         wrong += [-0.1, 1.1, 7.0, 255.0] + [0.501] * (kind != "interval")
     place = (3, 1, 0)[: x.ndim]

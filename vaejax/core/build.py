@@ -179,5 +179,5 @@ def _converted(given: Any, annotation: Any) -> Any:
         choices = {str(choice): choice for choice in typing.get_args(annotation)}
         return choices.get(str(given), given)
     if origin in (Sequence, tuple) and not isinstance(given, tuple | list):
-        return (given,)
+        return tuple(given.split(",")) if isinstance(given, str) else (given,)
     return tuple(given) if isinstance(given, list) else given

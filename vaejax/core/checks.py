@@ -130,6 +130,15 @@ def _outside(
             assert space.levels is not None
             number = x * (space.levels - 1)
             inside = (x >= 0) & (x <= 1) & (jnp.abs(number - jnp.round(number)) < 0.01)
+        case "classes":
+            assert space.levels is not None
+            inside = (x >= 0) & (x < space.levels) & (x == jnp.round(x))
+        case "columns":
+            each = [
+                _outside(column, x[..., i], None)
+                for i, column in enumerate(space.columns)
+            ]
+            inside = ~jnp.stack(each, -1)
         case "interval":
             inside = (x >= space.low) & (x <= space.high)
             if space.open:
@@ -155,7 +164,7 @@ def _outside(
 def _any_outside(
     space: Space, x: Float[Array, "..."], known: Bool[Array, "..."] | None
 ) -> Bool[Array, ""]:
-    if space.kind not in ("simplex", "sphere", "one_hot"):
+    if space.kind not in ("simplex", "sphere", "one_hot", "columns"):
         # Flat: XLA's CPU reductions over a short last axis are slow.
         x, known = jax.tree.map(jnp.ravel, (x, known))
     return _outside(space, x, known).any()
@@ -171,6 +180,10 @@ EXPECTED: dict[Kind, tuple[str, str]] = {
     "levels": (
         "the grey levels i / {steps} for i from 0 to {steps}",
         f"{SCALE} and round to a level",
+    ),
+    "classes": (
+        "whole numbers from 0 to {steps}",
+        "number the classes from 0, or give the column another kind",
     ),
     "interval": ("{between}", SCALE),
     "positive": ("numbers above 0", "leave others out"),
@@ -201,13 +214,15 @@ def _describe(
             f"{values} are not finite{where}: {first}. Leave such examples out, "
             "fill in what is missing, or mark it by NaN and set likelihood.missing=true"
         )
-    space = family.space
+    space, where = family.space, ""
+    if space.columns:
+        space, where = space.columns[place[-1]], f" in column {place[-1]}"
     takes, remedy = EXPECTED[space.kind]
     ends = f"numbers from {space.low:g} to {space.high:g}"
     between = ends + ", both left out" * space.open
     takes = takes.format(steps=(space.levels or 1) - 1, between=between)
     return (
-        f"the likelihood {family.name} takes {takes}, and {values} are others: "
+        f"the likelihood {family.name} takes {takes}{where}, and {values} are others: "
         f"{first}. Change the data ({remedy}), or use a likelihood that takes them: "
         + ", ".join(LIKELIHOODS_OF[kind_of(x)])
     )

@@ -68,7 +68,7 @@ class Conditionals:
 # fmt: off
 Kind = Literal[
     "reals", "positive", "interval", "simplex", "sphere",
-    "bits", "one_hot", "counts", "levels",
+    "bits", "one_hot", "counts", "levels", "classes", "columns",
 ]
 # fmt: on
 
@@ -81,11 +81,13 @@ class Space(NamedTuple):
     """
 
     kind: Kind = "reals"  # space of one coordinate, or of the event if joined
-    levels: int | None = None  # for "levels": outcomes i / (levels - 1), i < levels
+    # For "levels": the outcomes i / (levels - 1); for "classes": i, all for i < levels.
+    levels: int | None = None
     low: float = 0.0  # for "interval": the lower end
     high: float = 1.0  # for "interval": the upper end
     open: bool = False  # for "interval": the ends are no outcomes
     missing: bool = False  # NaN marks a coordinate that is not observed
+    columns: "tuple[Space, ...]" = ()  # for "columns": of each, in the last axis
 
 
 @record

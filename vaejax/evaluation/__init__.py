@@ -34,6 +34,7 @@ from vaejax.evaluation.disentanglement import (
 from vaejax.evaluation.elbo_surgery import ElboSurgery, Estimate, elbo_surgery
 from vaejax.evaluation.fine_tuning import fine_tuned_accuracy
 from vaejax.evaluation.image_quality import psnr, ssim
+from vaejax.evaluation.imputation import Imputed, impute
 from vaejax.evaluation.inpainting import (
     Inpainted,
     metropolis_within_gibbs,
@@ -63,6 +64,7 @@ __all__ = [
     "Denoised",
     "ElboSurgery",
     "Estimate",
+    "Imputed",
     "Inpainted",
     "LogLikelihood",
     "LogNormalizer",
@@ -89,6 +91,7 @@ __all__ = [
     "factor_vae_score",
     "fine_tuned_accuracy",
     "gaussian_noise",
+    "impute",
     "layer_kl",
     "linear_probe",
     "log_likelihood",

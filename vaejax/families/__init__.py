@@ -9,6 +9,7 @@ from vaejax.families.beta import BetaParams, beta
 from vaejax.families.categorical import categorical
 from vaejax.families.categorical_levels import categorical_levels
 from vaejax.families.chain import ChainParams, chain
+from vaejax.families.columns import columns
 from vaejax.families.continuous_bernoulli import continuous_bernoulli
 from vaejax.families.dirichlet import dirichlet
 from vaejax.families.discretized_logistic import LogisticParams, discretized_logistic
@@ -28,6 +29,7 @@ from vaejax.families.gamma import GammaParams, gamma
 from vaejax.families.laplace import LaplaceParams, fixed_laplace, laplace
 from vaejax.families.logit_normal import logit_normal
 from vaejax.families.low_rank_normal import LowRankNormalParams, low_rank_normal
+from vaejax.families.masked import masked
 from vaejax.families.mixture import MixtureParams, mixture
 from vaejax.families.mixture_of_discretized_logistics import (
     LogisticMixtureParams,
@@ -45,6 +47,7 @@ from vaejax.families.optimal_normal import optimal_normal
 from vaejax.families.pixel_beta import pixel_beta
 from vaejax.families.point_mass import k_sparse, point_mass
 from vaejax.families.poisson import poisson
+from vaejax.families.schema import Schema, schema_of
 from vaejax.families.shared_mixture import shared_mixture
 from vaejax.families.truncated_normal import truncated_normal
 from vaejax.families.von_mises_fisher import (
@@ -103,12 +106,14 @@ __all__ = [
     "MixtureParams",
     "NegativeBinomialParams",
     "NormalParams",
+    "Schema",
     "VonMisesFisherParams",
     "bernoulli",
     "beta",
     "categorical",
     "categorical_levels",
     "chain",
+    "columns",
     "continuous_bernoulli",
     "coupling_flow",
     "diagonal_normal",
@@ -125,6 +130,7 @@ __all__ = [
     "laplace",
     "logit_normal",
     "low_rank_normal",
+    "masked",
     "mixture",
     "mixture_of_discretized_logistics",
     "multinomial",
@@ -135,6 +141,7 @@ __all__ = [
     "point_mass",
     "poisson",
     "radial_flow",
+    "schema_of",
     "shared_mixture",
     "shared_normal",
     "spline_flow",

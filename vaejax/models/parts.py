@@ -14,6 +14,7 @@ import numpy as np
 from vaejax.core import Family, Prior, VaejaxError, build, head_of
 from vaejax.core.build import checked, settings_of
 from vaejax.families import FAMILIES, k_sparse, optimal_normal, point_mass
+from vaejax.families.columns import columns
 from vaejax.families.masked import masked
 from vaejax.priors import PRIORS
 
@@ -50,6 +51,7 @@ LIKELIHOODS: dict[str, Callable[..., Family]] = {
     )
 } | {
     "multinomial": FAMILIES["multinomial"],  # its coordinates share one total
+    "columns": columns,  # always takes missing values
     "optimal_normal": optimal_normal,  # not a distribution, and so not a posterior
 }
 
