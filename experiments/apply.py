@@ -153,6 +153,12 @@ def apply(trained: TrainedModel, config: Config) -> dict[str, np.ndarray]:
                 key=key,
                 seed=seed,
             )
+        case "impute":
+            found = trained.impute(
+                x, y=y, num_samples=config.num_samples, key=key, seed=seed
+            )
+            arrays = found._asdict()
+            return arrays if config.out.suffix == ".npz" else {"x": arrays["x"]}
         case "classify":
             found = trained.classify(x, seed=seed)
     return outputs.by_name(RESULTS.get(config.to, "x"), found)

@@ -31,6 +31,7 @@ REFUSED: dict[str, set[str]] = {
             "negative_log_likelihood": AUTOENCODERS,
             "encode_params": WITH_WEIGHTS,
             "interpolate": ("masked_autoencoder",),
+            "impute": (*AUTOENCODERS, "prod_lda"),
         }.items()
         if name in models
     }
@@ -41,6 +42,7 @@ REFUSED: dict[str, set[str]] = {
 def calls(run, x, y):
     """Every function of a run by name, with the shape of what it returns."""
     n, shape = len(x), run.recipe.data_shape
+    hidden = np.arange(x.size).reshape(x.shape) % 3 == 0
     return {
         "encode": (lambda: run.encode(x, y), None),
         "encode_sample": (lambda: run.encode(x, y, what="sample", key=KEY), None),
@@ -53,6 +55,7 @@ def calls(run, x, y):
         ),
         "reconstruct": (lambda: run.reconstruct(x, y), (n, *shape)),
         "interpolate": (lambda: run.interpolate(x, x[::-1], 4, y), (n, 4, *shape)),
+        "impute": (lambda: run.impute(x, hidden, y, num_samples=3).x, (n, *shape)),
         "log_likelihood": (
             lambda: run.log_likelihood(x, y, num_samples=3).log_px,
             (n,),

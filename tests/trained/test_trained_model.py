@@ -209,6 +209,52 @@ def test_log_likelihood_of_standardised_data_is_that_of_the_datas_own_units(tmp_
     assert abs(wrong / found.monte_carlo_error).min() > 4
 
 
+def test_a_model_of_whole_rows_imputes_the_conditional_mean(tmp_path):
+    """x_1 given x_0 of a linear-Gaussian model, in the data's own units."""
+    run = table(tmp_path)
+    x = TABLE.copy()
+    x[:, 1] = np.nan
+    found = run.impute(x, num_samples=20_000, num_draws=2, key=KEY)
+    weight, bias, scale = (
+        np.asarray(run.params.decoder[name], float)
+        for name in ("weight", "bias", "log_scale")
+    )
+    cov = weight @ weight.T + np.exp(2 * scale) * np.eye(2)
+    u = (x[:, 0] - UNITS.mean[0]) / UNITS.scale[0]
+    mean = bias[1] + cov[1, 0] / cov[0, 0] * (u - bias[0])
+    # A draw of E[x_1 | z] has about this spread, and as many samples count as the ESS.
+    spread = abs(weight[1, 0]) / np.sqrt(found.effective_sample_size)
+    z = ((found.x[:, 1] - UNITS.mean[1]) / UNITS.scale[1] - mean) / spread
+    assert abs(z).max() < 4
+    np.testing.assert_array_equal(found.x[:, 0], x[:, 0])
+    assert found.draws.shape == (6, 2, 2)
+    assert (found.draws[:, 0, 1] != found.draws[:, 1, 1]).all()
+    unconditional = abs(bias[1] - mean) / spread  # a control: x_0 is not looked at
+    assert unconditional.max() > 4
+
+
+def test_what_is_missing_does_not_count(tmp_path):
+    run = untrained(tmp_path, "gaussian_mlp")
+    hidden = np.zeros(GREY.shape, bool)
+    hidden[:, :2] = True
+    other = np.where(hidden, 255 - GREY, GREY).astype(np.uint8)
+    black = np.where(hidden, 0, GREY).astype(np.uint8)
+    first, second, third = (
+        run.impute(x, hidden, num_samples=9) for x in (GREY, other, black)
+    )
+    np.testing.assert_array_equal(first.x, third.x)
+    np.testing.assert_array_equal(first.x, second.x)
+    seen = run.examples(black).x
+    np.testing.assert_array_equal(first.x[:, 2:], seen[:, 2:])
+    for x, given, message in (
+        (GREY, None, "nothing of x is missing"),
+        (GREY, hidden[:2], "give a boolean for every number"),
+        (GREY, hidden.astype(float), "give a boolean for every number"),
+    ):
+        with pytest.raises(VaejaxError, match=message):
+            run.impute(x, given)
+
+
 def test_interpolation_ends_at_the_reconstructions(tmp_path):
     run = untrained(tmp_path, "gaussian_mlp", protocol="threshold")
     lines = run.interpolate(GREY, GREY[::-1], steps=3)

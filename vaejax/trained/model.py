@@ -4,11 +4,13 @@ Every function takes and returns arrays of many examples, in the data's own unit
 shapes (see `vaejax.trained.units`), and divides them into batches by itself.
 """
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
@@ -36,6 +38,7 @@ from vaejax.trained.checks import (
     expect_word,
     holds_weights,
 )
+from vaejax.trained.missing import gaps_of, taking_gaps
 from vaejax.trained.recipe import Recipe
 
 SCORES = (
@@ -199,6 +202,61 @@ class TrainedModel:
         static = self.model, int(steps)
         rows = start, end
         return self._own(over_rows(per_example.interpolate, static, self.params, rows))
+
+    def impute(
+        self,
+        x: Any,
+        missing: Any = None,
+        y: Any = None,
+        *,
+        num_samples: int = 1000,
+        num_draws: int = 10,
+        key: Key | None = None,
+        seed: int = 0,
+    ) -> evaluation.Imputed:
+        """Fill what is missing, given the rest: by its mean, and by several draws.
+
+        See `vaejax.evaluation.impute`. A model that was trained on whole observations
+        encodes the mean observation in the gaps.
+
+        Args:
+            x: stored values, [N, *data_shape], NaN where one is missing.
+            missing: True where one is missing, of the shape of x, in the place of NaN.
+            y: labels, [N], of a model that takes them.
+            num_samples: importance samples of each.
+            num_draws: draws of all gaps of an example together.
+            key: of both (default: `jax.random.key(0)`).
+            seed: of the protocol's draw.
+
+        Returns:
+            Values in the data's units; those that are observed are as given, or as
+            the protocol makes them of intensities.
+
+        Raises:
+            VaejaxError: nothing missing; a likelihood whose coordinates depend on each
+                other; a posterior without a density.
+        """
+        stored = units.stored(self.recipe, x)
+        if missing is not None and np.shape(missing) != stored.shape:
+            missing = units.with_channel(self.recipe, np.asarray(missing))
+        gaps = gaps_of(stored, missing)
+        whole = units.observed(self.recipe, np.where(gaps, 0, stored), seed)
+        given = Example(jnp.where(gaps, jnp.nan, whole), units.numbered(self.recipe, y))
+        found = evaluation.impute(
+            *(self._taking_gaps, self.params, given),
+            jax.random.key(0) if key is None else key,
+            num_samples,
+            num_draws=num_draws,
+        )
+        filled, draws = self._own(found.x), self._own(found.draws)
+        if self.recipe.protocol not in units.INTENSITIES:
+            filled = np.where(gaps, filled, stored)
+            draws = np.where(gaps[:, None], draws, stored[:, None])
+        return found._replace(x=filled, draws=draws)
+
+    @functools.cached_property
+    def _taking_gaps(self) -> Model:
+        return taking_gaps(self.model, self.recipe.data_mean)
 
     def log_likelihood(
         self,

@@ -33,9 +33,23 @@ def observed(recipe: Recipe, given: Any, seed: int) -> Float[Array, "N ..."]:
     Raises:
         VaejaxError: another shape, or values that are no intensities.
     """
-    x = as_arrays(Example(given)).x
-    if (*x.shape[1:], 1) == recipe.data_shape:  # the channel of grey images
-        x = x[..., None]
+    protocol, x = PROTOCOLS[recipe.protocol], stored(recipe, given)
+    if recipe.protocol in INTENSITIES:
+        x = _intensities(recipe.protocol, x)
+        if x.dtype != np.uint8:
+            return jnp.asarray(x, float)
+    if recipe.standardization is not None:
+        x = recipe.standardization.apply(x)
+    return jax.vmap(protocol.as_float)(jnp.asarray(protocol.fix(x, seed)))
+
+
+def stored(recipe: Recipe, given: Any) -> Any:
+    """The values as an array, [N, *data_shape].
+
+    Raises:
+        VaejaxError: no numbers, or another shape.
+    """
+    x = with_channel(recipe, np.asarray(as_arrays(Example(given)).x))
     if x.shape[1:] != recipe.data_shape or len(x) == 0:
         shape = ", ".join(map(str, ("N", *recipe.data_shape)))
         alone = "; give one example as x[None]" * (x.shape == recipe.data_shape)
@@ -43,15 +57,12 @@ def observed(recipe: Recipe, given: Any, seed: int) -> Float[Array, "N ..."]:
             f"x is of shape {x.shape}, and the run was trained on data of shape "
             f"[{shape}]: give one or more examples of this shape{alone}"
         )
-    protocol = PROTOCOLS[recipe.protocol]
-    stored: Any = np.asarray(x)
-    if recipe.protocol in INTENSITIES:
-        stored = _intensities(recipe.protocol, stored)
-        if stored.dtype != np.uint8:
-            return jnp.asarray(stored, float)
-    if recipe.standardization is not None:
-        stored = recipe.standardization.apply(stored)
-    return jax.vmap(protocol.as_float)(jnp.asarray(protocol.fix(stored, seed)))
+    return x
+
+
+def with_channel(recipe: Recipe, x: np.ndarray) -> np.ndarray:
+    """Grey images [N, H, W] as [N, H, W, 1], if that is the shape of the data."""
+    return x[..., None] if (*x.shape[1:], 1) == recipe.data_shape else x
 
 
 def _intensities(protocol: str, x: np.ndarray) -> np.ndarray:
