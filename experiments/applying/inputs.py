@@ -1,6 +1,5 @@
 """The data that a trained model is applied to, as they are stored."""
 
-import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,6 +7,7 @@ import numpy as np
 
 from vaejax.core import VaejaxError, unknown
 from vaejax.data import DATASETS, find, load
+from vaejax.data.files import read_arrays
 from vaejax.data.own.open import is_path
 from vaejax.data.own.raw import Asked, Raw
 from vaejax.data.own.readers import read_path
@@ -19,6 +19,8 @@ OWN = (
     *("image_size", "split_seed", "label_column", "group_column", "missing_value"),
     "split",
 )
+
+LARGEST = 2**40  # bytes of codes
 
 
 class Given(NamedTuple):
@@ -64,9 +66,8 @@ def read_codes(path: Path) -> tuple[list[np.ndarray], np.ndarray | None]:
         VaejaxError: no such file, or none with codes.
     """
     try:
-        with path.open("rb") as file, np.lib.npyio.NpzFile(file) as arrays:
-            found = dict(arrays)
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        found = read_arrays(path, LARGEST)
+    except (OSError, ValueError) as error:
         raise VaejaxError(
             f"cannot read codes from {path} ({error}): give the .npz file that --to "
             "encode wrote"

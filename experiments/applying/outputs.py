@@ -43,8 +43,8 @@ def write(
 def _npz(
     path: Path, arrays: Mapping[str, np.ndarray], columns: tuple[Column, ...]
 ) -> None:
-    packed = io.BytesIO()
-    np.savez(packed, allow_pickle=False, **arrays)
+    packed, named = io.BytesIO(), dict[str, Any](arrays)
+    np.savez(packed, **named)
     write_whole(path, packed.getvalue())
 
 

@@ -8,7 +8,6 @@ import contextlib
 import dataclasses
 import io
 import json
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from vaejax.core import Model, VaejaxError, build, record
 from vaejax.core.errors import unknown
 from vaejax.core.files import write_whole
 from vaejax.data import PROTOCOLS
-from vaejax.data.files import read_small
+from vaejax.data.files import read_arrays, read_small
 from vaejax.data.standardize import Standardization
 from vaejax.data.types import Column
 from vaejax.models import MODELS
@@ -69,7 +68,7 @@ def write_recipe(folder: Path, recipe: Recipe, **notes: Any) -> None:
         arrays |= units._asdict()
     packed = io.BytesIO()
     given = {name: array for name, array in arrays.items() if array is not None}
-    np.savez_compressed(packed, allow_pickle=False, **given)
+    np.savez_compressed(packed, **given)
     write_whole(folder / "model.npz", packed.getvalue())
     text = json.dumps(fields | notes, indent=2) + "\n"
     write_whole(folder / "model.json", text.encode())
@@ -83,9 +82,7 @@ def read_recipe(folder: Path) -> Recipe:
     """
     with faults_explained(folder):
         fields = read_object(folder / "model.json")
-        content = io.BytesIO(read_small(folder / "model.npz", LARGEST))
-        with np.lib.npyio.NpzFile(content) as file:
-            arrays = dict(file)
+        arrays = read_arrays(folder / "model.npz", LARGEST)
         units = [arrays.pop(name) for name in UNITS if name in arrays]
         recipe = Recipe(
             model=fields["model"],
@@ -129,7 +126,7 @@ def faults_explained(folder: Path) -> Iterator[None]:
             f"cannot read the model of {folder} ({error.filename}: {error.strerror}): "
             "name the folder of a run that experiments.train wrote"
         ) from error
-    except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise VaejaxError(
             f"the model of {folder} is damaged ({type(error).__name__}: {error}): "
             "restore its .json and .npz files from a copy, or resume the run, which "
