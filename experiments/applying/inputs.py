@@ -20,7 +20,7 @@ OWN = (
     "split",
 )
 
-LARGEST = 2**40  # bytes of codes
+LARGEST = 2**31  # bytes of codes
 
 
 class Given(NamedTuple):

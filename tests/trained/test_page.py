@@ -26,7 +26,8 @@ def test_the_page_runs(tmp_path, monkeypatch, capsys):
     assert "TrainedModel(gaussian_mlp" in capsys.readouterr().out
     assert names["lines"].shape == (3, 5, 8, 8, 1)
     assert names["strange"].shape == names["errors"].shape == (20,)
-    (commands,) = blocks("")
+    training, commands = blocks("")
+    assert training.endswith("--out runs/vae\n")
     for line in commands.splitlines():
         _, _, command, *words = shlex.split(line)
         assert command == "experiments.apply"

@@ -23,7 +23,7 @@ from vaejax.data.standardize import Standardization
 from vaejax.data.types import Column
 from vaejax.models import MODELS
 
-LARGEST = 2**31  # bytes of a file
+LARGEST = 2**28  # bytes of a file
 UNITS = Standardization._fields  # names of arrays, too
 FROM_DATA = ("data_mean", "exemplars")  # settings of models that are arrays
 
