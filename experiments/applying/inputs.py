@@ -7,7 +7,7 @@ import numpy as np
 
 from vaejax.core import VaejaxError, unknown
 from vaejax.data import DATASETS, find, load
-from vaejax.data.files import read_arrays
+from vaejax.data.archives import read_arrays
 from vaejax.data.own.open import is_path
 from vaejax.data.own.raw import Asked, Raw
 from vaejax.data.own.readers import read_path

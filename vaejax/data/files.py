@@ -1,13 +1,10 @@
 """Regular files alone: a pipe's reader may wait forever, a link leads elsewhere."""
 
 import errno
-import io
 import os
 import stat
 from pathlib import Path
 from typing import IO
-
-import numpy as np
 
 
 def read_small(path: Path, most: int) -> bytes:
@@ -29,21 +26,6 @@ def read_small(path: Path, most: int) -> bytes:
         if len(content) <= most:
             return content
     raise ValueError(f"it has more than {most:,} bytes")
-
-
-def read_arrays(path: Path, most: int) -> dict[str, np.ndarray]:
-    """Return the arrays of a .npz file of at most `most` bytes, by name.
-
-    Raises:
-        OSError: there is no such file, or it cannot be read.
-        ValueError: it is larger, or it holds anything else.
-    """
-    content = read_small(path, most)
-    try:
-        with np.lib.npyio.NpzFile(io.BytesIO(content)) as arrays:  # unpickles nothing
-            return dict(arrays)
-    except Exception as error:  # of many types
-        raise ValueError(f"{path.name} holds no arrays: {error}") from error
 
 
 def open_regular(path: Path, mode: str) -> IO[str]:

@@ -18,7 +18,8 @@ from vaejax.core import Model, VaejaxError, build, record
 from vaejax.core.errors import unknown
 from vaejax.core.files import write_whole
 from vaejax.data import PROTOCOLS
-from vaejax.data.files import read_arrays, read_small
+from vaejax.data.archives import read_arrays
+from vaejax.data.files import read_small
 from vaejax.data.standardize import Standardization
 from vaejax.data.types import Column
 from vaejax.models import MODELS
