@@ -21,7 +21,7 @@ import jax
 from jax.sharding import Mesh
 
 from experiments.harness import run_folder
-from experiments.training import processes, report
+from experiments.training import processes, recipe, report
 from experiments.training.evaluate import final_figures
 from experiments.training.load import read_source
 from experiments.training.loop import train_to_end
@@ -69,6 +69,7 @@ def run(config: Config) -> Results:
         with processes.together():
             stack.enter_context(open_training(config))
         if first:
+            recipe.keep(config, training.recipe, training.model)
             if training.dataset.found:
                 print(f"found {training.dataset.found}")
             _print_plan(training)

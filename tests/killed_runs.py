@@ -29,6 +29,7 @@ from experiments.training.run import Data, Run, make_keys
 from vaejax.core import Example, Objective, Params
 from vaejax.data import find
 from vaejax.sharding import training_mesh
+from vaejax.trained import Recipe
 from vaejax.training import checkpoints  # noqa: F401 (what a life would import)
 
 FILE_EVENTS = ("open", "os.", "shutil.")
@@ -63,6 +64,7 @@ def train_with(config: Config, watchers: Sequence[Watcher] = ()) -> None:
     run = Run(
         config=config,
         dataset=find(config.dataset),
+        recipe=Recipe(model=config.model, data_shape=(2, 2, 1), protocol="none"),
         model=SimpleNamespace(start=None),
         objective=objective(),
         optimizer=optax.adam(1e-2),

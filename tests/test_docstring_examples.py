@@ -26,7 +26,7 @@ for module in (evaluation, families, models, estimators, bounds, vaejax):
     NAMES |= {name: getattr(module, name) for name in dir(module) if name[0] != "_"}
 DOORS = [
     *(vaejax.make_objective, vaejax.fit, vaejax.log_likelihood, bounds.train_apart),
-    *(vaejax.compare_estimators, vaejax.check_unbiased, vaejax.save),
+    *(vaejax.compare_estimators, vaejax.check_unbiased, vaejax.training.save),
     *(vaejax.benchmark.advise, vaejax.core.kind_of),
     *(vaejax.data.open, vaejax.data.hold_out, vaejax.data.standardization),
     vaejax.data.Standardization.log_scale,

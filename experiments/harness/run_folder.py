@@ -4,6 +4,8 @@ A refused command leaves no trace, and a run that is to be replaced stays until 
 run has saved its first state (see `replacement`).
 
 config.json      the settings
+model.json       the model's name and settings, to use the trained model
+model.npz        what the model has from its data
 metrics.jsonl    a line per epoch
 checkpoints/     the state from which a run resumes
 snapshots/       the states after some epochs, if requested
@@ -30,6 +32,7 @@ from vaejax.core import VaejaxError
 
 FILES = (
     *("metrics.jsonl", "results.json", "results.csv", "results.parquet"),
+    *("model.json", "model.npz"),
     *("report.html", "failure.txt", "tracking.json"),
     *("coverage.pdf", "coverage.png", "comparison.csv", "curves.png"),
 )

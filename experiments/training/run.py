@@ -1,6 +1,6 @@
 """The run of a training, built once from its settings and its data."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ from experiments.training.protocol import (
     exemplars,
     mean_observation,
 )
+from experiments.training.recipe import recipe_of
 from experiments.training.split import training_split
 from vaejax.bounds import BOUNDS
 from vaejax.core import (
@@ -39,6 +40,7 @@ from vaejax.estimators import ESTIMATORS
 from vaejax.models import MODELS
 from vaejax.objective import make_objective, whole_params
 from vaejax.sharding import training_mesh
+from vaejax.trained import Recipe
 from vaejax.training import TrainState, of_seed, several_seeds, steps_per_epoch
 
 
@@ -66,6 +68,7 @@ class Run:
 
     config: Config
     dataset: DatasetInfo
+    recipe: Recipe  # builds the model
     model: Model
     objective: Objective
     optimizer: optax.GradientTransformation
@@ -102,7 +105,7 @@ def check(config: Config) -> str:
 def _check(config: Config, dataset: DatasetInfo) -> str:
     check_choices(config)
     # Without what the data tell it, such as their mean.
-    model = _build_model(config, dataset)
+    model = recipe_of(config, dataset).build()
     if config.num_labels is not None and not model.labels.unknown:
         raise VaejaxError(
             f"num_labels hides labels, and {config.model} needs all labels: leave "
@@ -110,12 +113,6 @@ def _check(config: Config, dataset: DatasetInfo) -> str:
         )
     _build_objective(config, model, config.batch_size)
     return choose_protocol(dataset, config.protocol, model.likelihood)
-
-
-def _build_model(config: Config, dataset: DatasetInfo, **from_data: Any) -> Model:
-    """Build the model, with what the data tell it, such as their mean."""
-    shape, settings = dataset.shape, config.model_settings
-    return build(MODELS, config.model, settings, data_shape=shape, **from_data)
 
 
 def _build_objective(config: Config, model: Model, num_examples: int) -> Objective:
@@ -148,7 +145,8 @@ def prepare(config: Config) -> Run:
     from_data = {"data_mean": mean_observation(train, protocol)}
     if "exemplars" in settings_of(MODELS[config.model]):
         from_data["exemplars"] = exemplars(train, protocol)
-    model = _build_model(config, dataset, **from_data)
+    recipe = recipe_of(config, dataset, protocol, **from_data)
+    model = recipe.build()
     count = len(test.images) if config.eval_examples is None else config.eval_examples
     if count > len(test.images):
         raise VaejaxError(
@@ -183,6 +181,7 @@ def prepare(config: Config) -> Run:
     return Run(
         config=config,
         dataset=dataset,
+        recipe=recipe,
         model=model,
         objective=objective,
         optimizer=make_optimizer(config, model, len(data.train.x)),

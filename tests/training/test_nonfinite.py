@@ -23,6 +23,7 @@ from vaejax.families import NormalParams
 from vaejax.models import linear_gaussian
 from vaejax.objective import make_objective
 from vaejax.sharding import training_mesh
+from vaejax.trained import Recipe
 from vaejax.training import (
     NonFiniteError,
     checkpoints,
@@ -313,6 +314,9 @@ def train(out, **settings):
         return train_to_end(
             Run(
                 config=config,
+                recipe=Recipe(
+                    model=config.model, data_shape=(2, 2, 1), protocol="none"
+                ),
                 dataset=find(config.dataset),
                 model=SimpleNamespace(start=None),
                 objective=objective_with_a_bad_example(),

@@ -172,5 +172,5 @@ def m2(
             lambda: Labelled(jnp.zeros(num_classes), jnp.zeros(latent_dim))
         ),
         labels=Labels(num_classes=num_classes, unknown=True),
-        extras=Extras(regularizers=(classification,)),
+        extras=Extras(regularizers=(classification,), class_log_probs=classify),
     )
