@@ -55,6 +55,8 @@ from .kl_weights import KL_WEIGHTS as KL_WEIGHTS
 from .models import MODELS as MODELS
 from .models import from_networks as from_networks
 from .nets import Network as Network
+from .nets import from_equinox as from_equinox
+from .nets import from_linen as from_linen
 from .nets import from_nnx as from_nnx
 from .objective import make_objective as make_objective
 from .objective import whole_params as whole_params
