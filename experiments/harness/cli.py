@@ -5,13 +5,14 @@ python -m experiments.train --list models   the names that a setting takes
 python -m experiments.train --config FILE   settings of a file; flags override it
 """
 
+import contextlib
 import dataclasses
 import os
 import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -81,7 +82,8 @@ def run_main(config_class: type, run: Callable[[Any], Any]) -> NoReturn:
     use_compilation_cache()
     with forgiving_output():
         try:
-            run(config)
+            with _own_code(config_class):
+                run(config)
         except (VaejaxError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             _leave(2)
@@ -101,6 +103,18 @@ def run_main(config_class: type, run: Callable[[Any], Any]) -> NoReturn:
             print(f"interrupted: {how}", file=sys.stderr)
             _leave(130)
     sys.exit(0)
+
+
+@contextlib.contextmanager
+def _own_code(config_class: type) -> Iterator[None]:
+    """Run the user's code that is typed; code that a file names, if `--trust` is."""
+    from vaejax.core import own_code  # imports JAX
+
+    given = read_words(flags_of(config_class), sys.argv[1:])
+    with own_code.trusting("trust" in given), contextlib.ExitStack() as stack:
+        for path in given.get("config", ()):
+            stack.enter_context(own_code.of_file(Path(path)))
+        yield
 
 
 def _command() -> str:

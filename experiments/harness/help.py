@@ -27,8 +27,11 @@ def help_text(command: str, config_class: type) -> str:
             lines.append(f"{flag.group or 'Run'}:")
             group = flag.group
         lines += _row(flag.usage, _described(flag))
-    more = "Also --help, --config FILE (settings; flags override them), --list KIND"
-    return "\n".join([*lines, more])
+    more = (
+        "Also --help, --config FILE (settings; flags override them), --list KIND,",
+        "--trust (run the code that a file of settings or a trained run names)",
+    )
+    return "\n".join([*lines, *more])
 
 
 def _described(flag: Flag) -> str:

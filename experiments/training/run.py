@@ -29,6 +29,7 @@ from vaejax.core import (
     VaejaxError,
     build,
     check_data,
+    factory_of,
     record,
     settings_of,
 )
@@ -109,7 +110,7 @@ def _build_model(config: Config, **from_data: Any) -> Model:
     """Build the model, with what the data tell it, such as their mean."""
     shape = build(DATASETS, config.dataset).shape
     settings = config.model_settings
-    return build(MODELS, config.model, settings, data_shape=shape, **from_data)
+    return build(MODELS, config.model, settings, {"data_shape": shape, **from_data})
 
 
 def _build_objective(config: Config, model: Model, num_examples: int) -> Objective:
@@ -139,7 +140,7 @@ def prepare(config: Config) -> Run:
     train = training_split(config, train, protocol)
     test = load(config.dataset, "test", protocol=protocol, data_dir=config.data_dir)
     from_data = {"data_mean": mean_observation(train, protocol)}
-    if "exemplars" in settings_of(MODELS[config.model]):
+    if "exemplars" in settings_of(factory_of(MODELS, config.model)):
         from_data["exemplars"] = exemplars(train, protocol)
     model = _build_model(config, **from_data)
     count = len(test.images) if config.eval_examples is None else config.eval_examples
