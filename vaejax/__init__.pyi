@@ -68,3 +68,5 @@ from .training import load as load
 from .training import make_step as make_step
 from .training import run_steps as run_steps
 from .training import save as save
+
+__version__: str
