@@ -21,7 +21,7 @@ import jax
 from jax.sharding import Mesh
 
 from experiments.harness import run_folder
-from experiments.training import processes, report
+from experiments.training import processes, recipe, report
 from experiments.training.evaluate import final_figures
 from experiments.training.load import read_source
 from experiments.training.loop import train_to_end
@@ -69,6 +69,9 @@ def run(config: Config) -> Results:
         with processes.together():
             stack.enter_context(open_training(config))
         if first:
+            recipe.keep(config, training.recipe, training.model)
+            if training.dataset.found:
+                print(f"found {training.dataset.found}")
             _print_plan(training)
         with watching(training) as watchers:
             state, figures = train_to_end(
@@ -112,7 +115,7 @@ def _print_plan(training: Run) -> None:
     print(
         f"training {config.model} on {config.dataset} ({data.protocol}): "
         f"{config.bound} by {config.estimator}, K = {config.num_samples}, "
-        f"{config.epochs} epochs of {len(data.train.x)} images in batches of "
+        f"{config.epochs} epochs of {len(data.train.x)} examples in batches of "
         f"{config.batch_size}{_on_devices(training.mesh)} -> {config.out}"
     )
     for name, chosen in _labelled(training).items():

@@ -27,6 +27,7 @@ from experiments.training.loop import train_to_end
 from experiments.training.recorder import Watcher
 from experiments.training.run import Data, Run, make_keys
 from vaejax.core import Example, Objective, Params
+from vaejax.data import find
 from vaejax.sharding import training_mesh
 from vaejax.training import checkpoints  # noqa: F401 (what a life would import)
 
@@ -61,6 +62,7 @@ def train_with(config: Config, watchers: Sequence[Watcher] = ()) -> None:
     )
     run = Run(
         config=config,
+        dataset=find(config.dataset),
         model=SimpleNamespace(start=None),
         objective=objective(),
         optimizer=optax.adam(1e-2),

@@ -25,7 +25,7 @@ for module in (models, estimators, bounds, vaejax):
     NAMES |= {name: getattr(module, name) for name in dir(module) if name[0] != "_"}
 DOORS = [
     *(vaejax.make_objective, vaejax.fit, vaejax.log_likelihood, bounds.train_apart),
-    *(vaejax.compare_estimators, vaejax.check_unbiased, vaejax.save),
+    *(vaejax.compare_estimators, vaejax.check_unbiased, vaejax.training.save),
     vaejax.benchmark.advise,
 ]
 DOCUMENTED = [*BOUNDS.values(), *ESTIMATORS.values(), *DOORS]

@@ -3,7 +3,7 @@
     core, ops, progress, sharding <- terms, families, bounds, nets, data
         <- estimators, priors, models, regularizers, kl_weights
         <- problems, compatibility, objective
-        <- exact, expected_bound, benchmark, evaluation, training
+        <- exact, expected_bound, benchmark, evaluation, training <- trained
         <- plotting, experiments <- notebooks
 
 vaejax.benchmark.table alone imports plotting, when a table draws itself.
@@ -32,6 +32,7 @@ STAGES = [
         *("vaejax.exact", "vaejax.expected_bound"),
         *("vaejax.benchmark", "vaejax.evaluation", "vaejax.training"),
     },
+    {"vaejax.trained"},
     {"vaejax"},  # __init__.py, which names what the others export
     {"experiments", "vaejax.plotting"},
 ]

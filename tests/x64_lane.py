@@ -135,7 +135,7 @@ def test_a_run_goes_on_bit_for_bit_with_every_kind_of_state(tmp_path):
             checkpoints.save(tmp_path, report.state, {})
 
     whole = train_small(on_epoch=keep)
-    state, _ = checkpoints.load(tmp_path, init_state(objective, optimizer, KEY))
+    state, _ = checkpoints.restore(tmp_path, init_state(objective, optimizer, KEY))
     resumed = train_small(state=state)
     assert floats_of((whole.params, whole.opt_state, whole.loss_state)) == {"float64"}
     for one, other in zip(*map(jax.tree.leaves, (whole, resumed)), strict=True):

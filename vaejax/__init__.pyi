@@ -20,6 +20,7 @@ from . import progress as progress
 from . import regularizers as regularizers
 from . import sharding as sharding
 from . import terms as terms
+from . import trained as trained
 from . import training as training
 from .benchmark import check_unbiased as check_unbiased
 from .benchmark import compare_estimators as compare_estimators
@@ -62,11 +63,11 @@ from .objective import make_objective as make_objective
 from .objective import whole_params as whole_params
 from .priors import PRIORS as PRIORS
 from .regularizers import REGULARIZERS as REGULARIZERS
+from .trained import TrainedModel as TrainedModel
+from .trained import load as load
 from .training import TrainState as TrainState
 from .training import fit as fit
-from .training import load as load
 from .training import make_step as make_step
 from .training import run_steps as run_steps
-from .training import save as save
 
 __version__: str

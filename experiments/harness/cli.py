@@ -165,7 +165,8 @@ def command_of(experiment: str, config: Any) -> str:
 
 
 def _portable(value: Any) -> str:
-    if not (isinstance(value, Path) and value.is_absolute()):
+    path = Path(str(value))  # a data set may be a path, too
+    if not path.is_absolute():
         return str(value)
-    inside = value.is_relative_to(Path.cwd())
-    return str(value.relative_to(Path.cwd())) if inside else value.name
+    inside = path.is_relative_to(Path.cwd())
+    return str(path.relative_to(Path.cwd())) if inside else path.name

@@ -5,6 +5,8 @@ run has saved its first state (see `replacement`).
 
 config.json      the settings
 code/            copies of the user's code that the settings name, and their digests
+model.json       the model's name and settings, to use the trained model
+model.npz        what the model has from its data
 metrics.jsonl    a line per epoch
 checkpoints/     the state from which a run resumes
 snapshots/       the states after some epochs, if requested
@@ -31,6 +33,7 @@ from vaejax.core import VaejaxError, own_code
 
 FILES = (
     *("metrics.jsonl", "results.json", "results.csv", "results.parquet"),
+    *("model.json", "model.npz"),
     *("report.html", "failure.txt", "tracking.json"),
     *("coverage.pdf", "coverage.png", "comparison.csv", "curves.png"),
 )

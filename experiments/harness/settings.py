@@ -14,6 +14,7 @@ from vaejax.core.ranges import Range, mismatch, shown
 
 Seed = Annotated[int, Range(0, 2**32 - 1)]  # random keys would drop further bits
 Large = Annotated[int, Range(1, 10_000_000)]  # draws, and samples of a log-likelihood
+Pixels = Annotated[int, Range(1, 10_000)]  # of the side of an image
 Seconds = Annotated[float, Range(0, 1e9, above=True)]
 Rate = Annotated[float, Range(0, 1e30, above=True)]  # finite in float32
 Share = Annotated[float, Range(0, 1, above=True)]

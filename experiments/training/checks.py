@@ -8,13 +8,11 @@ from experiments.training.config import Config
 from experiments.training.optimizer import SCHEDULES
 from vaejax.bounds import BOUNDS
 from vaejax.core import VaejaxError, factory_of, unknown
-from vaejax.data import DATASETS
 from vaejax.estimators import ESTIMATORS
 from vaejax.models import MODELS
 from vaejax.training import checkpoints
 
 REGISTRIES: dict[str, Mapping[str, Callable[..., Any]]] = {
-    "dataset": DATASETS,
     "model": MODELS,
     "bound": BOUNDS,
     "estimator": ESTIMATORS,

@@ -6,7 +6,14 @@ from typing import Annotated
 
 from experiments.harness.arguments import named
 from experiments.harness.cli import option
-from experiments.harness.settings import Large, Rate, Seed, Settings, Share
+from experiments.harness.settings import (
+    Large,
+    Pixels,
+    Rate,
+    Seed,
+    Settings,
+    Share,
+)
 from vaejax.core.ranges import CountOrZero, Range, Steps
 
 
@@ -14,10 +21,10 @@ from vaejax.core.ranges import CountOrZero, Range, Steps
 class DataSettings(Settings):
     """Data."""
 
-    dataset: Annotated[str, option("NAME", names="datasets")] = "mnist"
-    """data set"""
+    dataset: Annotated[str, option("NAME|PATH", names="datasets")] = "mnist"
+    """data set, or your own data: folder of images, .npy, .csv and others"""
     protocol: Annotated[str | None, option("NAME")] = None
-    """pixels: dynamic, static, threshold, none, dequantized or counts
+    """dynamic, static, threshold, none, dequantized, counts or reals
     (default: depends on data set and likelihood)"""
     data_dir: Annotated[Path | None, option("DIR")] = None
     """folder of the prepared data (default: $TFDS_DATA_DIR)"""
@@ -27,6 +34,20 @@ class DataSettings(Settings):
     """class to leave out of the training split"""
     mutation_rate: Annotated[Share | None, option("X")] = None
     """share of training pixels set to random grey levels"""
+    image_size: Annotated[Pixels | None, option("N")] = None
+    """own images: scale and crop to N x N pixels"""
+    split: Annotated[tuple[float, ...] | None, option("X..")] = None
+    """own data: shares of training, validation, test (default: 0.8,0.1,0.1)"""
+    split_seed: Annotated[Seed, option("N")] = 0
+    """own data: seed of the splits"""
+    label_column: Annotated[str | None, option("NAME")] = None
+    """own data: column of the classes"""
+    group_column: Annotated[str | None, option("NAME")] = None
+    """own data: column of groups that stay together"""
+    missing_value: Annotated[str | None, option("X")] = None
+    """own data: what marks a missing value, beside NaN"""
+    standardize: bool = False
+    """own data: mean 0 and standard deviation 1 for each column"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -85,7 +85,7 @@ def load_trained(folder: Path, trust: bool = False) -> Trained:
 def load_state(run: Run) -> TrainState:
     """The last state that the run saved."""
     folder = run.config.out / "checkpoints"
-    state, _ = checkpoints.load(folder, _new_state(run))
+    state, _ = checkpoints.restore(folder, _new_state(run))
     return state
 
 
@@ -143,7 +143,7 @@ def load_snapshots(run: Run) -> dict[int, tuple[Params, EstState]]:
             "--snapshot-epochs, as in --snapshot-epochs 1"
         )
     first = _new_state(run)
-    states = {step: checkpoints.load(folder, first, step)[0] for step in kept}
+    states = {step: checkpoints.restore(folder, first, step)[0] for step in kept}
     return {
         step: _first_seed(run, state) for step, state in ({0: first} | states).items()
     }

@@ -106,7 +106,7 @@ def _begin(
     if newest is None:
         return starting_state(run, source), None, []
     like = init_state(run.objective, run.optimizer, run.keys.train)
-    state, extra = checkpoints.load(folder, like)
+    state, extra = checkpoints.restore(folder, like)
     before: Any = extra.get("settings")
     run_settings.check_types(before, type(config), folder)
     run_settings.check_settings(before, config, folder, more_epochs)

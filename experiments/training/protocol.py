@@ -1,15 +1,19 @@
 """The protocol of the observations: its choice, and what a model needs of it."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from vaejax.core import Family, VaejaxError, build
-from vaejax.data import DATASETS, LEVELS, ImageData
+from vaejax.core import Family, VaejaxError, check_support
+from vaejax.data import LEVELS, DatasetInfo, ImageData, load
 
 BITS = ("dynamic", "static", "threshold")  # protocols of 0 and 1
 MAX_EXEMPLARS = 5000  # limit of training examples in a prior
 
 
-def choose_protocol(dataset: str, protocol: str | None, likelihood: Family) -> str:
+def choose_protocol(
+    dataset: DatasetInfo, protocol: str | None, likelihood: Family
+) -> str:
     """The requested protocol, or the data set's first that fits the likelihood.
 
     Raises:
@@ -17,16 +21,18 @@ def choose_protocol(dataset: str, protocol: str | None, likelihood: Family) -> s
             be a cross-entropy; a density of real numbers on bits: unbounded; grey
             levels of numbers between them; counts of what is not counted.
     """
-    allowed = build(DATASETS, dataset).protocols
+    allowed = dataset.protocols
     kind, fit = _outcomes(likelihood)
     fitting = [name for name in allowed if name in fit]
+    if dataset.found:
+        _check_own(dataset, likelihood, fitting)
     if protocol is None and fitting:
         return fitting[0]
     if protocol is None or (protocol in allowed and protocol not in fitting):
         asked = protocol or allowed[0]
         raise VaejaxError(
             f"the model's likelihood takes {kind}, which the protocol {asked!r} of "
-            f"{dataset} does not give: use "
+            f"{dataset.name} does not give: use "
             + (f"--protocol {' or '.join(fitting)}, or " if fitting else "")
             + "a model with another likelihood, as in --model-settings likelihood="
             + _likelihood_of(asked)
@@ -40,6 +46,26 @@ def _likelihood_of(protocol: str) -> str:
     return "bernoulli" if protocol in BITS else "fixed_normal"
 
 
+def _check_own(
+    dataset: DatasetInfo, likelihood: Family, fitting: Sequence[str]
+) -> None:
+    """Refuse a user's own values that the likelihood does not take, by their values.
+
+    Where a protocol fits and none is missing, `check_data` looks at the values later.
+    """
+    for column in dataset.columns:
+        if column.categories and likelihood.name != "columns":
+            raise VaejaxError(
+                f"column {column.name!r} of {dataset.name} holds text, of "
+                f"{len(column.categories)} categories, and the likelihood "
+                f"{likelihood.name} takes numbers: use likelihood=columns, or "
+                f"--label-column {column.name}, or leave the column out of the file"
+            )
+    if dataset.missing or not fitting:
+        first, *_ = *fitting, *dataset.protocols
+        check_support(likelihood, load(dataset, protocol=first).observations())
+
+
 def _outcomes(likelihood: Family) -> tuple[str, tuple[str, ...]]:
     """The outcomes that the likelihood is for, and the protocols that give them."""
     space = likelihood.space
@@ -49,14 +75,17 @@ def _outcomes(likelihood: Family) -> tuple[str, tuple[str, ...]]:
         return "counts", ("counts",)
     if space.levels is not None:
         return "grey levels", ("none",)
-    return "real numbers", ("none", "dequantized")
+    return "real numbers", ("none", "dequantized", "reals")
 
 
 def mean_observation(data: ImageData, protocol: str) -> np.ndarray:
-    """E x of the training split under a protocol; in [0, 1] for images."""
+    """E x of the training split under a protocol; in [0, 1] for images.
+
+    What is missing (NaN) is left out.
+    """
     if protocol == "threshold":
         return (data.images > 127).mean(0)
-    return _expected(data.images.mean(0), protocol)
+    return _expected(np.nanmean(data.images, 0), protocol)
 
 
 def exemplars(data: ImageData, protocol: str) -> np.ndarray:
@@ -70,4 +99,4 @@ def _expected(grey: np.ndarray, protocol: str) -> np.ndarray:
     """E x of intensities, or of their mean, under a protocol that is linear in them."""
     if protocol == "dequantized":
         return (grey + 0.5) / LEVELS
-    return grey / (1 if protocol in ("static", "counts") else 255)
+    return grey / (1 if protocol in ("static", "counts", "reals") else 255)

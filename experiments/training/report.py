@@ -37,7 +37,7 @@ def write(run: Run, params: Params, summary: dict[str, Any]) -> None:
     (label, value), *_ = rows = _rows(summary)
     write_report(
         out / "report.html",
-        title=f"{config.model} on {config.dataset}",
+        title=f"{config.model} on {run.dataset.name}",
         lead=[f"{label[:1].upper()}{label[1:]}: {value}.", *_remarks(summary)],
         sections=[
             Section(
@@ -56,7 +56,7 @@ def draw(run: Run, params: Params, count: int = 16) -> Mapping[str, Figure]:
     """Draw curves, the latent space and, for images, reconstructions and samples."""
     model, test = run.model, run.data.test
     figures = {"curves": training_curves(metric_rows.read_rows(run.config.out))}
-    if run.data.protocol != "counts":  # counts of words are no images
+    if is_image(test.x[0]):
         shown = jax.tree.map(lambda leaf: leaf[:count], test)
         seen = reconstruct(model, params, shown)
         figures["reconstructions"] = reconstructions(shown.x, seen)
@@ -64,6 +64,11 @@ def draw(run: Run, params: Params, count: int = 16) -> Mapping[str, Figure]:
         figures["samples"] = image_grid(samples, "Samples from the prior")
     means = posterior_means(model, params, test)
     return figures | {"latent_space": latent_space(means, run.data.test_labels)}
+
+
+def is_image(x: Array) -> bool:
+    """True if an observation is drawn as a picture: [H, W, C], grey or in colour."""
+    return x.ndim == 3 and x.shape[-1] in (1, 3)
 
 
 def sample_images(model: Model, params: Params, key: Key, count: int) -> Array:

@@ -1,6 +1,6 @@
 """The run of a training, built once from its settings and its data."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from jax.sharding import Mesh
 
 from experiments.training.checks import check_choices
 from experiments.training.config import Config
+from experiments.training.dataset import dataset_of
 from experiments.training.labels import labels_in_test, training_examples
 from experiments.training.loss_terms import named_kl_weight, named_regularizers
 from experiments.training.optimizer import make_optimizer
@@ -18,6 +19,7 @@ from experiments.training.protocol import (
     exemplars,
     mean_observation,
 )
+from experiments.training.recipe import recipe_of
 from experiments.training.split import training_split
 from vaejax.bounds import BOUNDS
 from vaejax.core import (
@@ -34,11 +36,12 @@ from vaejax.core import (
     settings_of,
 )
 from vaejax.core.memory import check_fits
-from vaejax.data import DATASETS, load
+from vaejax.data import DatasetInfo, load
 from vaejax.estimators import ESTIMATORS
 from vaejax.models import MODELS
 from vaejax.objective import make_objective, whole_params
 from vaejax.sharding import training_mesh
+from vaejax.trained import Recipe
 from vaejax.training import TrainState, of_seed, several_seeds, steps_per_epoch
 
 
@@ -53,7 +56,7 @@ class Keys(NamedTuple):
 class Data(NamedTuple):
     """Both splits of a data set under one protocol."""
 
-    train: Example  # as stored, uint8
+    train: Example  # as stored
     test: Example  # as the model sees it
     test_labels: np.ndarray | None
     protocol: str
@@ -65,6 +68,8 @@ class Run:
     """A training built from its settings, with all that its computation needs."""
 
     config: Config
+    dataset: DatasetInfo
+    recipe: Recipe  # builds the model
     model: Model
     objective: Objective
     optimizer: optax.GradientTransformation
@@ -89,28 +94,26 @@ class Run:
 
 
 def check(config: Config) -> str:
-    """Check a configuration before any data are read; return its protocol.
+    """Check a configuration before registered data are read; return its protocol.
 
     Raises:
         VaejaxError: an unknown name, a number that cannot be, or a combination of
             model, bound and estimator that cannot.
     """
+    return _check(config, dataset_of(config))
+
+
+def _check(config: Config, dataset: DatasetInfo) -> str:
     check_choices(config)
-    model = _build_model(config)  # without what the data tell it, such as their mean
+    # Without what the data tell it, such as their mean.
+    model = recipe_of(config, dataset).build()
     if config.num_labels is not None and not model.labels.unknown:
         raise VaejaxError(
             f"num_labels hides labels, and {config.model} needs all labels: leave "
             "num_labels out, or use the model m2"
         )
     _build_objective(config, model, config.batch_size)
-    return choose_protocol(config.dataset, config.protocol, model.likelihood)
-
-
-def _build_model(config: Config, **from_data: Any) -> Model:
-    """Build the model, with what the data tell it, such as their mean."""
-    shape = build(DATASETS, config.dataset).shape
-    settings = config.model_settings
-    return build(MODELS, config.model, settings, {"data_shape": shape, **from_data})
+    return choose_protocol(dataset, config.protocol, model.likelihood)
 
 
 def _build_objective(config: Config, model: Model, num_examples: int) -> Objective:
@@ -135,14 +138,16 @@ def prepare(config: Config) -> Run:
     Raises:
         VaejaxError: as `check`, or settings that the data or the memory exclude.
     """
-    protocol = check(config)
-    train = load(config.dataset, protocol=protocol, data_dir=config.data_dir)
+    dataset = dataset_of(config)
+    protocol = _check(config, dataset)
+    train = load(dataset, protocol=protocol, data_dir=config.data_dir)
     train = training_split(config, train, protocol)
-    test = load(config.dataset, "test", protocol=protocol, data_dir=config.data_dir)
+    test = load(dataset, "test", protocol=protocol, data_dir=config.data_dir)
     from_data = {"data_mean": mean_observation(train, protocol)}
     if "exemplars" in settings_of(factory_of(MODELS, config.model)):
         from_data["exemplars"] = exemplars(train, protocol)
-    model = _build_model(config, **from_data)
+    recipe = recipe_of(config, dataset, protocol, **from_data)
+    model = recipe.build()
     count = len(test.images) if config.eval_examples is None else config.eval_examples
     if count > len(test.images):
         raise VaejaxError(
@@ -176,6 +181,8 @@ def prepare(config: Config) -> Run:
     )
     return Run(
         config=config,
+        dataset=dataset,
+        recipe=recipe,
         model=model,
         objective=objective,
         optimizer=make_optimizer(config, model, len(data.train.x)),

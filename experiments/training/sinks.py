@@ -20,7 +20,7 @@ from experiments.training import processes
 from experiments.training.config import Config
 from experiments.training.op_profile import profiling
 from experiments.training.recorder import Epoch, Watcher
-from experiments.training.report import reconstruct
+from experiments.training.report import is_image, reconstruct
 from experiments.training.run import Run
 from vaejax.core import Example, Keys, Params, VaejaxError, plain, record
 from vaejax.plotting.images import mosaic
@@ -104,7 +104,7 @@ def _observer(run: Run) -> Callable[[Epoch, TrainState], Observed]:
         }
         histograms = weights | {"test/log_weights": log_weights(params)}
         images = {}
-        if data.protocol != "counts":
+        if is_image(data.test.x[0]):
             pairs = np.concatenate([shown.x, reconstruct(model, params, shown)])
             tiles = mosaic(pairs, len(shown.x))  # originals above reconstructions
             images["test/reconstructions"] = np.rint(255 * tiles).astype(np.uint8)

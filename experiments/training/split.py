@@ -15,16 +15,17 @@ def training_split(config: Config, data: ImageData, protocol: str) -> ImageData:
     arXiv:1906.02845).
 
     Raises:
-        VaejaxError: a class that the data do not have; counts of words to be mutated.
+        VaejaxError: a class that the data do not have; counts or real numbers to be
+            mutated.
     """
     if config.without_class is not None:
         data = _without(config, data, config.without_class)
     if config.mutation_rate is None:
         return data
-    if protocol == "counts":
+    if protocol in ("counts", "reals"):
         raise VaejaxError(
             f"mutation_rate is {config.mutation_rate}, which replaces grey levels, and "
-            f"{config.dataset} has counts: leave it out, or use images"
+            f"{config.dataset} has {protocol}: leave it out, or use images"
         )
     rng = np.random.default_rng(config.seed)
     levels = 2 if protocol == "static" else LEVELS
@@ -41,6 +42,4 @@ def _without(config: Config, data: ImageData, label: int) -> ImageData:
             f"without_class is {label}, and {config.dataset} has {there}: use one of "
             "its classes, or leave it out"
         )
-    kept = labels != label
-    factors = None if data.factors is None else data.factors[kept]
-    return data._replace(images=data.images[kept], labels=labels[kept], factors=factors)
+    return data.take(labels != label)

@@ -187,7 +187,7 @@ MISTAKES = {
     ),
     "a folder for the state": (
         lambda: fit(state="runs/x"),
-        "state .* is the name 'runs/x': give one, as in .*, or as vaejax.load reads",
+        "state .* is the name 'runs/x': give one, as in .*, or as vaejax.training.rest",
     ),
     "a state that an earlier call took over": (
         lambda: fit_twice(lambda state: fit(state=state, epochs=2)),
@@ -195,11 +195,11 @@ MISTAKES = {
         "take a copy",
     ),
     "a freed state to save": (
-        lambda: fit_twice(lambda state: vaejax.save("runs/x", state)),
+        lambda: fit_twice(lambda state: vaejax.training.save("runs/x", state)),
         "the arrays of state are freed",
     ),
     "a freed state to load": (
-        lambda: fit_twice(lambda state: vaejax.load("runs/x", like=state)),
+        lambda: fit_twice(lambda state: vaejax.training.restore("runs/x", like=state)),
         "the arrays of like are freed",
     ),
     "freed parameters": (
@@ -224,11 +224,11 @@ MISTAKES = {
         r"state.params.encoder\['bias'\] is of shape \(1,\), and in .* \(3,\): give",
     ),
     "parameters for a state to load": (
-        lambda: vaejax.load("runs/x", like=PARAMS),
+        lambda: vaejax.training.restore("runs/x", like=PARAMS),
         "like must be a TrainState, and is a Params: give one",
     ),
     "a model for a state to load": (
-        lambda: vaejax.load("runs/x", like=MODEL),
+        lambda: vaejax.training.restore("runs/x", like=MODEL),
         "like must be a TrainState, and is a Model: give one",
     ),
     "a data set to fit": (

@@ -125,7 +125,7 @@ def test_protocols_keep_shape_and_range(name, seed):
             assert ((images / 256 <= x) & (x <= (images + 1.0) / 256)).all()
         else:
             assert x.min() == 0
-            assert x.max() == (255 if name == "counts" else 1)
+            assert x.max() == (255 if name in ("counts", "reals") else 1)
     if name not in ("dynamic", "dequantized"):  # whose noise is drawn anew
         np.testing.assert_array_equal(training, evaluation)
 

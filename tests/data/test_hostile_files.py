@@ -94,7 +94,7 @@ def test_a_checkpoint_is_read_without_unpickling(tmp_path, monkeypatch):
         monkeypatch.setattr(pickle, name, refuse)
     with pytest.raises(AssertionError, match="unpickled"):
         np.load(_pickled(tmp_path), allow_pickle=True)  # numpy looks it up as we do
-    restored, _ = checkpoints.load(tmp_path, state)
+    restored, _ = checkpoints.restore(tmp_path, state)
     chex.assert_trees_all_equal(restored.params, state.params)
 
 
@@ -111,7 +111,7 @@ def test_arrays_that_no_checkpoint_has_are_refused_unread(
     arrays, tmp_path, monkeypatch
 ):
     state = saved_state(tmp_path)
-    checkpoints.load(tmp_path, state)
+    checkpoints.restore(tmp_path, state)
     with checkpoints._checkpointer() as checkpointer:
         described = checkpointer.metadata(tmp_path / "0").custom_metadata
         checkpointer.save(tmp_path / "0", arrays, force=True, custom_metadata=described)
@@ -124,7 +124,7 @@ def test_arrays_that_no_checkpoint_has_are_refused_unread(
         pytest.warns(UserWarning, match="its metadata name other arrays than it holds"),
         pytest.raises(checkpoints.CheckpointError, match="is whole"),
     ):
-        checkpoints.load(tmp_path, state)
+        checkpoints.restore(tmp_path, state)
 
 
 def _pickled(folder: Path) -> Path:

@@ -133,7 +133,7 @@ def test_a_checkpoint_is_read_if_all_its_files_can_be(kind, tmp_path):
             pytest.warns(UserWarning, match="not a regular file|has more than"),
             pytest.raises(checkpoints.CheckpointError, match="is whole"),
         ):
-            checkpoints.load(tmp_path / "bad", state)
+            checkpoints.restore(tmp_path / "bad", state)
         shutil.rmtree(tmp_path / "bad")
 
 

@@ -17,6 +17,7 @@ from experiments.training.loop import train_to_end
 from experiments.training.run import Data, Run, make_keys
 from vaejax.bounds import BOUNDS
 from vaejax.core import Example, LossState, Objective, Params, Regularizer, VaejaxError
+from vaejax.data import find
 from vaejax.estimators import ESTIMATORS
 from vaejax.families import NormalParams
 from vaejax.models import linear_gaussian
@@ -312,6 +313,7 @@ def train(out, **settings):
         return train_to_end(
             Run(
                 config=config,
+                dataset=find(config.dataset),
                 model=SimpleNamespace(start=None),
                 objective=objective_with_a_bad_example(),
                 optimizer=optax.adam(1e-2),

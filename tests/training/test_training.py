@@ -35,7 +35,7 @@ from vaejax.training import (
     zero_totals,
 )
 from vaejax.training.batches import batch_indices
-from vaejax.training.checkpoints import CheckpointError, latest, load, save
+from vaejax.training.checkpoints import CheckpointError, latest, restore, save
 from vaejax.training.memory import gradient_bytes
 
 pytestmark = pytest.mark.slow
@@ -486,7 +486,7 @@ def test_an_interrupted_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path):
 
     whole = train_small(4, on_epoch=save_half)
     like = init_state(small_vae(), optax.adam(1e-2), KEY)
-    restored, extra = load(tmp_path, like)
+    restored, extra = restore(tmp_path, like)
     assert (restored.step, extra["epoch"]) == (2 * steps_per_epoch(23, 5), 2)
     assert_same_bits(train_small(4, state=restored), whole)
 
@@ -502,7 +502,7 @@ def test_every_kind_of_array_survives(tmp_path, small_state):
     )
     state = small_state._replace(params=params, key=jax.random.key(5, impl="rbg"))
     save(tmp_path, state, {})
-    restored, _ = load(tmp_path, state)
+    restored, _ = restore(tmp_path, state)
     assert_same_bits(restored, state)
     assert list(restored.params.encoder["layers"]) == [0, 1]
     assert np.signbit(restored.params.auxiliary[0][1])
@@ -545,7 +545,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, small_state,
         damage(file, how)
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            restored, extra = load(tmp_path, small_state)
+            restored, extra = restore(tmp_path, small_state)
         assert_same_bits(restored, at_step(small_state, extra["step"]))
         assert extra["sum"] == 0.1
         if extra["step"] == 8:
@@ -560,7 +560,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, small_state,
             if path.exists():
                 damage(path, how)
     with pytest.warns(match="is damaged"), pytest.raises(CheckpointError) as error:
-        load(tmp_path, small_state)
+        restore(tmp_path, small_state)
     assert str(tmp_path) in str(error.value)
     assert "delete it and start" in str(error.value)
 
@@ -568,7 +568,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, small_state,
 @pytest.mark.parametrize("folder", ["", "absent"])
 def test_a_missing_checkpoint_is_named(tmp_path, small_state, folder):
     with pytest.raises(CheckpointError, match="start the run anew") as caught:
-        load(tmp_path / folder, small_state)
+        restore(tmp_path / folder, small_state)
     assert str(tmp_path / folder) in str(caught.value)
 
 
@@ -584,7 +584,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path, small_state):
         (small_vae(), optax.sgd(1e-2), r"opt_state\S+ is \S+ there and absent here"),
     ]:
         with pytest.raises(CheckpointError, match=difference):
-            load(tmp_path, init_state(objective, optimizer, KEY))
+            restore(tmp_path, init_state(objective, optimizer, KEY))
 
 
 def test_a_checkpoint_of_another_precision_is_refused(tmp_path):
@@ -597,7 +597,7 @@ def test_a_checkpoint_of_another_precision_is_refused(tmp_path):
         with pytest.raises(
             CheckpointError, match=f"a run in {name}.* JAX_ENABLE_X64={int(x64)}"
         ):
-            load(tmp_path / name, state_in(not x64))
+            restore(tmp_path / name, state_in(not x64))
         like = state_in(x64)
         with jax.enable_x64(x64):
-            assert_same_bits(load(tmp_path / name, like)[0], like)
+            assert_same_bits(restore(tmp_path / name, like)[0], like)

@@ -9,8 +9,11 @@ from .build import parse_words as parse_words
 from .build import read as read
 from .build import settings_of as settings_of
 from .build import typed as typed
+from .checks import LIKELIHOODS_OF as LIKELIHOODS_OF
 from .checks import as_arrays as as_arrays
 from .checks import check_data as check_data
+from .checks import check_support as check_support
+from .checks import kind_of as kind_of
 from .errors import IncompatibleError as IncompatibleError
 from .errors import UnknownNameError as UnknownNameError
 from .errors import VaejaxError as VaejaxError
@@ -29,6 +32,7 @@ from .family import Restriction as Restriction
 from .family import Space as Space
 from .family import Strata as Strata
 from .family import head_of as head_of
+from .family import log_probs as log_probs
 from .labels import check_labels as check_labels
 from .labels import check_positions as check_positions
 from .model import Averages as Averages

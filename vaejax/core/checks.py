@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 
 from vaejax.core.arrays import as_array, count_of, is_true
 from vaejax.core.doors import expect_example
@@ -50,7 +50,8 @@ def check_data(
     Raises:
         VaejaxError: no `Example`, or one without any examples; another shape than
             `data_shape`; a dtype that floats cannot hold; values that are not finite,
-            or outside the likelihood's support; labels that are missing, no integers,
+            except NaN where the likelihood takes it for what is missing; values outside
+            the likelihood's support; labels that are missing, no integers,
             or outside the model's classes.
     """
     examples = as_arrays(expect_example(name, examples))
@@ -65,13 +66,27 @@ def check_data(
     if 0 in x.shape[:batch_ndim]:
         raise VaejaxError(f"x is of shape {x.shape}: give at least one example")
     y = check_labels(model, examples.y, x.shape[:batch_ndim])
-    family = model.likelihood
     if not isinstance(x, jax.core.Tracer):
-        with jax.ensure_compile_time_eval():  # x is known, also where others are traced
-            if is_true(_any_outside(family.space, x, known)):
-                outside = np.asarray(_outside(family.space, x, known))
-                raise VaejaxError(_describe(family, np.asarray(x), outside, batch_ndim))
+        check_support(model.likelihood, x, batch_ndim=batch_ndim, known=known)
     return examples._replace(x=x, y=y)
+
+
+def check_support(
+    family: Family,
+    x: Float[Array, "..."],
+    *,
+    batch_ndim: int = 1,
+    known: Bool[Array, "..."] | None = None,
+) -> None:
+    """Refuse observations that are no outcomes of a likelihood.
+
+    Raises:
+        VaejaxError: with their number, the first of them, and what to do.
+    """
+    with jax.ensure_compile_time_eval():  # x is known, also where others are traced
+        if is_true(_any_outside(family.space, x, known)):
+            outside = np.asarray(_outside(family.space, x, known))
+            raise VaejaxError(_describe(family, np.asarray(x), outside, batch_ndim))
 
 
 def as_arrays(examples: Example) -> Example:
@@ -131,6 +146,8 @@ def _outside(
         case "reals":
             inside = jnp.ones(x.shape, bool)
     outside = ~(inside & jnp.isfinite(x))
+    if space.missing:
+        outside &= ~jnp.isnan(x)
     return outside if known is None else outside & known
 
 
@@ -145,20 +162,18 @@ def _any_outside(
 
 
 SCALE = "divide intensities from 0 to 255 by 255"
-REALS = "use a likelihood of real numbers such as fixed_normal"
 EXPECTED: dict[Kind, tuple[str, str]] = {
     "bits": (
         "0 and 1",
-        "binarize x, as vaejax.data.PROTOCOLS['dynamic'] and ['threshold'] do, or use "
-        "a likelihood of grey values such as discretized_logistic",
+        "binarize x, as vaejax.data.PROTOCOLS['dynamic'] and ['threshold'] do",
     ),
-    "counts": ("whole numbers from 0", f"give counts, or {REALS}"),
+    "counts": ("whole numbers from 0", "give counts"),
     "levels": (
         "the grey levels i / {steps} for i from 0 to {steps}",
-        f"{SCALE} and round to a level, or {REALS}",
+        f"{SCALE} and round to a level",
     ),
-    "interval": ("{between}", f"{SCALE}, or {REALS}"),
-    "positive": ("numbers above 0", f"leave others out, or {REALS}"),
+    "interval": ("{between}", SCALE),
+    "positive": ("numbers above 0", "leave others out"),
     "simplex": ("positive numbers of sum 1 in the last axis", "divide x by its sums"),
     "sphere": ("vectors of length 1 in the last axis", "divide x by its lengths"),
     "one_hot": ("a single 1 among 0s in the last axis", "encode x with jax.nn.one_hot"),
@@ -183,8 +198,8 @@ def _describe(
             rows = np.flatnonzero(wrong.reshape(len(x), -1).any(1))
             where = f", in {count_of(rows, len(x))}"
         return (
-            f"{values} are not finite{where}: {first}. Leave such examples out, or "
-            "fill in what is missing"
+            f"{values} are not finite{where}: {first}. Leave such examples out, "
+            "fill in what is missing, or mark it by NaN and set likelihood.missing=true"
         )
     space = family.space
     takes, remedy = EXPECTED[space.kind]
@@ -193,5 +208,43 @@ def _describe(
     takes = takes.format(steps=(space.levels or 1) - 1, between=between)
     return (
         f"the likelihood {family.name} takes {takes}, and {values} are others: "
-        f"{first}. Change the data ({remedy})"
+        f"{first}. Change the data ({remedy}), or use a likelihood that takes them: "
+        + ", ".join(LIKELIHOODS_OF[kind_of(x)])
     )
+
+
+REALS = "fixed_normal", "diagonal_normal", "shared_normal", "laplace", "fixed_laplace"
+INTERVAL = "continuous_bernoulli", "pixel_beta", "truncated_normal", *REALS
+# The likelihoods of `vaejax.models.parts` that take numbers of a kind, the first those
+# of this kind alone. A density of real numbers is no likelihood of bits: it is
+# unbounded.
+LIKELIHOODS_OF: dict[Kind, tuple[str, ...]] = {
+    "bits": ("bernoulli",),
+    "counts": ("poisson", "negative_binomial", "multinomial", *REALS),
+    "levels": (
+        *("discretized_logistic", "categorical_levels"),
+        *("mixture_of_discretized_logistics", *INTERVAL),
+    ),
+    "interval": INTERVAL,
+    "positive": REALS,
+    "reals": REALS,
+}
+
+
+def kind_of(x: Float[ArrayLike, "..."], levels: int | None = 256) -> Kind:
+    """The narrowest kind of `LIKELIHOODS_OF` that all values are of; NaN is left out.
+
+    Args:
+        x: numbers.
+        levels: the number of grey levels to look for; None looks for none.
+
+    Examples:
+        >>> [kind_of(np.array(x)) for x in ([0.0, 1.0], [0.0, 7.0], [0.3], [-2.5])]
+        ['bits', 'counts', 'interval', 'reals']
+    """
+    x = jnp.asarray(x)
+    for kind in LIKELIHOODS_OF:
+        looked_for = kind != "levels" or levels is not None
+        if looked_for and not _any_outside(Space(kind, levels), x, ~jnp.isnan(x)):
+            return kind
+    return "reals"

@@ -32,7 +32,8 @@ EXAMPLES = {
     "Objective": "vaejax.make_objective(...)",
     "Params": "model.init(key)",
     "TrainState": (
-        "vaejax.training.init_state(objective, optimizer, key), or as vaejax.load reads"
+        "vaejax.training.init_state(objective, optimizer, key), or as "
+        "vaejax.training.restore reads"
     ),
 }
 

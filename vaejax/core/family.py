@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
+import jax
 from jaxtyping import Array, Float
 
 from vaejax.core.errors import IncompatibleError
@@ -84,6 +85,7 @@ class Space(NamedTuple):
     low: float = 0.0  # for "interval": the lower end
     high: float = 1.0  # for "interval": the upper end
     open: bool = False  # for "interval": the ends are no outcomes
+    missing: bool = False  # NaN marks a coordinate that is not observed
 
 
 @record
@@ -167,7 +169,7 @@ class Family:
     mean: Callable[[DistParams], Event]  # the expectation, or a substitute for it
     head: Head | None = None  # the map from a network's outputs to parameters
     space: Space = Space()  # the space of the outcomes
-    # The coordinates are independent, and the first axis of parameters and events.
+    # The coordinates are independent, and each parameter's last axes are the event's.
     factorised: bool = False
     # Samples are differentiated in the parameters as the function of noise that
     # `sample` computes, or by the derivative of the distribution function.
@@ -187,11 +189,27 @@ class Family:
     strata: Strata | None = None  # for stratified sampling of a mixture
     conditionals: Conditionals | None = None  # the factors of a chain of layers
     restriction: Restriction | None = None  # for a subset of another family
+    # Maps an event to the numbers that an encoder sees of it, where these are others.
+    features: Callable[[Event], Array] | None = None
 
     @property
     def law(self) -> str:
         """The name of the unrestricted family."""
         return self.name if self.restriction is None else self.restriction.law
+
+
+def log_probs(family: Family, dist_params: DistParams, x: Array) -> Float[Array, " D"]:
+    """The log-density of each coordinate of an event of a `factorised` family.
+
+    A coordinate of one-hot vectors is a vector. The sum is `log_prob`.
+    """
+    own = x.shape[-1:] if family.space.kind == "one_hot" else (1,)
+
+    def flat(leaf: Array) -> Array:
+        return leaf.reshape(*leaf.shape[: leaf.ndim - x.ndim], -1, *own)
+
+    each = jax.vmap(family.log_prob, (-2, 0))
+    return each(jax.tree.map(flat, dist_params), flat(x))
 
 
 def head_of(family: Family) -> Head:

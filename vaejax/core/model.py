@@ -73,6 +73,8 @@ class Extras:
     # codes, say. `Objective.start` calls this function.
     start: Callable[[Params, Example, Key], Params] | None = None
     averages: Averages | None = None  # the group of parameters that are averages
+    # The log-probabilities of the classes, or clusters, of x.
+    class_log_probs: Callable[[Params, Array], Array] | None = None
     exact_elbo: Callable[[Params, Array], Scalar] | None = None  # at x, in closed form
 
 

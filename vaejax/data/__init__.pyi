@@ -2,9 +2,15 @@ from .binarization import LEVELS as LEVELS
 from .binarization import PROTOCOLS as PROTOCOLS
 from .binarization import Protocol as Protocol
 from .datasets import DATASETS as DATASETS
+from .datasets import find as find
 from .datasets import load as load
+from .own.open import open as open
+from .splits import hold_out as hold_out
 from .sprites import render_sprites as render_sprites
 from .sprites import sprite_factors as sprite_factors
+from .standardize import Standardization as Standardization
+from .standardize import standardization as standardization
+from .types import Column as Column
 from .types import DataError as DataError
 from .types import DatasetInfo as DatasetInfo
 from .types import ImageData as ImageData

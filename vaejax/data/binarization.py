@@ -14,7 +14,8 @@ so every reported likelihood names its protocol.
 * dequantized: x_i = (intensity_i + u_i) / 256 with u_i uniform on [0, 1), drawn as in
   the dynamic protocol, so that a density bounds the probability of grey levels (Theis,
   van den Oord and Bethge 2016, arXiv:1511.01844; see `vaejax.evaluation.bits_per_dim`);
-* counts: x_i is the stored number of times that word i is in a document, as a float.
+* counts: x_i is the stored number of times that word i is in a document, as a float;
+* reals: x_i is the stored number itself, NaN where it is missing.
 """
 
 from collections.abc import Callable
@@ -28,6 +29,9 @@ from vaejax.core import Key, VaejaxError, record
 from vaejax.ops.random import one_pass
 
 LEVELS = 256  # number of intensity levels
+# The protocols of intensities, the default first.
+GREY_LEVELS = ("dynamic", "threshold", "none", "dequantized")  # of drawings
+PHOTOGRAPH = ("none", "dequantized", "dynamic", "threshold")
 
 
 @record
@@ -144,5 +148,11 @@ PROTOCOLS: dict[str, Protocol] = {
         sample=lambda key, counts: _to_float(counts),
         as_float=_to_float,
         fix=lambda counts, seed: counts,
+    ),
+    "reals": Protocol(
+        name="reals",
+        sample=lambda key, x: _to_float(x),
+        as_float=_to_float,
+        fix=lambda x, seed: x,
     ),
 }

@@ -1,9 +1,10 @@
-"""The registered data sets and `load`, which reads them.
+"""The registered data sets, `find` and `load`, which takes a user's own data, too.
 
 A new data set needs one factory and one line of `DATASETS`.
 """
 
 import dataclasses
+import os
 from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
@@ -11,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from vaejax.core import unknown
-from vaejax.data.binarization import PROTOCOLS
+from vaejax.core import UnknownNameError, unknown
+from vaejax.data.binarization import GREY_LEVELS, PHOTOGRAPH, PROTOCOLS
 from vaejax.data.digits import read_digits
+from vaejax.data.own.open import is_path
+from vaejax.data.own.open import open as open_own
 from vaejax.data.prepared import Stored, read_prepared
 from vaejax.data.sprites import FACTOR_SIZES, SIDE, read_sprites
 from vaejax.data.types import (
@@ -24,28 +27,53 @@ from vaejax.data.types import (
     expand,
 )
 
-GREY_LEVELS = ("dynamic", "threshold", "none", "dequantized")  # default: dynamic
-PHOTOGRAPH = ("none", "dequantized", "dynamic", "threshold")  # default: none
 STATIC_REMEDY = "use the data set binarized_mnist for static binarization"
 BINARY_REMEDY = "its pixels are already 0 and 1; the data set mnist has grey pixels"
 COUNTS_REMEDY = "counts are for documents, and documents have no other protocol"
+OWN_REMEDY = "its values allow no other"
 DRAWN = 20_000, 2_000  # training and test images of sets that come without a split
 
 
+def find(data: str | Path | DatasetInfo, **settings: Any) -> DatasetInfo:
+    """Return the record of a data set.
+
+    Args:
+        data: a key of `DATASETS`, the path of a user's own data, or such a record.
+        settings: of `open`, for a path.
+
+    Raises:
+        UnknownNameError: no such data set, and nothing at such a path.
+        DataError: settings for a registered data set; what `open` refuses.
+    """
+    if not isinstance(data, DatasetInfo) and str(data) not in DATASETS:
+        if os.path.exists(data) or is_path(data):
+            return open_own(data, **settings)
+        raise UnknownNameError(
+            f"{unknown('dataset', str(data), DATASETS)}, or the path of your own data"
+        )
+    if settings:
+        raise DataError(
+            f"{', '.join(settings)} prepare your own data from a path, and "
+            f"{data} is prepared: leave them out"
+        )
+    return data if isinstance(data, DatasetInfo) else DATASETS[str(data)]()
+
+
 def load(
-    name: str,
+    data: str | Path | DatasetInfo,
     split: str = "train",
     *,
     protocol: str | None = None,
     data_dir: Path | str | None = None,
 ) -> ImageData:
-    """Return a split of a registered data set, as it is stored, with its protocol.
+    """Return a split of a data set, as it is stored, with its protocol.
 
     `ImageData.observations` draws observations from the images once, and
     `Protocol.sample` draws them at every use in training.
 
     Args:
-        name: a key of `DATASETS`.
+        data: a key of `DATASETS`, a path of your own data, or the record that `open`
+            or `find` returns.
         split: one of the set's splits.
         protocol: one that the set allows; None is its default.
         data_dir: prepared data; None is $TFDS_DATA_DIR, else ~/tensorflow_datasets.
@@ -54,8 +82,8 @@ def load(
         UnknownNameError: no such data set, split or protocol.
         DataError: a protocol that the set does not allow; data missing or damaged.
     """
-    _check_known("data set", name, DATASETS)
-    info = DATASETS[name]()
+    info = find(data)
+    name = info.name
     protocol = info.protocols[0] if protocol is None else protocol
     _check_known("protocol", protocol, PROTOCOLS)
     _check_known(f"split of {name}", split, info.splits)
@@ -63,6 +91,8 @@ def load(
         remedy = STATIC_REMEDY if protocol == "static" else BINARY_REMEDY
         if "counts" in (protocol, *info.protocols):
             remedy = COUNTS_REMEDY
+        if info.found:
+            remedy = OWN_REMEDY
         raise DataError(
             f"{name} does not allow the protocol {protocol}, only "
             f"{', '.join(info.protocols)}: {remedy}"

@@ -10,30 +10,44 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaejax.core import VaejaxError, record
+from vaejax.core import Kind, VaejaxError, record
 from vaejax.data.binarization import PROTOCOLS
+from vaejax.data.standardize import Standardization
 
 
 class DataError(VaejaxError):
     """Data that is missing, damaged, or requested with a protocol it does not allow."""
 
 
-class ImageData(NamedTuple):
-    """One split of a data set, in memory: images, or documents as word counts.
+# The fields of `ImageData` that have a row for each example.
+PER_EXAMPLE = ("images", "labels", "factors", "groups")
 
-    `images` holds the stored values in every split: intensities from 0 to 255, or 0 and
-    1 in a binary set. `observations` returns the input of a model.
+
+class ImageData(NamedTuple):
+    """One split of a data set, in memory: images, word counts, or rows of a table.
+
+    `images` holds the stored values in every split: intensities from 0 to 255, 0 and 1
+    in a binary set, counts, or real numbers, NaN where one is missing. `observations`
+    returns the input of a model.
     """
 
-    images: np.ndarray  # [N, H, W, C] uint8; for documents [N, V] uint16
+    # [N, H, W, C] uint8; of documents [N, V] uint16; of a table [N, D] float32
+    images: np.ndarray
     labels: np.ndarray | None  # [N] int32
     factors: np.ndarray | None = None  # [N, F] int32 from 0, for synthetic images
     words: tuple[str, ...] | None = None  # the V words that are counted
     protocol: str | None = None  # a key of `PROTOCOLS`, used by `observations`
+    groups: np.ndarray | None = None  # [N], equal where examples belong together
+
+    def take(self, rows: np.ndarray) -> "ImageData":
+        """The examples at these positions, or where these flags are true."""
+        own = {name: getattr(self, name) for name in PER_EXAMPLE}
+        kept = {k: array[rows] for k, array in own.items() if array is not None}
+        return self._replace(**kept)
 
     def __repr__(self) -> str:
         """The shape of every array, the number of words, and the protocol."""
-        arrays = {name: getattr(self, name) for name in ("images", "labels", "factors")}
+        arrays = {name: getattr(self, name) for name in PER_EXAMPLE}
         parts = [
             f"{name} {array.dtype}{list(array.shape)}"
             for name, array in arrays.items()
@@ -65,16 +79,30 @@ class ImageData(NamedTuple):
         return jax.vmap(protocol.as_float)(jnp.asarray(fixed[rows]))
 
 
+class Column(NamedTuple):
+    """A column of a table: its name, and what its values are."""
+
+    name: str
+    kind: Kind  # of its numbers; "one_hot" for categories
+    categories: tuple[str, ...] = ()  # of text, whose values are 0, 1, ... as here
+
+
 @record
 class DatasetInfo:
     """A data set: its shape, its splits, and the protocols that it allows."""
 
     name: str
-    shape: tuple[int, ...]  # H, W, C; for documents V
+    shape: tuple[int, ...]  # H, W, C; for documents V, for a table D
     splits: tuple[str, ...]
     protocols: tuple[str, ...]  # the first is the default
     read: Callable[[str, Path], ImageData]  # (split, data_dir); raw pixels
     factor_names: tuple[str, ...] = ()  # names of the columns of `ImageData.factors`
+    # Of a user's own data:
+    found: str = ""  # a line that says what the values are
+    missing: bool = False  # NaN marks values that are missing
+    class_names: tuple[str, ...] = ()  # of the labels 0, 1, ...
+    columns: tuple[Column, ...] = ()  # of a table
+    standardization: Standardization | None = None  # that `read` has applied
 
 
 def default_data_dir() -> Path:

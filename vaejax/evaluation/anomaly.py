@@ -86,6 +86,11 @@ def anomaly_scores(
             f"a {model.likelihood.name} has no levels to compress, and its density is "
             "no code length: use a likelihood such as bernoulli or discretized_logistic"
         )
+    if model.likelihood.space.missing:
+        raise VaejaxError(
+            "anomaly_scores compresses whole observations, and the model's likelihood "
+            "takes some with missing values: use log_likelihood or expected_log_px_z"
+        )
     other = background[0].likelihood
     if _levels(other) != levels:
         raise VaejaxError(

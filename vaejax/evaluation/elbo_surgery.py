@@ -35,6 +35,7 @@ from vaejax.core import (
     VaejaxError,
     check_data,
     fold_examples,
+    log_probs,
 )
 from vaejax.core.doors import expect_counts, expect_params
 
@@ -152,20 +153,20 @@ def _log_terms(
     count = len(jax.tree.leaves(posteriors)[0])
     prior = model.prior(params, None)
 
-    def log_probs(family: Family, dist_params: DistParams, z: Event) -> Array:
+    def by_unit(family: Family, dist_params: DistParams, z: Event) -> Array:
         if family.factorised:
-            return jax.vmap(family.log_prob)(dist_params, z)
+            return log_probs(family, dist_params, z)
         return family.log_prob(dist_params, z)[None]
 
     def one(draw: tuple[Array, Key]) -> tuple[Array, Array, Array, Array]:
         n, key = draw
         posterior = jax.tree.map(lambda leaf: leaf[n], posteriors)
         z = model.posterior.sample(key, posterior)
-        own = log_probs(model.posterior, posterior, z)
-        of_all = jax.vmap(lambda q: log_probs(model.posterior, q, z))(posteriors)
+        own = by_unit(model.posterior, posterior, z)
+        of_all = jax.vmap(lambda q: by_unit(model.posterior, q, z))(posteriors)
         marginals = logsumexp(of_all, axis=0) - jnp.log(count)
         joint = logsumexp(of_all.sum(1)) - jnp.log(count)
-        return own, marginals, log_probs(model.latent_prior, prior, z), joint
+        return own, marginals, by_unit(model.latent_prior, prior, z), joint
 
     keys = jax.vmap(lambda k: jax.random.split(k, num_samples))(
         fold_examples(key, jnp.arange(count))

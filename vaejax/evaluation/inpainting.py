@@ -34,6 +34,7 @@ from vaejax.core import (
     plain,
 )
 from vaejax.core.doors import expect_counts, expect_example, expect_params
+from vaejax.families.masked import require_independent
 from vaejax.terms import log_terms
 
 
@@ -163,7 +164,8 @@ def _chain(
 
     start_key, fill_key, key = jax.random.split(key, 3)
     unfilled = missing & ~jnp.isfinite(example.x)
-    seen = example._replace(x=jnp.where(unfilled, 0, example.x))
+    hidden = jnp.nan if model.likelihood.space.missing else 0
+    seen = example._replace(x=jnp.where(unfilled, hidden, example.x))
     z = model.posterior.sample(start_key, model.encode(params, seen))
     drawn = model.likelihood.sample(fill_key, model.decode(params, z, example.y))
     start = z, jnp.where(unfilled, drawn, example.x)
@@ -195,12 +197,7 @@ def _check_chain(
         )
     expect_counts(num_draws=num_draws)
     expect_counts(0, warm_up=warm_up)
-    if not model.likelihood.factorised:
-        raise VaejaxError(
-            f"a {model.likelihood.name} is not known to have independent coordinates, "
-            "and the missing ones cannot be drawn separately: use a likelihood such "
-            "as bernoulli or diagonal_normal"
-        )
+    require_independent(model.likelihood)
     return check_data(model, example, batch_ndim=0, known=~missing), missing
 
 

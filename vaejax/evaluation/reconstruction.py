@@ -19,7 +19,7 @@ class Reconstruction(NamedTuple):
     log_px_z: Float[np.ndarray, " N"]  # nats
     squared_error: Float[
         np.ndarray, " N"
-    ]  # the error of the mean of p(x|z), sum over coordinates
+    ]  # the error of the mean of p(x|z), sum over observed coordinates
 
 
 def reconstruction(model: Model, params: Params, examples: Example) -> Reconstruction:
@@ -36,7 +36,8 @@ def _reconstruction(
     def one(example: Example) -> tuple[Array, Array]:
         z = model.posterior.mean(model.encode(params, example))
         found = model.decode(params, z, example.y)
-        error = jnp.square(model.likelihood.mean(found) - example.x).sum()
+        errors = jnp.square(model.likelihood.mean(found) - example.x)
+        error = errors.sum(where=~jnp.isnan(example.x))
         return log_px_given(model, found, example.x), error
 
     return jax.lax.map(one, examples, batch_size=256)

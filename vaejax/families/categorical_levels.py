@@ -63,4 +63,5 @@ def categorical_levels(levels: Levels = 256) -> Family:
             to_outputs=to_outputs,
         ),
         space=Space("levels", levels),
+        factorised=True,
     )

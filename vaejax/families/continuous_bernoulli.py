@@ -47,6 +47,7 @@ def continuous_bernoulli() -> Family:
         mean=_mean,
         head=one_output(_at_mean),
         space=Space("interval"),
+        factorised=True,
         reparam="explicit",
     )
 

@@ -62,6 +62,7 @@ def discretized_logistic(levels: Levels = 256) -> Family:
         mean=lambda params: level_mean(params, levels),
         head=two_outputs(LogisticParams, at_mean),
         space=Space("levels", levels),
+        factorised=True,
     )
 
 

@@ -36,6 +36,7 @@ def laplace() -> Family:
         log_prob=_log_prob,
         mean=lambda params: params.loc,
         head=two_outputs(LaplaceParams, lambda mean: (mean, jnp.zeros_like(mean))),
+        factorised=True,
         reparam="explicit",
     )
 

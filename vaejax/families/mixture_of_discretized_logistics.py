@@ -102,4 +102,5 @@ def mixture_of_discretized_logistics(
             to_outputs=to_outputs,
         ),
         space=Space("levels", levels),
+        factorised=True,
     )

@@ -48,6 +48,7 @@ def negative_binomial() -> Family:
             lambda mean: (jnp.log(jnp.maximum(mean, 1e-3)), jnp.zeros_like(mean)),
         ),
         space=Space("counts"),
+        factorised=True,
     )
 
 

@@ -48,5 +48,6 @@ def pixel_beta(levels: Levels = 256) -> Family:
             head, to_outputs=lambda mean: head.to_outputs(narrowed(mean))
         ),
         space=Space("interval"),
+        factorised=True,
         reparam=inner.reparam,
     )

@@ -32,6 +32,7 @@ def with_fixed_scale(name: str, family: Family, scale: float) -> Family:
         mean=lambda loc: loc,
         head=one_output(lambda mean: mean),
         space=family.space,
+        factorised=family.factorised,
         reparam=family.reparam,
     )
 
@@ -84,6 +85,7 @@ def with_shared_scale(
             weights=weights,
         ),
         space=family.space,
+        factorised=family.factorised,
         reparam=family.reparam,
     )
 

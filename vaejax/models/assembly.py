@@ -60,8 +60,13 @@ def from_networks(
     centred inputs condition its first layer better (LeCun et al. 1998, "Efficient
     BackProp").
 
-    With a `label_size` the networks take x and z flattened, followed by so many numbers
-    of a label: `encode` and `decode` are for a caller who appends these numbers.
+    A likelihood with `space.missing` takes NaN for a coordinate that is not observed,
+    and the encoder sees 0 there, after centring. A likelihood with `features` gives the
+    encoder these in the place of x.
+
+    With a `label_size` the networks take z, and what the encoder sees of x, flattened
+    and followed by so many numbers of a label: `encode` and `decode` are for a caller
+    who appends these numbers.
 
     Args:
         name: of the model, in messages and tables.
@@ -107,9 +112,9 @@ def from_networks(
     part = posterior.restriction
     if part is not None and (reason := part.needs(prior.name)):
         raise IncompatibleError(f"{posterior.name} refuses {prior.name}: {reason}")
-    center = 0.0 if data_mean is None else np.asarray(data_mean, jnp.result_type(float))
+    see = seen_by_encoder(likelihood, data_mean)
     x = event_of(likelihood, data_shape)
-    of_x = _joined(x, label_size)
+    of_x = _joined(jax.eval_shape(see, x), label_size)
     encoder = as_network("encoder", encoder, of_x)
     encoder = _headed("encoder", encoder, of_x, posterior, (latent_dim,))
     decoder = _headed("decoder", decoder, of_z, likelihood, data_shape)
@@ -123,7 +128,8 @@ def from_networks(
         )
 
     def encode(params: Params, example: Example) -> DistParams:
-        return encoder.apply(params.encoder, example.x - center)
+        seen = example.x if label_size else see(example.x)
+        return encoder.apply(params.encoder, seen)
 
     def decode(params: Params, z: Event, y: Array | None) -> DistParams:
         return decoder.apply(params.decoder, z)
@@ -280,6 +286,26 @@ def _headed(
     return Network(init=init, apply=apply)
 
 
+def seen_by_encoder(
+    likelihood: Family, data_mean: np.ndarray | None
+) -> Callable[[Array], Array]:
+    """What an encoder sees of x: x - data_mean, or features, and 0 for the missing."""
+    center = 0.0 if data_mean is None else np.asarray(data_mean, jnp.result_type(float))
+
+    def see(x: Array) -> Array:
+        features = likelihood.features
+        seen = x - center if features is None else features(x)
+        return jnp.where(jnp.isnan(seen), 0, seen) if likelihood.space.missing else seen
+
+    return see
+
+
+def input_size(likelihood: Family, data_shape: tuple[int, ...]) -> int:
+    """How many numbers an encoder sees of an observation."""
+    see = seen_by_encoder(likelihood, None)
+    return jax.eval_shape(see, event_of(likelihood, data_shape)).size
+
+
 def event_of(family: Family, coordinates: tuple[int, ...]) -> jax.ShapeDtypeStruct:
     """The shape of the event that a network's outputs at these coordinates describe."""
     head = head_of(family)
@@ -313,7 +339,7 @@ def from_mlps(
     return from_networks(
         name,
         encoder=mlp(
-            event_of(likelihood, data_shape).size,
+            input_size(likelihood, data_shape),
             hidden,
             head_of(posterior).outputs_per_coordinate * latent_dim,
             activation,

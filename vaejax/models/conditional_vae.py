@@ -23,7 +23,12 @@ from jaxtyping import Array, Float
 from vaejax.core import DistParams, Event, Example, Model, Params, head_of
 from vaejax.core.ranges import Classes, Shape
 from vaejax.families import diagonal_normal
-from vaejax.models.assembly import event_of, from_networks, output_start
+from vaejax.models.assembly import (
+    from_networks,
+    input_size,
+    output_start,
+    seen_by_encoder,
+)
 from vaejax.models.parts import NONE, Settings, named_likelihood, named_prior
 from vaejax.nets import mlp
 from vaejax.priors.conditional_normal import require_label
@@ -60,7 +65,7 @@ def conditional_vae(
         VaejaxError: at its use, if the examples have no integer label y.
     """
     pixels = named_likelihood(likelihood, likelihood_settings)
-    size = event_of(pixels, data_shape).size
+    size = input_size(pixels, data_shape)
     outputs = head_of(pixels).outputs_per_coordinate * int(np.prod(data_shape))
     latents = diagonal_normal()
     over_z = named_prior(
@@ -80,10 +85,10 @@ def conditional_vae(
         latent_dim=latent_dim,
         label_size=num_classes,
     )
-    center = 0.0 if data_mean is None else np.asarray(data_mean, jnp.result_type(float))
+    see = seen_by_encoder(pixels, data_mean)
 
     def encode(params: Params, example: Example) -> DistParams:
-        joined = with_label(example.x - center, example.y, num_classes)
+        joined = with_label(see(example.x), example.y, num_classes)
         return of_joined.encode(params, Example(joined))
 
     def decode(params: Params, z: Event, y: Array | None) -> DistParams:

@@ -54,7 +54,8 @@ def gaussian_mlp(
         prior_settings: of that prior, but what follows from the model.
         likelihood: a name in `LIKELIHOODS`; `diagonal_normal` learns a variance per
             pixel.
-        likelihood_settings: of the likelihood, such as `fixed_normal`'s scale.
+        likelihood_settings: of the likelihood, such as `fixed_normal`'s scale, or
+            missing=True where NaN in x marks what is missing.
         exemplars: training examples, [N, *data_shape], for a prior made of them.
     """
     latents = named_posterior(posterior, posterior_settings, latent_dim)

@@ -47,7 +47,13 @@ from vaejax.core import (
 from vaejax.core.ranges import PerStage, Shape
 from vaejax.families import ChainParams, NormalParams, chain, diagonal_normal
 from vaejax.models.assembly import event_of, output_start
-from vaejax.models.parts import NONE, Settings, named_likelihood, refuse_own_weights
+from vaejax.models.parts import (
+    NONE,
+    Settings,
+    named_likelihood,
+    refuse_missing,
+    refuse_own_weights,
+)
 from vaejax.nets import Network, activation_named, mlp
 
 
@@ -186,6 +192,7 @@ def _hierarchy(
     `posterior` takes the prior's networks, from the lowest layer up.
     """
     refuse_own_weights(name, pixels)
+    refuse_missing(name, pixels)
     below = latent_dims[:-1]
     down = [
         mlp(above, widths, 2 * dim, activation)

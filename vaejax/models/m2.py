@@ -42,7 +42,13 @@ from vaejax.core.ranges import Classes, Shape
 from vaejax.families import NormalParams
 from vaejax.families.labelled_normal import Labelled, LabelledParams, labelled_normal
 from vaejax.models.assembly import event_of, output_start
-from vaejax.models.parts import NONE, Settings, named_likelihood, refuse_own_weights
+from vaejax.models.parts import (
+    NONE,
+    Settings,
+    named_likelihood,
+    refuse_missing,
+    refuse_own_weights,
+)
 from vaejax.nets import activation_named, mlp
 
 # log q of the classes that a label excludes: the exponential is 0 in float32, and the
@@ -87,6 +93,7 @@ def m2(
         )
     pixels = named_likelihood(likelihood, likelihood_settings)
     refuse_own_weights("m2", pixels)
+    refuse_missing("m2", pixels)
     size = event_of(pixels, data_shape).size
     pixels_head = head_of(pixels)
     shape = pixels_head.outputs_per_coordinate, *data_shape
@@ -165,5 +172,5 @@ def m2(
             lambda: Labelled(jnp.zeros(num_classes), jnp.zeros(latent_dim))
         ),
         labels=Labels(num_classes=num_classes, unknown=True),
-        extras=Extras(regularizers=(classification,)),
+        extras=Extras(regularizers=(classification,), class_log_probs=classify),
     )

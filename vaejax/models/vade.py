@@ -97,6 +97,10 @@ def vade(
     if autoencoder:
         return model
 
+    def class_log_probs(params: Params, x: Array) -> Float[Array, " C"]:
+        z = model.posterior.mean(model.encode(params, Example(x)))
+        return cluster_log_probs(params, z)
+
     def start(params: Params, examples: Example, key: Key) -> Params:
         seed = int(jax.random.randint(key, (), 0, 2**31 - 1))
         codes = _codes(model, params, check_data(model, examples))
@@ -104,9 +108,10 @@ def vade(
             prior=fit_mixture(codes, num_components, seed, covariance)
         )
 
-    return dataclasses.replace(
-        model, extras=dataclasses.replace(model.extras, start=start)
+    extras = dataclasses.replace(
+        model.extras, start=start, class_log_probs=class_log_probs
     )
+    return dataclasses.replace(model, extras=extras)
 
 
 def fit_mixture(

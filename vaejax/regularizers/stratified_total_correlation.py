@@ -27,6 +27,7 @@ from vaejax.core import (
     Stats,
     VaejaxError,
     fold_examples,
+    log_probs,
 )
 from vaejax.regularizers.draws import check_batch, check_weight, needs_path
 
@@ -75,8 +76,7 @@ def stratified_total_correlation(
 
         def densities(z: Event) -> Float[Array, "B Z"]:
             def under(posterior: DistParams) -> Float[Array, " Z"]:
-                each = jax.vmap(model.posterior.log_prob)(posterior, z)
-                return each.reshape(-1)
+                return log_probs(model.posterior, posterior, z)
 
             return jax.vmap(under)(posteriors)
 

@@ -26,9 +26,9 @@ __all__ = [
     "encoder_first",
     "fit",
     "init_state",
-    "load",
     "make_step",
     "of_seed",
+    "restore",
     "run_steps",
     "save",
     "several_seeds",
@@ -38,8 +38,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import `save` and `load` at their first use: orbax takes a second to import."""
-    if name not in ("save", "load"):
+    """Import `save` and `restore` when asked for: orbax takes a second to import."""
+    if name not in ("save", "restore"):
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from vaejax.training import checkpoints
 

@@ -14,11 +14,13 @@ import contextlib
 import hashlib
 import json
 import logging
+import math
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -28,8 +30,11 @@ from jaxtyping import UInt8
 
 from vaejax.core import VaejaxError
 from vaejax.core.doors import expect, expect_kept
+from vaejax.core.memory import host_bytes
 from vaejax.core.ranges import shown
 from vaejax.training.state import TrainState
+
+T = TypeVar("T")
 
 KEEP = 2  # the number of checkpoints kept, unless `keep_all`
 MOST_EXTRA = 2**30  # bytes of a checkpoint beside the arrays
@@ -60,8 +65,8 @@ def save(
         >>> adam, key = optax.adam(1e-2), jax.random.key(0)
         >>> state = vaejax.training.init_state(objective, adam, key)
         >>> folder = mkdtemp()
-        >>> save(folder, state)
-        >>> again, extra = load(folder, like=state)
+        >>> vaejax.training.save(folder, state)
+        >>> again, extra = vaejax.training.restore(folder, like=state)
         >>> int(again.step), extra
         (0, {})
     """
@@ -124,7 +129,7 @@ def steps(folder: Path) -> list[int]:
     return sorted(int(p.name) for p in folder.glob("*") if p.name.isdecimal())
 
 
-def load(
+def restore(
     folder: str | Path, like: TrainState, step: int | None = None
 ) -> tuple[TrainState, dict[str, Any]]:
     """Read the newest checkpoint that is whole, and warn of damaged ones passed over.
@@ -141,8 +146,35 @@ def load(
         CheckpointError: naming the folder, and what to do.
         VaejaxError: `like` is no state, or its arrays are freed.
     """
-    folder = Path(folder)
     expect_kept("like", expect(TrainState, "like", like))
+    size = sum(leaf.nbytes for leaf in jax.tree.leaves(_plain(like)))
+
+    def read(path: Path) -> tuple[TrainState, dict[str, Any]]:
+        check = partial(_check_same_run, state=like, path=path)
+        described, content = _read(path, size, check)
+        return _fill(like, content), described["extra"]
+
+    return _newest(Path(folder), step, read)
+
+
+def read_arrays(folder: str | Path) -> dict[str, np.ndarray]:
+    """The arrays of the newest checkpoint that is whole, by path, up to the run's key.
+
+    The paths are as in "params.encoder.bias". No state of the run is needed.
+
+    Raises:
+        CheckpointError: naming the folder, and what to do.
+    """
+
+    def read(path: Path) -> dict[str, np.ndarray]:
+        described, content = _read(path, host_bytes())
+        return _cut(described["arrays"], content)
+
+    return _newest(Path(folder), None, read)
+
+
+def _newest(folder: Path, step: int | None, read: Callable[[Path], T]) -> T:
+    """Read the newest checkpoint that is whole, or the one of this step."""
     found = steps(folder) if step is None else [step]
     if not found:
         raise CheckpointError(
@@ -152,12 +184,12 @@ def load(
     for step in reversed(found):
         path = folder.absolute() / str(step)
         try:
-            return _read(path, like)
+            return read(path)
         except CheckpointError:  # the checkpoint is whole, but of another run
             raise
         except Exception as error:  # orbax raises errors of any type on a damaged file
             warnings.warn(
-                f"checkpoint {path} is damaged: {_reason(error)}", stacklevel=2
+                f"checkpoint {path} is damaged: {_reason(error)}", stacklevel=3
             )
     raise CheckpointError(
         f"no checkpoint in {folder} is whole (steps {found}): restore the folder from "
@@ -179,15 +211,20 @@ def _checkpointer() -> ocp.Checkpointer:
     )
 
 
-def _read(path: Path, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
-    """Read the arrays, after checking that they have as many bytes as `like`.
+def _read(
+    path: Path,
+    most: int,
+    check: Callable[[dict[str, str]], None] = lambda index: None,
+) -> tuple[dict[str, Any], UInt8[np.ndarray, " bytes"]]:
+    """Read the description and the bytes of the arrays, at most `most` of them.
+
+    `check` takes the arrays' types and shapes before the bytes are read.
 
     Raises:
-        CheckpointError: it is of another run.
+        CheckpointError: it is of another run, as `check` finds.
         ValueError: it is not what was saved; and whatever orbax raises.
     """
-    size = sum(leaf.nbytes for leaf in jax.tree.leaves(_plain(like)))
-    _check_files(path, size + MOST_EXTRA)
+    _check_files(path, most + MOST_EXTRA)
     with _quiet(), _checkpointer() as checkpointer:
         found = checkpointer.metadata(path)
         if not found.custom_metadata:
@@ -196,17 +233,18 @@ def _read(path: Path, like: TrainState) -> tuple[TrainState, dict[str, Any]]:
         of_content, of_description = found.custom_metadata["sha256"]
         if _digest_of(described) != of_description:
             raise ValueError("its metadata are not those that were saved")
-        _check_same_run(described["arrays"], like, path)
+        check(described["arrays"])
         stored = {
             name: (array.shape, array.storage.chunk_shape)
             for name, array in found.item_metadata.items()
         }
-        if stored != {"bytes": ((size,), (size,))}:
+        ((size,), _) = stored.get("bytes", ((0,), ()))
+        if size > most or stored != {"bytes": ((size,), (size,))}:
             raise ValueError("its metadata name other arrays than it holds")
         content = checkpointer.restore(path)["bytes"]
     if _digest(content.tobytes()) != of_content:
         raise ValueError("its content is not the one that was saved")
-    return _fill(like, content), described["extra"]
+    return described, content
 
 
 def _check_files(path: Path, most: int) -> None:
@@ -277,6 +315,22 @@ def _index(state: TrainState) -> dict[str, str]:
         )
         for path, leaf in jax.tree_util.tree_leaves_with_path(state)
     }
+
+
+def _cut(
+    index: dict[str, str], content: UInt8[np.ndarray, " bytes"]
+) -> dict[str, np.ndarray]:
+    """Cut the bytes into the arrays of an index, up to the run's key."""
+    arrays, start = {}, 0
+    for name, described in index.items():
+        if name == "key":
+            break
+        dtype, _, sizes = described.rstrip("]").partition("[")
+        shape = tuple(int(size) for size in sizes.split(",") if size)
+        end = start + math.prod(shape) * jnp.dtype(dtype).itemsize
+        arrays[name] = content[start:end].view(jnp.dtype(dtype)).reshape(shape)
+        start = end
+    return arrays
 
 
 def _single(index: dict[str, str]) -> dict[str, str]:

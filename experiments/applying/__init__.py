@@ -1,0 +1,1 @@
+"""The parts of experiments.apply: what it reads, and what it writes."""
