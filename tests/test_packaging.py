@@ -43,7 +43,7 @@ def test_every_pin_is_exact_but_that_of_the_nightly_build():
 
 DECLARED = [*NEEDED, *itertools.chain(*EXTRAS.values())]
 # Large and stood in for in the tests, or of tests that are skipped without them.
-UNPINNED = {"ray", "wandb", "mlflow", "equinox", "safetensors"}
+UNPINNED = {"ray", "wandb", "mlflow", "equinox", "flatbuffers", "safetensors"}
 
 
 @pytest.mark.parametrize(
