@@ -78,7 +78,7 @@ from experiments.training import load
 from vaejax.benchmark import fold_count
 from vaejax.benchmark.cells import Point, make_groups
 from vaejax.bounds import BOUNDS
-from vaejax.core import Batch, VaejaxError, build
+from vaejax.core import Batch, VaejaxError, build, own_code
 from vaejax.estimators import ESTIMATORS
 
 
@@ -98,17 +98,16 @@ def run(config: Config) -> Results:
         )
     fold_count(config.draws)
     trained = load.load_run(config.checkpoint)
-    own = trained.config.bound, trained.config.bound_settings
-    own_bound = build(BOUNDS, *own)
-    if trained.config.kl_weight:
+    own = trained.config
+    with own_code.of_run(config.checkpoint):
+        own_bound = build(BOUNDS, own.bound, own.bound_settings)
+        trained_with = build(ESTIMATORS, own.estimator, own.estimator_settings)
+    if own.kl_weight:
         print(
             f"{config.checkpoint} was trained with --kl-weight "
-            f"{' '.join(trained.config.kl_weight)}; the gradients measured are those "
+            f"{' '.join(own.kl_weight)}; the gradients measured are those "
             "of the bound without it"
         )
-    trained_with = build(
-        ESTIMATORS, trained.config.estimator, trained.config.estimator_settings
-    )
     snapshots = load.load_snapshots(trained)
     if config.batch_size > len(trained.data.test.x):
         raise VaejaxError(
@@ -134,7 +133,7 @@ def run(config: Config) -> Results:
             point,
             bounds or [own_bound],
             estimators,
-            config.num_samples or (trained.config.num_samples,),
+            config.num_samples or (own.num_samples,),
             (1,),
         )
         work += [(point, group) for group in groups]

@@ -1,10 +1,14 @@
 """The examples of docs/examples run, fit one screen, and give what they promise."""
 
+import dataclasses
 import importlib.util
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from experiments import train
+from experiments.harness.cli import parse
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "docs" / "examples").glob("*.py"))
 
@@ -19,8 +23,8 @@ def example(name: str) -> ModuleType:
 
 
 def test_every_example_is_run_here():
-    names = ["missing_values", "own_estimator", "own_network", "table", "vae"]
-    assert [path.stem for path in EXAMPLES] == names
+    run = ["missing_values", "own_estimator", "own_network", "own_nnx_encoder"]
+    assert [path.stem for path in EXAMPLES] == [*run, "table", "vae"]
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
@@ -49,6 +53,22 @@ def test_the_example_of_a_table_imputes_better_than_averages_and_modes(capsys):
 
 def test_the_example_of_networks_trains():
     assert example("own_network").main(epochs=3) > -64 * 0.693
+
+
+def test_the_example_of_an_encoder_trains_by_its_command(tmp_path):
+    (path,) = [path for path in EXAMPLES if path.stem == "own_nnx_encoder"]
+    assert len(path.read_text().splitlines()) < 60
+    _, text = path.read_text().split("python -m experiments.train")
+    command = text.partition("\n\n")[0].replace("\\\n", "")
+    words = command.replace("docs/examples", str(path.parent))
+    config = parse(train.Config, words.split())
+    assert config.model_settings == ("latent_dim=16",)
+    short = {"epochs": 3, "eval_num_samples": 20, "out": tmp_path / "own"}
+    found = train.run(dataclasses.replace(config, **short))
+    assert found.model.name == "own_vae"
+    assert found.summary["test"]["elbo"] > -64 * 0.693
+    copy = tmp_path / "own" / "code" / "own_nnx_encoder.py"
+    assert copy.read_text() == path.read_text()
 
 
 def test_the_example_of_an_estimator_proves_it_unbiased():

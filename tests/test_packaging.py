@@ -42,8 +42,10 @@ def test_every_pin_is_exact_but_that_of_the_nightly_build():
 
 
 DECLARED = [*NEEDED, *itertools.chain(*EXTRAS.values())]
-# Large, and stood in for in the tests, or tested where they are installed.
-UNPINNED = {"ray", "wandb", "mlflow", "anndata", "datasets"}
+# Large and stood in for in the tests, or of tests that are skipped without them.
+UNPINNED = {"ray", "wandb", "mlflow", "anndata", "datasets"} | {
+    *("equinox", "flatbuffers", "safetensors"),
+}
 
 
 @pytest.mark.parametrize(
@@ -141,6 +143,16 @@ def test_everything_that_vaejax_exports_has_a_docstring():
         generated = f"{value.__name__}("
         assert value.__doc__, name
         assert not value.__doc__.startswith(generated), name
+
+
+def test_the_version_is_that_of_the_package():
+    assert vaejax.__version__ == importlib.metadata.version("vaejax")
+    assert vaejax.__version__ == SETUP["metadata"]["version"]
+
+
+def test_type_checkers_are_told_of_the_annotations():
+    assert (ROOT / "vaejax" / "py.typed").exists()
+    assert "py.typed" in SETUP["options.package_data"]["*"]
 
 
 def test_only_the_library_is_installed():

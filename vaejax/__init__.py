@@ -12,11 +12,19 @@ and of float64 numbers is float64. Random draws differ between the two precision
 else agrees to float32's rounding.
 """
 
-import lazy_loader
+from typing import Any
 
-__version__ = "0.1.0"
+import lazy_loader
 
 # The file __init__.pyi lists the exports, and each is imported when it is asked for: a
 # command reads its arguments before JAX is there.
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_export, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __all__.remove("plotting")  # `from vaejax import *` does without matplotlib
+
+
+def __getattr__(name: str) -> Any:
+    if name != "__version__":
+        return _export(name)
+    from importlib import metadata  # slow, beside this module
+
+    return metadata.version(__name__)

@@ -56,6 +56,8 @@ from .kl_weights import KL_WEIGHTS as KL_WEIGHTS
 from .models import MODELS as MODELS
 from .models import from_networks as from_networks
 from .nets import Network as Network
+from .nets import from_equinox as from_equinox
+from .nets import from_linen as from_linen
 from .nets import from_nnx as from_nnx
 from .objective import make_objective as make_objective
 from .objective import whole_params as whole_params
@@ -67,3 +69,5 @@ from .training import TrainState as TrainState
 from .training import fit as fit
 from .training import make_step as make_step
 from .training import run_steps as run_steps
+
+__version__: str

@@ -3,7 +3,7 @@
     python docs/examples/own_network.py
 
 An encoder of patches of 2x2 pixels in plain JAX, and a decoder that is a flax module:
-`from_networks` takes any pair `(init, apply)` of one example.
+`from_networks` takes any pair `(init, apply)` of one example, and flax's modules.
 """
 
 import jax
@@ -16,8 +16,8 @@ from vaejax import from_networks
 from vaejax.bounds import elbo
 from vaejax.data import PROTOCOLS, load
 from vaejax.estimators import stl
-from vaejax.families import bernoulli, diagonal_normal
-from vaejax.nets import Network, from_nnx
+from vaejax.families import bernoulli
+from vaejax.nets import Network
 from vaejax.priors import standard_normal
 
 LATENTS = 8
@@ -51,12 +51,10 @@ def main(epochs: int = 50) -> float:
     model = from_networks(
         "patches",
         encoder=patches(),
-        decoder=from_nnx(decoder),
+        decoder=decoder,
         prior=standard_normal(LATENTS),
-        posterior=diagonal_normal(),
         likelihood=bernoulli(),
         data_shape=(8, 8, 1),
-        latent_dim=LATENTS,
     )
     reports = []
     vaejax.fit(

@@ -10,7 +10,16 @@ from jaxtyping import Array
 from experiments.harness.names import labels_in_turn
 from experiments.training.load import load_final, load_run
 from vaejax.benchmark.cells import Keys
-from vaejax.core import EstState, Example, Key, Model, Params, VaejaxError, build
+from vaejax.core import (
+    EstState,
+    Example,
+    Key,
+    Model,
+    Params,
+    VaejaxError,
+    build,
+    own_code,
+)
 from vaejax.core.memory import check_fits
 from vaejax.estimators import ESTIMATORS
 from vaejax.models import MODELS
@@ -81,7 +90,8 @@ def of_checkpoint(folder: Path, count: int, count_name: str) -> Measured:
     trained = load_run(folder)
     params, state = load_final(trained)
     config = trained.config
-    estimator = build(ESTIMATORS, config.estimator, config.estimator_settings)
+    with own_code.of_run(folder):
+        estimator = build(ESTIMATORS, config.estimator, config.estimator_settings)
     test = trained.data.test
     if count > len(test.x):
         raise VaejaxError(

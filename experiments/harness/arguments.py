@@ -25,6 +25,7 @@ from vaejax.core.ranges import cut, shown
 
 ENOUGH = 0.6  # similarity from which one flag may be meant by the other
 WORD = re.compile("[A-Za-z_]")
+SETTING = re.compile(":(?=[^:=]*=)")  # where a setting begins
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +82,7 @@ COMMON = [
     Flag("help", "", bool, Option(), "", False),
     Flag("list", "", str, Option("KIND"), "", None),
     Flag("config", "", Path, Option("FILE"), "", None),
+    Flag("trust", "", bool, Option(), "", False),
 ]
 
 
@@ -248,7 +250,7 @@ def split_words(words: Sequence[str]) -> list[str]:
                 before.count(a) > before.count(b) for a, b in ("()", "[]", "{}")
             )
             # True in nvil:decay=0.9, and in a setting that holds settings.
-            within = ":" in before or before.count("=") > 1
+            within = "=" in before.partition(":")[2] or before.count("=") > 1
             if is_value or brackets or (number and "=" in piece and within):
                 found[-1] += f",{piece}"
             else:
@@ -260,14 +262,15 @@ def named(words: Iterable[str]) -> list[tuple[str, list[str]]]:
     """The names among the words, each with its settings.
 
     Settings follow a name after a colon, or as words: `rebar:temperature=0.3` and
-    `rebar temperature=0.3` are the same.
+    `rebar temperature=0.3` are the same. Other colons belong to what is named, as in
+    `my_estimators.py:mine:temperature=0.3`.
 
     Raises:
         VaejaxError: a setting that follows no name.
     """
     found: list[tuple[str, list[str]]] = []
     for word in words:
-        name, *settings = word.split(":")
+        name, *settings = SETTING.split(word)
         if "=" not in name:
             found.append((name, settings))
         elif found:

@@ -5,13 +5,14 @@ python -m experiments.train --list models   the names that a setting takes
 python -m experiments.train --config FILE   settings of a file; flags override it
 """
 
+import contextlib
 import dataclasses
 import os
 import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -84,7 +85,7 @@ def run_main(config_class: type, run: Callable[[Any], Any]) -> NoReturn:
     signals = signal.SIGINT, signal.SIGTERM, signal.SIGALRM
     with forgiving_output():
         try:
-            with handled(interrupt, *signals):
+            with handled(interrupt, *signals), _own_code(config_class):
                 run(config)
         except (VaejaxError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
@@ -107,6 +108,18 @@ def run_main(config_class: type, run: Callable[[Any], Any]) -> NoReturn:
             print(f"interrupted: {how}", file=sys.stderr)
             _leave(130)
     sys.exit(0)
+
+
+@contextlib.contextmanager
+def _own_code(config_class: type) -> Iterator[None]:
+    """Run the user's code that is typed; code that a file names, if `--trust` is."""
+    from vaejax.core import own_code  # imports JAX
+
+    given = read_words(flags_of(config_class), sys.argv[1:])
+    with own_code.trusting("trust" in given), contextlib.ExitStack() as stack:
+        for path in given.get("config", ()):
+            stack.enter_context(own_code.of_file(Path(path)))
+        yield
 
 
 def _command() -> str:

@@ -10,6 +10,8 @@ EXTRAS = {  # by option: its package, and the extra that installs it
     "wandb": ("wandb", "wandb"),
     "mlflow": ("mlflow", "mlflow"),
     "ray": ("ray", "cluster"),
+    "safetensors": ("safetensors", "export"),
+    "flatbuffers": ("flatbuffers", "export"),
 }
 
 

@@ -27,7 +27,10 @@ def help_text(command: str, config_class: type) -> str:
             lines.append(f"{flag.group or 'Run'}:")
             group = flag.group
         lines += _row(flag.usage, _described(flag))
-    more = "Also --help, --config FILE (settings; flags override them), --list KIND"
+    more = (
+        "Also --help, --list KIND, --config FILE (flags override it), "
+        "--trust (its code)"
+    )
     return "\n".join([*lines, more])
 
 

@@ -4,6 +4,7 @@ A refused command leaves no trace, and a run that is to be replaced stays until 
 run has saved its first state (see `replacement`).
 
 config.json      the settings
+code/            copies of the user's code that the settings name, and their digests
 model.json       the model's name and settings, to use the trained model
 model.npz        what the model has from its data
 metrics.jsonl    a line per epoch
@@ -28,7 +29,7 @@ import jax
 
 from experiments.harness import replacement, run_lock, run_settings
 from experiments.harness.json_files import read_json
-from vaejax.core import VaejaxError
+from vaejax.core import VaejaxError, own_code
 
 FILES = (
     *("metrics.jsonl", "results.json", "results.csv", "results.parquet"),
@@ -38,7 +39,7 @@ FILES = (
 )
 FOLDERS = (
     *("checkpoints", "snapshots", "figures", "tensorboard", "wandb", "profile"),
-    "logs",
+    *("logs", own_code.FOLDER),
 )
 WRITING = ".{}.writing"  # the name of a file until it is whole
 # All files of a run; last, the file that identifies it.
@@ -106,6 +107,7 @@ def open_run(
         try:
             with write_errors_explained(out / "failure.txt"):
                 (out / "failure.txt").unlink(missing_ok=True)
+                own_code.keep(out, json.dumps(settings, ensure_ascii=False))
             if not finished:
                 write_json(out / "config.json", settings)
             yield

@@ -1,20 +1,23 @@
 """The checks of a training's settings that need nothing built."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 from experiments.harness.extras import import_extra
 from experiments.training.config import Config
 from experiments.training.optimizer import SCHEDULES
 from vaejax.bounds import BOUNDS
-from vaejax.core import VaejaxError, unknown
+from vaejax.core import VaejaxError, factory_of, unknown
 from vaejax.estimators import ESTIMATORS
 from vaejax.models import MODELS
 from vaejax.training import checkpoints
 
-NAMES: dict[str, Collection[str]] = {
+REGISTRIES: dict[str, Mapping[str, Callable[..., Any]]] = {
     "model": MODELS,
     "bound": BOUNDS,
     "estimator": ESTIMATORS,
+}
+NAMES: dict[str, Collection[str]] = {
     "schedule": SCHEDULES,
     "on_nonfinite": ("stop", "skip"),
 }
@@ -23,6 +26,8 @@ NAMES: dict[str, Collection[str]] = {
 def check_choices(config: Config) -> None:
     """Raise a `VaejaxError` for a wrong word, or settings that exclude each other."""
     checkpoints.check_path(config.out)
+    for setting, registry in REGISTRIES.items():
+        factory_of(registry, getattr(config, setting), setting)
     for setting, known in NAMES.items():
         if (name := getattr(config, setting)) not in known:
             raise unknown(setting, name, known)

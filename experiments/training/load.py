@@ -9,7 +9,16 @@ from experiments.harness.config_file import X64, typed_settings
 from experiments.harness.json_files import read_json
 from experiments.training.config import Config
 from experiments.training.run import Data, Run, prepare
-from vaejax.core import EstState, Model, Params, VaejaxError, parse_words, settings_of
+from vaejax.core import (
+    EstState,
+    Model,
+    Params,
+    VaejaxError,
+    factory_of,
+    own_code,
+    parse_words,
+    settings_of,
+)
 from vaejax.models import MODELS
 from vaejax.objective import of_estimator, whole_params
 from vaejax.training import TrainState, checkpoints, init_state, of_seed
@@ -42,11 +51,16 @@ class Trained(NamedTuple):
         return self.seeds[0]
 
 
-def load_run(folder: Path) -> Run:
+def load_run(folder: Path, trust: bool = False) -> Run:
     """Load the run of a folder, with the settings in its config.json.
 
+    Args:
+        folder: of the run.
+        trust: run the code that the run names, of which the folder has a copy.
+
     Raises:
-        VaejaxError: the folder holds no run of this experiment.
+        VaejaxError: the folder holds no run of this experiment, or names code that is
+            not trusted, or has changed.
     """
     run_folder.heal(folder)
     path = folder / "config.json"
@@ -57,16 +71,14 @@ def load_run(folder: Path) -> Run:
             f"{folder} holds another experiment's results: name the folder of a run "
             "that experiments.train wrote"
         )
-    return prepare(Config(**typed_settings(Config, settings, path) | {"out": folder}))
+    config = Config(**typed_settings(Config, settings, path) | {"out": folder})
+    with own_code.of_run(folder, trust):
+        return prepare(config)
 
 
-def load_trained(folder: Path) -> Trained:
-    """The run of a folder and its trained parameters.
-
-    Raises:
-        VaejaxError: the folder holds no run of this experiment.
-    """
-    run = load_run(folder)
+def load_trained(folder: Path, trust: bool = False) -> Trained:
+    """The run of a folder and its trained parameters; see `load_run`."""
+    run = load_run(folder, trust)
     return Trained(run, run.params_by_seed(load_state(run)))
 
 
@@ -90,7 +102,9 @@ def read_source(config: Config) -> Params | None:
     if config.start_from is None or goes_on:
         return None
     other = load_run(config.start_from)
-    theirs, ours = _activation(other.config), _activation(config)
+    with own_code.of_run(config.start_from):
+        theirs = _activation(other.config)
+    ours = _activation(config)
     if None not in (theirs, ours) and theirs != ours:
         raise VaejaxError(
             f"the networks in {config.start_from} have the activation {theirs}, and "
@@ -103,7 +117,7 @@ def read_source(config: Config) -> Params | None:
 
 def _activation(config: Config) -> str | None:
     """The activation of the model's networks, if the model has this setting."""
-    choosable = settings_of(MODELS[config.model])
+    choosable = settings_of(factory_of(MODELS, config.model))
     if "activation" not in choosable:
         return None
     given = parse_words(config.model_settings)

@@ -19,7 +19,7 @@ def named_kl_weight(words: Sequence[str], epoch_steps: int) -> KLWeight | None:
     """Build the KL weight named, with its settings; `epochs` become steps."""
     if not words:
         return None
-    name, *pairs = ":".join(words).split(":")
+    ((name, pairs),) = named([":".join(words)])
 
     def in_steps(pair: str) -> str:
         setting, _, text = pair.partition("=")

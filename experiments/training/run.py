@@ -31,6 +31,7 @@ from vaejax.core import (
     VaejaxError,
     build,
     check_data,
+    factory_of,
     record,
     settings_of,
 )
@@ -143,7 +144,7 @@ def prepare(config: Config) -> Run:
     train = training_split(config, train, protocol)
     test = load(dataset, "test", protocol=protocol, data_dir=config.data_dir)
     from_data = {"data_mean": mean_observation(train, protocol)}
-    if "exemplars" in settings_of(MODELS[config.model]):
+    if "exemplars" in settings_of(factory_of(MODELS, config.model)):
         from_data["exemplars"] = exemplars(train, protocol)
     recipe = recipe_of(config, dataset, protocol, **from_data)
     model = recipe.build()

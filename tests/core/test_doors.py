@@ -274,8 +274,7 @@ MISTAKES = {
     ),
     "a network that is none": (
         lambda: networks(encoder=lambda x: x),
-        "encoder must be a Network, and is the function <lambda>: make one of your "
-        r"functions, as in Network\(init=..., apply=...\)",
+        "what <lambda> makes of rngs is not a flax NNX module: give a function that ",
     ),
     "a factory for the posterior": (
         lambda: networks(posterior=diagonal_normal),

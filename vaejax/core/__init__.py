@@ -7,6 +7,7 @@
     objective the records of what is trained: Bound, Estimator, KLWeight, Objective
     ranges    the values that a setting may have, from its annotation
     build     a record from a name and its settings, given as values or text
+    own_code  a factory of the user's, in a file or module, and whether it may be run
     checks    `check_data`: the user's data, checked against what a model takes
     arrays    the user's arrays: types, lengths, finiteness
     labels    the labels of examples

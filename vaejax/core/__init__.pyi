@@ -1,8 +1,10 @@
+from . import own_code as own_code
 from .arrays import as_array as as_array
 from .arrays import check_finite as check_finite
 from .arrays import check_lengths as check_lengths
 from .arrays import count_of as count_of
 from .build import build as build
+from .build import factory_of as factory_of
 from .build import parse_words as parse_words
 from .build import read as read
 from .build import settings_of as settings_of

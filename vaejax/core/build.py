@@ -17,6 +17,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 from vaejax.core.errors import UnknownNameError, VaejaxError, one_of, unknown
+from vaejax.core.own_code import own_factory
 from vaejax.core.ranges import BARE, cut, mismatch, shown
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ def build(
 
     Args:
         registry: factories by name.
-        name: one of these.
+        name: one of these, or the user's own, as in `my_models.py:my_vae`.
         words: settings as text, `name=value`.
         follows: what follows from the data set or the model around it, and is not to
             be set; the factory is given what it takes of these.
@@ -48,15 +49,11 @@ def build(
 
     Raises:
         UnknownNameError: listing the known names, or the settings the factory takes.
-        VaejaxError: a name that is no word; a value that the setting's annotation does
-            not allow; a setting that is given twice, or that follows.
+        VaejaxError: a name that is no word, or names no factory of the user's; a value
+            that the setting's annotation does not allow; a setting that is given twice,
+            or that follows.
     """
-    if not isinstance(name, str):
-        known = ", ".join(sorted(registry))
-        raise VaejaxError(f"name is {shown(name)}: give a word, one of {known}")
-    if name not in registry:
-        raise unknown("name", name, registry)
-    factory = registry[name]
+    factory = factory_of(registry, name)
     taken = settings_of(factory)
     known = {key: value for key, value in follows.items() if key in taken}
     written = parse_words(words)
@@ -71,6 +68,34 @@ def build(
         advice = one_of(first, taken) if taken else "it takes none"
         raise UnknownNameError(f"{name!r} has no setting {shown(first)}: {advice}")
     return factory(**known, **typed(name, factory, own))
+
+
+def factory_of(
+    registry: Mapping[str, Callable[..., T]], name: str, kind: str = "name"
+) -> Callable[..., T]:
+    """The factory of a registered name, or the user's own, as in `my_models.py:my_vae`.
+
+    Args:
+        registry: factories by name.
+        name: one of these, or a file or module and a factory in it.
+        kind: what is named, for the message.
+
+    Raises:
+        UnknownNameError: listing the known names.
+        VaejaxError: a name that is no word; see `own_factory`.
+    """
+    if not isinstance(name, str):
+        known = ", ".join(sorted(registry))
+        raise VaejaxError(f"{kind} is {shown(name)}: give a word, one of {known}")
+    registered, colon, rest = name.partition(":")
+    if colon and registered in registry:
+        raise _no_setting(rest)
+    if colon:
+        record = inspect.signature(next(iter(registry.values()))).return_annotation
+        return own_factory(name, record)
+    if name not in registry:
+        raise unknown(kind, name, registry)
+    return registry[name]
 
 
 def checked(factory: Callable[Settings, T]) -> Callable[Settings, T]:
@@ -95,7 +120,7 @@ def check_calls(module: dict[str, Any], registry: dict[str, Callable[..., T]]) -
 
 def settings_of(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """The settings that a factory takes, with annotation and default."""
-    return inspect.signature(factory).parameters
+    return inspect.signature(factory, eval_str=True).parameters
 
 
 def typed(
@@ -124,7 +149,9 @@ def read(name: str, key: str, given: Any, annotation: Any) -> Any:
         given = _literal(given)
         value = _converted(given, annotation)
         expected = mismatch(annotation, value)
-        if mismatch(annotation, object()) is None:
+        if annotation is inspect.Parameter.empty:
+            expected = f"annotated in its factory, as in {key}: int"
+        elif mismatch(annotation, object()) is None:
             expected = "left out: it is no word or number"
     if expected:
         raise VaejaxError(f"{name}'s setting {key}={shown(given)} must be {expected}")
@@ -143,15 +170,19 @@ def parse_words(words: Sequence[str]) -> dict[str, Any]:
     for word in words:
         name, equals, text = word.partition("=")
         if not equals or not name:
-            raise VaejaxError(
-                f"{shown(word)} is not a setting: write name=value, as in latent_dim=20"
-            )
+            raise _no_setting(word)
         part, dot, own_name = name.partition(".")
         group = settings.setdefault(f"{part}_settings", {}) if dot else settings
         if not isinstance(group, dict) or (own_name or name) in group:
             raise VaejaxError(f"the setting {cut(name)} is given twice: leave one out")
         group[own_name or name] = Word(text)
     return settings
+
+
+def _no_setting(word: str) -> VaejaxError:
+    return VaejaxError(
+        f"{shown(word)} is not a setting: write name=value, as in latent_dim=20"
+    )
 
 
 def _literal(text: str) -> Any:

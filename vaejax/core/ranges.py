@@ -131,5 +131,6 @@ def shown(value: Any) -> str:
 
 
 def cut(text: str) -> str:
-    """The text, cut to about 60 characters."""
+    """The text on one line, cut to about 60 characters."""
+    text = " ".join(text.split())
     return text if len(text) <= 80 else f"{text[:60]}..."

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -26,20 +27,22 @@ from vaejax.core import (
     head_of,
 )
 from vaejax.core.doors import expect, expect_count
-from vaejax.core.ranges import Shape, cut, mismatch, shown
-from vaejax.nets import Network, mlp
+from vaejax.core.ranges import Shape, mismatch, shown
+from vaejax.families import diagonal_normal
+from vaejax.nets import Network, as_network, mlp
+from vaejax.nets.modules import fails_at
 
 
 def from_networks(
-    name: str,
+    name: str = "from_networks",
     *,
-    encoder: Network,
-    decoder: Network,
+    encoder: Any,
+    decoder: Any,
     prior: Prior,
-    posterior: Family,
     likelihood: Family,
-    data_shape: tuple[int, ...],
-    latent_dim: int,
+    posterior: Family | None = None,
+    data_shape: tuple[int, ...] | None = None,
+    latent_dim: int | None = None,
     data_mean: np.ndarray | None = None,
     label_size: int = 0,
 ) -> Model:
@@ -48,6 +51,10 @@ def from_networks(
     The encoder maps x, [*data_shape], to `posterior.head.outputs_per_coordinate`
     numbers for each of the latents; the decoder maps z, [latent_dim], to
     `likelihood.head.outputs_per_coordinate` numbers for each of the data's coordinates.
+
+    A network is a `Network` or a pair (init, apply); a flax NNX module, or a function
+    of `rngs` that makes one; a flax linen module; an equinox module. See
+    `vaejax.nets` for what the adapters take and refuse.
 
     With a `data_mean` the encoder sees x - data_mean: its bias could do the same, but
     centred inputs condition its first layer better (LeCun et al. 1998, "Efficient
@@ -61,18 +68,42 @@ def from_networks(
     and followed by so many numbers of a label: `encode` and `decode` are for a caller
     who appends these numbers.
 
+    Args:
+        name: of the model, in messages and tables.
+        encoder: a network.
+        decoder: a network.
+        prior: p(z).
+        likelihood: the family of x given z.
+        posterior: the family of z given x (default: `diagonal_normal`).
+        data_shape: of x (default: the shape of `data_mean`, or else of the decoder's
+            output, for a likelihood of one number per coordinate).
+        latent_dim: number of latents (default: the prior's).
+        data_mean: the mean observation.
+        label_size: numbers of a label that the networks take.
+
     Raises:
         IncompatibleError: a posterior that does not go with the prior, or a prior of
             another number of latents; a posterior or a likelihood without a head.
-        VaejaxError: a network of another input or output width; names, functions or
-            numbers in the place of objects; sizes that are no integers of at least 1.
+        VaejaxError: a network of another input or output width; a module with active
+            dropout or batch statistics; names, functions or numbers in the place of
+            objects; sizes that are no integers of at least 1, or that do not follow.
     """
+    posterior = diagonal_normal() if posterior is None else posterior
     for role, family in (("posterior", posterior), ("likelihood", likelihood)):
         expect(Family, role, family)
     expect(Prior, "prior", prior)
-    for role, network in (("encoder", encoder), ("decoder", decoder)):
-        expect(Network, role, network)
+    if latent_dim is None:
+        latent_dim = _latents_of(prior, posterior)
     latent_dim = expect_count("latent_dim", latent_dim)
+    z = event_of(posterior, (latent_dim,))
+    of_z = _joined(z, label_size)
+    decoder = as_network("decoder", decoder, of_z)
+    if data_shape is None:
+        data_shape = (
+            _outputs_of(decoder, of_z, likelihood)
+            if data_mean is None
+            else np.shape(data_mean)
+        )
     if expected := mismatch(Shape, data_shape):
         raise VaejaxError(
             f"data_shape is {shown(data_shape)}: give {expected}, as in (28, 28)"
@@ -82,13 +113,9 @@ def from_networks(
     if part is not None and (reason := part.needs(prior.name)):
         raise IncompatibleError(f"{posterior.name} refuses {prior.name}: {reason}")
     see = seen_by_encoder(likelihood, data_mean)
-    x, z = event_of(likelihood, data_shape), event_of(posterior, (latent_dim,))
-    of_x, of_z = (
-        jax.ShapeDtypeStruct((event.size + label_size,), event.dtype)
-        if label_size
-        else event
-        for event in (jax.eval_shape(see, x), z)
-    )
+    x = event_of(likelihood, data_shape)
+    of_x = _joined(jax.eval_shape(see, x), label_size)
+    encoder = as_network("encoder", encoder, of_x)
     encoder = _headed("encoder", encoder, of_x, posterior, (latent_dim,))
     decoder = _headed("decoder", decoder, of_z, likelihood, data_shape)
 
@@ -124,6 +151,67 @@ def from_networks(
     )
 
 
+def _joined(event: jax.ShapeDtypeStruct, label_size: int) -> jax.ShapeDtypeStruct:
+    """The input of a network: the event, or the event flattened and a label."""
+    if not label_size:
+        return event
+    return jax.ShapeDtypeStruct((event.size + label_size,), event.dtype)
+
+
+def _latents_of(prior: Prior, posterior: Family) -> int:
+    """The number of a posterior's latents at which it is over the prior's numbers.
+
+    Raises:
+        VaejaxError: a prior that takes its latents from the encoder.
+    """
+
+    def encode(params: Params, example: Example) -> DistParams:
+        raise VaejaxError(
+            f"latent_dim is missing, and the prior {prior.name} takes its latents from "
+            "the encoder: give latent_dim"
+        )
+
+    def init(key: Key) -> Params:
+        return Params(encoder=(), decoder=(), prior=prior.init(key))
+
+    return _size_of_prior(prior, init, encode) // event_of(posterior, (1,)).size
+
+
+def _outputs_of(
+    decoder: Network, z: jax.ShapeDtypeStruct, likelihood: Family
+) -> tuple[int, ...]:
+    """The shape of the decoder's output, if it is that of x.
+
+    Raises:
+        VaejaxError: a likelihood of several numbers per coordinate.
+    """
+    if (numbers := head_of(likelihood).outputs_per_coordinate) > 1:
+        raise VaejaxError(
+            f"data_shape is missing, and of the decoder's outputs {likelihood.name} "
+            f"takes {numbers} for each coordinate of x: give data_shape"
+        )
+    params = jax.eval_shape(decoder.init, jax.random.key(0))
+    try:
+        return jax.eval_shape(decoder.apply, params, z).shape
+    except (TypeError, ValueError, AttributeError) as error:
+        raise fails_at("decoder", z, error) from error
+
+
+def _size_of_prior(prior: Prior, init: Callable[[Key], Params], encode: Encode) -> int:
+    """The count of numbers in a sample of the prior."""
+    labelled = prior.labels.num_classes is not None or prior.labels.positions
+
+    def sample(key: Key) -> Event:
+        y = jnp.zeros((), int) if labelled else None
+        return prior.family.sample(key, prior.apply(encode, init(key), y))
+
+    return _size(jax.eval_shape(sample, jax.random.key(0)))
+
+
+def _size(event: Event) -> int:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(event))
+
+
 def _check_prior(
     prior: Prior,
     posterior: Family,
@@ -137,20 +225,11 @@ def _check_prior(
     """
     if prior.family.space.kind != posterior.space.kind:
         return
-    labelled = prior.labels.num_classes is not None or prior.labels.positions
-
-    def sample(key: Key) -> Event:
-        y = jnp.zeros((), int) if labelled else None
-        return prior.family.sample(key, prior.apply(encode, init(key), y))
-
-    def size(event: Event) -> int:
-        return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(event))
-
     try:
-        found = size(jax.eval_shape(sample, jax.random.key(0)))
+        found = _size_of_prior(prior, init, encode)
     except VaejaxError:  # a prior that lacks its exemplars says so when it is used
         return
-    expected = size(event_of(posterior, (latent_dim,)))
+    expected = _size(event_of(posterior, (latent_dim,)))
     if found != expected:
         raise IncompatibleError(
             f"the prior {prior.name} is over {found} numbers, and with latent_dim = "
@@ -184,11 +263,7 @@ def _headed(
         try:
             found = network.apply(params, x)
         except (TypeError, ValueError) as error:
-            shapes = " and ".join(str(leaf.shape) for leaf in jax.tree.leaves(x))
-            raise VaejaxError(
-                f"the {role} fails at an input of shape {shapes}: give a network that "
-                f"takes this shape ({type(error).__name__}: {cut(str(error))})"
-            ) from error
+            raise fails_at(role, x, error) from error
         is_array = hasattr(found, "size")
         if not is_array or found.size != math.prod(shape):
             given = f"{found.size} numbers" if is_array else f"a {type(found).__name__}"

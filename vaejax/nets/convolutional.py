@@ -11,7 +11,8 @@ from jaxtyping import Array, Float
 from vaejax.core.build import checked
 from vaejax.core.ranges import PerStageOrZero, Size
 from vaejax.nets.layers import conv_layer, convolved, linear, plus_bias, start_at
-from vaejax.nets.network import Network, activation_named, from_nnx
+from vaejax.nets.modules import from_nnx
+from vaejax.nets.network import Network, activation_named
 from vaejax.ops.convolution import convolve_transposed
 
 # In each pixel a quarter of a transposed kernel at stride 2 meets: `fan_in` ignores

@@ -9,7 +9,8 @@ from jaxtyping import Array, Float
 from vaejax.core.build import checked
 from vaejax.core.ranges import Size
 from vaejax.nets.layers import linear, start_at
-from vaejax.nets.network import Network, activation_named, from_nnx
+from vaejax.nets.modules import from_nnx
+from vaejax.nets.network import Network, activation_named
 
 
 @checked

@@ -10,7 +10,8 @@ from jaxtyping import Array, Float
 from vaejax.core import VaejaxError
 from vaejax.core.build import checked
 from vaejax.nets.layers import linear, norm
-from vaejax.nets.network import Network, from_nnx
+from vaejax.nets.modules import from_nnx
+from vaejax.nets.network import Network
 
 
 @checked

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vaejax.core import Model, Params, VaejaxError
+from vaejax.core import Model, Params, VaejaxError, own_code
 from vaejax.core.ranges import shown
 from vaejax.trained.model import TrainedModel
 from vaejax.trained.recipe import Recipe, faults_explained, read_object, read_recipe
@@ -15,7 +15,7 @@ from vaejax.trained.recipe import Recipe, faults_explained, read_object, read_re
 GROUPS = ("params", "loss_state.averages")
 
 
-def load(folder: str | Path, *, seed: int = 0) -> TrainedModel:
+def load(folder: str | Path, *, seed: int = 0, trust: bool = False) -> TrainedModel:
     """Load the trained model of a run of experiments.train; no data set is needed.
 
     The parameters are those of the last checkpoint, also of a run that is interrupted
@@ -24,10 +24,13 @@ def load(folder: str | Path, *, seed: int = 0) -> TrainedModel:
     Args:
         folder: of the run.
         seed: the number of the model, from 0, of a run with --num-seeds.
+        trust: run the code that the run names, if its model is the user's own; the
+            folder has a copy.
 
     Raises:
-        VaejaxError: no such run, or a damaged one; a model that was trained in another
-            precision than JAX is in; a seed that the run does not have.
+        VaejaxError: no such run, or a damaged one; code that is not trusted; a model
+            that was trained in another precision than JAX is in; a seed that the run
+            does not have.
 
     Examples:
         >>> run = vaejax.load("runs/iwae5")              # doctest: +SKIP
@@ -43,7 +46,8 @@ def load(folder: str | Path, *, seed: int = 0) -> TrainedModel:
             f"seed is {shown(seed)}, and {folder} holds {recipe.num_seeds} trained "
             f"models: use an integer from 0 to {recipe.num_seeds - 1}"
         )
-    model = recipe.build()
+    with own_code.of_run(folder, trust):
+        model = recipe.build()
     chosen = folder / "chosen"  # of the best epoch, or averages
     arrays = read_arrays(chosen if steps(chosen) else folder / "checkpoints")
     with faults_explained(folder):

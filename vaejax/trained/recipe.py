@@ -52,9 +52,8 @@ class Recipe:
         """
         arrays = {name: getattr(self, name) for name in FROM_DATA}
         given = {name: array for name, array in arrays.items() if array is not None}
-        return build(
-            MODELS, self.model, self.settings, data_shape=self.data_shape, **given
-        )
+        follows = {"data_shape": self.data_shape, **given}
+        return build(MODELS, self.model, self.settings, follows)
 
 
 def write_recipe(folder: Path, recipe: Recipe, **notes: Any) -> None:

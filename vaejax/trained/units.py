@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 
 from vaejax.core import Example, VaejaxError, as_arrays, unknown
 from vaejax.data import LEVELS, PROTOCOLS
+from vaejax.data.standardize import Numbers
 from vaejax.trained.recipe import Recipe
 
 INTENSITIES = ("dynamic", "threshold", "none", "dequantized")  # protocols
@@ -92,9 +93,7 @@ def _intensities(protocol: str, x: np.ndarray) -> np.ndarray:
     return np.rint(x * float(LEVELS - 1)).astype(np.uint8)
 
 
-def in_own_units(
-    recipe: Recipe, x: Float[np.ndarray, "..."]
-) -> Float[np.ndarray, "..."]:
+def in_own_units(recipe: Recipe, x: Numbers) -> Any:
     """Turn observations, or means of observations, into values as the user has them."""
     found: Any = x
     if recipe.protocol == "dequantized":  # x = (intensity + u) / 256, and E u = 1/2

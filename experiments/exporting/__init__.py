@@ -1,0 +1,1 @@
+"""What experiments.export writes besides arrays and programs."""
