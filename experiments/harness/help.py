@@ -28,10 +28,10 @@ def help_text(command: str, config_class: type) -> str:
             group = flag.group
         lines += _row(flag.usage, _described(flag))
     more = (
-        "Also --help, --config FILE (settings; flags override them), --list KIND,",
-        "--trust (run the code that a file of settings or a trained run names)",
+        "Also --help, --list KIND, --config FILE (flags override it), "
+        "--trust (its code)"
     )
-    return "\n".join([*lines, *more])
+    return "\n".join([*lines, more])
 
 
 def _described(flag: Flag) -> str:
