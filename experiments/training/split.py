@@ -41,6 +41,4 @@ def _without(config: Config, data: ImageData, label: int) -> ImageData:
             f"without_class is {label}, and {config.dataset} has {there}: use one of "
             "its classes, or leave it out"
         )
-    kept = labels != label
-    factors = None if data.factors is None else data.factors[kept]
-    return data._replace(images=data.images[kept], labels=labels[kept], factors=factors)
+    return data.take(labels != label)

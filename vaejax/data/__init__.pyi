@@ -3,6 +3,7 @@ from .binarization import PROTOCOLS as PROTOCOLS
 from .binarization import Protocol as Protocol
 from .datasets import DATASETS as DATASETS
 from .datasets import load as load
+from .splits import hold_out as hold_out
 from .sprites import render_sprites as render_sprites
 from .sprites import sprite_factors as sprite_factors
 from .types import DataError as DataError

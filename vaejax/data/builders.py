@@ -34,7 +34,7 @@ class ImageBuilder(  # type: ignore[call-arg]
     splits: dict[str, ImageData]
 
     def _info(self) -> tfds.core.DatasetInfo:
-        images, labels, _, words, _ = next(iter(self.splits.values()))
+        images, labels, _, words, *_ = next(iter(self.splits.values()))
         shape = images.shape[1:]
         features: dict[str, Any] = {}
         if words is None:
@@ -64,7 +64,7 @@ class ImageBuilder(  # type: ignore[call-arg]
         return {name: self._generate_examples(name) for name in self.splits}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        images, labels, _, words, _ = self.splits[split]
+        images, labels, _, words, *_ = self.splits[split]
         for i, image in enumerate(images):
             example: dict[str, Any] = (
                 {"image": io.BytesIO(_png(image))}

@@ -18,6 +18,10 @@ class DataError(VaejaxError):
     """Data that is missing, damaged, or requested with a protocol it does not allow."""
 
 
+# The fields of `ImageData` that have a row for each example.
+PER_EXAMPLE = ("images", "labels", "factors", "groups")
+
+
 class ImageData(NamedTuple):
     """One split of a data set, in memory: images, or documents as word counts.
 
@@ -30,10 +34,17 @@ class ImageData(NamedTuple):
     factors: np.ndarray | None = None  # [N, F] int32 from 0, for synthetic images
     words: tuple[str, ...] | None = None  # the V words that are counted
     protocol: str | None = None  # a key of `PROTOCOLS`, used by `observations`
+    groups: np.ndarray | None = None  # [N], equal where examples belong together
+
+    def take(self, rows: np.ndarray) -> "ImageData":
+        """The examples at these positions, or where these flags are true."""
+        own = {name: getattr(self, name) for name in PER_EXAMPLE}
+        kept = {k: array[rows] for k, array in own.items() if array is not None}
+        return self._replace(**kept)
 
     def __repr__(self) -> str:
         """The shape of every array, the number of words, and the protocol."""
-        arrays = {name: getattr(self, name) for name in ("images", "labels", "factors")}
+        arrays = {name: getattr(self, name) for name in PER_EXAMPLE}
         parts = [
             f"{name} {array.dtype}{list(array.shape)}"
             for name, array in arrays.items()
