@@ -35,9 +35,14 @@ INDENT = " " * 4
 def print_names(kind: str = "") -> None:
     """Print every name of a kind, with its docstring's first line and its settings.
 
+    Without a kind, print the kinds.
+
     Raises:
         UnknownNameError: there is no such kind.
     """
+    if not kind:
+        print("--list takes one of", *KINDS)
+        return
     if kind not in KINDS:
         raise unknown("kind of names", kind, KINDS)
     for name, factory in KINDS[kind].items():
@@ -65,5 +70,6 @@ def _settings(factory: Callable[..., Any]) -> list[str]:
         elif isinstance(default, tuple | list):
             found.append(f"{name}={','.join(map(str, default))}")
         else:
-            found.append(f"{name}={default}" if default is not setting.empty else name)
+            unset = default is setting.empty or default is None
+            found.append(name if unset else f"{name}={default}")
     return found

@@ -1,9 +1,10 @@
 """A row of an experiment's results: a typed record, and its line of a file."""
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from typing import Any, Self
+
+from vaejax.benchmark.numbers import known
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,16 +25,12 @@ class ResultRow:
         """The record of a line, as the journal keeps it."""
         names = zip(dataclasses.fields(cls), cls.columns(), strict=True)
         found = {field.name: line.get(column) for field, column in names}
-        known = {name: value for name, value in found.items() if value is not None}
-        return cls(**known)
+        return cls(**{name: v for name, v in found.items() if v is not None})
 
     def line(self) -> dict[str, Any]:
         """The values by column."""
         values = zip(self.columns(), vars(self).values(), strict=True)
-        return {
-            column: None if isinstance(v, float) and not math.isfinite(v) else v
-            for column, v in values
-        }
+        return known(dict(values))
 
     def get(self, column: str) -> Any:
         """The value of a column, None if it is unknown."""

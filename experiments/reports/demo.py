@@ -7,7 +7,7 @@ from rich.table import Table as TerminalTable
 
 from experiments.harness.terminal import console
 from experiments.training.config import Config as TrainConfig
-from experiments.training.report import unreliable, with_error
+from experiments.training.report import in_nats, unreliable
 from vaejax.benchmark import EstimatorTable
 from vaejax.benchmark.cautions import cautions as cautions_of
 from vaejax.benchmark.findings import Finding, answers
@@ -19,7 +19,7 @@ def lead(
 ) -> list[Finding]:
     """The best model, and what each comparison of gradients, by its place, found."""
     best = max(test, key=lambda name: test[name]["log_likelihood"])
-    likelihoods = ", ".join(f"{name} {with_error(test[name])}" for name in test)
+    likelihoods = ", ".join(f"{name} {in_nats(test[name])}" for name in test)
     said = [
         Finding(
             f"On the test digits {best} has the highest log-likelihood.",
@@ -58,7 +58,7 @@ def likelihood_section(
             configs[name].bound,
             configs[name].estimator,
             configs[name].num_samples,
-            with_error(found),
+            in_nats(found),
             unreliable(found),
             found["active_units"],
             f"{summaries[name]['train']['images_per_second']:,.0f}",
@@ -99,7 +99,7 @@ def print_test(test: dict[str, dict[str, Any]]) -> None:
     for name, found in test.items():
         table.add_row(
             name,
-            with_error(found),
+            in_nats(found),
             unreliable(found),
             str(found["active_units"]),
         )

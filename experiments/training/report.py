@@ -140,7 +140,7 @@ def _remarks(summary: dict[str, Any]) -> list[str]:
 def _likelihoods(summary: dict[str, Any]) -> list[tuple[str, str]]:
     test, normalized = summary["test"], summary["normalized"]
     name = "log-likelihood" if normalized else "score, of no density"
-    rows = [(f"test {name}, S = {test['num_samples']}", with_error(test) + " nats")]
+    rows = [(f"test {name}, S = {test['num_samples']}", in_nats(test) + " nats")]
     if (spread := test.get("standard_deviation_over_seeds")) is not None:
         rows.append((f"its spread over {len(test['seeds'])} seeds", f"{spread:.2f}"))
     error = "unknown" if test["elbo_error"] is None else f"{test['elbo_error']:.3f}"
@@ -157,7 +157,7 @@ def _likelihoods(summary: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def with_error(test: dict[str, Any]) -> str:
+def in_nats(test: dict[str, Any]) -> str:
     """The test log-likelihood and its Monte Carlo error, in nats."""
     error = test["monte_carlo_error"]
     stated = "unknown" if error is None else f"{error:.3f}"

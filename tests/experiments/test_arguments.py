@@ -274,6 +274,9 @@ def test_a_kind_that_there_is_not_names_the_others():
     assert shown.returncode == 2
     assert "did you mean 'models'" in shown.stderr
     assert "regularizers" in shown.stderr
+    shown = run("experiments.train", "--list")
+    assert shown.returncode == 0
+    assert "regularizers" in shown.stdout
 
 
 def test_lines_stand_in_for_a_bar_off_a_terminal(monkeypatch, capsys):

@@ -2,13 +2,12 @@
 
 import dataclasses
 import html
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from vaejax.benchmark.numbers import number_of
+from vaejax.benchmark.numbers import known, number_of
 from vaejax.benchmark.ranking import SURE
 from vaejax.benchmark.table import as_html, as_text
 
@@ -51,12 +50,7 @@ class AdviceRow(NamedTuple):
 
     def line(self) -> dict[str, Any]:
         """The values by column; an unknown or infinite number is None."""
-        return {
-            name: None
-            if isinstance(value, float) and not math.isfinite(value)
-            else value
-            for name, value in self._asdict().items()
-        }
+        return known(self._asdict())
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)

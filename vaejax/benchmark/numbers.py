@@ -4,6 +4,8 @@ A dagger marks a number whose error is not reliable (`cautions.DAGGER`).
 """
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 from vaejax.benchmark.statistics import Statistics, near_floor, number, unsafe
 
@@ -17,6 +19,14 @@ def short(value: float, digits: int = 3) -> str:
     """
     rounded = float(f"{value:.{digits}g}")
     return f"{rounded:,.0f}" if 1e4 <= abs(rounded) < 1e6 else f"{rounded:,g}"
+
+
+def known(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values, with None for a number that is unknown or infinite."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value
+        for name, value in values.items()
+    }
 
 
 def number_of(count: int, noun: str) -> str:
