@@ -6,6 +6,7 @@ run has saved its first state (see `replacement`).
 config.json      the settings
 metrics.jsonl    a line per epoch
 checkpoints/     the state from which a run resumes
+chosen/          the parameters to evaluate, unless they are those of checkpoints/
 snapshots/       the states after some epochs, if requested
 results.json     written last: a folder that has it is finished
 failure.txt      the error of a failed run
@@ -34,8 +35,8 @@ FILES = (
     *("coverage.pdf", "coverage.png", "comparison.csv", "curves.png"),
 )
 FOLDERS = (
-    *("checkpoints", "snapshots", "figures", "tensorboard", "wandb", "profile"),
-    "logs",
+    *("checkpoints", "chosen", "snapshots", "figures", "tensorboard", "wandb"),
+    *("profile", "logs"),
 )
 WRITING = ".{}.writing"  # the name of a file until it is whole
 # All files of a run; last, the file that identifies it.
@@ -174,7 +175,7 @@ def _settings_before(out: Path, settings: dict[str, Any]) -> dict[str, Any] | No
         VaejaxError: it is another's, or its settings are lost.
     """
     if not (out / "config.json").exists():
-        for name in ("checkpoints", "snapshots", *FILES):
+        for name in ("checkpoints", "chosen", "snapshots", *FILES):
             if name != "failure.txt" and (out / name).exists():
                 raise VaejaxError(
                     f"{out} holds {name} of a run whose settings are lost: move it "

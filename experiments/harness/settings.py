@@ -17,6 +17,7 @@ Large = Annotated[int, Range(1, 10_000_000)]  # draws, and samples of a log-like
 Seconds = Annotated[float, Range(0, 1e9, above=True)]
 Rate = Annotated[float, Range(0, 1e30, above=True)]  # finite in float32
 Share = Annotated[float, Range(0, 1, above=True)]
+Decay = Annotated[float, Range(0, 0.9999999, above=True)]  # of a moving average
 Error = Annotated[float, Range(0, 1e6, above=True)]  # relative
 
 

@@ -4,19 +4,21 @@ from collections.abc import Collection
 
 from experiments.harness.extras import import_extra
 from experiments.training.config import Config
-from experiments.training.optimizer import SCHEDULES
 from vaejax.bounds import BOUNDS
 from vaejax.core import VaejaxError, unknown
 from vaejax.data import DATASETS
 from vaejax.estimators import ESTIMATORS
 from vaejax.models import MODELS
 from vaejax.training import checkpoints
+from vaejax.training.optimizers import OPTIMIZERS
+from vaejax.training.schedules import SCHEDULES
 
 NAMES: dict[str, Collection[str]] = {
     "dataset": DATASETS,
     "model": MODELS,
     "bound": BOUNDS,
     "estimator": ESTIMATORS,
+    "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
     "on_nonfinite": ("stop", "skip"),
 }

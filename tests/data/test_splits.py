@@ -84,5 +84,5 @@ def test_images_labels_and_factors_stay_together(split):
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.1, float("nan"), 1e-6])
 def test_a_share_that_leaves_a_part_empty_is_refused(share):
-    with pytest.raises(DataError, match="use positive numbers of sum 1|too few"):
+    with pytest.raises(DataError, match=r"use positive numbers of sum 1|too few"):
         hold_out(_numbered(50), share)
