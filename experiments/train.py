@@ -118,12 +118,12 @@ def _print_plan(training: Run) -> None:
         f"{config.epochs} epochs of {len(data.train.x)} images in batches of "
         f"{config.batch_size}{_on_devices(training.mesh)} -> {config.out}"
     )
-    print(_says_what_chooses(training))
+    print(_choice_in_words(training))
     for name, chosen in _labelled(training).items():
         print(f"{name} ({len(chosen)}, by seed {config.seed}): {chosen}")
 
 
-def _says_what_chooses(training: Run) -> str:
+def _choice_in_words(training: Run) -> str:
     """The words for the epoch that is kept, and for the validation split."""
     config, data = training.config, training.data
     kept = "best by validation" if by_validation(config) else "last"

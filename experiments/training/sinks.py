@@ -83,7 +83,7 @@ def watching(run: Run) -> Iterator[list[Watcher]]:
 def _observer(run: Run) -> Callable[[Epoch, TrainState], Observed]:
     """Make the function that observes a row, the first seed, and some images."""
     model, data = run.model, run.data
-    split, examples = _observed_images(run)
+    split, examples = observed_images(run)
     shown = jax.tree.map(lambda leaf: leaf[:SHOWN_IMAGES], examples)
     # The noise is the same after every epoch, so that only the model changes.
     shape = len(examples.x), run.config.num_samples
@@ -120,7 +120,7 @@ def _observer(run: Run) -> Callable[[Epoch, TrainState], Observed]:
     return observe
 
 
-def _observed_images(run: Run) -> tuple[str, Example]:
+def observed_images(run: Run) -> tuple[str, Example]:
     """The first validation images, or training images without a validation split."""
     data = run.data
     if data.validation is not None:

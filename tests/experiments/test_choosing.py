@@ -10,7 +10,7 @@ import pytest
 
 from experiments import train
 from experiments.harness import metric_rows
-from experiments.training import loop
+from experiments.training import loop, sinks
 from experiments.training.choosing import by_validation, chosen_epoch, is_over
 from experiments.training.chosen import evaluated
 from experiments.training.load import load_trained
@@ -116,6 +116,16 @@ def test_a_run_without_a_choice_trains_on_the_whole_split(tmp_path):
     assert (other.data.validation.x != held.data.validation.x).any()
     part = prepare(tiny(tmp_path / "run", select="validation", without_class=3))
     assert len(part.data.validation.x) < 144
+
+
+def test_a_tracker_is_shown_images_that_are_not_of_the_test_split(tmp_path):
+    for settings, split in (({}, "train"), ({"select": "validation"}, "validation")):
+        run = prepare(tiny(tmp_path / "run", **settings))
+        name, examples = sinks.observed_images(run)
+        assert name == split
+        assert examples.x.shape == (100, 8, 8, 1)
+        assert set(np.unique(examples.x)) == {0.0, 1.0}
+        np.testing.assert_array_equal(examples.x, sinks.observed_images(run)[1].x)
 
 
 def test_a_data_set_with_a_validation_split_is_validated_on_it(tmp_path, monkeypatch):
