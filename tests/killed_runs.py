@@ -67,7 +67,7 @@ def settings(out: Path, **choosing: Any) -> Config:
 def train_with(config: Config, watchers: Sequence[Watcher] = ()) -> None:
     """Train to the end in a folder that is open already."""
     images = np.random.default_rng(0).integers(0, 256, (22, 2, 2, 1), dtype=np.uint8)
-    # Elsewhere, so that the best epoch of one seed is the first, of the other the third.
+    # Elsewhere, so that the best epochs of the seeds are the first and the third.
     validation = Example(jnp.asarray(images / 510 - 1.3))
     data = Data(
         train=Example(jnp.asarray(images)),
