@@ -86,9 +86,9 @@ class OptimisationSettings(Settings):
     auxiliary_rate: Annotated[Rate | None, option("X")] = None
     """learning rate of discriminators (default: the same)"""
     clip_norm: Annotated[Rate | None, option("X")] = None
-    """largest norm of a gradient, which is scaled down to it"""
+    """largest norm of a gradient"""
     weight_decay: Annotated[Rate | None, option("X")] = None
-    """decay of all weights: the optimizer's own, or else an L2 penalty"""
+    """weight decay: the optimizer's own, or else L2"""
     ema: Annotated[Decay | None, option("D")] = None
     """evaluate and keep averaged parameters, as in 0.999"""
     encoder_steps: Annotated[int, option("N")] = 1
@@ -108,11 +108,11 @@ class ChoiceSettings(Settings):
     """Choice of the epoch."""
 
     select: Annotated[Literal["last", "validation"] | None, option()] = None
-    """epoch to keep (default: last if the learning rate decays, else the best)"""
+    """epoch to keep (default: last if the rate decays)"""
     patience: Annotated[int | None, option("N")] = None
     """end after N epochs without a better validation bound"""
     validation_share: Annotated[Share, option("X")] = 0.1
-    """share of the training split held out, if the data have no validation split"""
+    """share of the training split held out for it"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

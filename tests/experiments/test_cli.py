@@ -609,7 +609,7 @@ def test_an_out_that_cannot_be_written_to_is_refused(
 @pytest.mark.parametrize(
     ("name", "lines"),
     [
-        ("train", 64),
+        ("train", 79),
         ("estimator_variance", 36),
         ("advise", 34),
         ("demo", 24),
