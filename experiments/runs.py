@@ -77,7 +77,7 @@ class Run(NamedTuple):
         """The run's results, and its last ELBO, which all runs define alike."""
         last = numbers_of(self.metrics[-1]) if self.metrics else {}
         found = {k: v for k, v in numbers_of(self.results).items() if "." in k}
-        curves = ("test.elbo", "train.elbo")
+        curves = ("validation.elbo", "train.elbo")
         return found | {f"last.{name}": last[name] for name in curves if name in last}
 
     def epoch(self) -> int | None:
@@ -314,7 +314,7 @@ def _parts(row: dict[str, Any]) -> set[str]:
 def _labels(names: Sequence[str], runs: Sequence[Run]) -> list[str]:
     """Every run's name and, where they differ, the settings behind its curve.
 
-    K determines the number of test examples behind an epoch's figure.
+    K determines the noise of an epoch's figure.
     """
     chosen = ({k: v for k, v in of.results.items() if k == "protocol"} for of in runs)
     facts = [of.settings | own for of, own in zip(runs, chosen, strict=True)]

@@ -59,6 +59,7 @@ from experiments.harness.result_table import (
     print_rows,
     write_csv,
 )
+from experiments.sweeps.choice import best_by_validation
 from experiments.sweeps.figure import draw
 from experiments.sweeps.grid import Trial, load_experiment, make_trials
 from experiments.sweeps.trials import run_in_place, run_on_ray
@@ -125,6 +126,8 @@ def run(config: Config) -> Results:
         ) from None
     figures = [name for name in differing(rows) if "." in name]
     print_rows(f"{config.out}", rows, [*trials[0].varied, "status"], figures)
+    if best := best_by_validation(rows, list(trials[0].varied)):
+        print(best)
     for row in rows:
         if row["status"] == "damaged":
             print(row["message"])

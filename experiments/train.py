@@ -22,6 +22,7 @@ from jax.sharding import Mesh
 
 from experiments.harness import run_folder
 from experiments.training import processes, recipe, report
+from experiments.training.choosing import by_validation
 from experiments.training.evaluate import final_figures
 from experiments.training.load import read_source
 from experiments.training.loop import train_to_end
@@ -29,6 +30,7 @@ from experiments.training.micro_batch import choose_micro_batch_size
 from experiments.training.resume import open_training
 from experiments.training.run import Run, check, prepare
 from experiments.training.sinks import watching
+from experiments.training.validation import objective_on_test
 from vaejax.core import Model, Params
 from vaejax.ops.matmul import matmul_precision
 from vaejax.ops.random import generator
@@ -80,6 +82,7 @@ def run(config: Config) -> Results:
         seeds = training.params_by_seed(state)
         summary = {
             "test": final_figures(training, seeds),
+            "test_objective": objective_on_test(training, state),
             "train": figures,
             "protocol": training.data.protocol,
             **_labelled(training),
@@ -118,8 +121,20 @@ def _print_plan(training: Run) -> None:
         f"{config.epochs} epochs of {len(data.train.x)} examples in batches of "
         f"{config.batch_size}{_on_devices(training.mesh)} -> {config.out}"
     )
+    print(_choice_in_words(training))
     for name, chosen in _labelled(training).items():
         print(f"{name} ({len(chosen)}, by seed {config.seed}): {chosen}")
+
+
+def _choice_in_words(training: Run) -> str:
+    """The words for the epoch that is kept, and for the validation split."""
+    config, data = training.config, training.data
+    kept = "best by validation" if by_validation(config) else "last"
+    if config.patience is not None:
+        kept += f", after at most {config.patience} without improvement"
+    if data.validation is None:
+        return f"epoch to keep: {kept}; no validation split, so no figures of one"
+    return f"epoch to keep: {kept}; {len(data.validation.x)} images validate"
 
 
 if __name__ == "__main__":

@@ -8,9 +8,8 @@ import numpy as np
 from vaejax.core import VaejaxError, unknown
 from vaejax.data import DATASETS, find, load
 from vaejax.data.archives import read_arrays
-from vaejax.data.own.open import is_path
 from vaejax.data.own.raw import Asked, Raw
-from vaejax.data.own.readers import read_path
+from vaejax.data.own.readers import is_path, read_source
 from vaejax.data.types import Column
 from vaejax.trained import TrainedModel
 
@@ -126,7 +125,8 @@ def _read(run: TrainedModel, path: Path) -> Raw:
     label = run.config.get("label_column") if _needs(run) else None
     missing = None if path.is_dir() else run.config.get("missing_value")
     size = run.config.get("image_size") if path.is_dir() else None
-    return read_path(path, Asked(size, label if is_table else None, None, missing))
+    asked = Asked(size, label if is_table else None, None, missing)
+    return read_source(path, asked)[1]
 
 
 def aligned(

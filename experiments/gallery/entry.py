@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from matplotlib.figure import Figure
 
-from experiments.harness import metric_rows
+from experiments.harness.json_files import read_json
 from experiments.training.config import Config
 from experiments.training.load import Trained
 from vaejax.core import record
@@ -36,6 +36,6 @@ class Entry:
     show: Callable[[Mapping[str, Trained]], Shown]
 
 
-def last_test(trained: Trained) -> dict[str, float]:
-    """The metrics of the test examples after the last epoch, as in metrics.jsonl."""
-    return metric_rows.read_rows(trained.config.out)[-1]["test"]
+def test_objective(trained: Trained) -> dict[str, float]:
+    """The metrics of the objective on the first test examples, at the end."""
+    return read_json(trained.config.out / "results.json")["test_objective"]

@@ -16,6 +16,8 @@ from vaejax.models import MODELS
 from vaejax.models.parts import LIKELIHOODS, POSTERIORS
 from vaejax.priors import PRIORS
 from vaejax.regularizers import REGULARIZERS
+from vaejax.training.optimizers import OPTIMIZERS
+from vaejax.training.schedules import SCHEDULES
 
 KINDS: dict[str, Mapping[str, Callable[..., Any]]] = {
     "bounds": BOUNDS,
@@ -25,9 +27,11 @@ KINDS: dict[str, Mapping[str, Callable[..., Any]]] = {
     "kl_weights": KL_WEIGHTS,
     "likelihoods": LIKELIHOODS,
     "models": MODELS,
+    "optimizers": OPTIMIZERS,
     "posteriors": POSTERIORS,
     "priors": PRIORS,
     "regularizers": REGULARIZERS,
+    "schedules": SCHEDULES,
 }
 INDENT = " " * 4
 

@@ -8,7 +8,7 @@ from typing import Any
 from experiments.harness import run_folder, run_lock
 from experiments.harness.json_files import read_lines
 
-FIGURES = ("train", "test")  # the entries with numbers in a line of metrics.jsonl
+FIGURES = ("train", "validation")  # the entries with numbers in a line of metrics.jsonl
 
 
 def read_rows(out: Path) -> list[dict[str, Any]]:

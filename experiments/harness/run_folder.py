@@ -9,6 +9,7 @@ model.json       the model's name and settings, to use the trained model
 model.npz        what the model has from its data
 metrics.jsonl    a line per epoch
 checkpoints/     the state from which a run resumes
+chosen/          the parameters to evaluate, unless they are those of checkpoints/
 snapshots/       the states after some epochs, if requested
 results.json     written last: a folder that has it is finished
 failure.txt      the error of a failed run
@@ -38,8 +39,8 @@ FILES = (
     *("coverage.pdf", "coverage.png", "comparison.csv", "curves.png"),
 )
 FOLDERS = (
-    *("checkpoints", "snapshots", "figures", "tensorboard", "wandb", "profile"),
-    *("logs", own_code.FOLDER),
+    *("checkpoints", "chosen", "snapshots", "figures", "tensorboard", "wandb"),
+    *("profile", "logs", own_code.FOLDER),
 )
 WRITING = ".{}.writing"  # the name of a file until it is whole
 # All files of a run; last, the file that identifies it.
@@ -179,7 +180,7 @@ def _settings_before(out: Path, settings: dict[str, Any]) -> dict[str, Any] | No
         VaejaxError: it is another's, or its settings are lost.
     """
     if not (out / "config.json").exists():
-        for name in ("checkpoints", "snapshots", *FILES):
+        for name in ("checkpoints", "chosen", "snapshots", *FILES):
             if name != "failure.txt" and (out / name).exists():
                 raise VaejaxError(
                     f"{out} holds {name} of a run whose settings are lost: move it "

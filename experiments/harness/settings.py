@@ -18,6 +18,7 @@ Pixels = Annotated[int, Range(1, 10_000)]  # of the side of an image
 Seconds = Annotated[float, Range(0, 1e9, above=True)]
 Rate = Annotated[float, Range(0, 1e30, above=True)]  # finite in float32
 Share = Annotated[float, Range(0, 1, above=True)]
+Decay = Annotated[float, Range(0, 0.9999999, above=True)]  # of a moving average
 Error = Annotated[float, Range(0, 1e6, above=True)]  # relative
 
 

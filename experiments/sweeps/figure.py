@@ -22,11 +22,7 @@ def draw(out: Path, rows: Sequence[dict[str, Any]], varied: Sequence[str]) -> bo
         rows: one for each trial, as in results.csv.
         varied: the settings in the grid.
     """
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        if row["status"] == "finished" and SCORE in row:
-            settings = (f"{name}={row[name]}" for name in varied if name != "seed")
-            groups.setdefault(" ".join(settings) or "all", []).append(row)
+    groups = by_settings(rows, varied, SCORE)
     if not groups:
         return False
     over_seeds = "seed" in varied
@@ -42,3 +38,15 @@ def draw(out: Path, rows: Sequence[dict[str, Any]], varied: Sequence[str]) -> bo
     )
     save(figure, out / "figures" / "log_likelihood.png")
     return True
+
+
+def by_settings(
+    rows: Sequence[dict[str, Any]], varied: Sequence[str], column: str
+) -> dict[str, list[dict[str, Any]]]:
+    """The finished trials that have a column, by the settings besides the seed."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if row["status"] == "finished" and column in row:
+            settings = (f"{name}={row[name]}" for name in varied if name != "seed")
+            groups.setdefault(" ".join(settings) or "all", []).append(row)
+    return groups

@@ -5,20 +5,22 @@ from typing import Any
 
 from experiments.harness.extras import import_extra
 from experiments.training.config import Config
-from experiments.training.optimizer import SCHEDULES
 from vaejax.bounds import BOUNDS
 from vaejax.core import VaejaxError, factory_of, unknown
 from vaejax.estimators import ESTIMATORS
 from vaejax.models import MODELS
 from vaejax.training import checkpoints
+from vaejax.training.optimizers import OPTIMIZERS
+from vaejax.training.schedules import SCHEDULES
 
 REGISTRIES: dict[str, Mapping[str, Callable[..., Any]]] = {
     "model": MODELS,
     "bound": BOUNDS,
     "estimator": ESTIMATORS,
+    "optimizer": OPTIMIZERS,
+    "schedule": SCHEDULES,
 }
 NAMES: dict[str, Collection[str]] = {
-    "schedule": SCHEDULES,
     "on_nonfinite": ("stop", "skip"),
 }
 

@@ -2,11 +2,12 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from experiments.harness.arguments import named
 from experiments.harness.cli import option
 from experiments.harness.settings import (
+    Decay,
     Large,
     Pixels,
     Rate,
@@ -100,12 +101,24 @@ class OptimisationSettings(Settings):
     """passes over the training split"""
     batch_size: Annotated[int, option("N")] = 100
     """examples per training step"""
+    optimizer: Annotated[str, option("NAME", names="optimizers")] = "adam"
+    """optimizer"""
+    optimizer_settings: Annotated[tuple[str, ...], option("S=V..")] = ()
+    """optimizer settings, as in b1=0.8 eps=1e-4"""
     learning_rate: Annotated[Rate, option("X")] = 1e-3
-    """highest learning rate of Adam"""
-    schedule: Annotated[str, option("NAME")] = "cosine"
-    """learning rate: cosine or constant"""
+    """highest learning rate"""
+    schedule: Annotated[str, option("NAME", names="schedules")] = "cosine"
+    """schedule of the learning rate"""
+    schedule_settings: Annotated[tuple[str, ...], option("S=V..")] = ()
+    """schedule settings, as in epochs=5"""
     auxiliary_rate: Annotated[Rate | None, option("X")] = None
-    """learning rate of discriminators (default: Adam's)"""
+    """learning rate of discriminators (default: the same)"""
+    clip_norm: Annotated[Rate | None, option("X")] = None
+    """largest norm of a gradient"""
+    weight_decay: Annotated[Rate | None, option("X")] = None
+    """weight decay: the optimizer's own, or else L2"""
+    ema: Annotated[Decay | None, option("D")] = None
+    """evaluate and keep averaged parameters, as in 0.999"""
     encoder_steps: Annotated[int, option("N")] = 1
     """encoder updates per decoder update in the first half of the epochs"""
     seed: Annotated[Seed, option("N")] = 0
@@ -116,6 +129,18 @@ class OptimisationSettings(Settings):
     """action on NaN or infinity: stop, skip"""
     max_skipped: Annotated[Steps, option("N")] = 100
     """largest number of skipped steps"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ChoiceSettings(Settings):
+    """Choice of the epoch."""
+
+    select: Annotated[Literal["last", "validation"] | None, option()] = None
+    """epoch to keep (default: last if the rate decays)"""
+    patience: Annotated[int | None, option("N")] = None
+    """end after N epochs without a better validation bound"""
+    validation_share: Annotated[Share, option("X")] = 0.1
+    """share of the training split held out for it"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -177,6 +202,7 @@ class Config(  # a dataclass has the fields of its last base first
     ProcessSettings,
     WatchingSettings,
     EvaluationSettings,
+    ChoiceSettings,
     OptimisationSettings,
     ObjectiveSettings,
     ModelSettings,
@@ -193,9 +219,9 @@ class Config(  # a dataclass has the fields of its last base first
     """continue the run in --out, also to more --epochs"""
 
     def __post_init__(self) -> None:
-        """Part `NAME:S=V` of a model, bound or estimator into a name and settings."""
+        """Part `NAME:S=V` of a model, bound and so on into a name and settings."""
         super().__post_init__()
-        for field in ("model", "bound", "estimator"):
+        for field in ("model", "bound", "estimator", "optimizer", "schedule"):
             ((name, settings),) = named([getattr(self, field)])
             own = (*settings, *getattr(self, f"{field}_settings"))
             object.__setattr__(self, field, name)

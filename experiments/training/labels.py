@@ -65,7 +65,7 @@ def choose_labelled(
 
 
 def labels_in_test(model: Model, data: ImageData) -> np.ndarray | None:
-    """The labels that a model receives for test examples: none that it could infer."""
+    """The labels that a model receives with unseen examples: none to be inferred."""
     if model.labels.num_classes is None or data.labels is None:
         return None
     if model.labels.unknown:

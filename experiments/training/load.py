@@ -7,6 +7,7 @@ from typing import NamedTuple
 from experiments.harness import run_folder
 from experiments.harness.config_file import X64, typed_settings
 from experiments.harness.json_files import read_json
+from experiments.training.chosen import load_chosen
 from experiments.training.config import Config
 from experiments.training.run import Data, Run, prepare
 from vaejax.core import (
@@ -42,7 +43,7 @@ class Trained(NamedTuple):
 
     @property
     def data(self) -> Data:
-        """Both splits of the data."""
+        """The splits of the data."""
         return self.run.data
 
     @property
@@ -79,14 +80,7 @@ def load_run(folder: Path, trust: bool = False) -> Run:
 def load_trained(folder: Path, trust: bool = False) -> Trained:
     """The run of a folder and its trained parameters; see `load_run`."""
     run = load_run(folder, trust)
-    return Trained(run, run.params_by_seed(load_state(run)))
-
-
-def load_state(run: Run) -> TrainState:
-    """The last state that the run saved."""
-    folder = run.config.out / "checkpoints"
-    state, _ = checkpoints.restore(folder, _new_state(run))
-    return state
+    return Trained(run, run.params_by_seed(load_chosen(run)))
 
 
 def read_source(config: Config) -> Params | None:
@@ -111,7 +105,7 @@ def read_source(config: Config) -> Params | None:
             f"those of {config.model} have {ours}: use --model-settings "
             f"activation={theirs}"
         )
-    state = load_state(other)
+    state = load_chosen(other)
     return whole_params(state.params, state.loss_state)
 
 
@@ -126,7 +120,7 @@ def _activation(config: Config) -> str | None:
 
 def load_final(run: Run) -> tuple[Params, EstState]:
     """The trained parameters and estimator's state, of the first seed."""
-    return _first_seed(run, load_state(run))
+    return _first_seed(run, load_chosen(run))
 
 
 def load_snapshots(run: Run) -> dict[int, tuple[Params, EstState]]:

@@ -14,8 +14,14 @@ from experiments.harness import run_settings
 from experiments.harness.interrupts import noted_interrupts
 from experiments.harness.progress import COMPILING, progress_bar
 from experiments.training import processes
+from experiments.training.choosing import Epoch, chosen_epoch, is_over
 from experiments.training.loss_terms import named_kl_weight
-from experiments.training.recorder import Epoch, Recorder, Watcher, read_totals
+from experiments.training.recorder import (
+    PatienceEndedError,
+    Recorder,
+    Watcher,
+    read_totals,
+)
 from experiments.training.resume import more_epochs, say_if_longer
 from experiments.training.run import Run
 from experiments.training.starting_point import starting_state
@@ -39,7 +45,10 @@ def train_to_end(
     micro_batch_size: int | None = None,
     watchers: Sequence[Watcher] = (),
 ) -> tuple[TrainState, dict[str, Any]]:
-    """Train from the start or the last checkpoint; return the final state and figures.
+    """Train from the start or the last checkpoint; return what is kept, and figures.
+
+    What is kept are the parameters of the last epoch, or of each seed's best one, in a
+    state without an optimizer's.
 
     Args:
         run: what is trained.
@@ -57,8 +66,8 @@ def train_to_end(
     num_steps = steps_per_epoch(count, config.batch_size)
     state, totals, rows = _begin(run, source, num_steps)
     recorder = Recorder(run, watchers, rows, saved_step=int(state.step))
-    if int(state.step) >= config.epochs * num_steps:
-        return state, _figures(run, recorder.rows)
+    if int(state.step) >= config.epochs * num_steps or is_over(config, rows):
+        return recorder.choice.of(state), _figures(run, recorder.rows)
     with (
         noted_interrupts() as interrupted,
         progress_bar("training", config.epochs, "epochs") as update,
@@ -90,7 +99,9 @@ def train_to_end(
             )
         except NonFiniteError as error:
             raise recorder.stopped(error) from error
-    return state, _figures(run, recorder.rows)
+        except PatienceEndedError as end:
+            state = end.state
+    return recorder.choice.of(state), _figures(run, recorder.rows)
 
 
 def _begin(
@@ -118,11 +129,7 @@ def _begin(
 
 def _figures(run: Run, rows: list[Epoch]) -> dict[str, Any]:
     """The figures of the training in results.json."""
-    # Losses with different KL weights do not compare; ELBOs do.
-    config, last = run.config, rows[-1]
-    score = "elbo" if config.kl_weight else "loss"
-    sign = -1 if config.kl_weight else 1
-    best = min(rows, key=lambda row: sign * row["test"][score])
+    last = rows[-1]
     return {
         "images_per_second": float(np.median([r["images_per_second"] for r in rows])),
         "compile_seconds": last["compile_seconds"],
@@ -132,11 +139,7 @@ def _figures(run: Run, rows: list[Epoch]) -> dict[str, Any]:
         "bound": last["train"]["bound"],
         "kl_weight": _remark(run, last["train"]),
         "beta": last["train"].get("beta"),
-        "best": {
-            "epoch": best["epoch"],
-            "step": best["step"],
-            "test_bound": best["test"]["bound"],
-        },
+        "chosen": chosen_epoch(run.config, rows),
     }
 
 

@@ -11,12 +11,22 @@ import numpy as np
 
 from experiments.harness import metric_rows, run_folder, run_lock, run_settings
 from experiments.training import processes
+from experiments.training.choosing import Epoch, is_over
+from experiments.training.chosen import Choice, evaluated
 from experiments.training.run import Run
-from vaejax.core import Batch, Params, VaejaxError
+from experiments.training.validation import means, validation_metrics
+from vaejax.core import VaejaxError
 from vaejax.training import EpochReport, NonFiniteError, Totals, TrainState, checkpoints
 
-Epoch = dict[str, Any]  # a line of metrics.jsonl
 Watcher = Callable[[Epoch, TrainState], None]
+
+
+class PatienceEndedError(Exception):
+    """The last of the epochs without improvement that `--patience` allows is done."""
+
+    def __init__(self, state: TrainState) -> None:
+        super().__init__()
+        self.state = state
 
 
 class Recorder:
@@ -37,7 +47,8 @@ class Recorder:
         Later lines belong to epochs that are repeated.
         """
         self._config, self._watchers = run.config, watchers
-        self._test_bound = _test_bound(run)
+        self._validate = validation_metrics(run)
+        self.choice = Choice(run, rows)
         self._folder = run.config.out / "checkpoints"
         self._is_first = processes.is_first()
         self.rows = rows
@@ -55,6 +66,7 @@ class Recorder:
                 "settings": run_settings.settings_of(self._config),
             }
             run_lock.check_held(self._config.out)
+            self.choice.save(state)
             checkpoints.save(self._folder, state, extra)
             run_folder.saved(self._config.out)
         self._saved_step, self._saved_at = int(state.step), time.monotonic()
@@ -63,20 +75,24 @@ class Recorder:
         """Keep an epoch's row, hand it to the watchers, and return a note of progress.
 
         Raises:
-            VaejaxError: the test bound is not finite, or a watcher fails.
+            VaejaxError: the validation bound is not finite, or a watcher fails.
         """
+        validation = self._validate(evaluated(report.state))
+        if not all(np.isfinite(values).all() for values in validation.values()):
+            self._refuse(int(report.state.step))
         row: Epoch = {
             "epoch": report.epoch,
             "step": int(report.state.step),
             "skipped": int(report.state.skipped),
             "train": _finite_or_none(report.metrics),
-            "test": self._test_bound(report.state),
+            "validation": means(validation) if validation else None,
             "images_per_second": report.num_images / report.seconds,
             "compile_seconds": report.compile_seconds,
         }
-        if not all(map(math.isfinite, row["test"].values())):
-            self._refuse(row["step"])
+        if self._config.num_seeds > 1 and validation:
+            row["validation_by_seed"] = {k: v.tolist() for k, v in validation.items()}
         self.rows = [*self.rows, row]
+        self.choice.take(self.rows, report.state)
         if not self._saved_step:  # so that no epoch is ever without a state
             self.save(report.state, None, self.rows)
         if self._is_first:
@@ -93,10 +109,13 @@ class Recorder:
 
         Raises:
             KeyboardInterrupt: the run is interrupted, in any process.
+            PatienceEndedError: no epoch follows.
         """
         config, rows = self._config, self.rows
+        over = is_over(config, rows)
         if (
-            len(rows) == config.epochs
+            over
+            or len(rows) == config.epochs
             or time.monotonic() - self._saved_at > config.checkpoint_seconds
             or (config.checkpoint_steps and state.step % config.checkpoint_steps == 0)
         ):
@@ -104,6 +123,8 @@ class Recorder:
         if processes.any_process(interrupted()):
             self.save(state, totals, rows)
             raise KeyboardInterrupt
+        if over:
+            raise PatienceEndedError(state)
 
     def stopped(self, error: NonFiniteError) -> VaejaxError:
         """Save the last good state; return the error for a step that was not finite."""
@@ -128,8 +149,8 @@ class Recorder:
             else "There is no good state to go on from"
         )
         raise VaejaxError(
-            f"the test bound is not finite after step {step}: lower the learning rate. "
-            f"{kept}"
+            f"the validation bound is not finite after step {step}: lower the learning "
+            f"rate. {kept}"
         )
 
     def _watch(self, row: Epoch, state: TrainState) -> None:
@@ -165,26 +186,3 @@ def read_totals(saved: dict[str, Any] | None) -> Totals | None:
 def _finite_or_none(metrics: dict[str, float]) -> dict[str, float | None]:
     """The metrics, with None if no step was applied, as JSON has no NaN."""
     return {k: value if math.isfinite(value) else None for k, value in metrics.items()}
-
-
-def _test_bound(run: Run) -> Callable[[TrainState], dict[str, float]]:
-    """Make the function of the training objective on the first test examples.
-
-    A call takes about 5000 decodings, or one image with more, and has separate keys.
-    """
-    limit = max(1, 5000 // run.config.num_samples)
-    examples = jax.tree.map(lambda leaf: leaf[:limit], run.data.test)
-    batch = Batch(examples, jnp.arange(len(examples.x)))
-
-    @jax.jit
-    def metrics(params: Params, loss_state: Any, key: jax.Array) -> dict:
-        loss, (_, stats) = run.objective.loss(params, loss_state, key, batch)
-        return {"loss": loss, **stats}
-
-    def evaluate(state: TrainState) -> dict[str, float]:
-        # The step itself uses children 0 and 1 of its key.
-        key = jax.random.fold_in(jax.random.fold_in(state.key, state.step), 2)
-        found = metrics(state.params, state.loss_state, key)
-        return {name: float(value) for name, value in found.items()}
-
-    return evaluate

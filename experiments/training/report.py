@@ -12,6 +12,7 @@ from rich.table import Table as TerminalTable
 from experiments.harness import metric_rows
 from experiments.harness.cli import command_of
 from experiments.harness.names import labels_in_turn
+from experiments.harness.result_table import plain
 from experiments.harness.terminal import console
 from experiments.training.run import Run
 from vaejax.core import Example, Key, Model, Params
@@ -121,11 +122,17 @@ def _rows(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ]
     return [
         *rows,
+        ("epoch kept", _epoch_kept(train["chosen"])),
         ("test examples", str(test["num_examples"])),
         ("active units", f"{test['active_units']:g}"),
         ("training", f"{train['images_per_second']:,.0f} images/s"),
         ("compilation", f"{train['compile_seconds']:.1f} s"),
     ]
+
+
+def _epoch_kept(chosen: dict[str, Any]) -> str:
+    """The epoch whose parameters are kept, of each seed, and why."""
+    return f"{plain(chosen['epoch'])} of {chosen['out_of']}, {chosen['by']}"
 
 
 def _remarks(summary: dict[str, Any]) -> list[str]:

@@ -9,9 +9,10 @@ import jax
 
 from experiments.harness import run_folder
 from experiments.training.config import Config
-from experiments.training.optimizer import SCHEDULES
+from experiments.training.optimizer import make_schedule
 from vaejax.core import VaejaxError
 from vaejax.training import checkpoints
+from vaejax.training.schedules import NO_DECAY
 
 
 @contextlib.contextmanager
@@ -84,9 +85,9 @@ def say_if_longer(config: Config, before: int, step: int, num_steps: int) -> Non
         f"the training continues from epoch {step // num_steps} to {config.epochs}, "
         f"not {before}"
     )
-    if config.schedule != "constant":
+    if config.schedule not in NO_DECAY:
         now, ended = (
-            float(SCHEDULES[config.schedule](config.learning_rate, n * num_steps)(step))
+            float(make_schedule(config, n * num_steps, num_steps)(step))
             for n in (config.epochs, before)
         )
         print(

@@ -20,7 +20,7 @@ from experiments.training.protocol import (
     mean_observation,
 )
 from experiments.training.recipe import recipe_of
-from experiments.training.split import training_split
+from experiments.training.split import read_splits
 from vaejax.bounds import BOUNDS
 from vaejax.core import (
     Example,
@@ -36,7 +36,7 @@ from vaejax.core import (
     settings_of,
 )
 from vaejax.core.memory import check_fits
-from vaejax.data import DatasetInfo, load
+from vaejax.data import DatasetInfo, ImageData
 from vaejax.estimators import ESTIMATORS
 from vaejax.models import MODELS
 from vaejax.objective import make_objective, whole_params
@@ -54,13 +54,14 @@ class Keys(NamedTuple):
 
 
 class Data(NamedTuple):
-    """Both splits of a data set under one protocol."""
+    """The splits of a data set under one protocol."""
 
     train: Example  # as stored
     test: Example  # as the model sees it
     test_labels: np.ndarray | None
     protocol: str
     labelled: np.ndarray | None = None  # indices in `train` with labels, if few
+    validation: Example | None = None  # as the model sees it
 
 
 @record
@@ -72,6 +73,7 @@ class Run:
     recipe: Recipe  # builds the model
     model: Model
     objective: Objective
+    one_seed: Objective  # of one of the seeds
     optimizer: optax.GradientTransformation
     data: Data
     mesh: Mesh  # the devices that share every batch
@@ -113,12 +115,13 @@ def _check(config: Config, dataset: DatasetInfo) -> str:
             "num_labels out, or use the model m2"
         )
     _build_objective(config, model, config.batch_size)
+    make_optimizer(config, model, config.batch_size)
     return choose_protocol(dataset, config.protocol, model.likelihood)
 
 
 def _build_objective(config: Config, model: Model, num_examples: int) -> Objective:
     epoch_steps = steps_per_epoch(num_examples, config.batch_size)
-    objective = make_objective(
+    return make_objective(
         model,
         build(BOUNDS, config.bound, config.bound_settings),
         build(ESTIMATORS, config.estimator, config.estimator_settings),
@@ -127,9 +130,6 @@ def _build_objective(config: Config, model: Model, num_examples: int) -> Objecti
         regularizers=named_regularizers(config.regularizers, num_examples),
         kl_weight=named_kl_weight(config.kl_weight, epoch_steps),
     )
-    if config.num_seeds == 1:
-        return objective
-    return several_seeds(objective, config.num_seeds)
 
 
 def prepare(config: Config) -> Run:
@@ -140,9 +140,7 @@ def prepare(config: Config) -> Run:
     """
     dataset = dataset_of(config)
     protocol = _check(config, dataset)
-    train = load(dataset, protocol=protocol, data_dir=config.data_dir)
-    train = training_split(config, train, protocol)
-    test = load(dataset, "test", protocol=protocol, data_dir=config.data_dir)
+    train, validation, test = read_splits(config, dataset, protocol)
     from_data = {"data_mean": mean_observation(train, protocol)}
     if "exemplars" in settings_of(factory_of(MODELS, config.model)):
         from_data["exemplars"] = exemplars(train, protocol)
@@ -160,18 +158,19 @@ def prepare(config: Config) -> Run:
             f"{config.dataset} has only {len(train.images)}: use a smaller batch_size"
         )
     kept = slice(count)
-    observations = test.observations(rows=kept)
-    given = labels_in_test(model, test)
-    y = None if given is None else jnp.asarray(given[kept])
     training = training_examples(config, model, train)
     data = Data(
         training.examples,
-        check_data(model, Example(observations, y)),
+        _unseen(model, test, kept),
         None if test.labels is None else test.labels[kept],
         protocol,
         training.labelled,
+        None if validation is None else _unseen(model, validation),
     )
-    objective = _build_objective(config, model, len(data.train.x))
+    one_seed = _build_objective(config, model, len(data.train.x))
+    objective = one_seed
+    if config.num_seeds > 1:
+        objective = several_seeds(one_seed, config.num_seeds)
     # The parameters, their gradient and Adam's two moments.
     what = f"the training of {config.model}"
     check_fits(what, lambda: objective.init(jax.random.key(0)), copies=4)
@@ -185,11 +184,19 @@ def prepare(config: Config) -> Run:
         recipe=recipe,
         model=model,
         objective=objective,
+        one_seed=one_seed,
         optimizer=make_optimizer(config, model, len(data.train.x)),
         data=data,
         mesh=mesh,
         keys=make_keys(config),
     )
+
+
+def _unseen(model: Model, data: ImageData, rows: slice = slice(None)) -> Example:
+    """The examples of a split that training does not see, as the model sees them."""
+    labels = labels_in_test(model, data)
+    y = None if labels is None else jnp.asarray(labels[rows])
+    return check_data(model, Example(data.observations(rows=rows), y))
 
 
 def make_keys(config: Config) -> Keys:

@@ -17,12 +17,15 @@ from experiments.harness.extras import import_extra
 from experiments.harness.json_files import read_json
 from experiments.harness.result_table import numbers_of
 from experiments.training import processes
+from experiments.training.choosing import Epoch
+from experiments.training.chosen import evaluated
 from experiments.training.config import Config
 from experiments.training.op_profile import profiling
-from experiments.training.recorder import Epoch, Watcher
+from experiments.training.recorder import Watcher
 from experiments.training.report import is_image, reconstruct
 from experiments.training.run import Run
 from vaejax.core import Example, Keys, Params, VaejaxError, plain, record
+from vaejax.data import PROTOCOLS
 from vaejax.plotting.images import mosaic
 from vaejax.terms import log_terms
 from vaejax.training import TrainState, checkpoints
@@ -78,9 +81,9 @@ def watching(run: Run) -> Iterator[list[Watcher]]:
 
 
 def _observer(run: Run) -> Callable[[Epoch, TrainState], Observed]:
-    """Make the function that observes a row, the first seed, and test images."""
+    """Make the function that observes a row, the first seed, and some images."""
     model, data = run.model, run.data
-    examples = jax.tree.map(lambda leaf: leaf[:OBSERVED_IMAGES], data.test)
+    split, examples = observed_images(run)
     shown = jax.tree.map(lambda leaf: leaf[:SHOWN_IMAGES], examples)
     # The noise is the same after every epoch, so that only the model changes.
     shape = len(examples.x), run.config.num_samples
@@ -97,17 +100,17 @@ def _observer(run: Run) -> Callable[[Epoch, TrainState], Observed]:
         return jax.lax.map(lambda image: one(*image), (keys, examples))
 
     def observe(row: Epoch, state: TrainState) -> Observed:
-        params = run.params_by_seed(state)[0]
+        params = run.params_by_seed(evaluated(state))[0]
         weights = {
             "weights/" + jax.tree_util.keystr(path, simple=True, separator="/"): leaf
             for path, leaf in jax.tree_util.tree_leaves_with_path(params)
         }
-        histograms = weights | {"test/log_weights": log_weights(params)}
+        histograms = weights | {f"{split}/log_weights": log_weights(params)}
         images = {}
         if is_image(data.test.x[0]):
             pairs = np.concatenate([shown.x, reconstruct(model, params, shown)])
             tiles = mosaic(pairs, len(shown.x))  # originals above reconstructions
-            images["test/reconstructions"] = np.rint(255 * tiles).astype(np.uint8)
+            images[f"{split}/reconstructions"] = np.rint(255 * tiles).astype(np.uint8)
         return Observed(
             {name.replace(".", "/"): value for name, value in numbers_of(row).items()},
             {name: np.ravel(values) for name, values in histograms.items()},
@@ -115,6 +118,19 @@ def _observer(run: Run) -> Callable[[Epoch, TrainState], Observed]:
         )
 
     return observe
+
+
+def observed_images(run: Run) -> tuple[str, Example]:
+    """The first validation images, or training images without a validation split."""
+    data = run.data
+    if data.validation is not None:
+        return "validation", jax.tree.map(
+            lambda x: x[:OBSERVED_IMAGES], data.validation
+        )
+    first = jax.tree.map(lambda x: x[:OBSERVED_IMAGES], data.train)
+    keys = jax.random.split(jax.random.fold_in(run.keys.watch, 0), len(first.x))
+    x = jax.vmap(PROTOCOLS[data.protocol].sample)(keys, first.x)
+    return "train", first._replace(x=x)
 
 
 def _snapshots(config: Config) -> list[Watcher]:

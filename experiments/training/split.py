@@ -1,10 +1,42 @@
 """The examples to train on: the whole training split, a part, or a perturbed one."""
 
+from typing import NamedTuple
+
 import numpy as np
 
+from experiments.training.choosing import uses_validation
 from experiments.training.config import Config
 from vaejax.core import VaejaxError
-from vaejax.data import LEVELS, ImageData
+from vaejax.data import LEVELS, DatasetInfo, ImageData, hold_out, load
+
+
+class Splits(NamedTuple):
+    """The splits of a data set, as they are stored."""
+
+    train: ImageData
+    validation: ImageData | None
+    test: ImageData
+
+
+def read_splits(config: Config, dataset: DatasetInfo, protocol: str) -> Splits:
+    """The examples to train on, to validate on, and to test on once.
+
+    The validation split is the data set's own; or, if it chooses anything, a share of
+    the training split, held out by seed; or there is none.
+
+    Raises:
+        VaejaxError: data that are missing or damaged; as `training_split`.
+    """
+
+    def read(split: str) -> ImageData:
+        return load(dataset, split, protocol=protocol, data_dir=config.data_dir)
+
+    train, validation = training_split(config, read("train"), protocol), None
+    if "validation" in dataset.splits:
+        validation = training_split(config, read("validation"), protocol)
+    elif uses_validation(config):
+        train, validation = hold_out(train, config.validation_share, config.seed)
+    return Splits(train, validation, read("test"))
 
 
 def training_split(config: Config, data: ImageData, protocol: str) -> ImageData:

@@ -150,9 +150,10 @@ def trained(config: Config, evaluated: bool) -> Trained:
     assert state.step == UPDATES
     seeds = run.params_by_seed(state)
     told = {name: float(value) for name, value in metrics.items()}
-    row = {"epoch": 1, "step": UPDATES, "train": told, "test": told}
+    row = {"epoch": 1, "step": UPDATES, "train": told, "validation": None}
     summary = {
         "test": final_figures(run, seeds) if evaluated else {},
+        "test_objective": told,
         "train": {"images_per_second": 1.0, "steps": UPDATES},
     }
     run_folder.write_json(config.out / "config.json", run_settings.settings_of(config))

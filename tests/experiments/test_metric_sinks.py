@@ -28,7 +28,7 @@ K = 3
 
 
 def two_epochs(out: Path, **more: Any) -> train.Config:
-    return tiny(out, bound="iwae", num_samples=K, epochs=2, **more)
+    return tiny(out, bound="iwae", num_samples=K, epochs=2, select="validation", **more)
 
 
 def fake_wandb(calls: list[tuple[str, Any]]) -> Any:
@@ -121,11 +121,11 @@ def test_tensorboard_has_every_number_of_every_row(watched):
     out = watched.results.out
     values = tensorboard_values(out / "tensorboard")
     rows = rows_by_step(out)
-    assert list(rows) == [15, 30]
+    assert list(rows) == [13, 26]
     for step, row in rows.items():
         for name, number in row.items():
             assert values[name][step].simple_value == pytest.approx(number)
-    assert {"train/bound", "test/bound", "test/kl", "images_per_second"} < values.keys()
+    assert {"train/bound", "validation/kl", "images_per_second"} < values.keys()
 
 
 def test_tensorboard_has_histograms_of_every_weight_and_of_the_log_weights(watched):
@@ -134,31 +134,31 @@ def test_tensorboard_has_histograms_of_every_weight_and_of_the_log_weights(watch
     leaves = jax.tree_util.tree_leaves_with_path(params)
     for path, leaf in leaves:
         name = "weights/" + jax.tree_util.keystr(path, simple=True, separator="/")
-        histogram = values[name][30].histo
+        histogram = values[name][26].histo
         assert histogram.num == leaf.size
         assert histogram.min == pytest.approx(float(leaf.min()))
         assert histogram.sum == pytest.approx(float(leaf.sum()), rel=1e-4, abs=1e-5)
     assert len([name for name in values if name.startswith("weights/")]) == len(leaves)
-    log_weights = values["test/log_weights"][30].histo
-    assert log_weights.num == 20 * K
+    log_weights = values["validation/log_weights"][26].histo
+    assert log_weights.num == 100 * K
     mean = log_weights.sum / log_weights.num  # of log w: the ELBO, below the IWAE bound
-    assert abs(mean - values["test/bound"][30].simple_value) < 2
+    assert abs(mean - values["validation/bound"][26].simple_value) < 2
 
 
-def test_tensorboard_has_test_images_above_their_reconstructions(watched):
+def test_tensorboard_has_validation_images_above_their_reconstructions(watched):
     values = tensorboard_values(watched.results.out / "tensorboard")
-    image = values["test/reconstructions"][30].image
+    image = values["validation/reconstructions"][26].image
     pixels = np.asarray(Image.open(io.BytesIO(image.encoded_image_string)))
     assert pixels.shape == (17, 89, 3)  # ten of 8 x 8, a gutter of one
     _, (params,) = trained = load_trained(watched.results.out)
     model, data = trained.model, trained.data
     originals, seen = pixels[:8, :8, 0] / 255, pixels[9:, :8, 0] / 255
-    np.testing.assert_allclose(originals, data.test.x[0, ..., 0], atol=1 / 255)
+    np.testing.assert_allclose(originals, data.validation.x[0, ..., 0], atol=1 / 255)
     mean = train.report.reconstruct(
-        model, params, jax.tree.map(lambda leaf: leaf[:1], data.test)
+        model, params, jax.tree.map(lambda leaf: leaf[:1], data.validation)
     )
     np.testing.assert_allclose(seen, mean[0, ..., 0], atol=1 / 255)
-    before = values["test/reconstructions"][15].image.encoded_image_string
+    before = values["validation/reconstructions"][13].image.encoded_image_string
     assert before != image.encoded_image_string
 
 
@@ -172,8 +172,8 @@ def test_weights_and_biases_gets_settings_rows_histograms_and_images(watched):
     for step, row in (told for _, told in logged):
         numbers = {n: v for n, v in row.items() if not isinstance(v, tuple)}
         assert numbers == rows_by_step(watched.results.out)[step]
-        assert row["test/log_weights"][0] == "histogram"
-        assert row["test/reconstructions"][1].dtype == np.uint8
+        assert row["validation/log_weights"][0] == "histogram"
+        assert row["validation/reconstructions"][1].dtype == np.uint8
 
 
 def test_mlflow_gets_settings_and_rows(watched):

@@ -31,29 +31,35 @@ def without_times(out: Path) -> list[dict]:
     return [{k: v for k, v in row.items() if k not in times} for row in rows]
 
 
-def final_state(out: Path) -> tuple[int | None, str]:
+def final_state(folder: Path) -> tuple[int | None, str]:
     """The last step, and the digest of all its arrays."""
-    step = checkpoints.latest(out / "checkpoints")
-    metadata = out / "checkpoints" / str(step) / "_CHECKPOINT_METADATA"
+    step = checkpoints.latest(folder)
+    metadata = folder / str(step) / "_CHECKPOINT_METADATA"
     return step, json.loads(metadata.read_text())["custom_metadata"]["sha256"][0]
 
 
-def assert_same_run(one: Path, other: Path) -> None:
+def assert_same_run(one: Path, other: Path, *folders: str) -> None:
     assert without_times(one) == without_times(other)
-    assert final_state(one) == final_state(other)
     names = [sorted(path.name for path in out.iterdir()) for out in (one, other)]
-    assert names[0] == names[1] == ["checkpoints", "config.json", "metrics.jsonl"]
-    steps = [
-        sorted(p.name for p in (o / "checkpoints").iterdir()) for o in (one, other)
-    ]
+    files = ["checkpoints", *folders, "config.json", "metrics.jsonl"]
+    assert names[0] == names[1] == sorted(files)
+    for folder in ("checkpoints", *folders):
+        assert final_state(one / folder) == final_state(other / folder)
+    # A kill amid the removal of the third last leaves it, if nothing is to be saved.
+    steps = [checkpoints.steps(out / "checkpoints")[-2:] for out in (one, other)]
     assert steps[0] == steps[1]
 
 
-@pytest.mark.parametrize(("devices", "kills"), [(1, 40), (4, 10)])
-def test_a_run_killed_at_any_point_ends_as_one_that_was_not(devices, kills, tmp_path):
+@pytest.mark.parametrize(
+    ("devices", "kills", "choosing"), [(1, 40, ""), (4, 10, ""), (1, 40, "choosing")]
+)
+def test_a_run_killed_at_any_point_ends_as_one_that_was_not(
+    devices, kills, choosing, tmp_path
+):
     flags = f" --xla_force_host_platform_device_count={devices}"
     done = subprocess.run(
-        [sys.executable, "-m", "tests.killed_runs", tmp_path, str(kills), "0"],
+        [sys.executable, "-m", "tests.killed_runs", tmp_path, str(kills), "0"]
+        + [choosing] * bool(choosing),
         cwd=ROOT,
         env={**os.environ, "XLA_FLAGS": os.environ.get("XLA_FLAGS", "") + flags},
         capture_output=True,
@@ -65,7 +71,7 @@ def test_a_run_killed_at_any_point_ends_as_one_that_was_not(devices, kills, tmp_
     runs = [path for path in tmp_path.iterdir() if path.name.isdigit()]
     assert runs
     for run in runs:
-        assert_same_run(run, tmp_path / "whole")
+        assert_same_run(run, tmp_path / "whole", *["chosen"] * bool(choosing))
 
 
 @pytest.fixture(scope="module")
@@ -267,8 +273,8 @@ def test_a_run_whose_folder_is_anothers_now_leaves_it_alone(tmp_path):
 
 def test_a_run_that_ended_goes_on_with_more_epochs_as_if_it_had_not(tmp_path, whole):
     out = tmp_path / "run"
-    short = dataclasses.replace(settings(out), epochs=4, schedule="constant")
-    for config in (short, dataclasses.replace(settings(out), schedule="constant")):
+    long = dataclasses.replace(settings(out), schedule="constant", select="last")
+    for config in (dataclasses.replace(long, epochs=4), long):
         with run_folder.open_run(
             out,
             config,

@@ -22,9 +22,9 @@ METRICS = [
         "epoch": epoch,
         "step": 15 * epoch,
         "train": {"bound": train + 5, "elbo": train},
-        "test": {"bound": test + 5, "elbo": test},
+        "validation": {"bound": validation + 5, "elbo": validation},
     }
-    for epoch, train, test in ((1, -40.0, -39.0), (2, -30.0, -31.0))
+    for epoch, train, validation in ((1, -40.0, -39.0), (2, -30.0, -31.0))
 ]
 
 
@@ -255,7 +255,7 @@ def test_a_comparison_is_what_differs_and_the_curves_of_both(
         "estimator": {"one": "dreg", "two": "vimco"},
         "test.log_likelihood": {"one": "-29.5", "two": ""},
         "test.num_samples": {"one": "50", "two": ""},
-        "last.test.elbo": {"one": "-31.0", "two": "-39.0"},
+        "last.validation.elbo": {"one": "-31.0", "two": "-39.0"},
         "last.train.elbo": {"one": "-30.0", "two": "-40.0"},
     }
     assert (out / "curves.png").stat().st_size > 1000
@@ -278,14 +278,14 @@ def compared(monkeypatch, out: Path, *folders: Path) -> Any:
 def test_runs_of_different_bounds_are_compared_by_what_all_of_them_log(
     tmp_path, monkeypatch
 ):
-    """The ELBO at KL weight 1; each line says what else its test examples follow."""
+    """The ELBO at KL weight 1; each line says what else its figures depend on."""
     make_run(tmp_path / "vae", bound="elbo", estimator="pathwise", num_samples=1)
     make_run(tmp_path / "iwae", num_samples=8, dataset="digits")
     found = compared(monkeypatch, tmp_path / "c", tmp_path / "vae", tmp_path / "iwae")
     names = ["vae dataset=mnist num_samples=1", "iwae dataset=digits num_samples=8"]
     assert found == {
         "ELBO at KL weight 1, train": {name: [-40.0, -30.0] for name in names},
-        "ELBO at KL weight 1, test": {name: [-39.0, -31.0] for name in names},
+        "ELBO at KL weight 1, validation": {name: [-39.0, -31.0] for name in names},
     }
 
 
@@ -345,7 +345,7 @@ def test_what_train_writes_is_what_is_read(tmp_path, monkeypatch):
     numbers = run.numbers()
     assert numbers["test.log_likelihood"] == summary["test"]["log_likelihood"]
     assert numbers["test.elbo"] == summary["test"]["elbo"]
-    assert numbers["last.test.elbo"] == run.metrics[-1]["test"]["elbo"]
+    assert numbers["last.train.elbo"] == run.metrics[-1]["train"]["elbo"]
     (run.path / "results.json").unlink()
     monkeypatch.setattr(train, "final_figures", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):

@@ -20,6 +20,7 @@ from tiny_run import tiny
 
 from experiments import sweep, train
 from experiments.sweeps import figure
+from experiments.sweeps.choice import best_by_validation
 from experiments.sweeps.grid import LONGEST_NAME, make_trials
 from tests import toy_experiment
 from vaejax.core import IncompatibleError, VaejaxError
@@ -266,6 +267,36 @@ def test_a_trial_finds_what_the_experiment_alone_finds(tmp_path, monkeypatch):
     assert [row["status"] for row in rows] == ["finished"]
     assert rows[0]["test.log_likelihood"] == alone["test"]["log_likelihood"]
     assert rows[0]["train.bound"] == alone["train"]["bound"]
+
+
+def trial_row(lr: float, seed: int, bound: float, test: float, **more: Any) -> dict:
+    return {
+        **{"learning_rate": lr, "seed": seed, "status": "finished"},
+        **{"test.log_likelihood": test, "train.chosen.out_of": 9},
+        **{"train.chosen.validation.bound": bound, **more},
+    }
+
+
+def test_a_sweep_names_the_best_by_validation_and_never_by_test():
+    rows = [trial_row(0.1, seed, -90.0 - seed, -80.0) for seed in (0, 1)]
+    rows += [trial_row(0.2, seed, -85.0 - 3 * seed, -99.0) for seed in (0, 1)]
+    rows.append({"learning_rate": 0.3, "seed": 0, "status": "failed"})
+    varied = ["learning_rate", "seed"]
+    best = best_by_validation(rows, varied)
+    assert best == "highest validation bound: -86.5, by learning_rate=0.2"
+    other = [
+        {**row, "train.chosen.validation.elbo": row["learning_rate"]} for row in rows
+    ]
+    by_elbo = best_by_validation(
+        [{**row, "num_samples": 2} for row in other], [*varied, "num_samples"]
+    )
+    assert by_elbo == (
+        "highest validation elbo: 0.2, by learning_rate=0.2 num_samples=2"
+    )
+    without = [{k: v for k, v in row.items() if "validation" not in k} for row in rows]
+    assert "add select=validation" in best_by_validation(without, varied)
+    assert best_by_validation(rows, [*varied, "dataset"]) == ""
+    assert best_by_validation([{"status": "finished", "size": 1}], ["size"]) == ""
 
 
 def ray_command(out: Path, *words: str) -> dict[str, Any]:

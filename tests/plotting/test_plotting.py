@@ -19,10 +19,10 @@ from vaejax.plotting.style import typeset
 from vaejax.plotting.tables import MINUS, MISSING
 
 
-def epoch_row(epoch, test=True):
+def epoch_row(epoch, validated=True):
     train = {"bound": -90.0 - 10 / epoch, "log_px_z": -65.0, "kl": 25.0 + 10 / epoch}
     row = {"epoch": epoch, "step": 600 * epoch, "train": train}
-    return row | ({"test": {"bound": train["bound"] - 1}} if test else {})
+    return row | ({"validation": {"bound": train["bound"] - 1}} if validated else {})
 
 
 def cell(**changes):
@@ -63,17 +63,19 @@ def images(count=5, height=7, width=4, channels=1):
 
 
 def test_training_curves_draw_the_rows():
-    rows = [epoch_row(epoch, test=epoch % 2 == 0) for epoch in range(1, 7)]
+    rows = [epoch_row(epoch, validated=epoch % 2 == 0) for epoch in range(1, 7)]
     bound, reconstruction, kl = plotting.training_curves(rows).axes
-    train, test = lines(bound).values()
+    train, validation = lines(bound).values()
     assert train.tolist() == [[r["epoch"], r["train"]["bound"]] for r in rows]
-    assert test.tolist() == [[r["epoch"], r["test"]["bound"]] for r in rows[1::2]]
+    assert validation.tolist() == [
+        [r["epoch"], r["validation"]["bound"]] for r in rows[1::2]
+    ]
     assert next(iter(lines(reconstruction).values()))[:, 1].tolist() == [-65.0] * 6
     assert "train: 26.67" in lines(kl)
 
 
 def test_training_curves_draw_what_there_is():
-    only_bound = [{"epoch": 1, "train": {"bound": -90.0}, "test": None}]
+    only_bound = [{"epoch": 1, "train": {"bound": -90.0}, "validation": None}]
     (axes,) = plotting.training_curves(only_bound).axes
     assert lines(axes) == {
         f"train: {MINUS}90.00": pytest.approx(np.array([[1.0, -90.0]]))
@@ -86,7 +88,7 @@ def test_training_curves_draw_what_there_is():
 
 def test_bound_curves_draw_every_run_in_both_splits():
     rows = [
-        {"epoch": e, "train": {"bound": -90.0 / e}, "test": {"bound": -95.0 / e}}
+        {"epoch": e, "train": {"bound": -90.0 / e}, "validation": {"bound": -95.0 / e}}
         for e in (1, 2)
     ]
     figure = plotting.bound_curves({"a": rows, "b": rows[:1], "none": [{"epoch": 1}]})

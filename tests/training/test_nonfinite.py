@@ -320,6 +320,7 @@ def train(out, **settings):
                 dataset=find(config.dataset),
                 model=SimpleNamespace(start=None),
                 objective=objective_with_a_bad_example(),
+                one_seed=objective_with_a_bad_example(),
                 optimizer=optax.adam(1e-2),
                 data=Data(Example(jnp.asarray(images)), test, None, "none"),
                 mesh=training_mesh(config.batch_size),

@@ -22,6 +22,7 @@ from vaejax.plotting.style import (
     written,
 )
 
+SPLITS = ("train", "validation")
 PARTS = {
     "bound": "bound",
     "log_px_z": r"reconstruction, $\log p(x\,|\,z)$",
@@ -32,7 +33,7 @@ COMPARED = PARTS | {"elbo": "ELBO at KL weight 1"}
 
 @styled
 def training_curves(rows: Sequence[Line]) -> Picture:
-    """The bound and its two parts against the epoch, for training and test set.
+    """The bound and its two parts against the epoch, for training and validation.
 
     Args:
         rows: the lines of `metrics.jsonl`. Parts and splits that no row holds are
@@ -43,20 +44,18 @@ def training_curves(rows: Sequence[Line]) -> Picture:
     """
     require_rows(rows, "training_curves")
     curves = {
-        (part, split): _points(rows, part, split)
-        for part in PARTS
-        for split in ("train", "test")
+        (part, split): _points(rows, part, split) for part in PARTS for split in SPLITS
     }
-    parts = [part for part in PARTS if curves[part, "train"] or curves[part, "test"]]
+    parts = [part for part in PARTS if any(curves[part, split] for split in SPLITS)]
     if not parts:
         raise PlottingError(
-            f"no row holds any of {list(PARTS)} under 'train' or 'test'"
+            f"no row holds any of {list(PARTS)} under 'train' or 'validation'"
         )
     figure, axes = panels(len(parts), size=(WIDTH / 2.6, 2.1))
     for part, panel in zip(parts, axes, strict=True):
         panel.set(title=PARTS[part], xlabel="epoch")
         panel.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
-        for i, split in enumerate(("train", "test")):
+        for i, split in enumerate(SPLITS):
             if curves[part, split]:
                 _curve(
                     panel, curves[part, split], i, _labelled(split, curves[part, split])
@@ -75,7 +74,9 @@ def bound_curves(
     runs: Mapping[str, Sequence[Line]],
     part: Literal["bound", "log_px_z", "kl", "elbo"] = "bound",
 ) -> Picture:
-    """The bounds of several runs against the epoch, for training and test set.
+    """The bounds of several runs against the epoch, for training and validation.
+
+    A split that no run holds the part of is left out.
 
     Runs of different bounds, K or KL weights are compared by their "elbo", which means
     the same for all.
@@ -88,18 +89,21 @@ def bound_curves(
     Raises:
         PlottingError: none of the runs holds the part.
     """
-    figure, axes = panels(2, size=(WIDTH / 2, 2.4))
-    drawn = 0
-    for split, panel in zip(("train", "test"), axes, strict=True):
+    splits = [
+        split
+        for split in SPLITS
+        if any(_points(rows, part, split) for rows in runs.values())
+    ]
+    if not splits:
+        raise PlottingError(f"none of the runs {list(runs)} holds the {part} to draw")
+    figure, axes = panels(len(splits), size=(WIDTH / 2, 2.4))
+    for split, panel in zip(splits, axes, strict=True):
         panel.set(title=f"{COMPARED[part]}, {split}", xlabel="epoch")
         panel.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
         for i, (name, rows) in enumerate(runs.items()):
             if points := _points(rows, part, split):
                 # Labels that begin with _ are left out of a legend.
                 _curve(panel, points, i, " " * name.startswith("_") + name)
-                drawn += 1
-    if not drawn:
-        raise PlottingError(f"none of the runs {list(runs)} holds the {part} to draw")
     axes[0].set_ylabel("nats per example")
     by_name = {
         label: handle

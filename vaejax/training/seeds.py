@@ -2,10 +2,10 @@
 
 Every leaf of parameters and state gets a leading axis of seeds. Seeds differ in initial
 parameters and noise; they share the order of the data and the observations, and a step
-that is not finite for one seed is skipped, or stops the run, for all. With optimizers
-that work coordinate by coordinate (Adam, not a clipped global norm) each seed is
-trained as it would be alone. On a device that one model does not fill, several models
-cost little more.
+that is not finite for one seed is skipped, or stops the run, for all. Each seed is
+trained as it would be alone by an optimizer that works coordinate by coordinate, such
+as Adam; `each_seed` makes others so, such as a clipped global norm. On a device that
+one model does not fill, several models cost little more.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ from typing import TypeVar
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from vaejax.core import Batch, Example, Key, Objective, Params, PyTree, Scalar, Stats
 from vaejax.terms import with_value
@@ -61,3 +62,18 @@ def several_seeds(objective: Objective, num_seeds: int) -> Objective:
 def of_seed(tree: T, seed: int) -> T:
     """Return the parameters or the state of one seed."""
     return jax.tree.map(lambda leaf: jnp.asarray(leaf)[seed], tree)
+
+
+def each_seed(
+    optimizer: optax.GradientTransformation, num_seeds: int
+) -> optax.GradientTransformation:
+    """The optimizer for every seed alone, if it compares coordinates: a clipped norm.
+
+    Args:
+        optimizer: of one seed.
+        num_seeds: 1 leaves it as it is.
+    """
+    if num_seeds == 1:
+        return optimizer
+    update = jax.vmap(optimizer.update)
+    return optax.GradientTransformation(jax.vmap(optimizer.init), update)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.gallery.entry import Entry, Shown, Trained, last_test
+from experiments.gallery.entry import Entry, Shown, Trained, test_objective
 from experiments.gallery.pictures.latents import decoded
 from experiments.training.config import Config
 from vaejax.core import Batch, Example
@@ -67,7 +67,9 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
     ]
     most = max(test.squared_mmd for test in list(tests.values())[1:])
     told_apart = tests["autoencoder"].p_value < 0.05
-    distortion = {label: -last_test(trained[label])["log_px_z"] for label in SYSTEMS}
+    distortion = {
+        label: -test_objective(trained[label])["log_px_z"] for label in SYSTEMS
+    }
     return Shown(
         numbers={
             f"{what} {SYSTEMS[label]}": value

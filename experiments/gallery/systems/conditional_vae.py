@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
-from experiments.gallery.entry import Entry, Shown, Trained, last_test
+from experiments.gallery.entry import Entry, Shown, Trained, test_objective
 from experiments.gallery.judges.classifier import (
     Classifier,
     Labelled,
@@ -50,7 +50,7 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
             "accuracy on samples": accuracy,
             "accuracy on test images": real,
             "lowest accuracy of a class": float(by_class.min()),
-            "test ELBO": last_test(own)["elbo"],
+            "test ELBO": test_objective(own)["elbo"],
         },
         finding=(
             f"a classifier trained on real images, right for {real:.1%} of the test "

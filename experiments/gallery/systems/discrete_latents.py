@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from experiments.gallery.entry import Entry, Shown, Trained, last_test
+from experiments.gallery.entry import Entry, Shown, Trained, test_objective
 from experiments.harness.json_files import read_json
 from experiments.training.config import Config
 from experiments.training.report import sample_images
@@ -116,7 +116,7 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
             one.model, one.params, jax.random.key(1), SHOWN
         )
         measures = {
-            "elbo": last_test(one)["elbo"],
+            "elbo": test_objective(one)["elbo"],
             "log-likelihood": found["log_likelihood"],
             "squared error": error,
             "median perplexity": float(np.median(values.perplexity)),

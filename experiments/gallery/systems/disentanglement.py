@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from sklearn.decomposition import PCA
 
-from experiments.gallery.entry import Entry, Shown, Trained, last_test
+from experiments.gallery.entry import Entry, Shown, Trained, test_objective
 from experiments.gallery.pictures.latents import traversals
 from experiments.training.config import Config
 from vaejax.core import Batch, Example
@@ -151,7 +151,7 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
 
 def _scores(trained: Trained) -> dict[str, float]:
     """Distortion and rate of test images, and the scores of training images."""
-    test = last_test(trained)
+    test = test_objective(trained)
     examples, factors = _scored_images(trained)
     means = posterior_means(trained.model, trained.params, examples)
     batch = Batch(examples, jnp.arange(len(factors)))

@@ -7,7 +7,7 @@ import jax
 from jaxtyping import Array, Float
 from matplotlib.figure import Figure
 
-from experiments.gallery.entry import Entry, Shown, Trained, last_test
+from experiments.gallery.entry import Entry, Shown, Trained, test_objective
 from experiments.gallery.judges.classifier import (
     Classifier,
     Labelled,
@@ -49,7 +49,7 @@ def _show(trained: Mapping[str, Trained]) -> Shown:
         numbers={
             "accuracy": accuracy,
             "accuracy of the labels alone": alone,
-            "test ELBO": last_test(own)["elbo"],
+            "test ELBO": test_objective(own)["elbo"],
         },
         finding=(
             f"with {LABELS} labels for {number:,} images, M2's classifier is right for "

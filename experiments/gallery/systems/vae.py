@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from experiments.gallery.entry import Entry, Shown, Trained, last_test
+from experiments.gallery.entry import Entry, Shown, Trained, test_objective
 from experiments.gallery.pictures.latents import traversals
 from experiments.training.config import Config
 from vaejax.plotting import rate_distortion
@@ -27,7 +27,7 @@ def _trainings(epochs: int) -> dict[str, Config]:
 
 
 def _show(trained: Mapping[str, Trained]) -> Shown:
-    tests = {f"beta = {b:g}": last_test(trained[f"beta_{b:g}"]) for b in BETAS}
+    tests = {f"beta = {b:g}": test_objective(trained[f"beta_{b:g}"]) for b in BETAS}
     elbos = {name: test["elbo"] for name, test in tests.items()}
     best = max(elbos, key=lambda name: elbos[name])
     (least, first), *_, (most, last) = tests.items()

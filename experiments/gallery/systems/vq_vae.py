@@ -35,6 +35,7 @@ def _trainings(
             batch_size=128,
             learning_rate=learning_rate,
             schedule=schedule,
+            select="last",
         )
         for book in BOOKS
     }
