@@ -126,8 +126,9 @@ def test_networks_start_at_the_datas_mean(name):
     settings = (
         {"likelihood_settings": {"channels": 2}} if name == "shared_normal" else {}
     )
-    mlp = gaussian_mlp((4, 3, 2), mean, 2, hidden=(3,), likelihood=name, **settings)
-    conv = gaussian_conv((4, 3, 2), mean, 2, channels=(3,), likelihood=name, **settings)
+    given = {"data_mean": mean, "latent_dim": 2, "likelihood": name, **settings}
+    mlp = gaussian_mlp((4, 3, 2), hidden=(3,), **given)
+    conv = gaussian_conv((4, 3, 2), channels=(3,), **given)
     for model, expected in [
         (mlp, mean),
         (conv, np.broadcast_to(mean.mean((0, 1)), mean.shape)),

@@ -16,7 +16,7 @@ KEY = jax.random.key(0)
 def build(x, **settings):
     given = {"latent_dim": 24, "hidden": (48,), "learning_rate": 3e-3}
     return stacked_denoising_autoencoder(
-        x.shape[1:], np.asarray(x.mean(0)), **given | settings
+        x.shape[1:], data_mean=np.asarray(x.mean(0)), **given | settings
     )
 
 
