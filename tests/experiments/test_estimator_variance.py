@@ -358,7 +358,7 @@ def test_estimators_are_replayed_along_a_run(tmp_path, monkeypatch):
 
     assert "at least one estimator" in refused(estimators=())
     assert "only 20 test images" in refused(batch_size=21)
-    assert "unknown name" in refused(bounds=("nope",))
+    assert "unknown bound" in refused(bounds=("nope",))
     shutil.rmtree(run.out / "snapshots")
     assert "train with --snapshot-epochs" in refused()
 

@@ -23,6 +23,19 @@ T = TypeVar("T")
 Settings = ParamSpec("Settings")
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
+# The registry that holds the factories of a kind.
+REGISTRIES = {
+    "Bound": "BOUNDS",
+    "Estimator": "ESTIMATORS",
+    "Family": "FAMILIES",
+    "KLWeight": "KL_WEIGHTS",
+    "Model": "MODELS",
+    "Prior": "PRIORS",
+    "Regularizer": "REGULARIZERS",
+}
+# The words for a kind whose class name is not the word.
+WORDS = {"KLWeight": "KL weight", "DatasetInfo": "data set"}
+
 
 class Word(str):
     """The text of a setting, to be read once the type of the setting is known."""
@@ -48,14 +61,20 @@ def build(
 
     Raises:
         UnknownNameError: listing the known names, or the settings the factory takes.
-        VaejaxError: a name that is no word; a value that the setting's annotation does
-            not allow; a setting that is given twice, or that follows.
+        VaejaxError: a registry that is none; a name that is no word; a value that the
+            setting's annotation does not allow; a setting that is given twice, or that
+            follows.
     """
+    if not isinstance(registry, Mapping) or not all(map(callable, registry.values())):
+        names = ", ".join(f"vaejax.{one}" for one in REGISTRIES.values())
+        raise VaejaxError(
+            f"registry is {shown(registry)}: give factories by name, as in {names}"
+        )
     if not isinstance(name, str):
         known = ", ".join(sorted(registry))
         raise VaejaxError(f"name is {shown(name)}: give a word, one of {known}")
     if name not in registry:
-        raise unknown("name", name, registry)
+        raise unknown(kind_of(registry), name, registry)
     factory = registry[name]
     taken = settings_of(factory)
     known = {key: value for key, value in follows.items() if key in taken}
@@ -66,25 +85,63 @@ def build(
             f"{', '.join(twice)} of {name} follow from the data set or the model: "
             "leave them out"
         )
-    if others := sorted(own.keys() - taken.keys()):
-        first, *_ = others
-        advice = one_of(first, taken) if taken else "it takes none"
-        raise UnknownNameError(f"{name!r} has no setting {shown(first)}: {advice}")
     return factory(**known, **typed(name, factory, own))
+
+
+def kind_of(registry: Mapping[str, Callable[..., Any]]) -> str:
+    """The kind of record that the factories of a registry make, as in "KL weight"."""
+    kinds = (getattr(one, "__annotations__", {}) for one in registry.values())
+    made = getattr(next(kinds, {}).get("return"), "__name__", "name")
+    return WORDS.get(made, made.lower())
 
 
 def checked(factory: Callable[Settings, T]) -> Callable[Settings, T]:
     """Wrap a factory to refuse, when called directly, the settings `build` refuses."""
-    taken = settings_of(factory)
 
     @wraps(factory)
     def call(*args: Settings.args, **settings: Settings.kwargs) -> T:
-        given = dict(zip(taken, args, strict=False)) | settings
-        known = {name: value for name, value in given.items() if name in taken}
-        typed(factory.__name__, factory, known)
+        typed(factory.__name__, factory, by_name(factory, args, settings))
         return factory(*args, **settings)
 
     return call
+
+
+def answered(function: Callable[Settings, T]) -> Callable[Settings, T]:
+    """Wrap a function to refuse unknown and missing arguments in one sentence."""
+
+    @wraps(function)
+    def call(*args: Settings.args, **settings: Settings.kwargs) -> T:
+        by_name(function, args, settings)
+        return function(*args, **settings)
+
+    return call
+
+
+def by_name(
+    function: Callable[..., Any], args: Sequence[Any], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The arguments of a call by name.
+
+    Raises:
+        UnknownNameError: listing the settings that the function takes.
+        VaejaxError: more values without a name than it takes, or too few values.
+    """
+    name, taken = function.__name__, settings_of(function)
+    unnamed = [key for key, one in taken.items() if one.kind is not one.KEYWORD_ONLY]
+    if len(args) > len(unnamed):
+        raise VaejaxError(
+            f"{name} takes {' and '.join(unnamed) or 'nothing'} without a name, and "
+            f"was given {len(args)} values: write name=value for the others"
+        )
+    given = {**dict(zip(unnamed, args, strict=False)), **settings}
+    _refuse_unknown(name, given, taken)
+    required = [key for key, one in taken.items() if one.default is one.empty]
+    if missing := [key for key in required if key not in given]:
+        words = ", ".join(f"{key}=..." for key in missing)
+        raise VaejaxError(
+            f"{name} needs {' and '.join(missing)}: add {words} to the call"
+        )
+    return given
 
 
 def check_calls(module: dict[str, Any], registry: dict[str, Callable[..., T]]) -> None:
@@ -104,13 +161,24 @@ def typed(
     """The settings with every `Word` read as a value of the type the factory takes.
 
     Raises:
+        UnknownNameError: listing the settings that the factory takes.
         VaejaxError: naming the setting, what it takes and what was given.
     """
     taken = settings_of(factory)
+    _refuse_unknown(name, settings, taken)
     return {
         key: read(name, key, value, taken[key].annotation)
         for key, value in settings.items()
     }
+
+
+def _refuse_unknown(
+    name: str, given: Mapping[str, Any], taken: Mapping[str, Any]
+) -> None:
+    if others := sorted(given.keys() - taken.keys()):
+        first, *_ = others
+        advice = one_of(first, taken) if taken else "it takes none"
+        raise UnknownNameError(f"{name!r} has no setting {shown(first)}: {advice}")
 
 
 def read(name: str, key: str, given: Any, annotation: Any) -> Any:
