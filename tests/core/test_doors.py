@@ -522,6 +522,6 @@ def test_the_whole_batch_is_no_part_of_it():
 
 
 def test_traced_parameters_are_no_mistake():
-    """A user's own jit: no traced array knows whether it is freed."""
+    """No array that a user's own jit traces knows whether it is freed."""
     passed = jax.jit(lambda params: expect_params(params, MODEL))
     jax.tree.map(np.testing.assert_array_equal, passed(PARAMS), PARAMS)

@@ -157,7 +157,7 @@ def reported(measured, bounds) -> str:
 
 
 def test_the_report_counts_as_lower_what_states_so(discrete):
-    """On true log p(x), in z-scores, with an objective that is wrongly declared."""
+    """True log p(x) judges, in z-scores; a wrongly declared bound is the control."""
     said = reported(discrete, [*ALL, beta_elbo(0.5)])
     lower = sum(bound.relation == "lower" for bound in ALL)
     assert f"None of {lower} cells of lower bounds is above log p(x)" in said

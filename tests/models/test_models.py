@@ -296,7 +296,7 @@ def test_active_units_are_those_whose_posterior_mean_moves():
 
 
 def test_the_shape_of_one_hot_data_counts_their_categories():
-    """So that the networks which others put on x, as NVIL's baseline, fit it."""
+    """Networks that others put on x, such as NVIL's baseline, then fit it."""
     model = from_mlps(
         "words",
         posterior=diagonal_normal(),
