@@ -31,11 +31,13 @@ from vaejax.core import (
     check_data,
     fold_examples,
 )
-from vaejax.core.doors import expect, expect_all, no_count
+from vaejax.core.build import answered
+from vaejax.core.doors import expect, expect_all, expect_key, no_count
 from vaejax.problems import split, weigh_kl, weight_of_kl
 from vaejax.terms import COMMON_STATS, with_value
 
 
+@answered
 def make_objective(
     model: Model,
     bound: Bound,
@@ -123,7 +125,7 @@ def make_objective(
     averages = [one for one in [model.extras.averages] if one is not None]
 
     def init(key: Key) -> tuple[Params, LossState]:
-        model_key, estimator_key = jax.random.split(key)
+        model_key, estimator_key = jax.random.split(expect_key(key))
         if regularizers_learn:
             estimator_key, own_key = jax.random.split(estimator_key)
         auxiliary, state = estimator.init(problem, estimator_key)

@@ -20,7 +20,7 @@ from experiments.harness.result_row import ResultRow
 from experiments.harness.result_table import write_csv
 
 Cell = TypeVar("Cell", bound=tuple[Hashable, ...])
-Row = TypeVar("Row", bound=ResultRow)
+Measured = TypeVar("Measured", bound=ResultRow)
 
 
 class MeasuredRun(Journal):
@@ -31,10 +31,10 @@ class MeasuredRun(Journal):
         title: str,
         unit: str,
         cells: Collection[Cell],
-        measure: Callable[[Cell], Sequence[Row]],
-        kind: type[Row],
+        measure: Callable[[Cell], Sequence[Measured]],
+        kind: type[Measured],
         of_run: Mapping[str, Any] = MappingProxyType({}),
-    ) -> list[Row]:
+    ) -> list[Measured]:
         """The rows of every cell, in order, measured now or earlier.
 
         Args:
@@ -46,7 +46,7 @@ class MeasuredRun(Journal):
             of_run: columns of results.csv before those of the rows, the same in all.
         """
         units = dict.fromkeys(cells, 1.0) | (cells if isinstance(cells, dict) else {})
-        rows: list[Row] = []
+        rows: list[Measured] = []
         done = 0.0
         with progress_bar(title, math.fsum(units.values()), unit) as update:
             update(0, COMPILING)

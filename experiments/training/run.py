@@ -152,11 +152,6 @@ def prepare(config: Config) -> Run:
             f"eval_examples is {count}, but the test split of {config.dataset} has "
             f"only {len(test.images)}: use fewer, or leave it out for all"
         )
-    if config.batch_size > len(train.images):
-        raise VaejaxError(
-            f"batch_size is {config.batch_size}, but the training split of "
-            f"{config.dataset} has only {len(train.images)}: use a smaller batch_size"
-        )
     kept = slice(count)
     training = training_examples(config, model, train)
     data = Data(

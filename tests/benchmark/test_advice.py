@@ -56,7 +56,7 @@ def verdicts(advice):
 
 
 def test_the_advice_is_that_of_the_command(tmp_path):
-    """Their keys differ: the numbers agree within their errors."""
+    """The keys of the two differ: their numbers agree within their errors."""
     advice = advise()
     command = run(
         Config(
@@ -106,7 +106,7 @@ def refuses(*arguments):
 
 
 def test_an_own_estimator_is_an_object_like_any_other():
-    """One of DReG's gradients ties with DReG; one that raises is refused."""
+    """An estimator with DReG's gradients ties with DReG; one that raises is refused."""
     mine = dataclasses.replace(dreg(), name="mine")
     late = dataclasses.replace(dreg(), name="late", surrogate=refuses)
     advice = advise(estimators=[mine, late, dreg()], num_samples=2, draws=40)

@@ -82,7 +82,7 @@ def cosines(length: float) -> np.ndarray:
 
 
 def test_no_cosine_is_given_where_noise_hides_the_mean(monkeypatch):
-    """And the control: below the limit the correction has no bound."""
+    """Without the limit, the control, the corrected cosine has no bound."""
     truth = 3 / np.sqrt(10)
     assert np.isfinite(cosines(1.0)).mean() < 0.01
     shown, _, low, high = cosines(20.0).T
@@ -101,10 +101,11 @@ def test_no_cosine_is_given_where_noise_hides_the_mean(monkeypatch):
 def test_the_cosine_covers_along_the_main_direction_of_the_noise(
     monkeypatch, size, rest, folds
 ):
-    """At least as 90% intervals do, where most runs give one: half are near the limit.
+    """The intervals cover as 90% intervals do where most runs give one.
 
-    From 16 standard errors on nearly all give one. The control is the cosine with its
-    own error, given of every length: along the noise it misses the truth.
+    Half of the runs near the limit give an interval, and nearly all from 16 standard
+    errors on. The control is the cosine with its own error, given at every length:
+    along the noise it misses the truth.
     """
     scale = np.full(size, rest)
     scale[0] = 1.0
@@ -229,9 +230,9 @@ BATCH = Batch(Example(jnp.zeros((1, 1))), jnp.arange(1))
 
 @pytest.mark.parametrize(("chunk", "tolerance"), [(1, 0.5), (50, 0.1)])
 def test_streamed_tails_are_those_of_the_stacked_draws(chunk, tolerance):
-    """To 10%: a draw's deviation is from the mean of those before, of 50 or more.
+    """They agree to 10%: the mean of 50 or more earlier draws centres each draw.
 
-    One by one, the first few are from the mean of a few.
+    Where draws come one by one, the mean of a few centres the first ones.
     """
     objective, params = planted(6, lambda key, shape: jax.random.t(key, 3.0, shape))
     key = jax.random.key(0)
@@ -278,7 +279,7 @@ def test_the_snr_of_the_norm_has_no_bias(draws, plug_in):
 
 @pytest.mark.parametrize("draws", [8, 10])
 def test_intervals_of_few_folds_are_students(draws):
-    """With 1.96 errors, the control, they hold a variance more rarely."""
+    """Intervals of 1.96 errors, the control, hold a variance more rarely."""
     rows = [r._asdict() for r in reports("normal", draws, size=1, seeds=SEEDS)]
     few, many = (
         np.mean((low <= 1) & (high >= 1))
@@ -292,7 +293,7 @@ def test_intervals_of_few_folds_are_students(draws):
 
 
 def test_the_sign_of_one_parameter_has_an_error():
-    """Also where all draws have one sign; the truth is 2 Phi(m) - 1."""
+    """The error is above 0 where all draws have one sign; the truth is 2 Phi(m) - 1."""
     rows = [
         r._asdict() for r in reports("normal", 200, size=1, seeds=SEEDS, signal=2.5)
     ]

@@ -103,7 +103,7 @@ def test_coordinates_that_never_vary_do_not_count():
 
 
 def test_errors_of_few_folds_widen_the_interval():
-    """By the normal distribution it would hold the slope in 90 of 100."""
+    """The normal distribution's interval would hold the slope in 90 of 100."""
     folds, held = 4, {4: 0, None: 0}
     noise = np.random.default_rng(0).standard_normal((2000, folds, 2))
     for draws in np.exp(0.1 * noise):

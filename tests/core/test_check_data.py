@@ -455,7 +455,7 @@ def test_the_refusal_names_count_place_and_examples():
 
 
 def test_grey_images_no_longer_have_a_positive_log_likelihood_of_bits():
-    """They had: +8,289 nats a digit, where the mean of these observations is -23."""
+    """Once grey digits had +8,289 nats each; the mean of their observations is -23."""
     test = load("digits", "test")
     model = gaussian_mlp((8, 8, 1), hidden=(5,), latent_dim=2)
     params = model.init(KEY)
@@ -482,7 +482,7 @@ def test_every_dtype_that_holds_the_values_is_converted(dtype, wrap):
 
 
 def test_booleans_train():
-    """They ended in a TypeError of float0 inside JAX."""
+    """Booleans once ended in a TypeError of float0 inside JAX."""
     data = Example(BITS.astype(bool))
     state = vaejax.fit(OBJECTIVE, optax.sgd(0.1), data, epochs=1, batch_size=3, key=KEY)
     assert state.step == 2
@@ -595,7 +595,7 @@ def test_one_number_outside_is_found_wherever_it_is(x, place, value):
 
 @pytest.mark.parametrize("name", LIKELIHOODS)
 def test_no_likelihood_broadcasts_an_x_of_another_shape(name):
-    """The same image had -77.07, -624.39 or -4,977.77 nats under laplace."""
+    """One image of three shapes once had -77.07, -624.39 or -4,977.77 laplace nats."""
     model = of_likelihood(name)
     given = jax.eval_shape(model.decode, model.init(KEY), jnp.ones(2), None)
     for other in (model, dataclasses.replace(model, data_shape=None)):
@@ -653,7 +653,7 @@ def test_unknown_labels_are_for_m2_alone(name):
 
 @pytest.mark.parametrize("name", LABELLED)
 def test_fit_and_log_likelihood_refuse_labels_from_1(name):
-    """A phantom class of zeros, the last class's prior, no class at all."""
+    """Models took such labels for zeros, for the last class, or for no class at all."""
     model = LABELLED[name]
     objective = vaejax.make_objective(model, elbo(), pathwise_of(name), num_samples=1)
     data = Example(BITS, np.array([1, 2, 3, 1, 2, 3]))
@@ -688,7 +688,7 @@ def test_traced_data_have_their_shapes_checked_and_pass_otherwise():
 
 @pytest.mark.parametrize("chain", ["pseudo_gibbs", "metropolis_within_gibbs"])
 def test_missing_pixels_may_be_nan_and_observed_ones_may_not(chain):
-    """They had been encoded: all pixels 0, none accepted."""
+    """The encoder once saw the NaN: all pixels were 0, and no draw was accepted."""
     x = jnp.where(MASK, jnp.nan, BITS[0])
     draw = getattr(evaluation, chain)
     found = draw(MODEL, PARAMS, Example(x), MASK, KEY, num_draws=20)
@@ -773,7 +773,7 @@ def test_fit_checks_what_is_observed():
 
 @pytest.fixture
 def parts(monkeypatch):
-    """So that 1,438 digits are observed in parts, the last of which overlaps."""
+    """Observe 1,438 digits in parts, the last of which overlaps the one before."""
     module = importlib.import_module("vaejax.training.start")
     monkeypatch.setattr(module, "AT_ONCE", 1000 * 64)
 
@@ -801,7 +801,7 @@ def test_fit_observes_every_pixel(row):
 @pytest.mark.parametrize("wrong", [77, 10, -1])
 @pytest.mark.parametrize("row", [3, 1437])
 def test_fit_looks_at_every_label(wrong, row):
-    """It looked at those of 501 examples alone, where these are bytes."""
+    """Where examples are bytes, `fit` once looked at the labels of only 501."""
     train = load("digits", "train")
     y = np.array(train.labels)
     y[row] = wrong

@@ -8,6 +8,7 @@ import pytest
 
 import vaejax
 from vaejax import Batch, Example, VaejaxError
+from vaejax.benchmark import advise
 from vaejax.bounds import elbo
 from vaejax.core.doors import expect_params
 from vaejax.data import PROTOCOLS, load
@@ -15,11 +16,12 @@ from vaejax.estimators import dreg
 from vaejax.evaluation import reconstruction
 from vaejax.families import bernoulli, diagonal_normal
 from vaejax.kl_weights import linear
-from vaejax.models import linear_gaussian, vq_vae
+from vaejax.models import gaussian_mlp, linear_gaussian, vq_vae
 from vaejax.models.assembly import from_networks
 from vaejax.nets import Network, mlp
 from vaejax.priors import standard_normal
 from vaejax.regularizers import mmd
+from vaejax.training import several_seeds
 
 KEY = jax.random.key(0)
 MODEL = linear_gaussian(data_shape=(2,), latent_dim=1)
@@ -30,12 +32,18 @@ WIDER = linear_gaussian(data_shape=(2,), latent_dim=3)
 OBJECTIVE = vaejax.make_objective(MODEL, elbo(), dreg(), num_samples=1)
 
 
+KEYS = jax.random.split(KEY, 2)
+ONE_KEY = r"key is an array of key<fry> of shape \(2,\): give one key, as in jax.random"
 CODES = vq_vae(data_shape=(4, 4, 1), codebook="ema", channels=(2,), blocks=0)
 
 
 def fit(objective=OBJECTIVE, data=DATA, optimizer=None, **changes):
     settings = {"epochs": 1, "batch_size": 2, "key": KEY} | changes
     return vaejax.fit(objective, optimizer or optax.adam(1e-3), data, **settings)
+
+
+def make_step(objective=OBJECTIVE, **changes):
+    return vaejax.make_step(objective, optax.adam(1e-3), **changes)
 
 
 def is_unbiased(estimator=None, params=PARAMS, **changes):
@@ -49,7 +57,7 @@ def objective(model=MODEL, **changes):
     return vaejax.make_objective(model, elbo(), dreg(), **{"num_samples": 1} | changes)
 
 
-def networks(**changes):
+def networks(name="own", **changes):
     given = {
         "encoder": mlp(4, (3,), 2 * 2, "tanh"),
         "decoder": mlp(2, (3,), 4, "tanh"),
@@ -59,7 +67,7 @@ def networks(**changes):
         "data_shape": (4,),
         "latent_dim": 2,
     }
-    return from_networks("own", **given | changes)
+    return from_networks(name, **given | changes)
 
 
 def fit_on(changes=None, **first):
@@ -74,8 +82,14 @@ def fit_twice(use):
     return use(state)
 
 
-def log_likelihood(params=PARAMS, examples=DATA):
-    return vaejax.log_likelihood(MODEL, params, examples, KEY, num_samples=2)
+def log_likelihood(params=PARAMS, examples=DATA, key=KEY):
+    return vaejax.log_likelihood(MODEL, params, examples, key, num_samples=2)
+
+
+def compare(**changes):
+    given = {"bounds": [elbo()], "estimators": [dreg()], "num_samples": 1}
+    given |= {"draws": 80, "key": KEY} | changes
+    return vaejax.compare_estimators(MODEL, PARAMS, DATA, **given)
 
 
 MISTAKES = {
@@ -171,6 +185,138 @@ MISTAKES = {
     "a protocol for what is observed": (
         lambda: fit(observe=PROTOCOLS["dynamic"]),
         r"observe is Protocol\('dynamic'\): give a function .*\['dynamic'\].sample",
+    ),
+    "a function of the example alone for what is observed": (
+        lambda: fit(observe=lambda x: x),
+        r"observe fails at a key and an example of shape \(2,\): give a function of "
+        "both, as vaejax.data.PROTOCOLS",
+    ),
+    "a number for a callback": (
+        lambda: fit(on_epoch=3),
+        "on_epoch is 3: give a function, or leave it out",
+    ),
+    "a number for another callback": (
+        lambda: fit(on_dispatch=3),
+        "on_dispatch is 3: give a function, or leave it out",
+    ),
+    "a batch larger than the data": (
+        lambda: fit(batch_size=400),
+        "batch_size is 400, and there are only 4 training examples: use a smaller",
+    ),
+    "no number of epochs": (lambda: fit(epochs=None), "epochs is None: give an int"),
+    "no examples per gradient": (
+        lambda: make_step(micro_batch_size=0),
+        "micro_batch_size is 0: give an integer from 1",
+    ),
+    "a float for the examples per gradient": (
+        lambda: make_step(micro_batch_size=2.0),
+        "micro_batch_size is 2.0: give an integer from 1",
+    ),
+    "a word for the examples per gradient": (
+        lambda: make_step(micro_batch_size="a"),
+        "micro_batch_size is 'a': give an integer from 1",
+    ),
+    "less than no steps to skip": (
+        lambda: make_step(max_skipped=-1),
+        "max_skipped is -1: give an integer from 0",
+    ),
+    "no number of steps to skip": (
+        lambda: make_step(max_skipped=None),
+        "max_skipped is None: give an integer from 0",
+    ),
+    "parts of a batch whose examples are compared": (
+        lambda: make_step(objective(regularizers=mmd()), micro_batch_size=4),
+        "micro_batch_size is 4, and a regularizer of the objective compares all "
+        "examples of a batch: leave micro_batch_size out",
+    ),
+    "keys to fit": (lambda: fit(key=KEYS), ONE_KEY),
+    "keys to evaluate": (lambda: log_likelihood(key=KEYS), ONE_KEY),
+    "keys to compare": (lambda: compare(key=KEYS), ONE_KEY),
+    "keys to check": (lambda: is_unbiased(key=KEYS), ONE_KEY),
+    "numbers for the key": (
+        lambda: fit(key=jnp.zeros(2)),
+        r"key is an array of float32 of shape \(2,\): give one key",
+    ),
+    "an integer for the key of the parameters": (
+        lambda: OBJECTIVE.init(0),
+        r"key is the integer 0: give a key, as in jax.random.key\(0\)",
+    ),
+    "an integer for the key of the parameters of several seeds": (
+        lambda: several_seeds(OBJECTIVE, 2).init(0),
+        r"key is the integer 0: give a key, as in jax.random.key\(0\)",
+    ),
+    "an integer for the key of a state": (
+        lambda: vaejax.training.init_state(OBJECTIVE, optax.adam(1e-3), 0),
+        r"key is an array of int32 of shape \(\): give one key",
+    ),
+    "the name of a registry": (
+        lambda: vaejax.build("models", "gaussian_mlp"),
+        "registry is 'models': give factories by name, as in vaejax.BOUNDS, .*MODELS",
+    ),
+    "records for the registry": (
+        lambda: vaejax.build({"own": MODEL}, "own"),
+        r"registry is \{'own': Model.*: give factories by name",
+    ),
+    "an unknown KL weight": (
+        lambda: vaejax.build(vaejax.KL_WEIGHTS, "lineal"),
+        "unknown KL weight 'lineal': did you mean 'linear'",
+    ),
+    "a number for the name of a model": (
+        lambda: networks(name=3),
+        "the name of a Model is 3: give a word",
+    ),
+    "a setting without a name": (
+        lambda: gaussian_mlp((8, 8, 1), 16),
+        "gaussian_mlp takes data_shape without a name, and was given 2 values: write "
+        "name=value for the others",
+    ),
+    "an unknown setting of a model": (
+        lambda: gaussian_mlp(latent=16),
+        "'gaussian_mlp' has no setting 'latent': did you mean 'latent_dim'",
+    ),
+    "a missing setting of a network": (
+        lambda: mlp(3, (4,)),
+        "mlp needs out_size: add out_size=... to the call",
+    ),
+    "an unknown setting of an objective": (
+        lambda: objective(k=1),
+        "'make_objective' has no setting 'k': use one of allow_bias",
+    ),
+    "an unknown setting of a training": (
+        lambda: fit(epoch=3),
+        "'fit' has no setting 'epoch': did you mean 'epochs'",
+    ),
+    "an unknown setting of a step": (
+        lambda: make_step(micro_batch=3),
+        "'make_step' has no setting 'micro_batch': did you mean 'micro_batch_size'",
+    ),
+    "an unknown setting of a comparison": (
+        lambda: compare(bound=elbo()),
+        "'compare_estimators' has no setting 'bound': did you mean 'bounds'",
+    ),
+    "an unknown setting of a check": (
+        lambda: is_unbiased(draw=80),
+        "'check_unbiased' has no setting 'draw': did you mean 'draws'",
+    ),
+    "a likelihood without a key": (
+        lambda: vaejax.log_likelihood(MODEL, PARAMS, DATA),
+        "log_likelihood needs key: add key=... to the call",
+    ),
+    "advice without a key": (
+        lambda: advise(
+            MODEL,
+            PARAMS,
+            DATA,
+            bound=elbo(),
+            estimators=[dreg()],
+            num_samples=1,
+            batch_size=2,
+        ),
+        "advise needs key: add key=... to the call",
+    ),
+    "an objective without a number of samples": (
+        lambda: vaejax.make_objective(MODEL, elbo(), dreg()),
+        "make_objective needs num_samples: add num_samples=... to the call",
     ),
     "an array to fit": (
         lambda: fit(data=X),
@@ -359,7 +505,22 @@ def test_gradients_of_several_steps_are_summed_up_by_optax():
     assert int(state.opt_state.gradient_step) == 1
 
 
+def test_a_traced_key_and_a_key_of_the_older_kind_go_through():
+    for key in (KEY, jax.random.PRNGKey(0)):
+        params, _ = jax.jit(OBJECTIVE.init)(key)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6),
+            params,
+            OBJECTIVE.init(key)[0],
+        )
+
+
+def test_the_whole_batch_is_no_part_of_it():
+    compares = objective(regularizers=[mmd()])
+    assert int(fit(compares, micro_batch_size=2).step) == 2
+
+
 def test_traced_parameters_are_no_mistake():
-    """A user's own jit: no traced array knows whether it is freed."""
+    """No array that a user's own jit traces knows whether it is freed."""
     passed = jax.jit(lambda params: expect_params(params, MODEL))
     jax.tree.map(np.testing.assert_array_equal, passed(PARAMS), PARAMS)

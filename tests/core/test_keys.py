@@ -16,7 +16,7 @@ def identity(key: jax.Array) -> tuple[int, ...]:
 
 
 def test_split_and_fold_in_meet() -> None:
-    """Why it takes care: child i of `split` is `fold_in(key, i)`."""
+    """Child i of `split` is `fold_in(key, i)`, which is why streams need care."""
     key = jax.random.key(0)
     assert identity(jax.random.split(key)[1]) == identity(jax.random.fold_in(key, 1))
 

@@ -45,7 +45,7 @@ X = np.random.default_rng(0).normal(size=(64, 3)) @ np.diag([2.0, 0.7, 0.5])
 
 
 def betas(weight, steps):
-    """As training sees them: compiled, where a division may become a product."""
+    """The weights as training compiles them: a division may become a product."""
     state, found, of = weight.init(), [], jax.jit(weight.weight)
     for _ in range(steps):
         found.append(float(of(state)))
@@ -213,7 +213,7 @@ def followed(weight, plant, steps):
 
 
 def test_the_multiplier_does_not_wind_up(monkeypatch):
-    """From far below the limit it lands there; the control is the sum alone."""
+    """From far below the limit the KL rises to it; the control is the sum alone."""
 
     def plant(beta):
         return 10 / jnp.sqrt(beta)

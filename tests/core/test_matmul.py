@@ -77,7 +77,7 @@ def log_weights_and_gradient(precision):
 
 
 def test_bfloat16_costs_the_digits_that_it_has_not():
-    """8 bits: an error of 2^-9 an operand, and the log-weights are float32 still."""
+    """8 bits have an error of 2^-9 an operand; the log-weights are still float32."""
     (log_w, gradient), (exact, exact_gradient) = (
         log_weights_and_gradient(name) for name in ("bfloat16", "default")
     )

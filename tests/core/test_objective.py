@@ -65,7 +65,7 @@ def test_num_samples_must_be_positive(bound, num_samples):
 
 
 def test_num_samples_must_be_an_integer():
-    """In a process of its own: here the checker of types would be first to refuse."""
+    """A process of its own is needed: here the checker of types would refuse first."""
     script = """
 import vaejax
 
@@ -411,7 +411,7 @@ def test_mmd_refuses_latents_without_a_path_to_the_encoder():
 
 
 def test_a_regularizer_is_used_once():
-    """A second one of its name would replace what is reported of the first."""
+    """A second regularizer of the name would replace the figures of the first."""
     with pytest.raises(
         IncompatibleError, match=r"mmd .* more than once .*: use each regularizer once"
     ):
@@ -543,7 +543,7 @@ def test_a_kl_weight_needs_a_kl():
     ],
 )
 def test_a_prior_over_another_space_is_refused(posterior, prior):
-    """Their ratio is none: pixels of 0 and 1 would get log-likelihoods above 0."""
+    """No ratio exists: pixels of 0 and 1 would get log-likelihoods above 0."""
     model = gaussian_mlp(
         data_shape=(3,), latent_dim=4, hidden=(4,), posterior=posterior, prior=prior
     )

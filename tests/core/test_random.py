@@ -46,7 +46,7 @@ def test_splits_folds_and_draws_of_a_batch_are_those_of_jax() -> None:
 
 
 def test_the_bits_are_drawn_once_for_all_that_use_them() -> None:
-    """Without its loop the cipher is repeated in each of three uses."""
+    """Without the loop, XLA repeats the cipher in each of three uses."""
 
     def uses(bits: jax.Array) -> tuple[jax.Array, ...]:
         x = (bits < np.uint32(2**31)).astype(jnp.float32)

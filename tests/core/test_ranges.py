@@ -79,7 +79,7 @@ LAYERS = ("depth", "decoder_depth", "blocks", "num_hidden", "num_partitions")
 
 
 def test_what_is_built_one_by_one_or_before_any_check_of_memory_is_never_a_million():
-    """Each layer takes time to build; grey levels and classes are arrays by then."""
+    """Layers take time to build; levels and classes become arrays before the check."""
     most = {
         name: max(n.most for n in parameter.annotation.__metadata__)
         for registry in REGISTRIES

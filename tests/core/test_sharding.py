@@ -61,7 +61,7 @@ def test_a_running_state_moves(found):
     [(name, mesh) for name in MEASURED for mesh in TRAININGS[name][0][1:]],
 )
 def test_the_work_is_divided_and_the_state_is_whole(estimator, mesh, found):
-    """Per device; what every device repeats is the update, and what samples share."""
+    """A device has its share; all devices repeat the update and what samples share."""
     sizes = [int(size) for size in mesh.split("x")]
     share = found[f"{estimator} {mesh} flops"] / found[f"{estimator} 1 flops"]
     assert 0.9 / np.prod(sizes) < share < 1.1 / np.prod(sizes) + 0.1

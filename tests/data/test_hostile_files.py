@@ -264,7 +264,7 @@ def png(image: np.ndarray) -> bytes:
 
 
 def rows(stored: Stored, count: int = 3) -> list[dict]:
-    """Examples of a set, as they must be."""
+    """Make valid examples of a set."""
     if len(stored.shape) == 1:
         counts = zlib.compress(np.ones(stored.shape, "<u2").tobytes())
         return [{"counts": counts}] * count
@@ -597,7 +597,7 @@ def endless(path: Path, kind: str) -> None:
 
 
 def test_few_records_are_read_where_they_are_too_long(tmp_path, monkeypatch):
-    """Also where the first are as they should be."""
+    """The rule holds even where the first records are as they should be."""
     from array_record.python.array_record_data_source import ArrayRecordDataSource
 
     seen: list[int] = []

@@ -194,7 +194,7 @@ def trained(
 )
 @pytest.mark.parametrize("estimator", UNBIASED, ids=["rebar", "relax", "alone"])
 def test_control_variates_are_unbiased(estimator, bound, num_samples):
-    """Wherever their own parameters are."""
+    """The mean holds at any parameters of the control variates."""
     gradients = Gradients("bernoulli", bound, estimator, num_samples)
     assert gradients.z(perturbed(gradients.auxiliary)).max() < THRESHOLD
 
@@ -260,7 +260,7 @@ def toy_variance(name: str, estimator: Estimator) -> float:
 
 
 def test_trained_control_variates_are_quieter_than_the_score_function():
-    """On E (b - 0.2)^2."""
+    """The variances are those of the gradient of E (b - 0.2)^2."""
     none, relaxed, learned = (
         toy_variance("toy 0.2", e) for e in (score_function(), rebar(), relax())
     )
@@ -311,7 +311,7 @@ def test_own_parameters_descend_the_squared_estimate(estimator, minimised):
 
 @pytest.mark.parametrize("bound", [elbo(), iwae(), cubo()], ids=lambda b: b.name)
 def test_the_model_sees_discrete_latents_only(bound):
-    """Its gradient is that of F at b, whatever control variate lam has."""
+    """The model's gradient is that of F at b, whatever control variate lam has."""
     name = "bernoulli"
     params, examples = params_of(name), examples_of(name)
     batch = Batch(examples, jnp.arange(2))
@@ -394,7 +394,7 @@ def test_reinmax_is_exact_for_quadratics_where_straight_through_is_not(num_sampl
 
 @pytest.mark.parametrize("estimator", BIASED, ids=lambda estimator: estimator.name)
 def test_every_relaxation_is_biased(estimator):
-    """At f(b) = (b - 0.2)^8, far from any quadratic."""
+    """The reward f(b) = (b - 0.2)^8 is far from any quadratic."""
     assert Gradients("toy 0.2", reward(power=4), estimator, 1).z().max() > 20
 
 
@@ -469,7 +469,7 @@ def test_latents_without_a_relaxation_are_refused(estimator):
 
 
 def test_relax_reads_the_latents_shape_off_the_model():
-    """Not off p(z), which may depend on a y that is not there yet."""
+    """Reading p(z) would fail: it may depend on a y that is not there yet."""
     model = oracles.MODELS["sigmoid_belief_network"]
     conditional = dataclasses.replace(model, prior=lambda params, y: y)
     objective = make_objective(conditional, elbo(), relax(), num_samples=2)

@@ -95,7 +95,7 @@ def objective_of(name: str, bound: Bound, estimator: Estimator, k: int) -> Objec
 
 
 def moved(objective: Objective) -> Objective:
-    """It starts with its own parameters and state away from where they start."""
+    """Move the initial parameters and state of the objective's estimator."""
 
     def init(key: jax.Array) -> tuple:
         params, state = objective.init(key)
@@ -124,7 +124,7 @@ def z_of(
     ("name", "bound", "k"), CASES, ids=lambda part: getattr(part, "name", str(part))
 )
 def test_no_baseline_disturbs_the_mean(name, bound, k):
-    """Whatever the auxiliary parameters and the state that a baseline is made of."""
+    """The mean holds at any auxiliary parameters and state of a baseline."""
     problem = problem_of(name, bound, k)
     accepted = {
         label: estimator
@@ -503,7 +503,7 @@ def test_muprop_knows_a_linear_signal_exactly():
 
 @pytest.mark.parametrize("bound", [iwae(), cubo()], ids=lambda bound: bound.name)
 def test_a_fitted_coefficient_descends_the_variance(bound):
-    """Its gradient is that of the mean squared estimate, which is a parabola in eta."""
+    """The gradient in eta is that of the mean squared estimate, a parabola in eta."""
     name = "sigmoid_belief_network"
     objective = objective_of(name, bound, muprop(fitted=True), 2)
     fixed = objective_of(name, bound, muprop(), 2)
@@ -535,7 +535,7 @@ def test_a_fitted_coefficient_descends_the_variance(bound):
 
 @pytest.mark.parametrize("bound", [elbo(), cubo()], ids=lambda bound: bound.name)
 def test_nvil_learns_what_to_expect(bound):
-    """Its network descends on its error, of a bound that is minimised too."""
+    """NVIL's network lowers its error, also for a bound that is minimised."""
     name = "sigmoid_belief_network"
     objective = objective_of(name, bound, nvil(hidden=(5,)), 2)
     fresh, state = objective.init(jax.random.key(1))

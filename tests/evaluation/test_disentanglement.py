@@ -196,7 +196,7 @@ def test_the_error_of_the_bound_covers_what_one_log_ratio_has(
 def test_the_fewest_codes_and_shuffles_cover_in_more_than_90_percent(
     width, correlation
 ):
-    """In 1000 draws of the held-out half; 20 codes and 2 shuffles do not."""
+    """The half is drawn 1000 times; 20 codes and 2 shuffles cover less."""
     among = np.full((width, width), correlation) + (1 - correlation) * np.eye(width)
     log_ratio, truth = normal_log_ratio(among, 1.0)
     rng = np.random.default_rng(1)

@@ -148,7 +148,7 @@ def test_the_stratified_density_is_unbiased_over_all_batches():
 
 
 def test_of_all_examples_the_estimate_is_the_mixtures():
-    """By loops over the same draws; that of a part of them is lower."""
+    """Loops over the same draws agree; the estimate of a part of them is lower."""
     size = 40
     x = np.asarray(draw_x(jax.random.key(4), size))
     batch, key = batch_of(x), jax.random.key(5)
@@ -163,7 +163,7 @@ def test_of_all_examples_the_estimate_is_the_mixtures():
 
 
 def test_the_stratified_estimate_tends_to_a_gaussians_total_correlation():
-    """Less the exact ratio's mean at the same draws, whose noise so cancels."""
+    """Subtracting the exact ratio's mean at the same draws cancels their noise."""
     joint = multivariate_normal([0.3, -0.2], COVARIANCE)
 
     def biases(size, repeats):

@@ -176,7 +176,7 @@ def test_a_biased_estimator_is_recommended_only_when_asked(
 
 
 def test_the_ranked_signal_grows_as_the_root_of_the_number_of_gradients():
-    """And the directional SNR of one step does not, near its noise floor."""
+    """Near its noise floor the directional SNR of one step does not grow so."""
     rng = np.random.default_rng(0)
     single = rng.standard_t(5, (64_000, 10)) + np.eye(10)[0] * 0.1
     signal, snr, error = np.empty(2), np.empty(2), np.empty(2)

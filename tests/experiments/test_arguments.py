@@ -324,7 +324,7 @@ def test_a_quick_run_prints_no_lines(capsys):
 
 
 def test_a_run_of_nothing_prints_no_lines(capsys):
-    """As a comparison prints none in which every cell is refused."""
+    """A comparison in which every cell is refused is such a run."""
     with progress.progress_bar("gradients", 0, "cells") as update:
         update(0, progress.COMPILING)
     assert capsys.readouterr().err == ""

@@ -157,7 +157,7 @@ def reported(measured, bounds) -> str:
 
 
 def test_the_report_counts_as_lower_what_states_so(discrete):
-    """On true log p(x), in z-scores, with an objective that is wrongly declared."""
+    """True log p(x) judges, in z-scores; a wrongly declared bound is the control."""
     said = reported(discrete, [*ALL, beta_elbo(0.5)])
     lower = sum(bound.relation == "lower" for bound in ALL)
     assert f"None of {lower} cells of lower bounds is above log p(x)" in said
@@ -255,7 +255,7 @@ def test_a_killed_run_goes_on_to_the_same_rows(whole, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"bounds": ("nope",)}, "unknown name 'nope'.*iwae"),
+        ({"bounds": ("nope",)}, "unknown bound 'nope'.*iwae"),
         ({"bounds": ("elbo", "elbo")}, "bounds is .*name each one once"),
         ({"num_samples": (2, 2)}, "num_samples is .*name each one once"),
         ({"num_samples": ()}, "at least one K"),
@@ -264,7 +264,7 @@ def test_a_killed_run_goes_on_to_the_same_rows(whole, tmp_path, monkeypatch):
         ({"num_examples": 0}, "--num-examples is 0: use an integer"),
         ({"eval_num_samples": 0}, "--eval-num-samples is 0: use an integer"),
         ({"seed": -1}, "--seed is -1: .* 0 to 4,294,967,295"),
-        ({"model": "nope"}, "unknown name 'nope'.*linear_gaussian"),
+        ({"model": "nope"}, "unknown model 'nope'.*linear_gaussian"),
         ({"model_settings": ("nope=1",)}, "no setting .*nope.*latent_dim"),
         ({"checkpoint": "nowhere"}, "cannot read .*experiments.train"),
         ({"checkpoint": "x", "model_settings": ()}, "follow from the run"),

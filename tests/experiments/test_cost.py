@@ -168,7 +168,7 @@ def test_rounds_that_are_done_are_kept(tmp_path, monkeypatch):
         ({"base": (5, 0, 10)}, "--base is .*an integer"),
         ({"rounds": 0}, "rounds is 0"),
         ({"seconds": 0.0}, "--seconds is 0.0: use a number"),
-        ({"bound": "nope"}, "unknown name 'nope'.*iwae"),
+        ({"bound": "nope"}, "unknown bound 'nope'.*iwae"),
         ({"estimators": ("rloo",)}, "rloo refuses iwae"),
         ({"estimators": ()}, "at least one estimator"),
     ],

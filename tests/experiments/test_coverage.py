@@ -27,7 +27,7 @@ def results(tmp_path_factory):
 
 
 def test_intervals_hold_the_truth_or_are_marked(results):
-    """At least as often as 90% intervals would: each has a chance of 1e-4 to fail."""
+    """Intervals cover as often as 90% ones; each has a chance of 1e-4 to fail."""
     least = binom.ppf(1e-4, SEEDS, 0.9) / SEEDS
     counted = [row for row in results.rows if row.statistic != coverage.PLUG_IN]
     for row in counted:
@@ -54,7 +54,7 @@ def test_what_is_written_is_what_was_found(results):
 @pytest.mark.parametrize("law", list(planted_gradients.LAWS))
 @pytest.mark.parametrize("size", [1, 5])
 def test_the_truths_of_planted_draws_are_those_of_many(law, size):
-    """In z-scores of 200,000 draws; another law's truths, the control, are not."""
+    """200,000 draws agree in z-scores; another law's truths, the control, do not."""
     mean, scale = np.linspace(0.3, 0.0, size), np.geomspace(1.0, 2.0, size)
     noise = planted_gradients.LAWS[law].sample(jax.random.key(0), (200_000, size))
     draws = mean + scale * np.asarray(noise, float)

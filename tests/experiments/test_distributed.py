@@ -80,7 +80,7 @@ def finish(both):
 
 
 def test_two_processes_train_the_model_of_one(tmp_path):
-    """Stopped by a signal to the one that does not write, they go on to the same."""
+    """A signal to the process that writes nothing stops both; both can resume."""
     folders = [tmp_path / "first", tmp_path / "second"]
     for folder in folders:
         folder.mkdir()

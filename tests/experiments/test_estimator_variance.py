@@ -81,7 +81,7 @@ def whole(tmp_path_factory) -> estimator_variance.Results:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_run_cut_anywhere_ends_with_the_same_rows(whole, seed, tmp_path):
-    """Whatever is left of its file, as by kill -9 in the middle of a write."""
+    """The journal is cut at any byte, as kill -9 in the middle of a write leaves it."""
     out = tmp_path / "run"
     shutil.copytree(whole.out, out)
     (out / "results.json").unlink()
@@ -129,7 +129,7 @@ def test_a_killed_run_goes_on_with_what_is_not_measured(whole, tmp_path):
 
 @pytest.mark.parametrize("names", [["dreg", "stl"], []])
 def test_nothing_else_runs_when_the_rows_of_a_group_are_out(names, monkeypatch):
-    """A measurement of time follows, also where that alone was missing."""
+    """The time is measured next, even where only the time was missing."""
     running = []
 
     def reference_of(point, problem):
@@ -245,9 +245,9 @@ def test_the_variance_over_a_pool_is_that_of_the_data_and_of_the_latents(tmp_pat
 
 
 def test_a_drawn_reference_says_how_well_it_is_known(monkeypatch):
-    """Its errors are those of many references; VIMCO's are the least at K > 1.
+    """The stated errors are those of many references; VIMCO's are the least at K > 1.
 
-    What cannot become known in 16 passes is not waited for.
+    Drawing stops early where 16 passes would not reach the wanted error.
     """
     (setting,) = estimator_variance.make_points(config_for(None))
     problem = Problem(model=setting.model, bound=BOUNDS["iwae"](), num_samples=3)
@@ -279,7 +279,7 @@ def test_a_drawn_reference_says_how_well_it_is_known(monkeypatch):
 
 
 def test_a_trained_control_variate_is_the_run_s_own():
-    """The estimator of the training is trained; what others learn is said to be new."""
+    """The estimator of the run keeps its parameters; other estimators have new ones."""
     config = config_for(None)
     (setting,) = estimator_variance.make_points(config)
     problem = Problem(model=setting.model, bound=BOUNDS["iwae"](), num_samples=3)
@@ -358,7 +358,7 @@ def test_estimators_are_replayed_along_a_run(tmp_path, monkeypatch):
 
     assert "at least one estimator" in refused(estimators=())
     assert "only 20 test images" in refused(batch_size=21)
-    assert "unknown name" in refused(bounds=("nope",))
+    assert "unknown bound" in refused(bounds=("nope",))
     shutil.rmtree(run.out / "snapshots")
     assert "train with --snapshot-epochs" in refused()
 
@@ -411,7 +411,7 @@ def test_a_comparison_of_refused_cells_alone_leaves_no_folder(tmp_path):
 
 
 def test_two_settings_of_one_estimator_are_two_cells(tmp_path):
-    """At a low temperature Gumbel-softmax has the larger variance, and is named so."""
+    """Gumbel-softmax at a low temperature has its own name, and the larger variance."""
     cold = "gumbel_softmax:temperature=0.1"
     results = estimator_variance.run(
         config_for(

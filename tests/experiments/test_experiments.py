@@ -306,7 +306,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_at_the_last_good_state(
 
 
 def test_an_explosion_by_the_last_step_is_seen_too(tmp_path, no_figures):
-    """Its own loss was finite: only what is measured afterwards is not."""
+    """The loss of the last step is finite; only what is measured afterwards is not."""
     config = tiny(tmp_path / "run", batch_size=1438, learning_rate=1e30)
     with pytest.raises(VaejaxError, match=r"not finite after step 1: .* no good state"):
         train.run(config)
@@ -371,7 +371,7 @@ def test_a_run_starts_from_the_networks_of_another(
 def test_a_start_takes_the_prior_too_where_its_shapes_agree(
     tmp_path, no_figures, capsys
 ):
-    """And says what it took; in the folder that it replaces, too."""
+    """The run says what it took, also where it replaces the folder it started from."""
     settings = SETTINGS["gaussian_mlp"]
     mixture = (*settings, "prior=gaussian_mixture", "prior.num_components=3")
     config = tiny(tmp_path / "run", model_settings=mixture, batch_size=1438)

@@ -116,7 +116,7 @@ LAST_SAVED = {"checkpoint": 8, "metrics": 10}
 
 
 def assert_nothing_lost(out: Path, write: str, whole: Path) -> None:
-    """The last checkpoint is whole, and the run goes on from it as if nothing were."""
+    """The last checkpoint is whole, and the run goes on from it as if unharmed."""
     assert checkpoints.latest(out / "checkpoints") == LAST_SAVED[write]
     train(out)
     assert_same_run(out, whole)
@@ -158,7 +158,7 @@ def test_a_read_only_disk_is_refused_and_nothing_is_lost(
 def test_a_file_that_may_not_grow_costs_nothing_that_was_saved(
     write, tmp_path, whole, monkeypatch
 ):
-    """As on a full disk, where none can be mounted."""
+    """A limit on file sizes stands for a full disk where none can be mounted."""
     out = tmp_path / "run"
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     once(

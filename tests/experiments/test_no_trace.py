@@ -115,7 +115,7 @@ def config_of(trained, monkeypatch) -> Callable[..., Any]:
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_a_refused_command_leaves_no_trace(name, config_of, tmp_path, monkeypatch):
-    """It is refused as it writes the first thing after its settings."""
+    """The command is refused as it writes the first file after its settings."""
     module, write = EXPERIMENTS[name], run_folder.write_text
     refused = []
 
@@ -147,7 +147,7 @@ def test_a_refused_command_leaves_no_trace(name, config_of, tmp_path, monkeypatc
 def test_the_run_of_another_experiment_is_left_alone(
     name, config_of, tmp_path, monkeypatch
 ):
-    """By --overwrite too; and what measures time says so before it computes."""
+    """--overwrite leaves it alone; commands that measure time refuse beforehand."""
     for module, first in ((speed, "_images"), (cost, "program_of")):
         monkeypatch.setattr(module, first, lambda *_: pytest.fail("it computes"))
     module, out = EXPERIMENTS[name], tmp_path / "run"
@@ -164,7 +164,7 @@ def test_the_run_of_another_experiment_is_left_alone(
 def test_a_run_that_lost_its_checkpoints_keeps_the_rest(
     gone, finished, trained, tmp_path
 ):
-    """It would start anew, and write over its history, finished or not."""
+    """A resumed run would start anew, and write over its history, finished or not."""
     out = tmp_path / "run"
     shutil.copytree(trained, out)
     shutil.rmtree(out / "checkpoints")
@@ -180,7 +180,7 @@ def test_a_run_that_lost_its_checkpoints_keeps_the_rest(
 
 
 def test_no_epoch_is_written_before_a_checkpoint_has_it(tmp_path, monkeypatch):
-    """So that a run which is killed at any moment can be gone on with."""
+    """A run that is killed at any moment can then be resumed."""
 
     def append_row(out: Path, row: dict[str, Any]) -> None:
         assert checkpoints.latest(out / "checkpoints") == row["step"]

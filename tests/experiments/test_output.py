@@ -21,7 +21,7 @@ SCRIPT = "<script>alert(1)</script>"
 
 
 def printed(encoding: str, errors: str = "strict") -> str:
-    """Every name, printed and in a table, on a terminal of that encoding."""
+    """Print every name, alone and in a table, on a terminal of this encoding."""
     buffer = io.BytesIO()
     before = sys.stdout
     sys.stdout = io.TextIOWrapper(buffer, encoding, errors)

@@ -282,7 +282,7 @@ def test_printed_commands_run_in_their_order(tmp_path, monkeypatch):
     ],
 )
 def test_a_printed_name_or_number_that_cannot_be_is_found(words):
-    """In what `REDUCED` replaces, too."""
+    """The words that `REDUCED` replaces are checked too."""
     _, module = module_of(["python", "-m", f"experiments.{words.split()[0]}"])
     with pytest.raises((VaejaxError, SystemExit)):
         read(module, words.split()[1:])
@@ -344,7 +344,7 @@ def test_every_page_with_python_is_run():
 
 @pytest.mark.parametrize("name", SMALL)
 def test_the_printed_snippets_run(name, capsys):
-    """At one epoch, on a few test images, with few draws."""
+    """The snippets run for one epoch, on a few test images, with few draws."""
     (page,) = [page for page in PAGES if page.name == name]
     code = snippets(page)
     for size, smaller in SMALL[name].items():

@@ -70,7 +70,7 @@ def test_what_fails_later_leaves_the_new_run(error, tmp_path):
 
 @pytest.mark.parametrize("error", ERRORS, ids=repr)
 def test_what_fails_in_a_new_folder_leaves_none(error, tmp_path):
-    """But for the reason, where the fault is the program's."""
+    """A fault of the program leaves the folder, which holds the reason."""
     out = tmp_path / "a" / "b"
     with pytest.raises(type(error)):
         overwrite(out, error)
@@ -93,7 +93,7 @@ def test_a_symbolic_link_is_replaced_behind_it(tmp_path):
 
 
 def test_a_part_that_saves_something_replaces_the_whole(tmp_path):
-    """A tour or a gallery is made of runs in folders of their own."""
+    """A tour or a gallery consists of runs in folders of their own."""
     write_old(tmp_path, OLD)
     write_old(tmp_path / "part", OLD)
     for error in (VaejaxError("early"), None):
@@ -202,7 +202,7 @@ def test_an_interrupt_says_what_is_right_for_what_is_there(flags, save, says, tm
 
 
 def test_no_experiment_says_on_its_own_how_to_go_on():
-    """But a sweep, which the same command goes on with."""
+    """A sweep does: the same command goes on with it."""
     found = {
         path.name
         for path in (ROOT / "experiments").rglob("*.py")
@@ -214,7 +214,7 @@ def test_no_experiment_says_on_its_own_how_to_go_on():
 @pytest.mark.parametrize("name", ["results.json", "metrics.jsonl", "checkpoints"])
 @pytest.mark.parametrize("flag", [True, False])
 def test_results_whose_settings_are_lost_are_to_be_moved_away(name, flag, tmp_path):
-    """No flag replaces them, and none is advised."""
+    """No flag replaces the results, and the message advises none."""
     (tmp_path / name).write_text("{}")
     with (
         pytest.raises(VaejaxError, match=f"holds {name} of .*lost: move it") as caught,
@@ -227,7 +227,7 @@ def test_results_whose_settings_are_lost_are_to_be_moved_away(name, flag, tmp_pa
 
 @pytest.mark.parametrize("out", ["", ".", "..", "../cwd", "link", "/"])
 def test_no_run_is_written_into_the_working_directory(out, tmp_path, monkeypatch):
-    """Nor above it, by whatever name."""
+    """No name of that directory, or of one above it, is accepted."""
     (tmp_path / "cwd").mkdir()
     monkeypatch.chdir(tmp_path / "cwd")
     if out == "link":

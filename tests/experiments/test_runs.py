@@ -278,7 +278,7 @@ def compared(monkeypatch, out: Path, *folders: Path) -> Any:
 def test_runs_of_different_bounds_are_compared_by_what_all_of_them_log(
     tmp_path, monkeypatch
 ):
-    """The ELBO at KL weight 1; each line says what else its figures depend on."""
+    """The ELBO at KL weight 1 is compared; each line names its data set and K."""
     make_run(tmp_path / "vae", bound="elbo", estimator="pathwise", num_samples=1)
     make_run(tmp_path / "iwae", num_samples=8, dataset="digits")
     found = compared(monkeypatch, tmp_path / "c", tmp_path / "vae", tmp_path / "iwae")

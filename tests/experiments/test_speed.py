@@ -142,7 +142,7 @@ def test_a_peer_that_does_not_answer_in_time_is_left_out(stubs, tmp_path):
 def test_a_peer_that_is_too_slow_does_not_lose_what_the_others_did(
     stubs, tmp_path, monkeypatch
 ):
-    """It is interrupted in the second round, and left out in the third command."""
+    """The peer is interrupted in round two, and left out in the third command."""
     asked, ask = [], contestants.Contestant.ask
 
     def interrupted(self, command):

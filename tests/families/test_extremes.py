@@ -195,7 +195,7 @@ def test_kl_of_neighbours_is_not_negative(name):
 
 @pytest.mark.parametrize("name", FLOWS)
 def test_a_flow_keeps_its_digits(name):
-    """Against its own float64, which `test_flows.py` holds against its Jacobian."""
+    """The truth is the flow in float64, which `test_flows.py` holds to its Jacobian."""
     family = FAMILIES[name](dim=3, depth=2)
     own = () if family.head.weights is None else family.head.weights(jax.random.key(0))
     outputs = np.random.default_rng(0).normal(
@@ -223,7 +223,7 @@ def large(*numbers):
 
 
 def test_log_probs_in_figures():
-    """To the digits shown, where the terms' own sum is off by up to a nat."""
+    """All digits shown are right; the plain sum of the terms is off by up to a nat."""
     of = {name: LAWS[name]() for name in EXTREMES}
     shares = jnp.array([0.25, 0.25, 0.5])
     values = {

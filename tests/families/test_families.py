@@ -36,7 +36,7 @@ def twin_log_prob(name: str, x) -> np.ndarray:
 
 
 def test_every_family_has_a_case():
-    """Flows apart, which have no twin: see `test_flows.py`."""
+    """Flows have no twin and no case: see `test_flows.py`."""
     flows = {
         name
         for name, family in FAMILIES.items()

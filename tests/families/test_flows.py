@@ -76,7 +76,7 @@ def stretching(sign: float) -> Family:
 
 @functools.cache
 def weights_of(family: Family) -> Any:
-    """As they start."""
+    """The initial weights of the family, or ()."""
     if family.head.weights is None:
         return ()
     with jax.enable_x64(False):  # the same whoever asks first
@@ -201,7 +201,7 @@ def test_gradients_are_those_of_finite_differences(name):
 
 @every_flow
 def test_it_starts_as_the_standard_normal_and_at_no_saddle(name):
-    """With a network's outputs at zero, as a learned prior's are at first."""
+    """The outputs of the network are zero, as those of a learned prior are at first."""
     family = family_of(name, depth=4)
     with jax.enable_x64(True):
         _, own = arguments_of(family, 0, 0.0)

@@ -45,7 +45,7 @@ def read(family: Family, outputs) -> object:
 
 @of_levels
 def test_the_levels_probabilities_sum_to_one(name):
-    """Wherever the location lies, at scales from exp(-10) to exp(10)."""
+    """The sum is one at any location, at scales from exp(-10) to exp(10)."""
     family = LIKELIHOODS[name]()
     levels = jnp.linspace(0, 1, 256)[:, None]
 
@@ -121,13 +121,14 @@ def test_gradients_are_those_of_finite_differences(name):
     ["shared_normal", "mixture_of_discretized_logistics", "continuous_bernoulli"],
 )
 def test_networks_start_at_the_datas_mean(name):
-    """In the channels' order, which differs between the networks."""
+    """The order of the channels, which differs between the networks, is kept."""
     mean = np.random.default_rng(0).uniform(0.1, 0.9, size=(4, 3, 2))
     settings = (
         {"likelihood_settings": {"channels": 2}} if name == "shared_normal" else {}
     )
-    mlp = gaussian_mlp((4, 3, 2), mean, 2, hidden=(3,), likelihood=name, **settings)
-    conv = gaussian_conv((4, 3, 2), mean, 2, channels=(3,), likelihood=name, **settings)
+    given = {"data_mean": mean, "latent_dim": 2, "likelihood": name, **settings}
+    mlp = gaussian_mlp((4, 3, 2), hidden=(3,), **given)
+    conv = gaussian_conv((4, 3, 2), channels=(3,), **given)
     for model, expected in [
         (mlp, mean),
         (conv, np.broadcast_to(mean.mean((0, 1)), mean.shape)),

@@ -104,7 +104,7 @@ def test_a_deep_autoencoder_is_better_than_pca_where_the_data_bend():
     flat = PCA(1).fit(spiral)
     kept = flat.inverse_transform(flat.transform(spiral))
     model = autoencoder(
-        (2,), spiral.mean(0), latent_dim=1, hidden=(32, 32), activation="tanh"
+        (2,), data_mean=spiral.mean(0), latent_dim=1, hidden=(32, 32), activation="tanh"
     )
     error = squared_error(model, train(model, spiral, steps=2000), spiral)
     assert error < 0.2 * np.square(spiral - kept).sum(1).mean()

@@ -43,7 +43,7 @@ def test_a_sample_shows_the_class_asked_for_and_z_only_what_the_label_does_not()
         train, test = half
         return linear_probe(codes[train], what[train], codes[test], what[test])
 
-    model = conditional_vae((PIXELS,), None, 2, CLASSES, (20,))
+    model = conditional_vae((PIXELS,), latent_dim=2, num_classes=CLASSES, hidden=(20,))
     params = trained(model, data)
 
     def sample(key, y):
@@ -58,11 +58,11 @@ def test_a_sample_shows_the_class_asked_for_and_z_only_what_the_label_does_not()
     assert told_by_z(model, params, hand) > 0.95
     assert told_by_z(model, params, labels) < 0.4  # 0.25 by chance
 
-    plain = gaussian_mlp((PIXELS,), None, 2, (20,), activation="relu")
+    plain = gaussian_mlp((PIXELS,), latent_dim=2, hidden=(20,), activation="relu")
     assert told_by_z(plain, trained(plain, data), labels) > 0.6
 
 
 def test_an_image_without_a_label_is_refused():
-    model = conditional_vae((PIXELS,), None, 2, CLASSES, (20,))
+    model = conditional_vae((PIXELS,), latent_dim=2, num_classes=CLASSES, hidden=(20,))
     with pytest.raises(VaejaxError, match="conditional_vae needs a label"):
         model.encode(model.init(KEY), Example(jnp.zeros(PIXELS)))

@@ -90,7 +90,7 @@ def test_a_chain_is_retraced_as_it_was_drawn(top_down):
 
 @pytest.mark.parametrize("top_down", [True, False])
 def test_a_chain_is_integrated_by_its_nodes(top_down):
-    """Their weights give the mean and covariance of all layers together."""
+    """The weights of the nodes give the mean and covariance of all layers together."""
     family = chain(diagonal_normal(), [linear, linear], top_down)
     params, mean, covariance = linear_chain(top_down, dims=(1, 1, 1))
     nodes, weights = family.quadrature(params, 24)
@@ -208,7 +208,7 @@ def test_a_unit_at_its_prior_says_nothing_though_it_moves():
 
 
 def test_estimators_of_the_path_agree_on_a_ladder():
-    """Their mean gradients in the encoder, each against pathwise, in z-scores."""
+    """Each estimator's mean encoder gradient is compared with pathwise, in z-scores."""
     model = ladder_mlp(**SIZES, num_hidden=1)
     x = jnp.array([[1.0, 0.0, 1.0, 1.0, 0.0]])
     batch, draws, folds = Batch(Example(x), jnp.arange(1)), 4000, 20

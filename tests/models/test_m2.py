@@ -24,7 +24,9 @@ PARAMS = MODEL.init(KEY)
 def test_the_encoder_has_the_hidden_layers_asked_for_and_no_other():
     """Layers of widths 5 and 4, activated alike; y joins the outputs of the first."""
     x = jax.random.normal(KEY, (PIXELS,))
-    model = m2((PIXELS,), None, 2, CLASSES, (5, 4), activation="silu")
+    model = m2(
+        (PIXELS,), latent_dim=2, num_classes=CLASSES, hidden=(5, 4), activation="silu"
+    )
     params = model.init(KEY)
     first, *rest = (
         layer
@@ -94,7 +96,14 @@ def test_images_without_labels_teach_the_classifier():
         own = np.flatnonzero(classes == label)
         y[own[np.abs(x[own] - patterns[label]).sum(1).argmax()]] = label
     few = np.flatnonzero(y >= 0)
-    model = m2((size,), x.mean(0), 1, CLASSES, (20,), classification_weight=3.0)
+    model = m2(
+        (size,),
+        data_mean=x.mean(0),
+        latent_dim=1,
+        num_classes=CLASSES,
+        hidden=(20,),
+        classification_weight=3.0,
+    )
     stored = np.concatenate([np.arange(count), np.repeat(few, 30)])
 
     def accuracy(chosen, epochs):

@@ -219,8 +219,9 @@ def test_the_output_bias_starts_at_the_logit_of_the_mean():
 @pytest.mark.parametrize("likelihood", ["diagonal_normal", "fixed_normal"])
 def test_real_likelihoods_start_at_the_mean_itself(likelihood):
     mean = np.random.default_rng(0).uniform(size=(4, 3, 2))
-    mlp = gaussian_mlp((4, 3, 2), mean, 2, hidden=(3,), likelihood=likelihood)
-    conv = gaussian_conv((4, 3, 2), mean, 2, channels=(3,), likelihood=likelihood)
+    given = {"data_mean": mean, "latent_dim": 2, "likelihood": likelihood}
+    mlp = gaussian_mlp((4, 3, 2), hidden=(3,), **given)
+    conv = gaussian_conv((4, 3, 2), channels=(3,), **given)
     channel_means = np.broadcast_to(mean.mean((0, 1)), mean.shape)
     for model, last, expected in [
         (mlp, lambda decoder: decoder["layers"][1], mean),
@@ -295,7 +296,7 @@ def test_active_units_are_those_whose_posterior_mean_moves():
 
 
 def test_the_shape_of_one_hot_data_counts_their_categories():
-    """So that the networks which others put on x, as NVIL's baseline, fit it."""
+    """Networks that others put on x, such as NVIL's baseline, then fit it."""
     model = from_mlps(
         "words",
         posterior=diagonal_normal(),

@@ -448,7 +448,7 @@ def exemplar_model(x, num_components):
 )
 @pytest.mark.parametrize("observe", [None, lambda key, x: x])
 def test_training_asks_which_exemplar_each_example_is(y, message, observe):
-    """Without, each would be explained by itself."""
+    """Without positions, the prior would explain each example by itself."""
     x = np.eye(4, 3, dtype="float32")
     objective = make_objective(exemplar_model(x, 2), elbo(), pathwise(), num_samples=1)
 
@@ -484,7 +484,7 @@ def test_evaluation_takes_no_positions_but_refuses_what_are_none():
 
 
 def test_training_leaves_an_examples_own_component_out_of_its_exemplar_prior():
-    """At the component's mean, where SciPy's mixtures of the others and of all are."""
+    """The truths are SciPy's mixtures, without and with the own component."""
     x = np.random.default_rng(0).integers(0, 2, (4, 3)).astype("float32")
     model = exemplar_model(x, 3)
     params = moved_params(model)._replace(prior=jnp.float32(-0.7))

@@ -102,7 +102,7 @@ def gain(before, after):
 
 
 def test_the_registered_models_steps_improve_a_trained_encoder(digits):
-    """At its defaults, on images and noise that are new; and at twenty times as many.
+    """New images and noise gain by the default steps, and by twenty times as many.
 
     The control is the same model, refined against one draw of noise that stays.
     """
@@ -149,7 +149,7 @@ def test_the_noise_of_refinement_is_a_function_of_the_example():
 
 
 def test_refinement_stays_in_the_family():
-    """A floor of 2 nats per latent, which the ELBO would have lower."""
+    """The posterior keeps a floor of 2 nats per latent, which the ELBO would lower."""
     settings = {"data_shape": (3,), "latent_dim": 2, "hidden": (4,)}
     floor = {"posterior_settings": {"min_kl": 2.0}}
     model = gaussian_mlp(**settings, posterior="floored_normal", **floor)

@@ -16,7 +16,7 @@ KEY = jax.random.key(0)
 def build(x, **settings):
     given = {"latent_dim": 24, "hidden": (48,), "learning_rate": 3e-3}
     return stacked_denoising_autoencoder(
-        x.shape[1:], np.asarray(x.mean(0)), **given | settings
+        x.shape[1:], data_mean=np.asarray(x.mean(0)), **given | settings
     )
 
 
@@ -47,7 +47,7 @@ def test_a_layer_is_trained_on_those_below_and_for_itself():
     assert model.extras.start is not None
 
     def layers(which):
-        """The lower pair and the upper one, with other weights where it starts."""
+        """The lower and upper kernels after a start from other weights in one layer."""
         params = model.init(KEY)
         encoder, decoder = (
             dict(one["layers"]) for one in (params.encoder, params.decoder)

@@ -86,7 +86,7 @@ def test_topics_that_documents_are_from_are_found_again(settings):
 def learned(documents, settings):
     model = prod_lda(
         (WORDS,),
-        documents.mean(0),
+        data_mean=documents.mean(0),
         num_topics=TOPICS,
         hidden=(50,),
         concentration=0.5,

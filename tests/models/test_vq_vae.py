@@ -177,7 +177,7 @@ def test_a_batch_whose_examples_are_not_compared_may_be_cut_up():
     compared = make_objective(
         model, reconstruction(), pathwise(), num_samples=1, regularizers=[compares]
     )
-    with pytest.raises(VaejaxError, match="compares all 4 examples of a batch"):
+    with pytest.raises(VaejaxError, match="compares all examples of a batch"):
         fit(compared, adam, data, **given)
     fit(compared, adam, data, **given | {"micro_batch_size": 4})
 

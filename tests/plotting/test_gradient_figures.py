@@ -257,9 +257,9 @@ def test_false_alarms_are_as_rare_as_is_said(size):
 
 @pytest.mark.parametrize("tests", [1, 50])
 def test_a_bias_that_is_called_detectable_is_found(tests):
-    """In 95% of 400 runs or more, less 4 standard errors of that: 90.6%.
+    """95% of 400 runs or more find it, less 4 standard errors of that: 90.6%.
 
-    Half of it is missed far more often, and so is, among 50, what one test would find.
+    Half of the bias is missed far more often; so is, among 50, what one test finds.
     """
     scale = np.sqrt(np.linspace(0.2, 2.0, 30))
     shape = scale / np.linalg.norm(scale)

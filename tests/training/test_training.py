@@ -137,7 +137,7 @@ def test_a_state_shows_itself_in_a_line():
 
 
 def copied(state):
-    """As `fit` donates it."""
+    """Copy the state, because `fit` takes over what it is given."""
     return jax.tree.map(jnp.copy, state)
 
 
@@ -317,7 +317,7 @@ def test_micro_batches_give_the_gradient_of_the_whole_batch(
 
 
 def test_a_micro_batch_takes_its_share_of_every_part_of_the_batch():
-    """So that of a batch that lies on several devices, each has work all the time."""
+    """Each of several devices that share a batch then has work all the time."""
     seen = []
 
     def loss(params, state, key, batch):
@@ -535,7 +535,7 @@ def damage(file, how):
 
 @pytest.mark.parametrize("how", ["truncated", "removed", "one bit flipped"])
 def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path, small_state, how):
-    """Whichever of its files is: it is as it was, or found to be damaged and named."""
+    """The checkpoint of a damaged file loads unchanged, or the damage is named."""
     for step in (8, 9):
         save(tmp_path, at_step(small_state, step), {"step": step, "sum": 0.1})
     files = [f for f in (tmp_path / "9").rglob("*") if f.is_file()]

@@ -25,6 +25,7 @@ from vaejax.core import (
     VaejaxError,
     check_data,
 )
+from vaejax.core.build import answered
 from vaejax.core.doors import (
     expect,
     expect_all,
@@ -37,6 +38,7 @@ from vaejax.core.ranges import Range, mismatch, shown
 from vaejax.progress import bar
 
 
+@answered
 def compare_estimators(
     model: Model,
     params: Params,

@@ -39,6 +39,7 @@ from vaejax.core import (
     check_data,
     unknown,
 )
+from vaejax.core.build import answered
 from vaejax.core.doors import (
     expect,
     expect_all,
@@ -56,6 +57,7 @@ BUDGETS = {
 }
 
 
+@answered
 def advise(
     model: Model,
     params: Params,

@@ -38,6 +38,7 @@ from vaejax.benchmark.report import (
     summarize,
 )
 from vaejax.core import Batch, Bound, Estimator, Example, Key, Model, Params, check_data
+from vaejax.core.build import answered
 from vaejax.core.doors import expect, expect_count, expect_key, expect_params
 from vaejax.progress import bar
 
@@ -62,6 +63,7 @@ class BiasCheck(NamedTuple):
         return self.sentence
 
 
+@answered
 def check_unbiased(
     estimator: Estimator,
     bound: Bound,

@@ -24,6 +24,11 @@ T = TypeVar("T")
 Settings = ParamSpec("Settings")
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
+REGISTRIES = (
+    *("BOUNDS", "ESTIMATORS", "FAMILIES", "KL_WEIGHTS", "MODELS", "PRIORS"),
+    "REGULARIZERS",
+)
+
 
 class Word(str):
     """The text of a setting, to be read once the type of the setting is known."""
@@ -49,10 +54,15 @@ def build(
 
     Raises:
         UnknownNameError: listing the known names, or the settings the factory takes.
-        VaejaxError: a name that is no word, or names no factory of the user's; a value
-            that the setting's annotation does not allow; a setting that is given twice,
-            or that follows.
+        VaejaxError: a registry that is none; a name that is no word, or names no
+            factory of the user's; a value that the setting's annotation does not allow;
+            a setting that is given twice, or that follows.
     """
+    if not isinstance(registry, Mapping) or not all(map(callable, registry.values())):
+        names = ", ".join(f"vaejax.{one}" for one in REGISTRIES)
+        raise VaejaxError(
+            f"registry is {shown(registry)}: give factories by name, as in {names}"
+        )
     factory = factory_of(registry, name)
     taken = settings_of(factory)
     known = {key: value for key, value in follows.items() if key in taken}
@@ -63,27 +73,24 @@ def build(
             f"{', '.join(twice)} of {name} follow from the data set or the model: "
             "leave them out"
         )
-    if others := sorted(own.keys() - taken.keys()):
-        first, *_ = others
-        advice = one_of(first, taken) if taken else "it takes none"
-        raise UnknownNameError(f"{name!r} has no setting {shown(first)}: {advice}")
     return factory(**known, **typed(name, factory, own))
 
 
 def factory_of(
-    registry: Mapping[str, Callable[..., T]], name: str, kind: str = "name"
+    registry: Mapping[str, Callable[..., T]], name: str, kind: str = ""
 ) -> Callable[..., T]:
     """The factory of a registered name, or the user's own, as in `my_models.py:my_vae`.
 
     Args:
         registry: factories by name.
         name: one of these, or a file or module and a factory in it.
-        kind: what is named, for the message.
+        kind: what is named, for the message, if not the registry's kind.
 
     Raises:
         UnknownNameError: listing the known names.
         VaejaxError: a name that is no word; see `own_factory`.
     """
+    kind = kind or getattr(registry, "kind", "name")
     if not isinstance(name, str):
         known = ", ".join(sorted(registry))
         raise VaejaxError(f"{kind} is {shown(name)}: give a word, one of {known}")
@@ -100,16 +107,51 @@ def factory_of(
 
 def checked(factory: Callable[Settings, T]) -> Callable[Settings, T]:
     """Wrap a factory to refuse, when called directly, the settings `build` refuses."""
-    taken = settings_of(factory)
 
     @wraps(factory)
     def call(*args: Settings.args, **settings: Settings.kwargs) -> T:
-        given = dict(zip(taken, args, strict=False)) | settings
-        known = {name: value for name, value in given.items() if name in taken}
-        typed(factory.__name__, factory, known)
+        typed(factory.__name__, factory, by_name(factory, args, settings))
         return factory(*args, **settings)
 
     return call
+
+
+def answered(function: Callable[Settings, T]) -> Callable[Settings, T]:
+    """Wrap a function to refuse unknown and missing arguments in one sentence."""
+
+    @wraps(function)
+    def call(*args: Settings.args, **settings: Settings.kwargs) -> T:
+        by_name(function, args, settings)
+        return function(*args, **settings)
+
+    return call
+
+
+def by_name(
+    function: Callable[..., Any], args: Sequence[Any], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The arguments of a call by name.
+
+    Raises:
+        UnknownNameError: listing the settings that the function takes.
+        VaejaxError: more values without a name than it takes, or too few values.
+    """
+    name, taken = function.__name__, settings_of(function)
+    unnamed = [key for key, one in taken.items() if one.kind is not one.KEYWORD_ONLY]
+    if len(args) > len(unnamed):
+        raise VaejaxError(
+            f"{name} takes {' and '.join(unnamed) or 'nothing'} without a name, and "
+            f"was given {len(args)} values: write name=value for the others"
+        )
+    given = {**dict(zip(unnamed, args, strict=False)), **settings}
+    _refuse_unknown(name, given, taken)
+    required = [key for key, one in taken.items() if one.default is one.empty]
+    if missing := [key for key in required if key not in given]:
+        words = ", ".join(f"{key}=..." for key in missing)
+        raise VaejaxError(
+            f"{name} needs {' and '.join(missing)}: add {words} to the call"
+        )
+    return given
 
 
 def check_calls(module: dict[str, Any], registry: dict[str, Callable[..., T]]) -> None:
@@ -129,13 +171,24 @@ def typed(
     """The settings with every `Word` read as a value of the type the factory takes.
 
     Raises:
+        UnknownNameError: listing the settings that the factory takes.
         VaejaxError: naming the setting, what it takes and what was given.
     """
     taken = settings_of(factory)
+    _refuse_unknown(name, settings, taken)
     return {
         key: read(name, key, value, taken[key].annotation)
         for key, value in settings.items()
     }
+
+
+def _refuse_unknown(
+    name: str, given: Mapping[str, Any], taken: Mapping[str, Any]
+) -> None:
+    if others := sorted(given.keys() - taken.keys()):
+        first, *_ = others
+        advice = one_of(first, taken) if taken else "it takes none"
+        raise UnknownNameError(f"{name!r} has no setting {shown(first)}: {advice}")
 
 
 def read(name: str, key: str, given: Any, annotation: Any) -> Any:

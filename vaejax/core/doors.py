@@ -1,12 +1,12 @@
 """Type checks of the arguments of public functions; an error is one sentence."""
 
-import inspect
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 
+from vaejax.core.build import REGISTRIES, settings_of
 from vaejax.core.errors import VaejaxError
 from vaejax.core.model import Model
 from vaejax.core.ranges import Range, mismatch, shown
@@ -14,16 +14,6 @@ from vaejax.core.values import Batch, Example, Key, Params
 
 T = TypeVar("T")
 
-# The registry that holds the factories of a kind.
-REGISTRIES = {
-    "Bound": "BOUNDS",
-    "Estimator": "ESTIMATORS",
-    "Family": "FAMILIES",
-    "KLWeight": "KL_WEIGHTS",
-    "Model": "MODELS",
-    "Prior": "PRIORS",
-    "Regularizer": "REGULARIZERS",
-}
 # An expression that makes one of another kind.
 EXAMPLES = {
     "GradientTransformation": "optax.adam(1e-3)",
@@ -99,6 +89,16 @@ def expect_observe(observe: Any) -> None:
         )
 
 
+def expect_callback(name: str, given: Any) -> None:
+    """Refuse a value that is neither a function nor None.
+
+    Raises:
+        VaejaxError: naming the argument and its value.
+    """
+    if given is not None and not callable(given):
+        raise VaejaxError(f"{name} is {shown(given)}: give a function, or leave it out")
+
+
 def expect_params(params: Any, model: Model) -> Params:
     """Return the value if it is parameters of the model, whose `init` is traced.
 
@@ -170,7 +170,7 @@ def expect_key(key: Any) -> Key:
     """Return the value if it is a random key.
 
     Raises:
-        VaejaxError: an integer, or another type.
+        VaejaxError: an integer, an array of keys, or another type.
     """
     if isinstance(key, int):
         raise VaejaxError(
@@ -180,16 +180,25 @@ def expect_key(key: Any) -> Key:
         raise VaejaxError(
             f"key is {_with_article(type(key))}: give a key, as in jax.random.key(0)"
         )
+    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        is_one = key.ndim == 0
+    else:  # a key of `jax.random.PRNGKey`
+        is_one = key.ndim == 1 and key.dtype == jnp.uint32
+    if not is_one:
+        raise VaejaxError(
+            f"key is an array of {key.dtype} of shape {key.shape}: give one key, as in "
+            "jax.random.key(0)"
+        )
     return key
 
 
-def expect_count(name: str, given: Any) -> int:
+def expect_count(name: str, given: Any, least: int = 1) -> int:
     """Return a count as an `int`.
 
     Raises:
         VaejaxError: see `no_count`.
     """
-    if reason := no_count(name, given):
+    if reason := no_count(name, given, least):
         raise VaejaxError(reason)
     return int(given)
 
@@ -253,7 +262,7 @@ def expect_example(name: str, examples: Any) -> Example:
 
 
 def _made_of_its_fields(kind: type) -> str:
-    fields = inspect.signature(kind).parameters.values()
+    fields = settings_of(kind).values()
     asked = [f"{field.name}=..." for field in fields if field.default is field.empty]
     return f"{kind.__name__}({', '.join(asked)})"
 

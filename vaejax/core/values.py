@@ -14,6 +14,7 @@ import jaxtyping
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from vaejax.core.errors import VaejaxError
+from vaejax.core.ranges import shown
 
 Key = PRNGKeyArray
 Keys = jaxtyping.Key[Array, " B"]
@@ -43,6 +44,10 @@ def record(cls: type[T]) -> type[T]:
                 f"{cls.__name__} takes its fields by name, and was given "
                 f"{len(positional)} without a name: write {cls.__name__}({names}), or "
                 "fewer of these fields"
+            )
+        if not isinstance(name := fields.get("name", ""), str):
+            raise VaejaxError(
+                f"the name of a {cls.__name__} is {shown(name)}: give a word"
             )
         init(self, **fields)
 

@@ -34,6 +34,7 @@ from vaejax.core import (
     fold_examples,
     plain,
 )
+from vaejax.core.build import answered
 from vaejax.core.doors import expect, expect_counts, expect_key, expect_params
 from vaejax.evaluation.psis import pareto_shapes, tail_size
 from vaejax.sharding import DATA, SAMPLES, evaluation_mesh, put
@@ -108,6 +109,7 @@ def _known(figure: float) -> float | None:
     return None if np.isnan(figure) else float(figure)
 
 
+@answered
 def log_likelihood(
     model: Model,
     params: Params,

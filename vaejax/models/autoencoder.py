@@ -27,6 +27,7 @@ from vaejax.priors import standard_normal
 
 def autoencoder(
     data_shape: Shape = (28, 28, 1),
+    *,
     data_mean: np.ndarray | None = None,
     latent_dim: int = 30,
     hidden: Sequence[int] = (),

@@ -25,7 +25,7 @@ from vaejax.models.assembly import event_of
 
 
 def bernoulli_toy(
-    data_shape: Shape = (1,), data_mean: np.ndarray | None = None
+    data_shape: Shape = (1,), *, data_mean: np.ndarray | None = None
 ) -> Model:
     """A bit for every coordinate of x; the encoder is the bits' logits and ignores x.
 

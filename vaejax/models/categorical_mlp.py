@@ -21,6 +21,7 @@ from vaejax.priors import learned_categorical
 
 def categorical_mlp(
     data_shape: Shape = (28, 28, 1),
+    *,
     data_mean: np.ndarray | None = None,
     latent_dim: int = 20,
     num_categories: int = 10,

@@ -36,6 +36,7 @@ from vaejax.priors.conditional_normal import require_label
 
 def conditional_vae(
     data_shape: Shape = (28, 28, 1),
+    *,
     data_mean: np.ndarray | None = None,
     latent_dim: int = 20,
     num_classes: Classes = 10,

@@ -29,6 +29,7 @@ from vaejax.models.parts import NONE, Settings
 
 def denoising_autoencoder(
     data_shape: Shape = (28, 28, 1),
+    *,
     data_mean: np.ndarray | None = None,
     latent_dim: int = 500,
     hidden: Sequence[int] = (),

@@ -20,6 +20,7 @@ from vaejax.priors import learned, uniform_sphere
 
 def family_mlp(
     data_shape: Shape = (28, 28, 1),
+    *,
     data_mean: np.ndarray | None = None,
     posterior: str = "gamma",
     posterior_settings: Settings = NONE,

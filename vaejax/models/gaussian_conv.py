@@ -25,6 +25,7 @@ from vaejax.nets import Network, conv_decoder, conv_encoder
 
 def gaussian_conv(
     data_shape: Shape = (28, 28, 1),
+    *,
     data_mean: np.ndarray | None = None,
     latent_dim: int = 50,
     channels: Sequence[int] = (32, 64),

@@ -26,6 +26,7 @@ from vaejax.models.parts import (
 
 def gaussian_mlp(
     data_shape: Shape = (28, 28, 1),
+    *,
     data_mean: np.ndarray | None = None,
     latent_dim: int = 50,
     hidden: Sequence[int] = (200, 200),

@@ -32,7 +32,7 @@ POSTERIOR_VARIANCE = 2 / 3
 
 
 def gaussian_toy(
-    data_shape: Shape = (20,), data_mean: np.ndarray | None = None
+    data_shape: Shape = (20,), *, data_mean: np.ndarray | None = None
 ) -> Model:
     """A latent for every coordinate of x; exact expectations need 1 or 2 of them.
 

@@ -66,6 +66,7 @@ class Stage(NamedTuple):
 
 def hierarchical_mlp(
     data_shape: Shape = (28, 28, 1),
+    *,
     data_mean: np.ndarray | None = None,
     latent_dims: Sequence[int] = (100, 50),
     hidden: Sequence[int] = (200, 100),
@@ -118,6 +119,7 @@ def hierarchical_mlp(
 
 def ladder_mlp(
     data_shape: Shape = (28, 28, 1),
+    *,
     data_mean: np.ndarray | None = None,
     latent_dims: Sequence[int] = (64, 32, 16, 8, 4),
     hidden: Sequence[int] = (512, 256, 128, 64, 32),

@@ -30,6 +30,7 @@ from vaejax.priors import standard_normal
 
 def linear_gaussian(
     data_shape: Shape = (4,),
+    *,
     data_mean: np.ndarray | None = None,
     latent_dim: int = 2,
 ) -> Model:

@@ -58,6 +58,7 @@ EXCLUDED = -1000.0
 
 def m2(
     data_shape: Shape = (28, 28, 1),
+    *,
     data_mean: np.ndarray | None = None,
     latent_dim: int = 50,
     num_classes: Classes = 10,

@@ -62,6 +62,7 @@ class Image(NamedTuple):
 
 def masked_autoencoder(
     data_shape: Shape = (28, 28, 1),
+    *,
     data_mean: np.ndarray | None = None,
     mask_ratio: float = 0.75,
     patch_size: int = 4,

@@ -48,6 +48,7 @@ PARTS = {
 
 def prod_lda(
     data_shape: Shape = (1995,),
+    *,
     data_mean: np.ndarray | None = None,
     num_topics: int = 50,
     hidden: Sequence[int] = (100, 100),

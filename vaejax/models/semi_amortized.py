@@ -157,6 +157,7 @@ def key_of(x: Array) -> Key:
 
 def semi_amortized_mlp(
     data_shape: Shape = (28, 28, 1),
+    *,
     data_mean: np.ndarray | None = None,
     latent_dim: int = 50,
     hidden: Sequence[int] = (200, 200),
@@ -180,10 +181,10 @@ def semi_amortized_mlp(
     """
     model = gaussian_mlp(
         data_shape,
-        data_mean,
-        latent_dim,
-        hidden,
-        activation,
+        data_mean=data_mean,
+        latent_dim=latent_dim,
+        hidden=hidden,
+        activation=activation,
         posterior=posterior,
         posterior_settings=posterior_settings,
         prior=prior,

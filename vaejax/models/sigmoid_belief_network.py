@@ -23,6 +23,7 @@ from vaejax.priors import learned_bernoulli
 
 def sigmoid_belief_network(
     data_shape: Shape = (28, 28, 1),
+    *,
     data_mean: np.ndarray | None = None,
     latent_dim: int = 200,
     hidden: Sequence[int] = (),

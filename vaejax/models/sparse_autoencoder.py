@@ -27,6 +27,7 @@ from vaejax.regularizers.l1_codes import l1_codes
 
 def sparse_autoencoder(
     data_shape: Shape = (28, 28, 1),
+    *,
     data_mean: np.ndarray | None = None,
     latent_dim: int = 256,
     l1: float = 0.1,

@@ -33,6 +33,7 @@ BATCH_SIZE = 100
 
 def stacked_denoising_autoencoder(
     data_shape: Shape = (28, 28, 1),
+    *,
     data_mean: np.ndarray | None = None,
     latent_dim: int = 128,
     hidden: Sequence[int] = (256,),

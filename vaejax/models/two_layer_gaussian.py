@@ -29,6 +29,7 @@ from vaejax.families.chain import linear
 
 def two_layer_gaussian(
     data_shape: Shape = (4,),
+    *,
     data_mean: np.ndarray | None = None,
     latent_dims: tuple[int, int] = (1, 1),
 ) -> Model:

@@ -31,6 +31,7 @@ from vaejax.nets import mlp
 
 def two_layer_sigmoid_belief_network(
     data_shape: Shape = (28, 28, 1),
+    *,
     data_mean: np.ndarray | None = None,
     latent_dims: tuple[int, int] = (200, 200),
     hidden: Sequence[int] = (),

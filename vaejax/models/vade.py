@@ -58,6 +58,7 @@ MOST_CODES = 5_000  # codes in a fit, unless there are more components
 
 def vade(
     data_shape: Shape = (28, 28, 1),
+    *,
     data_mean: np.ndarray | None = None,
     latent_dim: int = 10,
     num_components: int = 10,

@@ -55,6 +55,7 @@ MOST_IMAGES = 1000  # images whose vectors the codebook starts from
 
 def vq_vae(
     data_shape: Shape = (28, 28, 1),
+    *,
     data_mean: np.ndarray | None = None,
     latent_dim: int = 16,
     num_codes: int = 64,

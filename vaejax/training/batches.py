@@ -3,9 +3,20 @@
 import numpy as np
 from jaxtyping import Int
 
+from vaejax.core import VaejaxError
+
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
-    """The number of steps that visit every example about once: ceil(N / B)."""
+    """The number of steps that visit every example about once: ceil(N / B).
+
+    Raises:
+        VaejaxError: a batch larger than the data, which would hold an example twice.
+    """
+    if batch_size > num_examples:
+        raise VaejaxError(
+            f"batch_size is {batch_size}, and there are only {num_examples} training "
+            "examples: use a smaller batch_size"
+        )
     return -(-num_examples // batch_size)
 
 

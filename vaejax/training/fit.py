@@ -25,7 +25,15 @@ from vaejax.core import (
     check_lengths,
     check_positions,
 )
-from vaejax.core.doors import expect, expect_counts, expect_example, expect_key
+from vaejax.core.build import answered
+from vaejax.core.doors import (
+    expect,
+    expect_callback,
+    expect_count,
+    expect_counts,
+    expect_example,
+    expect_key,
+)
 from vaejax.progress import bar
 from vaejax.sharding import DATA, local, put, training_mesh
 from vaejax.training.batches import batch_indices, steps_per_epoch
@@ -63,6 +71,7 @@ class EpochReport(NamedTuple):
     compile_seconds: float  # compilation time of the run so far
 
 
+@answered
 def fit(
     objective: Objective,
     optimizer: optax.GradientTransformation,
@@ -113,11 +122,12 @@ def fit(
 
     Raises:
         NonFiniteError: with the last good state, and what was not finite.
-        VaejaxError: a batch size or a number of epochs that is not positive, or that
-            the state has behind it; a state that is freed, or of another objective or
-            optimizer; data, or what `observe` makes of them, that the
-            objective refuses; parts of batches that it needs whole; positions that
-            `exemplar` needs; leaves of the data of different lengths.
+        VaejaxError: a batch size or a number of epochs that is not positive; a batch
+            larger than the data; epochs that the state has behind it; a state that is
+            freed, or of another objective or optimizer; data, or what `observe` makes
+            of them, that the objective refuses; parts of batches that it needs whole;
+            positions that `exemplar` needs; leaves of the data of different lengths;
+            callbacks that are no functions.
 
     Examples:
         >>> objective = make_objective(gaussian_toy((2,)), elbo(), stl(), num_samples=1)
@@ -136,7 +146,7 @@ def fit(
         objective,
         optimizer,
         observe=observe,
-        micro_batch_size=micro_batch_size,
+        micro_batch_size=None if micro_batch_size == batch_size else micro_batch_size,
         max_skipped=max_skipped,
     )
     if mesh is not None:
@@ -145,21 +155,21 @@ def fit(
         expect_key(key)
     else:
         expect_state(state, objective, optimizer)
+    expect_count("epochs", epochs)
+    expect_count("batch_size", batch_size)
     expect_counts(
-        epochs=epochs,
-        batch_size=batch_size,
-        micro_batch_size=micro_batch_size,
-        steps_per_dispatch=steps_per_dispatch,
+        micro_batch_size=micro_batch_size, steps_per_dispatch=steps_per_dispatch
     )
-    expect_counts(0, max_skipped=max_skipped)
+    expect_callback("on_dispatch", on_dispatch)
+    expect_callback("on_epoch", on_epoch)
     run_key = key if state is None else state.key
     data = _checked(objective, observe, jax.random.fold_in(run_key, NO_STEP - 1), data)
     num_examples = len(data.x)
+    num_steps = steps_per_epoch(num_examples, batch_size)
     if state is None:
         begun = init_state(objective, optimizer, key)
         state = started(objective, begun, data, observe)
     state = state._replace(failed_step=jnp.full((), -1, jnp.int32))  # a new attempt
-    num_steps = steps_per_epoch(num_examples, batch_size)
     if (done := int(state.step)) >= epochs * num_steps:
         raise VaejaxError(
             f"nothing is left to train: epochs = {epochs} counts from the very first "

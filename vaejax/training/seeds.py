@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from vaejax.core import Batch, Example, Key, Objective, Params, PyTree, Scalar, Stats
+from vaejax.core.doors import expect_key
 from vaejax.terms import with_value
 
 T = TypeVar("T")
@@ -29,7 +30,7 @@ def several_seeds(objective: Objective, num_seeds: int) -> Objective:
     """
 
     def init(key: Key) -> tuple[Params, PyTree]:
-        return jax.vmap(objective.init)(jax.random.split(key, num_seeds))
+        return jax.vmap(objective.init)(jax.random.split(expect_key(key), num_seeds))
 
     def loss(
         params: Params, state: PyTree, key: Key, batch: Batch

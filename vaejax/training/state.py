@@ -10,7 +10,7 @@ import optax
 from jaxtyping import Array, Int
 
 from vaejax.core import Key, Objective, Params, PyTree, VaejaxError
-from vaejax.core.doors import expect, expect_kept, expect_shapes
+from vaejax.core.doors import expect, expect_kept, expect_key, expect_shapes
 
 
 class TrainState(NamedTuple):
@@ -43,7 +43,7 @@ def init_state(
     objective: Objective, optimizer: optax.GradientTransformation, key: Key
 ) -> TrainState:
     """The state before the first step."""
-    init_key, run_key = jax.random.split(key)
+    init_key, run_key = jax.random.split(expect_key(key))
     params, loss_state = objective.init(init_key)
     return TrainState(
         params=params,

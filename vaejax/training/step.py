@@ -28,7 +28,9 @@ from vaejax.core import (
     VaejaxError,
     fold_examples,
 )
-from vaejax.core.doors import expect, expect_observe
+from vaejax.core.build import answered
+from vaejax.core.doors import expect, expect_count, expect_counts, expect_observe
+from vaejax.core.ranges import cut
 from vaejax.training.state import TrainState
 
 T = TypeVar("T")
@@ -46,6 +48,7 @@ class Totals(NamedTuple):
         return {name: total / self.steps for name, total in self.metrics.items()}
 
 
+@answered
 def make_step(
     objective: Objective,
     optimizer: optax.GradientTransformation,
@@ -70,17 +73,21 @@ def make_step(
         observe: turns a stored example into the observation of this step, per example.
         micro_batch_size: examples per gradient; the gradients of a batch's equal parts
             are averaged, which is exact for objectives that are means over examples,
-            and the step refuses to do with others. A divisor of the batch size. None
-            takes the batch whole.
+            and others are refused. A divisor of the batch size. None takes the batch
+            whole.
         max_skipped: how many steps of the whole run may be skipped.
 
     Raises:
-        VaejaxError: names, functions or numbers in the place of objects.
+        VaejaxError: names, functions or numbers in the place of objects; parts of
+            batches that the objective needs whole; sizes that are no counts.
     """
     expect(Objective, "objective", objective)
     if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
         expect(optax.GradientTransformation, "optimizer", optimizer)
     expect_observe(observe)
+    expect_counts(micro_batch_size=micro_batch_size)
+    expect_count("max_skipped", max_skipped, 0)
+    check_parts(objective, None, micro_batch_size)
 
     def step(state: TrainState, batch: Batch) -> tuple[TrainState, Stats]:
         observe_key, loss_key = step_keys(state)
@@ -137,11 +144,23 @@ def gather(data: Example, chosen: Int[Array, " B"]) -> Batch:
 def observe_batch(
     observe: Callable[[Key, Array], Array] | None, key: Key, batch: Batch
 ) -> Batch:
-    """Turn stored examples into observations; `observe` is as for `make_step`."""
+    """Turn stored examples into observations; `observe` is as for `make_step`.
+
+    Raises:
+        VaejaxError: an `observe` that does not take a key and an example.
+    """
     if observe is None:
         return batch
     keys = fold_examples(key, batch.global_index)
-    x = jax.vmap(observe)(keys, batch.example.x)
+    try:
+        x = jax.vmap(observe)(keys, batch.example.x)
+    except (TypeError, ValueError) as error:
+        raise VaejaxError(
+            "observe fails at a key and an example of shape "
+            f"{batch.example.x.shape[1:]}: give a function of both, as "
+            "vaejax.data.PROTOCOLS['dynamic'].sample "
+            f"({type(error).__name__}: {cut(str(error))})"
+        ) from error
     return batch._replace(example=batch.example._replace(x=x))
 
 
@@ -203,9 +222,11 @@ def _mean_gradient(
 
 
 def check_parts(
-    objective: Objective, batch_size: int, micro_batch_size: int | None
+    objective: Objective, batch_size: int | None, micro_batch_size: int | None
 ) -> None:
     """Refuse a size of micro-batches that the batch cannot be cut into.
+
+    A `batch_size` of None is not known yet.
 
     Raises:
         VaejaxError: they are not equal, or the objective compares a batch's examples.
@@ -215,10 +236,10 @@ def check_parts(
     if objective.data.whole_batch:
         raise VaejaxError(
             f"micro_batch_size is {micro_batch_size}, and a regularizer of the "
-            f"objective compares all {batch_size} examples of a batch: leave "
-            "micro_batch_size out, or use smaller batches"
+            "objective compares all examples of a batch: leave micro_batch_size out, "
+            "or use smaller batches"
         )
-    if batch_size % micro_batch_size:
+    if batch_size is not None and batch_size % micro_batch_size:
         raise VaejaxError(
             f"a batch of {batch_size} examples has no equal parts of "
             f"{micro_batch_size}: use a micro-batch size that divides the batch size"
