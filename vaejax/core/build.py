@@ -24,10 +24,16 @@ T = TypeVar("T")
 Settings = ParamSpec("Settings")
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 
-REGISTRIES = (
-    *("BOUNDS", "ESTIMATORS", "FAMILIES", "KL_WEIGHTS", "MODELS", "PRIORS"),
-    "REGULARIZERS",
-)
+# The registry that holds the factories of a kind.
+REGISTRIES = {
+    "Bound": "BOUNDS",
+    "Estimator": "ESTIMATORS",
+    "Family": "FAMILIES",
+    "KLWeight": "KL_WEIGHTS",
+    "Model": "MODELS",
+    "Prior": "PRIORS",
+    "Regularizer": "REGULARIZERS",
+}
 
 
 class Word(str):
@@ -59,7 +65,7 @@ def build(
             a setting that is given twice, or that follows.
     """
     if not isinstance(registry, Mapping) or not all(map(callable, registry.values())):
-        names = ", ".join(f"vaejax.{one}" for one in REGISTRIES)
+        names = ", ".join(f"vaejax.{one}" for one in REGISTRIES.values())
         raise VaejaxError(
             f"registry is {shown(registry)}: give factories by name, as in {names}"
         )
@@ -98,7 +104,7 @@ def factory_of(
     if colon and registered in registry:
         raise _no_setting(rest)
     if colon:
-        record = inspect.signature(next(iter(registry.values()))).return_annotation
+        record = next(iter(registry.values())).__annotations__["return"]
         return own_factory(name, record)
     if name not in registry:
         raise unknown(kind, name, registry)
