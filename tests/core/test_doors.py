@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import vaejax
-from vaejax import Batch, Example, VaejaxError
+from vaejax import Batch, Estimator, Example, VaejaxError, Verdict
 from vaejax.bounds import elbo
 from vaejax.core.doors import expect_params
 from vaejax.data import PROTOCOLS, load
@@ -17,9 +17,11 @@ from vaejax.families import bernoulli, diagonal_normal
 from vaejax.kl_weights import linear
 from vaejax.models import linear_gaussian, vq_vae
 from vaejax.models.assembly import from_networks
+from vaejax.models.parts import POSTERIORS
 from vaejax.nets import Network, mlp
 from vaejax.priors import standard_normal
 from vaejax.regularizers import mmd
+from vaejax.terms import log_terms, make_stats, sample_posterior
 
 KEY = jax.random.key(0)
 MODEL = linear_gaussian(data_shape=(2,), latent_dim=1)
@@ -47,6 +49,37 @@ def is_unbiased(estimator=None, params=PARAMS, **changes):
 
 def objective(model=MODEL, **changes):
     return vaejax.make_objective(model, elbo(), dreg(), **{"num_samples": 1} | changes)
+
+
+def own_bound(**changes):
+    bound = vaejax.Bound(**{"name": "own", "aggregate": jnp.mean} | changes)
+    return vaejax.make_objective(MODEL, bound, dreg(), num_samples=4)
+
+
+def own_estimator(surrogate, verdict=Verdict("unbiased", "by construction")):
+    """Train by an estimator of one's own, as `fit` does: its surrogate is traced."""
+    own = Estimator(name="own", surrogate=surrogate, check=lambda problem: verdict)
+    return fit(vaejax.make_objective(MODEL, elbo(), own, num_samples=4))
+
+
+def weights(problem, params, key, example):
+    lam, z = sample_posterior(problem, params, key, example)
+    terms = log_terms(problem.model, params, lam, z, example)
+    return problem.bound.log_weight(terms), terms
+
+
+def vector(problem, params, state, key, example):
+    log_w, terms = weights(problem, params, key, example)
+    return log_w, make_stats(log_w.mean(), terms)
+
+
+def without_stats(problem, params, state, key, example):
+    return weights(problem, params, key, example)[0].mean()
+
+
+def with_terms(problem, params, state, key, example):
+    log_w, terms = weights(problem, params, key, example)
+    return log_w.mean(), terms
 
 
 def networks(**changes):
@@ -146,6 +179,63 @@ MISTAKES = {
         lambda: vaejax.Bound("own", jnp.mean),
         r"Bound takes its fields by name, and was given 2 without a name: write "
         r"Bound\(name=",
+    ),
+    "a word that a bound does not know": (
+        lambda: own_bound(relation="below"),
+        "relation of a Bound is 'below': give one of lower, upper, debiased, none",
+    ),
+    "a bound of several values": (
+        lambda: own_bound(aggregate=lambda log_w: log_w),
+        r"bound 'own': its aggregate returns an array of shape \(4,\) for K = 4: ret",
+    ),
+    "an inference bound of several values": (
+        lambda: own_bound(inference=vaejax.Bound(name="q", aggregate=jnp.exp)),
+        r"bound 'q': its aggregate returns an array of shape \(4,\)",
+    ),
+    "a surrogate of several values": (
+        lambda: own_estimator(vector),
+        r"estimator 'own': its surrogate returns an array of shape \(4,\): return a sc",
+    ),
+    "a surrogate without statistics": (
+        lambda: own_estimator(without_stats),
+        r"estimator 'own': its surrogate must return \(scalar, stats\), as "
+        "vaejax.terms.make_stats makes them, and returns a scalar",
+    ),
+    "a surrogate that returns nothing": (
+        lambda: own_estimator(lambda *given: None),
+        r"'own': its surrogate must return \(scalar, stats\), .*, and returns None",
+    ),
+    "a surrogate with terms for statistics": (
+        lambda: own_estimator(with_terms),
+        r"must return \(scalar, stats\), .* returns \(a scalar, a LogTerms\)",
+    ),
+    "a surrogate of four arguments": (
+        lambda: own_estimator(lambda problem, params, key, example: None),
+        "'own': its surrogate must take problem, params, state, key, example",
+    ),
+    "a check that returns nothing": (
+        lambda: own_estimator(vector, None),
+        "estimator 'own': its check must return a Verdict, .*, and returns None",
+    ),
+    "a check that returns a word": (
+        lambda: own_estimator(vector, "unbiased"),
+        "'own': its check must return a Verdict, .*, and returns 'unbiased'",
+    ),
+    "a check that returns an unknown status": (
+        lambda: own_estimator(vector, Verdict("biassed", "by design")),
+        "whose status is one of unbiased, biased, refused, and returns Verdict.'biass",
+    ),
+    "a bound that is in no registry": (
+        lambda: vaejax.BOUNDS["iwea"],
+        "^unknown bound 'iwea': did you mean 'iwae'",
+    ),
+    "a protocol that is in no registry": (
+        lambda: PROTOCOLS["binarized"],
+        "^unknown protocol 'binarized': use one of counts, dequantized",
+    ),
+    "a posterior that is in no registry": (
+        lambda: POSTERIORS["diagonal"],
+        "^unknown posterior 'diagonal': ",
     ),
     "a model to fit": (lambda: fit(MODEL), "objective must be an Objective, and is a"),
     "a factory for the optimizer": (
@@ -341,6 +431,12 @@ def test_what_is_right_goes_through():
     state = fit()
     fit(state=jax.tree.map(jnp.copy, state), epochs=2)
     assert int(fit(state=state, epochs=2).step) == 4
+
+
+def test_a_name_that_is_in_no_registry_is_also_a_key_error():
+    with pytest.raises(KeyError, match="unknown model 'vea'"):
+        vaejax.MODELS["vea"]
+    assert vaejax.MODELS.get("vea") is None
 
 
 @pytest.mark.usefixtures("untyped")

@@ -10,6 +10,7 @@ from .build import typed as typed
 from .checks import as_arrays as as_arrays
 from .checks import check_data as check_data
 from .errors import IncompatibleError as IncompatibleError
+from .errors import Registry as Registry
 from .errors import UnknownNameError as UnknownNameError
 from .errors import VaejaxError as VaejaxError
 from .errors import one_of as one_of

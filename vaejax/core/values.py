@@ -7,13 +7,14 @@ type is both.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, dataclass_transform
+from typing import Any, Literal, NamedTuple, TypeVar, dataclass_transform, get_origin
 
 import jax
 import jaxtyping
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from vaejax.core.errors import VaejaxError
+from vaejax.core.ranges import mismatch, shown
 
 Key = PRNGKeyArray
 Keys = jaxtyping.Key[Array, " B"]
@@ -34,6 +35,11 @@ def record(cls: type[T]) -> type[T]:
     """
     made = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
     init: Callable[..., None] = made.__init__
+    words = {
+        name: note
+        for name, note in cls.__annotations__.items()
+        if get_origin(note) is Literal
+    }
 
     @functools.wraps(init)
     def by_name(self: T, *positional: Any, **fields: Any) -> None:
@@ -44,6 +50,12 @@ def record(cls: type[T]) -> type[T]:
                 f"{len(positional)} without a name: write {cls.__name__}({names}), or "
                 "fewer of these fields"
             )
+        for name in words.keys() & fields.keys():
+            if expected := mismatch(words[name], fields[name]):
+                raise VaejaxError(
+                    f"{name} of a {cls.__name__} is {shown(fields[name])}: "
+                    f"give {expected}"
+                )
         init(self, **fields)
 
     made.__init__ = by_name  # type: ignore[assignment, method-assign]

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped, UInt8
 
-from vaejax.core import Key, VaejaxError, record
+from vaejax.core import Key, Registry, VaejaxError, record
 from vaejax.ops.random import one_pass
 
 LEVELS = 256  # number of intensity levels
@@ -108,7 +108,7 @@ def _above_half(image: Shaped[Array, "*event"]) -> Float[Array, "*event"]:
     return (bytes_of(image) > 127).astype(float)
 
 
-PROTOCOLS: dict[str, Protocol] = {
+PROTOCOLS: Registry[Protocol] = Registry("protocol") | {
     "dynamic": Protocol(
         name="dynamic",
         sample=sample_bernoulli,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from vaejax.core import unknown
+from vaejax.core import Registry, unknown
 from vaejax.data.binarization import PROTOCOLS
 from vaejax.data.digits import read_digits
 from vaejax.data.prepared import Stored, read_prepared
@@ -263,7 +263,7 @@ def _face(image: np.ndarray) -> np.ndarray:
     return cv2.resize(middle, (64, 64), interpolation=cv2.INTER_AREA)
 
 
-DATASETS: dict[str, Callable[[], DatasetInfo]] = {
+DATASETS: Registry[Callable[[], DatasetInfo]] = Registry("data set") | {
     "digits": digits,
     "mnist": mnist,
     "mnist_70k": mnist_70k,

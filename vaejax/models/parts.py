@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from vaejax.core import Family, Prior, VaejaxError, build, head_of
+from vaejax.core import Family, Prior, Registry, VaejaxError, build, head_of
 from vaejax.families import FAMILIES, k_sparse, optimal_normal, point_mass
 from vaejax.priors import PRIORS
 
@@ -17,7 +17,7 @@ Settings = Mapping[str, Any]
 NONE: Settings = MappingProxyType({})
 
 # Families of one number per coordinate whose densities are finite on all data.
-LIKELIHOODS: dict[str, Callable[..., Family]] = {
+LIKELIHOODS: Registry[Callable[..., Family]] = Registry("likelihood") | {
     name: FAMILIES[name]
     for name in (
         *("bernoulli", "continuous_bernoulli", "pixel_beta"),
@@ -26,10 +26,12 @@ LIKELIHOODS: dict[str, Callable[..., Family]] = {
         *("discretized_logistic", "mixture_of_discretized_logistics"),
         *("poisson", "negative_binomial", "multinomial"),
     )
-} | {"optimal_normal": optimal_normal}  # not a distribution, and so not a posterior
+}
+LIKELIHOODS["optimal_normal"] = optimal_normal  # not a distribution: no posterior
 
 # All distributions, and an autoencoder's code, which is not a distribution.
-POSTERIORS = FAMILIES | {"point_mass": point_mass, "k_sparse": k_sparse}
+POSTERIORS: Registry[Callable[..., Family]] = Registry("posterior") | FAMILIES
+POSTERIORS.update(point_mass=point_mass, k_sparse=k_sparse)
 
 
 def named_posterior(name: str, settings: Settings, latent_dim: int) -> Family:
