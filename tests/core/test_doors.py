@@ -15,7 +15,7 @@ from vaejax.estimators import dreg
 from vaejax.evaluation import reconstruction
 from vaejax.families import bernoulli, diagonal_normal
 from vaejax.kl_weights import linear
-from vaejax.models import linear_gaussian, vq_vae
+from vaejax.models import gaussian_mlp, linear_gaussian, vq_vae
 from vaejax.models.assembly import from_networks
 from vaejax.models.parts import POSTERIORS
 from vaejax.nets import Network, mlp
@@ -56,8 +56,11 @@ def own_bound(**changes):
     return vaejax.make_objective(MODEL, bound, dreg(), num_samples=4)
 
 
-def own_estimator(surrogate, verdict=Verdict("unbiased", "by construction")):
-    """Train by an estimator of one's own, as `fit` does: its surrogate is traced."""
+SURE = Verdict("unbiased", "by construction")
+
+
+def own_estimator(surrogate, verdict=SURE):
+    """Train by an estimator of one's own."""
     own = Estimator(name="own", surrogate=surrogate, check=lambda problem: verdict)
     return fit(vaejax.make_objective(MODEL, elbo(), own, num_samples=4))
 
@@ -223,7 +226,7 @@ MISTAKES = {
     ),
     "a check that returns an unknown status": (
         lambda: own_estimator(vector, Verdict("biassed", "by design")),
-        "whose status is one of unbiased, biased, refused, and returns Verdict.'biass",
+        "whose status is one of unbiased, biased, refused, and returns .*'biassed'",
     ),
     "a bound that is in no registry": (
         lambda: vaejax.BOUNDS["iwea"],
@@ -340,7 +343,7 @@ MISTAKES = {
             Example(X),
             KEY,
         ),
-        "params must be a Params, and is the state of a training",
+        "params must be a Params, and is the state of a training: .* in state.params",
     ),
     "parameters of another size": (
         lambda: vaejax.log_likelihood(MODEL, WIDER.init(KEY), DATA, KEY),
@@ -386,7 +389,31 @@ MISTAKES = {
     ),
     "a number for the shape of the data": (
         lambda: networks(data_shape=4),
-        r"data_shape is 4: give at most 100 values, each an integer .* as in \(28, 28",
+        r"data_shape is 4: give a sequence, as in \(4,\)",
+    ),
+    "a word for the sizes of the layers": (
+        lambda: gaussian_mlp((4,), hidden="128x128"),
+        r"gaussian_mlp's setting hidden='128x128' must be a sequence, as in \(64,\)",
+    ),
+    "a number for the sizes of the layers": (
+        lambda: gaussian_mlp((4,), hidden=200),
+        r"gaussian_mlp's setting hidden=200 must be a sequence, as in \(200,\)",
+    ),
+    "a family for its name": (
+        lambda: gaussian_mlp((4,), likelihood=bernoulli()),
+        r"likelihood=Family\('bernoulli'\) must be a name, as in 'bernoulli'",
+    ),
+    "settings that a comma separates": (
+        lambda: vaejax.build(vaejax.MODELS, "linear_gaussian", ["latent_dim=16,"]),
+        r"latent_dim=\(16,\) must be an integer .* \(separate settings by spaces\)",
+    ),
+    "settings in one word": (
+        lambda: vaejax.build(vaejax.MODELS, "linear_gaussian", ["latent_dim=1, a=2"]),
+        r"latent_dim='1, a=2' must be .* \(separate settings by spaces\)",
+    ),
+    "a key for the seed of a draw": (
+        lambda: load("digits").observations(KEY),
+        "seed is .*: give an integer from 0",
     ),
     "an encoder of another input": (
         lambda: networks(encoder=mlp(5, (3,), 4, "tanh")),
@@ -460,3 +487,12 @@ def test_traced_parameters_are_no_mistake():
     """A user's own jit: no traced array knows whether it is freed."""
     passed = jax.jit(lambda params: expect_params(params, MODEL))
     jax.tree.map(np.testing.assert_array_equal, passed(PARAMS), PARAMS)
+
+
+def test_values_print_what_they_hold_in_a_line():
+    assert repr(PARAMS) == (
+        "Params(encoder: 4 numbers in 3 arrays, decoder: 5 numbers in 3 arrays, "
+        "prior: 0 numbers in 0 arrays, auxiliary: 0 numbers in 0 arrays)"
+    )
+    shown = "Objective(init=init, loss=loss, data=DataRules(check=check_data))"
+    assert repr(OBJECTIVE) == shown

@@ -149,8 +149,8 @@ REALS = "use a likelihood of real numbers such as fixed_normal"
 EXPECTED: dict[Kind, tuple[str, str]] = {
     "bits": (
         "0 and 1",
-        "binarize x, as vaejax.data.PROTOCOLS['dynamic'] and ['threshold'] do, or use "
-        "a likelihood of grey values such as discretized_logistic",
+        "binarize x, as observe=vaejax.data.PROTOCOLS['dynamic'].sample does for `fit`,"
+        " or use a likelihood of grey values such as discretized_logistic",
     ),
     "counts": ("whole numbers from 0", f"give counts, or {REALS}"),
     "levels": (

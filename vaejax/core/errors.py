@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Collection, Mapping
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from vaejax.core.ranges import shown
 
@@ -91,9 +91,9 @@ class Registry(dict[str, T]):
         super().__init__()
         self.kind = kind
 
-    def __or__(self, others: Mapping[str, T]) -> "Registry[T]":  # type: ignore[override]
+    def __or__(self, others: Mapping[str, Any]) -> "Registry[Any]":  # type: ignore
         """Return a registry of the same kind with more entries."""
-        joined: Registry[T] = Registry(self.kind)
+        joined: Registry[Any] = Registry(self.kind)
         joined.update(self)
         joined.update(others)
         return joined

@@ -31,7 +31,8 @@ T = TypeVar("T")
 def record(cls: type[T]) -> type[T]:
     """Make `cls` a frozen, keyword-only dataclass: a static bundle of functions.
 
-    A record with a name prints it, as in `Bound('iwae')`, and not its functions.
+    A record with a name prints it, as in `Bound('iwae')`, and not its functions. A
+    record without a name prints the fields that are no defaults, functions by name.
     """
     made = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
     init: Callable[..., None] = made.__init__
@@ -61,7 +62,20 @@ def record(cls: type[T]) -> type[T]:
     made.__init__ = by_name  # type: ignore[assignment, method-assign]
     if "name" in cls.__annotations__:
         made.__repr__ = lambda self: f"{cls.__name__}({self.name!r})"  # type: ignore
+    else:
+        made.__repr__ = _by_fields  # type: ignore[method-assign]
     return made
+
+
+def _by_fields(self: Any) -> str:
+    """The fields that are no defaults; of a function, the name."""
+    texts = []
+    for field in dataclasses.fields(self):
+        value = getattr(self, field.name)
+        if value is not field.default:
+            function = value.func if isinstance(value, functools.partial) else value
+            texts.append(f"{field.name}={getattr(function, '__name__', repr(value))}")
+    return f"{type(self).__name__}({', '.join(texts)})"
 
 
 class Example(NamedTuple):
@@ -97,6 +111,14 @@ class Params(NamedTuple):
     decoder: PyTree
     prior: PyTree
     auxiliary: PyTree = ()  # learned baselines, control variates, discriminators
+
+    def __repr__(self) -> str:
+        """The number of arrays and of numbers in each group."""
+        groups = []
+        for name, group in zip(self._fields, self, strict=True):
+            sizes = [getattr(leaf, "size", 1) for leaf in jax.tree.leaves(group)]
+            groups.append(f"{name}: {sum(sizes):,} numbers in {len(sizes)} arrays")
+        return f"Params({', '.join(groups)})"
 
 
 def fold_examples(key: Key, index: Int[Array, " B"]) -> Keys:

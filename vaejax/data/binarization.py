@@ -52,9 +52,9 @@ def bytes_of(image: Shaped[Array, "*event"]) -> UInt8[Array, "*event"]:
     """
     if image.dtype != np.uint8:
         raise VaejaxError(
-            f"a protocol turns intensities from 0 to 255 of dtype uint8 into "
-            f"observations, and was given {image.dtype}: give the images as they are "
-            "stored, or observations without a protocol"
+            "a protocol, as the `sample` that `observe` is, turns intensities from 0 "
+            f"to 255 of dtype uint8 into observations, and was given {image.dtype}: "
+            "give the images as they are stored, or observations without `observe`"
         )
     return image
 

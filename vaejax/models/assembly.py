@@ -69,9 +69,7 @@ def from_networks(
         expect(Network, role, network)
     latent_dim = expect_count("latent_dim", latent_dim)
     if expected := mismatch(Shape, data_shape):
-        raise VaejaxError(
-            f"data_shape is {shown(data_shape)}: give {expected}, as in (28, 28)"
-        )
+        raise VaejaxError(f"data_shape is {shown(data_shape)}: give {expected}")
     data_shape = tuple(data_shape)
     part = posterior.restriction
     if part is not None and (reason := part.needs(prior.name)):
