@@ -32,9 +32,8 @@ def check_value(bound: Bound, num_samples: int) -> None:
     Raises:
         VaejaxError: naming the bound and what it returns.
     """
-    terms = LogTerms(
-        *[jax.ShapeDtypeStruct((num_samples,), jnp.result_type(float))] * 3
-    )
+    log_p: Any = jax.ShapeDtypeStruct((num_samples,), jnp.result_type(float))
+    terms = LogTerms(log_p, log_p, log_p)
     value = jax.eval_shape(
         lambda given: bound.aggregate(bound.log_weight(given)), terms
     )

@@ -512,7 +512,8 @@ def test_the_terminal_shows_the_cells_the_refusals_and_the_findings(capsys):
         if row["group"] == "encoder"
     ]
     assert [cell[:4] for cell in cells] == expected
-    assert max(map(len, text[: text.index("refused")].splitlines())) <= 160
+    shown = text[: text.index(variance_report.EXPLAINED)]
+    assert max(map(len, shown.splitlines())) <= 160
 
 
 def test_columns_that_do_not_fit_are_left_out_and_no_number_is_cut(capsys):

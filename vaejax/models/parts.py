@@ -30,8 +30,8 @@ LIKELIHOODS: Registry[Callable[..., Family]] = Registry("likelihood") | {
 LIKELIHOODS["optimal_normal"] = optimal_normal  # not a distribution: no posterior
 
 # All distributions, and an autoencoder's code, which is not a distribution.
-POSTERIORS: Registry[Callable[..., Family]] = Registry("posterior") | FAMILIES
-POSTERIORS.update(point_mass=point_mass, k_sparse=k_sparse)
+POSTERIORS: Registry[Callable[..., Family]] = Registry("posterior")
+POSTERIORS.update(FAMILIES, point_mass=point_mass, k_sparse=k_sparse)
 
 
 def named_posterior(name: str, settings: Settings, latent_dim: int) -> Family:
