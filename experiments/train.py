@@ -31,6 +31,7 @@ from experiments.training.resume import open_training
 from experiments.training.run import Run, check, prepare
 from experiments.training.sinks import watching
 from experiments.training.validation import objective_on_test
+from vaejax.benchmark.numbers import number_of
 from vaejax.core import Model, Params
 from vaejax.ops.matmul import matmul_precision
 from vaejax.ops.random import generator
@@ -118,8 +119,8 @@ def _print_plan(training: Run) -> None:
     print(
         f"training {config.model} on {config.dataset} ({data.protocol}): "
         f"{config.bound} by {config.estimator}, K = {config.num_samples}, "
-        f"{config.epochs} epochs of {len(data.train.x)} examples in batches of "
-        f"{config.batch_size}{_on_devices(training.mesh)} -> {config.out}"
+        f"{number_of(config.epochs, 'epoch')} of {len(data.train.x)} examples "
+        f"in batches of {config.batch_size}{_on_devices(training.mesh)} -> {config.out}"
     )
     print(_choice_in_words(training))
     for name, chosen in _labelled(training).items():

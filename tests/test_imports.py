@@ -2,7 +2,7 @@
 
     core, ops, progress, sharding <- terms, families, bounds, nets, data
         <- estimators, priors, models, regularizers, kl_weights
-        <- problems, compatibility, objective
+        <- problems, returns, compatibility, objective
         <- exact, expected_bound, benchmark, evaluation, training <- trained
         <- plotting, experiments <- notebooks
 
@@ -27,7 +27,7 @@ STAGES = [
         *("vaejax.estimators", "vaejax.priors", "vaejax.models"),
         *("vaejax.regularizers", "vaejax.kl_weights"),
     },
-    {"vaejax.problems", "vaejax.compatibility", "vaejax.objective"},
+    {"vaejax.problems", "vaejax.compatibility", "vaejax.objective", "vaejax.returns"},
     {
         *("vaejax.exact", "vaejax.expected_bound"),
         *("vaejax.benchmark", "vaejax.evaluation", "vaejax.training"),

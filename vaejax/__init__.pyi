@@ -18,10 +18,12 @@ from . import priors as priors
 from . import problems as problems
 from . import progress as progress
 from . import regularizers as regularizers
+from . import returns as returns
 from . import sharding as sharding
 from . import terms as terms
 from . import trained as trained
 from . import training as training
+from .benchmark import advise as advise
 from .benchmark import check_unbiased as check_unbiased
 from .benchmark import compare_estimators as compare_estimators
 from .bounds import BOUNDS as BOUNDS

@@ -8,6 +8,7 @@ from vaejax.core import Bound, Estimator, Family, Model, Problem, VaejaxError, V
 from vaejax.core.doors import no_count
 from vaejax.estimators import ESTIMATORS
 from vaejax.problems import split, weight_of_kl
+from vaejax.returns import SEVERITY, check_verdict
 
 # These have a low variance where they are unbiased, as two are under most bounds.
 RECOMMENDED = ("pathwise", "dreg", "rloo", "vimco", "score_function")
@@ -17,6 +18,9 @@ def check(problem: Problem, estimator: Estimator) -> Verdict:
     """The estimator's verdict on the problem; an invalid problem is refused first.
 
     An estimator whose own check raises a `VaejaxError` refuses.
+
+    Raises:
+        VaejaxError: an estimator whose check returns no `Verdict`.
     """
     num_samples = problem.num_samples
     if reason := no_count("num_samples", num_samples):
@@ -40,13 +44,14 @@ def check(problem: Problem, estimator: Estimator) -> Verdict:
             f"{problem.bound.name} takes log q(z|x), and a {posterior.name} has no "
             "density: use the bound reconstruction, or another posterior",
         )
-    severity = ("unbiased", "biased", "refused")
     parts = [problem] if problem.bound.inference is None else split(problem)
     try:
         verdicts = list(map(estimator.check, parts))
     except VaejaxError as error:
         return Verdict("refused", str(error))
-    return max(verdicts, key=lambda verdict: severity.index(verdict.status))
+    for verdict in verdicts:
+        check_verdict(estimator, verdict)
+    return max(verdicts, key=lambda verdict: SEVERITY.index(verdict.status))
 
 
 def check_with_remedy(problem: Problem, estimator: Estimator) -> Verdict:

@@ -39,7 +39,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from vaejax.core import KLWeight, PyTree, Scalar, Stats, VaejaxError
+from vaejax.core import KLWeight, PyTree, Registry, Scalar, Stats, VaejaxError
 from vaejax.core.build import check_calls
 from vaejax.core.ranges import Steps, StepsOrZero
 
@@ -143,7 +143,7 @@ def distortion_at_most(
     return _multiplier("distortion_at_most", above, step_size, violated_above=False)
 
 
-KL_WEIGHTS: dict[str, Callable[..., KLWeight]] = {
+KL_WEIGHTS: Registry[Callable[..., KLWeight]] = Registry("KL weight") | {
     "constant": constant,
     "linear": linear,
     "cosine": cosine,

@@ -34,6 +34,7 @@ from vaejax.core import (
 from vaejax.core.build import answered
 from vaejax.core.doors import expect, expect_all, expect_key, no_count
 from vaejax.problems import split, weigh_kl, weight_of_kl
+from vaejax.returns import check_value, surrogate_of
 from vaejax.terms import COMMON_STATS, with_value
 
 
@@ -74,7 +75,8 @@ def make_objective(
 
     Raises:
         IncompatibleError: naming the requirement and the remedy, before any tracing.
-        VaejaxError: names, functions or numbers in the place of objects.
+        VaejaxError: names, functions or numbers in the place of objects; a bound whose
+            value is no scalar. The loss refuses such an estimator when it is traced.
 
     Examples:
         >>> objective = make_objective(gaussian_toy(), iwae(), dreg(), num_samples=4)
@@ -111,6 +113,9 @@ def make_objective(
             f"{verdict.reason}, or accept the bias with allow_bias"
         )
 
+    for part in (bound, bound.inference):
+        if part is not None:
+            check_value(part, num_samples)
     own_weight = weight_of_kl(bound)
     if kl_weight is not None and own_weight == 0:
         raise IncompatibleError(
@@ -283,12 +288,12 @@ def surrogate(
 ) -> tuple[Scalar, Stats]:
     """The estimator's surrogate, or the sum of two if the bound has an `inference`."""
     if problem.bound.inference is None:
-        return estimator.surrogate(problem, params, state, key, example)
+        return surrogate_of(estimator, problem, params, state, key, example)
     of_model, of_posterior = split(problem)
     # The estimator's parameters serve the posterior, and are trained with it.
     frozen = params._replace(auxiliary=stop_gradient(params.auxiliary))
-    first, reported = estimator.surrogate(of_model, frozen, state, key, example)
-    second, own = estimator.surrogate(of_posterior, params, state, key, example)
+    first, reported = surrogate_of(estimator, of_model, frozen, state, key, example)
+    second, own = surrogate_of(estimator, of_posterior, params, state, key, example)
     sign = 1 if of_model.bound.minimised == of_posterior.bound.minimised else -1
     # The estimator's state also serves the posterior: it averages the signal of the
     # baseline.

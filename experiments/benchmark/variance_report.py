@@ -17,7 +17,6 @@ from rich.table import Table as TerminalTable
 from experiments.benchmark.variance_tables import (
     compiled,
     estimate_of,
-    refusals,
     settings_of,
     topics,
     value_of,
@@ -50,7 +49,12 @@ INTERVALS = (
     "findings is wider: it takes into account how many estimators the best was chosen "
     "from (Bonferroni's correction)."
 )
-AS_FIT = ("snr", "cosine", "µs", "var x s", "decodes", "var x d")  # on the terminal
+# On the terminal.
+AS_FIT = ("cosine", "µs", "variance × s", "evaluations", "variance × evaluations")
+EXPLAINED = (
+    "The status is the cell's: one group may have no bias. bias / error is in standard "
+    "errors of the mean; × s and × evaluations multiply by a gradient's cost."
+)
 
 
 def write(
@@ -100,21 +104,21 @@ def write(
 
 
 def print_rows(rows: Sequence[Row], budget: str | None = None) -> None:
-    """Print a table of the parameter groups, the refusals, and the findings."""
+    """Print a table of the parameter groups, and the findings."""
     columns = settings_of(rows) | {
         "group": value_of("group"),
         "status": value_of("status"),
         "bias / error": bias_in_errors,
         "variance": estimate_of("variance"),
-        "rms snr": estimate_of("rms_snr"),
+        "rms SNR": estimate_of("rms_snr"),
         "cosine": estimate_of("cosine"),
         "µs": microseconds,
-        "var x s": _short("work_normalized_variance"),
-        "decodes": value_of("decoder_evaluations"),
-        "var x d": _short("evaluation_normalized_variance"),
+        "variance × s": _short("work_normalized_variance"),
+        "evaluations": value_of("decoder_evaluations"),
+        "variance × evaluations": _short("evaluation_normalized_variance"),
     }
     if not any(map(microseconds, rows)):
-        del columns["µs"], columns["var x s"]
+        del columns["µs"], columns["variance × s"]
     groups = of_whole_groups(rows)
     cells = {name: [str(cell(r)) for r in groups] for name, cell in columns.items()}
     # A pipe has no width, and a folded table cannot be read.
@@ -130,8 +134,8 @@ def print_rows(rows: Sequence[Row], budget: str | None = None) -> None:
     for line in zip(*shown, strict=True):
         table.add_row(*line)
     terminal.print(table)
-    for *settings, counts, reason in refusals(rows):
-        print(f"refused: {' x '.join(settings)}, K = {counts}: {reason}")
+    if groups:
+        print(EXPLAINED)
     for finding in findings(rows, budget):
         print(finding)
     print(compiled(rows))

@@ -74,7 +74,8 @@ COST: Columns = {
     "compile s": _two_decimals("compile_seconds"),
 }
 TEXTS = {
-    "Bias": "The reference g* is: {references}. `bias squared` estimates ‖E g − g*‖² "
+    "Bias": "The reference g* is: {references}. The status is the cell's, of which one "
+    "group may have no bias. `bias squared` estimates ‖E g − g*‖² "
     "without the noise of the draws, and can be below 0 by chance. `bias / error` is "
     "its root over √(tr Cov g / draws), the standard error of the mean. `detectable` "
     "is the squared bias that one test at 5% finds with a chance of 95%. Pareto k is "
@@ -124,8 +125,8 @@ def compiled(rows: Sequence[Row]) -> str:
     """The seconds that XLA compiled for all cells, in words."""
     seconds = {row.cell: row.compile_seconds or 0.0 for row in rows}
     return (
-        f"XLA compiled the draws of all cells for {sum(seconds.values()):.1f} s in "
-        "total, several at once; references and timings come on top."
+        f"Compiling the draws of all cells took {sum(seconds.values()):.1f} s of XLA's "
+        "time, several at once, beside references and timings."
     )
 
 

@@ -304,7 +304,8 @@ def test_arrays_and_states_in_the_wrong_place_are_answered():
         PLAIN(REAL, REAL_PARAMS, X.x, **given)
     state = vaejax.TrainState(REAL_PARAMS, *[()] * 6)
     with pytest.raises(
-        VaejaxError, match="is the state of a training: give the params of that state"
+        VaejaxError,
+        match="is the state of a training: give its parameters, as in state",
     ):
         PLAIN(REAL, state, X, **given)
     wider = linear_gaussian(data_shape=(2,), latent_dim=3)

@@ -758,7 +758,8 @@ def test_fit_checks_what_is_observed():
 
     for protocol in ("none", "dequantized"):
         with pytest.raises(
-            VaejaxError, match=r"`observe` gives values that .*: the likelihood"
+            VaejaxError,
+            match=r"^the likelihood .* \(examples 0 to 1,437 of 1,438, as `obs",
         ):
             train_by(protocol, train.images)
     # One image of 1,438, whichever it is.
@@ -766,9 +767,19 @@ def test_fit_checks_what_is_observed():
     bits[1001] = train.images[1001]
     for x in (bits, bits.astype(np.float32)):
         with pytest.raises(
-            VaejaxError, match=r"`observe` gives values that the model refuses"
+            VaejaxError, match=r"^the likelihood .* as `observe` gives them\)"
         ):
             train_by("static", x)
+    flat = bits.reshape(-1, 64)
+    with pytest.raises(VaejaxError, match=r"^x is of shape .* takes \[N, 8, 8, 1\]"):
+        train_by("static", flat)
+    with pytest.raises(VaejaxError, match="observations without `observe`"):
+        train_by("dynamic", train.images / 255)
+    with pytest.raises(VaejaxError, match=r"as observe=vaejax.data.PROTOCOLS"):
+        vaejax.fit(
+            *(objective, optax.sgd(0.1), Example(train.images)),
+            **{"epochs": 1, "batch_size": 100, "key": KEY},
+        )
 
 
 @pytest.fixture
@@ -785,7 +796,7 @@ def test_fit_observes_every_pixel(row):
     x = 255 * np.asarray(load("digits", "train").observations(), np.uint8)
     x[row, 4, 4] = 77
     model = gaussian_mlp((8, 8, 1), hidden=(5,), latent_dim=2)
-    with pytest.raises(VaejaxError, match=r"among the 1,438 .* first is 0\.30196"):
+    with pytest.raises(VaejaxError, match=r"first is 0\.30196.* of 1,438, as `obs"):
         vaejax.fit(
             vaejax.make_objective(model, elbo(), pathwise(), num_samples=1),
             optax.sgd(0.1),
@@ -806,7 +817,7 @@ def test_fit_looks_at_every_label(wrong, row):
     y = np.array(train.labels)
     y[row] = wrong
     model = conditional_vae((8, 8, 1), num_classes=10, hidden=(5,), latent_dim=2)
-    message = rf"among the 1,438 .* first is {wrong}, at y"
+    message = rf"first is {wrong}, at y.* of 1,438, as `observe` gives"
     with pytest.raises(VaejaxError, match=message):
         vaejax.fit(
             vaejax.make_objective(model, elbo(), pathwise(), num_samples=1),

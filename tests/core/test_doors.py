@@ -7,7 +7,7 @@ import optax
 import pytest
 
 import vaejax
-from vaejax import Batch, Example, VaejaxError
+from vaejax import Batch, Estimator, Example, VaejaxError, Verdict
 from vaejax.benchmark import advise
 from vaejax.bounds import elbo
 from vaejax.core.doors import expect_params
@@ -18,9 +18,11 @@ from vaejax.families import bernoulli, diagonal_normal
 from vaejax.kl_weights import linear
 from vaejax.models import gaussian_mlp, linear_gaussian, vq_vae
 from vaejax.models.assembly import from_networks
+from vaejax.models.parts import POSTERIORS
 from vaejax.nets import Network, mlp
 from vaejax.priors import standard_normal
 from vaejax.regularizers import mmd
+from vaejax.terms import log_terms, make_stats, sample_posterior
 from vaejax.training import several_seeds
 
 KEY = jax.random.key(0)
@@ -55,6 +57,40 @@ def is_unbiased(estimator=None, params=PARAMS, **changes):
 
 def objective(model=MODEL, **changes):
     return vaejax.make_objective(model, elbo(), dreg(), **{"num_samples": 1} | changes)
+
+
+def own_bound(**changes):
+    bound = vaejax.Bound(**{"name": "own", "aggregate": jnp.mean} | changes)
+    return vaejax.make_objective(MODEL, bound, dreg(), num_samples=4)
+
+
+SURE = Verdict("unbiased", "by construction")
+
+
+def own_estimator(surrogate, verdict=SURE):
+    """Train by an estimator of one's own."""
+    own = Estimator(name="own", surrogate=surrogate, check=lambda problem: verdict)
+    return fit(vaejax.make_objective(MODEL, elbo(), own, num_samples=4))
+
+
+def weights(problem, params, key, example):
+    lam, z = sample_posterior(problem, params, key, example)
+    terms = log_terms(problem.model, params, lam, z, example)
+    return problem.bound.log_weight(terms), terms
+
+
+def vector(problem, params, state, key, example):
+    log_w, terms = weights(problem, params, key, example)
+    return log_w, make_stats(log_w.mean(), terms)
+
+
+def without_stats(problem, params, state, key, example):
+    return weights(problem, params, key, example)[0].mean()
+
+
+def with_terms(problem, params, state, key, example):
+    log_w, terms = weights(problem, params, key, example)
+    return log_w.mean(), terms
 
 
 def networks(name="own", **changes):
@@ -160,6 +196,63 @@ MISTAKES = {
         lambda: vaejax.Bound("own", jnp.mean),
         r"Bound takes its fields by name, and was given 2 without a name: write "
         r"Bound\(name=",
+    ),
+    "a word that a bound does not know": (
+        lambda: own_bound(relation="below"),
+        "relation of a Bound is 'below': give one of lower, upper, debiased, none",
+    ),
+    "a bound of several values": (
+        lambda: own_bound(aggregate=lambda log_w: log_w),
+        r"bound 'own': its aggregate returns an array of shape \(4,\) for K = 4: ret",
+    ),
+    "an inference bound of several values": (
+        lambda: own_bound(inference=vaejax.Bound(name="q", aggregate=jnp.exp)),
+        r"bound 'q': its aggregate returns an array of shape \(4,\)",
+    ),
+    "a surrogate of several values": (
+        lambda: own_estimator(vector),
+        r"estimator 'own': its surrogate returns an array of shape \(4,\): return a sc",
+    ),
+    "a surrogate without statistics": (
+        lambda: own_estimator(without_stats),
+        r"estimator 'own': its surrogate must return \(scalar, stats\), as "
+        "vaejax.terms.make_stats makes them, and returns a scalar",
+    ),
+    "a surrogate that returns nothing": (
+        lambda: own_estimator(lambda *given: None),
+        r"'own': its surrogate must return \(scalar, stats\), .*, and returns None",
+    ),
+    "a surrogate with terms for statistics": (
+        lambda: own_estimator(with_terms),
+        r"must return \(scalar, stats\), .* returns \(a scalar, a LogTerms\)",
+    ),
+    "a surrogate of four arguments": (
+        lambda: own_estimator(lambda problem, params, key, example: None),
+        "'own': its surrogate must take problem, params, state, key, example",
+    ),
+    "a check that returns nothing": (
+        lambda: own_estimator(vector, None),
+        "estimator 'own': its check must return a Verdict, .*, and returns None",
+    ),
+    "a check that returns a word": (
+        lambda: own_estimator(vector, "unbiased"),
+        "'own': its check must return a Verdict, .*, and returns 'unbiased'",
+    ),
+    "a check that returns an unknown status": (
+        lambda: own_estimator(vector, Verdict("biassed", "by design")),
+        "whose status is one of unbiased, biased, refused, and returns .*'biassed'",
+    ),
+    "a bound that is in no registry": (
+        lambda: vaejax.BOUNDS["iwea"],
+        "^unknown bound 'iwea': did you mean 'iwae'",
+    ),
+    "a protocol that is in no registry": (
+        lambda: PROTOCOLS["binarized"],
+        "^unknown protocol 'binarized': use one of counts, dequantized",
+    ),
+    "a posterior that is in no registry": (
+        lambda: POSTERIORS["diagonal"],
+        "^unknown posterior 'diagonal': ",
     ),
     "a model to fit": (lambda: fit(MODEL), "objective must be an Objective, and is a"),
     "a factory for the optimizer": (
@@ -396,7 +489,7 @@ MISTAKES = {
             Example(X),
             KEY,
         ),
-        "params must be a Params, and is the state of a training",
+        "params must be a Params, and is the state of a training: .* in state.params",
     ),
     "parameters of another size": (
         lambda: vaejax.log_likelihood(MODEL, WIDER.init(KEY), DATA, KEY),
@@ -441,7 +534,31 @@ MISTAKES = {
     ),
     "a number for the shape of the data": (
         lambda: networks(data_shape=4),
-        r"data_shape is 4: give at most 100 values, each an integer .* as in \(28, 28",
+        r"data_shape is 4: give a sequence, as in \(4,\)",
+    ),
+    "a word for the sizes of the layers": (
+        lambda: gaussian_mlp((4,), hidden="128x128"),
+        r"gaussian_mlp's setting hidden='128x128' must be a sequence, as in \(64,\)",
+    ),
+    "a number for the sizes of the layers": (
+        lambda: gaussian_mlp((4,), hidden=200),
+        r"gaussian_mlp's setting hidden=200 must be a sequence, as in \(200,\)",
+    ),
+    "a family for its name": (
+        lambda: gaussian_mlp((4,), likelihood=bernoulli()),
+        r"likelihood=Family\('bernoulli'\) must be a name, as in 'bernoulli'",
+    ),
+    "settings that a comma separates": (
+        lambda: vaejax.build(vaejax.MODELS, "linear_gaussian", ["latent_dim=16,"]),
+        r"latent_dim=\(16,\) must be an integer .* \(separate settings by spaces\)",
+    ),
+    "settings in one word": (
+        lambda: vaejax.build(vaejax.MODELS, "linear_gaussian", ["latent_dim=1, a=2"]),
+        r"latent_dim='1, a=2' must be .* \(separate settings by spaces\)",
+    ),
+    "a key for the seed of a draw": (
+        lambda: load("digits").observations(KEY),
+        "seed is .*: give an integer from 0",
     ),
     "an encoder of another input": (
         lambda: networks(encoder=mlp(5, (3,), 4, "tanh")),
@@ -488,6 +605,12 @@ def test_what_is_right_goes_through():
     assert int(fit(state=state, epochs=2).step) == 4
 
 
+def test_a_name_that_is_in_no_registry_is_also_a_key_error():
+    with pytest.raises(KeyError, match="unknown model 'vea'"):
+        vaejax.MODELS["vea"]
+    assert vaejax.MODELS.get("vea") is None
+
+
 @pytest.mark.usefixtures("untyped")
 def test_an_integer_of_numpy_and_a_single_regularizer_go_through():
     made = objective(num_samples=np.int64(2), regularizers=mmd())
@@ -524,3 +647,12 @@ def test_traced_parameters_are_no_mistake():
     """No array that a user's own jit traces knows whether it is freed."""
     passed = jax.jit(lambda params: expect_params(params, MODEL))
     jax.tree.map(np.testing.assert_array_equal, passed(PARAMS), PARAMS)
+
+
+def test_values_print_what_they_hold_in_a_line():
+    assert repr(PARAMS) == (
+        "Params(encoder: 4 numbers in 3 arrays, decoder: 5 numbers in 3 arrays, "
+        "prior: 0 numbers in 0 arrays, auxiliary: 0 numbers in 0 arrays)"
+    )
+    shown = "Objective(init=init, loss=loss, data=DataRules(check=check_data))"
+    assert repr(OBJECTIVE) == shown

@@ -104,7 +104,9 @@ def test_a_range_holds_what_lies_between_its_ends(number, least, most):
         (int, (1, 10**6), (0, True, 1.0, "1", None), "an integer from 1 to 1,000,000"),
         (float, (0, -1.5, True * 1.0), (math.nan, "x", True), "a number from -1e"),
         (float | None, (None, 1.0), (math.inf, "x"), "a number from"),
-        (Sequence[int], ((), (1, 2), [3]), ((0,), 1, (1,) * (DEEPEST + 1)), "each an"),
+        (Sequence[int], ((), (1, 2), [3]), ((0,), (1,) * (DEEPEST + 1)), "each an"),
+        (Sequence[int], ((1,),), (1,), "a sequence, as in (1,)"),
+        (Sequence[int], ((1,),), ("1x1", None), "a sequence, as in (64,)"),
         (
             tuple[int, ...],
             ((), (1,) * LONGEST),

@@ -26,10 +26,10 @@ from vaejax.bounds.reconstruction import reconstruction
 from vaejax.bounds.renyi import renyi
 from vaejax.bounds.train_apart import train_apart
 from vaejax.bounds.tvo import tvo
-from vaejax.core import Bound
+from vaejax.core import Bound, Registry
 from vaejax.core.build import check_calls
 
-BOUNDS: dict[str, Callable[..., Bound]] = {
+BOUNDS: Registry[Callable[..., Bound]] = Registry("bound") | {
     "elbo": elbo,
     "elbo_analytic_kl": elbo_analytic_kl,
     "beta_elbo": beta_elbo,

@@ -15,6 +15,7 @@ from .checks import check_data as check_data
 from .checks import check_support as check_support
 from .checks import kind_of as kind_of
 from .errors import IncompatibleError as IncompatibleError
+from .errors import Registry as Registry
 from .errors import UnknownNameError as UnknownNameError
 from .errors import VaejaxError as VaejaxError
 from .errors import one_of as one_of

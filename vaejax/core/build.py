@@ -10,6 +10,7 @@ factory, as `prior_settings`, is read by the annotations of the other factory.
 
 import ast
 import inspect
+import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -205,13 +206,15 @@ def read(name: str, key: str, given: Any, annotation: Any) -> Any:
     """
     value, expected = given, mismatch(annotation, given)
     if isinstance(given, Word):
-        given = _literal(given)
+        text, given = given, _literal(given)
         value = _converted(given, annotation)
         expected = mismatch(annotation, value)
         if annotation is inspect.Parameter.empty:
             expected = f"annotated in its factory, as in {key}: int"
         elif mismatch(annotation, object()) is None:
             expected = "left out: it is no word or number"
+        elif expected and re.search(r",$|[\s,][\w.]+=", text):
+            expected += " (separate settings by spaces)"
     if expected:
         raise VaejaxError(f"{name}'s setting {key}={shown(given)} must be {expected}")
     return value

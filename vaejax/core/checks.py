@@ -174,7 +174,7 @@ SCALE = "divide intensities from 0 to 255 by 255"
 EXPECTED: dict[Kind, tuple[str, str]] = {
     "bits": (
         "0 and 1",
-        "binarize x, as vaejax.data.PROTOCOLS['dynamic'] and ['threshold'] do",
+        "binarize x, as observe=vaejax.data.PROTOCOLS['dynamic'].sample does for `fit`",
     ),
     "counts": ("whole numbers from 0", "give counts"),
     "levels": (

@@ -110,8 +110,8 @@ def expect_params(params: Any, model: Model) -> Params:
     """
     if hasattr(params, "params") and hasattr(params, "opt_state"):
         raise VaejaxError(
-            "params must be a Params, and is the state of a training: give the "
-            "params of that state"
+            "params must be a Params, and is the state of a training: give its "
+            "parameters, as in state.params"
         )
     given = expect(Params, "params", params)._replace(auxiliary=())
     averages = model.extras.averages

@@ -1,9 +1,12 @@
 """The errors that a user can act on, and the known names nearest to a misspelt name."""
 
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any, NoReturn, TypeVar
 
 from vaejax.core.ranges import shown
+
+T = TypeVar("T")
 
 
 class VaejaxError(Exception):
@@ -17,8 +20,10 @@ class IncompatibleError(VaejaxError):
     """A model, bound and estimator that cannot, or may not silently, be combined."""
 
 
-class UnknownNameError(VaejaxError):
+class UnknownNameError(VaejaxError, KeyError):
     """A name that is in no registry, or a setting that a factory does not take."""
+
+    __str__ = VaejaxError.__str__  # a KeyError would print the message in quotes
 
 
 # Names of other code bases and papers, and what they are here.
@@ -73,3 +78,26 @@ def unknown(kind: str, name: str, known: Collection[str]) -> UnknownNameError:
         known: the names that there are.
     """
     return UnknownNameError(f"unknown {kind} {shown(name)}: {one_of(name, known)}")
+
+
+class Registry(dict[str, T]):
+    """Records, or the factories of records, of one kind by name.
+
+    `Registry("bound") | {"elbo": elbo}` is a registry of one bound.
+    """
+
+    def __init__(self, kind: str) -> None:
+        """Make an empty registry of a kind, as in "bound"."""
+        super().__init__()
+        self.kind = kind
+
+    def __or__(self, others: Mapping[str, Any]) -> "Registry[Any]":  # type: ignore
+        """Return a registry of the same kind with more entries."""
+        joined: Registry[Any] = Registry(self.kind)
+        joined.update(self)
+        joined.update(others)
+        return joined
+
+    def __missing__(self, name: str) -> NoReturn:
+        """Refuse a name that is not registered, with the nearest that are."""
+        raise unknown(self.kind, name, self)

@@ -91,6 +91,8 @@ def mismatch(annotation: Any, value: Any) -> str | None:
     if origin is Mapping:
         named = isinstance(value, Mapping) and all(isinstance(k, str) for k in value)
         return None if named else "settings by name, as in prior.num_components=10"
+    if annotation is str and isinstance(name := getattr(value, "name", None), str):
+        return f"a name, as in {name!r}"  # a record in the place of its name
     if annotation in (str, bool, types.NoneType):
         return None if isinstance(value, annotation) else _WORDS[annotation]
     return None
@@ -117,6 +119,9 @@ def _entries(args: tuple[Any, ...], value: Any, most: int) -> str | None:
         and (len(value) <= most if fixed is None else len(value) == fixed)
     ):
         return None
+    if fixed is None and not isinstance(value, tuple | list):
+        single = 64 if mismatch(args[0], value) else value
+        return f"a sequence, as in ({single!r},)"
     count = f"at most {most}" if fixed is None else str(fixed)
     return f"{count} values, each {entry}"
 
@@ -127,7 +132,7 @@ def shown(value: Any) -> str:
         text = repr(value)
     except ValueError:  # an integer of more digits than Python writes
         text = "an integer of thousands of digits"
-    return cut(text)
+    return cut(text.replace("\n", " "))
 
 
 def cut(text: str) -> str:

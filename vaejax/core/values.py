@@ -7,14 +7,14 @@ type is both.
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, dataclass_transform
+from typing import Any, Literal, NamedTuple, TypeVar, dataclass_transform, get_origin
 
 import jax
 import jaxtyping
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 
 from vaejax.core.errors import VaejaxError
-from vaejax.core.ranges import shown
+from vaejax.core.ranges import mismatch, shown
 
 Key = PRNGKeyArray
 Keys = jaxtyping.Key[Array, " B"]
@@ -31,10 +31,16 @@ T = TypeVar("T")
 def record(cls: type[T]) -> type[T]:
     """Make `cls` a frozen, keyword-only dataclass: a static bundle of functions.
 
-    A record with a name prints it, as in `Bound('iwae')`, and not its functions.
+    A record with a name prints it, as in `Bound('iwae')`, and not its functions. A
+    record without a name prints the fields that are no defaults, functions by name.
     """
     made = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
     init: Callable[..., None] = made.__init__
+    words = {
+        name: note
+        for name, note in cls.__annotations__.items()
+        if get_origin(note) is Literal
+    }
 
     @functools.wraps(init)
     def by_name(self: T, *positional: Any, **fields: Any) -> None:
@@ -49,12 +55,31 @@ def record(cls: type[T]) -> type[T]:
             raise VaejaxError(
                 f"the name of a {cls.__name__} is {shown(name)}: give a word"
             )
+        for word in words.keys() & fields.keys():
+            if expected := mismatch(words[word], fields[word]):
+                raise VaejaxError(
+                    f"{word} of a {cls.__name__} is {shown(fields[word])}: "
+                    f"give {expected}"
+                )
         init(self, **fields)
 
     made.__init__ = by_name  # type: ignore[assignment, method-assign]
     if "name" in cls.__annotations__:
         made.__repr__ = lambda self: f"{cls.__name__}({self.name!r})"  # type: ignore
+    else:
+        made.__repr__ = _by_fields  # type: ignore[method-assign]
     return made
+
+
+def _by_fields(self: Any) -> str:
+    """The fields that are no defaults; of a function, the name."""
+    texts = []
+    for field in dataclasses.fields(self):
+        value = getattr(self, field.name)
+        if value is not field.default:
+            function = value.func if isinstance(value, functools.partial) else value
+            texts.append(f"{field.name}={getattr(function, '__name__', repr(value))}")
+    return f"{type(self).__name__}({', '.join(texts)})"
 
 
 class Example(NamedTuple):
@@ -90,6 +115,14 @@ class Params(NamedTuple):
     decoder: PyTree
     prior: PyTree
     auxiliary: PyTree = ()  # learned baselines, control variates, discriminators
+
+    def __repr__(self) -> str:
+        """The number of arrays and of numbers in each group."""
+        groups = []
+        for name, group in zip(self._fields, self, strict=True):
+            sizes = [getattr(leaf, "size", 1) for leaf in jax.tree.leaves(group)]
+            groups.append(f"{name}: {sum(sizes):,} numbers in {len(sizes)} arrays")
+        return f"Params({', '.join(groups)})"
 
 
 def fold_examples(key: Key, index: Int[Array, " B"]) -> Keys:

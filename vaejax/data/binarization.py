@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Shaped, UInt8
 
-from vaejax.core import Key, VaejaxError, record
+from vaejax.core import Key, Registry, VaejaxError, record
 from vaejax.ops.random import one_pass
 
 LEVELS = 256  # number of intensity levels
@@ -56,9 +56,9 @@ def bytes_of(image: Shaped[Array, "*event"]) -> UInt8[Array, "*event"]:
     """
     if image.dtype != np.uint8:
         raise VaejaxError(
-            f"a protocol turns intensities from 0 to 255 of dtype uint8 into "
-            f"observations, and was given {image.dtype}: give the images as they are "
-            "stored, or observations without a protocol"
+            "a protocol, as the `sample` that `observe` is, turns intensities from 0 "
+            f"to 255 of dtype uint8 into observations, and was given {image.dtype}: "
+            "give the images as they are stored, or observations without `observe`"
         )
     return image
 
@@ -112,7 +112,7 @@ def _above_half(image: Shaped[Array, "*event"]) -> Float[Array, "*event"]:
     return (bytes_of(image) > 127).astype(float)
 
 
-PROTOCOLS: dict[str, Protocol] = {
+PROTOCOLS: Registry[Protocol] = Registry("protocol") | {
     "dynamic": Protocol(
         name="dynamic",
         sample=sample_bernoulli,

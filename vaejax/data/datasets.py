@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from vaejax.core import UnknownNameError, unknown
+from vaejax.core import Registry, UnknownNameError, unknown
 from vaejax.data.binarization import GREY_LEVELS, PHOTOGRAPH, PROTOCOLS
 from vaejax.data.digits import read_digits
 from vaejax.data.own.open import open as open_own
@@ -292,7 +292,7 @@ def _face(image: np.ndarray) -> np.ndarray:
     return cv2.resize(middle, (64, 64), interpolation=cv2.INTER_AREA)
 
 
-DATASETS: dict[str, Callable[[], DatasetInfo]] = {
+DATASETS: Registry[Callable[[], DatasetInfo]] = Registry("data set") | {
     "digits": digits,
     "mnist": mnist,
     "mnist_70k": mnist_70k,

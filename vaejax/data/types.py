@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from vaejax.core import Kind, VaejaxError, record
+from vaejax.core.doors import expect_counts
 from vaejax.data.binarization import PROTOCOLS
 from vaejax.data.standardize import Standardization
 
@@ -71,7 +72,9 @@ class ImageData(NamedTuple):
 
         Raises:
             DataError: the record names no protocol.
+            VaejaxError: a seed that is no integer, as a key.
         """
+        expect_counts(0, seed=seed)
         if self.protocol is None:
             raise DataError("these images have no protocol: take them from `load`")
         protocol = PROTOCOLS[self.protocol]

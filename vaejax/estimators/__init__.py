@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from vaejax.core import Estimator
+from vaejax.core import Estimator, Registry
 from vaejax.core.build import check_calls
 from vaejax.estimators.constant_baseline import constant_baseline
 from vaejax.estimators.disarm import arm, disarm
@@ -30,7 +30,7 @@ from vaejax.estimators.unordered_set import unordered_set
 from vaejax.estimators.vimco import vimco
 from vaejax.estimators.wake_sleep import rws, rws_dreg, wake_sleep
 
-ESTIMATORS: dict[str, Callable[..., Estimator]] = {
+ESTIMATORS: Registry[Callable[..., Estimator]] = Registry("estimator") | {
     "pathwise": pathwise,
     "stl": stl,
     "dreg": dreg,

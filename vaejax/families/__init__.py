@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from vaejax.core import Family
+from vaejax.core import Family, Registry
 from vaejax.core.build import check_calls
 from vaejax.families.bernoulli import bernoulli
 from vaejax.families.beta import BetaParams, beta
@@ -56,7 +56,7 @@ from vaejax.families.von_mises_fisher import (
     von_mises_fisher,
 )
 
-FAMILIES: dict[str, Callable[..., Family]] = {
+FAMILIES: Registry[Callable[..., Family]] = Registry("family") | {
     "bernoulli": bernoulli,
     "beta": beta,
     "categorical": categorical,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from vaejax.core import Model
+from vaejax.core import Model, Registry
 from vaejax.core.build import check_calls
 from vaejax.models.assembly import from_networks
 from vaejax.models.autoencoder import autoencoder
@@ -31,7 +31,7 @@ from vaejax.models.two_layer_sigmoid_belief_network import (
 from vaejax.models.vade import vade
 from vaejax.models.vq_vae import vq_vae
 
-MODELS: dict[str, Callable[..., Model]] = {
+MODELS: Registry[Callable[..., Model]] = Registry("model") | {
     "gaussian_mlp": gaussian_mlp,
     "gaussian_conv": gaussian_conv,
     "family_mlp": family_mlp,

@@ -105,9 +105,7 @@ def from_networks(
             else np.shape(data_mean)
         )
     if expected := mismatch(Shape, data_shape):
-        raise VaejaxError(
-            f"data_shape is {shown(data_shape)}: give {expected}, as in (28, 28)"
-        )
+        raise VaejaxError(f"data_shape is {shown(data_shape)}: give {expected}")
     data_shape = tuple(data_shape)
     part = posterior.restriction
     if part is not None and (reason := part.needs(prior.name)):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from vaejax.core import Family, Prior, VaejaxError, build, head_of
+from vaejax.core import Family, Prior, Registry, VaejaxError, build, head_of
 from vaejax.core.build import checked, settings_of
 from vaejax.families import FAMILIES, k_sparse, optimal_normal, point_mass
 from vaejax.families.columns import columns
@@ -40,7 +40,7 @@ def with_missing(factory: Callable[..., Family]) -> Callable[..., Family]:
 
 
 # Families of one number per coordinate whose densities are finite on all data.
-LIKELIHOODS: dict[str, Callable[..., Family]] = {
+LIKELIHOODS: Registry[Callable[..., Family]] = Registry("likelihood") | {
     name: with_missing(FAMILIES[name])
     for name in (
         *("bernoulli", "continuous_bernoulli", "pixel_beta"),
@@ -49,14 +49,16 @@ LIKELIHOODS: dict[str, Callable[..., Family]] = {
         *("discretized_logistic", "mixture_of_discretized_logistics"),
         *("poisson", "negative_binomial"),
     )
-} | {
-    "multinomial": FAMILIES["multinomial"],  # its coordinates share one total
-    "columns": columns,  # always takes missing values
-    "optimal_normal": optimal_normal,  # not a distribution, and so not a posterior
 }
+LIKELIHOODS.update(
+    multinomial=FAMILIES["multinomial"],  # its coordinates share one total
+    columns=columns,  # always takes missing values
+    optimal_normal=optimal_normal,  # not a distribution, and so not a posterior
+)
 
 # All distributions, and an autoencoder's code, which is not a distribution.
-POSTERIORS = FAMILIES | {"point_mass": point_mass, "k_sparse": k_sparse}
+POSTERIORS: Registry[Callable[..., Family]] = Registry("posterior")
+POSTERIORS.update(FAMILIES, point_mass=point_mass, k_sparse=k_sparse)
 
 
 def named_posterior(name: str, settings: Settings, latent_dim: int) -> Family:

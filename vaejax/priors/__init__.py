@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from vaejax.core import Prior
+from vaejax.core import Prior, Registry
 from vaejax.core.build import check_calls
 from vaejax.priors.autoregressive import autoregressive
 from vaejax.priors.conditional_normal import conditional_normal
@@ -21,7 +21,7 @@ from vaejax.priors.standard_normal import standard_normal
 from vaejax.priors.uniform_sphere import uniform_sphere
 from vaejax.priors.vamp import vamp
 
-PRIORS: dict[str, Callable[..., Prior]] = {
+PRIORS: Registry[Callable[..., Prior]] = Registry("prior") | {
     "standard_normal": standard_normal,
     "autoregressive": autoregressive,
     "conditional_normal": conditional_normal,

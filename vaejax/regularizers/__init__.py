@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from vaejax.core import Regularizer
+from vaejax.core import Registry, Regularizer
 from vaejax.core.build import check_calls
 from vaejax.regularizers.adversarial import adversarial
 from vaejax.regularizers.capacity import capacity
@@ -16,7 +16,7 @@ from vaejax.regularizers.stratified_total_correlation import (
 )
 from vaejax.regularizers.total_correlation import total_correlation
 
-REGULARIZERS: dict[str, Callable[..., Regularizer]] = {
+REGULARIZERS: Registry[Callable[..., Regularizer]] = Registry("regularizer") | {
     "adversarial": adversarial,
     "capacity": capacity,
     "dip_i": dip_i,

@@ -269,9 +269,9 @@ def _checked(
         try:
             objective.data.check(part)
         except VaejaxError as error:
+            last = first + len(part.x) - 1
             raise VaejaxError(
-                "`observe` gives values that the model refuses among the "
-                f"{len(data.x):,} examples, at positions counted from {first:,}: "
-                f"{error}"
+                f"{error} (examples {first:,} to {last:,} of {len(data.x):,}, as "
+                "`observe` gives them)"
             ) from error
     return data
