@@ -253,8 +253,8 @@ def test_what_cannot_be_is_refused():
     for settings, words in [
         ({"data_shape": (5,)}, "categorical_mlp"),
         ({"channels": ()}, "channels=32"),
-        ({"num_codes": 0}, "at least 1"),
-        ({"commitment": np.nan}, "at least 0, and finite"),
+        ({"num_codes": 0}, "an integer from 1 to"),
+        ({"commitment": np.nan}, r"a number from -1e\+30 to 1e\+30"),
         ({"codebook": "ema", "decay": 1.0}, "less than 1"),
         ({"codebook": "ema", "smoothing": -1.0}, "at least 0, and finite"),
     ]:
