@@ -17,7 +17,9 @@ SOURCES = {  # the kind of names, and the dictionary that has them
     "estimators": ("estimators/__init__.py", "ESTIMATORS"),
     "kl_weights": ("kl_weights.py", "KL_WEIGHTS"),
     "models": ("models/__init__.py", "MODELS"),
+    "optimizers": ("training/optimizers.py", "OPTIMIZERS"),
     "regularizers": ("regularizers/__init__.py", "REGULARIZERS"),
+    "schedules": ("training/schedules.py", "SCHEDULES"),
 }
 
 
@@ -44,8 +46,10 @@ def check_names(flags: Sequence[Flag], config: Any) -> None:
 def registered(kind: str) -> list[str]:
     """The names of a kind."""
     file, variable = SOURCES[kind]
-    for node in ast.parse((LIBRARY / file).read_text()).body:
-        if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == variable:
-            assert isinstance(node.value, ast.Dict)
-            return [ast.literal_eval(key) for key in node.value.keys if key is not None]
-    raise AssertionError(f"{file} has no {variable}")
+    assigned: dict[str, Any] = {
+        ast.unparse(node.target): node.value
+        for node in ast.parse((LIBRARY / file).read_text()).body
+        if isinstance(node, ast.AnnAssign)
+    }
+    entries = assigned[variable].right  # of `Registry(kind) | entries`
+    return [ast.literal_eval(key) for key in entries.keys]

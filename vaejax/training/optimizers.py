@@ -10,6 +10,7 @@ from typing import Annotated
 
 import optax
 
+from vaejax.core import Registry
 from vaejax.core.build import check_calls
 from vaejax.core.ranges import Range
 
@@ -113,7 +114,9 @@ def schedule_free_sgd(
     return optax.contrib.schedule_free_sgd(learning_rate, b1=b1)
 
 
-OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+OPTIMIZERS: Registry[Callable[..., optax.GradientTransformation]] = Registry(
+    "optimizer"
+) | {
     "adam": adam,
     "adamw": adamw,
     "adamax": adamax,

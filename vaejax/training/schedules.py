@@ -5,7 +5,7 @@ from typing import Annotated, NamedTuple
 
 import optax
 
-from vaejax.core import VaejaxError
+from vaejax.core import Registry, VaejaxError
 from vaejax.core.build import check_calls
 from vaejax.core.ranges import Range
 
@@ -71,7 +71,7 @@ def exponential(pace: Pace, end: Share = 0.01) -> optax.Schedule:
     return optax.exponential_decay(pace.learning_rate, pace.num_steps, end)
 
 
-SCHEDULES: dict[str, Callable[..., optax.Schedule]] = {
+SCHEDULES: Registry[Callable[..., optax.Schedule]] = Registry("schedule") | {
     "constant": constant,
     "cosine": cosine,
     "warmup": warmup,
