@@ -7,7 +7,6 @@ from .build import build as build
 from .build import factory_of as factory_of
 from .build import parse_words as parse_words
 from .build import read as read
-from .build import settings_of as settings_of
 from .build import typed as typed
 from .checks import LIKELIHOODS_OF as LIKELIHOODS_OF
 from .checks import as_arrays as as_arrays
@@ -20,6 +19,7 @@ from .errors import UnknownNameError as UnknownNameError
 from .errors import VaejaxError as VaejaxError
 from .errors import one_of as one_of
 from .errors import unknown as unknown
+from .factories import settings_of as settings_of
 from .family import Conditionals as Conditionals
 from .family import Couplings as Couplings
 from .family import Family as Family

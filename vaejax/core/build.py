@@ -9,32 +9,22 @@ factory, as `prior_settings`, is read by the annotations of the other factory.
 """
 
 import ast
-import inspect
 import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
+from inspect import Parameter
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, ParamSpec, TypeVar
 
 from vaejax.core.errors import UnknownNameError, VaejaxError, one_of, unknown
+from vaejax.core.factories import REGISTRIES, settings_of
 from vaejax.core.own_code import own_factory
 from vaejax.core.ranges import BARE, cut, mismatch, shown
 
 T = TypeVar("T")
 Settings = ParamSpec("Settings")
 NOTHING: Mapping[str, Any] = MappingProxyType({})
-
-# The registry that holds the factories of a kind.
-REGISTRIES = {
-    "Bound": "BOUNDS",
-    "Estimator": "ESTIMATORS",
-    "Family": "FAMILIES",
-    "KLWeight": "KL_WEIGHTS",
-    "Model": "MODELS",
-    "Prior": "PRIORS",
-    "Regularizer": "REGULARIZERS",
-}
 
 
 class Word(str):
@@ -167,11 +157,6 @@ def check_calls(module: dict[str, Any], registry: dict[str, Callable[..., T]]) -
     module.update(registry)
 
 
-def settings_of(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """The settings that a factory takes, with annotation and default."""
-    return inspect.signature(factory, eval_str=True).parameters
-
-
 def typed(
     name: str, factory: Callable[..., Any], settings: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -209,7 +194,7 @@ def read(name: str, key: str, given: Any, annotation: Any) -> Any:
         text, given = given, _literal(given)
         value = _converted(given, annotation)
         expected = mismatch(annotation, value)
-        if annotation is inspect.Parameter.empty:
+        if annotation is Parameter.empty:
             expected = f"annotated in its factory, as in {key}: int"
         elif mismatch(annotation, object()) is None:
             expected = "left out: it is no word or number"

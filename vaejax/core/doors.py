@@ -6,8 +6,8 @@ from typing import Annotated, Any, TypeVar
 import jax
 import jax.numpy as jnp
 
-from vaejax.core.build import REGISTRIES, settings_of
 from vaejax.core.errors import VaejaxError
+from vaejax.core.factories import REGISTRIES, settings_of
 from vaejax.core.model import Model
 from vaejax.core.ranges import Range, mismatch, shown
 from vaejax.core.values import Batch, Example, Key, Params

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from vaejax.core.build import settings_of
+from vaejax.core.factories import settings_of
 
 Settings = ParamSpec("Settings")
 Record = TypeVar("Record", bound=Any)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from vaejax.core import Family, Prior, Registry, VaejaxError, build, head_of
-from vaejax.core.build import checked, settings_of
+from vaejax.core.build import checked
+from vaejax.core.factories import settings_of
 from vaejax.families import FAMILIES, k_sparse, optimal_normal, point_mass
 from vaejax.families.columns import columns
 from vaejax.families.masked import masked
