@@ -22,7 +22,6 @@ from jax.sharding import Mesh
 
 from experiments.harness import run_folder
 from experiments.training import processes, recipe, report
-from experiments.training.choosing import by_validation
 from experiments.training.evaluate import final_figures
 from experiments.training.load import read_source
 from experiments.training.loop import train_to_end
@@ -72,7 +71,7 @@ def run(config: Config) -> Results:
         with processes.together():
             stack.enter_context(open_training(config))
         if first:
-            recipe.keep(config, training.recipe, training.model)
+            recipe.keep(config.out, training.recipe, training.model)
             if training.dataset.found:
                 print(f"found {training.dataset.found}")
             _print_plan(training)
@@ -130,7 +129,7 @@ def _print_plan(training: Run) -> None:
 def _choice_in_words(training: Run) -> str:
     """The words for the epoch that is kept, and for the validation split."""
     config, data = training.config, training.data
-    kept = "best by validation" if by_validation(config) else "last"
+    kept = "best by validation" if training.selection.by_validation else "last"
     if config.patience is not None:
         kept += f", after at most {config.patience} without improvement"
     if data.validation is None:

@@ -23,7 +23,7 @@ import numpy as np
 import optax
 
 from experiments.harness import run_folder
-from experiments.training.choosing import uses_validation
+from experiments.training.choosing import selection_of
 from experiments.training.config import Config
 from experiments.training.loop import train_to_end
 from experiments.training.recorder import Watcher
@@ -76,7 +76,7 @@ def train_with(config: Config, watchers: Sequence[Watcher] = ()) -> None:
         test=Example(jnp.asarray(images / 255.0)),
         test_labels=None,
         protocol="none",
-        validation=validation if uses_validation(config) else None,
+        validation=validation if selection_of(config).uses_validation else None,
     )
     several, optimizer = objective(), optax.adam(1e-2)
     if config.num_seeds > 1:
@@ -90,6 +90,7 @@ def train_with(config: Config, watchers: Sequence[Watcher] = ()) -> None:
         model=SimpleNamespace(start=None),
         objective=several,
         one_seed=objective(),
+        selection=selection_of(config),
         optimizer=optimizer,
         data=data,
         mesh=training_mesh(config.batch_size),

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool
 
-from experiments.training.choosing import Epoch, best_rows, by_validation
+from experiments.training.choosing import Epoch
 from experiments.training.run import Run
 from vaejax.core import PyTree
 from vaejax.training import TrainState, checkpoints, init_state
@@ -29,22 +29,22 @@ class Choice:
 
     def __init__(self, run: Run, rows: list[Epoch]) -> None:
         """Go on from the choice that belongs to these rows."""
-        self._config, self._folder = run.config, run.config.out / "chosen"
-        self._by_validation = by_validation(run.config)
+        self._folder = run.config.out / "chosen"
+        self._selection = run.selection
         averages = run.config.ema is not None or run.config.optimizer in SCHEDULE_FREE
-        self._is_apart = self._by_validation or averages
+        self._is_apart = run.selection.by_validation or averages
         self._best: TrainState | None = None
         self._saved_step = -1
-        if self._by_validation and rows:
-            self._saved_step = max(row["step"] for row in best_rows(self._config, rows))
+        if run.selection.by_validation and rows:
+            self._saved_step = max(row["step"] for row in run.selection.best_rows(rows))
             self._best = load_chosen(run, self._saved_step)
 
     def take(self, rows: list[Epoch], state: TrainState) -> None:
         """Keep the parameters of the seeds for which the last row is the best."""
-        if not self._by_validation:
+        if not self._selection.by_validation:
             return
         now = jax.device_get(evaluated(state))
-        is_best = np.array([row is rows[-1] for row in best_rows(self._config, rows)])
+        is_best = np.array([row is rows[-1] for row in self._selection.best_rows(rows)])
         if is_best.all() or self._best is None:
             self._best = now
         elif is_best.any():
@@ -60,7 +60,7 @@ class Choice:
 
     def save(self, state: TrainState) -> None:
         """Write chosen/ before a checkpoint of `state`, unless that has it all."""
-        if not self._is_apart or (self._by_validation and self._best is None):
+        if not self._is_apart or (self._selection.by_validation and self._best is None):
             return
         chosen = self.of(state)
         if int(chosen.step) != self._saved_step:

@@ -14,7 +14,7 @@ from experiments.harness import run_settings
 from experiments.harness.interrupts import noted_interrupts
 from experiments.harness.progress import COMPILING, progress_bar
 from experiments.training import processes
-from experiments.training.choosing import Epoch, chosen_epoch, is_over
+from experiments.training.choosing import Epoch
 from experiments.training.loss_terms import named_kl_weight
 from experiments.training.recorder import (
     PatienceEndedError,
@@ -66,7 +66,7 @@ def train_to_end(
     num_steps = steps_per_epoch(count, config.batch_size)
     state, totals, rows = _begin(run, source, num_steps)
     recorder = Recorder(run, watchers, rows, saved_step=int(state.step))
-    if int(state.step) >= config.epochs * num_steps or is_over(config, rows):
+    if int(state.step) >= config.epochs * num_steps or run.selection.is_over(rows):
         return recorder.choice.of(state), _figures(run, recorder.rows)
     with (
         noted_interrupts() as interrupted,
@@ -139,7 +139,7 @@ def _figures(run: Run, rows: list[Epoch]) -> dict[str, Any]:
         "bound": last["train"]["bound"],
         "kl_weight": _remark(run, last["train"]),
         "beta": last["train"].get("beta"),
-        "chosen": chosen_epoch(run.config, rows),
+        "chosen": run.selection.chosen_epoch(rows),
     }
 
 

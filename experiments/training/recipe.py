@@ -1,7 +1,7 @@
 """The recipe of a run's model, which its folder keeps so that no data are needed."""
 
 import dataclasses
-from typing import Any
+from pathlib import Path
 
 from experiments.harness import run_folder
 from experiments.training.config import Config
@@ -10,24 +10,21 @@ from vaejax.data import DatasetInfo
 from vaejax.trained import Recipe, write_recipe
 
 
-def recipe_of(
-    config: Config, dataset: DatasetInfo, protocol: str = "", **from_data: Any
-) -> Recipe:
-    """The recipe of the model, with what the data tell it, such as their mean."""
+def recipe_of(config: Config, dataset: DatasetInfo) -> Recipe:
+    """The recipe of the model, without what the training split tells it."""
     return Recipe(
         model=config.model,
         settings=config.model_settings,
         data_shape=dataset.shape,
-        protocol=protocol,
+        protocol="",
         num_seeds=config.num_seeds,
         class_names=dataset.class_names,
         columns=dataset.columns,
         standardization=dataset.standardization,
-        **from_data,
     )
 
 
-def keep(config: Config, recipe: Recipe, model: Model) -> None:
+def keep(out: Path, recipe: Recipe, model: Model) -> None:
     """Write to the run's folder what `vaejax.load` builds the model from.
 
     Raises:
@@ -35,5 +32,5 @@ def keep(config: Config, recipe: Recipe, model: Model) -> None:
     """
     if not model.labels.positions:  # no prior is made of the exemplars
         recipe = dataclasses.replace(recipe, exemplars=None)
-    with run_folder.write_errors_explained(config.out):
-        write_recipe(config.out, recipe, versions=run_folder.versions())
+    with run_folder.write_errors_explained(out):
+        write_recipe(out, recipe, versions=run_folder.versions())

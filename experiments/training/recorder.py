@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments.harness import metric_rows, run_folder, run_lock, run_settings
 from experiments.training import processes
-from experiments.training.choosing import Epoch, is_over
+from experiments.training.choosing import Epoch
 from experiments.training.chosen import Choice, evaluated
 from experiments.training.run import Run
 from experiments.training.validation import means, validation_metrics
@@ -47,6 +47,7 @@ class Recorder:
         Later lines belong to epochs that are repeated.
         """
         self._config, self._watchers = run.config, watchers
+        self._selection = run.selection
         self._validate = validation_metrics(run)
         self.choice = Choice(run, rows)
         self._folder = run.config.out / "checkpoints"
@@ -112,7 +113,7 @@ class Recorder:
             PatienceEndedError: no epoch follows.
         """
         config, rows = self._config, self.rows
-        over = is_over(config, rows)
+        over = self._selection.is_over(rows)
         if (
             over
             or len(rows) == config.epochs

@@ -1,5 +1,6 @@
 """The run of a training, built once from its settings and its data."""
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ import optax
 from jax.sharding import Mesh
 
 from experiments.training.checks import check_choices
+from experiments.training.choosing import Selection, selection_of
 from experiments.training.config import Config
 from experiments.training.dataset import dataset_of
 from experiments.training.labels import labels_in_test, training_examples
@@ -74,6 +76,7 @@ class Run:
     model: Model
     objective: Objective
     one_seed: Objective  # of one of the seeds
+    selection: Selection  # the rule by which an epoch is kept
     optimizer: optax.GradientTransformation
     data: Data
     mesh: Mesh  # the devices that share every batch
@@ -102,21 +105,24 @@ def check(config: Config) -> str:
         VaejaxError: an unknown name, a number that cannot be, or a combination of
             model, bound and estimator that cannot.
     """
-    return _check(config, dataset_of(config))
+    recipe, model = _check(config, dataset_of(config))
+    make_optimizer(config, model, config.batch_size)
+    return recipe.protocol
 
 
-def _check(config: Config, dataset: DatasetInfo) -> str:
+def _check(config: Config, dataset: DatasetInfo) -> tuple[Recipe, Model]:
+    """The model without what the data tell it, such as their mean, and its recipe."""
     check_choices(config)
-    # Without what the data tell it, such as their mean.
-    model = recipe_of(config, dataset).build()
+    recipe = recipe_of(config, dataset)
+    model = recipe.build()
     if config.num_labels is not None and not model.labels.unknown:
         raise VaejaxError(
             f"num_labels hides labels, and {config.model} needs all labels: leave "
             "num_labels out, or use the model m2"
         )
     _build_objective(config, model, config.batch_size)
-    make_optimizer(config, model, config.batch_size)
-    return choose_protocol(dataset, config.protocol, model.likelihood)
+    protocol = choose_protocol(dataset, config.protocol, model.likelihood)
+    return dataclasses.replace(recipe, protocol=protocol), model
 
 
 def _build_objective(config: Config, model: Model, num_examples: int) -> Objective:
@@ -139,12 +145,14 @@ def prepare(config: Config) -> Run:
         VaejaxError: as `check`, or settings that the data or the memory exclude.
     """
     dataset = dataset_of(config)
-    protocol = _check(config, dataset)
-    train, validation, test = read_splits(config, dataset, protocol)
-    from_data = {"data_mean": mean_observation(train, protocol)}
+    recipe, _ = _check(config, dataset)
+    protocol, selection = recipe.protocol, selection_of(config)
+    train, validation, test = read_splits(
+        config, dataset, protocol, selection.uses_validation
+    )
+    recipe = dataclasses.replace(recipe, data_mean=mean_observation(train, protocol))
     if "exemplars" in settings_of(factory_of(MODELS, config.model)):
-        from_data["exemplars"] = exemplars(train, protocol)
-    recipe = recipe_of(config, dataset, protocol, **from_data)
+        recipe = dataclasses.replace(recipe, exemplars=exemplars(train, protocol))
     model = recipe.build()
     count = len(test.images) if config.eval_examples is None else config.eval_examples
     if count > len(test.images):
@@ -180,6 +188,7 @@ def prepare(config: Config) -> Run:
         model=model,
         objective=objective,
         one_seed=one_seed,
+        selection=selection,
         optimizer=make_optimizer(config, model, len(data.train.x)),
         data=data,
         mesh=mesh,

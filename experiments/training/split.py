@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from experiments.training.choosing import uses_validation
 from experiments.training.config import Config
 from vaejax.core import VaejaxError
 from vaejax.data import LEVELS, DatasetInfo, ImageData, hold_out, load
@@ -18,7 +17,9 @@ class Splits(NamedTuple):
     test: ImageData
 
 
-def read_splits(config: Config, dataset: DatasetInfo, protocol: str) -> Splits:
+def read_splits(
+    config: Config, dataset: DatasetInfo, protocol: str, uses_validation: bool
+) -> Splits:
     """The examples to train on, to validate on, and to test on once.
 
     The validation split is the data set's own; or, if it chooses anything, a share of
@@ -34,7 +35,7 @@ def read_splits(config: Config, dataset: DatasetInfo, protocol: str) -> Splits:
     train, validation = training_split(config, read("train"), protocol), None
     if "validation" in dataset.splits:
         validation = training_split(config, read("validation"), protocol)
-    elif uses_validation(config):
+    elif uses_validation:
         train, validation = hold_out(train, config.validation_share, config.seed)
     return Splits(train, validation, read("test"))
 

@@ -11,7 +11,7 @@ import pytest
 from experiments import train
 from experiments.harness import metric_rows
 from experiments.training import loop, sinks
-from experiments.training.choosing import by_validation, chosen_epoch, is_over
+from experiments.training.choosing import selection_of
 from experiments.training.chosen import evaluated
 from experiments.training.load import load_trained
 from experiments.training.run import prepare
@@ -72,12 +72,12 @@ def overfitted(tmp_path_factory) -> train.Results:
     ],
 )
 def test_the_best_epoch_is_kept_where_no_schedule_ends_the_run(settings, expected):
-    assert by_validation(train.Config(**settings)) is expected
+    assert selection_of(train.Config(**settings)).by_validation is expected
 
 
 def test_every_seed_keeps_its_own_best_epoch_and_the_first_of_equals():
     config = train.Config(select="validation", num_seeds=2)
-    found = chosen_epoch(config, rows_of((5, 9), (3, 8), (3, 7), (4, 8)))
+    found = selection_of(config).chosen_epoch(rows_of((5, 9), (3, 8), (3, 7), (4, 8)))
     assert found == {
         "by": "validation loss",
         "epoch": [2, 3],
@@ -93,16 +93,17 @@ def test_epochs_of_different_kl_weights_are_compared_by_the_elbo():
         {"epoch": 1, "step": 1, "validation": {"loss": 1.0, "elbo": -9.0}},
         {"epoch": 2, "step": 2, "validation": {"loss": 8.0, "elbo": -8.0}},
     ]
-    assert chosen_epoch(config, rows)["epoch"] == 2
+    assert selection_of(config).chosen_epoch(rows)["epoch"] == 2
     without = dataclasses.replace(config, kl_weight=())
-    assert chosen_epoch(without, rows)["epoch"] == 1
+    assert selection_of(without).chosen_epoch(rows)["epoch"] == 1
 
 
 def test_patience_waits_for_the_last_seed_that_improves():
     config = train.Config(patience=2, num_seeds=2)
     rows = rows_of((5, 9), (6, 8), (7, 8), (8, 8))
-    assert [is_over(config, rows[:n]) for n in range(5)] == [False] * 4 + [True]
-    assert not is_over(dataclasses.replace(config, patience=None), rows)
+    selection = selection_of(config)
+    assert [selection.is_over(rows[:n]) for n in range(5)] == [False] * 4 + [True]
+    assert not selection._replace(patience=None).is_over(rows)
 
 
 def test_a_run_without_a_choice_trains_on_the_whole_split(tmp_path):

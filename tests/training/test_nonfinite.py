@@ -12,6 +12,7 @@ import optax
 import pytest
 
 from experiments.harness import metric_rows, run_folder
+from experiments.training.choosing import selection_of
 from experiments.training.config import Config
 from experiments.training.loop import train_to_end
 from experiments.training.run import Data, Run, make_keys
@@ -321,6 +322,7 @@ def train(out, **settings):
                 model=SimpleNamespace(start=None),
                 objective=objective_with_a_bad_example(),
                 one_seed=objective_with_a_bad_example(),
+                selection=selection_of(config),
                 optimizer=optax.adam(1e-2),
                 data=Data(Example(jnp.asarray(images)), test, None, "none"),
                 mesh=training_mesh(config.batch_size),
