@@ -7,6 +7,7 @@ import json
 import os
 import typing
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -81,6 +82,7 @@ def test_nothing_else_reads_json():
         "experiments/performance/peers/protocol.py",
     }
     own |= {"experiments/performance/peers/contestants.py", "vaejax/data/prepared.py"}
+    own |= {"vaejax/trained/recipe.py"}
     found = {
         str(path.relative_to(ROOT))
         for package in ("vaejax", "experiments")
@@ -152,7 +154,7 @@ def test_a_run_without_a_damaged_line_shows_the_others(tmp_path, capsys):
     (tmp_path / "metrics.jsonl").write_text('{"epoch": 1}\n{"epo\n{"epoch": 3}\n')
     assert metric_rows.read_rows(tmp_path) == [{"epoch": 1}, {"epoch": 3}]
     assert "metrics.jsonl is damaged: line 2 (" in capsys.readouterr().out
-    figures = '{"train": {"bound": 1.5}}\n{"test": 7, "epoch": 1}\n'
+    figures = '{"train": {"bound": 1.5}}\n{"validation": 7, "epoch": 1}\n'
     (tmp_path / "metrics.jsonl").write_text(figures)
     assert metric_rows.read_rows(tmp_path) == []
     with pytest.raises(VaejaxError, match=r"cannot read .*jsonl \(No such file"):
@@ -265,10 +267,13 @@ def accepted(annotation: object) -> list[object]:
     """The JSON values that a field of this type may have."""
     kinds = typing.get_args(annotation)
     if typing.get_origin(annotation) is tuple:
-        return [["word"]]
-    kinds = kinds or (annotation,)
+        return [[value] for value in accepted(kinds[0])]
+    if typing.get_origin(annotation) is Literal:
+        return list(kinds)
+    if kinds:
+        return [value for kind in kinds for value in accepted(kind)]
     names = {bool: [True], int: [1], float: [1, 1.5], str: ["word"], Path: ["word"]}
-    return [v for kind in kinds for v in names.get(kind, [None])]
+    return names.get(annotation, [None])
 
 
 @pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(Config)])
