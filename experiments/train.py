@@ -74,6 +74,8 @@ def run(config: Config) -> Results:
             recipe.keep(config.out, training.recipe, training.model)
             if training.dataset.found:
                 print(f"found {training.dataset.found}")
+            for word in training.recipe.settings[len(config.model_settings) :]:
+                print(f"columns, as --model-settings {word}")
             _print_plan(training)
         with watching(training) as watchers:
             state, figures = train_to_end(

@@ -61,6 +61,8 @@ def _check_own(dataset: DatasetInfo, protocol: str, likelihood: Family) -> None:
 def _outcomes(likelihood: Family) -> tuple[str, tuple[str, ...]]:
     """The outcomes that the likelihood is for, and the protocols that give them."""
     space = likelihood.space
+    if likelihood.name == "columns":
+        return "rows of a table", ("reals", "counts", "static")
     if space.kind == "bits":
         return "bits", BITS
     if space.kind == "counts":

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from experiments.harness import run_folder
 from experiments.training.config import Config
+from experiments.training.schema import schema_words
 from vaejax.core import Model
 from vaejax.data import DatasetInfo
 from vaejax.trained import Recipe, write_recipe
@@ -12,9 +13,10 @@ from vaejax.trained import Recipe, write_recipe
 
 def recipe_of(config: Config, dataset: DatasetInfo) -> Recipe:
     """The recipe of the model, without what the training split tells it."""
+    words = config.model_settings
     return Recipe(
         model=config.model,
-        settings=config.model_settings,
+        settings=(*words, *schema_words(words, dataset)),
         data_shape=dataset.shape,
         protocol="",
         num_seeds=config.num_seeds,

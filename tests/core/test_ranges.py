@@ -66,10 +66,13 @@ def test_every_number_of_every_factory_and_experiment_has_limits():
 
 
 def test_every_experiment_checks_its_fields():
-    required = {"checkpoint": Path("run"), "name": "mnist"}
     for config in CONFIGS:
         hints = typing.get_type_hints(config, include_extras=True)
-        known = {name: required[name] for name in required if name in hints}
+        known = {
+            field.name: Path("run") if "Path" in str(hints[field.name]) else "encode"
+            for field in dataclasses.fields(config)
+            if field.default is dataclasses.MISSING
+        }
         for name in (name for name, hint in hints.items() if kinds_in(hint)):
             with pytest.raises(VaejaxError, match=f"^--{name.replace('_', '-')} is "):
                 config(**known, **{name: math.nan})

@@ -34,6 +34,7 @@ def record(cls: type[T]) -> type[T]:
     A record with a name prints it, as in `Bound('iwae')`, and not its functions. A
     record without a name prints the fields that are no defaults, functions by name.
     """
+    has_own_repr = "__repr__" in vars(cls)
     made = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
     init: Callable[..., None] = made.__init__
     words = {
@@ -64,6 +65,8 @@ def record(cls: type[T]) -> type[T]:
         init(self, **fields)
 
     made.__init__ = by_name  # type: ignore[assignment, method-assign]
+    if has_own_repr:
+        return made
     if "name" in cls.__annotations__:
         made.__repr__ = lambda self: f"{cls.__name__}({self.name!r})"  # type: ignore
     else:
