@@ -14,7 +14,7 @@ from experiments.training import processes
 from experiments.training.choosing import Epoch
 from experiments.training.chosen import Choice, evaluated
 from experiments.training.run import Run
-from experiments.training.validation import means, validation_metrics
+from experiments.training.validation import means, training_metrics, validation_metrics
 from vaejax.core import VaejaxError
 from vaejax.training import EpochReport, NonFiniteError, Totals, TrainState, checkpoints
 
@@ -48,7 +48,13 @@ class Recorder:
         """
         self._config, self._watchers = run.config, watchers
         self._selection = run.selection
-        self._validate = validation_metrics(run)
+        self._has_validation = run.data.validation is not None
+        if self._has_validation:
+            self._measure = validation_metrics(run)
+        elif run.config.on_nonfinite == "stop":
+            self._measure = training_metrics(run)
+        else:  # the training split may hold examples that are skipped
+            self._measure = lambda state: {}
         self.choice = Choice(run, rows)
         self._folder = run.config.out / "checkpoints"
         self._is_first = processes.is_first()
@@ -76,11 +82,12 @@ class Recorder:
         """Keep an epoch's row, hand it to the watchers, and return a note of progress.
 
         Raises:
-            VaejaxError: the validation bound is not finite, or a watcher fails.
+            VaejaxError: the bound is not finite, or a watcher fails.
         """
-        validation = self._validate(evaluated(report.state))
-        if not all(np.isfinite(values).all() for values in validation.values()):
+        measured = self._measure(evaluated(report.state))
+        if not all(np.isfinite(values).all() for values in measured.values()):
             self._refuse(int(report.state.step))
+        validation = measured if self._has_validation else {}
         row: Epoch = {
             "epoch": report.epoch,
             "step": int(report.state.step),
@@ -150,8 +157,8 @@ class Recorder:
             else "There is no good state to go on from"
         )
         raise VaejaxError(
-            f"the validation bound is not finite after step {step}: lower the learning "
-            f"rate. {kept}"
+            f"the bound is not finite after step {step}: lower the learning rate. "
+            f"{kept}"
         )
 
     def _watch(self, row: Epoch, state: TrainState) -> None:

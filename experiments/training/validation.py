@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from experiments.training.run import Run
 from vaejax.core import Batch, Example, Key, Params
+from vaejax.data import PROTOCOLS
 from vaejax.training import TrainState
 
 DECODINGS = 5000  # at once, or those of one example if they are more
@@ -18,14 +19,13 @@ Metrics = dict[str, Float[np.ndarray, " seeds"]]
 
 
 def validation_metrics(run: Run) -> Callable[[TrainState], Metrics]:
-    """Make the function of the metrics on the validation split; none without one.
+    """Make the function of the metrics on the validation split.
 
     The noise is the same after every epoch, so that only the model changes. Equal parts
     of the split are taken in turn, which leave out fewer examples than there are parts.
     """
     examples = run.data.validation
-    if examples is None:
-        return lambda state: {}
+    assert examples is not None
     metrics = _metrics(run)
     count = len(examples.x)
     num_parts = -(-count // _limit(run))
@@ -43,6 +43,21 @@ def validation_metrics(run: Run) -> Callable[[TrainState], Metrics]:
         return jax.tree.map(lambda *values: np.mean(values, axis=0), *found)
 
     return evaluate
+
+
+def training_metrics(run: Run) -> Callable[[TrainState], Metrics]:
+    """Make the function of the metrics on the first training examples, drawn once.
+
+    After the last step of an epoch they show whether the parameters have exploded.
+    """
+    protocol = PROTOCOLS[run.data.protocol]
+    examples = jax.tree.map(lambda leaf: leaf[: _limit(run)], run.data.train)
+    keys = jax.random.split(jax.random.key(NOISE - 1), len(examples.x))
+    examples = examples._replace(x=jax.vmap(protocol.sample)(keys, examples.x))
+    metrics = _metrics(run)
+    return lambda state: metrics(
+        state, jax.random.fold_in(state.key, NOISE), 0, examples
+    )
 
 
 def objective_on_test(run: Run, state: TrainState) -> dict[str, float]:

@@ -19,7 +19,7 @@ from tiny_run import tiny
 
 from experiments import advise, estimator_variance, precision, train
 from experiments.benchmark import cell_run
-from experiments.harness import metric_rows
+from experiments.harness import interrupts, metric_rows
 from experiments.harness.cli import parse
 from experiments.harness.interrupts import noted_interrupts
 from experiments.harness.measured_run import measured_run
@@ -453,7 +453,8 @@ def test_a_finished_run_goes_on_with_more_epochs(
         train.run(more)
 
 
-def test_the_first_interrupt_is_noted_and_the_second_comes_at_once():
+def test_the_first_interrupt_is_noted_and_the_second_comes_at_once(monkeypatch):
+    monkeypatch.setattr(interrupts, "REPEAT", 0.0)
     reached = []
 
     def run(count: int) -> None:

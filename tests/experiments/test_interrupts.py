@@ -48,18 +48,3 @@ def test_a_signal_that_comes_twice_at_once_is_one_interrupt():
     with pytest.raises(KeyboardInterrupt):
         interrupted_twice()
     assert seen == [True, True]
-
-
-def test_a_second_interrupt_is_raised_at_once(monkeypatch):
-    monkeypatch.setattr(interrupts, "REPEAT", 0.0)
-    seen = []
-
-    def interrupted_twice():
-        with handled(interrupt, *SIGNALS), noted_interrupts():
-            for _ in range(2):
-                signal.raise_signal(signal.SIGINT)
-                seen.append("noted")
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted_twice()
-    assert seen == ["noted"]
