@@ -1,6 +1,7 @@
 """The names of the registries, read from their source: a mistake needs no JAX."""
 
 import ast
+import os
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 
 import vaejax
 from experiments.harness.arguments import Flag, named
-from vaejax.core import unknown
+from vaejax.core import UnknownNameError, unknown
 
 LIBRARY = Path(vaejax.__file__).parent
 SOURCES = {  # the kind of names, and the dictionary that has them
@@ -26,7 +27,7 @@ SOURCES = {  # the kind of names, and the dictionary that has them
 def check_names(flags: Sequence[Flag], config: Any) -> None:
     """Refuse a name in a command's settings that no registry has.
 
-    A path, which has a point or a slash, names a user's own.
+    A path, which is there or has a point or a slash, names a user's own.
 
     Raises:
         UnknownNameError: naming the setting and the nearest names.
@@ -38,8 +39,11 @@ def check_names(flags: Sequence[Flag], config: Any) -> None:
         known = registered(flag.option.names)
         words = (value,) if isinstance(value, str) else value
         for name, _ in named(words):
-            if name not in known and not {"/", "."} & set(name):
-                raise unknown(flag.name.removesuffix("s"), name, known)
+            if name in known or {"/", "."} & set(name) or os.path.exists(name):
+                continue
+            own = ", or the path of your own data" * (flag.name == "dataset")
+            refusal = unknown(flag.name.removesuffix("s"), name, known)
+            raise UnknownNameError(f"{refusal}{own}")
 
 
 @cache

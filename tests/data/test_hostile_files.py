@@ -66,6 +66,10 @@ def test_nothing_of_ours_unpickles_unpacks_or_evaluates():
         for path in (ROOT / package).rglob("*.py")
     ]
     assert len(paths) > 100
+    # A user's own factories are run at the user's word alone: see its tests.
+    trusted = ROOT / "vaejax/core/own_code.py"
+    assert dangers(trusted.read_text()) == {"compile", "exec"}
+    paths.remove(trusted)
     assert {str(p): d for p in paths if (d := dangers(p.read_text()))} == {}
 
 

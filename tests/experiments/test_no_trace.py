@@ -61,7 +61,7 @@ SMALLEST: dict[str, dict[str, Any]] = {
 
 
 def experiments_found() -> dict[str, Any]:
-    """The modules with a Config that has an out."""
+    """The modules with a Config that has an out, a folder of a run."""
     found = {}
     names = [module.name for module in pkgutil.iter_modules(experiments.__path__)]
     for name in (*names, "gallery.__main__"):
@@ -69,7 +69,9 @@ def experiments_found() -> dict[str, Any]:
         config = getattr(module, "Config", None)
         homes = (module.__name__, "experiments.training.config")
         is_own = getattr(config, "__module__", None) in homes and hasattr(module, "run")
-        if is_own and "out" in config.__dataclass_fields__:  # not what prepares data
+        makes_run = "out" in getattr(config, "__dataclass_fields__", ())
+        # `apply` and `export` write files.
+        if is_own and makes_run and name not in ("apply", "export"):
             found[name] = module
     return found
 
