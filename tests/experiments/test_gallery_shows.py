@@ -40,7 +40,7 @@ pytestmark = pytest.mark.slow
 
 NO_TABLE = {"vae"}
 
-COUNTS = {"train": 200, "test": 60}  # examples
+COUNTS = {"train": 200, "validation": 40, "test": 60}  # examples
 UPDATES = 2
 WIDTH, WIDTHS = "8", ("hidden", "prior.hidden", "channels", "latent_dims")
 LARGEST = {  # other settings, of models
@@ -90,7 +90,7 @@ def _small(monkeypatch):
         info = factory()
         own = dataclasses.replace(info, read=partial(synthetic, info))
         monkeypatch.setitem(DATASETS, name, lambda own=own: own)
-    monkeypatch.setitem(DATASETS, "sprites", partial(sprites, *COUNTS.values()))
+    monkeypatch.setitem(DATASETS, "sprites", partial(sprites, COUNTS["train"], COUNTS["test"]))
     for module, constants in SMALL.items():
         for name, value in constants.items():
             monkeypatch.setattr(importlib.import_module(module), name, value)

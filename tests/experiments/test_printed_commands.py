@@ -99,6 +99,7 @@ REDUCED: dict[str, dict[str, str]] = {
 ELSEWHERE = {
     "coverage": "no option names fewer regimes, of which all take minutes to compile: "
     "test_coverage.py runs some",
+    "export": "it needs an extra: test_exported.py",
     "gallery": "its trainings take minutes: test_gallery_shows.py",
     "prepare_data": "it downloads: test_prepare_data.py, and below from files",
     "speed": "its peers need environments of their own: test_speed.py",
@@ -181,7 +182,7 @@ def filled(words: list[str]) -> list[str]:
 
 def runs(words: list[str]) -> bool:
     """True if a command runs an experiment."""
-    return words[0] == "python" and words[1:2] != ["docs/site_build.py"]
+    return words[:2] == ["python", "-m"]
 
 
 def module_of(words: list[str]) -> tuple[str, Any]:
@@ -238,10 +239,11 @@ def test_what_is_installed_or_made_is_there():
             assert words[1] in targets
         elif words[0] == "pip":
             # The package is on no index: its extras are those of this folder.
-            extra = re.fullmatch(r"\.\[(\w+)\]", words[-1])
+            extras = re.fullmatch(r"\.\[([\w,]+)\]", words[-1])
             assert words[:3] == ["pip", "install", "-e"]
-            assert extra
-            assert setup.has_option("options.extras_require", extra[1])
+            assert extras
+            for extra in extras[1].split(","):
+                assert setup.has_option("options.extras_require", extra)
         elif words[0] == "pytest":
             assert all((ROOT / path).exists() for path in words[1:])
         elif words[:2] == ["python", "-m"] or words[0] == "source":
