@@ -19,7 +19,7 @@ def blocks(language: str) -> list[str]:
 
 def test_the_page_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    untrained(Path("runs/vae"), "gaussian_mlp", data_shape=(8, 8, 1))
+    untrained(Path("runs/digits_vae"), "gaussian_mlp", data_shape=(8, 8, 1))
     names: dict = {}
     for block in blocks("python"):
         exec(block, names)
