@@ -90,7 +90,9 @@ def _small(monkeypatch):
         info = factory()
         own = dataclasses.replace(info, read=partial(synthetic, info))
         monkeypatch.setitem(DATASETS, name, lambda own=own: own)
-    monkeypatch.setitem(DATASETS, "sprites", partial(sprites, COUNTS["train"], COUNTS["test"]))
+    monkeypatch.setitem(
+        DATASETS, "sprites", partial(sprites, COUNTS["train"], COUNTS["test"])
+    )
     for module, constants in SMALL.items():
         for name, value in constants.items():
             monkeypatch.setattr(importlib.import_module(module), name, value)
