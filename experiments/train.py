@@ -71,7 +71,7 @@ def run(config: Config) -> Results:
         with processes.together():
             stack.enter_context(open_training(config))
         if first:
-            recipe.keep(config.out, training.recipe, training.model)
+            recipe.keep(config.out, training.recipe, training.model, training.dataset)
             if training.dataset.found:
                 print(f"found {training.dataset.found}")
             for word in training.recipe.settings[len(config.model_settings) :]:

@@ -1,5 +1,6 @@
 """The command line trains on a user's own data, or says in a sentence why not."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -207,6 +208,25 @@ def test_the_seed_of_the_splits_is_not_that_of_the_training(folder):
 
     np.testing.assert_array_equal(test_split(seed=0), test_split(seed=1))
     assert (test_split(split_seed=1) != test_split()).any()
+
+
+def test_a_run_does_not_go_on_with_other_data(folder, monkeypatch):
+    monkeypatch.setattr(train.report, "draw", lambda *_: {})
+    begun = tiny(
+        folder / "run",
+        dataset="table.csv",
+        model_settings=("latent_dim=2", "hidden=8", "likelihood=diagonal_normal"),
+        batch_size=8,
+        eval_examples=None,
+    )
+    train.run(begun)
+    longer = dataclasses.replace(begun, epochs=2, resume=True)
+    before = Path("table.csv").read_text()
+    Path("table.csv").write_text(before.replace("\n4", "\n5"))
+    with pytest.raises(VaejaxError, match=r"table.csv holds other data .*--overwrite"):
+        train.run(longer)
+    Path("table.csv").write_text(before)
+    assert train.run(longer).summary["train"]["epochs"] == 2
 
 
 @pytest.mark.slow

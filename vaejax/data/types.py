@@ -106,6 +106,7 @@ class DatasetInfo:
     class_names: tuple[str, ...] = ()  # of the labels 0, 1, ...
     columns: tuple[Column, ...] = ()  # of a table
     standardization: Standardization | None = None  # that `read` has applied
+    digest: str = ""  # of all values and labels, and of their splits
 
 
 def default_data_dir() -> Path:

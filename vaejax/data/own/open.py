@@ -5,6 +5,7 @@ A reader returns the values of the file as they are (`readers`). They are judged
 may be standardised. The record says in a line what was found.
 """
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -114,7 +115,18 @@ def open(
         class_names=class_names or raw.class_names,
         columns=raw.columns,
         standardization=units,
+        digest=_digest(x, labels, *rows.values()),
     )
+
+
+def _digest(*arrays: np.ndarray | None) -> str:
+    """The SHA-256 of the arrays, their types and shapes."""
+    digest = hashlib.sha256()
+    for array in arrays:
+        if array is not None:
+            digest.update(f"{array.dtype}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
 
 
 def _rows(
