@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 # Pages that another test runs, which makes their files.
-RUN_APART = {"your_data.md"}  # tests/data/own/test_page.py
+RUN_APART = {"your_data.md"}  # tests/data/own/test_your_data_page.py
 # In the order of the site's navigation, whose first page is README.md.
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"] + [
     page
@@ -339,7 +339,7 @@ def snippets(page: Path) -> str:
 
 
 def test_every_page_with_python_is_run():
-    # The snippets of trained_models.md need a run: tests/trained/test_page.py.
+    # The snippets of trained_models.md need a run: tests/trained/test_trained_models_page.py.
     ours = SMALL.keys() | {"trained_models.md"}
     assert {page.name for page in PAGES if snippets(page)} == ours
 
