@@ -27,7 +27,7 @@ def test_the_page_runs(tmp_path, monkeypatch, capsys):
     assert names["lines"].shape == (3, 5, 8, 8, 1)
     assert names["strange"].shape == names["errors"].shape == (20,)
     training, commands = blocks("")
-    assert training.endswith("--out runs/vae\n")
+    assert training.endswith("--out runs/digits_vae\n")
     for line in commands.splitlines():
         _, _, command, *words = shlex.split(line)
         assert command == "experiments.apply"
