@@ -254,7 +254,7 @@ def kind_of(x: Float[ArrayLike, "..."], levels: int | None = 256) -> Kind:
         levels: the number of grey levels to look for; None looks for none.
 
     Examples:
-        >>> [kind_of(np.array(x)) for x in ([0.0, 1.0], [0.0, 7.0], [0.3], [-2.5])]
+        >>> [vaejax.core.kind_of(np.array([0.0, x])) for x in (1, 7, 0.3, -2.5)]
         ['bits', 'counts', 'interval', 'reals']
     """
     x = jnp.asarray(x)
