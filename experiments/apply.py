@@ -1,4 +1,4 @@
-"""Apply a trained model: encode, decode, sample, reconstruct, impute, score.
+"""Apply a trained model: encode, decode, sample, impute, score.
 
     python -m experiments.apply --checkpoint runs/vae --to encode mnist --out z.npz
     python -m experiments.apply --checkpoint runs/vae --to decode z.npz --out x.png
@@ -17,29 +17,39 @@ from vaejax.core.ranges import CountOrZero, Range
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Config(Settings):
-    """Apply a trained model to data; write what it returns."""
+class TaskSettings(Settings):
+    """Task."""
 
     checkpoint: Annotated[Path, option("DIR")]
     """run of experiments.train"""
-    to: Literal[
-        "encode",
-        "decode",
-        "sample",
-        "reconstruct",
-        "interpolate",
-        "impute",
-        "log_likelihood",
-        "anomaly_score",
-        "classify",
+    to: Annotated[
+        Literal[
+            "encode",
+            "decode",
+            "sample",
+            "reconstruct",
+            "interpolate",
+            "impute",
+            "log_likelihood",
+            "anomaly_score",
+            "classify",
+        ],
+        option("TASK"),
     ]
-    """what to do"""
+    """encode, decode, sample, reconstruct, interpolate, impute, log_likelihood,
+    anomaly_score or classify"""
     data: Annotated[str | None, option("DATA", positional=True)] = None
     """path of your data, or a data set; codes (.npz) to decode"""
-    out: Annotated[Path, option("FILE")]
-    """results: .npz, .parquet, or .png for a grid of images"""
     split: Annotated[str | None, option("NAME")] = None
     """split of the data (default: test of a data set, all of a path)"""
+    model_seed: Annotated[CountOrZero, option("N")] = 0
+    """model to use, of a run with --num-seeds"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class KindSettings(Settings):
+    """Results of a task."""
+
     what: Annotated[Literal["mean", "sample", "params"], option()] = "mean"
     """of what is encoded or sampled: mean, draw or parameters"""
     count: Annotated[int, option("N")] = 64
@@ -56,13 +66,20 @@ class Config(Settings):
         ],
         option("NAME"),
     ] = "negative_log_likelihood"
-    """anomaly score"""
+    """anomaly score: negative_log_likelihood, reconstruction_probability or
+    reconstruction_error"""
     num_samples: Annotated[Large, option("S")] = 1000
     """importance samples of each example"""
     seed: Annotated[Seed, option("N")] = 0
     """seed of all random numbers"""
-    model_seed: Annotated[CountOrZero, option("N")] = 0
-    """model to use, of a run with --num-seeds"""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Config(KindSettings, TaskSettings):
+    """Apply a trained model to data; write what it returns."""
+
+    out: Annotated[Path, option("FILE")]
+    """results: .npz, .parquet, or .png for a grid of images"""
     overwrite: bool = False
     """replace the file --out"""
 

@@ -1,4 +1,4 @@
-"""Export a trained model: weights, programs and a model card, without vaejax.
+"""Export a trained model: weights, programs and a model card.
 
     python -m experiments.export --checkpoint runs/vae --out export
 

@@ -1,4 +1,4 @@
-"""Show a trained model on one page: what it sees, makes and knows.
+"""Show a trained model on one page.
 
     python -m experiments.view --checkpoint runs/train --out runs/view
 

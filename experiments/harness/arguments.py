@@ -68,7 +68,7 @@ class Flag(NamedTuple):
     @property
     def metavar(self) -> str:
         """The placeholder of the value: the choices of a `Literal`, or a name."""
-        if typing.get_origin(self.kind) is Literal:
+        if typing.get_origin(self.kind) is Literal and not self.option.metavar:
             return "|".join(map(str, typing.get_args(self.kind)))
         return self.option.metavar
 

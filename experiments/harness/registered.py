@@ -39,10 +39,15 @@ def check_names(flags: Sequence[Flag], config: Any) -> None:
         known = registered(flag.option.names)
         words = (value,) if isinstance(value, str) else value
         for name, _ in named(words):
-            if name in known or {"/", "."} & set(name) or os.path.exists(name):
+            if (
+                name in (*known, "all")
+                or {"/", "."} & set(name)
+                or os.path.exists(name)
+            ):
                 continue
             own = ", or the path of your own data" * (flag.name == "dataset")
-            refusal = unknown(flag.name.removesuffix("s"), name, known)
+            kind = flag.name.removesuffix("s").replace("kl_", "KL ")
+            refusal = unknown(kind, name, known)
             raise UnknownNameError(f"{refusal}{own}")
 
 

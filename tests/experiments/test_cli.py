@@ -211,7 +211,11 @@ MISTAKES = [
         "fitted=2 must be true or false",
     ),
     ("train", "--model-settings activation=nope", "unknown activation.*tanh"),
-    ("train", "--model-settings likelihood=nope", "unknown family 'nope'.*bernoulli"),
+    (
+        "train",
+        "--model-settings likelihood=nope",
+        "unknown likelihood 'nope'.*bernoulli",
+    ),
     ("train", "--model-settings posterior=iaf", "use pathwise.*pay_for_inverse"),
     ("train", "--model-settings prior=vampire", "unknown prior 'vampire'.*'vamp'"),
     (
@@ -316,7 +320,7 @@ MISTAKES = [
     (
         "train",
         "--model-settings likelihood.scale=0.1",
-        "'bernoulli' has no setting .*scale.*none",
+        "'bernoulli' has no setting .*scale.*missing",
     ),
     (
         "train",
@@ -449,7 +453,7 @@ MISTAKES = [
     ("estimator_variance", "--estimators all dreg", "all stands for .*use all alone"),
     ("estimator_variance", "--estimators dreg dreg", "name each one once"),
     ("estimator_variance", "--num-samples 2 2", "name each one once"),
-    ("estimator_variance", "--model a a", "model is .*name each one once"),
+    ("estimator_variance", "--model vade vade", "model is .*name each one once"),
     (
         "estimator_variance",
         "--batch-size 0",
@@ -608,7 +612,7 @@ def test_an_out_that_cannot_be_written_to_is_refused(
         ("demo", 24),
         ("sweep", 24),
         ("runs", 24),
-        ("speed", 30),
+        ("speed", 31),
         ("cost", 30),
         ("bound_tightness", 24),
         ("snr_vs_k", 24),
