@@ -39,11 +39,8 @@ def check_names(flags: Sequence[Flag], config: Any) -> None:
         known = registered(flag.option.names)
         words = (value,) if isinstance(value, str) else value
         for name, _ in named(words):
-            if (
-                name in (*known, "all")
-                or {"/", "."} & set(name)
-                or os.path.exists(name)
-            ):
+            is_own = {"/", "."} & set(name) or os.path.exists(name)
+            if is_own or name in (*known, "all"):
                 continue
             own = ", or the path of your own data" * (flag.name == "dataset")
             kind = flag.name.removesuffix("s").replace("kl_", "KL ")

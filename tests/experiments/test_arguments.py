@@ -193,13 +193,8 @@ def test_help_of_train_groups_its_flags():
     groups = dict.fromkeys(flag.group for flag in flags_of(TrainConfig))
     assert list(groups) == [
         *("Data", "Your own data", "Model", "Objective", "Optimisation"),
-        *(
-            "Choice of the epoch",
-            "Evaluation",
-            "Watching",
-            "Processes, devices and memory",
-            "",
-        ),
+        *("Choice of the epoch", "Evaluation", "Watching"),
+        *("Processes, devices and memory", ""),
     ]
     assert [flag.name for flag in flags_of(Config)][:2] == ["size", "rates"]
     assert flags_of(Config)[0].help == "how large"

@@ -214,7 +214,7 @@ MISTAKES = [
     (
         "train",
         "--model-settings likelihood=nope",
-        "unknown likelihood 'nope'.*bernoulli",
+        "unknown likelihood 'nope'.*norm",
     ),
     ("train", "--model-settings posterior=iaf", "use pathwise.*pay_for_inverse"),
     ("train", "--model-settings prior=vampire", "unknown prior 'vampire'.*'vamp'"),

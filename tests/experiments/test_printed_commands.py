@@ -339,7 +339,7 @@ def snippets(page: Path) -> str:
 
 
 def test_every_page_with_python_is_run():
-    # The snippets of trained_models.md need a run: tests/trained/test_trained_models_page.py.
+    # Those of trained_models.md need a run: test_trained_models_page.py.
     ours = SMALL.keys() | {"trained_models.md"}
     assert {page.name for page in PAGES if snippets(page)} == ours
 
