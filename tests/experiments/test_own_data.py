@@ -11,8 +11,10 @@ from PIL import Image
 from scipy.stats import norm
 from tiny_run import tiny
 
+import vaejax
 from experiments import train
 from experiments.harness.cli import run_main
+from experiments.harness.json_files import read_json
 from experiments.training.dataset import dataset_of
 from experiments.training.load import load_trained
 from experiments.training.run import check, prepare
@@ -227,6 +229,49 @@ def test_a_run_does_not_go_on_with_other_data(folder, monkeypatch):
         train.run(longer)
     Path("table.csv").write_text(before)
     assert train.run(longer).summary["train"]["epochs"] == 2
+
+
+def test_a_table_of_mixed_kinds_describes_itself_and_is_not_needed_again(
+    tmp_path, monkeypatch
+):
+    """The columns are real, heavy-tailed, counts, bits and words; a fifth is lost."""
+    monkeypatch.setattr(train.report, "draw", lambda *_: {})
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=300)
+    columns = {
+        "height": np.char.mod("%.2f", 170 + 8 * z + rng.normal(size=300)),
+        "income": np.char.mod("%.2f", np.exp(8 + z + rng.normal(size=300))),
+        "visits": np.char.mod("%d", rng.poisson(np.exp(3 + 0.3 * z))),
+        "member": np.char.mod("%d", z + rng.normal(size=300) > 0),
+        "city": np.array(["Bern", "Kyoto", "Quito"])[np.digitize(z, [-0.5, 0.5])],
+    }
+    cells = np.stack(list(columns.values()), 1)
+    gaps = rng.random(cells.shape) < 0.2
+    rows = [",".join(row) for row in np.where(gaps, "", cells)]
+    file = tmp_path / "people.csv"
+    file.write_text("\n".join([",".join(columns), *rows]))
+    config = tiny(
+        tmp_path / "run",
+        dataset=str(file),
+        model_settings=("latent_dim=2", "hidden=8", "likelihood=columns"),
+        batch_size=16,
+        select="validation",
+        eval_examples=None,
+    )
+    results = train.run(config)
+    assert results.summary["train"]["chosen"]["by"] == "validation loss"
+    words = read_json(config.out / "model.json")["settings"][-1]
+    kinds = [word.split(":")[0] for word in words.partition("=")[2].split(",")]
+    assert kinds == ["normal", "log_normal", "poisson", "bernoulli", "categorical"]
+    x = load(str(file), "test").images
+    file.unlink()
+    run = vaejax.load(config.out)
+    assert run.encode(x).shape == (len(x), 2)
+    filled = run.impute(x, num_samples=50).x
+    assert np.isnan(x).any()
+    np.testing.assert_array_equal(filled[~np.isnan(x)], x[~np.isnan(x)])
+    assert set(filled[:, 4]) <= {0, 1, 2}
+    assert np.isfinite(run.log_likelihood(x, num_samples=50).log_px).all()
 
 
 @pytest.mark.slow
