@@ -612,7 +612,7 @@ def test_an_out_that_cannot_be_written_to_is_refused(
         ("demo", 24),
         ("sweep", 24),
         ("runs", 24),
-        ("speed", 31),
+        ("speed", 32),
         ("cost", 30),
         ("bound_tightness", 24),
         ("snr_vs_k", 24),
