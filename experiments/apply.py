@@ -136,7 +136,7 @@ def run(config: Config) -> Results:
 
 
 def apply(trained: TrainedModel, config: Config) -> dict[str, np.ndarray]:
-    """What the model returns, as arrays by name."""
+    """Return the results of the task as arrays by name."""
     key, seed = jax.random.key(config.seed), config.seed
     if config.to == "sample":
         if config.what == "params":

@@ -134,7 +134,7 @@ def normal_kl(p, q):
 
 
 def columns(p, x):
-    """Of the words normal:1:2, poisson, categorical:3 and bernoulli."""
+    """The law of the words normal:1:2, poisson, categorical:3 and bernoulli."""
     number, count, chances, bit = p[0].T
     return (
         normal((1 + 2 * number[:1], mp.log(2) + number[1:2]), x[:1])

@@ -1,6 +1,5 @@
 """Checks of what the functions of a user's records return; an error is one sentence."""
 
-import inspect
 from typing import Any
 
 import jax
@@ -20,6 +19,7 @@ from vaejax.core import (
     VaejaxError,
     Verdict,
 )
+from vaejax.core.factories import takes
 from vaejax.core.ranges import shown
 from vaejax.terms import COMMON_STATS
 
@@ -60,12 +60,8 @@ def surrogate_of(
     """
     given = problem, params, state, key, example
     who = f"estimator {estimator.name!r}: its surrogate"
-    try:
-        inspect.signature(estimator.surrogate).bind(*given)
-    except TypeError as error:
-        raise VaejaxError(
-            f"{who} must take problem, params, state, key, example"
-        ) from error
+    if not takes(estimator.surrogate, *given):
+        raise VaejaxError(f"{who} must take problem, params, state, key, example")
     returned = estimator.surrogate(*given)
     match returned:
         case (value, dict(stats)) if stats.keys() >= set(COMMON_STATS) and all(

@@ -1,1 +1,1 @@
-"""What experiments.export writes besides arrays and programs."""
+"""The files that experiments.export writes besides arrays and programs."""

@@ -1,4 +1,4 @@
-"""Which epoch's parameters a run keeps: the last one's, or each seed's best.
+"""A run keeps the parameters of its last epoch, or of each seed's best one.
 
 Every epoch has a score of every seed: the ELBO on the validation split where a KL
 weight changes during training, since losses of different weights do not compare, and

@@ -812,7 +812,7 @@ def test_fit_observes_every_pixel(row):
 @pytest.mark.parametrize("wrong", [77, 10, -1])
 @pytest.mark.parametrize("row", [3, 1437])
 def test_fit_looks_at_every_label(wrong, row):
-    """Where examples are bytes, `fit` once looked at the labels of only 501."""
+    """`fit` looks at the labels of all examples, also where examples are bytes."""
     train = load("digits", "train")
     y = np.array(train.labels)
     y[row] = wrong

@@ -1,4 +1,4 @@
-"""Which epoch a run keeps: by validation or the last, early ends, several seeds."""
+"""A run keeps its best or its last epoch, ends early, and chooses by seed."""
 
 import dataclasses
 import json
@@ -147,7 +147,7 @@ def test_a_data_set_with_a_validation_split_is_validated_on_it(tmp_path, monkeyp
 
 
 def test_the_kept_parameters_are_each_seeds_best_on_the_validation_split(overfitted):
-    """What is read back has the best loss of all rows; the last parameters have not."""
+    """The parameters read back have the best loss of all rows, the last have not."""
     rows = metric_rows.read_rows(overfitted.out)
     chosen = overfitted.summary["train"]["chosen"]
     losses = np.array([row["validation_by_seed"]["loss"] for row in rows])

@@ -339,7 +339,7 @@ def snippets(page: Path) -> str:
 
 
 def test_every_page_with_python_is_run():
-    # Those of trained_models.md need a run: test_trained_models_page.py.
+    # test_trained_models_page.py runs the page that needs a trained run.
     ours = SMALL.keys() | {"trained_models.md"}
     assert {page.name for page in PAGES if snippets(page)} == ours
 

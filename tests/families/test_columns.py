@@ -57,7 +57,7 @@ def drawn():
 
 
 def test_every_columns_log_prob_is_scipys(drawn):
-    """Of each column alone, all others missing, and of all together."""
+    """Each column agrees alone, with all others missing, and all agree together."""
     log_prob = jax.jit(jax.vmap(FAMILY.log_prob, (None, 0)))
     x, total = drawn[:50], np.zeros(50)
     for d, twin in enumerate(twins()):

@@ -121,7 +121,7 @@ def test_estimators_take_the_noise_as_a_latent(estimator, unbiased):
 
 
 def test_a_model_of_what_is_missing_imputes_better_where_large_values_are():
-    """Of half of the columns of wine every value above the mean is missing."""
+    """Half of the columns of wine lack every value above their mean."""
     table = load_wine().data
     table = (table - table.mean(0)) / table.std(0)
     gaps = (table > 0) & (np.arange(13) < 6)[None]

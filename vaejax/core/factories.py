@@ -19,3 +19,12 @@ REGISTRIES = {
 def settings_of(factory: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
     """The settings that a factory takes, with annotation and default."""
     return inspect.signature(factory, eval_str=True).parameters
+
+
+def takes(function: Callable[..., Any], *values: Any) -> bool:
+    """True if a function can be called with these values."""
+    try:
+        inspect.signature(function).bind(*values)
+    except TypeError:
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""What the numbers are is found, and the likelihoods that are named take them."""
+"""The kind of the numbers is found, and the likelihoods that are named take them."""
 
 import dataclasses
 

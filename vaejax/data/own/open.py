@@ -183,7 +183,7 @@ def _said(
     rows: dict[str, Int[np.ndarray, " M"]],
     raw: Raw,
 ) -> str:
-    """What was found, in a line."""
+    """Say in a line what was found."""
     parts = [f"{len(x):,} examples of shape {list(x.shape[1:])}", str(values)]
     if texts := [column.name for column in raw.columns if column.categories]:
         parts.append(f"categories in {_listed(texts)}")
