@@ -19,10 +19,10 @@ BUDGET = 2**29  # bytes of a batch's intermediate arrays
 LARGEST = 4096  # rows
 
 # one(static arguments, params, row)
-PerRow = Callable[[Any, Params, PyTree], PyTree]
+OfOneExample = Callable[[Any, Params, PyTree], PyTree]
 
 
-def over_rows(one: PerRow, static: Any, params: Params, rows: PyTree) -> PyTree:
+def over_rows(one: OfOneExample, static: Any, params: Params, rows: PyTree) -> PyTree:
     """Apply `one(static, params, row)` to every row, and stack what it returns.
 
     Args:
@@ -53,13 +53,13 @@ def over_rows(one: PerRow, static: Any, params: Params, rows: PyTree) -> PyTree:
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _mapped(one: PerRow, static: Any, params: Params, rows: PyTree) -> PyTree:
+def _mapped(one: OfOneExample, static: Any, params: Params, rows: PyTree) -> PyTree:
     return jax.vmap(partial(one, static, params))(rows)
 
 
 @lru_cache(maxsize=100)
 def _bytes_made(
-    one: PerRow,
+    one: OfOneExample,
     static: Any,
     shapes: tuple[jax.ShapeDtypeStruct, ...],
     treedef: jax.tree_util.PyTreeDef,
